@@ -1,1 +1,12 @@
-//! x
+//! Objectives, windows, PromQL, burn-rate tiers and rule rendering. Pure: no I/O, no clock, no client.
+
+pub mod model;
+pub mod names;
+pub mod render;
+pub mod rules;
+pub mod validate;
+
+pub use model::{Model, SloId};
+pub use render::render;
+pub use rules::{Group, Rule, RuleSet};
+pub use validate::{Valid, validate};

@@ -1,0 +1,100 @@
+//! Condition types and reasons, and the one place where a condition's transition time may move.
+
+use k8s_openapi::{
+    apimachinery::pkg::apis::meta::v1::{Condition, Time},
+    jiff::Timestamp,
+};
+
+/// The object works: valid, rendered, written and, where a Prometheus is known, loaded.
+pub const READY: &str = "Ready";
+/// Prometheus has loaded the rules.
+pub const RULES_LOADED: &str = "RulesLoaded";
+/// The indicator's base series have samples.
+pub const DATA_PRESENT: &str = "DataPresent";
+/// A change is on its way (kstatus).
+pub const RECONCILING: &str = "Reconciling";
+/// Nothing more will happen until somebody changes something (kstatus).
+pub const STALLED: &str = "Stalled";
+/// An alert of this SLO fires. A burning SLO is Ready: a Degraded one would stop an Argo CD sync.
+pub const BURNING: &str = "Burning";
+
+/// Everything is as it should be.
+pub const REASON_OK: &str = "AsDeclared";
+/// The spec is invalid.
+pub const REASON_INVALID: &str = "Invalid";
+/// The named backend is not configured.
+pub const REASON_BACKEND_UNKNOWN: &str = "BackendUnknown";
+/// The backend refused or could not be reached.
+pub const REASON_BACKEND_FAILED: &str = "BackendFailed";
+/// An object of the rules' name belongs to somebody else.
+pub const REASON_NOT_OURS: &str = "NotOurs";
+/// Another SLO that this one refers to does not exist.
+pub const REASON_REFERENCE_MISSING: &str = "ReferenceMissing";
+/// No Prometheus is configured, so nobody can be asked.
+pub const REASON_NO_PROMETHEUS: &str = "PrometheusNotConfigured";
+/// Prometheus did not answer.
+pub const REASON_UNREACHABLE: &str = "PrometheusUnreachable";
+/// Prometheus has all groups.
+pub const REASON_LOADED: &str = "Loaded";
+/// Prometheus lacks a group.
+pub const REASON_NOT_LOADED: &str = "NotLoaded";
+/// Prometheus has the groups, but a rule of them fails.
+pub const REASON_RULE_FAILS: &str = "RuleFails";
+/// Samples are there.
+pub const REASON_SAMPLES: &str = "Samples";
+/// No samples are there.
+pub const REASON_NO_SAMPLES: &str = "NoSamples";
+/// The rules were only just loaded.
+pub const REASON_WAITING: &str = "Waiting";
+/// At least one tier's alert fires.
+pub const REASON_ALERT_FIRING: &str = "AlertFiring";
+/// No alert fires.
+pub const REASON_QUIET: &str = "Quiet";
+
+/// Sets one condition; `lastTransitionTime` moves only when `status` does.
+pub fn set(
+    conditions: &mut Vec<Condition>,
+    type_: &str,
+    status: Option<bool>,
+    reason: &str,
+    message: impl Into<String>,
+    generation: Option<i64>,
+    now: Timestamp,
+) {
+    let status = match status {
+        Some(true) => "True",
+        Some(false) => "False",
+        None => "Unknown",
+    };
+    let mut message: String = message.into();
+    if message.len() > MESSAGE_MAX {
+        let cut = (0..=MESSAGE_MAX - 3).rev().find(|&i| message.is_char_boundary(i));
+        message.truncate(cut.unwrap_or(0));
+        message.push_str("...");
+    }
+    let old = conditions.iter().position(|c| c.type_ == type_);
+    let since = old
+        .and_then(|i| conditions.get(i))
+        .filter(|c| c.status == status)
+        .map_or(Time(now), |c| c.last_transition_time.clone());
+    let condition = Condition {
+        type_: type_.to_owned(),
+        status: status.to_owned(),
+        reason: reason.to_owned(),
+        message,
+        observed_generation: generation,
+        last_transition_time: since,
+    };
+    match old.and_then(|i| conditions.get_mut(i)) {
+        Some(slot) => *slot = condition,
+        None => conditions.push(condition),
+    }
+}
+
+/// The API's limit for a condition's message, in bytes.
+pub const MESSAGE_MAX: usize = 32_768;
+
+/// The status of one condition, if it is there.
+pub fn status<'a>(conditions: &'a [Condition], type_: &str) -> Option<&'a str> {
+    conditions.iter().find(|c| c.type_ == type_).map(|c| c.status.as_str())
+}
