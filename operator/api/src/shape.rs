@@ -163,7 +163,7 @@ pub fn suggest(wrong: &str, names: &[&str]) -> String {
         .iter()
         .map(|name| (distance(&wrong.to_lowercase(), &name.to_lowercase()), name))
         .min()
-        .filter(|(d, name)| *d <= 1 + name.len() / 4);
+        .filter(|(d, name)| *d <= 1 + name.len() / 3);
     match near {
         Some((_, name)) => format!("did you mean {name}?"),
         None => format!("use one of {}", names.join(", ")),

@@ -1,0 +1,50 @@
+//! Every metric and label name that Plimsoll writes, in one place.
+
+/// Good and bad events per second over the last five minutes; the base of everything.
+pub const TOTAL: &str = "slo:total_events:rate5m";
+/// Bad events per second over the last five minutes; has the same label sets as [`TOTAL`].
+pub const BAD: &str = "slo:bad_events:rate5m";
+/// Like [`TOTAL`], over the shortest window of an SLO that has windows below five minutes.
+pub const TOTAL_FINE: &str = "slo:total_events:rate_fine";
+/// Like [`BAD`], over the shortest window of an SLO that has windows below five minutes.
+pub const BAD_FINE: &str = "slo:bad_events:rate_fine";
+/// Sum of [`TOTAL`] over the last half hour: the stones of which long periods are built.
+pub const TOTAL_ROLLUP: &str = "slo:total_events:sum30m";
+/// Sum of [`BAD`] over the last half hour.
+pub const BAD_ROLLUP: &str = "slo:bad_events:sum30m";
+/// Share of the last half hour in which [`TOTAL`] had samples.
+pub const PRESENT_ROLLUP: &str = "slo:present:ratio30m";
+/// Bad events / all events over the window named by the label `window`; the period is one of them.
+pub const ERROR_RATIO: &str = "slo:error_ratio:window";
+/// [`ERROR_RATIO`] / error budget.
+pub const BURN_RATE: &str = "slo:burn_rate:window";
+/// Share of the period's error budget that is left; negative when overspent.
+pub const BUDGET_REMAINING: &str = "slo:error_budget:remaining_ratio";
+/// The objective as a ratio.
+pub const OBJECTIVE: &str = "slo:objective:ratio";
+/// Share of the period for which there are samples.
+pub const COVERAGE: &str = "slo:coverage:ratio";
+/// Unix time at which the current calendar period began.
+pub const PERIOD_START: &str = "slo:period:start_timestamp_seconds";
+/// Length of the period in seconds.
+pub const PERIOD_LENGTH: &str = "slo:period:length_seconds";
+/// 1, with the descriptive labels.
+pub const INFO: &str = "slo_info";
+
+/// Alert of a burn-rate tier.
+pub const ALERT_BURN: &str = "SLOErrorBudgetBurn";
+/// Alert of missing data.
+pub const ALERT_NO_DATA: &str = "SLONoData";
+
+/// Identity: `NAMESPACE/NAME`; in every selector and on every series.
+pub const SLO_ID: &str = "slo_id";
+/// The window of a ratio or burn rate.
+pub const WINDOW: &str = "window";
+/// The tier of an alert.
+pub const TIER: &str = "burnrate_tier";
+/// Whom an alert wakes: `page` or `ticket`.
+pub const SEVERITY: &str = "severity";
+
+/// Labels that users may neither group by nor set, because Plimsoll or Prometheus sets them.
+pub const RESERVED: [&str; 10] =
+    [SLO_ID, WINDOW, TIER, SEVERITY, "alertname", "alertstate", "slo", "slo_namespace", "objective", "period"];
