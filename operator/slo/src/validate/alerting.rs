@@ -42,7 +42,7 @@ const HIGHEST_SHARE: Decimal = Decimal::from_parts(9, 0, 0, false, 1);
 pub(super) struct Built {
     pub(super) tiers: Vec<Tier>,
     pub(super) minimum_bad_events: u64,
-    pub(super) no_data: NoData,
+    pub(super) no_data: Option<NoData>,
     pub(super) labels: BTreeMap<String, String>,
     pub(super) annotations: BTreeMap<String, String>,
 }
@@ -108,7 +108,7 @@ pub(super) fn alerting(
     Some(Built {
         tiers,
         minimum_bad_events: minimum,
-        no_data: no_data.unwrap_or_default(),
+        no_data: *no_data,
         labels: labels.clone(),
         annotations: annotations.clone(),
     })

@@ -88,6 +88,9 @@ fn build(object: &Slo, problems: &mut Vec<Problem>) -> Option<Model> {
     }
 
     let (objective, period, sli, alerting) = (objective?, period?, sli?, alerting?);
+    // A composite has no samples of its own to miss: its parts tell.
+    let composite = matches!(sli.sli, crate::model::Sli::Weighted(_) | crate::model::Sli::WorstOf(_));
+    let no_data = alerting.no_data.unwrap_or(if composite { slo::NoData::Ignore } else { slo::NoData::default() });
     let mut group_by = group_by.clone();
     group_by.sort();
     Some(Model {
@@ -101,7 +104,7 @@ fn build(object: &Slo, problems: &mut Vec<Problem>) -> Option<Model> {
         group_by,
         tiers: alerting.tiers,
         minimum_bad_events: alerting.minimum_bad_events,
-        no_data: alerting.no_data,
+        no_data,
         alert_labels: alerting.labels,
         alert_annotations: alerting.annotations,
         exclusions,
