@@ -14,10 +14,14 @@ pub const TOTAL_ROLLUP: &str = "slo:total_events:sum30m";
 pub const BAD_ROLLUP: &str = "slo:bad_events:sum30m";
 /// Share of the last half hour in which [`TOTAL`] had samples.
 pub const PRESENT_ROLLUP: &str = "slo:present:ratio30m";
-/// Sum of [`TOTAL_ROLLUP`] over the period, up to the last full half hour.
-pub const TOTAL_PERIOD: &str = "slo:total_events:sum_period";
-/// Sum of [`BAD_ROLLUP`] over the period, up to the last full half hour.
-pub const BAD_PERIOD: &str = "slo:bad_events:sum_period";
+/// Sum of [`TOTAL_ROLLUP`] over the period's full half hours.
+pub const TOTAL_CLOSED: &str = "slo:total_events:sum_closed";
+/// Sum of [`BAD_ROLLUP`] over the period's full half hours.
+pub const BAD_CLOSED: &str = "slo:bad_events:sum_closed";
+/// Sum of [`TOTAL`] over the half hour that is not full yet.
+pub const TOTAL_OPEN: &str = "slo:total_events:sum_open";
+/// Sum of [`BAD`] over the half hour that is not full yet.
+pub const BAD_OPEN: &str = "slo:bad_events:sum_open";
 /// Bad events / all events over the window named by the label `window`; the period is one of them.
 pub const ERROR_RATIO: &str = "slo:error_ratio:window";
 /// [`ERROR_RATIO`] / error budget.

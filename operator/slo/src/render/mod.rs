@@ -183,5 +183,5 @@ fn id_matcher(id: &str) -> String {
 
 /// `(a + b) or a or b`: a sum in which one side may be missing.
 fn plus(a: &str, b: &str) -> String {
-    format!("(({a}) + ({b}) or ({a}) or ({b}))")
+    format!("({a} + {b} or {a} or {b})")
 }

@@ -42,8 +42,10 @@ pub(super) fn rules(cx: &Context<'_>) -> Vec<Rule> {
     }
     let record_sums = matches!(source(cx), Source::Rollups) && !cx.composite();
     if record_sums {
-        rules.push(cx.record(names::TOTAL_PERIOD, rolled(cx, Metric::Total, &cx.id)));
-        rules.push(cx.record(names::BAD_PERIOD, rolled(cx, Metric::Bad, &cx.id)));
+        for metric in [Metric::Total, Metric::Bad] {
+            rules.push(cx.record(metric.closed(), rolled(cx, metric, &cx.id)));
+            rules.push(cx.record(metric.open(), newest(metric, &cx.id)));
+        }
     }
     let period = window(cx);
     rules.push(cx.record_window(names::ERROR_RATIO, &period, ratio(cx, record_sums)));
@@ -85,16 +87,11 @@ fn ratio(cx: &Context<'_>, recorded: bool) -> String {
                 Source::Window(span) => windows::total(cx, metric, id, span),
                 Source::Samples => samples(cx, metric, id),
                 Source::Rollups => {
-                    let rolled = if recorded {
-                        let name = match metric {
-                            Metric::Bad => names::BAD_PERIOD,
-                            Metric::Total => names::TOTAL_PERIOD,
-                        };
-                        format!("{name}{{{id}}}")
+                    if recorded {
+                        plus(&format!("{}{{{id}}}", metric.closed()), &format!("{}{{{id}}}", metric.open()))
                     } else {
-                        rolled(cx, metric, id)
-                    };
-                    plus(&rolled, &newest(metric, id))
+                        plus(&rolled(cx, metric, id), &newest(metric, id))
+                    }
                 }
             };
             if aggregate { format!("sum({sum})") } else { format!("({sum})") }

@@ -77,6 +77,20 @@ impl Metric {
         }
     }
 
+    pub(super) const fn closed(self) -> &'static str {
+        match self {
+            Metric::Bad => names::BAD_CLOSED,
+            Metric::Total => names::TOTAL_CLOSED,
+        }
+    }
+
+    pub(super) const fn open(self) -> &'static str {
+        match self {
+            Metric::Bad => names::BAD_OPEN,
+            Metric::Total => names::TOTAL_OPEN,
+        }
+    }
+
     pub(super) const fn rollup(self) -> &'static str {
         match self {
             Metric::Bad => names::BAD_ROLLUP,
