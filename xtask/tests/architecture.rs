@@ -18,19 +18,31 @@ fn graph() -> BTreeMap<String, BTreeSet<String>> {
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let metadata: Value = serde_json::from_slice(&output.stdout).unwrap();
     let name = |id: &Value| {
-        metadata["packages"].as_array().unwrap().iter().find(|p| p["id"] == *id).unwrap()["name"].as_str().unwrap().to_owned()
+        metadata["packages"].as_array().unwrap().iter().find(|p| p["id"] == *id).unwrap()["name"]
+            .as_str()
+            .unwrap()
+            .to_owned()
     };
-    let names: BTreeMap<String, String> =
-        metadata["packages"].as_array().unwrap().iter().map(|p| (p["id"].as_str().unwrap().to_owned(), name(&p["id"]))).collect();
+    let names: BTreeMap<String, String> = metadata["packages"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|p| (p["id"].as_str().unwrap().to_owned(), name(&p["id"])))
+        .collect();
     metadata["resolve"]["nodes"]
         .as_array()
         .unwrap()
         .iter()
         .map(|node| {
-            let normal = node["deps"].as_array().unwrap().iter().filter(|dep| {
-                dep["dep_kinds"].as_array().unwrap().iter().any(|kind| kind["kind"].is_null())
-            });
-            (names[node["id"].as_str().unwrap()].clone(), normal.map(|dep| names[dep["pkg"].as_str().unwrap()].clone()).collect())
+            let normal = node["deps"]
+                .as_array()
+                .unwrap()
+                .iter()
+                .filter(|dep| dep["dep_kinds"].as_array().unwrap().iter().any(|kind| kind["kind"].is_null()));
+            (
+                names[node["id"].as_str().unwrap()].clone(),
+                normal.map(|dep| names[dep["pkg"].as_str().unwrap()].clone()).collect(),
+            )
         })
         .collect()
 }

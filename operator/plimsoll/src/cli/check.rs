@@ -283,9 +283,7 @@ fn is_our_list(group: &str, kind: &str) -> bool {
 fn envelope(value: &Value, problems: &mut Vec<Problem>) {
     const FIELDS: [&str; 5] = ["apiVersion", "kind", "metadata", "spec", "status"];
     for key in value.as_object().into_iter().flat_map(|m| m.keys()).filter(|k| !FIELDS.contains(&k.as_str())) {
-        problems.push(
-            Problem::error(key.as_str(), format!("unknown field {key}")).help(shape::suggest(key, &FIELDS)),
-        );
+        problems.push(Problem::error(key.as_str(), format!("unknown field {key}")).help(shape::suggest(key, &FIELDS)));
     }
     let Some(metadata) = value.get("metadata") else {
         problems.push(Problem::error("metadata", "metadata is missing").help("add metadata: {name: ...}"));
@@ -374,4 +372,3 @@ fn spell(root: &Node<'_>, problem: &mut Problem) {
         problem.label = format!("YAML reads {text} as {shown}");
     }
 }
-

@@ -146,9 +146,7 @@ impl<'a> Node<'a> {
         match &self.data {
             Data::Scalar { text, .. } => (1, text.len()),
             Data::List(items) => items.iter().map(Node::size).fold((1, 0), add),
-            Data::Map(entries) => {
-                entries.iter().map(|e| add(e.value.size(), (0, e.key.len()))).fold((1, 0), add)
-            }
+            Data::Map(entries) => entries.iter().map(|e| add(e.value.size(), (0, e.key.len()))).fold((1, 0), add),
         }
     }
 }
@@ -445,9 +443,11 @@ fn explain(error: &ScanError) -> Fault {
             ("brackets do not match", format!("{close} closes {open}"), "close them in the order they were opened")
         }
         ErrorKind::RecursionLimitExceeded => ("nested deeper than 255 levels", String::new(), "flatten it"),
-        ErrorKind::UnknownAnchor => {
-            ("this alias has no anchor", String::new(), "define it before with &name, or quote a value that begins with *")
-        }
+        ErrorKind::UnknownAnchor => (
+            "this alias has no anchor",
+            String::new(),
+            "define it before with &name, or quote a value that begins with *",
+        ),
         ErrorKind::UnknownQuotedScalarEscape => (
             "unknown escape in double quotes",
             String::new(),

@@ -1,0 +1,90 @@
+//! What a test is given.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+
+use anyhow::{Context, Result, ensure};
+use plimsoll_testbed::{Bin, Stack};
+use serde_json::Value;
+use tokio::sync::OnceCell;
+
+/// Names the program under test; built when not set.
+const PROGRAM_VARIABLE: &str = "PLIMSOLL_BIN";
+
+/// What all tests of the process share.
+#[derive(Default)]
+pub(crate) struct Shared {
+    stack: OnceCell<Stack>,
+    namespaces: AtomicUsize,
+    program: OnceLock<PathBuf>,
+}
+
+/// One test's view of the servers.
+pub struct Testbed {
+    bin: Bin,
+    shared: Arc<Shared>,
+    namespaces: Mutex<Vec<String>>,
+}
+
+impl Testbed {
+    pub(crate) fn new(bin: Bin, shared: Arc<Shared>) -> Self {
+        Self { bin, shared, namespaces: Mutex::default() }
+    }
+
+    /// The servers' programs (those that the test has said it needs), to start one's own.
+    #[must_use]
+    pub fn bin(&self) -> &Bin {
+        &self.bin
+    }
+
+    /// The servers that tests share, started by the first that asks. They must not be stopped.
+    pub async fn shared(&self) -> Result<&Stack> {
+        self.shared.stack.get_or_try_init(|| Stack::start(&self.bin)).await
+    }
+
+    /// A new namespace on the shared control plane, deleted after the test.
+    pub async fn namespace(&self, purpose: &str) -> Result<String> {
+        let number = self.shared.namespaces.fetch_add(1, Ordering::Relaxed);
+        let name = format!("{purpose}-{number}");
+        self.shared().await?.control_plane.kubectl(["create", "namespace", &name]).await?;
+        self.namespaces.lock().unwrap_or_else(PoisonError::into_inner).push(name.clone());
+        Ok(name)
+    }
+
+    /// The program under test: what `PLIMSOLL_BIN` names, else built now, so that it is never an old one.
+    pub fn plimsoll(&self) -> Result<&Path> {
+        if let Some(program) = self.shared.program.get() {
+            return Ok(program);
+        }
+        let program = match std::env::var_os(PROGRAM_VARIABLE) {
+            Some(path) => PathBuf::from(path),
+            None => build()?,
+        };
+        Ok(self.shared.program.get_or_init(|| program))
+    }
+
+    /// Removes what the test has left, so that the next does not pay for its rules.
+    pub(crate) async fn clean_up(&self) -> Result<()> {
+        let namespaces = std::mem::take(&mut *self.namespaces.lock().unwrap_or_else(PoisonError::into_inner));
+        for namespace in namespaces {
+            self.shared().await?.control_plane.kubectl(["delete", "namespace", &namespace, "--wait=false"]).await?;
+        }
+        Ok(())
+    }
+}
+
+fn build() -> Result<PathBuf> {
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let output = Command::new(cargo)
+        .args(["build", "--package", "plimsoll", "--bin", "plimsoll", "--message-format", "json-render-diagnostics"])
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .stderr(std::process::Stdio::inherit())
+        .output()?;
+    ensure!(output.status.success(), "building plimsoll: {}", output.status);
+    let messages = String::from_utf8(output.stdout)?;
+    let mut messages = messages.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+    let executable = messages.find_map(|message| message.get("executable")?.as_str().map(PathBuf::from));
+    executable.context("cargo told of no executable")
+}
