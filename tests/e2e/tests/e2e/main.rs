@@ -1,6 +1,7 @@
 //! End-to-end tests on real servers. `cargo xtask test` runs them with everything else.
 
 mod alerting;
+mod alertmanager;
 mod testbed;
 mod testbed_ends;
 mod traffic;
@@ -12,6 +13,6 @@ fn main() -> ExitCode {
     if let Some(code) = testbed_ends::child() {
         return code;
     }
-    let tables = [testbed::tests(), testbed_ends::tests(), truth::tests(), alerting::tests()];
+    let tables = [testbed::tests(), testbed_ends::tests(), truth::tests(), alerting::tests(), alertmanager::tests()];
     plimsoll_e2e::run(tables.into_iter().flatten().collect())
 }
