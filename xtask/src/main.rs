@@ -3,6 +3,12 @@
 // Its output is for the person who called it.
 #![allow(clippy::print_stdout)]
 
+mod check;
+mod command;
+mod deny;
+mod files;
+mod generated;
+mod test;
 mod testbed;
 
 use anyhow::Result;
@@ -17,6 +23,12 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Task {
+    /// Formatting, lints, documentation, generated files, dependencies, tracked files.
+    Check,
+    /// Makes `crds/` anew from the code.
+    Crds,
+    /// Every test, the end-to-end ones on real servers; the last line is `N passed, N failed, N skipped`.
+    Test(test::Arguments),
     /// Real servers for tests and for trying things.
     #[command(subcommand)]
     Testbed(testbed::Task),
@@ -24,6 +36,9 @@ enum Task {
 
 fn main() -> Result<()> {
     match Arguments::parse().task {
+        Task::Check => check::run(),
+        Task::Crds => generated::write(),
+        Task::Test(arguments) => test::run(&arguments),
         Task::Testbed(task) => testbed::run(&task),
     }
 }

@@ -1,17 +1,12 @@
 //! What a test is given.
 
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::Result;
 use plimsoll_testbed::{Bin, Stack};
-use serde_json::Value;
 use tokio::sync::OnceCell;
-
-/// Names the program under test; built when not set.
-const PROGRAM_VARIABLE: &str = "PLIMSOLL_BIN";
 
 /// What all tests of the process share.
 #[derive(Default)]
@@ -58,10 +53,7 @@ impl Testbed {
         if let Some(program) = self.shared.program.get() {
             return Ok(program);
         }
-        let program = match std::env::var_os(PROGRAM_VARIABLE) {
-            Some(path) => PathBuf::from(path),
-            None => build()?,
-        };
+        let program = plimsoll_testbed::plimsoll(false)?;
         Ok(self.shared.program.get_or_init(|| program))
     }
 
@@ -73,18 +65,4 @@ impl Testbed {
         }
         Ok(())
     }
-}
-
-fn build() -> Result<PathBuf> {
-    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let output = Command::new(cargo)
-        .args(["build", "--package", "plimsoll", "--bin", "plimsoll", "--message-format", "json-render-diagnostics"])
-        .current_dir(env!("CARGO_MANIFEST_DIR"))
-        .stderr(std::process::Stdio::inherit())
-        .output()?;
-    ensure!(output.status.success(), "building plimsoll: {}", output.status);
-    let messages = String::from_utf8(output.stdout)?;
-    let mut messages = messages.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
-    let executable = messages.find_map(|message| message.get("executable")?.as_str().map(PathBuf::from));
-    executable.context("cargo told of no executable")
 }
