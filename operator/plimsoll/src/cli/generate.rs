@@ -10,8 +10,11 @@ use sha2::{Digest, Sha256};
 use super::{
     Exit, Paths, check,
     out::{self, Directory, Stop},
-    validate, yaml,
+    parallel, validate, yaml,
 };
+
+/// SLOs that are rendered before their rules are written.
+const BATCH: usize = 128;
 
 /// Form of the rules.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
@@ -68,36 +71,41 @@ pub fn run(args: &Generate) -> Result<Exit, Stop> {
     match &args.output {
         Some(path) => {
             let mut directory = Directory::open(path)?;
-            let mut text = String::new();
-            for model in &checked.models {
-                text.clear();
-                head(&mut text, args.format);
-                document(&mut text, model, args.format);
-                directory.put(&file_name(&model.id), &text)?;
+            for models in checked.models.chunks(BATCH) {
+                let texts = parallel::map(models, |model| {
+                    let mut text = head(args.format).to_owned();
+                    document(&mut text, model, args.format);
+                    text
+                });
+                for (model, text) in models.iter().zip(texts) {
+                    directory.put(&file_name(&model.id), &text)?;
+                }
             }
             directory.finish()?;
         }
         None => out::stdout(|writer| {
-            let mut text = String::new();
-            head(&mut text, args.format);
-            if checked.models.is_empty() && args.format == Format::Prometheus {
-                text.push_str(" []\n");
+            writer.write_all(head(args.format).as_bytes())?;
+            let empty = checked.models.is_empty() && args.format == Format::Prometheus;
+            writer.write_all(if empty { b" []\n" } else { b"\n" })?;
+            for models in checked.models.chunks(BATCH) {
+                let texts = parallel::map(models, |model| {
+                    let mut text = String::with_capacity(16 << 10);
+                    document(&mut text, model, args.format);
+                    text
+                });
+                texts.iter().try_for_each(|text| writer.write_all(text.as_bytes()))?;
             }
-            for model in &checked.models {
-                document(&mut text, model, args.format);
-                writer.write_all(text.as_bytes())?;
-                text.clear();
-            }
-            writer.write_all(text.as_bytes())
+            Ok(())
         })?,
     }
     Ok(validate::exit(&checked, false))
 }
 
 /// What stands once at the top of a file.
-fn head(out: &mut String, format: Format) {
-    if format == Format::Prometheus {
-        out.push_str("groups:");
+const fn head(format: Format) -> &'static str {
+    match format {
+        Format::Prometheus => "groups:",
+        Format::PrometheusRule | Format::Vmrule | Format::Mimir => "",
     }
 }
 
