@@ -84,9 +84,8 @@ pub fn run(args: &Generate) -> Result<Exit, Stop> {
             directory.finish()?;
         }
         None => out::stdout(|writer| {
-            writer.write_all(head(args.format).as_bytes())?;
             let empty = checked.models.is_empty() && args.format == Format::Prometheus;
-            writer.write_all(if empty { b" []\n" } else { b"\n" })?;
+            writer.write_all(if empty { b"groups: []\n" } else { head(args.format).as_bytes() })?;
             for models in checked.models.chunks(BATCH) {
                 let texts = parallel::map(models, |model| {
                     let mut text = String::with_capacity(16 << 10);
@@ -104,7 +103,7 @@ pub fn run(args: &Generate) -> Result<Exit, Stop> {
 /// What stands once at the top of a file.
 const fn head(format: Format) -> &'static str {
     match format {
-        Format::Prometheus => "groups:",
+        Format::Prometheus => "groups:\n",
         Format::PrometheusRule | Format::Vmrule | Format::Mimir => "",
     }
 }
@@ -120,7 +119,7 @@ fn document(out: &mut String, model: &Model, format: Format) {
             return;
         }
         Format::Mimir => {
-            out.push_str("---");
+            out.push_str("---\n");
             comment(out, model, &rules);
             // One namespace for each SLO: mimirtool refuses a namespace that is in two files.
             let _ = write!(out, "\nnamespace: plimsoll.{}.{}\ngroups:", model.id.namespace, model.id.name);
@@ -131,7 +130,7 @@ fn document(out: &mut String, model: &Model, format: Format) {
         Format::PrometheusRule => ("monitoring.coreos.com/v1", "PrometheusRule"),
         Format::Vmrule => ("operator.victoriametrics.com/v1beta1", "VMRule"),
     };
-    out.push_str("---");
+    out.push_str("---\n");
     comment(out, model, &rules);
     let _ = write!(out, "\napiVersion: {}\nkind: {}\nmetadata:\n  name: ", kind.0, kind.1);
     yaml::string(out, &format!("plimsoll-{}", model.id.name), 2);
@@ -144,9 +143,6 @@ fn document(out: &mut String, model: &Model, format: Format) {
 
 /// `# shop/checkout-availability: 99.95 % over 30d, 23 rules`
 fn comment(out: &mut String, model: &Model, rules: &RuleSet) {
-    if !out.is_empty() && !out.ends_with('\n') {
-        out.push('\n');
-    }
     let _ = write!(out, "# {}: {} % over ", model.id, model.objective.percent());
     let _ = match &model.period {
         Period::Rolling(span) => write!(out, "{span}"),
