@@ -1,2 +1,7 @@
-//! x
-fn main() {}
+//! The binary `plimsoll`.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    plimsoll::cli::main()
+}
