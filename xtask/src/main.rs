@@ -3,6 +3,7 @@
 // Its output is for the person who called it.
 #![allow(clippy::print_stdout)]
 
+mod bench;
 mod testbed;
 
 use anyhow::Result;
@@ -20,10 +21,13 @@ enum Task {
     /// Real servers for tests and for trying things.
     #[command(subcommand)]
     Testbed(testbed::Task),
+    /// What Plimsoll costs, beside its peers or a floor, measured in the same run.
+    Bench(bench::Arguments),
 }
 
 fn main() -> Result<()> {
     match Arguments::parse().task {
         Task::Testbed(task) => testbed::run(&task),
+        Task::Bench(arguments) => bench::run(&arguments),
     }
 }
