@@ -3,6 +3,7 @@
 // Its output is for the person who called it.
 #![allow(clippy::print_stdout)]
 
+mod bench;
 mod check;
 mod command;
 mod deny;
@@ -32,6 +33,8 @@ enum Task {
     /// Real servers for tests and for trying things.
     #[command(subcommand)]
     Testbed(testbed::Task),
+    /// What Plimsoll costs, beside its peers or a floor, measured in the same run.
+    Bench(bench::Arguments),
 }
 
 fn main() -> Result<()> {
@@ -40,5 +43,6 @@ fn main() -> Result<()> {
         Task::Crds => generated::write(),
         Task::Test(arguments) => test::run(&arguments),
         Task::Testbed(task) => testbed::run(&task),
+        Task::Bench(arguments) => bench::run(&arguments),
     }
 }

@@ -237,8 +237,8 @@ fn slo(file: &File, node: &Node<'_>, namespace: &str) -> Finding {
         let changes = mend(node, &problems, &mut removed);
         value = node.to_json_with(&changes);
     }
-    let id = identify(&mut value, namespace)
-        .map(|id| (id, path::place(node, &file.text, "metadata.name", None, false)));
+    let id =
+        identify(&mut value, namespace).map(|id| (id, path::place(node, &file.text, "metadata.name", None, false)));
     let mut finding = Finding { ours: true, id, ..Finding::default() };
     if let Some(valid) = deserialize(&value, &mut problems).and_then(|slo| rules(&slo, &mut problems, &removed)) {
         let Valid { model, warnings } = valid;
