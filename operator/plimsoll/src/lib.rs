@@ -1,0 +1,8 @@
+//! SLO-as-code for Kubernetes: the operator's parts.
+
+pub mod controller;
+pub mod operator;
+pub mod prometheus;
+pub mod selecting;
+pub mod sinks;
+pub mod webhook;
