@@ -1,10 +1,14 @@
 //! Objectives, windows, PromQL, burn-rate tiers and rule rendering. Pure: no I/O, no clock, no client.
 
+pub mod duration;
 pub mod model;
 pub mod names;
+pub mod presets;
+pub mod promql;
 pub mod render;
 pub mod rules;
 pub mod validate;
+pub mod zone;
 
 pub use model::{Model, SloId};
 pub use render::render;

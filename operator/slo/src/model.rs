@@ -35,6 +35,8 @@ pub struct Model {
     pub period: Period,
     /// What is measured.
     pub sli: Sli,
+    /// Selector of `up` for the targets that expose the indicator, where its `job` is known.
+    pub targets: Option<String>,
     /// Labels by which it holds separately, sorted.
     pub group_by: Vec<String>,
     /// The enabled tiers, shortest long window first.
@@ -92,7 +94,7 @@ impl Objective {
     }
 }
 
-/// A length of time in whole seconds or milliseconds, printed as Prometheus writes it: `1h`, `1d12h`.
+/// A length of time in whole seconds or milliseconds, printed in Prometheus' units: `1h`, `1d12h`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Span {
     /// Milliseconds.
@@ -117,10 +119,10 @@ impl fmt::Display for Span {
         if rest == 0 {
             return f.write_str("0s");
         }
-        for (unit, size) in UNITS {
+        // Days are the largest unit: who writes 28d does not want to read 4w.
+        for (unit, size) in UNITS.into_iter().skip(2) {
             let n = rest / size;
-            if n > 0 && !(unit == "w" && !rest.is_multiple_of(size)) && !(unit == "y" && !rest.is_multiple_of(size)) {
-                // Weeks and years only when exact, as Prometheus prints them.
+            if n > 0 {
                 write!(f, "{n}{unit}")?;
                 rest -= n * size;
             }
@@ -151,7 +153,20 @@ pub enum Period {
         unit: Calendar,
         /// The zone in which it begins.
         zone: Zone,
+        /// Where the offset of now is not the one of the unit's start.
+        corrections: Vec<Correction>,
     },
+}
+
+/// Between `from` and `to` (Unix seconds), an offset change lies between a unit's start and now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Correction {
+    /// The change.
+    pub from: i64,
+    /// The next unit's start.
+    pub to: i64,
+    /// How much the offset grew, in seconds.
+    pub delta: i64,
 }
 
 /// A time zone as Prometheus can compute with it: offsets from UTC and the moments they change.

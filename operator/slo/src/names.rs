@@ -1,6 +1,6 @@
 //! Every metric and label name that Plimsoll writes, in one place.
 
-/// Good and bad events per second over the last five minutes; the base of everything.
+/// All events per second over the last five minutes; the base of everything.
 pub const TOTAL: &str = "slo:total_events:rate5m";
 /// Bad events per second over the last five minutes; has the same label sets as [`TOTAL`].
 pub const BAD: &str = "slo:bad_events:rate5m";
@@ -8,12 +8,20 @@ pub const BAD: &str = "slo:bad_events:rate5m";
 pub const TOTAL_FINE: &str = "slo:total_events:rate_fine";
 /// Like [`BAD`], over the shortest window of an SLO that has windows below five minutes.
 pub const BAD_FINE: &str = "slo:bad_events:rate_fine";
-/// Sum of [`TOTAL`] over the last half hour: the stones of which long periods are built.
+/// Sum of [`TOTAL`], once a minute, over the last half hour: the stones of which long periods are built.
 pub const TOTAL_ROLLUP: &str = "slo:total_events:sum30m";
-/// Sum of [`BAD`] over the last half hour.
+/// Sum of [`BAD`], once a minute, over the last half hour.
 pub const BAD_ROLLUP: &str = "slo:bad_events:sum30m";
 /// Share of the last half hour in which [`TOTAL`] had samples.
 pub const PRESENT_ROLLUP: &str = "slo:present:ratio30m";
+/// Sum of [`TOTAL_ROLLUP`] over the period's full half hours.
+pub const TOTAL_CLOSED: &str = "slo:total_events:sum_closed";
+/// Sum of [`BAD_ROLLUP`] over the period's full half hours.
+pub const BAD_CLOSED: &str = "slo:bad_events:sum_closed";
+/// Sum of [`TOTAL`] over the half hour that is not full yet.
+pub const TOTAL_OPEN: &str = "slo:total_events:sum_open";
+/// Sum of [`BAD`] over the half hour that is not full yet.
+pub const BAD_OPEN: &str = "slo:bad_events:sum_open";
 /// Bad events / all events over the window named by the label `window`; the period is one of them.
 pub const ERROR_RATIO: &str = "slo:error_ratio:window";
 /// [`ERROR_RATIO`] / error budget.
@@ -26,8 +34,6 @@ pub const OBJECTIVE: &str = "slo:objective:ratio";
 pub const COVERAGE: &str = "slo:coverage:ratio";
 /// Unix time at which the current calendar period began.
 pub const PERIOD_START: &str = "slo:period:start_timestamp_seconds";
-/// Length of the period in seconds.
-pub const PERIOD_LENGTH: &str = "slo:period:length_seconds";
 /// 1, with the descriptive labels.
 pub const INFO: &str = "slo_info";
 
@@ -38,6 +44,10 @@ pub const ALERT_NO_DATA: &str = "SLONoData";
 
 /// Identity: `NAMESPACE/NAME`; in every selector and on every series.
 pub const SLO_ID: &str = "slo_id";
+/// The SLO's name, on alerts and `slo_info`.
+pub const SLO: &str = "slo";
+/// The SLO's namespace, on alerts and `slo_info`; Alertmanager configuration by namespace wants it.
+pub const NAMESPACE: &str = "namespace";
 /// The window of a ratio or burn rate.
 pub const WINDOW: &str = "window";
 /// The tier of an alert.
@@ -46,5 +56,4 @@ pub const TIER: &str = "burnrate_tier";
 pub const SEVERITY: &str = "severity";
 
 /// Labels that users may neither group by nor set, because Plimsoll or Prometheus sets them.
-pub const RESERVED: [&str; 10] =
-    [SLO_ID, WINDOW, TIER, SEVERITY, "alertname", "alertstate", "slo", "slo_namespace", "objective", "period"];
+pub const RESERVED: [&str; 9] = [SLO_ID, WINDOW, TIER, SEVERITY, "alertname", "alertstate", SLO, "objective", "period"];

@@ -1,0 +1,104 @@
+//! Prometheus durations, with a reason for each that is refused.
+
+use plimsoll_api::Problem;
+
+use crate::model::{Span, UNITS};
+
+/// Parses a Prometheus duration such as `30d`, `1h30m` or `500ms`; never zero.
+///
+/// # Errors
+/// The problem with the value of the field at `path`.
+pub fn parse(text: &str, path: &str) -> Result<Span, Problem> {
+    let field = path.rsplit('.').next().unwrap_or(path);
+    let bad = |label: String, help: String| {
+        Problem::error(path, format!("{field} is not a duration")).label(label).help(help)
+    };
+    let example = || "write it like 30d, 1h30m or 5m".to_owned();
+    if text.is_empty() {
+        return Err(bad("it is empty".to_owned(), example()));
+    }
+    if text.starts_with('-') {
+        return Err(bad("it is negative".to_owned(), example()));
+    }
+    let mut rest = text;
+    let mut millis: u64 = 0;
+    let mut smallest = u64::MAX;
+    while !rest.is_empty() {
+        let digits = rest.find(|c: char| !c.is_ascii_digit()).unwrap_or(rest.len());
+        let (number, tail) = rest.split_at(digits);
+        if number.is_empty() {
+            return Err(bad(format!("{rest} does not begin with a number"), example()));
+        }
+        if tail.starts_with(['.', ',']) {
+            return Err(bad(format!("{text} has a fraction"), "use a smaller unit: 36h for 1.5d".to_owned()));
+        }
+        let letters = tail.find(|c: char| c.is_ascii_digit()).unwrap_or(tail.len());
+        let (unit, tail) = tail.split_at(letters);
+        if unit.is_empty() {
+            return Err(bad(
+                format!("{number} has no unit"),
+                format!("add one: {number}s, {number}m, {number}h or {number}d"),
+            ));
+        }
+        let Some(&(_, size)) = UNITS.iter().find(|(name, _)| *name == unit) else {
+            return Err(bad(format!("unit {unit} is unknown"), "use ms, s, m, h, d, w or y".to_owned()));
+        };
+        if size >= smallest {
+            return Err(bad(
+                format!("{unit} comes after a smaller unit"),
+                "write the largest unit first: 1h30m".to_owned(),
+            ));
+        }
+        smallest = size;
+        millis = number
+            .parse::<u64>()
+            .ok()
+            .and_then(|n| n.checked_mul(size))
+            .and_then(|n| n.checked_add(millis))
+            .ok_or_else(|| {
+                Problem::error(path, format!("{field} is too long")).label(text.to_owned()).help("use at most 1y")
+            })?;
+        rest = tail;
+    }
+    if millis == 0 {
+        return Err(bad("it is zero".to_owned(), example()));
+    }
+    Ok(Span { millis })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_what_prometheus_reads() {
+        for (text, seconds, shown) in [
+            ("30d", 2_592_000, "30d"),
+            ("1h30m", 5400, "1h30m"),
+            ("90s", 90, "1m30s"),
+            ("1w", 604_800, "7d"),
+            ("36h", 129_600, "1d12h"),
+            ("57m30s", 3450, "57m30s"),
+        ] {
+            let span = parse(text, "x").expect(text);
+            assert_eq!((span.as_seconds(), span.to_string().as_str()), (seconds, shown));
+        }
+    }
+
+    #[test]
+    fn says_why_not() {
+        for (text, line) in [
+            ("4t", "x: x is not a duration (unit t is unknown); use ms, s, m, h, d, w or y"),
+            ("0s", "x: x is not a duration (it is zero); write it like 30d, 1h30m or 5m"),
+            ("-1w", "x: x is not a duration (it is negative); write it like 30d, 1h30m or 5m"),
+            ("1.5d", "x: x is not a duration (1.5d has a fraction); use a smaller unit: 36h for 1.5d"),
+            ("5", "x: x is not a duration (5 has no unit); add one: 5s, 5m, 5h or 5d"),
+            ("5min", "x: x is not a duration (unit min is unknown); use ms, s, m, h, d, w or y"),
+            ("30m1h", "x: x is not a duration (h comes after a smaller unit); write the largest unit first: 1h30m"),
+            ("99999999999999999999y", "x: x is too long (99999999999999999999y); use at most 1y"),
+            ("d", "x: x is not a duration (d does not begin with a number); write it like 30d, 1h30m or 5m"),
+        ] {
+            assert_eq!(parse(text, "x").expect_err(text).to_string(), line);
+        }
+    }
+}

@@ -1,0 +1,284 @@
+//! Reading the PromQL that users write: bounded, so that no input can exhaust the parser, and with
+//! a place for every complaint.
+
+use std::ops::Range;
+
+use plimsoll_api::Problem;
+use promql_parser::{
+    label::{MatchOp, Matcher},
+    parser::{self, Expr, VectorSelector, value::ValueType},
+    util::visitor::{ExprVisitor, walk_expr},
+};
+
+use crate::model::{Selector, Template};
+
+/// Longest expression that is parsed, in bytes. The parser's time grows faster than its input, and
+/// deep nesting exhausts its stack.
+pub const MAX_LEN: usize = 4096;
+/// Deepest nesting of brackets that is parsed.
+pub const MAX_DEPTH: usize = 64;
+
+/// An expression that parsed, with what rendering and checking need to know of it.
+#[derive(Clone, Debug)]
+pub struct Parsed {
+    /// The author's text, trimmed, `$window` still in it.
+    pub text: String,
+    /// The syntax tree, of the text with `$window` replaced by `5m`.
+    pub expr: Expr,
+    /// True when the text holds `$window`.
+    pub windowed: bool,
+}
+
+impl Parsed {
+    /// The whole expression as one bare selector: no range, offset or `@`.
+    pub fn selector(&self) -> Option<&VectorSelector> {
+        match &self.expr {
+            Expr::VectorSelector(s) if s.offset.is_none() && s.at.is_none() && s.matchers.or_matchers.is_empty() => {
+                Some(s)
+            }
+            _ => None,
+        }
+    }
+
+    /// The text as a template.
+    pub fn template(&self) -> Template {
+        Template(self.text.clone())
+    }
+
+    /// Every vector selector in the expression, also inside ranges.
+    pub fn selectors(&self) -> Vec<VectorSelector> {
+        struct All(Vec<VectorSelector>);
+        impl ExprVisitor for All {
+            type Error = std::convert::Infallible;
+            fn pre_visit(&mut self, expr: &Expr) -> Result<bool, Self::Error> {
+                match expr {
+                    Expr::VectorSelector(s) => self.0.push(s.clone()),
+                    Expr::MatrixSelector(m) => self.0.push(m.vs.clone()),
+                    _ => {}
+                }
+                Ok(true)
+            }
+        }
+        let mut all = All(Vec::new());
+        let Ok(_) = walk_expr(&mut all, &self.expr);
+        all.0
+    }
+}
+
+/// Parses `text`, the value of the field at `path`. `wants` is a value type, or `None` for any.
+///
+/// # Errors
+/// The problem, with the part of the text that it is about where that can be told.
+pub fn parse(text: &str, path: &str) -> Result<Parsed, Problem> {
+    let field = path.rsplit('.').next().unwrap_or(path);
+    if text.trim().is_empty() {
+        return Err(Problem::error(path, format!("{field} is empty"))
+            .help("write a PromQL selector, such as http_requests_total{job=\"checkout\"}"));
+    }
+    if text.len() > MAX_LEN {
+        return Err(Problem::error(path, format!("{field} is too long"))
+            .label(format!("{} bytes", text.len()))
+            .help(format!("use at most {MAX_LEN} bytes; record a part of it as a rule of its own")));
+    }
+    brackets(text, path)?;
+    let windowed = text.contains("$window");
+    let filled = text.replace("$window", "5m");
+    let expr = parser::parse(&filled).map_err(|message| {
+        let mut problem = Problem::error(path, format!("{field} is not valid PromQL")).label(message.clone());
+        if let Some(span) = quoted(&message).and_then(|token| find(text, token)) {
+            problem = problem.span(span);
+        }
+        problem.help(hint(&message))
+    })?;
+    Ok(Parsed { text: text.trim().to_owned(), expr, windowed })
+}
+
+/// Unbalanced brackets and quotes, with their place; the parser tells neither.
+fn brackets(text: &str, path: &str) -> Result<(), Problem> {
+    let field = path.rsplit('.').next().unwrap_or(path);
+    let bad = |at: usize, width: usize, label: String, help: &str| {
+        Err(Problem::error(path, format!("{field} is not valid PromQL")).label(label).help(help).span(at..at + width))
+    };
+    let mut open: Vec<(usize, char)> = Vec::new();
+    let mut chars = text.char_indices();
+    while let Some((at, c)) = chars.next() {
+        match c {
+            '(' | '[' | '{' => {
+                open.push((at, c));
+                if open.len() > MAX_DEPTH {
+                    return bad(
+                        at,
+                        1,
+                        format!("brackets nested more than {MAX_DEPTH} deep"),
+                        "record a part of it as a rule of its own",
+                    );
+                }
+            }
+            ')' | ']' | '}' => {
+                let opener = match c {
+                    ')' => '(',
+                    ']' => '[',
+                    _ => '{',
+                };
+                match open.pop() {
+                    Some((_, o)) if o == opener => {}
+                    Some((start, o)) => {
+                        return bad(start, 1, format!("this {o} is closed by {c}"), "close it by its own kind");
+                    }
+                    None => return bad(at, 1, format!("this {c} closes nothing"), "remove it, or add the opening one"),
+                }
+            }
+            '"' | '\'' | '`' => {
+                let mut closed = false;
+                while let Some((_, d)) = chars.next() {
+                    if d == '\\' && c != '`' {
+                        chars.next();
+                    } else if d == c {
+                        closed = true;
+                        break;
+                    }
+                }
+                if !closed {
+                    return bad(at, 1, "this quote is never closed".to_owned(), "close it");
+                }
+            }
+            '#' => return bad(at, 1, "a comment".to_owned(), "say it in the description instead"),
+            _ => {}
+        }
+    }
+    match open.pop() {
+        Some((at, c)) => bad(at, 1, format!("this {c} is never closed"), "close it"),
+        None => Ok(()),
+    }
+}
+
+/// The first 'word' in single quotes of a parser's message.
+fn quoted(message: &str) -> Option<&str> {
+    message.split('\'').nth(1).filter(|s| !s.is_empty())
+}
+
+fn find(text: &str, token: &str) -> Option<Range<usize>> {
+    let mut hits = text.match_indices(token).map(|(at, _)| at..at + token.len());
+    let first = hits.next()?;
+    // More than one place would be a guess.
+    hits.next().is_none().then_some(first)
+}
+
+fn hint(message: &str) -> &'static str {
+    if message.contains("expected type matrix") {
+        "give it a range, such as [$window]"
+    } else if message.contains("in label matching, expected string") {
+        "put the label's value in quotes"
+    } else if message.contains("illegal regex") {
+        "mend the regular expression"
+    } else if message.contains("unknown function") {
+        "check the function's name"
+    } else {
+        "try it in Prometheus' expression browser"
+    }
+}
+
+/// The kind of value an expression yields, as a person says it.
+pub fn kind(expr: &Expr) -> &'static str {
+    match expr.value_type() {
+        ValueType::Vector => "an instant vector",
+        ValueType::Scalar => "a number",
+        ValueType::Matrix => "a range vector",
+        ValueType::String => "a string",
+    }
+}
+
+/// Turns a bare selector into its two parts.
+pub fn split(selector: &VectorSelector) -> Selector {
+    let mut metric = selector.name.clone().unwrap_or_default();
+    let mut matchers = Vec::new();
+    for m in &selector.matchers.matchers {
+        if m.name == "__name__" && m.op == MatchOp::Equal && metric.is_empty() && is_metric(&m.value) {
+            metric.clone_from(&m.value);
+        } else {
+            matchers.push(matcher(m));
+        }
+    }
+    Selector { metric, matchers: matchers.join(",") }
+}
+
+fn matcher(m: &Matcher) -> String {
+    format!("{}{}{}", label_name(&m.name), m.op, quote(&m.value))
+}
+
+fn label_name(name: &str) -> String {
+    if is_label(name) { name.to_owned() } else { quote(name) }
+}
+
+/// A PromQL string literal.
+pub fn quote(text: &str) -> String {
+    let mut out = String::with_capacity(text.len() + 2);
+    out.push('"');
+    for c in text.chars() {
+        match c {
+            '"' => out.push_str("\\\""),
+            '\\' => out.push_str("\\\\"),
+            '\n' => out.push_str("\\n"),
+            '\r' => out.push_str("\\r"),
+            '\t' => out.push_str("\\t"),
+            c if c.is_control() => out.push_str(&format!("\\u{:04x}", u32::from(c))),
+            c => out.push(c),
+        }
+    }
+    out.push('"');
+    out
+}
+
+/// True for a label name that needs no quotes.
+pub fn is_label(name: &str) -> bool {
+    let mut chars = name.chars();
+    chars.next().is_some_and(|c| c.is_ascii_alphabetic() || c == '_')
+        && chars.all(|c| c.is_ascii_alphanumeric() || c == '_')
+}
+
+/// True for a metric name that needs no quotes.
+pub fn is_metric(name: &str) -> bool {
+    let mut chars = name.chars();
+    chars.next().is_some_and(|c| c.is_ascii_alphabetic() || c == '_' || c == ':')
+        && chars.all(|c| c.is_ascii_alphanumeric() || c == '_' || c == ':')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_the_place() {
+        for (text, span, label) in [
+            ("sum(rate(a[5m])", 3..4, "this ( is never closed"),
+            ("a}", 1..2, "this } closes nothing"),
+            ("a{b=\"x]", 4..5, "this quote is never closed"),
+            ("a(b]", 1..2, "this ( is closed by ]"),
+            ("nofunc(a)", 0..6, "unknown function with name 'nofunc'"),
+        ] {
+            let problem = parse(text, "spec.sli.events.bad").expect_err(text);
+            assert_eq!((problem.span, problem.label.as_str()), (Some(span), label), "{text}");
+        }
+    }
+
+    #[test]
+    fn deep_and_long_input_is_refused_before_parsing() {
+        for text in ["(".repeat(40_000), "(".repeat(100) + "a" + &")".repeat(100), vec!["a"; 25_600].join("+")] {
+            assert!(parse(&text, "x").is_err());
+        }
+    }
+
+    #[test]
+    fn selectors_survive_splitting() {
+        for (text, metric, matchers) in [
+            (r#"a{b="c",d=~"x|y"}"#, "a", r#"b="c",d=~"x|y""#),
+            (r#"{__name__="a",b!='"'}"#, "a", r#"b!="\"""#),
+            (r#"{__name__=~"a.*"}"#, "", r#"__name__=~"a.*""#),
+            (r#"a{b=~"\\d{3}"}"#, "a", r#"b=~"\\d{3}""#),
+        ] {
+            let parsed = parse(text, "x").expect(text);
+            let got = split(parsed.selector().expect(text));
+            assert_eq!((got.metric.as_str(), got.matchers.as_str()), (metric, matchers), "{text}");
+        }
+    }
+}

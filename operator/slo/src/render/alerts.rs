@@ -1,0 +1,182 @@
+//! Alerts: one for each tier, one for missing data.
+
+use std::collections::BTreeMap;
+
+use plimsoll_api::slo::{NoData, Severity};
+
+use super::{BASE_RANGE, Context, HOUR, SIX_HOURS, period};
+use crate::{
+    model::{Period, Span, Tier},
+    names,
+    rules::Rule,
+};
+
+/// A deploy or a restart of everything is over by then; an outage is not.
+const NO_DATA_FOR: Span = Span::seconds(900);
+
+/// The alert of one tier: both windows burn faster than its rate, and not for a handful of events.
+pub(super) fn burn(cx: &Context<'_>, tier: &Tier) -> Rule {
+    let threshold = (tier.burn_rate * cx.model.objective.budget()).normalize();
+    let over = |window: Span| format!("{} > {threshold}", cx.windowed(names::ERROR_RATIO, &window.to_string()));
+    let mut expr = format!("{} and ignoring (window) {}", over(tier.long), over(tier.short));
+    if cx.model.minimum_bad_events > 0 {
+        expr.push_str(&format!(
+            " and on ({}) {} >= {}",
+            cx.identity(),
+            bad_events(cx, tier.long),
+            cx.model.minimum_bad_events
+        ));
+    }
+    let mut labels = labels(cx, tier.severity);
+    labels.insert(names::TIER.to_owned(), tier.name.clone());
+    Rule {
+        alert: Some(names::ALERT_BURN.to_owned()),
+        expr,
+        hold: tier.hold.map(|h| h.to_string()),
+        keep_firing_for: Some(tier.keep_firing_for.to_string()),
+        labels,
+        annotations: annotations(cx, tier),
+        ..Rule::default()
+    }
+}
+
+/// Bad events in the window; a subquery, so that the number does not depend on the group's interval.
+fn bad_events(cx: &Context<'_>, window: Span) -> String {
+    let step = match window {
+        w if w < HOUR && cx.fine.is_some() => cx.interval,
+        w if w <= HOUR => Span::seconds(60),
+        w if w <= SIX_HOURS => Span::seconds(120),
+        _ => BASE_RANGE,
+    };
+    let name = if window < HOUR && cx.fine.is_some() { names::BAD_FINE } else { names::BAD };
+    let series = cx.series(name);
+    let series = match &cx.keep {
+        Some(keep) => format!("({series} * ({keep}))"),
+        None => series,
+    };
+    format!("sum_over_time({series}[{window}:{step}]) * {}", step.as_seconds())
+}
+
+/// The alert of missing data, unless it means nothing or is counted as bad.
+pub(super) fn no_data(cx: &Context<'_>) -> Option<Rule> {
+    if cx.model.no_data != NoData::Alert {
+        return None;
+    }
+    let mut expr = format!("{} unless on ({}) {}", cx.series(names::OBJECTIVE), names::SLO_ID, cx.series(names::TOTAL));
+    if let Some(targets) = &cx.model.targets {
+        // Targets that are up but have no such series yet have merely not been used since their start.
+        expr.push_str(&format!(" unless on () count({targets} == 1) > 0"));
+    }
+    if let Some(keep) = &cx.keep {
+        expr.push_str(&format!(" and on () vector({keep}) > 0"));
+    }
+    let severity = cx.model.tiers.iter().map(|t| t.severity).min().unwrap_or(Severity::Ticket);
+    let name = &cx.model.id;
+    let mut annotations = BTreeMap::from([
+        ("summary".to_owned(), format!("{name} has no data: nobody knows whether the objective holds")),
+        (
+            "description".to_owned(),
+            "The indicator's series have been missing for 15 minutes and its targets are not up. Next: plimsoll explain slo/".to_owned()
+                + &format!("{} -n {}", name.name, name.namespace),
+        ),
+    ]);
+    own_annotations(cx, &mut annotations);
+    Some(Rule {
+        alert: Some(names::ALERT_NO_DATA.to_owned()),
+        expr,
+        hold: Some(NO_DATA_FOR.to_string()),
+        labels: labels(cx, severity),
+        annotations,
+        ..Rule::default()
+    })
+}
+
+/// Static labels: an edit of a descriptive one changes the alerts and no recorded series.
+fn labels(cx: &Context<'_>, severity: Severity) -> BTreeMap<String, String> {
+    let mut labels = cx.model.labels.clone();
+    labels.insert(names::SLO_ID.to_owned(), cx.model.id.to_string());
+    labels.insert(names::SLO.to_owned(), cx.model.id.name.clone());
+    if !cx.model.group_by.iter().any(|g| g == names::NAMESPACE) {
+        labels.insert(names::NAMESPACE.to_owned(), cx.model.id.namespace.clone());
+    }
+    let severity = match severity {
+        Severity::Page => "page",
+        Severity::Ticket => "ticket",
+    };
+    labels.insert(names::SEVERITY.to_owned(), severity.to_owned());
+    labels.extend(cx.model.alert_labels.clone());
+    labels
+}
+
+fn annotations(cx: &Context<'_>, tier: &Tier) -> BTreeMap<String, String> {
+    let name = &cx.model.id;
+    let burn = lookup(cx, &query(cx, names::BURN_RATE, Some(&tier.long.to_string())), "printf \"%.1f\"", "?");
+    let left = lookup(cx, &query(cx, names::BUDGET_REMAINING, None), "humanizePercentage", "an unknown share");
+    let seconds = match &cx.model.period {
+        Period::Rolling(span) => span.as_seconds(),
+        Period::Calendar { unit, .. } => super::clock::nominal(*unit),
+    };
+    let until = format!(
+        "({} > 0) * {seconds} / ignoring (window) ({} > 0)",
+        query(cx, names::BUDGET_REMAINING, None),
+        query(cx, names::BURN_RATE, Some(&tier.long.to_string()))
+    );
+    let until = lookup(cx, &until, "humanizeDuration", "no time: it is spent");
+    let groups: String = cx.model.group_by.iter().map(|g| format!(" {g}={{{{ $labels.{g} }}}}")).collect();
+    let mut all = BTreeMap::from([
+        ("summary".to_owned(), format!("{name}{groups} burns its error budget {burn} times too fast")),
+        (
+            "description".to_owned(),
+            format!(
+                "{{{{ $value | humanizePercentage }}}} was bad over {}, the objective of {} % allows {} %. Budget left ({}): {left}; at this rate it lasts {until}.",
+                tier.long,
+                cx.model.objective.percent(),
+                (cx.model.objective.budget() * rust_decimal::Decimal::ONE_HUNDRED).normalize(),
+                period::window(cx),
+            ),
+        ),
+    ]);
+    if let Some(description) = &cx.model.description {
+        all.insert("objective".to_owned(), escape(description));
+    }
+    own_annotations(cx, &mut all);
+    all
+}
+
+fn own_annotations(cx: &Context<'_>, all: &mut BTreeMap<String, String>) {
+    if !cx.model.runbooks.is_empty() {
+        all.insert("runbooks".to_owned(), cx.model.runbooks.join(", "));
+    }
+    all.extend(cx.model.alert_annotations.clone());
+}
+
+/// A selector in a template: the group's labels are filled in when the alert fires.
+fn query(cx: &Context<'_>, metric: &str, window: Option<&str>) -> String {
+    let mut matchers = cx.id.clone();
+    if let Some(window) = window {
+        matchers.push_str(&format!(",{}=\"{window}\"", names::WINDOW));
+    }
+    for group in &cx.model.group_by {
+        matchers.push_str(&format!(",{group}=%q"));
+    }
+    format!("{metric}{{{matchers}}}")
+}
+
+/// A template that prints the first value of a query.
+fn lookup(cx: &Context<'_>, query: &str, format: &str, otherwise: &str) -> String {
+    let quoted = crate::promql::quote(query);
+    let n = query.matches("%q").count();
+    let query = if n == 0 {
+        format!("query {quoted}")
+    } else {
+        let groups: Vec<String> = cx.model.group_by.iter().map(|g| format!("$labels.{g}")).collect();
+        let arguments = vec![groups.join(" "); n / groups.len().max(1)].join(" ");
+        format!("query (printf {quoted} {arguments})")
+    };
+    format!("{{{{ with {query} }}}}{{{{ . | first | value | {format} }}}}{{{{ else }}}}{otherwise}{{{{ end }}}}")
+}
+
+/// Keeps a user's prose from being read as a template.
+fn escape(text: &str) -> String {
+    text.replace("{{", "{ {")
+}

@@ -1,0 +1,157 @@
+//! The base series: bad and total events per second, whatever the indicator's type.
+
+use plimsoll_api::slo::NoData;
+use rust_decimal::Decimal;
+
+use super::{BASE_RANGE, Context, id_matcher, windows};
+use crate::{
+    model::{Counter, Selector, Sli, Span},
+    names,
+    promql::quote,
+    rules::Rule,
+};
+
+/// Rules of the base series: over five minutes, and where a window is shorter, finer ones as well.
+pub(super) fn rules(cx: &Context<'_>) -> Vec<Rule> {
+    let mut rules = pair(cx, BASE_RANGE, names::TOTAL, names::BAD);
+    if let Some(fine) = cx.fine {
+        rules.extend(pair(cx, fine, names::TOTAL_FINE, names::BAD_FINE));
+    }
+    rules
+}
+
+fn pair(cx: &Context<'_>, range: Span, total_name: &str, bad_name: &str) -> Vec<Rule> {
+    // The total has just been recorded by the rule before, so it is cheaper to read than to compute.
+    let recorded = cx.sum(&cx.series(total_name));
+    let (raw, bad) = expressions(cx, range, &recorded);
+    let (total, bad) = match cx.model.no_data {
+        // Missing time is as busy as the last day was, and all of it is bad.
+        NoData::Bad => (
+            format!("{raw} or {}", cx.sum(&format!("avg_over_time({}[1d])", cx.series(total_name)))),
+            format!("{bad} or 0 * ({raw}) or {recorded}"),
+        ),
+        NoData::Alert | NoData::Ignore => (raw, format!("{bad} or 0 * {recorded}")),
+    };
+    let masked = |expr: String| match &cx.keep {
+        Some(keep) => format!("({expr}) * ({keep})"),
+        None => expr,
+    };
+    vec![cx.record(total_name, masked(total)), cx.record(bad_name, masked(bad))]
+}
+
+/// Total and bad over `range`; bad may read the recorded total.
+fn expressions(cx: &Context<'_>, range: Span, recorded: &str) -> (String, String) {
+    let rate = |counter: &Counter| match counter {
+        Counter::Series(selector) => cx.sum(&format!("rate({selector}[{range}])")),
+        Counter::Rate(template) => cx.sum(&template.fill(range)),
+    };
+    match &cx.model.sli {
+        Sli::Events { bad: Some(bad), total: Some(total), .. } => (rate(total), rate(bad)),
+        // No good series at all means that nothing was good.
+        Sli::Events { good: Some(good), total: Some(total), .. } => {
+            (rate(total), format!("clamp_min({recorded} - {}, 0) or {recorded}", rate(good)))
+        }
+        Sli::Events { good, bad, .. } => {
+            let good = good.as_ref().map(rate).unwrap_or_default();
+            let bad = bad.as_ref().map(rate).unwrap_or_default();
+            (super::plus(&good, &bad), bad)
+        }
+        Sli::Latency { histogram, threshold } => latency(cx, histogram, *threshold, range, recorded),
+        Sli::Up(selector) => {
+            let seconds = range.as_seconds();
+            let count = cx.sum(&format!("count_over_time({selector}[{range}])"));
+            let up = cx.sum(&format!("sum_over_time({selector}[{range}])"));
+            (format!("{count} / {seconds}"), format!("clamp_min({recorded} - {up} / {seconds}, 0)"))
+        }
+        Sli::Ratio(errors) => {
+            // `>= 0` drops NaN, which is what a ratio without traffic yields.
+            let errors = format!("({}) >= 0", errors.fill(range));
+            (
+                format!("{} > bool 0", cx.aggregate("count", &errors)),
+                format!("clamp_max({}, 1)", cx.aggregate("avg", &errors)),
+            )
+        }
+        Sli::TimeSlices { good, slice } => {
+            let good = format!("({}) >= 0", good.fill(*slice));
+            (format!("{} > bool 0", cx.aggregate("count", &good)), format!("{} < bool 1", cx.aggregate("min", &good)))
+        }
+        Sli::Weighted(_) | Sli::WorstOf(_) => {
+            let ids: Vec<String> =
+                cx.model.parts().iter().map(|name| format!("{}/{name}", cx.model.id.namespace)).collect();
+            // Names of objects hold no regular expression's character but the dot.
+            let any = ids.join("|").replace('.', "\\\\.");
+            let total = format!("count({}{{{}=~\"{any}\"}}) > bool 0", names::TOTAL, names::SLO_ID);
+            let ratio = windows::combine(cx, |part| {
+                let id = id_matcher(part);
+                format!("sum({}{{{id}}}) / (sum({}{{{id}}}) > 0)", names::BAD, names::TOTAL)
+            });
+            (total, ratio)
+        }
+    }
+}
+
+/// Classic and native histograms at once: the series that are not there select nothing.
+fn latency(
+    cx: &Context<'_>,
+    histogram: &Selector,
+    threshold: Decimal,
+    range: Span,
+    recorded: &str,
+) -> (String, String) {
+    let with = |suffix: &str, more: &str| {
+        let matchers: Vec<&str> = [histogram.matchers.as_str(), more].into_iter().filter(|m| !m.is_empty()).collect();
+        Selector { metric: format!("{}{suffix}", histogram.metric), matchers: matchers.join(",") }.to_string()
+    };
+    let bucket = with("_bucket", &le(threshold));
+    let on = if cx.model.group_by.is_empty() {
+        "on ()".to_owned()
+    } else {
+        format!("on ({})", cx.model.group_by.join(", "))
+    };
+    let count = cx.sum(&format!("rate({}[{range}])", with("_count", "")));
+    let native = cx.sum(&format!("rate({histogram}[{range}])"));
+    // Without a bucket at the threshold nothing can be said, and nothing must look good.
+    let total = format!("({count} and {on} {}) or histogram_count({native})", cx.aggregate("count", &bucket));
+    let fast = cx.sum(&format!("rate({bucket}[{range}])"));
+    let bad = format!(
+        "clamp_min({recorded} - {fast}, 0) or (histogram_count({native}) * (1 - histogram_fraction(0, {threshold}, {native})) >= 0)"
+    );
+    (total, bad)
+}
+
+/// A matcher for the bucket that ends at `threshold`, in the spellings that clients use.
+fn le(threshold: Decimal) -> String {
+    let plain = threshold.normalize().to_string();
+    if threshold.is_integer() {
+        // Prometheus 3 writes 1.0 where older versions and some clients write 1.
+        return format!("le=~{}", quote(&format!("{plain}|{plain}\\.0")));
+    }
+    let tenth_of_milli = Decimal::new(1, 4);
+    if threshold < tenth_of_milli {
+        let digits = plain.trim_start_matches("0.").trim_start_matches('0');
+        let exponent = plain.len() - 2 - digits.len() + 1;
+        let (first, rest) = digits.split_at(1.min(digits.len()));
+        let mantissa = if rest.is_empty() { first.to_owned() } else { format!("{first}.{rest}") };
+        let scientific = format!("{mantissa}e-{exponent:02}");
+        return format!("le=~{}", quote(&format!("{plain}|{scientific}").replace('.', "\\.")));
+    }
+    format!("le={}", quote(&plain))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn buckets_are_found_by_every_spelling() {
+        for (value, matcher) in [
+            ("0.3", r#"le="0.3""#),
+            ("1", r#"le=~"1|1\\.0""#),
+            ("10", r#"le=~"10|10\\.0""#),
+            ("0.00005", r#"le=~"0\\.00005|5e-05""#),
+            ("0.000025", r#"le=~"0\\.000025|2\\.5e-05""#),
+        ] {
+            assert_eq!(le(value.parse().expect(value)), matcher);
+        }
+    }
+}

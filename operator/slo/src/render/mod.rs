@@ -1,0 +1,187 @@
+//! From the model to the rules. Deterministic: same model, same bytes.
+//!
+//! `base` is the only part that reads raw series; everything after it sees two numbers, bad and
+//! total events per second. `ARCHITECTURE.md` and `docs/rules.md` explain the expressions.
+
+mod alerts;
+mod base;
+mod clock;
+mod period;
+mod windows;
+
+use std::collections::BTreeMap;
+
+use crate::{
+    model::{Model, Sli, Span},
+    names,
+    rules::{Group, Rule, RuleSet},
+};
+
+/// Range of the base rates. Four scrapes a minute apart fit in, as `rate` wants.
+pub const BASE_RANGE: Span = Span::seconds(300);
+/// How often the base rates, windows up to an hour and their alerts are evaluated.
+pub const BASE_INTERVAL: Span = Span::seconds(30);
+/// How often windows up to six hours and their alerts are evaluated.
+const SLOW_INTERVAL: Span = Span::seconds(120);
+/// How often the rest is evaluated; below Prometheus' lookback of 5 m, so that no series blinks.
+const PERIOD_INTERVAL: Span = Span::seconds(240);
+/// Windows up to here are read sample by sample.
+const HOUR: Span = Span::seconds(3600);
+/// Windows up to here are read every 2 m.
+const SIX_HOURS: Span = Span::seconds(6 * 3600);
+/// Windows up to here are read every 5 m; longer ones from half-hourly roll-ups.
+const FOUR_DAYS: Span = Span::seconds(4 * 86_400);
+/// Spacing of roll-ups.
+const ROLLUP: Span = Span::seconds(1800);
+
+/// All rules of one SLO.
+pub fn render(model: &Model) -> RuleSet {
+    let cx = Context::new(model);
+    let mut parts =
+        [Part::new("base", cx.interval), Part::new("slow", SLOW_INTERVAL), Part::new("period", PERIOD_INTERVAL)];
+    let [base, slow, period] = &mut parts;
+
+    base.rules.extend(base::rules(&cx));
+    if !cx.composite() {
+        slow.rules.extend(period::rollups(&cx));
+    }
+    for window in cx.windows() {
+        let rule = windows::rule(&cx, window);
+        match window {
+            w if w <= HOUR => base.rules.push(rule),
+            w if w <= SIX_HOURS => slow.rules.push(rule),
+            _ => period.rules.push(rule),
+        }
+    }
+    base.rules.push(windows::burn_rate(&cx));
+    period.rules.extend(period::rules(&cx));
+    for tier in &model.tiers {
+        let rule = alerts::burn(&cx, tier);
+        match tier.long {
+            w if w <= HOUR => base.rules.push(rule),
+            w if w <= SIX_HOURS => slow.rules.push(rule),
+            _ => period.rules.push(rule),
+        }
+    }
+    slow.rules.extend(alerts::no_data(&cx));
+
+    let groups = parts
+        .into_iter()
+        .filter(|part| !part.rules.is_empty())
+        .map(|part| Group {
+            // A namespace has no dots, so the parts of the name cannot be confused.
+            name: format!("plimsoll.{}.{}.{}", model.id.namespace, model.id.name, part.name),
+            interval: part.interval.to_string(),
+            rules: part.rules,
+        })
+        .collect();
+    RuleSet { groups }
+}
+
+struct Part {
+    name: &'static str,
+    interval: Span,
+    rules: Vec<Rule>,
+}
+
+impl Part {
+    fn new(name: &'static str, interval: Span) -> Self {
+        Self { name, interval, rules: Vec::new() }
+    }
+}
+
+/// What all expressions of one SLO share.
+struct Context<'a> {
+    model: &'a Model,
+    /// `slo_id="shop/checkout"`.
+    id: String,
+    /// The shortest window, when it is below the base range: then there are finer base series.
+    fine: Option<Span>,
+    /// Interval of the base group.
+    interval: Span,
+    /// A factor of 0 or 1 that is 0 in excluded time.
+    keep: Option<String>,
+}
+
+impl<'a> Context<'a> {
+    fn new(model: &'a Model) -> Self {
+        let shortest = model.tiers.iter().map(|t| t.short).min();
+        let fine = shortest.filter(|w| *w < BASE_RANGE);
+        let interval = match (&model.sli, fine) {
+            (_, Some(fine)) => Span::seconds((fine.as_seconds() / 5).clamp(1, BASE_INTERVAL.as_seconds())),
+            (Sli::TimeSlices { slice, .. }, None) => Span::seconds(slice.as_seconds().clamp(10, 60)),
+            _ => BASE_INTERVAL,
+        };
+        let keep = (!model.exclusions.is_empty()).then(|| clock::keep(&model.exclusions));
+        Self { model, id: id_matcher(&model.id.to_string()), fine, interval, keep }
+    }
+
+    fn composite(&self) -> bool {
+        matches!(self.model.sli, Sli::Weighted(_) | Sli::WorstOf(_))
+    }
+
+    /// Every window of the tiers, and an hour for the screens, in ascending order.
+    fn windows(&self) -> Vec<Span> {
+        let mut all: Vec<Span> = self.model.tiers.iter().flat_map(|t| [t.short, t.long]).chain([HOUR]).collect();
+        all.sort_unstable();
+        all.dedup();
+        // The period's own window is rendered by `period`.
+        if let crate::model::Period::Rolling(period) = self.model.period {
+            all.retain(|w| *w != period);
+        }
+        all
+    }
+
+    /// `metric{slo_id="…"}`.
+    fn series(&self, metric: &str) -> String {
+        format!("{metric}{{{}}}", self.id)
+    }
+
+    /// `metric{slo_id="…",window="…"}`.
+    fn windowed(&self, metric: &str, window: &str) -> String {
+        format!("{metric}{{{},window=\"{window}\"}}", self.id)
+    }
+
+    /// `sum by (groups) (expr)`.
+    fn sum(&self, expr: &str) -> String {
+        self.aggregate("sum", expr)
+    }
+
+    fn aggregate(&self, op: &str, expr: &str) -> String {
+        if self.model.group_by.is_empty() {
+            format!("{op}({expr})")
+        } else {
+            format!("{op} by ({}) ({expr})", self.model.group_by.join(", "))
+        }
+    }
+
+    /// The labels that tell this SLO's series apart: `slo_id, route`.
+    fn identity(&self) -> String {
+        std::iter::once(names::SLO_ID)
+            .chain(self.model.group_by.iter().map(String::as_str))
+            .collect::<Vec<_>>()
+            .join(", ")
+    }
+
+    /// A recording rule.
+    fn record(&self, name: &str, expr: String) -> Rule {
+        let labels = BTreeMap::from([(names::SLO_ID.to_owned(), self.model.id.to_string())]);
+        Rule { record: Some(name.to_owned()), expr, labels, ..Rule::default() }
+    }
+
+    /// A recording rule with a window.
+    fn record_window(&self, name: &str, window: &str, expr: String) -> Rule {
+        let mut rule = self.record(name, expr);
+        rule.labels.insert(names::WINDOW.to_owned(), window.to_owned());
+        rule
+    }
+}
+
+fn id_matcher(id: &str) -> String {
+    format!("{}=\"{id}\"", names::SLO_ID)
+}
+
+/// `(a + b) or a or b`: a sum in which one side may be missing.
+fn plus(a: &str, b: &str) -> String {
+    format!("({a} + {b} or {a} or {b})")
+}

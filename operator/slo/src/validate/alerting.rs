@@ -1,0 +1,256 @@
+//! Tiers, the traffic floor and what alerts carry.
+
+use std::collections::BTreeMap;
+
+use plimsoll_api::{
+    Problem,
+    slo::{self, NoData, Severity},
+};
+use rust_decimal::Decimal;
+
+use super::{label_name, label_value};
+use crate::{
+    duration,
+    model::{Objective, Period, Span, Tier},
+};
+
+/// The tiers of an SLO that names none: Google's SRE workbook, chapter 5, table 5-8, with the
+/// second ticket tier. Name, burn rate, long and short window in seconds, severity.
+pub const DEFAULT_TIERS: [(&str, Decimal, Span, Span, Severity); 4] = [
+    ("fast", Decimal::from_parts(144, 0, 0, false, 1), Span::seconds(3600), Span::seconds(300), Severity::Page),
+    ("medium", Decimal::from_parts(6, 0, 0, false, 0), Span::seconds(21_600), Span::seconds(1800), Severity::Page),
+    ("slow", Decimal::from_parts(3, 0, 0, false, 0), Span::seconds(86_400), Span::seconds(7200), Severity::Ticket),
+    (
+        "trickle",
+        Decimal::from_parts(1, 0, 0, false, 0),
+        Span::seconds(259_200),
+        Span::seconds(21_600),
+        Severity::Ticket,
+    ),
+];
+
+/// Bad events below which no tier fires, for indicators that count events.
+pub const DEFAULT_MINIMUM_BAD_EVENTS: u64 = 10;
+
+/// Longest time an alert goes on firing by default.
+const MAX_KEEP_FIRING: Span = Span::seconds(900);
+
+/// A default tier that even a total outage could not fire is lowered to this share of the highest
+/// burn rate, one over the budget: at 90 % that is 9 of 10.
+const HIGHEST_SHARE: Decimal = Decimal::from_parts(9, 0, 0, false, 1);
+
+pub(super) struct Built {
+    pub(super) tiers: Vec<Tier>,
+    pub(super) minimum_bad_events: u64,
+    pub(super) no_data: Option<NoData>,
+    pub(super) labels: BTreeMap<String, String>,
+    pub(super) annotations: BTreeMap<String, String>,
+}
+
+pub(super) fn alerting(
+    spec: Option<&slo::Alerting>,
+    descriptive: &BTreeMap<String, String>,
+    group_by: &[String],
+    objective: Option<Objective>,
+    period: Option<&Period>,
+    counts_events: bool,
+    problems: &mut Vec<Problem>,
+) -> Option<Built> {
+    let nothing = slo::Alerting::default();
+    let slo::Alerting { minimum_bad_events, no_data, tiers, labels, annotations } = spec.unwrap_or(&nothing);
+    let minimum = match minimum_bad_events {
+        None if counts_events => DEFAULT_MINIMUM_BAD_EVENTS,
+        None => 0,
+        Some(n) => match u64::try_from(*n) {
+            Ok(0) => 0,
+            Ok(n) => {
+                if !counts_events {
+                    problems.push(
+                        Problem::warning("spec.alerting.minimumBadEvents", "this indicator counts time, not events")
+                            .label("the floor is in seconds here")
+                            .help("remove it, or use sli.events"),
+                    );
+                }
+                n
+            }
+            Err(_) => {
+                problems.push(
+                    Problem::error("spec.alerting.minimumBadEvents", "minimumBadEvents is negative")
+                        .help("use 0 or more"),
+                );
+                0
+            }
+        },
+    };
+    let tiers = match tiers {
+        Some(tiers) => own_tiers(tiers, objective, period, problems),
+        None => default_tiers(objective, period),
+    };
+    for (name, value) in labels {
+        let path = format!("spec.alerting.labels.{name}");
+        if descriptive.contains_key(name) || group_by.contains(name) {
+            let whose = if group_by.contains(name) { "groupBy" } else { "a descriptive label" };
+            problems.push(
+                Problem::error(path, format!("label {name} is set already"))
+                    .label(format!("it is {whose}"))
+                    .help("use another name"),
+            );
+        } else {
+            label_name(name, &path, problems);
+            label_value(value, &path, problems);
+        }
+    }
+    for (name, value) in annotations {
+        annotation(name, value, problems);
+    }
+    let mut tiers = tiers?;
+    tiers.sort_by(|a, b| a.long.cmp(&b.long).then_with(|| a.name.cmp(&b.name)));
+    Some(Built {
+        tiers,
+        minimum_bad_events: minimum,
+        no_data: *no_data,
+        labels: labels.clone(),
+        annotations: annotations.clone(),
+    })
+}
+
+fn annotation(name: &str, value: &str, problems: &mut Vec<Problem>) {
+    let path = format!("spec.alerting.annotations.{name}");
+    label_name(name, &path, problems);
+    let scheme = value.split(':').next().unwrap_or_default().trim().to_lowercase();
+    if name.ends_with("_url") && !value.is_empty() && !["http", "https"].contains(&scheme.as_str()) {
+        problems.push(
+            Problem::error(&path, format!("{name} is not a web address"))
+                .label(format!("it begins with {scheme}:"))
+                .help("write https://…"),
+        );
+    }
+    if value.matches("{{").count() != value.matches("}}").count() {
+        problems.push(Problem::error(path, format!("{name} has an unfinished template")).help("close each {{ by }}"));
+    }
+}
+
+fn longest(period: Option<&Period>) -> Span {
+    use plimsoll_api::slo::Calendar;
+    match period {
+        Some(Period::Rolling(span)) => *span,
+        Some(Period::Calendar { unit: Calendar::Week, .. }) => Span::seconds(7 * 86_400),
+        Some(Period::Calendar { unit: Calendar::Quarter, .. }) => Span::seconds(90 * 86_400),
+        Some(Period::Calendar { unit: Calendar::Year, .. }) => Span::seconds(365 * 86_400),
+        Some(Period::Calendar { unit: Calendar::Month, .. }) | None => Span::seconds(28 * 86_400),
+    }
+}
+
+fn default_tiers(objective: Option<Objective>, period: Option<&Period>) -> Option<Vec<Tier>> {
+    let highest = HIGHEST_SHARE / objective?.budget();
+    let half = Span { millis: longest(period).millis / 2 };
+    Some(
+        DEFAULT_TIERS
+            .into_iter()
+            // A window that is most of the period says nothing that the budget does not say.
+            .filter(|(_, _, long, ..)| *long <= half)
+            .map(|(name, burn_rate, long, short, severity)| Tier {
+                name: name.to_owned(),
+                burn_rate: burn_rate.min(highest.round_dp(2)).normalize(),
+                long,
+                short,
+                severity,
+                hold: None,
+                keep_firing_for: short.min(MAX_KEEP_FIRING),
+            })
+            .collect(),
+    )
+}
+
+fn own_tiers(
+    specs: &[slo::Tier],
+    objective: Option<Objective>,
+    period: Option<&Period>,
+    problems: &mut Vec<Problem>,
+) -> Option<Vec<Tier>> {
+    let mut tiers = Vec::new();
+    let before = problems.len();
+    let mut warnings = Vec::new();
+    for (i, spec) in specs.iter().enumerate() {
+        let slo::Tier { name, burn_rate, long_window, short_window, severity, r#for, keep_firing_for, disabled } = spec;
+        let path = format!("spec.alerting.tiers[{i}]");
+        let mut read = |text: &str, field: &str| {
+            duration::parse(text, &format!("{path}.{field}")).map_err(|p| problems.push(p)).ok()
+        };
+        let long = read(long_window, "longWindow");
+        let short = match short_window {
+            Some(text) => read(text, "shortWindow"),
+            None => long.map(|l| Span::seconds((l.as_seconds() / 12).max(1))),
+        };
+        let hold = r#for.as_deref().map(|text| read(text, "for"));
+        let keep = keep_firing_for.as_deref().map(|text| read(text, "keepFiringFor"));
+        if name.is_empty()
+            || name.len() > 63
+            || !name.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.'))
+        {
+            problems.push(
+                Problem::error(format!("{path}.name"), format!("{name:?} is not a tier's name"))
+                    .help("use letters, digits and dashes, at most 63"),
+            );
+        }
+        if specs.iter().take(i).any(|t| t.name == *name) {
+            problems
+                .push(Problem::error(format!("{path}.name"), format!("tier {name} is there twice")).help("rename one"));
+        }
+        let rate = burn_rate.parse::<Decimal>().ok().filter(|r| *r > Decimal::ZERO);
+        if rate.is_none() {
+            problems.push(
+                Problem::error(format!("{path}.burnRate"), "burnRate is not a positive decimal")
+                    .label(burn_rate.clone())
+                    .help(r#"write it like "14.4""#),
+            );
+        }
+        let (Some(rate), Some(long), Some(short)) = (rate, long, short) else { continue };
+        if long <= short {
+            problems.push(
+                Problem::error(format!("{path}.longWindow"), "longWindow is not longer than shortWindow")
+                    .label(format!("{long} against {short}"))
+                    .help("swap them, or leave shortWindow out"),
+            );
+            continue;
+        }
+        if long.millis % 1000 != 0 || short.millis % 1000 != 0 {
+            problems.push(
+                Problem::error(format!("{path}.shortWindow"), "windows are in whole seconds").help("use 1s or more"),
+            );
+            continue;
+        }
+        if long > longest(period) {
+            warnings.push(
+                Problem::warning(format!("{path}.longWindow"), "longWindow is longer than the period")
+                    .label(long.to_string())
+                    .help("shorten it"),
+            );
+        }
+        if let Some(objective) = objective
+            && rate * objective.budget() >= Decimal::ONE
+        {
+            let highest = (Decimal::ONE / objective.budget()).round_dp(2).normalize();
+            warnings.push(
+                Problem::warning(format!("{path}.burnRate"), format!("tier {name} can never fire"))
+                    .label(format!("at {} % the highest burn rate is {highest}", objective.percent()))
+                    .help(format!("use less than {highest}")),
+            );
+        }
+        if disabled.unwrap_or(false) {
+            continue;
+        }
+        tiers.push(Tier {
+            name: name.clone(),
+            burn_rate: rate.normalize(),
+            long,
+            short,
+            severity: severity.unwrap_or_default(),
+            hold: hold.flatten(),
+            keep_firing_for: keep.flatten().unwrap_or(short.min(MAX_KEEP_FIRING)),
+        });
+    }
+    let fine = problems.len() == before;
+    problems.extend(warnings);
+    fine.then_some(tiers)
+}

@@ -1,0 +1,324 @@
+//! From the custom resource to the model, with every problem at once and in the order of the fields.
+
+mod alerting;
+mod exclusions;
+mod sli;
+
+pub use alerting::{DEFAULT_MINIMUM_BAD_EVENTS, DEFAULT_TIERS};
+
+use std::collections::BTreeMap;
+
+use plimsoll_api::{Level, Problem, Slo, slo};
+use rust_decimal::Decimal;
+
+use crate::{
+    duration,
+    model::{Model, Objective, Period, SloId, Span},
+    names, promql, zone,
+};
+
+/// The namespace of an object that names none.
+pub const DEFAULT_NAMESPACE: &str = "default";
+/// The backend of an SLO that names none.
+pub const DEFAULT_BACKEND: &str = "default";
+/// The period of an SLO that names none: 30 days.
+pub const DEFAULT_PERIOD: Span = Span::seconds(30 * 86_400);
+
+/// Longest period: a leap year.
+const MAX_PERIOD: Span = Span::seconds(366 * 86_400);
+/// Longest label name that is accepted; Prometheus has no limit, but what stores its series does.
+const MAX_LABEL_NAME: usize = 128;
+/// Longest label value that is accepted.
+const MAX_LABEL_VALUE: usize = 1024;
+
+/// A usable SLO and what its author should still know.
+#[derive(Clone, Debug)]
+pub struct Valid {
+    /// What is rendered.
+    pub model: Model,
+    /// Warnings.
+    pub warnings: Vec<Problem>,
+}
+
+/// Checks everything that can be known without a server.
+///
+/// # Errors
+/// All problems, errors and warnings, in the order of the fields.
+pub fn validate(slo: &Slo) -> Result<Valid, Vec<Problem>> {
+    let mut problems = Vec::new();
+    let model = build(slo, &mut problems);
+    match model {
+        Some(model) if problems.iter().all(|p| p.level == Level::Warning) => Ok(Valid { model, warnings: problems }),
+        _ => Err(problems),
+    }
+}
+
+/// The model, or `None` when a field without which there is none is wrong; then `problems` says so.
+fn build(object: &Slo, problems: &mut Vec<Problem>) -> Option<Model> {
+    // Without `..`, so that a new field cannot be forgotten here.
+    let slo::SloSpec {
+        description,
+        service,
+        owner,
+        labels,
+        objective,
+        period,
+        sli,
+        group_by,
+        alerting,
+        exclusions,
+        runbooks,
+        backend,
+    } = &object.spec;
+    let name = object.metadata.name.clone().unwrap_or_default();
+    let id =
+        SloId { namespace: object.metadata.namespace.clone().unwrap_or_else(|| DEFAULT_NAMESPACE.to_owned()), name };
+
+    let labels = descriptive(object, &id, service.as_deref(), owner.as_deref(), labels, problems);
+    let objective = self::objective(objective, problems);
+    let period = self::period(period.as_ref(), problems);
+    let sli = sli::sli(sli, &id, group_by, problems);
+    self::group_by(group_by, &labels, sli.as_ref().map(|s| &s.sli), problems);
+    let counts_events = sli.as_ref().is_none_or(|s| s.sli.counts_events());
+    let alerting =
+        alerting::alerting(alerting.as_ref(), &labels, group_by, objective, period.as_ref(), counts_events, problems);
+    let exclusions = exclusions::exclusions(exclusions, problems);
+    for (i, runbook) in runbooks.iter().enumerate() {
+        dns_name(runbook, &format!("spec.runbooks[{i}]"), problems);
+    }
+
+    let (objective, period, sli, alerting) = (objective?, period?, sli?, alerting?);
+    // A composite has no samples of its own to miss: its parts tell.
+    let composite = matches!(sli.sli, crate::model::Sli::Weighted(_) | crate::model::Sli::WorstOf(_));
+    let no_data = alerting.no_data.unwrap_or(if composite { slo::NoData::Ignore } else { slo::NoData::default() });
+    let mut group_by = group_by.clone();
+    group_by.sort();
+    Some(Model {
+        id,
+        labels,
+        description: description.clone(),
+        objective,
+        period,
+        sli: sli.sli,
+        targets: sli.targets,
+        group_by,
+        tiers: alerting.tiers,
+        minimum_bad_events: alerting.minimum_bad_events,
+        no_data,
+        alert_labels: alerting.labels,
+        alert_annotations: alerting.annotations,
+        exclusions,
+        runbooks: runbooks.clone(),
+        backend: backend.clone().unwrap_or_else(|| DEFAULT_BACKEND.to_owned()),
+    })
+}
+
+fn descriptive(
+    object: &Slo,
+    id: &SloId,
+    service: Option<&str>,
+    owner: Option<&str>,
+    labels: &BTreeMap<String, String>,
+    problems: &mut Vec<Problem>,
+) -> BTreeMap<String, String> {
+    let mut all = BTreeMap::new();
+    let named = object.metadata.labels.as_ref().and_then(|l| l.get("app.kubernetes.io/name")).map(String::as_str);
+    all.insert("service".to_owned(), service.or(named).unwrap_or(&id.name).to_owned());
+    if let Some(owner) = owner {
+        all.insert("owner".to_owned(), owner.to_owned());
+    }
+    for (name, value) in labels {
+        let path = format!("spec.labels.{name}");
+        if ["service", "owner"].contains(&name.as_str()) {
+            problems.push(
+                Problem::error(path, format!("label {name} has a field of its own")).help(format!("set spec.{name}")),
+            );
+        } else if label_name(name, &path, problems) && label_value(value, &path, problems) {
+            all.insert(name.clone(), value.clone());
+        }
+    }
+    for (field, value) in [("service", service), ("owner", owner)] {
+        if let Some(value) = value {
+            label_value(value, &format!("spec.{field}"), problems);
+        }
+    }
+    all
+}
+
+fn objective(text: &str, problems: &mut Vec<Problem>) -> Option<Objective> {
+    const PATH: &str = "spec.objective";
+    let example = r#"write it like "99.95""#;
+    let number = text.strip_suffix('%').unwrap_or(text);
+    let plain = !number.is_empty() && number.len() <= 16 && number.chars().all(|c| c.is_ascii_digit() || c == '.');
+    let Some(percent) = plain.then(|| number.parse::<Decimal>().ok()).flatten() else {
+        let problem = Problem::error(PATH, "objective is a percentage");
+        let problem = if text.is_empty() {
+            problem.label("it is empty").help(example)
+        } else if text.contains(',') {
+            problem.label(format!("{text} has a comma")).help(format!("write \"{}\"", text.replace(',', ".")))
+        } else {
+            problem.label(format!("{text} is not a decimal number")).help(example)
+        };
+        problems.push(problem);
+        return None;
+    };
+    let parsed = Objective::from_percent(percent);
+    if parsed.is_none() {
+        let problem = Problem::error(PATH, "objective is a percentage");
+        problems.push(if percent >= Decimal::ONE_HUNDRED {
+            let label =
+                if percent == Decimal::ONE_HUNDRED { "100 % leaves no error budget" } else { "more than 100 %" };
+            problem.label(label).help(r#"write less than 100, such as "99.95""#)
+        } else if percent.is_zero() {
+            problem.label("0 % promises nothing").help(example)
+        } else {
+            let meant = (percent * Decimal::ONE_HUNDRED).normalize();
+            let failing = (Decimal::ONE_HUNDRED - percent).round();
+            let help = if meant < Decimal::ONE_HUNDRED { format!("write \"{meant}\"") } else { example.to_owned() };
+            problem.label(format!("{number} % would allow {failing} of 100 requests to fail")).help(help)
+        });
+    }
+    parsed
+}
+
+fn period(period: Option<&slo::Period>, problems: &mut Vec<Problem>) -> Option<Period> {
+    const PATH: &str = "spec.period";
+    let Some(slo::Period { rolling, calendar, time_zone }) = period else {
+        return Some(Period::Rolling(DEFAULT_PERIOD));
+    };
+    match (rolling, calendar) {
+        (Some(text), None) => {
+            let path = format!("{PATH}.rolling");
+            if time_zone.is_some() {
+                problems.push(
+                    Problem::warning(format!("{PATH}.timeZone"), "a rolling period has no time zone")
+                        .help("remove timeZone"),
+                );
+            }
+            match duration::parse(text, &path) {
+                Ok(span) if span > MAX_PERIOD => {
+                    problems
+                        .push(Problem::error(path, "rolling is too long").label(text.clone()).help("use at most 366d"));
+                    None
+                }
+                Ok(span) if span < Span::seconds(60) => {
+                    problems
+                        .push(Problem::error(path, "rolling is too short").label(text.clone()).help("use at least 1m"));
+                    None
+                }
+                Ok(span) => Some(Period::Rolling(span)),
+                Err(problem) => {
+                    problems.push(problem);
+                    None
+                }
+            }
+        }
+        (None, Some(unit)) => {
+            let zone = zone_of(time_zone.as_deref(), &format!("{PATH}.timeZone"), problems)?;
+            let corrections = zone::corrections(&zone, *unit);
+            Some(Period::Calendar { unit: *unit, zone, corrections })
+        }
+        _ => {
+            problems.push(
+                Problem::error(PATH, "period has exactly one of rolling and calendar")
+                    .help("write {rolling: 30d} or {calendar: Month}"),
+            );
+            None
+        }
+    }
+}
+
+/// The zone of that name, UTC when there is none.
+fn zone_of(name: Option<&str>, path: &str, problems: &mut Vec<Problem>) -> Option<crate::model::Zone> {
+    let name = name.unwrap_or("UTC");
+    let zone = zone::zone(name);
+    if zone.is_none() {
+        problems.push(
+            Problem::error(path, format!("no time zone is called {name}"))
+                .help("use an IANA name, such as Europe/Berlin"),
+        );
+    }
+    zone
+}
+
+fn group_by(
+    group_by: &[String],
+    labels: &BTreeMap<String, String>,
+    sli: Option<&crate::model::Sli>,
+    problems: &mut Vec<Problem>,
+) {
+    for (i, label) in group_by.iter().enumerate() {
+        let path = format!("spec.groupBy[{i}]");
+        if group_by.iter().take(i).any(|l| l == label) {
+            problems.push(Problem::error(path, format!("label {label} is there twice")).help("remove one"));
+        } else if labels.contains_key(label) {
+            problems.push(
+                Problem::error(path, format!("label {label} is a descriptive label of this SLO"))
+                    .help("group by another label, or remove it from spec.labels, service or owner"),
+            );
+        } else if label == "le" {
+            problems.push(Problem::error(path, "le cannot be grouped by").help("it tells a histogram's buckets apart"));
+        } else {
+            label_name(label, &path, problems);
+        }
+    }
+    if let Some(crate::model::Sli::Weighted(_) | crate::model::Sli::WorstOf(_)) = sli
+        && !group_by.is_empty()
+    {
+        problems.push(
+            Problem::error("spec.groupBy", "a composite has no groups").help("group its parts, or remove groupBy"),
+        );
+    }
+}
+
+/// Checks a label that a user sets; true when it is fine.
+fn label_name(name: &str, path: &str, problems: &mut Vec<Problem>) -> bool {
+    let problem = if name.len() > MAX_LABEL_NAME {
+        Problem::error(path, "label name is too long")
+            .label(format!("{} characters", name.len()))
+            .help(format!("use at most {MAX_LABEL_NAME}"))
+    } else if name.starts_with("__") {
+        Problem::error(path, format!("label {name} is reserved by Prometheus"))
+            .help("use a name without leading underscores")
+    } else if !promql::is_label(name) {
+        let fixed: String = name.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '_' }).collect();
+        let help = if promql::is_label(&fixed) {
+            format!("write {fixed}")
+        } else {
+            "use letters, digits and underscores".to_owned()
+        };
+        Problem::error(path, format!("{name} is not a label name")).help(help)
+    } else if names::RESERVED.contains(&name) {
+        Problem::error(path, format!("label {name} is set by Plimsoll")).help("use another name")
+    } else {
+        return true;
+    };
+    problems.push(problem);
+    false
+}
+
+fn label_value(value: &str, path: &str, problems: &mut Vec<Problem>) -> bool {
+    let fine = value.len() <= MAX_LABEL_VALUE && !value.contains('\n');
+    if !fine {
+        problems.push(
+            Problem::error(path, "label value is too long or has line breaks")
+                .help(format!("use one line of at most {MAX_LABEL_VALUE} bytes")),
+        );
+    }
+    fine
+}
+
+fn dns_name(name: &str, path: &str, problems: &mut Vec<Problem>) -> bool {
+    let fine = !name.is_empty()
+        && name.len() <= 253
+        && name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '-' | '.'))
+        && !name.starts_with(['-', '.'])
+        && !name.ends_with(['-', '.']);
+    if !fine {
+        problems.push(
+            Problem::error(path, format!("{name:?} is not a name of an object"))
+                .help("use lower-case letters, digits, dashes and dots"),
+        );
+    }
+    fine
+}

@@ -1,0 +1,384 @@
+//! The indicator.
+
+use plimsoll_api::{Problem, slo};
+use promql_parser::{
+    label::MatchOp,
+    parser::{Expr, VectorSelector, value::ValueType},
+};
+use rust_decimal::Decimal;
+
+use super::dns_name;
+use crate::{
+    duration,
+    model::{Counter, Selector, Sli, SloId, Span},
+    presets,
+    promql::{self, Parsed},
+};
+
+/// An indicator and the targets that expose it.
+pub(super) struct Built {
+    pub(super) sli: Sli,
+    pub(super) targets: Option<String>,
+}
+
+/// Labels that a scrape gives to every series of a target, and so to its `up` as well.
+const TARGET_LABELS: [&str; 4] = ["job", "namespace", "cluster", "instance"];
+
+pub(super) fn sli(spec: &slo::Sli, id: &SloId, group_by: &[String], problems: &mut Vec<Problem>) -> Option<Built> {
+    let slo::Sli { events, ratio, latency, up, time_slices, preset, composite } = spec;
+    const PATH: &str = "spec.sli";
+    let given: Vec<&str> = [
+        ("events", events.is_some()),
+        ("ratio", ratio.is_some()),
+        ("latency", latency.is_some()),
+        ("up", up.is_some()),
+        ("timeSlices", time_slices.is_some()),
+        ("preset", preset.is_some()),
+        ("composite", composite.is_some()),
+    ]
+    .into_iter()
+    .filter_map(|(name, there)| there.then_some(name))
+    .collect();
+    if given.len() != 1 {
+        let label =
+            if given.is_empty() { "there is none".to_owned() } else { format!("there are {}", given.join(" and ")) };
+        problems.push(
+            Problem::error(PATH, "sli has exactly one of events, ratio, latency, up, timeSlices, preset, composite")
+                .label(label)
+                .help(if given.is_empty() { "add one" } else { "keep one" }),
+        );
+        return None;
+    }
+    if let Some(events) = events {
+        return self::events(events, group_by, problems);
+    }
+    if let Some(slo::Ratio { errors }) = ratio {
+        let parsed = vector(errors, "spec.sli.ratio.errors", problems)?;
+        let targets = targets(&parsed.selectors());
+        return Some(Built { sli: Sli::Ratio(parsed.template()), targets });
+    }
+    if let Some(latency) = latency {
+        return self::latency(latency, problems);
+    }
+    if let Some(slo::Up { series }) = up {
+        let path = "spec.sli.up.series";
+        let parsed = parsed(series, path, problems)?;
+        let Some(selector) = parsed.selector() else {
+            problems.push(not_a_selector(&parsed, path));
+            return None;
+        };
+        return Some(Built { sli: Sli::Up(promql::split(selector)), targets: targets(&parsed.selectors()) });
+    }
+    if let Some(slices) = time_slices {
+        return self::time_slices(slices, problems);
+    }
+    if let Some(preset) = preset {
+        return match presets::expand(preset, "spec.sli.preset") {
+            Ok(expanded) => {
+                let mut inner = Vec::new();
+                let built = sli(&expanded, id, group_by, &mut inner);
+                // The author wrote the preset's parameters, not the fields that they became.
+                problems.extend(inner.into_iter().map(|p| Problem { path: preset_path(&p.path), span: None, ..p }));
+                built
+            }
+            Err(found) => {
+                problems.extend(found);
+                None
+            }
+        };
+    }
+    composite.as_ref().and_then(|c| self::composite(c, id, problems))
+}
+
+fn preset_path(path: &str) -> String {
+    if path.ends_with(".threshold") {
+        "spec.sli.preset.with.threshold".to_owned()
+    } else {
+        "spec.sli.preset".to_owned()
+    }
+}
+
+fn events(spec: &slo::Events, group_by: &[String], problems: &mut Vec<Problem>) -> Option<Built> {
+    let slo::Events { bad, good, total } = spec;
+    let path = "spec.sli.events";
+    let n = [bad, good, total].into_iter().flatten().count();
+    if n != 2 {
+        let problem = Problem::error(path, "events has exactly two of bad, good and total");
+        problems.push(match n {
+            3 => problem.label("all three are there").help("remove good: it is total less bad"),
+            1 => problem.label("only one is there").help("add total"),
+            _ => problem.label("none is there").help("add bad and total"),
+        });
+    }
+    let mut read = |text: &Option<String>, field: &str| {
+        let path = format!("{path}.{field}");
+        text.as_ref().map(|text| counter(text, &path, group_by, problems))
+    };
+    let bad = read(bad, "bad");
+    let good = read(good, "good");
+    let total = read(total, "total");
+    if n != 2 {
+        return None;
+    }
+    if let (Some(Some(a)), Some(Some(b))) = (bad.as_ref().or(good.as_ref()), total.as_ref().or(good.as_ref()))
+        && a.0 == b.0
+    {
+        let field = if bad.is_some() { "bad" } else { "good" };
+        let other = if total.is_some() { "total" } else { "good" };
+        problems.push(
+            Problem::error(format!("{path}.{field}"), format!("{field} and {other} are the same"))
+                .label(format!("every event would be {field}"))
+                .help(format!("select the {field} events only, for example by their status code")),
+        );
+        return None;
+    }
+    let mut selectors = Vec::new();
+    let mut take = |c: Option<Option<(Counter, Vec<VectorSelector>)>>| match c {
+        None => Some(None),
+        Some(None) => None,
+        Some(Some((counter, found))) => {
+            selectors.extend(found);
+            Some(Some(counter))
+        }
+    };
+    // Total first: its targets are the ones to watch.
+    let total = take(total);
+    let bad = take(bad);
+    let good = take(good);
+    let (bad, good, total) = (bad?, good?, total?);
+    Some(Built { sli: Sli::Events { bad, good, total }, targets: targets(&selectors) })
+}
+
+fn counter(
+    text: &str,
+    path: &str,
+    group_by: &[String],
+    problems: &mut Vec<Problem>,
+) -> Option<(Counter, Vec<VectorSelector>)> {
+    let field = path.rsplit('.').next().unwrap_or(path);
+    let parsed = parsed(text, path, problems)?;
+    let selectors = parsed.selectors();
+    for selector in &selectors {
+        bucket(selector, path, problems);
+    }
+    if let Some(selector) = parsed.selector() {
+        return Some((Counter::Series(promql::split(selector)), selectors));
+    }
+    if !parsed.windowed || parsed.expr.value_type() != ValueType::Vector {
+        problems.push(not_a_selector(&parsed, path).help(format!(
+            "write a bare counter such as http_requests_total{{job=\"x\"}}, or rates of one with [$window] in {field}"
+        )));
+        return None;
+    }
+    if let Some(label) = group_by.iter().find(|label| drops(&parsed.expr, label)) {
+        problems.push(
+            Problem::error(path, format!("{field} has no label {label}"))
+                .label(format!("its aggregation drops {label}, but groupBy wants it"))
+                .help(format!("add {label} to its by (…)")),
+        );
+        return None;
+    }
+    Some((Counter::Rate(parsed.template()), selectors))
+}
+
+/// True when the outermost aggregation surely drops the label.
+fn drops(expr: &Expr, label: &str) -> bool {
+    use promql_parser::parser::LabelModifier;
+    match expr {
+        Expr::Paren(p) => drops(&p.expr, label),
+        Expr::Aggregate(a) => match &a.modifier {
+            Some(LabelModifier::Include(labels)) => !labels.labels.iter().any(|l| l == label),
+            Some(LabelModifier::Exclude(labels)) => labels.labels.iter().any(|l| l == label),
+            None => true,
+        },
+        _ => false,
+    }
+}
+
+/// Buckets are cumulative: without one `le`, each event would count once for every bucket.
+fn bucket(selector: &VectorSelector, path: &str, problems: &mut Vec<Problem>) {
+    let name = selector.name.as_deref().unwrap_or_default();
+    let Some(base) = name.strip_suffix("_bucket") else { return };
+    match selector.matchers.matchers.iter().find(|m| m.name == "le") {
+        None => problems.push(
+            Problem::error(path, format!("{name} has no le"))
+                .label("each request would count once for every bucket")
+                .help(format!("add le=\"0.3\", or use sli.latency with histogram {base}")),
+        ),
+        Some(m) if m.op == MatchOp::Equal && m.value != "+Inf" && m.value.parse::<f64>().is_err() => problems.push(
+            Problem::error(path, format!("le=\"{}\" is no number", m.value))
+                .help("use the upper bound of a bucket, such as le=\"0.3\""),
+        ),
+        Some(_) => {}
+    }
+}
+
+fn latency(spec: &slo::Latency, problems: &mut Vec<Problem>) -> Option<Built> {
+    let slo::Latency { histogram, threshold, unit } = spec;
+    let path = "spec.sli.latency.histogram";
+    let span = duration::parse(threshold, "spec.sli.latency.threshold").map_err(|p| problems.push(p)).ok();
+    let parsed = parsed(histogram, path, problems)?;
+    let Some(selector) = parsed.selector() else {
+        problems.push(
+            not_a_selector(&parsed, path)
+                .help("write the histogram's name and labels, such as http_request_duration_seconds{job=\"x\"}"),
+        );
+        return None;
+    };
+    let split = promql::split(selector);
+    if split.metric.is_empty() {
+        problems.push(
+            Problem::error(path, "histogram has no metric name")
+                .help("name one: its series _bucket and _count are derived from it"),
+        );
+        return None;
+    }
+    for suffix in ["_bucket", "_count", "_sum"] {
+        if let Some(base) = split.metric.strip_suffix(suffix) {
+            problems.push(
+                Problem::error(path, format!("histogram ends in {suffix}"))
+                    .label("its series are found by the name without it")
+                    .help(format!("write {}", Selector { metric: base.to_owned(), matchers: split.matchers.clone() })),
+            );
+            return None;
+        }
+    }
+    if selector.matchers.matchers.iter().any(|m| m.name == "le") {
+        problems.push(
+            Problem::error(path, "histogram has a matcher for le").help("remove it: the threshold chooses the bucket"),
+        );
+        return None;
+    }
+    let millis = Decimal::from(span?.millis);
+    let threshold = match unit.unwrap_or(slo::LatencyUnit::Seconds) {
+        slo::LatencyUnit::Seconds => millis / Decimal::ONE_THOUSAND,
+        slo::LatencyUnit::Milliseconds => millis,
+    };
+    Some(Built {
+        sli: Sli::Latency { histogram: split, threshold: threshold.normalize() },
+        targets: targets(&parsed.selectors()),
+    })
+}
+
+fn time_slices(spec: &slo::TimeSlices, problems: &mut Vec<Problem>) -> Option<Built> {
+    let slo::TimeSlices { good, slice } = spec;
+    let path = "spec.sli.timeSlices.slice";
+    let length = match slice.as_deref().map(|text| duration::parse(text, path)) {
+        None => Some(Span::seconds(60)),
+        Some(Ok(span)) if span < Span::seconds(10) || span > Span::seconds(3600) => {
+            problems.push(Problem::error(path, "slice is out of range").label(span.to_string()).help("use 10s to 1h"));
+            None
+        }
+        Some(Ok(span)) => Some(span),
+        Some(Err(problem)) => {
+            problems.push(problem);
+            None
+        }
+    };
+    let parsed = vector(good, "spec.sli.timeSlices.good", problems)?;
+    if let Expr::Binary(b) = &parsed.expr
+        && b.op.is_comparison_operator()
+        && !b.return_bool()
+    {
+        problems.push(
+            Problem::error("spec.sli.timeSlices.good", "good compares without bool")
+                .label("a bad slice would be missing instead of 0")
+                .help("write > bool, < bool and so on"),
+        );
+        return None;
+    }
+    let targets = targets(&parsed.selectors());
+    Some(Built { sli: Sli::TimeSlices { good: parsed.template(), slice: length? }, targets })
+}
+
+fn composite(spec: &slo::Composite, id: &SloId, problems: &mut Vec<Problem>) -> Option<Built> {
+    let slo::Composite { weighted, worst_of } = spec;
+    let path = "spec.sli.composite";
+    let parts: Vec<(String, String)> = match (weighted, worst_of) {
+        (Some(parts), None) => {
+            parts.iter().enumerate().map(|(i, p)| (format!("{path}.weighted[{i}].slo"), p.slo.clone())).collect()
+        }
+        (None, Some(names)) => {
+            names.iter().enumerate().map(|(i, n)| (format!("{path}.worstOf[{i}]"), n.clone())).collect()
+        }
+        _ => {
+            problems.push(Problem::error(path, "composite has exactly one of weighted and worstOf").help("keep one"));
+            return None;
+        }
+    };
+    let before = problems.len();
+    if parts.is_empty() {
+        problems.push(Problem::error(path, "composite has no parts").help("name at least one SLO of the namespace"));
+    }
+    for (i, (path, name)) in parts.iter().enumerate() {
+        if !dns_name(name, path, problems) {
+        } else if *name == id.name {
+            problems.push(Problem::error(path, "a composite cannot be a part of itself").help("name another SLO"));
+        } else if parts.iter().take(i).any(|(_, n)| n == name) {
+            problems
+                .push(Problem::error(path, format!("{name} is there twice")).help("remove one, or raise its weight"));
+        }
+    }
+    let mut weights = Vec::new();
+    for (i, part) in weighted.iter().flatten().enumerate() {
+        match u64::try_from(part.weight.unwrap_or(1)) {
+            Ok(weight) if weight > 0 => weights.push((part.slo.clone(), weight)),
+            _ => problems.push(
+                Problem::error(format!("{path}.weighted[{i}].weight"), "weight is too small").help("use 1 or more"),
+            ),
+        }
+    }
+    if problems.len() > before {
+        return None;
+    }
+    let sli = match worst_of {
+        Some(names) => Sli::WorstOf(names.clone()),
+        None => Sli::Weighted(weights),
+    };
+    Some(Built { sli, targets: None })
+}
+
+fn parsed(text: &str, path: &str, problems: &mut Vec<Problem>) -> Option<Parsed> {
+    promql::parse(text, path).map_err(|p| problems.push(p)).ok()
+}
+
+fn vector(text: &str, path: &str, problems: &mut Vec<Problem>) -> Option<Parsed> {
+    let parsed = parsed(text, path, problems)?;
+    if parsed.expr.value_type() == ValueType::Vector {
+        return Some(parsed);
+    }
+    let field = path.rsplit('.').next().unwrap_or(path);
+    problems.push(
+        Problem::error(path, format!("{field} is not an instant vector"))
+            .label(format!("it is {}", promql::kind(&parsed.expr)))
+            .help("write an expression that yields series with values"),
+    );
+    None
+}
+
+fn not_a_selector(parsed: &Parsed, path: &str) -> Problem {
+    let field = path.rsplit('.').next().unwrap_or(path);
+    let is = match &parsed.expr {
+        Expr::VectorSelector(_) => "a selector with offset, @ or or",
+        Expr::MatrixSelector(_) => "a selector with a range",
+        Expr::Call(_) => "a function call",
+        Expr::Aggregate(_) => "an aggregation",
+        Expr::NumberLiteral(_) => "a number",
+        Expr::StringLiteral(_) => "a string",
+        _ => "an expression",
+    };
+    Problem::error(path, format!("{field} is not a bare selector"))
+        .label(format!("it is {is}"))
+        .help("write a metric name with labels, such as up{job=\"x\"}")
+}
+
+/// `up{…}` with the target labels of the first selector that names its job.
+fn targets(selectors: &[VectorSelector]) -> Option<String> {
+    let selector = selectors.iter().find(|s| {
+        s.matchers.matchers.iter().any(|m| m.name == "job" && matches!(m.op, MatchOp::Equal | MatchOp::Re(_)))
+    })?;
+    let mut kept = selector.clone();
+    kept.name = Some("up".to_owned());
+    kept.matchers.matchers.retain(|m| TARGET_LABELS.contains(&m.name.as_str()));
+    Some(promql::split(&kept).to_string())
+}
