@@ -1,1 +1,43 @@
-//! x
+//! Real servers for tests, on loopback and without containers: a Kubernetes control plane, prometheus-operator,
+//! Prometheus and Alertmanager, built from source once.
+//!
+//! [`ensure_binaries`] finds or builds the programs; [`Stack`] starts everything, and each server can be started by
+//! itself. Whatever is started here ends with the value that stands for it, and with the process at the latest.
+
+// Indexing a `serde_json::Value` gives `Null` where nothing is; nothing else is indexed here.
+#![allow(clippy::indexing_slicing)]
+
+mod alertmanager;
+mod binaries;
+mod control_plane;
+mod folder;
+mod http;
+mod pki;
+mod ports;
+mod process;
+mod prometheus;
+mod prometheus_operator;
+mod recipe;
+mod sample;
+mod server;
+mod stack;
+mod usage;
+mod wait;
+
+pub use alertmanager::{Alert, AlertStatus, Alertmanager, WebhookReceiver};
+pub use binaries::{
+    Bin, Binaries, FOLDER_VARIABLE, Missing, cache_folder, ensure_binaries, ensure_components,
+};
+pub use control_plane::{ControlPlane, ControlPlaneOptions, client_from};
+pub use folder::{Folder, KEEP_VARIABLE};
+pub use nix::sys::signal::Signal;
+pub use ports::free_port;
+pub use process::{OWNER_VARIABLE, Output, Process, Program, running_children};
+pub use prometheus::{Prometheus, PrometheusOptions, Promtool, Rule, RuleGroup, Series};
+pub use prometheus_operator::{MONITORING_NAMESPACE, PrometheusOperator};
+pub use recipe::{Component, Files, PROMETHEUS_OPERATOR_CRDS, Recipe};
+pub use sample::SampleService;
+pub use server::Server;
+pub use stack::Stack;
+pub use usage::Usage;
+pub use wait::wait_until;

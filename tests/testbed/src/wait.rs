@@ -1,0 +1,35 @@
+//! Waiting for a condition, with a deadline: what tests do instead of sleeping.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, anyhow};
+
+/// How often a condition is looked at.
+const INTERVAL: Duration = Duration::from_millis(25);
+
+/// Polls until `look` gives a value, and gives that.
+///
+/// `look` says `Ok(None)` for "not yet". An error is "not yet" too, since a server that is coming up refuses
+/// connections; the last one is part of the error that comes when the deadline has passed.
+pub async fn wait_until<T>(
+    what: &str,
+    deadline: Duration,
+    mut look: impl AsyncFnMut() -> Result<Option<T>>,
+) -> Result<T> {
+    let started = Instant::now();
+    let mut last = anyhow!("the condition never held");
+    loop {
+        // The look itself is bounded: a server that accepts and never answers must not outlast the deadline.
+        let left = deadline.saturating_sub(started.elapsed()).max(INTERVAL);
+        match tokio::time::timeout(left, look()).await {
+            Ok(Ok(Some(value))) => return Ok(value),
+            Ok(Ok(None)) => {}
+            Ok(Err(error)) => last = error,
+            Err(_) => last = anyhow!("the last look was not answered in time"),
+        }
+        if started.elapsed() >= deadline {
+            return Err(last.context(format!("waited {deadline:?} in vain for {what}")));
+        }
+        tokio::time::sleep(INTERVAL).await;
+    }
+}
