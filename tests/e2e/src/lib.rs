@@ -1,1 +1,4 @@
-//! x
+//! What end-to-end tests and benchmarks share.
+
+pub mod operator;
+pub mod reconciling;

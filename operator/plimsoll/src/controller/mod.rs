@@ -380,3 +380,6 @@ fn follow(
         let _ = trigger.unbounded_send(ObjectRef::new(&name).within(&namespace));
     }
 }
+
+#[cfg(test)]
+mod tests;
