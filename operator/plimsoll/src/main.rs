@@ -8,7 +8,7 @@ use clap::Parser;
 #[command(name = "plimsoll", version)]
 enum Command {
     /// Runs the operator
-    Operator(plimsoll::operator::OperatorArgs),
+    Operator(Box<plimsoll::operator::OperatorArgs>),
     /// Says what an SLO measures, whether its rules work, and why it is quiet or fires
     Explain(plimsoll::explain::ExplainArgs),
 }
@@ -16,7 +16,7 @@ enum Command {
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
     match Command::parse() {
-        Command::Operator(args) => plimsoll::operator::run(args).await,
+        Command::Operator(args) => plimsoll::operator::run(*args).await,
         Command::Explain(args) => {
             let text = plimsoll::explain::run(&args).await?;
             Ok(std::io::stdout().write_all(text.as_bytes())?)

@@ -8,9 +8,11 @@ use std::{
 
 use futures::channel::mpsc::{UnboundedSender, unbounded};
 use http::{Method, Request, Response, StatusCode};
-use http_body_util::{BodyExt, StreamBody};
+use http_body_util::{BodyExt, Full, StreamBody, combinators::UnsyncBoxBody};
 use kube::{Client, client::Body};
 use serde_json::{Value, json};
+
+type Answer = UnsyncBoxBody<hyper::body::Bytes, std::io::Error>;
 
 #[derive(Default)]
 struct State {
@@ -66,7 +68,7 @@ impl FakeApi {
         self.state.lock().unwrap().fails = fails;
     }
 
-    async fn serve(&self, request: Request<Body>) -> Response<Body> {
+    async fn serve(&self, request: Request<Body>) -> Response<Answer> {
         let (parts, body) = request.into_parts();
         let body = body.collect().await.unwrap().to_bytes();
         let path = parts.uri.path().to_owned();
@@ -95,7 +97,7 @@ impl FakeApi {
 }
 
 impl State {
-    fn read(&mut self, path: &str, query: &str) -> Response<Body> {
+    fn read(&mut self, path: &str, query: &str) -> Response<Answer> {
         if let Some(object) = self.objects.get(path) {
             return answer(object);
         }
@@ -103,7 +105,7 @@ impl State {
         if query.contains("watch=true") {
             let (sender, receiver) = unbounded();
             self.watches.push((resource, sender));
-            return Response::new(Body::wrap_body(StreamBody::new(receiver)));
+            return Response::new(StreamBody::new(receiver).boxed_unsync());
         }
         // A path that ends with a known plural is a list, also when it is empty.
         if resource.ends_with('s') && !path.contains("/namespaces/") {
@@ -114,7 +116,7 @@ impl State {
         status(StatusCode::NOT_FOUND, "not found")
     }
 
-    fn write(&mut self, path: &str, query: &str, body: Value, apply: bool) -> Response<Body> {
+    fn write(&mut self, path: &str, query: &str, body: Value, apply: bool) -> Response<Answer> {
         let (path, subresource) = match path.strip_suffix("/status") {
             Some(path) => (path.to_owned(), true),
             None => (path.to_owned(), false),
@@ -183,12 +185,16 @@ fn merge(into: &mut Value, patch: &Value) {
     }
 }
 
-fn answer(value: &Value) -> Response<Body> {
-    Response::new(Body::from(serde_json::to_vec(value).unwrap()))
+fn answer(value: &Value) -> Response<Answer> {
+    Response::new(whole(value))
 }
 
-fn status(code: StatusCode, message: &str) -> Response<Body> {
+fn status(code: StatusCode, message: &str) -> Response<Answer> {
     let body = json!({"kind": "Status", "apiVersion": "v1", "status": "Failure", "message": message,
         "reason": code.canonical_reason().unwrap().replace(' ', ""), "code": code.as_u16()});
-    Response::builder().status(code).body(Body::from(serde_json::to_vec(&body).unwrap())).unwrap()
+    Response::builder().status(code).body(whole(&body)).unwrap()
+}
+
+fn whole(value: &Value) -> Answer {
+    Full::from(serde_json::to_vec(value).unwrap()).map_err(|never| match never {}).boxed_unsync()
 }

@@ -124,7 +124,7 @@ mod tests {
     fn nonsense_is_an_error_and_depth_is_bounded() {
         assert!(answer(b"{").is_err());
         assert!(answer(b"{}").unwrap_err().contains("no request"));
-        let deep = format!("{{\"request\": {}{}}}", "[".repeat(100_000), "]".repeat(100_000));
+        let deep = format!("{{\"request\": {{\"uid\": \"u\", \"object\": {}{}}}}}", "[".repeat(100_000), "]".repeat(100_000));
         assert!(answer(deep.as_bytes()).unwrap_err().contains("recursion limit"));
     }
 }
