@@ -11,7 +11,8 @@ mod generated;
 mod test;
 mod testbed;
 
-use anyhow::Result;
+use std::process::ExitCode;
+
 use clap::{Parser, Subcommand};
 
 #[derive(Parser)]
@@ -34,11 +35,18 @@ enum Task {
     Testbed(testbed::Task),
 }
 
-fn main() -> Result<()> {
-    match Arguments::parse().task {
+fn main() -> ExitCode {
+    let outcome = match Arguments::parse().task {
         Task::Check => check::run(),
         Task::Crds => generated::write(),
-        Task::Test(arguments) => test::run(&arguments),
+        Task::Test(arguments) => return test::run(&arguments),
         Task::Testbed(task) => testbed::run(&task),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("{error:#}");
+            ExitCode::FAILURE
+        }
     }
 }
