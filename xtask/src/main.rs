@@ -3,6 +3,7 @@
 // Its output is for the person who called it.
 #![allow(clippy::print_stdout)]
 
+mod bench;
 mod check;
 mod command;
 mod deny;
@@ -33,6 +34,8 @@ enum Task {
     /// Real servers for tests and for trying things.
     #[command(subcommand)]
     Testbed(testbed::Task),
+    /// What Plimsoll costs, beside its peers or a floor, measured in the same run.
+    Bench(bench::Arguments),
 }
 
 fn main() -> ExitCode {
@@ -41,6 +44,7 @@ fn main() -> ExitCode {
         Task::Crds => generated::write(),
         Task::Test(arguments) => return test::run(&arguments),
         Task::Testbed(task) => testbed::run(&task),
+        Task::Bench(arguments) => bench::run(&arguments),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

@@ -5,6 +5,8 @@ pub mod generate;
 pub mod graph;
 pub mod kinds;
 pub mod out;
+pub mod parallel;
+pub mod presets;
 pub mod report;
 pub mod schemas;
 pub mod validate;
@@ -39,6 +41,7 @@ enum Command {
     Generate(generate::Generate),
     Crds(schemas::Crds),
     Schemas(schemas::Schemas),
+    Presets(presets::Presets),
     Completions(Completions),
 }
 
@@ -106,6 +109,7 @@ fn run(command: Command) -> Result<Exit, Stop> {
         Command::Generate(args) => generate::run(&args),
         Command::Crds(args) => schemas::crds(&args),
         Command::Schemas(args) => schemas::schemas(&args),
+        Command::Presets(args) => presets::run(&args),
         Command::Completions(Completions { shell }) => {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut Cli::command(), "plimsoll", &mut script);

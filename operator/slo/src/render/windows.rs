@@ -124,8 +124,9 @@ pub(super) fn total(cx: &Context<'_>, metric: Metric, id: &str, window: Span) ->
     };
     let step = match window {
         w if w <= HOUR => return format!("{} + {}", over(rest, None), over(half, None)),
-        // A step divides the base range, or some events would count more often than others.
-        w if w <= SIX_HOURS => half,
+        // A step divides the base range, or some events would count more often than others; and it is a
+        // multiple of the intervals that rules are evaluated at, in any installation.
+        w if w <= SIX_HOURS => Span::seconds(60),
         w if w <= FOUR_DAYS => BASE_RANGE,
         // So long that the lag is nothing.
         _ if masked.is_none() => return format!("sum_over_time({}{{{id}}}[{window}:{ROLLUP}])", metric.rollup()),
@@ -134,6 +135,6 @@ pub(super) fn total(cx: &Context<'_>, metric: Metric, id: &str, window: Span) ->
     let sum = over(rest, Some(step));
     let newest = masked.as_ref().unwrap_or(&series);
     // With no newest sample, in a scrape gap, the window still speaks of what it has.
-    let newest = if step == half { newest.clone() } else { format!("0.5 * {newest}") };
-    format!("{sum} + {newest} or {sum}")
+    let weight = rust_decimal::Decimal::from(half.millis) / rust_decimal::Decimal::from(step.millis);
+    format!("{sum} + {} * {newest} or {sum}", weight.normalize())
 }

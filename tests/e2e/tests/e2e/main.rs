@@ -4,6 +4,7 @@
 #![allow(clippy::indexing_slicing)]
 
 mod alerting;
+mod alertmanager;
 mod testbed;
 mod testbed_ends;
 mod traffic;
@@ -15,6 +16,6 @@ fn main() -> ExitCode {
     if let Some(code) = testbed_ends::child() {
         return code;
     }
-    let tables = [testbed::tests(), testbed_ends::tests(), truth::tests(), alerting::tests()];
+    let tables = [testbed::tests(), testbed_ends::tests(), truth::tests(), alerting::tests(), alertmanager::tests()];
     plimsoll_e2e::run(tables.into_iter().flatten().collect())
 }

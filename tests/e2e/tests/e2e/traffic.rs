@@ -1,10 +1,10 @@
 //! Synthetic traffic with a known truth, and what `plimsoll generate` and promtool make of it.
 
-use std::{fmt::Write as _, path::PathBuf, process::Stdio};
+use std::{fmt::Write as _, path::PathBuf};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
 use plimsoll_e2e::Testbed;
-use plimsoll_testbed::{Folder, Promtool};
+use plimsoll_testbed::{Folder, Program, Promtool};
 use serde_json::{Value, json};
 
 /// Events of one scrape interval.
@@ -112,6 +112,15 @@ pub(crate) fn slo(name: &str, spec: &Value) -> Value {
     json!({"apiVersion": "plimsoll.dev/v1alpha1", "kind": "SLO", "metadata": {"name": name, "namespace": "shop"}, "spec": spec})
 }
 
+/// Their rule file, made by the program itself.
+pub(crate) async fn generate(testbed: &Testbed, slos: &[Value]) -> Result<String> {
+    let folder = Folder::new("generate")?;
+    let input = folder.join("slos.json");
+    std::fs::write(&input, json!({"apiVersion": "v1", "kind": "List", "items": slos}).to_string())?;
+    let program = Program::new(testbed.plimsoll()?).arg("generate").arg(&input);
+    program.run("", std::time::Duration::from_secs(60)).await?.success()
+}
+
 /// Rules of some SLOs, run by promtool over synthetic series.
 pub(crate) struct Simulation {
     folder: Folder,
@@ -125,16 +134,7 @@ impl Simulation {
     /// Generates the rules with the program itself.
     pub(crate) async fn new(testbed: &Testbed, interval: &'static str, slos: &[Value]) -> Result<Self> {
         let folder = Folder::new("simulation")?;
-        let input = folder.join("slos.json");
-        std::fs::write(&input, json!({"apiVersion": "v1", "kind": "List", "items": slos}).to_string())?;
-        let output = tokio::process::Command::new(testbed.plimsoll()?)
-            .arg("generate")
-            .arg(&input)
-            .stderr(Stdio::piped())
-            .output()
-            .await?;
-        ensure!(output.status.success(), "generate: {}", String::from_utf8_lossy(&output.stderr));
-        std::fs::write(folder.join("rules.yaml"), output.stdout)?;
+        std::fs::write(folder.join("rules.yaml"), generate(testbed, slos).await?)?;
         let promtool = Promtool::new(testbed.bin())?;
         promtool.check_rules(&[&folder.join("rules.yaml")]).await?;
         Ok(Self { folder, promtool, interval, series: Vec::new(), expectations: Vec::new() })

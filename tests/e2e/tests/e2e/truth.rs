@@ -176,7 +176,7 @@ async fn every_indicator(testbed: &Testbed) -> Result<()> {
         "{{schema:0 sum:0 count:0 buckets:[0 0 0]}}+{{schema:0 sum:12 count:10 buckets:[9 1 0]}}x200",
     );
     for series in ["probe", "probe_success{job=\"p\"}"] {
-        simulation.series(series, &"1 1 1 0 ".repeat(50));
+        simulation.series(series, &"1 1 0 ".repeat(67));
     }
     for (name, truth) in [
         ("good-total", 0.01),
@@ -186,9 +186,9 @@ async fn every_indicator(testbed: &Testbed) -> Result<()> {
         ("classic", 0.05),
         ("classic-integer", 0.02),
         ("native", 0.1),
-        ("up", 0.25),
-        ("slices", 0.25),
-        ("preset", 0.25),
+        ("up", 1.0 / 3.0),
+        ("slices", 1.0 / 3.0),
+        ("preset", 1.0 / 3.0),
     ] {
         simulation.expect_ratio("3h", name, "2h", truth);
     }
