@@ -12,11 +12,7 @@ pub mod schemas;
 pub mod validate;
 pub mod yaml;
 
-use std::{
-    io::IsTerminal,
-    path::PathBuf,
-    process::ExitCode,
-};
+use std::{io::IsTerminal, path::PathBuf, process::ExitCode};
 
 use clap::{Args, CommandFactory, Parser, Subcommand};
 use clap_complete::Shell;
@@ -25,10 +21,15 @@ use out::Stop;
 
 /// SLOs as code for Kubernetes: from a short file to Prometheus rules that page when users suffer.
 #[derive(Parser, Debug)]
-#[command(name = "plimsoll", version, arg_required_else_help = true, after_help = "\
+#[command(
+    name = "plimsoll",
+    version,
+    arg_required_else_help = true,
+    after_help = "\
 Begin with:
   plimsoll generate examples/        the rules of the examples
-  plimsoll validate slo/             what is wrong with your own")]
+  plimsoll validate slo/             what is wrong with your own"
+)]
 struct Cli {
     #[command(subcommand)]
     command: Command,

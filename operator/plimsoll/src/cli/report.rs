@@ -131,8 +131,7 @@ impl Diagnostic {
         };
         let number = place.line.to_string();
         let pad = " ".repeat(number.len());
-        let _ =
-            writeln!(out, "{pad} {} {}:{}:{}", paint("34", "┌"), place.file, place.line, place.column);
+        let _ = writeln!(out, "{pad} {} {}:{}:{}", paint("34", "┌"), place.file, place.line, place.column);
         let excerpt = Excerpt::new(place);
         let _ = writeln!(out, "{} {}", paint("34", &format!("{number} │")), excerpt.line);
         let bar = paint("34", "│");
@@ -188,7 +187,8 @@ impl Diagnostic {
                 place.end_column
             );
         }
-        let body: Vec<&str> = [&self.label, &self.help].into_iter().map(String::as_str).filter(|s| !s.is_empty()).collect();
+        let body: Vec<&str> =
+            [&self.label, &self.help].into_iter().map(String::as_str).filter(|s| !s.is_empty()).collect();
         let body = if body.is_empty() { self.message.clone() } else { body.join("; ") };
         let _ = writeln!(out, "::{}", data(&body));
         out

@@ -165,9 +165,7 @@ impl<'a> Node<'a> {
         match &self.data {
             Data::Scalar { text, .. } => (1, text.len()),
             Data::List(items) => items.iter().map(Node::size).fold((1, 0), add),
-            Data::Map(entries) => {
-                entries.iter().map(|e| add(e.value.size(), (0, e.key.len()))).fold((1, 0), add)
-            }
+            Data::Map(entries) => entries.iter().map(|e| add(e.value.size(), (0, e.key.len()))).fold((1, 0), add),
         }
     }
 }
@@ -459,6 +457,11 @@ fn explain(error: &ScanError) -> Fault {
         ErrorKind::UnclosedQuotedScalar | ErrorKind::DocumentIndicatorInQuotedScalar => {
             ("a quote is never closed", "opened here".to_owned(), "close it at the end of the value")
         }
+        ErrorKind::InvalidTrailingSingleQuotedScalar | ErrorKind::InvalidTrailingDoubleQuotedScalar => (
+            "text follows a closed quote",
+            String::new(),
+            "close the quote that is open before it, or escape this one inside the value",
+        ),
         ErrorKind::UnclosedFlowCollection { open } => {
             ("a bracket is never closed", format!("{open} opened here"), "close it, or quote the value")
         }
@@ -466,9 +469,11 @@ fn explain(error: &ScanError) -> Fault {
             ("brackets do not match", format!("{close} closes {open}"), "close them in the order they were opened")
         }
         ErrorKind::RecursionLimitExceeded => ("nested deeper than 255 levels", String::new(), "flatten it"),
-        ErrorKind::UnknownAnchor => {
-            ("this alias has no anchor", String::new(), "define it before with &name, or quote a value that begins with *")
-        }
+        ErrorKind::UnknownAnchor => (
+            "this alias has no anchor",
+            String::new(),
+            "define it before with &name, or quote a value that begins with *",
+        ),
         ErrorKind::UnknownQuotedScalarEscape => (
             "unknown escape in double quotes",
             String::new(),
@@ -477,7 +482,17 @@ fn explain(error: &ScanError) -> Fault {
         ErrorKind::UnexpectedCharacter { character } => {
             ("this character cannot begin a value", format!("{character}"), "quote the value")
         }
-        _ => ("this is not YAML", error.info(), "quote values that hold ': ', ' #' or begin with a special character"),
+        _ => (
+            "this is not YAML",
+            reason(&error.info()),
+            "quote values that hold ': ', ' #' or begin with a special character",
+        ),
     };
     Fault::new(pos, message, label, help)
+}
+
+/// `while parsing a flow mapping, did not find …`: what it was doing helps only its author.
+fn reason(info: &str) -> String {
+    let short = info.strip_prefix("while ").and_then(|rest| rest.split_once(", ")).map_or(info, |(_, what)| what);
+    short.to_owned()
 }
