@@ -7,6 +7,7 @@ mod history;
 mod peers;
 mod reconcile;
 mod reads;
+mod release;
 mod rules;
 mod table;
 
