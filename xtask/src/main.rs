@@ -4,6 +4,12 @@
 #![allow(clippy::print_stdout)]
 
 mod bench;
+mod check;
+mod command;
+mod deny;
+mod files;
+mod generated;
+mod test;
 mod testbed;
 
 use anyhow::Result;
@@ -18,6 +24,12 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Task {
+    /// Formatting, lints, documentation, generated files, dependencies, tracked files.
+    Check,
+    /// Makes `crds/` anew from the code.
+    Crds,
+    /// Every test, the end-to-end ones on real servers; the last line is `N passed, N failed, N skipped`.
+    Test(test::Arguments),
     /// Real servers for tests and for trying things.
     #[command(subcommand)]
     Testbed(testbed::Task),
@@ -27,6 +39,9 @@ enum Task {
 
 fn main() -> Result<()> {
     match Arguments::parse().task {
+        Task::Check => check::run(),
+        Task::Crds => generated::write(),
+        Task::Test(arguments) => test::run(&arguments),
         Task::Testbed(task) => testbed::run(&task),
         Task::Bench(arguments) => bench::run(&arguments),
     }

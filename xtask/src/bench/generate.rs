@@ -101,9 +101,5 @@ fn measure(floor: &Path, out: &Path, program: &Path, arguments: &[&Path]) -> Res
     ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let answer: Value = serde_json::from_slice(&output.stdout)?;
     let number = |name: &str| answer.get(name).and_then(Value::as_f64).with_context(|| format!("no {name}"));
-    Ok(Figures {
-        seconds: number("seconds")?,
-        cpu: number("cpu_microseconds")? / 1e6,
-        peak: number("peak")? / 1e6,
-    })
+    Ok(Figures { seconds: number("seconds")?, cpu: number("cpu_microseconds")? / 1e6, peak: number("peak")? / 1e6 })
 }

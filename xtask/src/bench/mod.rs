@@ -5,8 +5,8 @@
 mod generate;
 mod history;
 mod peers;
-mod reconcile;
 mod reads;
+mod reconcile;
 mod release;
 mod rules;
 mod table;

@@ -44,13 +44,13 @@ pub(crate) fn sloth() -> RuleSet {
         .map(|window| record(sli(window), raw_ratio(window), windowed(window)))
         .collect();
     let base = sli("5m");
-    let period = format!(
-        "sum_over_time({base}{{{ID}}}[30d]) / ignoring (sloth_window) count_over_time({base}{{{ID}}}[30d])"
-    );
+    let period =
+        format!("sum_over_time({base}{{{ID}}}[30d]) / ignoring (sloth_window) count_over_time({base}{{{ID}}}[30d])");
     recordings.push(record(sli("30d"), period, windowed("30d")));
 
     let meta = |name: &str, expr: String| record(name, expr, labels(&identity));
-    let burn = |window: &str| format!("slo:sli_error:ratio_rate{window}{{{ID}}} / {JOIN} slo:error_budget:ratio{{{ID}}}");
+    let burn =
+        |window: &str| format!("slo:sli_error:ratio_rate{window}{{{ID}}} / {JOIN} slo:error_budget:ratio{{{ID}}}");
     let metadata = vec![
         meta("slo:objective:ratio", "vector(0.9995)".to_owned()),
         meta("slo:error_budget:ratio", "vector(1-0.9995)".to_owned()),
@@ -70,11 +70,7 @@ pub(crate) fn sloth() -> RuleSet {
         alert("ticket", format!("{} or {}", both("2h", "1d", "3"), both("6h", "3d", "1"))),
     ];
     RuleSet {
-        groups: vec![
-            group("sli", "30s", recordings),
-            group("meta", "30s", metadata),
-            group("alerts", "30s", alerts),
-        ],
+        groups: vec![group("sli", "30s", recordings), group("meta", "30s", metadata), group("alerts", "30s", alerts)],
     }
 }
 

@@ -53,9 +53,8 @@ fn ours() -> Result<RuleSet> {
         "metadata": {"name": "checkout-availability", "namespace": "shop"},
         "spec": {"objective": "99.95", "sli": {"events": {"bad": peers::BAD, "total": peers::ALL}}},
     }))?;
-    let valid = plimsoll_slo::validate(&slo).map_err(|problems| {
-        anyhow!(problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))
-    })?;
+    let valid = plimsoll_slo::validate(&slo)
+        .map_err(|problems| anyhow!(problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")))?;
     Ok(plimsoll_slo::render(&valid.model))
 }
 

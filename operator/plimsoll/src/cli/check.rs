@@ -1,7 +1,11 @@
 //! Everything that can be said about files without a server: each document read, each object checked
 //! against its schema and its rules, and the objects against each other.
 
-use std::{collections::HashMap, path::PathBuf, sync::Arc};
+use std::{
+    collections::{HashMap, HashSet},
+    path::PathBuf,
+    sync::Arc,
+};
 
 use plimsoll_api::{API_VERSION, GROUP, Level, Problem, Slo, VERSION, shape};
 use plimsoll_slo::{Model, SloId, Valid};
@@ -11,11 +15,12 @@ use serde_json::Value;
 use super::{
     graph,
     kinds::{self, Kind},
+    parallel,
     report::{Diagnostic, Place},
 };
 use crate::source::{
-    Documents, Fault, Input, Node, Trouble, expand, path,
-    tree::{Data, Entry},
+    Documents, Fault, Node, Pos, Trouble, expand, path,
+    tree::{Changes, Data, Entry},
 };
 
 /// Longest name: what is derived from it must still fit into 253 characters.
@@ -46,6 +51,11 @@ impl Checked {
     }
 }
 
+/// Documents that are checked at once, on all cores, while their texts are kept.
+const BATCH: usize = 256;
+/// Bytes of text after which a batch is checked though it is not full.
+const BATCH_BYTES: usize = 1 << 20;
+
 /// Reads and checks all files behind `paths`. Objects without a namespace get `namespace`.
 pub fn check(paths: &[PathBuf], namespace: &str) -> Checked {
     let (inputs, troubles) = expand(paths);
@@ -53,9 +63,23 @@ pub fn check(paths: &[PathBuf], namespace: &str) -> Checked {
     for trouble in troubles {
         checker.trouble(trouble, 0);
     }
+    let mut files = Vec::new();
+    let mut bytes = 0;
     for (i, input) in inputs.iter().enumerate() {
-        checker.input(input, i + 1);
+        match input.read() {
+            Ok(text) => {
+                bytes += text.len();
+                files.push(File { name: input.name().into(), text, number: i + 1, named: input.is_named() });
+            }
+            Err(trouble) => checker.trouble(trouble, i + 1),
+        }
+        if files.len() >= BATCH || bytes >= BATCH_BYTES {
+            checker.files(&files);
+            files.clear();
+            bytes = 0;
+        }
     }
+    checker.files(&files);
     checker.finish()
 }
 
@@ -67,25 +91,25 @@ struct Checker<'c> {
     composites: Vec<graph::Composite>,
 }
 
-/// The file that is being read.
-struct File<'f> {
+/// A file that was read.
+struct File {
     name: Arc<str>,
-    text: &'f str,
+    text: String,
     number: usize,
     named: bool,
 }
 
-impl File<'_> {
+impl File {
     fn problem(&self, root: &Node<'_>, mut problem: Problem) -> Diagnostic {
         spell(root, &mut problem);
-        let key = problem.message.starts_with("unknown field");
-        let pos = path::place(root, self.text, &problem.path, problem.span.as_ref(), key);
-        Diagnostic::problem(problem, Place::new(&self.name, self.text, pos), (self.number, pos.start))
+        let key = is_unknown_field(&problem);
+        let pos = path::place(root, &self.text, &problem.path, problem.span.as_ref(), key);
+        Diagnostic::problem(problem, Place::new(&self.name, &self.text, pos), (self.number, pos.start))
     }
 
     fn fault(&self, fault: Fault) -> Diagnostic {
         let pos = fault.pos;
-        Diagnostic::fault(fault, Place::new(&self.name, self.text, pos), (self.number, pos.start))
+        Diagnostic::fault(fault, Place::new(&self.name, &self.text, pos), (self.number, pos.start))
     }
 }
 
@@ -97,112 +121,82 @@ enum Document {
     Wrong(Problem),
 }
 
+/// What one object yields when it is looked at alone.
+#[derive(Default)]
+struct Finding {
+    diagnostics: Vec<Diagnostic>,
+    /// False for objects of other groups.
+    ours: bool,
+    id: Option<(SloId, Pos)>,
+    model: Option<Model>,
+    composite: Option<graph::Composite>,
+}
+
 impl Checker<'_> {
     fn trouble(&mut self, trouble: Trouble, file: usize) {
         self.checked.unread = true;
         self.checked.diagnostics.push(Diagnostic::trouble(trouble, file));
     }
 
-    fn input(&mut self, input: &Input, number: usize) {
-        let text = match input.read() {
-            Ok(text) => text,
-            Err(trouble) => return self.trouble(trouble, number),
-        };
-        self.checked.files += 1;
-        let file = File { name: input.name().into(), text: &text, number, named: input.is_named() };
-        for document in Documents::new(&text) {
-            match document {
-                Ok(node) if node.is_null() => {}
-                Ok(node) => self.document(&file, &node),
-                Err(faults) => self.checked.diagnostics.extend(faults.into_iter().map(|f| file.fault(f))),
-            }
-        }
-    }
-
-    fn document(&mut self, file: &File<'_>, node: &Node<'_>) {
-        match classify(node, file.named) {
-            Document::Foreign => self.checked.skipped += 1,
-            Document::Wrong(problem) => {
-                self.checked.objects += 1;
-                self.checked.diagnostics.push(file.problem(node, problem));
-            }
-            Document::List => match node.get("items").map(|n| &n.data) {
-                Some(Data::List(items)) => items.iter().for_each(|item| self.document(file, item)),
-                _ => self
-                    .checked
-                    .diagnostics
-                    .push(file.problem(node, Problem::error("items", "a List has items").help("add items: [...]"))),
-            },
-            Document::Object(Kind::Slo) => self.slo(file, node),
-        }
-    }
-
-    fn slo(&mut self, file: &File<'_>, node: &Node<'_>) {
-        self.checked.objects += 1;
-        let mut value = node.to_json();
-        let mut problems = Vec::new();
-        envelope(&value, &mut problems);
-        match value.get("spec") {
-            Some(spec) => shape::check(spec, Kind::Slo.spec_schema(), "spec", &mut problems),
-            None => problems.push(Problem::error("spec", "spec is missing").help("add spec with objective and sli")),
-        }
-        let id = self.identify(&mut value);
-        if let Some(id) = &id {
-            self.duplicate(file, node, id, &mut problems);
-        }
-        // Unknown fields do not stop the other checks; a wrong type does.
-        if let Some(valid) = deserialize(&value, &mut problems).and_then(|slo| rules(&slo, &mut problems)) {
-            let Valid { model, warnings } = valid;
-            problems.extend(warnings);
-            if !problems.iter().any(|p| p.level == Level::Error) {
-                self.composite(file, node, &model);
-                self.checked.models.push(model);
-            }
-        }
-        self.checked.diagnostics.extend(problems.into_iter().map(|p| file.problem(node, p)));
-    }
-
-    /// The object's name; its namespace is filled in.
-    fn identify(&self, value: &mut Value) -> Option<SloId> {
-        let metadata = value.get_mut("metadata")?.as_object_mut()?;
-        let namespace = metadata.entry("namespace").or_insert_with(|| self.namespace.into()).as_str()?.to_owned();
-        Some(SloId { namespace, name: metadata.get("name")?.as_str()?.to_owned() })
-    }
-
-    fn duplicate(&mut self, file: &File<'_>, node: &Node<'_>, id: &SloId, problems: &mut Vec<Problem>) {
-        match self.seen.get(id) {
-            Some((name, line)) => problems.push(
-                Problem::error("metadata.name", format!("SLO {id} is there twice"))
-                    .label(format!("first in {name}:{line}"))
-                    .help("rename or remove one of them"),
-            ),
-            None => {
-                let found = path::find(node, "metadata.name").node.pos;
-                self.seen.insert(id.clone(), (file.name.clone(), found.line));
-            }
-        }
-    }
-
-    fn composite(&mut self, file: &File<'_>, node: &Node<'_>, model: &Model) {
-        let list = if path::find(node, "spec.sli.composite.weighted").exact { "weighted" } else { "worstOf" };
-        let parts: Vec<_> = model
-            .parts()
-            .into_iter()
-            .enumerate()
-            .map(|(i, part)| {
-                let field = if list == "weighted" { ".slo" } else { "" };
-                let at = format!("spec.sli.composite.{list}[{i}]{field}");
-                let pos = path::place(node, file.text, &at, None, false);
-                graph::Part {
-                    id: SloId { namespace: model.id.namespace.clone(), name: part.to_owned() },
-                    path: at,
-                    place: Place::new(&file.name, file.text, pos),
-                    order: (file.number, pos.start),
+    fn files(&mut self, files: &[File]) {
+        self.checked.files += files.len();
+        let mut batch = Vec::new();
+        for file in files {
+            for document in Documents::new(&file.text) {
+                match document {
+                    Ok(node) if node.is_null() => {}
+                    Ok(node) => batch.push((file, node)),
+                    Err(faults) => self.checked.diagnostics.extend(faults.into_iter().map(|f| file.fault(f))),
                 }
-            })
-            .collect();
-        if !parts.is_empty() {
-            self.composites.push(graph::Composite { id: model.id.clone(), parts });
+                if batch.len() >= BATCH {
+                    self.batch(&batch);
+                    batch.clear();
+                }
+            }
+        }
+        self.batch(&batch);
+    }
+
+    fn batch(&mut self, batch: &[(&File, Node<'_>)]) {
+        let namespace = self.namespace;
+        let findings = parallel::map(batch, |(file, node)| {
+            let mut findings = Vec::new();
+            document(file, node, namespace, &mut findings);
+            findings
+        });
+        for ((file, _), findings) in batch.iter().zip(findings) {
+            findings.into_iter().for_each(|finding| self.merge(file, finding));
+        }
+    }
+
+    /// In the order of the files, so that of two objects with one name it is always the second that
+    /// is wrong.
+    fn merge(&mut self, file: &File, finding: Finding) {
+        let Finding { diagnostics, ours, id, mut model, composite } = finding;
+        if ours {
+            self.checked.objects += 1;
+        } else {
+            self.checked.skipped += 1;
+        }
+        self.checked.diagnostics.extend(diagnostics);
+        if let Some((id, pos)) = id {
+            match self.seen.get(&id) {
+                Some((name, line)) => {
+                    let problem = Problem::error("metadata.name", format!("SLO {id} is there twice"))
+                        .label(format!("first in {name}:{line}"))
+                        .help("rename or remove one of them");
+                    let place = Place::new(&file.name, &file.text, pos);
+                    self.checked.diagnostics.push(Diagnostic::problem(problem, place, (file.number, pos.start)));
+                    model = None;
+                }
+                None => {
+                    self.seen.insert(id, (file.name.clone(), pos.line));
+                }
+            }
+        }
+        if let Some(model) = model {
+            self.composites.extend(composite);
+            self.checked.models.push(model);
         }
     }
 
@@ -213,6 +207,116 @@ impl Checker<'_> {
         self.checked.diagnostics.sort_by(|a, b| a.order.cmp(&b.order).then(a.level.cmp(&b.level)));
         self.checked
     }
+}
+
+fn document(file: &File, node: &Node<'_>, namespace: &str, findings: &mut Vec<Finding>) {
+    let wrong = |problem| Finding { diagnostics: vec![file.problem(node, problem)], ours: true, ..Finding::default() };
+    findings.push(match classify(node, file.named) {
+        Document::Foreign => Finding::default(),
+        Document::Wrong(problem) => wrong(problem),
+        Document::List => match node.get("items").map(|n| &n.data) {
+            Some(Data::List(items)) => {
+                return items.iter().for_each(|item| document(file, item, namespace, findings));
+            }
+            _ => wrong(Problem::error("items", "a List has items").help("add items: [...]")),
+        },
+        Document::Object(Kind::Slo) => slo(file, node, namespace),
+    });
+}
+
+fn slo(file: &File, node: &Node<'_>, namespace: &str) -> Finding {
+    let mut value = node.to_json();
+    let mut problems = Vec::new();
+    envelope(&value, &mut problems);
+    match value.get("spec") {
+        Some(spec) => shape::check(spec, Kind::Slo.spec_schema(), "spec", &mut problems),
+        None => problems.push(Problem::error("spec", "spec is missing").help("add spec with objective and sli")),
+    }
+    let mut removed = Vec::new();
+    if !problems.is_empty() {
+        let changes = mend(node, &problems, &mut removed);
+        value = node.to_json_with(&changes);
+    }
+    let id =
+        identify(&mut value, namespace).map(|id| (id, path::place(node, &file.text, "metadata.name", None, false)));
+    let mut finding = Finding { ours: true, id, ..Finding::default() };
+    if let Some(valid) = deserialize(&value, &mut problems).and_then(|slo| rules(&slo, &mut problems, &removed)) {
+        let Valid { model, warnings } = valid;
+        problems.extend(warnings);
+        if !problems.iter().any(|p| p.level == Level::Error) {
+            finding.composite = composite(file, node, &model);
+            finding.model = Some(model);
+        }
+    }
+    finding.diagnostics = problems.into_iter().map(|p| file.problem(node, p)).collect();
+    finding
+}
+
+/// What must change so that the rest of an object with a wrong shape can be checked too, and a person
+/// sees all of its problems at once.
+///
+/// A number that should be text is taken as that text: `objective: 0.9995` lacks quotes, but what it
+/// really lacks is a percentage. Other wrong fields are left out, and named in `removed`.
+fn mend(node: &Node<'_>, problems: &[Problem], removed: &mut Vec<String>) -> Changes {
+    let mut changes = Changes::default();
+    for problem in problems.iter().filter(|p| !is_unknown_field(p)) {
+        let found = path::find(node, &problem.path);
+        if found.exact && is_no_string(problem) && matches!(found.node.data, Data::Scalar { .. }) {
+            changes.strings.insert(found.node.pos);
+            continue;
+        }
+        let mut path = problem.path.as_str();
+        if !found.exact {
+            path = path.rfind('.').and_then(|dot| path.get(..dot)).unwrap_or_default();
+        }
+        // Never an entry of a list alone, which would give the others new numbers.
+        while let Some(list) = path.strip_suffix(']').and_then(|p| p.rfind('[')).and_then(|at| path.get(..at)) {
+            path = list;
+        }
+        if let Some(key) = path::find(node, path).key {
+            changes.removed.insert(key);
+            removed.push(path.to_owned());
+        }
+    }
+    changes
+}
+
+fn is_no_string(problem: &Problem) -> bool {
+    problem.message.ends_with("is a string")
+}
+
+fn is_unknown_field(problem: &Problem) -> bool {
+    problem.message.starts_with("unknown field")
+}
+
+/// The object's name; its namespace is filled in.
+fn identify(value: &mut Value, namespace: &str) -> Option<SloId> {
+    let metadata = value.get_mut("metadata")?.as_object_mut()?;
+    let namespace = metadata.entry("namespace").or_insert_with(|| namespace.into()).as_str()?.to_owned();
+    Some(SloId { namespace, name: metadata.get("name")?.as_str()?.to_owned() })
+}
+
+fn composite(file: &File, node: &Node<'_>, model: &Model) -> Option<graph::Composite> {
+    let names = model.parts();
+    if names.is_empty() {
+        return None;
+    }
+    let weighted = path::find(node, "spec.sli.composite.weighted").exact;
+    let part = |(i, name): (usize, &str)| {
+        let at = if weighted {
+            format!("spec.sli.composite.weighted[{i}].slo")
+        } else {
+            format!("spec.sli.composite.worstOf[{i}]")
+        };
+        let pos = path::place(node, &file.text, &at, None, false);
+        graph::Part {
+            id: SloId { namespace: model.id.namespace.clone(), name: name.to_owned() },
+            path: at,
+            place: Place::new(&file.name, &file.text, pos),
+            order: (file.number, pos.start),
+        }
+    };
+    Some(graph::Composite { id: model.id.clone(), parts: names.into_iter().enumerate().map(part).collect() })
 }
 
 /// What kind of thing this is, by `apiVersion` and `kind`.
@@ -283,9 +387,7 @@ fn is_our_list(group: &str, kind: &str) -> bool {
 fn envelope(value: &Value, problems: &mut Vec<Problem>) {
     const FIELDS: [&str; 5] = ["apiVersion", "kind", "metadata", "spec", "status"];
     for key in value.as_object().into_iter().flat_map(|m| m.keys()).filter(|k| !FIELDS.contains(&k.as_str())) {
-        problems.push(
-            Problem::error(key.as_str(), format!("unknown field {key}")).help(shape::suggest(key, &FIELDS)),
-        );
+        problems.push(Problem::error(key.as_str(), format!("unknown field {key}")).help(shape::suggest(key, &FIELDS)));
     }
     let Some(metadata) = value.get("metadata") else {
         problems.push(Problem::error("metadata", "metadata is missing").help("add metadata: {name: ...}"));
@@ -347,13 +449,16 @@ fn deserialize(value: &Value, problems: &mut Vec<Problem>) -> Option<Slo> {
     }
 }
 
-/// The rules of the kind; a field that the schema already complained about is not named twice.
-fn rules(slo: &Slo, problems: &mut Vec<Problem>) -> Option<Valid> {
+/// The rules of the kind. Where they say more about a field than that it is no string, they are
+/// heard; what is due to a field that was left out is not.
+fn rules(slo: &Slo, problems: &mut Vec<Problem>, removed: &[String]) -> Option<Valid> {
     match plimsoll_slo::validate(slo) {
         Ok(valid) => Some(valid),
         Err(more) => {
-            let known: Vec<String> = problems.iter().map(|p| p.path.clone()).collect();
-            problems.extend(more.into_iter().filter(|p| !known.contains(&p.path)));
+            problems.retain(|p| !is_no_string(p) || !more.iter().any(|m| m.path == p.path));
+            let known: HashSet<String> = problems.iter().map(|p| p.path.clone()).collect();
+            let due = |path: &str| removed.iter().any(|r| r.starts_with(path) || path.starts_with(r.as_str()));
+            problems.extend(more.into_iter().filter(|p| !known.contains(&p.path) && !due(&p.path)));
             None
         }
     }
@@ -374,4 +479,3 @@ fn spell(root: &Node<'_>, problem: &mut Problem) {
         problem.label = format!("YAML reads {text} as {shown}");
     }
 }
-

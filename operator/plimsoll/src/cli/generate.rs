@@ -10,8 +10,11 @@ use sha2::{Digest, Sha256};
 use super::{
     Exit, Paths, check,
     out::{self, Directory, Stop},
-    validate, yaml,
+    parallel, validate, yaml,
 };
+
+/// SLOs that are rendered before their rules are written.
+const BATCH: usize = 128;
 
 /// Form of the rules.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
@@ -68,36 +71,40 @@ pub fn run(args: &Generate) -> Result<Exit, Stop> {
     match &args.output {
         Some(path) => {
             let mut directory = Directory::open(path)?;
-            let mut text = String::new();
-            for model in &checked.models {
-                text.clear();
-                head(&mut text, args.format);
-                document(&mut text, model, args.format);
-                directory.put(&file_name(&model.id), &text)?;
+            for models in checked.models.chunks(BATCH) {
+                let texts = parallel::map(models, |model| {
+                    let mut text = head(args.format).to_owned();
+                    document(&mut text, model, args.format);
+                    text
+                });
+                for (model, text) in models.iter().zip(texts) {
+                    directory.put(&file_name(&model.id), &text)?;
+                }
             }
             directory.finish()?;
         }
         None => out::stdout(|writer| {
-            let mut text = String::new();
-            head(&mut text, args.format);
-            if checked.models.is_empty() && args.format == Format::Prometheus {
-                text.push_str(" []\n");
+            let empty = checked.models.is_empty() && args.format == Format::Prometheus;
+            writer.write_all(if empty { b"groups: []\n" } else { head(args.format).as_bytes() })?;
+            for models in checked.models.chunks(BATCH) {
+                let texts = parallel::map(models, |model| {
+                    let mut text = String::with_capacity(16 << 10);
+                    document(&mut text, model, args.format);
+                    text
+                });
+                texts.iter().try_for_each(|text| writer.write_all(text.as_bytes()))?;
             }
-            for model in &checked.models {
-                document(&mut text, model, args.format);
-                writer.write_all(text.as_bytes())?;
-                text.clear();
-            }
-            writer.write_all(text.as_bytes())
+            Ok(())
         })?,
     }
     Ok(validate::exit(&checked, false))
 }
 
 /// What stands once at the top of a file.
-fn head(out: &mut String, format: Format) {
-    if format == Format::Prometheus {
-        out.push_str("groups:");
+const fn head(format: Format) -> &'static str {
+    match format {
+        Format::Prometheus => "groups:\n",
+        Format::PrometheusRule | Format::Vmrule | Format::Mimir => "",
     }
 }
 
@@ -112,7 +119,7 @@ fn document(out: &mut String, model: &Model, format: Format) {
             return;
         }
         Format::Mimir => {
-            out.push_str("---");
+            out.push_str("---\n");
             comment(out, model, &rules);
             // One namespace for each SLO: mimirtool refuses a namespace that is in two files.
             let _ = write!(out, "\nnamespace: plimsoll.{}.{}\ngroups:", model.id.namespace, model.id.name);
@@ -123,7 +130,7 @@ fn document(out: &mut String, model: &Model, format: Format) {
         Format::PrometheusRule => ("monitoring.coreos.com/v1", "PrometheusRule"),
         Format::Vmrule => ("operator.victoriametrics.com/v1beta1", "VMRule"),
     };
-    out.push_str("---");
+    out.push_str("---\n");
     comment(out, model, &rules);
     let _ = write!(out, "\napiVersion: {}\nkind: {}\nmetadata:\n  name: ", kind.0, kind.1);
     yaml::string(out, &format!("plimsoll-{}", model.id.name), 2);
@@ -136,9 +143,6 @@ fn document(out: &mut String, model: &Model, format: Format) {
 
 /// `# shop/checkout-availability: 99.95 % over 30d, 23 rules`
 fn comment(out: &mut String, model: &Model, rules: &RuleSet) {
-    if !out.is_empty() && !out.ends_with('\n') {
-        out.push('\n');
-    }
     let _ = write!(out, "# {}: {} % over ", model.id, model.objective.percent());
     let _ = match &model.period {
         Period::Rolling(span) => write!(out, "{span}"),

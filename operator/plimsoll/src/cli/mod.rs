@@ -5,16 +5,14 @@ pub mod generate;
 pub mod graph;
 pub mod kinds;
 pub mod out;
+pub mod parallel;
+pub mod presets;
 pub mod report;
 pub mod schemas;
 pub mod validate;
 pub mod yaml;
 
-use std::{
-    io::IsTerminal,
-    path::PathBuf,
-    process::ExitCode,
-};
+use std::{io::IsTerminal, path::PathBuf, process::ExitCode};
 
 use clap::{Args, CommandFactory, Parser, Subcommand};
 use clap_complete::Shell;
@@ -23,10 +21,15 @@ use out::Stop;
 
 /// SLOs as code for Kubernetes: from a short file to Prometheus rules that page when users suffer.
 #[derive(Parser, Debug)]
-#[command(name = "plimsoll", version, arg_required_else_help = true, after_help = "\
+#[command(
+    name = "plimsoll",
+    version,
+    arg_required_else_help = true,
+    after_help = "\
 Begin with:
   plimsoll generate examples/        the rules of the examples
-  plimsoll validate slo/             what is wrong with your own")]
+  plimsoll validate slo/             what is wrong with your own"
+)]
 struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -38,6 +41,7 @@ enum Command {
     Generate(generate::Generate),
     Crds(schemas::Crds),
     Schemas(schemas::Schemas),
+    Presets(presets::Presets),
     Completions(Completions),
 }
 
@@ -105,6 +109,7 @@ fn run(command: Command) -> Result<Exit, Stop> {
         Command::Generate(args) => generate::run(&args),
         Command::Crds(args) => schemas::crds(&args),
         Command::Schemas(args) => schemas::schemas(&args),
+        Command::Presets(args) => presets::run(&args),
         Command::Completions(Completions { shell }) => {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut Cli::command(), "plimsoll", &mut script);

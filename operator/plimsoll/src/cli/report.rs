@@ -11,6 +11,10 @@ use crate::source::{Fault, Pos, Trouble};
 /// Columns that a quoted line and its label may take.
 const WIDTH: usize = 110;
 
+/// Bytes of a line that are kept before and after what is meant; a file of JSON may be one line of
+/// megabytes.
+const KEPT: usize = 4 * WIDTH;
+
 /// A place in a file together with its line, so that the file's text need not be kept.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Place {
@@ -18,9 +22,13 @@ pub struct Place {
     pub file: Arc<str>,
     /// Line, from one.
     pub line: u32,
-    /// The line, without its end.
-    text: Arc<str>,
-    /// Bytes of the line to underline.
+    /// Column of the first character, from one, counted in characters.
+    pub column: usize,
+    /// Column after the last character.
+    pub end_column: usize,
+    /// The line, or as much of it as is kept.
+    text: Box<str>,
+    /// Bytes of `text` to underline.
     start: usize,
     end: usize,
 }
@@ -28,23 +36,25 @@ pub struct Place {
 impl Place {
     /// The place of `pos` in the text of `file`.
     pub fn new(file: &Arc<str>, text: &str, pos: Pos) -> Self {
-        let at = floor(text, pos.start as usize);
-        let begin = text.get(..at).and_then(|t| t.rfind(['\n', '\r'])).map_or(0, |i| i + 1);
-        let tail = text.get(begin..).unwrap_or_default();
-        let line = tail.split(['\n', '\r']).next().unwrap_or_default();
-        let start = at - begin;
-        let end = floor(line, (pos.end as usize).saturating_sub(begin)).max(start);
-        Self { file: file.clone(), line: pos.line, text: line.into(), start, end }
-    }
-
-    /// Column of the first character, from one, counted in characters.
-    pub fn column(&self) -> usize {
-        self.text.get(..self.start).map_or(0, |t| t.chars().count()) + 1
-    }
-
-    /// Column after the last character.
-    pub fn end_column(&self) -> usize {
-        self.text.get(..self.end).map_or(0, |t| t.chars().count()) + 1
+        let start = floor(text, pos.start as usize);
+        let before = text.get(..start).unwrap_or_default();
+        let begin = before.rfind(['\n', '\r']).map_or(0, |i| i + 1);
+        let rest = text.get(start..).unwrap_or_default();
+        let line_end = start + rest.find(['\n', '\r']).unwrap_or(rest.len());
+        let end = floor(text, (pos.end as usize).clamp(start, line_end));
+        let column = text.get(begin..start).map_or(0, |t| t.chars().count()) + 1;
+        let kept_from = floor(text, start.saturating_sub(KEPT)).max(begin);
+        let kept_to = floor(text, line_end.min(start + KEPT));
+        let kept_end = end.min(kept_to);
+        Self {
+            file: file.clone(),
+            line: pos.line,
+            column,
+            end_column: column + text.get(start..end).map_or(0, |t| t.chars().count()),
+            text: text.get(kept_from..kept_to).unwrap_or_default().into(),
+            start: start - kept_from,
+            end: kept_end - kept_from,
+        }
     }
 }
 
@@ -121,8 +131,7 @@ impl Diagnostic {
         };
         let number = place.line.to_string();
         let pad = " ".repeat(number.len());
-        let _ =
-            writeln!(out, "{pad} {} {}:{}:{}", paint("34", "┌"), place.file, place.line, place.column());
+        let _ = writeln!(out, "{pad} {} {}:{}:{}", paint("34", "┌"), place.file, place.line, place.column);
         let excerpt = Excerpt::new(place);
         let _ = writeln!(out, "{} {}", paint("34", &format!("{number} │")), excerpt.line);
         let bar = paint("34", "│");
@@ -159,8 +168,8 @@ impl Diagnostic {
         if let Some(place) = &self.place {
             put("file", json!(*place.file));
             put("line", json!(place.line));
-            put("column", json!(place.column()));
-            put("endColumn", json!(place.end_column()));
+            put("column", json!(place.column));
+            put("endColumn", json!(place.end_column));
         }
         object
     }
@@ -174,11 +183,12 @@ impl Diagnostic {
                 ",file={},line={},col={},endColumn={}",
                 property(&place.file),
                 place.line,
-                place.column(),
-                place.end_column()
+                place.column,
+                place.end_column
             );
         }
-        let body: Vec<&str> = [&self.label, &self.help].into_iter().map(String::as_str).filter(|s| !s.is_empty()).collect();
+        let body: Vec<&str> =
+            [&self.label, &self.help].into_iter().map(String::as_str).filter(|s| !s.is_empty()).collect();
         let body = if body.is_empty() { self.message.clone() } else { body.join("; ") };
         let _ = writeln!(out, "::{}", data(&body));
         out

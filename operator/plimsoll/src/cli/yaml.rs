@@ -167,8 +167,8 @@ enum Style {
 fn style(text: &str) -> Style {
     let bytes = text.as_bytes();
     let (Some(first), Some(last)) = (bytes.first(), bytes.last()) else { return Style::Single };
-    let mut plain = (first.is_ascii_alphanumeric() || matches!(first, b'_' | b'(' | b'/' | b'$'))
-        && !matches!(last, b' ' | b':');
+    let mut plain =
+        (first.is_ascii_alphanumeric() || matches!(first, b'_' | b'(' | b'/' | b'$')) && !matches!(last, b' ' | b':');
     let mut lines = false;
     let mut previous = 0;
     for &b in bytes {

@@ -31,8 +31,11 @@ pub fn find<'n, 'a>(root: &'n Node<'a>, path: &str) -> Found<'n, 'a> {
                 .iter()
                 .filter_map(|e| {
                     let tail = rest.strip_prefix(e.key.as_ref())?;
-                    (!e.key.is_empty() && (tail.is_empty() || tail.starts_with(['.', '['])))
-                        .then_some((Some(e.pos), &e.value, tail))
+                    (!e.key.is_empty() && (tail.is_empty() || tail.starts_with(['.', '[']))).then_some((
+                        Some(e.pos),
+                        &e.value,
+                        tail,
+                    ))
                 })
                 .min_by_key(|(_, _, tail)| tail.len()),
             _ => None,

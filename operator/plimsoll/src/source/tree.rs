@@ -1,6 +1,9 @@
 //! YAML and JSON as trees of values that know where they stand in the text.
 
-use std::{borrow::Cow, collections::HashMap};
+use std::{
+    borrow::Cow,
+    collections::{HashMap, HashSet},
+};
 
 use serde_json::{Map, Value};
 use serde_saphyr::granit_parser::{
@@ -17,7 +20,7 @@ pub const MAX_ALIAS_VALUES: usize = 20_000;
 const MAX_ALIAS_BYTES: usize = 1 << 20;
 
 /// Where something stands: bytes of the file, and the line, counted from one.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Pos {
     /// First byte.
     pub start: u32,
@@ -77,6 +80,15 @@ pub struct Entry<'a> {
     pub value: Node<'a>,
 }
 
+/// What is to be different from what is written.
+#[derive(Clone, Debug, Default)]
+pub struct Changes {
+    /// Places of values that are taken as strings.
+    pub strings: HashSet<Pos>,
+    /// Places of keys that are left out.
+    pub removed: HashSet<Pos>,
+}
+
 /// Text that is not a usable document.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Fault {
@@ -127,14 +139,21 @@ impl<'a> Node<'a> {
 
     /// As `kubectl` would send it.
     pub fn to_json(&self) -> Value {
+        self.to_json_with(&Changes::default())
+    }
+
+    /// Like [`Self::to_json`], but with some values changed.
+    pub fn to_json_with(&self, changes: &Changes) -> Value {
         match &self.data {
-            Data::Scalar { text, string: true, .. } => Value::String(text.clone().into_owned()),
+            Data::Scalar { text, string, .. } if *string || changes.strings.contains(&self.pos) => {
+                Value::String(text.clone().into_owned())
+            }
             Data::Scalar { text, .. } => scalar::resolve(text),
-            Data::List(items) => Value::Array(items.iter().map(Node::to_json).collect()),
+            Data::List(items) => Value::Array(items.iter().map(|item| item.to_json_with(changes)).collect()),
             Data::Map(entries) => {
                 let mut map = Map::new();
-                for entry in entries {
-                    map.insert(entry.key.clone().into_owned(), entry.value.to_json());
+                for entry in entries.iter().filter(|e| !changes.removed.contains(&e.pos)) {
+                    map.insert(entry.key.clone().into_owned(), entry.value.to_json_with(changes));
                 }
                 Value::Object(map)
             }
@@ -146,9 +165,7 @@ impl<'a> Node<'a> {
         match &self.data {
             Data::Scalar { text, .. } => (1, text.len()),
             Data::List(items) => items.iter().map(Node::size).fold((1, 0), add),
-            Data::Map(entries) => {
-                entries.iter().map(|e| add(e.value.size(), (0, e.key.len()))).fold((1, 0), add)
-            }
+            Data::Map(entries) => entries.iter().map(|e| add(e.value.size(), (0, e.key.len()))).fold((1, 0), add),
         }
     }
 }
@@ -186,11 +203,7 @@ impl<'a> Documents<'a> {
     fn event(&mut self) -> Option<(Event<'a>, Pos)> {
         match self.parser.next_event() {
             Some(Ok((event, span))) => {
-                let mut pos = Pos::new(&span);
-                if matches!(event, Event::Scalar(_, ScalarStyle::Literal | ScalarStyle::Folded, ..)) {
-                    // The span begins after the first line's indentation.
-                    pos.end = pos.end.max(pos.start);
-                }
+                let pos = Pos::new(&span);
                 Some((event, pos))
             }
             Some(Err(error)) => {
@@ -429,12 +442,18 @@ impl Documents<'_> {
 fn explain(error: &ScanError) -> Fault {
     let marker = error.marker();
     let start = clamp(marker.byte_offset().unwrap_or(0));
+    let tab = matches!(
+        error.kind(),
+        ErrorKind::TabInIndentation
+            | ErrorKind::TabInBlockIndentation
+            | ErrorKind::TabAtBlockScalarStart
+            | ErrorKind::TabNotAllowed
+    );
+    // Of a tab the scanner tells where it ends.
+    let start = start.saturating_sub(u32::from(tab && marker.col() > 0));
     let pos = Pos { start, end: start, line: clamp(marker.line()).max(1) };
     let (message, label, help) = match error.kind() {
-        ErrorKind::TabInIndentation
-        | ErrorKind::TabInBlockIndentation
-        | ErrorKind::TabAtBlockScalarStart
-        | ErrorKind::TabNotAllowed => ("a tab indents this line", String::new(), "YAML wants spaces: replace the tab"),
+        _ if tab => ("a tab indents this line", String::new(), "YAML wants spaces: replace the tab"),
         ErrorKind::UnclosedQuotedScalar | ErrorKind::DocumentIndicatorInQuotedScalar => {
             ("a quote is never closed", "opened here".to_owned(), "close it at the end of the value")
         }
@@ -445,9 +464,11 @@ fn explain(error: &ScanError) -> Fault {
             ("brackets do not match", format!("{close} closes {open}"), "close them in the order they were opened")
         }
         ErrorKind::RecursionLimitExceeded => ("nested deeper than 255 levels", String::new(), "flatten it"),
-        ErrorKind::UnknownAnchor => {
-            ("this alias has no anchor", String::new(), "define it before with &name, or quote a value that begins with *")
-        }
+        ErrorKind::UnknownAnchor => (
+            "this alias has no anchor",
+            String::new(),
+            "define it before with &name, or quote a value that begins with *",
+        ),
         ErrorKind::UnknownQuotedScalarEscape => (
             "unknown escape in double quotes",
             String::new(),
