@@ -16,6 +16,7 @@
 mod context;
 mod harness;
 pub mod operator;
+pub mod proxy;
 pub mod reconciling;
 
 pub use context::Testbed;
