@@ -1,11 +1,11 @@
 //! A way to the API server on which the operator can be killed at an exact place.
 
 use std::sync::{
-    Arc, Mutex, PoisonError,
-    atomic::{AtomicU64, Ordering},
+    Arc,
+    atomic::{AtomicBool, AtomicU64, Ordering},
 };
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use axum::{
     Router,
     body::{Body, to_bytes},
@@ -20,13 +20,16 @@ use serde_json::json;
 const MAX_BODY: usize = 8 << 20;
 const START: std::time::Duration = std::time::Duration::from_secs(30);
 
-type Hook = Box<dyn FnMut(u64) + Send>;
+/// What is done after a write; when it says no, no further write is let through.
+type Hook = Box<dyn FnMut() -> bool + Send>;
 
 struct Shared {
     upstream: String,
     client: reqwest::Client,
     writes: AtomicU64,
-    after_write: Mutex<Option<Hook>>,
+    /// Held during a write, so that there is one at a time.
+    after_write: tokio::sync::Mutex<Option<Hook>>,
+    open: AtomicBool,
 }
 
 /// A proxy that counts writes and calls a hook when the API server has done one, before the answer is passed on.
@@ -54,7 +57,13 @@ impl Proxy {
             Ok(answer.is_ok_and(|a| a.status().is_success()).then_some(()))
         })
         .await?;
-        let shared = Arc::new(Shared { upstream, client, writes: AtomicU64::new(0), after_write: Mutex::default() });
+        let shared = Arc::new(Shared {
+            upstream,
+            client,
+            writes: AtomicU64::new(0),
+            after_write: tokio::sync::Mutex::default(),
+            open: AtomicBool::new(true),
+        });
         let server = Server::start(Router::new().fallback(forward).with_state(Arc::clone(&shared))).await?;
         let kubeconfig = json!({
             "apiVersion": "v1", "kind": "Config", "current-context": "proxy",
@@ -81,9 +90,10 @@ impl Proxy {
         self.shared.writes.load(Ordering::SeqCst)
     }
 
-    /// Calls `hook` after each write with its number, in place of what was called before.
-    pub fn after_write(&self, hook: impl FnMut(u64) + Send + 'static) {
-        *self.shared.after_write.lock().unwrap_or_else(PoisonError::into_inner) = Some(Box::new(hook));
+    /// Lets writes through again and calls `hook` after each, in place of what was called before.
+    pub async fn after_write(&self, hook: impl FnMut() -> bool + Send + 'static) {
+        *self.shared.after_write.lock().await = Some(Box::new(hook));
+        self.shared.open.store(true, Ordering::SeqCst);
     }
 }
 
@@ -101,13 +111,20 @@ async fn pass_on(shared: &Shared, request: Request) -> Result<Response> {
         headers.remove(name);
     }
     let url = format!("{}{path}", shared.upstream);
-    let answer = shared.client.request(parts.method.clone(), url).headers(headers).body(body).send().await?;
-    if ![Method::GET, Method::HEAD, Method::OPTIONS].contains(&parts.method) && answer.status().is_success() {
-        let number = shared.writes.fetch_add(1, Ordering::SeqCst) + 1;
-        if let Some(hook) = shared.after_write.lock().unwrap_or_else(PoisonError::into_inner).as_mut() {
-            hook(number);
+    let request = shared.client.request(parts.method.clone(), url).headers(headers).body(body);
+    let answer = if [Method::GET, Method::HEAD, Method::OPTIONS].contains(&parts.method) {
+        request.send().await?
+    } else {
+        let mut hook = shared.after_write.lock().await;
+        ensure!(shared.open.load(Ordering::SeqCst), "no further write is let through");
+        let answer = request.send().await?;
+        if answer.status().is_success() {
+            shared.writes.fetch_add(1, Ordering::SeqCst);
+            let go_on = hook.as_mut().is_none_or(|hook| hook());
+            shared.open.store(go_on, Ordering::SeqCst);
         }
-    }
+        answer
+    };
     let mut response = Response::builder().status(answer.status());
     for (name, value) in
         answer.headers().iter().filter(|(name, _)| *name != "transfer-encoding" && *name != "connection")
