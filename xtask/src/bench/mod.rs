@@ -7,6 +7,7 @@ mod history;
 mod peers;
 mod reads;
 mod reconcile;
+mod release;
 mod rules;
 mod table;
 

@@ -10,8 +10,11 @@ use sha2::{Digest, Sha256};
 use super::{
     Exit, Paths, check,
     out::{self, Directory, Stop},
-    parallel, validate, yaml,
+    parallel,
+    report::count,
+    validate, yaml,
 };
+use crate::source::files::shown;
 
 /// SLOs that are rendered before their rules are written.
 const BATCH: usize = 128;
@@ -82,6 +85,12 @@ pub fn run(args: &Generate) -> Result<Exit, Stop> {
                 }
             }
             directory.finish()?;
+            out::stderr(&format!(
+                "{} in {}, {} changed\n",
+                count(checked.models.len(), "file"),
+                shown(path),
+                directory.written()
+            ));
         }
         None => out::stdout(|writer| {
             let empty = checked.models.is_empty() && args.format == Format::Prometheus;
