@@ -3,9 +3,17 @@
 // Its output is for the person who called it.
 #![allow(clippy::print_stdout)]
 
+mod bench;
+mod check;
+mod command;
+mod deny;
+mod files;
+mod generated;
+mod test;
 mod testbed;
 
-use anyhow::Result;
+use std::process::ExitCode;
+
 use clap::{Parser, Subcommand};
 
 #[derive(Parser)]
@@ -17,13 +25,32 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Task {
+    /// Formatting, lints, documentation, generated files, dependencies, tracked files.
+    Check,
+    /// Makes `crds/` anew from the code.
+    Crds,
+    /// Every test, the end-to-end ones on real servers; the last line is `N passed, N failed, N skipped`.
+    Test(test::Arguments),
     /// Real servers for tests and for trying things.
     #[command(subcommand)]
     Testbed(testbed::Task),
+    /// What Plimsoll costs, beside its peers or a floor, measured in the same run.
+    Bench(bench::Arguments),
 }
 
-fn main() -> Result<()> {
-    match Arguments::parse().task {
+fn main() -> ExitCode {
+    let outcome = match Arguments::parse().task {
+        Task::Check => check::run(),
+        Task::Crds => generated::write(),
+        Task::Test(arguments) => return test::run(&arguments),
         Task::Testbed(task) => testbed::run(&task),
+        Task::Bench(arguments) => bench::run(&arguments),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("{error:#}");
+            ExitCode::FAILURE
+        }
     }
 }

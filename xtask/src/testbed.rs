@@ -24,19 +24,13 @@ pub(crate) fn run(task: &Task) -> Result<()> {
         }
         Task::Up => tokio::runtime::Runtime::new()?.block_on(async {
             let stack = Stack::start(&bin).await?;
-            println!(
-                "export KUBECONFIG={}",
-                stack.control_plane.kubeconfig().display()
-            );
+            println!("export KUBECONFIG={}", stack.control_plane.kubeconfig().display());
             println!("Kubernetes    {}", stack.control_plane.url());
             println!("Prometheus    {}", stack.prometheus.url());
             println!("Alertmanager  {}", stack.alertmanager.url());
             println!("a service     http://{}/metrics", stack.sample.target());
             println!("logs          {}", stack.control_plane.folder().display());
-            println!(
-                "kubectl       {}",
-                bin.path(Component::Kubernetes, "kubectl")?.display()
-            );
+            println!("kubectl       {}", bin.path(Component::Kubernetes, "kubectl")?.display());
             println!("Ctrl-C ends all of it.");
             tokio::signal::ctrl_c().await?;
             Ok(())

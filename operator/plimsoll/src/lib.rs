@@ -1,11 +1,14 @@
-//! SLO-as-code for Kubernetes: the operator's parts.
+//! Plimsoll: SLOs as code for Kubernetes. The binary is a thin `main` around this crate, so that
+//! tests and tools use the same code.
 
+pub mod cli;
 pub mod controller;
 pub mod explain;
 pub mod operator;
 pub mod prometheus;
 pub mod selecting;
 pub mod sinks;
+pub mod source;
 pub mod webhook;
 
 #[cfg(test)]

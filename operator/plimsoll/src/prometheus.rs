@@ -172,7 +172,14 @@ impl Prometheus {
         while !rest.is_empty() {
             let mut length = 0;
             // An escaped name is at most three times as long.
-            let fits = rest.iter().take_while(|name| { length += name.len() + 14; length <= MAX_URL }).count().max(1);
+            let fits = rest
+                .iter()
+                .take_while(|name| {
+                    length += name.len() + 14;
+                    length <= MAX_URL
+                })
+                .count()
+                .max(1);
             let (now, later) = rest.split_at(fits.min(rest.len()));
             let mut query: Vec<(&str, &str)> = now.iter().map(|name| ("rule_group[]", *name)).collect();
             query.push(("exclude_alerts", "true"));

@@ -90,7 +90,8 @@ pub fn explain(
     if let Some(p) = all.iter().find(|p| by_labels(p)) {
         let wanted = p.namespaces.as_ref().map_or_else(|| "its own namespace".to_owned(), show);
         let why = format!("{} selects the labels, but not the namespace {namespace}: it selects {wanted}", id(p));
-        let remedy = p.namespaces.as_ref().and_then(equalities).map(|l| format!("kubectl label namespace {namespace} {l}"));
+        let remedy =
+            p.namespaces.as_ref().and_then(equalities).map(|l| format!("kubectl label namespace {namespace} {l}"));
         return Some(Unselected { why, remedy });
     }
     let reachable: Vec<&Selecting> = all.iter().filter(|p| in_namespace(p)).collect();
@@ -187,7 +188,8 @@ mod tests {
         assert_eq!(remedy, "kubectl label namespace shop monitored=yes");
         assert!(explained(&[prometheus(Value::Null, json!({}))], &[]).unwrap().why.contains("selects nothing"));
         assert!(explained(&[], &[]).unwrap().why.contains("no Prometheus object that could"));
-        let listed = prometheus(json!({"matchExpressions": [{"key": "a", "operator": "In", "values": ["b", "c"]}]}), json!({}));
+        let listed =
+            prometheus(json!({"matchExpressions": [{"key": "a", "operator": "In", "values": ["b", "c"]}]}), json!({}));
         assert!(explained(&[listed], &[]).unwrap().why.contains("{a In (b, c)}"));
     }
 }

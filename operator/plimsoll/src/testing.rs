@@ -137,8 +137,12 @@ impl State {
         self.version += 1;
         let mut new = old.clone().unwrap_or_else(|| json!({"metadata": {"uid": format!("uid-{}", self.version)}}));
         if apply {
-            let labels: serde_json::Map<String, Value> =
-                body["metadata"]["labels"].as_object().into_iter().flatten().map(|(k, _)| (format!("f:{k}"), json!({}))).collect();
+            let labels: serde_json::Map<String, Value> = body["metadata"]["labels"]
+                .as_object()
+                .into_iter()
+                .flatten()
+                .map(|(k, _)| (format!("f:{k}"), json!({})))
+                .collect();
             for (key, value) in body.as_object().unwrap().iter().filter(|(key, _)| *key != "metadata") {
                 new[key] = value.clone();
             }

@@ -8,6 +8,8 @@ pub const BAD: &str = "slo:bad_events:rate5m";
 pub const TOTAL_FINE: &str = "slo:total_events:rate_fine";
 /// Like [`BAD`], over the shortest window of an SLO that has windows below five minutes.
 pub const BAD_FINE: &str = "slo:bad_events:rate_fine";
+/// 1 in a bad slice, 0 in a good one.
+pub const SLICE: &str = "slo:slice:bad";
 /// Sum of [`TOTAL`], once a minute, over the last half hour: the stones of which long periods are built.
 pub const TOTAL_ROLLUP: &str = "slo:total_events:sum30m";
 /// Sum of [`BAD`], once a minute, over the last half hour.

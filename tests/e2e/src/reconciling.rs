@@ -200,5 +200,14 @@ pub async fn measure(bin: &Bin, program: &Path, count: usize) -> Result<Figures>
     let restart_writes = operator.writes().await?;
     let restart_usage = operator.usage()?;
     operator.stop().await?;
-    Ok(Figures { slos: count, bare_applies, bare_statuses, operator: time, usage, restart, restart_writes, restart_usage })
+    Ok(Figures {
+        slos: count,
+        bare_applies,
+        bare_statuses,
+        operator: time,
+        usage,
+        restart,
+        restart_writes,
+        restart_usage,
+    })
 }

@@ -83,25 +83,15 @@ impl Alertmanager {
         let port = free_port()?;
         let url = format!("http://127.0.0.1:{port}");
         let program = Program::new(bin.path(Component::Alertmanager, "alertmanager")?)
-            .arg(format!(
-                "--config.file={}",
-                folder.join("alertmanager.yml").display()
-            ))
+            .arg(format!("--config.file={}", folder.join("alertmanager.yml").display()))
             .arg(format!("--storage.path={}", folder.join("data").display()))
             .arg(format!("--web.listen-address=127.0.0.1:{port}"))
             // Alone: it opens no port for peers.
             .args(["--cluster.listen-address=", "--log.level=warn"]);
         let mut process = program.start(&folder.join("alertmanager.log"))?;
         let health = format!("{url}/-/ready");
-        process
-            .ready(START, async || http::get(&health).await.map(drop))
-            .await?;
-        Ok(Self {
-            process,
-            url,
-            amtool: bin.path(Component::Alertmanager, "amtool")?,
-            folder,
-        })
+        process.ready(START, async || http::get(&health).await.map(drop)).await?;
+        Ok(Self { process, url, amtool: bin.path(Component::Alertmanager, "amtool")?, folder })
     }
 
     /// Its address.
@@ -119,17 +109,12 @@ impl Alertmanager {
     /// Replaces the configuration and loads it.
     pub async fn configure(&self, config: &Value) -> Result<()> {
         fs::write(self.folder.join("alertmanager.yml"), config.to_string())?;
-        http::post(&format!("{}/-/reload", self.url))
-            .await
-            .with_context(|| self.process.log_tail(5))
+        http::post(&format!("{}/-/reload", self.url)).await.with_context(|| self.process.log_tail(5))
     }
 
     /// The alerts that match all of `matchers` (such as `alertname="Down"`), held back or not.
     pub async fn alerts(&self, matchers: &[&str]) -> Result<Vec<Alert>> {
-        let query: Vec<_> = matchers
-            .iter()
-            .map(|matcher| ("filter", *matcher))
-            .collect();
+        let query: Vec<_> = matchers.iter().map(|matcher| ("filter", *matcher)).collect();
         http::get_json(&format!("{}/api/v2/alerts", self.url), &query).await
     }
 
@@ -140,19 +125,15 @@ impl Alertmanager {
         deadline: Duration,
         accept: impl Fn(&Alert) -> bool,
     ) -> Result<Alert> {
-        wait_until(
-            &format!("an alert with {matchers:?}"),
-            deadline,
-            async || Ok(self.alerts(matchers).await?.into_iter().find(&accept)),
-        )
+        wait_until(&format!("an alert with {matchers:?}"), deadline, async || {
+            Ok(self.alerts(matchers).await?.into_iter().find(&accept))
+        })
         .await
     }
 
     /// Runs amtool against it.
     pub async fn amtool<const N: usize>(&self, arguments: [&str; N]) -> Result<String> {
-        let program = Program::new(&self.amtool)
-            .arg(format!("--alertmanager.url={}", self.url))
-            .args(arguments);
+        let program = Program::new(&self.amtool).arg(format!("--alertmanager.url={}", self.url)).args(arguments);
         program.run("", Duration::from_secs(60)).await?.success()
     }
 }
@@ -168,10 +149,7 @@ impl WebhookReceiver {
     pub async fn start() -> Result<Self> {
         let received = Arc::new(Mutex::new(Vec::new()));
         let router = Router::new().fallback_service(post(keep).with_state(Arc::clone(&received)));
-        Ok(Self {
-            server: Server::start(router).await?,
-            received,
-        })
+        Ok(Self { server: Server::start(router).await?, received })
     }
 
     /// Where to post; any path will do.
@@ -183,37 +161,21 @@ impl WebhookReceiver {
     /// Everything that was posted, oldest first.
     #[must_use]
     pub fn received(&self) -> Vec<Value> {
-        self.received
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
+        self.received.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Waits for a message of Alertmanager with an alert for which `accept` says yes, and gives that alert.
-    pub async fn wait_for_alert(
-        &self,
-        deadline: Duration,
-        accept: impl Fn(&Value) -> bool,
-    ) -> Result<Value> {
+    pub async fn wait_for_alert(&self, deadline: Duration, accept: impl Fn(&Value) -> bool) -> Result<Value> {
         wait_until("an alert to reach the webhook", deadline, async || {
             let messages = self.received();
-            let alerts = messages
-                .iter()
-                .filter_map(|message| message["alerts"].as_array())
-                .flatten();
+            let alerts = messages.iter().filter_map(|message| message["alerts"].as_array()).flatten();
             Ok(alerts.into_iter().find(|alert| accept(alert)).cloned())
         })
         .await
     }
 }
 
-async fn keep(
-    State(received): State<Arc<Mutex<Vec<Value>>>>,
-    Json(body): Json<Value>,
-) -> StatusCode {
-    received
-        .lock()
-        .unwrap_or_else(PoisonError::into_inner)
-        .push(body);
+async fn keep(State(received): State<Arc<Mutex<Vec<Value>>>>, Json(body): Json<Value>) -> StatusCode {
+    received.lock().unwrap_or_else(PoisonError::into_inner).push(body);
     StatusCode::OK
 }

@@ -25,8 +25,7 @@ impl Bin {
     /// The folder that holds a component's programs.
     pub fn folder(&self, component: Component) -> Result<&Path> {
         let folder = self.folders.get(&component);
-        let folder =
-            folder.with_context(|| format!("{} was not asked for", component.recipe().name))?;
+        let folder = folder.with_context(|| format!("{} was not asked for", component.recipe().name))?;
         Ok(folder)
     }
 
@@ -97,49 +96,34 @@ pub fn ensure_components(components: &[Component]) -> Result<Binaries> {
 pub fn cache_folder() -> Result<PathBuf> {
     let base = match std::env::var_os("XDG_CACHE_HOME").filter(|dir| !dir.is_empty()) {
         Some(dir) => PathBuf::from(dir),
-        None => PathBuf::from(
-            std::env::var_os("HOME").context("neither XDG_CACHE_HOME nor HOME is set")?,
-        )
-        .join(".cache"),
+        None => {
+            PathBuf::from(std::env::var_os("HOME").context("neither XDG_CACHE_HOME nor HOME is set")?).join(".cache")
+        }
     };
     Ok(base.join("plimsoll"))
 }
 
 fn in_given_folder(folder: &Path, components: &[Component]) -> Binaries {
     for component in components {
-        if let Some(absent) = expected(component.recipe())
-            .into_iter()
-            .find(|name| !folder.join(name).exists())
-        {
+        if let Some(absent) = expected(component.recipe()).into_iter().find(|name| !folder.join(name).exists()) {
             return Binaries::Missing(Missing {
                 what: format!("{absent} in {}", folder.display()),
                 how: format!("put it there, or unset {FOLDER_VARIABLE} to have it built"),
             });
         }
     }
-    Binaries::Ready(Bin {
-        folders: components
-            .iter()
-            .map(|component| (*component, folder.to_owned()))
-            .collect(),
-    })
+    Binaries::Ready(Bin { folders: components.iter().map(|component| (*component, folder.to_owned())).collect() })
 }
 
 /// Everything that a component's folder has to hold.
 fn expected(recipe: &Recipe) -> Vec<&'static str> {
-    let programs = recipe
-        .programs
-        .iter()
-        .flat_map(|program| std::iter::once(program.output).chain(program.links.iter().copied()));
-    programs
-        .chain(recipe.files.iter().map(|files| files.to))
-        .collect()
+    let programs =
+        recipe.programs.iter().flat_map(|program| std::iter::once(program.output).chain(program.links.iter().copied()));
+    programs.chain(recipe.files.iter().map(|files| files.to)).collect()
 }
 
 fn ensure_component(recipe: &Recipe, cache: &Path) -> Result<Result<PathBuf, Missing>> {
-    let module = Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("modules")
-        .join(recipe.name);
+    let module = Path::new(env!("CARGO_MANIFEST_DIR")).join("modules").join(recipe.name);
     let hash = recipe_hash(recipe, &module)?;
     let start_of_name = format!("{}-{hash}", recipe.name);
     let go = match go_version(&module) {
@@ -166,16 +150,9 @@ fn built_by_any_go(cache: &Path, start_of_name: &str, recipe: &Recipe) -> Result
     }
     for entry in fs::read_dir(cache)? {
         let entry = entry?;
-        let named = entry
-            .file_name()
-            .to_string_lossy()
-            .strip_prefix(start_of_name)
-            .is_some_and(|rest| rest.starts_with("-go"));
-        if named
-            && expected(recipe)
-                .iter()
-                .all(|name| entry.path().join(name).exists())
-        {
+        let named =
+            entry.file_name().to_string_lossy().strip_prefix(start_of_name).is_some_and(|rest| rest.starts_with("-go"));
+        if named && expected(recipe).iter().all(|name| entry.path().join(name).exists()) {
             return Ok(Some(entry.path()));
         }
     }
@@ -190,29 +167,17 @@ fn recipe_hash(recipe: &Recipe, module: &Path) -> Result<String> {
         if path.exists() {
             hasher.update(fs::read(&path).with_context(|| format!("reading {}", path.display()))?);
         } else {
-            ensure!(
-                name == "main.go",
-                "{} is not there: the test was built from another checkout",
-                path.display()
-            );
+            ensure!(name == "main.go", "{} is not there: the test was built from another checkout", path.display());
         }
         hasher.update([0]);
     }
     hasher.update(format!("{recipe:?}"));
-    Ok(hasher
-        .finalize()
-        .iter()
-        .take(6)
-        .map(|byte| format!("{byte:02x}"))
-        .collect())
+    Ok(hasher.finalize().iter().take(6).map(|byte| format!("{byte:02x}")).collect())
 }
 
 fn go(module: &Path) -> Command {
     let mut command = Command::new("go");
-    command
-        .current_dir(module)
-        .env("CGO_ENABLED", "0")
-        .env("GOWORK", "off");
+    command.current_dir(module).env("CGO_ENABLED", "0").env("GOWORK", "off");
     if std::env::var_os("GOTOOLCHAIN").is_none() {
         // What is on the machine, rather than a download in the middle of a test.
         command.env("GOTOOLCHAIN", "local");
@@ -221,58 +186,37 @@ fn go(module: &Path) -> Command {
 }
 
 fn go_version(module: &Path) -> Result<String, Missing> {
-    let how = "install Go as new as the `go` line of tests/testbed/modules/*/go.mod, then run `cargo xtask testbed build`".to_owned();
+    let how =
+        "install Go as new as the `go` line of tests/testbed/modules/*/go.mod, then run `cargo xtask testbed build`"
+            .to_owned();
     // Run in the module: there, a Go that is too old for it says so.
     match go(module).args(["env", "GOVERSION"]).output() {
-        Ok(output) if output.status.success() => {
-            Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
+        Ok(output) if output.status.success() => Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned()),
+        Ok(output) => {
+            Err(Missing { what: format!("a newer Go ({})", String::from_utf8_lossy(&output.stderr).trim()), how })
         }
-        Ok(output) => Err(Missing {
-            what: format!(
-                "a newer Go ({})",
-                String::from_utf8_lossy(&output.stderr).trim()
-            ),
-            how,
-        }),
-        Err(error) => Err(Missing {
-            what: format!("Go ({error})"),
-            how,
-        }),
+        Err(error) => Err(Missing { what: format!("Go ({error})"), how }),
     }
 }
 
 /// Builds into a name of its own and renames, so that an interrupted build leaves nothing that looks finished.
 fn build(recipe: &Recipe, module: &Path, folder: &Path) -> Result<()> {
     let started = Instant::now();
-    eprintln!(
-        "testbed: building {} (once; kept in {})",
-        recipe.name,
-        folder.display()
-    );
+    eprintln!("testbed: building {} (once; kept in {})", recipe.name, folder.display());
     // The lock is held, so what is there is from a build that was interrupted.
     let unfinished = folder.with_file_name(format!("unfinished-{}", recipe.name));
     fs::remove_dir_all(&unfinished).ok();
     fs::create_dir_all(&unfinished)?;
     build_into(recipe, module, &unfinished).with_context(|| format!("building {}", recipe.name))?;
     fs::rename(&unfinished, folder)?;
-    eprintln!(
-        "testbed: built {} in {} s",
-        recipe.name,
-        started.elapsed().as_secs()
-    );
+    eprintln!("testbed: built {} in {} s", recipe.name, started.elapsed().as_secs());
     Ok(())
 }
 
 fn build_into(recipe: &Recipe, module: &Path, folder: &Path) -> Result<()> {
     for program in recipe.programs {
         let status = go(module)
-            .args([
-                "build",
-                "-trimpath",
-                "-buildvcs=false",
-                "-tags",
-                recipe.tags,
-            ])
+            .args(["build", "-trimpath", "-buildvcs=false", "-tags", recipe.tags])
             .args(["-ldflags", &format!("-s -w {}", recipe.ldflags), "-o"])
             .arg(folder.join(program.output))
             .arg(program.package)
@@ -284,14 +228,8 @@ fn build_into(recipe: &Recipe, module: &Path, folder: &Path) -> Result<()> {
         }
     }
     if let Some(files) = &recipe.files {
-        let output = go(module)
-            .args(["list", "-m", "-f", "{{.Dir}}", files.module])
-            .output()?;
-        ensure!(
-            output.status.success(),
-            "go list: {}",
-            String::from_utf8_lossy(&output.stderr)
-        );
+        let output = go(module).args(["list", "-m", "-f", "{{.Dir}}", files.module]).output()?;
+        ensure!(output.status.success(), "go list: {}", String::from_utf8_lossy(&output.stderr));
         let from = Path::new(String::from_utf8_lossy(&output.stdout).trim()).join(files.from);
         let to = folder.join(files.to);
         fs::create_dir_all(&to)?;

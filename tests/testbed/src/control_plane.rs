@@ -34,11 +34,7 @@ pub struct ControlPlaneOptions {
 
 impl Default for ControlPlaneOptions {
     fn default() -> Self {
-        Self {
-            controller_manager: true,
-            scheduler: true,
-            api_server_arguments: Vec::new(),
-        }
+        Self { controller_manager: true, scheduler: true, api_server_arguments: Vec::new() }
     }
 }
 
@@ -46,11 +42,7 @@ impl ControlPlaneOptions {
     /// Only etcd and the API server: enough for custom resources, and the quickest to start.
     #[must_use]
     pub fn api_only() -> Self {
-        Self {
-            controller_manager: false,
-            scheduler: false,
-            ..Self::default()
-        }
+        Self { controller_manager: false, scheduler: false, ..Self::default() }
     }
 }
 
@@ -126,27 +118,14 @@ impl ControlPlane {
         Ok(this)
     }
 
-    async fn start_controllers(
-        &mut self,
-        options: &ControlPlaneOptions,
-        service_accounts: &Identity,
-    ) -> Result<()> {
+    async fn start_controllers(&mut self, options: &ControlPlaneOptions, service_accounts: &Identity) -> Result<()> {
         if options.controller_manager {
             let more = [
                 "--use-service-account-credentials=true".to_owned(),
-                format!(
-                    "--service-account-private-key-file={}",
-                    service_accounts.key.display()
-                ),
-                format!(
-                    "--root-ca-file={}",
-                    self.server_authority.certificate.display()
-                ),
+                format!("--service-account-private-key-file={}", service_accounts.key.display()),
+                format!("--root-ca-file={}", self.server_authority.certificate.display()),
             ];
-            self.controller_manager = Some(
-                self.start_controller("kube-controller-manager", &more)
-                    .await?,
-            );
+            self.controller_manager = Some(self.start_controller("kube-controller-manager", &more).await?);
         }
         if options.scheduler {
             self.scheduler = Some(self.start_controller("kube-scheduler", &[]).await?);
@@ -159,12 +138,8 @@ impl ControlPlane {
         let port = free_port()?;
         let program = Program::new(self.programs.join(name))
             .args(
-                [
-                    "--kubeconfig",
-                    "--authentication-kubeconfig",
-                    "--authorization-kubeconfig",
-                ]
-                .map(|flag| format!("{flag}={}", kubeconfig.display())),
+                ["--kubeconfig", "--authentication-kubeconfig", "--authorization-kubeconfig"]
+                    .map(|flag| format!("{flag}={}", kubeconfig.display())),
             )
             .args([
                 "--bind-address=127.0.0.1".to_owned(),
@@ -174,9 +149,7 @@ impl ControlPlane {
             .args(more);
         let mut process = program.start(&self.folder.join(format!("{name}.log")))?;
         let health = format!("https://127.0.0.1:{port}/healthz");
-        process
-            .ready(START, async || http::get(&health).await.map(drop))
-            .await?;
+        process.ready(START, async || http::get(&health).await.map(drop)).await?;
         Ok(process)
     }
 
@@ -207,9 +180,7 @@ impl ControlPlane {
     /// A kubeconfig for another user, known to the API server by a client certificate; what it may do is RBAC's business.
     pub fn kubeconfig_for(&self, user: &str, group: Option<&str>) -> Result<PathBuf> {
         let identity = self.client_authority.client(user, group)?;
-        let path = self
-            .folder
-            .join(format!("kubeconfig-{}", pki::file_name(user)));
+        let path = self.folder.join(format!("kubeconfig-{}", pki::file_name(user)));
         self.write_kubeconfig(&path, &identity)?;
         Ok(path)
     }
@@ -221,11 +192,7 @@ impl ControlPlane {
 
     /// Files for programs that take no kubeconfig: the server's authority, the administrator's certificate and key.
     pub(crate) fn files(&self) -> [&Path; 3] {
-        [
-            &self.server_authority.certificate,
-            &self.admin.certificate,
-            &self.admin.key,
-        ]
+        [&self.server_authority.certificate, &self.admin.certificate, &self.admin.key]
     }
 
     /// Runs kubectl as the administrator; gives its output, or an error with its message.
@@ -234,19 +201,9 @@ impl ControlPlane {
     }
 
     /// Runs kubectl with `input` as its standard input, for `-f -`.
-    pub async fn kubectl_with_input<const N: usize>(
-        &self,
-        arguments: [&str; N],
-        input: &str,
-    ) -> Result<String> {
-        let output = self
-            .kubectl_program()
-            .args(arguments)
-            .run(input, Duration::from_secs(120))
-            .await?;
-        output
-            .success()
-            .with_context(|| format!("kubectl {}", arguments.join(" ")))
+    pub async fn kubectl_with_input<const N: usize>(&self, arguments: [&str; N], input: &str) -> Result<String> {
+        let output = self.kubectl_program().args(arguments).run(input, Duration::from_secs(120)).await?;
+        output.success().with_context(|| format!("kubectl {}", arguments.join(" ")))
     }
 
     /// kubectl set up for this control plane, for a caller that wants its exit code or gives it more arguments.
@@ -260,39 +217,23 @@ impl ControlPlane {
 
     /// Applies YAML (server-side, so that large CRDs fit), taking over fields that others own.
     pub async fn apply(&self, yaml: &str) -> Result<String> {
-        self.kubectl_with_input(
-            ["apply", "--server-side", "--force-conflicts", "-f", "-"],
-            yaml,
-        )
-        .await
+        self.kubectl_with_input(["apply", "--server-side", "--force-conflicts", "-f", "-"], yaml).await
     }
 
     /// Applies a folder of CRDs and waits until the API server serves them.
     pub async fn apply_crds(&self, folder: &Path) -> Result<()> {
         let folder = folder.to_str().context("the folder's name is not UTF-8")?;
-        self.kubectl(["apply", "--server-side", "--force-conflicts", "-f", folder])
-            .await?;
-        self.kubectl([
-            "wait",
-            "--for=condition=Established",
-            "--timeout=60s",
-            "-f",
-            folder,
-        ])
-        .await?;
+        self.kubectl(["apply", "--server-side", "--force-conflicts", "-f", folder]).await?;
+        self.kubectl(["wait", "--for=condition=Established", "--timeout=60s", "-f", folder]).await?;
         Ok(())
     }
 
     /// Starts the API server (again) and waits until it is ready.
     pub async fn start_api_server(&mut self) -> Result<()> {
-        let mut process = self
-            .api_server_program
-            .start(&self.folder.join("kube-apiserver.log"))?;
+        let mut process = self.api_server_program.start(&self.folder.join("kube-apiserver.log"))?;
         // As anybody: it is ready only when the roles that let anybody ask for this are there.
         let health = format!("{}/readyz", self.url);
-        process
-            .ready(START, async || http::get(&health).await.map(drop))
-            .await?;
+        process.ready(START, async || http::get(&health).await.map(drop)).await?;
         self.api_server = Some(process);
         Ok(())
     }
@@ -309,9 +250,7 @@ impl ControlPlane {
     pub async fn start_etcd(&mut self) -> Result<()> {
         let mut process = self.etcd_program.start(&self.folder.join("etcd.log"))?;
         let health = format!("{}/health", self.etcd_url);
-        process
-            .ready(START, async || http::get(&health).await.map(drop))
-            .await?;
+        process.ready(START, async || http::get(&health).await.map(drop)).await?;
         self.etcd = Some(process);
         Ok(())
     }
@@ -327,11 +266,7 @@ impl ControlPlane {
     /// Waits until the API server answers and etcd is reached, after one of them was away.
     pub async fn ready_again(&self) -> Result<()> {
         let health = format!("{}/readyz", self.url);
-        wait_until("the API server to be ready", START, async || {
-            http::get(&health).await.map(Some)
-        })
-        .await
-        .map(drop)
+        wait_until("the API server to be ready", START, async || http::get(&health).await.map(Some)).await.map(drop)
     }
 
     /// The API server's process, when it runs.
@@ -359,22 +294,18 @@ impl ControlPlane {
 pub async fn client_from(kubeconfig: &Path) -> Result<kube::Client> {
     http::choose_tls();
     let config = Kubeconfig::read_from(kubeconfig)?;
-    let config =
-        kube::Config::from_custom_kubeconfig(config, &KubeConfigOptions::default()).await?;
+    let options = KubeConfigOptions::default();
+    let mut config = kube::Config::from_custom_kubeconfig(config, &options).await?;
+    // A test wants the server's answer. The default client asks again after a 503 or 504, for up to ten minutes.
+    config.default_retry = false;
     Ok(kube::Client::try_from(config)?)
 }
 
 fn etcd_program(bin: &Bin, folder: &Folder, url: &str) -> Result<Program> {
     Ok(Program::new(bin.path(Component::Etcd, "etcd")?)
         .arg(format!("--data-dir={}", folder.join("etcd").display()))
-        .args([
-            format!("--listen-client-urls={url}"),
-            format!("--advertise-client-urls={url}"),
-        ])
-        .arg(format!(
-            "--listen-peer-urls=http://127.0.0.1:{}",
-            free_port()?
-        ))
+        .args([format!("--listen-client-urls={url}"), format!("--advertise-client-urls={url}")])
+        .arg(format!("--listen-peer-urls=http://127.0.0.1:{}", free_port()?))
         // The data live as long as the test: nothing is to be saved from a power cut.
         .args(["--unsafe-no-fsync=true", "--log-level=warn"]))
 }
@@ -399,20 +330,11 @@ fn api_server_program(given: ApiServer<'_>) -> Result<Program> {
         ("--client-ca-file", &given.client_authority.certificate),
         ("--tls-cert-file", &server.certificate),
         ("--tls-private-key-file", &server.key),
-        (
-            "--requestheader-client-ca-file",
-            &proxy_authority.certificate,
-        ),
+        ("--requestheader-client-ca-file", &proxy_authority.certificate),
         ("--proxy-client-cert-file", &proxy.certificate),
         ("--proxy-client-key-file", &proxy.key),
-        (
-            "--service-account-key-file",
-            &given.service_accounts.certificate,
-        ),
-        (
-            "--service-account-signing-key-file",
-            &given.service_accounts.key,
-        ),
+        ("--service-account-key-file", &given.service_accounts.certificate),
+        ("--service-account-signing-key-file", &given.service_accounts.key),
     ];
     Ok(Program::new(given.program)
         .arg(format!("--etcd-servers={}", given.etcd_url))

@@ -22,10 +22,7 @@ impl Folder {
         static SWEPT: Once = Once::new();
         SWEPT.call_once(sweep);
         let prefix = format!("{START_OF_NAME}{}-{what}-", std::process::id());
-        let mut folder = tempfile::Builder::new()
-            .prefix(&prefix)
-            .tempdir()
-            .context("making a temporary folder")?;
+        let mut folder = tempfile::Builder::new().prefix(&prefix).tempdir().context("making a temporary folder")?;
         folder.disable_cleanup(std::env::var_os(KEEP_VARIABLE).is_some());
         Ok(Self(folder))
     }
@@ -44,16 +41,10 @@ impl Folder {
 
 /// A killed process cannot remove its folders, so the next one does.
 fn sweep() {
-    for entry in fs::read_dir(std::env::temp_dir())
-        .into_iter()
-        .flatten()
-        .flatten()
-    {
+    for entry in fs::read_dir(std::env::temp_dir()).into_iter().flatten().flatten() {
         let name = entry.file_name();
-        let owner = name
-            .to_str()
-            .and_then(|name| name.strip_prefix(START_OF_NAME))
-            .and_then(|rest| rest.split('-').next());
+        let owner =
+            name.to_str().and_then(|name| name.strip_prefix(START_OF_NAME)).and_then(|rest| rest.split('-').next());
         let ended = owner.is_some_and(|id| !Path::new("/proc").join(id).exists());
         if ended && std::env::var_os(KEEP_VARIABLE).is_none() {
             fs::remove_dir_all(entry.path()).ok();

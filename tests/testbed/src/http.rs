@@ -41,17 +41,11 @@ pub(crate) async fn checked(response: Response) -> Result<Response> {
 }
 
 pub(crate) async fn get(url: &str) -> Result<String> {
-    Ok(checked(client()?.get(url).send().await?)
-        .await?
-        .text()
-        .await?)
+    Ok(checked(client()?.get(url).send().await?).await?.text().await?)
 }
 
 pub(crate) async fn get_json<T: DeserializeOwned>(url: &str, query: &[(&str, &str)]) -> Result<T> {
-    let body = checked(client()?.get(url).query(query).send().await?)
-        .await?
-        .text()
-        .await?;
+    let body = checked(client()?.get(url).query(query).send().await?).await?.text().await?;
     serde_json::from_str(&body).with_context(|| format!("{url}: {body}"))
 }
 

@@ -9,6 +9,7 @@
 
 mod alertmanager;
 mod binaries;
+mod cargo;
 mod control_plane;
 mod folder;
 mod http;
@@ -25,9 +26,8 @@ mod usage;
 mod wait;
 
 pub use alertmanager::{Alert, AlertStatus, Alertmanager, WebhookReceiver};
-pub use binaries::{
-    Bin, Binaries, FOLDER_VARIABLE, Missing, cache_folder, ensure_binaries, ensure_components,
-};
+pub use binaries::{Bin, Binaries, FOLDER_VARIABLE, Missing, cache_folder, ensure_binaries, ensure_components};
+pub use cargo::{PROGRAM_VARIABLE, cargo, plimsoll};
 pub use control_plane::{ControlPlane, ControlPlaneOptions, client_from};
 pub use folder::{Folder, KEEP_VARIABLE};
 pub use nix::sys::signal::Signal;

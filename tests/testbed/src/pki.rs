@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 use rcgen::{
-    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
-    KeyUsagePurpose, SanType,
+    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose,
+    SanType,
 };
 
 /// A certificate and its key, as files.
@@ -28,18 +28,11 @@ impl Authority {
     pub(crate) fn new(folder: &Path, name: &str) -> Result<Self> {
         let mut params = params(name, None);
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        params.key_usages = vec![
-            KeyUsagePurpose::KeyCertSign,
-            KeyUsagePurpose::DigitalSignature,
-        ];
+        params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::DigitalSignature];
         let key = KeyPair::generate()?;
         let certificate = folder.join(format!("{name}.crt"));
         fs::write(&certificate, params.self_signed(&key)?.pem())?;
-        Ok(Self {
-            certificate,
-            folder: folder.to_owned(),
-            issuer: Issuer::new(params, key),
-        })
+        Ok(Self { certificate, folder: folder.to_owned(), issuer: Issuer::new(params, key) })
     }
 
     /// A certificate that a server shows on the loopback interface.
@@ -69,10 +62,7 @@ impl Authority {
             certificate: self.folder.join(format!("{name}.crt")),
             key: self.folder.join(format!("{name}.key")),
         };
-        fs::write(
-            &identity.certificate,
-            params.signed_by(&key, &self.issuer)?.pem(),
-        )?;
+        fs::write(&identity.certificate, params.signed_by(&key, &self.issuer)?.pem())?;
         fs::write(&identity.key, key.serialize_pem())?;
         Ok(identity)
     }
@@ -81,10 +71,8 @@ impl Authority {
 /// A key pair without a certificate: what signs service account tokens. `certificate` is the public key.
 pub(crate) fn key_pair(folder: &Path, name: &str) -> Result<Identity> {
     let key = KeyPair::generate()?;
-    let identity = Identity {
-        certificate: folder.join(format!("{name}.pub")),
-        key: folder.join(format!("{name}.key")),
-    };
+    let identity =
+        Identity { certificate: folder.join(format!("{name}.pub")), key: folder.join(format!("{name}.key")) };
     fs::write(&identity.certificate, key.public_key_pem())?;
     fs::write(&identity.key, key.serialize_pem())?;
     Ok(identity)
@@ -92,15 +80,7 @@ pub(crate) fn key_pair(folder: &Path, name: &str) -> Result<Identity> {
 
 /// A user's name as a file's: users of Kubernetes have colons in their names.
 pub(crate) fn file_name(user: &str) -> String {
-    user.chars()
-        .map(|c| {
-            if c.is_ascii_alphanumeric() || c == '-' {
-                c
-            } else {
-                '_'
-            }
-        })
-        .collect()
+    user.chars().map(|c| if c.is_ascii_alphanumeric() || c == '-' { c } else { '_' }).collect()
 }
 
 fn params(name: &str, organization: Option<&str>) -> CertificateParams {
@@ -108,9 +88,7 @@ fn params(name: &str, organization: Option<&str>) -> CertificateParams {
     params.distinguished_name = rcgen::DistinguishedName::new();
     params.distinguished_name.push(DnType::CommonName, name);
     if let Some(organization) = organization {
-        params
-            .distinguished_name
-            .push(DnType::OrganizationName, organization);
+        params.distinguished_name.push(DnType::OrganizationName, organization);
     }
     params
 }

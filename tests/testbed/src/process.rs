@@ -38,18 +38,8 @@ impl Program {
     /// A program by its path; its messages call it by the file's name.
     pub fn new(path: impl Into<PathBuf>) -> Self {
         let path = path.into();
-        let name = path
-            .file_name()
-            .unwrap_or(path.as_os_str())
-            .to_string_lossy()
-            .into_owned();
-        Self {
-            name,
-            path,
-            arguments: Vec::new(),
-            environment: Vec::new(),
-            folder: None,
-        }
+        let name = path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned();
+        Self { name, path, arguments: Vec::new(), environment: Vec::new(), folder: None }
     }
 
     /// Adds an argument.
@@ -69,8 +59,7 @@ impl Program {
     /// Sets an environment variable.
     #[must_use]
     pub fn env(mut self, name: impl AsRef<OsStr>, value: impl AsRef<OsStr>) -> Self {
-        self.environment
-            .push((name.as_ref().to_owned(), value.as_ref().to_owned()));
+        self.environment.push((name.as_ref().to_owned(), value.as_ref().to_owned()));
         self
     }
 
@@ -86,38 +75,20 @@ impl Program {
         let file = File::options().create(true).append(true).open(log);
         let file = file.with_context(|| format!("opening {}", log.display()))?;
         let child = self.spawn(Stdio::null(), file.try_clone()?, file)?;
-        Ok(Process {
-            name: self.name.clone(),
-            log: log.to_owned(),
-            child,
-            ended: None,
-        })
+        Ok(Process { name: self.name.clone(), log: log.to_owned(), child, ended: None })
     }
 
     /// Runs it to its end, with `input` as its standard input.
     ///
     /// The streams are files: no pipe can fill up, and nothing has to read while the program writes.
     pub async fn run(&self, input: &str, deadline: Duration) -> Result<Output> {
-        let (mut stdin, mut stdout, mut stderr) = (
-            tempfile::tempfile()?,
-            tempfile::tempfile()?,
-            tempfile::tempfile()?,
-        );
+        let (mut stdin, mut stdout, mut stderr) = (tempfile::tempfile()?, tempfile::tempfile()?, tempfile::tempfile()?);
         stdin.write_all(input.as_bytes())?;
         stdin.rewind()?;
         let child = self.spawn(stdin.into(), stdout.try_clone()?, stderr.try_clone()?)?;
-        let mut process = Process {
-            name: self.name.clone(),
-            log: PathBuf::new(),
-            child,
-            ended: None,
-        };
+        let mut process = Process { name: self.name.clone(), log: PathBuf::new(), child, ended: None };
         let status = process.wait(deadline).await?;
-        Ok(Output {
-            status,
-            stdout: read_all(&mut stdout)?,
-            stderr: read_all(&mut stderr)?,
-        })
+        Ok(Output { status, stdout: read_all(&mut stdout)?, stderr: read_all(&mut stderr)? })
     }
 
     fn spawn(&self, stdin: Stdio, stdout: File, stderr: File) -> Result<Child> {
@@ -125,31 +96,15 @@ impl Program {
         // `setpriv` asks for the signal, the shell makes sure that the request did not come too late; both exec, so
         // that the process started here is the program in the end.
         let mut command = Command::new("setpriv");
-        command.args([
-            "--pdeathsig",
-            "KILL",
-            "sh",
-            "-c",
-            r#"[ "$PPID" = "$0" ] || exit 125; exec "$@""#,
-        ]);
+        command.args(["--pdeathsig", "KILL", "sh", "-c", r#"[ "$PPID" = "$0" ] || exit 125; exec "$@""#]);
         command.arg(&owner).arg(&self.path).args(&self.arguments);
-        command
-            .envs(self.environment.iter().map(|(name, value)| (name, value)))
-            .env(OWNER_VARIABLE, owner);
+        command.envs(self.environment.iter().map(|(name, value)| (name, value))).env(OWNER_VARIABLE, owner);
         if let Some(folder) = &self.folder {
             command.current_dir(folder);
         }
-        command
-            .stdin(stdin)
-            .stdout(stdout)
-            .stderr(stderr)
-            .process_group(0);
-        start_from_lasting_thread(command).with_context(|| {
-            format!(
-                "starting {} (with setpriv, from util-linux)",
-                self.path.display()
-            )
-        })
+        command.stdin(stdin).stdout(stdout).stderr(stderr).process_group(0);
+        start_from_lasting_thread(command)
+            .with_context(|| format!("starting {} (with setpriv, from util-linux)", self.path.display()))
     }
 }
 
@@ -207,9 +162,7 @@ impl Process {
         let text = fs::read(&self.log).unwrap_or_default();
         let text = String::from_utf8_lossy(&text);
         let all: Vec<&str> = text.lines().collect();
-        all.get(all.len().saturating_sub(lines)..)
-            .unwrap_or_default()
-            .join("\n")
+        all.get(all.len().saturating_sub(lines)..).unwrap_or_default().join("\n")
     }
 
     /// How it ended, if it did.
@@ -221,11 +174,7 @@ impl Process {
     }
 
     /// Polls until `probe` succeeds. An error has the end of the program's log.
-    pub async fn ready(
-        &mut self,
-        deadline: Duration,
-        mut probe: impl AsyncFnMut() -> Result<()>,
-    ) -> Result<()> {
+    pub async fn ready(&mut self, deadline: Duration, mut probe: impl AsyncFnMut() -> Result<()>) -> Result<()> {
         let what = format!("{} to be ready", self.name);
         // The end of the process is a result, not a reason to go on polling.
         let outcome = wait_until(&what, deadline, async || match self.ended()? {
@@ -234,19 +183,16 @@ impl Process {
         });
         match outcome.await {
             Ok(Ok(())) => Ok(()),
-            Ok(Err(error)) | Err(error) => Err(error.context(format!(
-                "the end of {}:\n{}",
-                self.log.display(),
-                self.log_tail(20)
-            ))),
+            Ok(Err(error)) | Err(error) => {
+                Err(error.context(format!("the end of {}:\n{}", self.log.display(), self.log_tail(20))))
+            }
         }
     }
 
     /// Sends a signal to the process and to its children.
     pub fn signal(&mut self, signal: Signal) -> Result<()> {
         if self.ended()?.is_none() {
-            killpg(self.group()?, signal)
-                .with_context(|| format!("sending {signal} to {}", self.name))?;
+            killpg(self.group()?, signal).with_context(|| format!("sending {signal} to {}", self.name))?;
         }
         Ok(())
     }
@@ -305,21 +251,14 @@ pub fn running_children(owner: u32) -> Result<Vec<u32>> {
     let mut found = Vec::new();
     for entry in fs::read_dir("/proc")? {
         let entry = entry?;
-        let Some(id) = entry
-            .file_name()
-            .to_str()
-            .and_then(|name| name.parse::<u32>().ok())
-        else {
+        let Some(id) = entry.file_name().to_str().and_then(|name| name.parse::<u32>().ok()) else {
             continue;
         };
         // Unreadable: it has just ended, or it is not ours. A zombie's is empty.
         let Ok(environment) = fs::read(entry.path().join("environ")) else {
             continue;
         };
-        if environment
-            .split(|byte| *byte == 0)
-            .any(|variable| variable == mark.as_bytes())
-        {
+        if environment.split(|byte| *byte == 0).any(|variable| variable == mark.as_bytes()) {
             found.push(id);
         }
     }

@@ -126,22 +126,17 @@ impl Prometheus {
         let folder = Folder::new("prometheus")?;
         fs::create_dir(folder.join("rules"))?;
         match &options.blocks {
-            Some(blocks) => fs::rename(blocks, folder.join("data"))
-                .or_else(|_| copy_folder(blocks, &folder.join("data")))?,
+            Some(blocks) => {
+                fs::rename(blocks, folder.join("data")).or_else(|_| copy_folder(blocks, &folder.join("data")))?
+            }
             None => fs::create_dir(folder.join("data"))?,
         }
         write_config(&folder, &options)?;
         let port = free_port()?;
         let url = format!("http://127.0.0.1:{port}");
         let program = Program::new(bin.path(Component::Prometheus, "prometheus")?)
-            .arg(format!(
-                "--config.file={}",
-                folder.join("prometheus.yml").display()
-            ))
-            .arg(format!(
-                "--storage.tsdb.path={}",
-                folder.join("data").display()
-            ))
+            .arg(format!("--config.file={}", folder.join("prometheus.yml").display()))
+            .arg(format!("--storage.tsdb.path={}", folder.join("data").display()))
             .arg(format!("--web.listen-address=127.0.0.1:{port}"))
             // Blocks of the past must not be dropped before they were asked.
             .args([
@@ -152,13 +147,7 @@ impl Prometheus {
             ])
             .args(&options.arguments);
         let process = started(&program, &folder, &url).await?;
-        Ok(Self {
-            process,
-            program,
-            url,
-            options,
-            folder,
-        })
+        Ok(Self { process, program, url, options, folder })
     }
 
     /// Its address.
@@ -219,13 +208,7 @@ impl Prometheus {
 
     /// Evaluates an expression at a time (in seconds).
     pub async fn query_at(&self, expression: &str, time: f64) -> Result<Vec<Series>> {
-        series(
-            self.api(
-                "query",
-                &[("query", expression), ("time", &time.to_string())],
-            )
-            .await?,
-        )
+        series(self.api("query", &[("query", expression), ("time", &time.to_string())]).await?)
     }
 
     /// The value of an expression that gives exactly one series; nothing when it gives none.
@@ -238,25 +221,11 @@ impl Prometheus {
     }
 
     /// Evaluates an expression over a range of time (in seconds).
-    pub async fn query_range(
-        &self,
-        expression: &str,
-        start: f64,
-        end: f64,
-        step: f64,
-    ) -> Result<Vec<Series>> {
+    pub async fn query_range(&self, expression: &str, start: f64, end: f64, step: f64) -> Result<Vec<Series>> {
         let [start, end, step] = [start, end, step].map(|seconds| seconds.to_string());
         series(
-            self.api(
-                "query_range",
-                &[
-                    ("query", expression),
-                    ("start", &start),
-                    ("end", &end),
-                    ("step", &step),
-                ],
-            )
-            .await?,
+            self.api("query_range", &[("query", expression), ("start", &start), ("end", &end), ("step", &step)])
+                .await?,
         )
     }
 
@@ -268,25 +237,20 @@ impl Prometheus {
 
     /// The series that match a selector, over all time unless `parameters` says `start` and `end`.
     pub async fn labels_of(&self, selector: &str) -> Result<Vec<BTreeMap<String, String>>> {
-        Ok(serde_json::from_value(
-            self.api("series", &[("match[]", selector)]).await?,
-        )?)
+        Ok(serde_json::from_value(self.api("series", &[("match[]", selector)]).await?)?)
     }
 
     /// Any other part of the API (`/api/v1/PATH`): the `data` of its answer.
     pub async fn api(&self, path: &str, parameters: &[(&str, &str)]) -> Result<Value> {
-        let mut answer: Value =
-            http::get_json(&format!("{}/api/v1/{path}", self.url), parameters).await?;
+        let mut answer: Value = http::get_json(&format!("{}/api/v1/{path}", self.url), parameters).await?;
         Ok(answer["data"].take())
     }
 
     /// Waits until an expression gives something, and gives that.
     pub async fn wait_for(&self, expression: &str, deadline: Duration) -> Result<Vec<Series>> {
-        wait_until(
-            &format!("`{expression}` to give something"),
-            deadline,
-            async || Ok(Some(self.query(expression).await?).filter(|series| !series.is_empty())),
-        )
+        wait_until(&format!("`{expression}` to give something"), deadline, async || {
+            Ok(Some(self.query(expression).await?).filter(|series| !series.is_empty()))
+        })
         .await
     }
 }
@@ -294,17 +258,13 @@ impl Prometheus {
 async fn started(program: &Program, folder: &Folder, url: &str) -> Result<Process> {
     let mut process = program.start(&folder.join("prometheus.log"))?;
     let health = format!("{url}/-/ready");
-    process
-        .ready(START, async || http::get(&health).await.map(drop))
-        .await?;
+    process.ready(START, async || http::get(&health).await.map(drop)).await?;
     Ok(process)
 }
 
 fn write_config(folder: &Folder, options: &PrometheusOptions) -> Result<()> {
-    let jobs = options
-        .scrape
-        .iter()
-        .map(|(job, targets)| json!({"job_name": job, "static_configs": [{"targets": targets}]}));
+    let jobs =
+        options.scrape.iter().map(|(job, targets)| json!({"job_name": job, "static_configs": [{"targets": targets}]}));
     let managers = options.alertmanager.iter().map(|url| {
         let (scheme, target) = url.split_once("://").unwrap_or(("http", url));
         json!({"scheme": scheme, "static_configs": [{"targets": [target]}]})
@@ -320,10 +280,7 @@ fn write_config(folder: &Folder, options: &PrometheusOptions) -> Result<()> {
         "scrape_configs": jobs.collect::<Vec<_>>(),
         "alerting": {"alertmanagers": managers.collect::<Vec<_>>()},
     });
-    fs::write(
-        folder.join("prometheus.yml"),
-        serde_json::to_string_pretty(&config)?,
-    )?;
+    fs::write(folder.join("prometheus.yml"), serde_json::to_string_pretty(&config)?)?;
     Ok(())
 }
 
@@ -351,15 +308,8 @@ fn series(data: Value) -> Result<Vec<Series>> {
         _ => serde_json::from_value(data["result"].clone()).with_context(|| data.to_string())?,
     };
     let parsed = raw.into_iter().map(|raw| {
-        let samples = raw
-            .value
-            .into_iter()
-            .chain(raw.values)
-            .map(|(time, value)| Ok((time, value.parse()?)));
-        Ok(Series {
-            labels: raw.metric,
-            samples: samples.collect::<Result<_>>()?,
-        })
+        let samples = raw.value.into_iter().chain(raw.values).map(|(time, value)| Ok((time, value.parse()?)));
+        Ok(Series { labels: raw.metric, samples: samples.collect::<Result<_>>()? })
     });
     parsed.collect()
 }
@@ -387,36 +337,23 @@ pub struct Promtool {
 impl Promtool {
     /// The promtool that was built with Prometheus.
     pub fn new(bin: &Bin) -> Result<Self> {
-        Ok(Self {
-            path: bin.path(Component::Prometheus, "promtool")?,
-        })
+        Ok(Self { path: bin.path(Component::Prometheus, "promtool")? })
     }
 
     /// Checks rule files; an error has promtool's words.
     pub async fn check_rules(&self, files: &[&Path]) -> Result<String> {
-        self.run(
-            Program::new(&self.path)
-                .args(["check", "rules", "--lint=all", "--lint-fatal"])
-                .args(files),
-        )
-        .await
+        self.run(Program::new(&self.path).args(["check", "rules", "--lint=all", "--lint-fatal"]).args(files)).await
     }
 
     /// Runs test files (`promtool test rules`); an error has what differed.
     pub async fn test_rules(&self, files: &[&Path]) -> Result<String> {
-        self.run(Program::new(&self.path).args(["test", "rules"]).args(files))
-            .await
+        self.run(Program::new(&self.path).args(["test", "rules"]).args(files)).await
     }
 
     /// Makes blocks from an OpenMetrics file, for [`PrometheusOptions::blocks`]. Ten million samples take about 40 s.
     pub async fn create_blocks(&self, openmetrics: &Path, into: &Path) -> Result<String> {
         let arguments = ["tsdb", "create-blocks-from", "openmetrics", "--quiet"];
-        self.run(
-            Program::new(&self.path)
-                .args(arguments)
-                .args([openmetrics, into]),
-        )
-        .await
+        self.run(Program::new(&self.path).args(arguments).args([openmetrics, into])).await
     }
 
     async fn run(&self, program: Program) -> Result<String> {

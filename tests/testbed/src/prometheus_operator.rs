@@ -46,17 +46,11 @@ pub struct PrometheusOperator {
 impl PrometheusOperator {
     /// Installs the CRDs alone: enough for a test that looks at the objects only.
     pub async fn install_crds(bin: &Bin, control_plane: &ControlPlane) -> Result<()> {
-        control_plane
-            .apply_crds(&bin.path(Component::PrometheusOperator, PROMETHEUS_OPERATOR_CRDS)?)
-            .await
+        control_plane.apply_crds(&bin.path(Component::PrometheusOperator, PROMETHEUS_OPERATOR_CRDS)?).await
     }
 
     /// Installs the CRDs, starts it, and makes it the way from `PrometheusRule`s to a Prometheus.
-    pub async fn start(
-        bin: &Bin,
-        control_plane: &ControlPlane,
-        prometheus: Arc<Prometheus>,
-    ) -> Result<Self> {
+    pub async fn start(bin: &Bin, control_plane: &ControlPlane, prometheus: Arc<Prometheus>) -> Result<Self> {
         Self::install_crds(bin, control_plane).await?;
         let objects = json!({"apiVersion": "v1", "kind": "List", "items": [
             {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": MONITORING_NAMESPACE}},
@@ -80,16 +74,10 @@ impl PrometheusOperator {
             .arg(format!("--web.listen-address=127.0.0.1:{port}"));
         let mut process = program.start(&folder.join("prometheus-operator.log"))?;
         let health = format!("http://127.0.0.1:{port}/healthz");
-        process
-            .ready(START, async || http::get(&health).await.map(drop))
-            .await?;
+        process.ready(START, async || http::get(&health).await.map(drop)).await?;
         let rule_files = Api::namespaced(control_plane.client().await?, MONITORING_NAMESPACE);
         let mirror = tokio::spawn(mirror(rule_files, prometheus));
-        Ok(Self {
-            process,
-            mirror,
-            _folder: folder,
-        })
+        Ok(Self { process, mirror, _folder: folder })
     }
 
     /// Its process.
@@ -107,11 +95,7 @@ impl Drop for PrometheusOperator {
 
 /// Does what the configuration reloader in a Prometheus pod does. Ends never; a failure is told and tried again at the next change.
 async fn mirror(rule_files: Api<ConfigMap>, prometheus: Arc<Prometheus>) {
-    let mut changes = watcher(
-        rule_files.clone(),
-        watcher::Config::default().labels(RULE_FILES),
-    )
-    .boxed();
+    let mut changes = watcher(rule_files.clone(), watcher::Config::default().labels(RULE_FILES)).boxed();
     let mut written = BTreeMap::new();
     while let Some(change) = changes.next().await {
         // The watcher comes back by itself from an API server that is restarted.
@@ -132,16 +116,8 @@ async fn copy(
 ) -> Result<()> {
     let folder = prometheus.rule_folder();
     let mut wanted = BTreeMap::new();
-    for map in rule_files
-        .list(&ListParams::default().labels(RULE_FILES))
-        .await?
-    {
-        wanted.extend(
-            map.data
-                .into_iter()
-                .flatten()
-                .map(|(file, text)| (folder.join(file), text)),
-        );
+    for map in rule_files.list(&ListParams::default().labels(RULE_FILES)).await? {
+        wanted.extend(map.data.into_iter().flatten().map(|(file, text)| (folder.join(file), text)));
     }
     if *written == wanted {
         return Ok(());

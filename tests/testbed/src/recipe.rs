@@ -19,13 +19,8 @@ pub enum Component {
 
 impl Component {
     /// Every component, cheapest-to-need first.
-    pub const ALL: &'static [Self] = &[
-        Self::Prometheus,
-        Self::Etcd,
-        Self::Kubernetes,
-        Self::Alertmanager,
-        Self::PrometheusOperator,
-    ];
+    pub const ALL: &'static [Self] =
+        &[Self::Prometheus, Self::Etcd, Self::Kubernetes, Self::Alertmanager, Self::PrometheusOperator];
 
     /// How it is built.
     #[must_use]
@@ -83,16 +78,8 @@ pub const PROMETHEUS_OPERATOR_CRDS: &str = "prometheus-operator-crd";
 const PROMETHEUS: Recipe = Recipe {
     name: "prometheus",
     programs: &[
-        Program {
-            package: "github.com/prometheus/prometheus/cmd/prometheus",
-            output: "prometheus",
-            links: &[],
-        },
-        Program {
-            package: "github.com/prometheus/prometheus/cmd/promtool",
-            output: "promtool",
-            links: &[],
-        },
+        Program { package: "github.com/prometheus/prometheus/cmd/prometheus", output: "prometheus", links: &[] },
+        Program { package: "github.com/prometheus/prometheus/cmd/promtool", output: "promtool", links: &[] },
     ],
     // Every cloud's service discovery would treble the build.
     tags: "remove_all_sd",
@@ -102,11 +89,7 @@ const PROMETHEUS: Recipe = Recipe {
 
 const ETCD: Recipe = Recipe {
     name: "etcd",
-    programs: &[Program {
-        package: "go.etcd.io/etcd/server/v3",
-        output: "etcd",
-        links: &[],
-    }],
+    programs: &[Program { package: "go.etcd.io/etcd/server/v3", output: "etcd", links: &[] }],
     tags: "",
     ldflags: "",
     files: None,
@@ -117,13 +100,7 @@ const KUBERNETES: Recipe = Recipe {
     programs: &[Program {
         package: ".",
         output: "hyperkube",
-        links: &[
-            "kube-apiserver",
-            "kube-controller-manager",
-            "kube-scheduler",
-            "kubelet",
-            "kubectl",
-        ],
+        links: &["kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubelet", "kubectl"],
     }],
     tags: "selinux,notest,grpcnotrace",
     // Without the stamps the servers call themselves v0.0.0, which clients that look at versions reject.
@@ -134,16 +111,8 @@ const KUBERNETES: Recipe = Recipe {
 const ALERTMANAGER: Recipe = Recipe {
     name: "alertmanager",
     programs: &[
-        Program {
-            package: "github.com/prometheus/alertmanager/cmd/alertmanager",
-            output: "alertmanager",
-            links: &[],
-        },
-        Program {
-            package: "github.com/prometheus/alertmanager/cmd/amtool",
-            output: "amtool",
-            links: &[],
-        },
+        Program { package: "github.com/prometheus/alertmanager/cmd/alertmanager", output: "alertmanager", links: &[] },
+        Program { package: "github.com/prometheus/alertmanager/cmd/amtool", output: "amtool", links: &[] },
     ],
     tags: "",
     ldflags: "",

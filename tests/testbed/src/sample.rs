@@ -25,13 +25,8 @@ impl SampleService {
     /// Starts it without any metric.
     pub async fn start() -> Result<Self> {
         let metrics = Arc::new(Mutex::new(Metrics::default()));
-        let router = Router::new()
-            .route("/metrics", get(expose))
-            .with_state(Arc::clone(&metrics));
-        Ok(Self {
-            server: Server::start(router).await?,
-            metrics,
-        })
+        let router = Router::new().route("/metrics", get(expose)).with_state(Arc::clone(&metrics));
+        Ok(Self { server: Server::start(router).await?, metrics })
     }
 
     /// `host:port`, for [`crate::PrometheusOptions::scrape`].
@@ -75,14 +70,7 @@ impl SampleService {
     }
 
     /// Lets observations of one value go on by themselves, from now on, replacing the rate of that value's bucket.
-    pub fn observe_rate(
-        &self,
-        name: &str,
-        labels: &str,
-        bounds: &[f64],
-        value: f64,
-        per_second: f64,
-    ) {
+    pub fn observe_rate(&self, name: &str, labels: &str, bounds: &[f64], value: f64, per_second: f64) {
         self.with(name, labels, Series::histogram(bounds), |series| {
             series.at(value, |ramp, factor| ramp.set_rate(per_second * factor));
         });
@@ -100,25 +88,13 @@ impl SampleService {
     pub fn reset(&self) {
         let mut metrics = self.metrics.lock().unwrap_or_else(PoisonError::into_inner);
         for series in metrics.0.values_mut().flat_map(BTreeMap::values_mut) {
-            series.ramps(|ramp| {
-                *ramp = Ramp {
-                    per_second: ramp.per_second,
-                    ..Ramp::new()
-                }
-            });
+            series.ramps(|ramp| *ramp = Ramp { per_second: ramp.per_second, ..Ramp::new() });
         }
     }
 
     fn with(&self, name: &str, labels: &str, new: Series, change: impl FnOnce(&mut Series)) {
         let mut metrics = self.metrics.lock().unwrap_or_else(PoisonError::into_inner);
-        change(
-            metrics
-                .0
-                .entry(name.to_owned())
-                .or_default()
-                .entry(labels.to_owned())
-                .or_insert(new),
-        );
+        change(metrics.0.entry(name.to_owned()).or_default().entry(labels.to_owned()).or_insert(new));
     }
 }
 
@@ -136,11 +112,7 @@ struct Ramp {
 
 impl Ramp {
     fn new() -> Self {
-        Self {
-            base: 0.0,
-            per_second: 0.0,
-            since: Instant::now(),
-        }
+        Self { base: 0.0, per_second: 0.0, since: Instant::now() }
     }
 
     fn value(&self) -> f64 {
@@ -148,11 +120,7 @@ impl Ramp {
     }
 
     fn set_rate(&mut self, per_second: f64) {
-        *self = Self {
-            base: self.value(),
-            per_second,
-            since: Instant::now(),
-        };
+        *self = Self { base: self.value(), per_second, since: Instant::now() };
     }
 }
 
@@ -166,19 +134,14 @@ enum Series {
 impl Series {
     fn histogram(bounds: &[f64]) -> Self {
         let bounds = bounds.iter().copied().map(Some).chain([None]);
-        Self::Histogram(
-            bounds
-                .map(|bound| (bound, Ramp::new(), Ramp::new()))
-                .collect(),
-        )
+        Self::Histogram(bounds.map(|bound| (bound, Ramp::new(), Ramp::new())).collect())
     }
 
     /// Changes the bucket that a value falls into: its count by the factor 1, its sum by the value.
     fn at(&mut self, value: f64, change: impl Fn(&mut Ramp, f64)) {
         if let Self::Histogram(buckets) = self
-            && let Some((_, count, sum)) = buckets
-                .iter_mut()
-                .find(|(bound, ..)| bound.is_none_or(|bound| value <= bound))
+            && let Some((_, count, sum)) =
+                buckets.iter_mut().find(|(bound, ..)| bound.is_none_or(|bound| value <= bound))
         {
             change(count, 1.0);
             change(sum, value);
@@ -216,10 +179,7 @@ impl Series {
                     count += own_count.value().floor();
                     sum += own_sum.value();
                     let bound = bound.map_or_else(|| "+Inf".to_owned(), |bound| bound.to_string());
-                    writeln!(
-                        text,
-                        "{name}_bucket{{{labels}{separator}le=\"{bound}\"}} {count}"
-                    )?;
+                    writeln!(text, "{name}_bucket{{{labels}{separator}le=\"{bound}\"}} {count}")?;
                 }
                 writeln!(text, "{name}_sum{{{labels}}} {sum}")?;
                 writeln!(text, "{name}_count{{{labels}}} {count}")
@@ -228,9 +188,7 @@ impl Series {
     }
 }
 
-async fn expose(
-    State(metrics): State<Arc<Mutex<Metrics>>>,
-) -> Result<String, axum::http::StatusCode> {
+async fn expose(State(metrics): State<Arc<Mutex<Metrics>>>) -> Result<String, axum::http::StatusCode> {
     let metrics = metrics.lock().unwrap_or_else(PoisonError::into_inner);
     exposition(&metrics).map_err(|_| axum::http::StatusCode::INTERNAL_SERVER_ERROR)
 }

@@ -37,30 +37,17 @@ impl Stack {
         let webhook = WebhookReceiver::start().await?;
         let sample = SampleService::start().await?;
         let monitoring = async {
-            let alertmanager =
-                Alertmanager::start(bin, &Alertmanager::webhook_config(&webhook.url())).await?;
+            let alertmanager = Alertmanager::start(bin, &Alertmanager::webhook_config(&webhook.url())).await?;
             let options = PrometheusOptions {
                 scrape: vec![("sample".to_owned(), vec![sample.target()])],
                 alertmanager: Some(alertmanager.url().to_owned()),
                 ..PrometheusOptions::default()
             };
-            Ok((
-                alertmanager,
-                Arc::new(Prometheus::start(bin, options).await?),
-            ))
+            Ok((alertmanager, Arc::new(Prometheus::start(bin, options).await?)))
         };
         let control_plane = ControlPlane::start(bin, ControlPlaneOptions::default());
-        let (control_plane, (alertmanager, prometheus)) =
-            tokio::try_join!(control_plane, monitoring)?;
-        let prometheus_operator =
-            PrometheusOperator::start(bin, &control_plane, Arc::clone(&prometheus)).await?;
-        Ok(Self {
-            prometheus_operator,
-            control_plane,
-            prometheus,
-            alertmanager,
-            webhook,
-            sample,
-        })
+        let (control_plane, (alertmanager, prometheus)) = tokio::try_join!(control_plane, monitoring)?;
+        let prometheus_operator = PrometheusOperator::start(bin, &control_plane, Arc::clone(&prometheus)).await?;
+        Ok(Self { prometheus_operator, control_plane, prometheus, alertmanager, webhook, sample })
     }
 }

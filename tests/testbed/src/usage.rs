@@ -22,23 +22,15 @@ pub struct Usage {
 impl Usage {
     /// Reads it for a process that runs.
     pub fn of(process: u32) -> Result<Self> {
-        let status = fs::read_to_string(format!("/proc/{process}/status"))
-            .context("the process has ended")?;
-        let stat =
-            fs::read_to_string(format!("/proc/{process}/stat")).context("the process has ended")?;
-        Ok(Self {
-            resident: bytes(&status, "VmRSS:")?,
-            resident_peak: bytes(&status, "VmHWM:")?,
-            cpu: cpu(&stat)?,
-        })
+        let status = fs::read_to_string(format!("/proc/{process}/status")).context("the process has ended")?;
+        let stat = fs::read_to_string(format!("/proc/{process}/stat")).context("the process has ended")?;
+        Ok(Self { resident: bytes(&status, "VmRSS:")?, resident_peak: bytes(&status, "VmHWM:")?, cpu: cpu(&stat)? })
     }
 }
 
 fn bytes(status: &str, field: &str) -> Result<u64> {
     let line = status.lines().find_map(|line| line.strip_prefix(field));
-    let kilobytes = line
-        .and_then(|rest| rest.trim().strip_suffix("kB"))
-        .with_context(|| format!("no {field}"))?;
+    let kilobytes = line.and_then(|rest| rest.trim().strip_suffix("kB")).with_context(|| format!("no {field}"))?;
     Ok(kilobytes.trim().parse::<u64>()? * 1024)
 }
 
@@ -60,20 +52,14 @@ mod tests {
         let stat = "7 (a) (b c) S 1 7 7 0 -1 4194560 100 200 3 4 150 25 6 7 20 0 9 0 12345";
         assert_eq!(cpu(stat)?, Duration::from_millis(1750));
         let status = "Name:\tx\nVmHWM:\t    2048 kB\nVmRSS:\t    1024 kB\n";
-        assert_eq!(
-            (bytes(status, "VmHWM:")?, bytes(status, "VmRSS:")?),
-            (2 << 20, 1 << 20)
-        );
+        assert_eq!((bytes(status, "VmHWM:")?, bytes(status, "VmRSS:")?), (2 << 20, 1 << 20));
         Ok(())
     }
 
     #[test]
     fn this_process_has_a_size() -> Result<()> {
         let usage = Usage::of(std::process::id())?;
-        assert!(
-            usage.resident > 0 && usage.resident_peak >= usage.resident,
-            "{usage:?}"
-        );
+        assert!(usage.resident > 0 && usage.resident_peak >= usage.resident, "{usage:?}");
         Ok(())
     }
 }

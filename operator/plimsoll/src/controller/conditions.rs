@@ -152,7 +152,8 @@ impl Setter<'_> {
                 self.progress(Some(&message), None);
             }
             Loaded::Missing { group, hint } => {
-                let mut message = format!("Prometheus {url} has no group {group} as written to {place} (asked since {since})");
+                let mut message =
+                    format!("Prometheus {url} has no group {group} as written to {place} (asked since {since})");
                 if let Some(hint) = hint {
                     message.push_str("; ");
                     message.push_str(hint);

@@ -165,7 +165,8 @@ async fn an_outage_of_prometheus_does_not_unready() {
 
 #[tokio::test]
 async fn burning_stays_ready_and_is_shown() {
-    let columns = Columns { budget: Some(-0.08), burn: Some(21.6), alert: Some(Some(plimsoll_api::slo::Severity::Page)) };
+    let columns =
+        Columns { budget: Some(-0.08), burn: Some(21.6), alert: Some(Some(plimsoll_api::slo::Severity::Page)) };
     let observation = Observation { data: Some(true), columns, ..seen(Loaded::Yes) };
     let status = status(&applied(Ok(Written::Unchanged)).await, None, asked(&observation), at(5));
     assert!(lines(&status).contains(&"Burning=True AlertFiring".to_owned()));

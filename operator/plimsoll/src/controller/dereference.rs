@@ -52,11 +52,7 @@ pub fn part_names(slo: &Slo) -> Vec<String> {
 }
 
 /// A depth-first walk; every SLO is visited once, so that it ends also where others form a cycle.
-fn find_cycle(
-    start: &str,
-    parts: Vec<String>,
-    children: impl Fn(&str) -> Option<Vec<String>>,
-) -> Option<Vec<String>> {
+fn find_cycle(start: &str, parts: Vec<String>, children: impl Fn(&str) -> Option<Vec<String>>) -> Option<Vec<String>> {
     let mut path = vec![start.to_owned()];
     let mut open = vec![parts.into_iter()];
     let mut seen: BTreeSet<String> = BTreeSet::new();

@@ -215,9 +215,9 @@ async fn steps(stored: &Arc<Stored>, ctx: &Context) -> Result<(&'static str, Act
         finalizer::after_write(stored, ctx).await?;
     }
     let now = Timestamp::now();
-    let observation = held.filter(|_| ctx.prometheus.is_some()).map(|(written, groups, labels)| {
-        ctx.observations.expect(&id, groups, labels, written, Instant::now(), now)
-    });
+    let observation = held
+        .filter(|_| ctx.prometheus.is_some())
+        .map(|(written, groups, labels)| ctx.observations.expect(&id, groups, labels, written, Instant::now(), now));
     let url = ctx.prometheus.as_ref().map(Prometheus::url);
     let asked = url.as_deref().map(|url| Asked { url, observation: observation.as_ref() });
     let old = ctx.status.stored(stored);
@@ -257,7 +257,8 @@ fn retry(stored: Arc<Stored>, error: &ReconcileError, ctx: Arc<Context>) -> Acti
         *count = count.saturating_add(1);
         *count
     };
-    let wait = Duration::from_millis(500).saturating_mul(2u32.saturating_pow(attempt.min(9))).min(Duration::from_secs(120));
+    let wait =
+        Duration::from_millis(500).saturating_mul(2u32.saturating_pow(attempt.min(9))).min(Duration::from_secs(120));
     tracing::warn!(slo = %format!("{}/{}", id.0, id.1), %error, attempt, retry_in = ?wait, "reconcile failed");
     Action::requeue(spread(wait, &id))
 }

@@ -112,12 +112,7 @@ impl Observations {
         let row = rows.entry(id.clone()).or_insert_with(|| Row {
             groups: Vec::new(),
             labels: None,
-            observation: Observation {
-                loaded: Loaded::Asking,
-                since: time,
-                data: None,
-                columns: Columns::default(),
-            },
+            observation: Observation { loaded: Loaded::Asking, since: time, data: None, columns: Columns::default() },
             loaded_at: None,
             unreachable_since: None,
             columns_at: None,

@@ -100,7 +100,8 @@ impl StatusWriter {
 
     /// One event for a transition of readiness or burning; none for a first success, which is no news.
     async fn announce(&self, object: &Stored, old: Option<&SloStatus>, new: &SloStatus) {
-        for (reason, kind, note) in transitions(old.map(|s| s.conditions.as_slice()).unwrap_or_default(), &new.conditions)
+        for (reason, kind, note) in
+            transitions(old.map(|s| s.conditions.as_slice()).unwrap_or_default(), &new.conditions)
         {
             self.event(object, reason, kind, note).await;
         }
@@ -136,9 +137,12 @@ fn patch(old: Option<&SloStatus>, new: &SloStatus) -> Value {
     let mut body = json!({"observedGeneration": observed_generation, "conditions": conditions});
     let old = old.cloned().unwrap_or_default();
     if let Some(map) = body.as_object_mut() {
-        for (name, value, old) in
-            [("budget", budget, old.budget), ("burn", burn, old.burn), ("alert", alert, old.alert), ("rules", rules, old.rules)]
-        {
+        for (name, value, old) in [
+            ("budget", budget, old.budget),
+            ("burn", burn, old.burn),
+            ("alert", alert, old.alert),
+            ("rules", rules, old.rules),
+        ] {
             if value.is_some() || old.is_some() {
                 map.insert(name.to_owned(), json!(value));
             }

@@ -50,7 +50,12 @@ pub async fn gather(slo: &Slo, prometheus: Option<&Prometheus>, cluster: Option<
             .conditions
             .iter()
             .find(|condition| {
-                let own = [c::REASON_NOT_OURS, c::REASON_BACKEND_FAILED, c::REASON_BACKEND_UNKNOWN, c::REASON_REFERENCE_MISSING];
+                let own = [
+                    c::REASON_NOT_OURS,
+                    c::REASON_BACKEND_FAILED,
+                    c::REASON_BACKEND_UNKNOWN,
+                    c::REASON_REFERENCE_MISSING,
+                ];
                 condition.type_ == c::READY && condition.status == "False" && own.contains(&condition.reason.as_str())
             })
             .map(|condition| condition.message.clone());
@@ -68,7 +73,8 @@ pub async fn gather(slo: &Slo, prometheus: Option<&Prometheus>, cluster: Option<
     };
     if let (Loaded::Missing { why, remedy, .. }, Some(client)) = (&mut facts.loaded, cluster)
         && let Ok((all, namespace_labels)) = selecting::read(client, &target.namespace).await
-        && let Some(unselected) = selecting::explain(&all, &target.name, &target.namespace, &namespace_labels, &target.labels)
+        && let Some(unselected) =
+            selecting::explain(&all, &target.name, &target.namespace, &namespace_labels, &target.labels)
     {
         *why = Some(unselected.why);
         *remedy = unselected.remedy;
@@ -103,7 +109,10 @@ fn measures(sli: &Sli) -> String {
         Sli::Latency { threshold, .. } => format!("requests slower than {threshold}, of all requests"),
         Sli::Up(_) => "the time that a gauge of 0 and 1 is not 1".to_owned(),
         Sli::TimeSlices { slice, .. } => format!("slices of {slice} that are not good"),
-        Sli::Weighted(parts) => format!("the weighted mean of {}", parts.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>().join(", ")),
+        Sli::Weighted(parts) => format!(
+            "the weighted mean of {}",
+            parts.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>().join(", ")
+        ),
         Sli::WorstOf(parts) => format!("the worst of {}", parts.join(", ")),
     }
 }
@@ -119,7 +128,9 @@ fn selectors(sli: &Sli) -> Vec<Selector> {
     let plain = |role, text: String| Selector { role, text, ..Selector::default() };
     let within = |role, template: &model::Template| -> Vec<Selector> {
         match promql::parse(&template.0, "") {
-            Ok(parsed) => parsed.selectors().iter().map(|selector| plain(role, promql::split(selector).to_string())).collect(),
+            Ok(parsed) => {
+                parsed.selectors().iter().map(|selector| plain(role, promql::split(selector).to_string())).collect()
+            }
             Err(_) => Vec::new(),
         }
     };
@@ -185,7 +196,9 @@ async fn ask(prometheus: &Prometheus, model: &Model, facts: &mut Facts) -> Resul
             continue;
         }
         for label in &model.group_by {
-            if count(prometheus, &format!("count(({}) and ({}))", selector.text, having(&selector.text, label))).await? == 0 {
+            if count(prometheus, &format!("count(({}) and ({}))", selector.text, having(&selector.text, label))).await?
+                == 0
+            {
                 selector.lacks.push(label.clone());
             }
         }
@@ -204,7 +217,11 @@ async fn ask(prometheus: &Prometheus, model: &Model, facts: &mut Facts) -> Resul
         .map(|sample| (sample.label(names::WINDOW).to_owned(), sample.value()))
         .collect();
     let firing = prometheus
-        .query(&format!("group by ({}) (ALERTS{{alertname=\"{}\",alertstate=\"firing\",{id}}})", names::TIER, names::ALERT_BURN))
+        .query(&format!(
+            "group by ({}) (ALERTS{{alertname=\"{}\",alertstate=\"firing\",{id}}})",
+            names::TIER,
+            names::ALERT_BURN
+        ))
         .await?;
     for tier in &mut facts.tiers {
         tier.burn_long = burns.get(&tier.long).copied();
@@ -239,8 +256,11 @@ async fn buckets(
 ) -> Result<Buckets, PrometheusError> {
     let classic = model::Selector { metric: format!("{}_bucket", histogram.metric), ..histogram.clone() };
     let found = prometheus.query(&format!("group by (le) ({classic})")).await?;
-    let mut bounds: Vec<f64> =
-        found.iter().filter_map(|sample| sample.label("le").parse().ok()).filter(|bound: &f64| bound.is_finite()).collect();
+    let mut bounds: Vec<f64> = found
+        .iter()
+        .filter_map(|sample| sample.label("le").parse().ok())
+        .filter(|bound: &f64| bound.is_finite())
+        .collect();
     bounds.sort_by(f64::total_cmp);
     bounds.dedup();
     let native = count(prometheus, &format!("count(histogram_count({histogram}))")).await? > 0;

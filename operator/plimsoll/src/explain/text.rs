@@ -77,7 +77,10 @@ fn find(facts: &Facts) -> Finding {
         );
     }
     if facts.loaded == Loaded::NotAsked {
-        return finding("is valid; nobody was asked about its data.".to_owned(), "give --prometheus URL to see them".to_owned());
+        return finding(
+            "is valid; nobody was asked about its data.".to_owned(),
+            "give --prometheus URL to see them".to_owned(),
+        );
     }
     if facts.data == Some(false) {
         return finding(
@@ -121,9 +124,18 @@ fn quiet(tiers: &[Tier]) -> String {
         );
     }
     if tier.burn_long.is_none() {
-        return format!("quiet, because there is no burn rate over {} yet; the {} tier fires at {}", tier.long, tier.name, tier.threshold);
+        return format!(
+            "quiet, because there is no burn rate over {} yet; the {} tier fires at {}",
+            tier.long, tier.name, tier.threshold
+        );
     }
-    format!("burn {} over {}; the {} tier fires at {}", number(tier.burn_long), spaced(&tier.long), tier.name, tier.threshold)
+    format!(
+        "burn {} over {}; the {} tier fires at {}",
+        number(tier.burn_long),
+        spaced(&tier.long),
+        tier.name,
+        tier.threshold
+    )
 }
 
 /// `1 h`, for reading.
@@ -184,7 +196,9 @@ fn details(facts: &Facts) -> Vec<String> {
         let Selector { role, text, series, of_metric: _, lacks } = selector;
         match series {
             None => all.push(format!("  {role}: {text}")),
-            Some(0) if *role == "bad" => all.push(format!("✓ {role}: {text} matches nothing, which counts as no bad events")),
+            Some(0) if *role == "bad" => {
+                all.push(format!("✓ {role}: {text} matches nothing, which counts as no bad events"))
+            }
             Some(0) => all.push(format!("✗ {role}: {text} matches nothing")),
             Some(1) => all.push(format!("✓ {role}: {text} matches 1 series")),
             Some(n) => all.push(format!("✓ {role}: {text} matches {n} series")),

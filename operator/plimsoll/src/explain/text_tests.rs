@@ -92,12 +92,19 @@ fn each_cause_has_its_next_step() {
         change(&mut facts);
         (first(&facts), last(&facts))
     };
-    let (headline, next) = with(&|f| f.problems = vec!["spec.objective: objective is a percentage; write \"99.95\"".into()]);
+    let (headline, next) =
+        with(&|f| f.problems = vec!["spec.objective: objective is a percentage; write \"99.95\"".into()]);
     assert_eq!(headline, "cart-availability is not ready: it is invalid.");
     assert_eq!(next, "  → write \"99.95\", then apply it again");
 
     let nothing = |role, metric| {
-        vec![Selector { role, text: "x{job=\"y\"}".into(), series: Some(0), of_metric: Some(metric), ..Selector::default() }]
+        vec![Selector {
+            role,
+            text: "x{job=\"y\"}".into(),
+            series: Some(0),
+            of_metric: Some(metric),
+            ..Selector::default()
+        }]
     };
     let (headline, next) = with(&|f| f.selectors = nothing("total", 7));
     assert_eq!(headline, "cart-availability has no data: its selector for total matches nothing.");
@@ -116,23 +123,33 @@ fn each_cause_has_its_next_step() {
     }
 
     let (headline, next) = with(&|f| {
-        f.selectors = vec![Selector { role: "bad", text: "errors".into(), series: Some(1), lacks: vec!["route".into()], ..Selector::default() }];
+        f.selectors = vec![Selector {
+            role: "bad",
+            text: "errors".into(),
+            series: Some(1),
+            lacks: vec!["route".into()],
+            ..Selector::default()
+        }];
     });
     assert_eq!(headline, "cart-availability cannot be grouped by route: the series of its bad do not have it.");
     assert_eq!(next, "  → remove route from groupBy, or use series that have it: errors");
 
-    let (headline, next) = with(&|f| f.tiers.iter_mut().take(1).for_each(|t| {
-        t.firing = true;
-        t.burn_long = Some(20.0);
-        t.burn_short = Some(21.0);
-    }));
+    let (headline, next) = with(&|f| {
+        f.tiers.iter_mut().take(1).for_each(|t| {
+            t.firing = true;
+            t.burn_long = Some(20.0);
+            t.burn_short = Some(21.0);
+        })
+    });
     assert_eq!(headline, "cart-availability is burning: the fast tier fires.");
     assert_eq!(next, "  → find out what fails; it stops when the burn over 1h or 5m is below 14.4 (now 20.0 and 21.0)");
 
-    let (_, next) = with(&|f| f.tiers.iter_mut().take(1).for_each(|t| {
-        t.burn_long = Some(20.0);
-        t.burn_short = Some(21.0);
-    }));
+    let (_, next) = with(&|f| {
+        f.tiers.iter_mut().take(1).for_each(|t| {
+            t.burn_long = Some(20.0);
+            t.burn_short = Some(21.0);
+        })
+    });
     assert_eq!(next, "  → quiet, because the fast tier has only 3 bad events over 1h, and fewer than 10 wake nobody");
 
     let (headline, next) = with(&|f| f.loaded = Loaded::Unreachable("http://x does not answer: refused".into()));
@@ -144,6 +161,7 @@ fn each_cause_has_its_next_step() {
     assert_eq!(next, "  → wait for a minute, then ask again");
     let (_, next) = with(&|f| f.tiers.clear());
     assert_eq!(next, "  → quiet, because it has no tiers that could fire");
-    let (_, next) = with(&|f| f.trouble = Some("PrometheusRule a/b exists and is not owned by this SLO; it is left alone".into()));
+    let (_, next) =
+        with(&|f| f.trouble = Some("PrometheusRule a/b exists and is not owned by this SLO; it is left alone".into()));
     assert!(next.contains("PrometheusRule a/b exists"));
 }

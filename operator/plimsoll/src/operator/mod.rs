@@ -58,28 +58,34 @@ pub struct OperatorArgs {
     pub webhook: crate::webhook::WebhookArgs,
 }
 
+/// What is logged unless `RUST_LOG` says otherwise, in the form `level,module=level`.
+const LOG: &str = "info,kube=warn,hyper=warn";
+
+fn log_as_json() -> anyhow::Result<()> {
+    use tracing_subscriber::{filter::Targets, layer::SubscriberExt as _, util::SubscriberInitExt as _};
+    let wanted = std::env::var("RUST_LOG").ok().filter(|text| !text.is_empty());
+    let targets: Targets =
+        wanted.as_deref().unwrap_or(LOG).parse().context("RUST_LOG: write it like info,kube=warn")?;
+    let lines = tracing_subscriber::fmt::layer().json().flatten_event(true).with_writer(std::io::stderr);
+    // A second subscriber in one process (tests) is no error that matters.
+    let _ = tracing_subscriber::registry().with(lines).with(targets).try_init();
+    Ok(())
+}
+
 /// Runs until SIGTERM or Ctrl-C, or until something ends that must not.
 ///
 /// # Errors
 /// Names what could not be started.
 pub async fn run(args: OperatorArgs) -> anyhow::Result<()> {
-    // Two threads may log first; a second attempt is no error that matters.
-    let _ = tracing_subscriber::fmt()
-        .json()
-        .flatten_event(true)
-        .with_env_filter(
-            tracing_subscriber::EnvFilter::try_from_default_env()
-                .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info,kube=warn,hyper=warn")),
-        )
-        .with_writer(std::io::stderr)
-        .try_init();
+    log_as_json()?;
     let outside = http_client().context("HTTP client")?;
     let mut config = match &args.config {
         Some(path) => Config::read(path)?,
         None => Config::default(),
     };
     if let Some(url) = &args.prometheus {
-        let (tenant, bearer_token_file) = config.prometheus.take().map_or((None, None), |p| (p.tenant, p.bearer_token_file));
+        let (tenant, bearer_token_file) =
+            config.prometheus.take().map_or((None, None), |p| (p.tenant, p.bearer_token_file));
         config.prometheus = Some(PrometheusConfig { url: url.clone(), tenant, bearer_token_file });
     }
     let prometheus = match &config.prometheus {
@@ -91,7 +97,8 @@ pub async fn run(args: OperatorArgs) -> anyhow::Result<()> {
         ),
         None => None,
     };
-    let mut kube_config = kube::Config::infer().await.context("no cluster: neither a kubeconfig nor a service account was found")?;
+    let mut kube_config =
+        kube::Config::infer().await.context("no cluster: neither a kubeconfig nor a service account was found")?;
     // Long watches end by themselves; a server that is gone is noticed sooner.
     kube_config.connect_timeout = Some(Duration::from_secs(5));
     let namespace = args.namespace.clone().unwrap_or_else(|| kube_config.default_namespace.clone());
@@ -109,7 +116,8 @@ pub async fn run(args: OperatorArgs) -> anyhow::Result<()> {
 
     let plain = Client::try_from(kube_config.clone()).context("client of the Kubernetes API")?;
     if args.webhook.enabled() {
-        let webhook = crate::webhook::start(&args.webhook, plain.clone(), &namespace, Arc::clone(&metrics), stop.clone());
+        let webhook =
+            crate::webhook::start(&args.webhook, plain.clone(), &namespace, Arc::clone(&metrics), stop.clone());
         tasks.spawn(webhook.await.context("webhook")?);
     }
 

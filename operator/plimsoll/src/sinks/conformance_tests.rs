@@ -78,9 +78,9 @@ impl Fixture for Files {
     async fn held(&self, target: &Target) -> Option<RuleSet> {
         let text = std::fs::read_to_string(self.path(target)).ok()?;
         // Nothing half-written stays behind.
-        let others = std::fs::read_dir(self.folder.path()).unwrap().filter(|e| {
-            !e.as_ref().unwrap().file_name().to_str().unwrap().ends_with(".yaml")
-        });
+        let others = std::fs::read_dir(self.folder.path())
+            .unwrap()
+            .filter(|e| !e.as_ref().unwrap().file_name().to_str().unwrap().ends_with(".yaml"));
         assert_eq!(others.count(), 0);
         serde_saphyr::from_str(&text).unwrap()
     }
@@ -238,13 +238,8 @@ async fn ruler_api() {
         .route("/prometheus/config/v1/rules/{*path}", axum::routing::any(ruler))
         .with_state(Arc::clone(&server));
     let base = format!("{}/prometheus/config/v1/rules", serve(router).await);
-    let sink = RulerApi::new(
-        http_client().unwrap(),
-        &base,
-        Some("shop".to_owned()),
-        Credentials::None,
-        "plimsoll".to_owned(),
-    );
+    let sink =
+        RulerApi::new(http_client().unwrap(), &base, Some("shop".to_owned()), Credentials::None, "plimsoll".to_owned());
     check(&RulerFixture { server, sink }).await.unwrap();
 }
 
@@ -310,7 +305,8 @@ impl Fixture for Kube {
     }
 
     async fn plant(&self, target: &Target) {
-        let object = json!({"metadata": {"name": target.object_name(), "namespace": target.namespace}, "spec": {"groups": []}});
+        let object =
+            json!({"metadata": {"name": target.object_name(), "namespace": target.namespace}, "spec": {"groups": []}});
         self.put(target, object).await;
     }
 

@@ -141,8 +141,22 @@ mod tests {
     fn order_of_keys_does_not_matter_and_everything_else_does() {
         assert_eq!(print(r#"{"a":1,"b":["x",null]}"#), print(r#"{ "b" : ["\u0078", null], "a": 1 }"#));
         let all = [
-            r#"{}"#, r#"[]"#, r#""""#, r#"null"#, r#"0"#, r#"0.5"#, r#"false"#, r#"{"a":{}}"#, r#"{"a":[]}"#, r#"["a"]"#,
-            r#"["a","b"]"#, r#"["b","a"]"#, r#"[["a"],"b"]"#, r#"{"a":"b"}"#, r#"{"b":"a"}"#, r#"{"a":"b","c":"d"}"#,
+            r#"{}"#,
+            r#"[]"#,
+            r#""""#,
+            r#"null"#,
+            r#"0"#,
+            r#"0.5"#,
+            r#"false"#,
+            r#"{"a":{}}"#,
+            r#"{"a":[]}"#,
+            r#"["a"]"#,
+            r#"["a","b"]"#,
+            r#"["b","a"]"#,
+            r#"[["a"],"b"]"#,
+            r#"{"a":"b"}"#,
+            r#"{"b":"a"}"#,
+            r#"{"a":"b","c":"d"}"#,
             r#"{"a":"d","c":"b"}"#,
         ];
         for (i, a) in all.iter().enumerate() {

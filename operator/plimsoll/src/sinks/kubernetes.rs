@@ -426,9 +426,10 @@ impl Objects {
                 state.objects.insert(key, entry);
                 Ok(Written::Changed)
             }
-            Err(kube::Error::Api(status)) if status.code == 409 && known.is_none() => {
-                Err(SinkError::NotOurs { what: self.what(target), owner: format!("has other owners: {}", status.message) })
-            }
+            Err(kube::Error::Api(status)) if status.code == 409 && known.is_none() => Err(SinkError::NotOurs {
+                what: self.what(target),
+                owner: format!("has other owners: {}", status.message),
+            }),
             Err(error) => Err(self.failed(target, error)),
         }
     }

@@ -54,7 +54,8 @@ impl RuleFiles {
 
     async fn apply(&self, target: &Target, rules: &RuleSet) -> Result<Written, SinkError> {
         let path = self.path(target);
-        let text = contents(target, rules).map_err(|cause| SinkError::Refused { what: self.describe(target), cause })?;
+        let text =
+            contents(target, rules).map_err(|cause| SinkError::Refused { what: self.describe(target), cause })?;
         let what = self.describe(target);
         let id = target.id();
         let written = blocking(what.clone(), move || write(&path, &id, &text, &what)).await?;

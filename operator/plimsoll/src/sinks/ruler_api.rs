@@ -118,9 +118,11 @@ impl RulerApi {
         if body.trim().is_empty() {
             return Ok(Vec::new());
         }
-        let mut namespaces: BTreeMap<String, Vec<Group>> = serde_saphyr::from_str(&body).map_err(|error| {
-            SinkError::Unavailable { what: format!("ruler {url}"), cause: format!("its answer is not understood: {error}") }
-        })?;
+        let mut namespaces: BTreeMap<String, Vec<Group>> =
+            serde_saphyr::from_str(&body).map_err(|error| SinkError::Unavailable {
+                what: format!("ruler {url}"),
+                cause: format!("its answer is not understood: {error}"),
+            })?;
         Ok(namespaces.remove(&self.namespace(target)).unwrap_or_default())
     }
 
@@ -136,8 +138,7 @@ impl RulerApi {
         let present = self.read(target).await?;
         let mut written = Written::Unchanged;
         let print = |group: &Group| {
-            Fingerprint::of(group)
-                .map_err(|e| SinkError::Refused { what: self.describe(target), cause: e.to_string() })
+            Fingerprint::of(group).map_err(|e| SinkError::Refused { what: self.describe(target), cause: e.to_string() })
         };
         let mut changed = Vec::new();
         for group in &rules.groups {

@@ -36,7 +36,8 @@ pub enum Verdict {
 /// # Errors
 /// When this is no review at all.
 pub fn answer(body: &[u8]) -> Result<(Value, Verdict), String> {
-    let review: Review = serde_json::from_slice(body).map_err(|error| format!("this is no AdmissionReview: {error}"))?;
+    let review: Review =
+        serde_json::from_slice(body).map_err(|error| format!("this is no AdmissionReview: {error}"))?;
     let request = review.request.ok_or("this AdmissionReview has no request")?;
     let (verdict, message, warnings) = judge(request.object, &request.old_object);
     let mut response = json!({"uid": request.uid, "allowed": verdict == Verdict::Allowed});
@@ -124,7 +125,8 @@ mod tests {
     fn nonsense_is_an_error_and_depth_is_bounded() {
         assert!(answer(b"{").is_err());
         assert!(answer(b"{}").unwrap_err().contains("no request"));
-        let deep = format!("{{\"request\": {{\"uid\": \"u\", \"object\": {}{}}}}}", "[".repeat(100_000), "]".repeat(100_000));
+        let deep =
+            format!("{{\"request\": {{\"uid\": \"u\", \"object\": {}{}}}}}", "[".repeat(100_000), "]".repeat(100_000));
         assert!(answer(deep.as_bytes()).unwrap_err().contains("recursion limit"));
     }
 }

@@ -61,7 +61,11 @@ pub fn due(current: Option<&Certificates>, names: &[String], now: Timestamp) -> 
 ///
 /// # Errors
 /// When a name is not one that a certificate can have.
-pub fn make(names: &[String], previous: Option<&Certificates>, now: Timestamp) -> Result<Certificates, CertificateError> {
+pub fn make(
+    names: &[String],
+    previous: Option<&Certificates>,
+    now: Timestamp,
+) -> Result<Certificates, CertificateError> {
     let end = now.checked_add(LIFETIME)?;
     let day = |time: Timestamp| {
         let date = time.to_zoned(TimeZone::UTC).date();

@@ -12,7 +12,8 @@ use k8s_openapi::{
     ByteString,
     api::{
         admissionregistration::v1::{
-            RuleWithOperations, ServiceReference, ValidatingWebhook, ValidatingWebhookConfiguration, WebhookClientConfig,
+            RuleWithOperations, ServiceReference, ValidatingWebhook, ValidatingWebhookConfiguration,
+            WebhookClientConfig,
         },
         core::v1::Secret,
     },
@@ -100,7 +101,8 @@ pub async fn start(
         Some((certificate, key)) => read_given(&identity, certificate, key)?,
         None => keeper.look(&identity).await?,
     }
-    let listener = tokio::net::TcpListener::bind(address).await.with_context(|| format!("--webhook-listen {address}"))?;
+    let listener =
+        tokio::net::TcpListener::bind(address).await.with_context(|| format!("--webhook-listen {address}"))?;
     tracing::info!(address = %listener.local_addr()?, "serving the webhook");
     Ok(async move {
         let looking = async {
@@ -157,7 +159,9 @@ impl Keeper {
             let (Some(stored), Some(wanted)) = (config(&webhooks), wanted.webhooks.as_deref().and_then(config)) else {
                 return false;
             };
-            stored.0.ca_bundle == wanted.0.ca_bundle && stored.0.url == wanted.0.url && stored.0.service == wanted.0.service
+            stored.0.ca_bundle == wanted.0.ca_bundle
+                && stored.0.url == wanted.0.url
+                && stored.0.service == wanted.0.service
         });
         if !same {
             let params = PatchParams::apply(FIELD_MANAGER).force();

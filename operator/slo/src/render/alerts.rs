@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use plimsoll_api::slo::{NoData, Severity};
 
-use super::{BASE_RANGE, Context, HOUR, SIX_HOURS, period};
+use super::{BASE_RANGE, Context, HOUR, period};
 use crate::{
     model::{Period, Span, Tier},
     names,
@@ -45,7 +45,6 @@ fn bad_events(cx: &Context<'_>, window: Span) -> String {
     let step = match window {
         w if w < HOUR && cx.fine.is_some() => cx.interval,
         w if w <= HOUR => Span::seconds(60),
-        w if w <= SIX_HOURS => Span::seconds(120),
         _ => BASE_RANGE,
     };
     let name = if window < HOUR && cx.fine.is_some() { names::BAD_FINE } else { names::BAD };

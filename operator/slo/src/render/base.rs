@@ -13,11 +13,25 @@ use crate::{
 
 /// Rules of the base series: over five minutes, and where a window is shorter, finer ones as well.
 pub(super) fn rules(cx: &Context<'_>) -> Vec<Rule> {
-    let mut rules = pair(cx, BASE_RANGE, names::TOTAL, names::BAD);
+    let mut rules: Vec<Rule> = slices(cx).into_iter().collect();
+    rules.extend(pair(cx, BASE_RANGE, names::TOTAL, names::BAD));
     if let Some(fine) = cx.fine {
         rules.extend(pair(cx, fine, names::TOTAL_FINE, names::BAD_FINE));
     }
     rules
+}
+
+/// Each slice as it ends. It is recorded so that the base series can be a mean over five minutes like
+/// any other, and no slice is lost where windows are read in steps.
+fn slices(cx: &Context<'_>) -> Option<Rule> {
+    let Sli::TimeSlices { good, slice } = &cx.model.sli else { return None };
+    let good = cx.aggregate("min", &finite(&good.fill(*slice)));
+    Some(cx.record(names::SLICE, format!("{good} < bool 1")))
+}
+
+/// Drops NaN and infinity, which is what a ratio without traffic yields.
+fn finite(expr: &str) -> String {
+    format!("(({expr}) >= 0) < Inf")
 }
 
 fn pair(cx: &Context<'_>, range: Span, total_name: &str, bad_name: &str) -> Vec<Rule> {
@@ -64,16 +78,17 @@ fn expressions(cx: &Context<'_>, range: Span, recorded: &str) -> (String, String
             (format!("{count} / {seconds}"), format!("clamp_min({recorded} - {up} / {seconds}, 0)"))
         }
         Sli::Ratio(errors) => {
-            // `>= 0` drops NaN, which is what a ratio without traffic yields.
-            let errors = format!("({}) >= 0", errors.fill(range));
+            let errors = finite(&errors.fill(range));
             (
                 format!("{} > bool 0", cx.aggregate("count", &errors)),
                 format!("clamp_max({}, 1)", cx.aggregate("avg", &errors)),
             )
         }
-        Sli::TimeSlices { good, slice } => {
-            let good = format!("({}) >= 0", good.fill(*slice));
-            (format!("{} > bool 0", cx.aggregate("count", &good)), format!("{} < bool 1", cx.aggregate("min", &good)))
+        Sli::TimeSlices { .. } => {
+            let slices = cx.series(names::SLICE);
+            let expected = range.as_seconds() / cx.interval.as_seconds();
+            let share = |function: &str| cx.sum(&format!("{function}({slices}[{range}])")) + &format!(" / {expected}");
+            (share("count_over_time"), share("sum_over_time"))
         }
         Sli::Weighted(_) | Sli::WorstOf(_) => {
             let ids: Vec<String> =

@@ -27,7 +27,7 @@ const SLOW_INTERVAL: Span = Span::seconds(120);
 const PERIOD_INTERVAL: Span = Span::seconds(240);
 /// Windows up to here are read sample by sample.
 const HOUR: Span = Span::seconds(3600);
-/// Windows up to here are read every 2 m.
+/// Windows up to here are read every minute.
 const SIX_HOURS: Span = Span::seconds(6 * 3600);
 /// Windows up to here are read every 5 m; longer ones from half-hourly roll-ups.
 const FOUR_DAYS: Span = Span::seconds(4 * 86_400);

@@ -124,7 +124,9 @@ pub(super) fn total(cx: &Context<'_>, metric: Metric, id: &str, window: Span) ->
     };
     let step = match window {
         w if w <= HOUR => return format!("{} + {}", over(rest, None), over(half, None)),
-        w if w <= SIX_HOURS => Span::seconds(120),
+        // A step divides the base range, or some events would count more often than others; and it is a
+        // multiple of the intervals that rules are evaluated at, in any installation.
+        w if w <= SIX_HOURS => Span::seconds(60),
         w if w <= FOUR_DAYS => BASE_RANGE,
         // So long that the lag is nothing.
         _ if masked.is_none() => return format!("sum_over_time({}{{{id}}}[{window}:{ROLLUP}])", metric.rollup()),

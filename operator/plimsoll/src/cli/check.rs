@@ -1,0 +1,497 @@
+//! Everything that can be said about files without a server: each document read, each object checked
+//! against its schema and its rules, and the objects against each other.
+
+use std::{
+    collections::{HashMap, HashSet},
+    path::PathBuf,
+    sync::Arc,
+};
+
+use plimsoll_api::{API_VERSION, GROUP, Level, Problem, Slo, VERSION, shape};
+use plimsoll_slo::{Model, SloId, Valid};
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::{
+    graph,
+    kinds::{self, Kind},
+    parallel,
+    report::{Diagnostic, Place},
+};
+use crate::source::{
+    Documents, Fault, Node, Pos, Trouble, expand, path,
+    tree::{Changes, Data, Entry},
+};
+
+/// Longest name: what is derived from it must still fit into 253 characters.
+const NAME_MAX: usize = 200;
+const NAMESPACE_MAX: usize = 63;
+
+/// What was found.
+#[derive(Debug, Default)]
+pub struct Checked {
+    /// The usable SLOs, in the order of the files.
+    pub models: Vec<Model>,
+    /// All problems, by file and line.
+    pub diagnostics: Vec<Diagnostic>,
+    /// Files and other texts that were read.
+    pub files: usize,
+    /// Objects of this API group.
+    pub objects: usize,
+    /// Objects of other groups, which were left alone.
+    pub skipped: usize,
+    /// True when something that was asked for could not be read.
+    pub unread: bool,
+}
+
+impl Checked {
+    /// Number of problems of a level.
+    pub fn count(&self, level: Level) -> usize {
+        self.diagnostics.iter().filter(|d| d.level == level).count()
+    }
+}
+
+/// Documents that are checked at once, on all cores, while their texts are kept.
+const BATCH: usize = 256;
+/// Bytes of text after which a batch is checked though it is not full.
+const BATCH_BYTES: usize = 1 << 20;
+
+/// Reads and checks all files behind `paths`. Objects without a namespace get `namespace`.
+pub fn check(paths: &[PathBuf], namespace: &str) -> Checked {
+    let (inputs, troubles) = expand(paths);
+    let mut checker = Checker { namespace, checked: Checked::default(), seen: HashMap::new(), composites: Vec::new() };
+    for trouble in troubles {
+        checker.trouble(trouble, 0);
+    }
+    let mut files = Vec::new();
+    let mut bytes = 0;
+    for (i, input) in inputs.iter().enumerate() {
+        match input.read() {
+            Ok(text) => {
+                bytes += text.len();
+                files.push(File { name: input.name().into(), text, number: i + 1, named: input.is_named() });
+            }
+            Err(trouble) => checker.trouble(trouble, i + 1),
+        }
+        if files.len() >= BATCH || bytes >= BATCH_BYTES {
+            checker.files(&files);
+            files.clear();
+            bytes = 0;
+        }
+    }
+    checker.files(&files);
+    checker.finish()
+}
+
+struct Checker<'c> {
+    namespace: &'c str,
+    checked: Checked,
+    /// Where each name was seen first, whether or not the object is usable.
+    seen: HashMap<SloId, (Arc<str>, u32)>,
+    composites: Vec<graph::Composite>,
+}
+
+/// A file that was read.
+struct File {
+    name: Arc<str>,
+    text: String,
+    number: usize,
+    named: bool,
+}
+
+impl File {
+    fn problem(&self, root: &Node<'_>, mut problem: Problem) -> Diagnostic {
+        spell(root, &mut problem);
+        let key = is_unknown_field(&problem);
+        let pos = path::place(root, &self.text, &problem.path, problem.span.as_ref(), key);
+        Diagnostic::problem(problem, Place::new(&self.name, &self.text, pos), (self.number, pos.start))
+    }
+
+    fn fault(&self, fault: Fault) -> Diagnostic {
+        let pos = fault.pos;
+        Diagnostic::fault(fault, Place::new(&self.name, &self.text, pos), (self.number, pos.start))
+    }
+}
+
+/// What a document is.
+enum Document {
+    Object(Kind),
+    List,
+    Foreign,
+    Wrong(Problem),
+}
+
+/// What one object yields when it is looked at alone.
+#[derive(Default)]
+struct Finding {
+    diagnostics: Vec<Diagnostic>,
+    /// False for objects of other groups.
+    ours: bool,
+    id: Option<(SloId, Pos)>,
+    model: Option<Model>,
+    composite: Option<graph::Composite>,
+}
+
+impl Checker<'_> {
+    fn trouble(&mut self, trouble: Trouble, file: usize) {
+        self.checked.unread = true;
+        self.checked.diagnostics.push(Diagnostic::trouble(trouble, file));
+    }
+
+    fn files(&mut self, files: &[File]) {
+        self.checked.files += files.len();
+        let mut batch = Vec::new();
+        for file in files {
+            for document in Documents::new(&file.text) {
+                match document {
+                    Ok(node) if node.is_null() => {}
+                    Ok(node) => batch.push((file, node)),
+                    Err(faults) => self.checked.diagnostics.extend(faults.into_iter().map(|f| file.fault(f))),
+                }
+                if batch.len() >= BATCH {
+                    self.batch(&batch);
+                    batch.clear();
+                }
+            }
+        }
+        self.batch(&batch);
+    }
+
+    fn batch(&mut self, batch: &[(&File, Node<'_>)]) {
+        let namespace = self.namespace;
+        let findings = parallel::map(batch, |(file, node)| {
+            let mut findings = Vec::new();
+            document(file, node, namespace, &mut findings);
+            findings
+        });
+        for ((file, _), findings) in batch.iter().zip(findings) {
+            findings.into_iter().for_each(|finding| self.merge(file, finding));
+        }
+    }
+
+    /// In the order of the files, so that of two objects with one name it is always the second that
+    /// is wrong.
+    fn merge(&mut self, file: &File, finding: Finding) {
+        let Finding { diagnostics, ours, id, mut model, composite } = finding;
+        if ours {
+            self.checked.objects += 1;
+        } else {
+            self.checked.skipped += 1;
+        }
+        self.checked.diagnostics.extend(diagnostics);
+        if let Some((id, pos)) = id {
+            match self.seen.get(&id) {
+                Some((name, line)) => {
+                    let problem = Problem::error("metadata.name", format!("SLO {id} is there twice"))
+                        .label(format!("first in {name}:{line}"))
+                        .help("rename or remove one of them");
+                    let place = Place::new(&file.name, &file.text, pos);
+                    self.checked.diagnostics.push(Diagnostic::problem(problem, place, (file.number, pos.start)));
+                    model = None;
+                }
+                None => {
+                    self.seen.insert(id, (file.name.clone(), pos.line));
+                }
+            }
+        }
+        if let Some(model) = model {
+            self.composites.extend(composite);
+            self.checked.models.push(model);
+        }
+    }
+
+    fn finish(mut self) -> Checked {
+        let found = graph::check(&self.composites, &self.seen);
+        self.checked.diagnostics.extend(found.diagnostics);
+        self.checked.models.retain(|m| !found.broken.contains(&m.id));
+        self.checked.diagnostics.sort_by(|a, b| a.order.cmp(&b.order).then(a.level.cmp(&b.level)));
+        self.checked
+    }
+}
+
+fn document(file: &File, node: &Node<'_>, namespace: &str, findings: &mut Vec<Finding>) {
+    let wrong = |problem| Finding { diagnostics: vec![file.problem(node, problem)], ours: true, ..Finding::default() };
+    findings.push(match classify(node, file.named) {
+        Document::Foreign => Finding::default(),
+        Document::Wrong(problem) => wrong(problem),
+        Document::List => match node.get("items").map(|n| &n.data) {
+            Some(Data::List(items)) => {
+                return items.iter().for_each(|item| document(file, item, namespace, findings));
+            }
+            _ => wrong(Problem::error("items", "a List has items").help("add items: [...]")),
+        },
+        Document::Object(Kind::Slo) => slo(file, node, namespace),
+    });
+}
+
+fn slo(file: &File, node: &Node<'_>, namespace: &str) -> Finding {
+    let mut value = node.to_json();
+    let mut problems = Vec::new();
+    envelope(&value, &mut problems);
+    match value.get("spec") {
+        Some(spec) => shape::check(spec, Kind::Slo.spec_schema(), "spec", &mut problems),
+        None => problems.push(Problem::error("spec", "spec is missing").help("add spec with objective and sli")),
+    }
+    let mut removed = Vec::new();
+    if !problems.is_empty() {
+        let changes = mend(node, &problems, &mut removed);
+        value = node.to_json_with(&changes);
+        fill(&mut value, &mut removed);
+    }
+    let id =
+        identify(&mut value, namespace).map(|id| (id, path::place(node, &file.text, "metadata.name", None, false)));
+    let mut finding = Finding { ours: true, id, ..Finding::default() };
+    if let Some(valid) = deserialize(&value, &mut problems).and_then(|slo| rules(&slo, &mut problems, &removed)) {
+        let Valid { model, warnings } = valid;
+        problems.extend(warnings);
+        if !problems.iter().any(|p| p.level == Level::Error) {
+            finding.composite = composite(file, node, &model);
+            finding.model = Some(model);
+        }
+    }
+    finding.diagnostics = problems.into_iter().map(|p| file.problem(node, p)).collect();
+    finding
+}
+
+/// What must change so that the rest of an object with a wrong shape can be checked too, and a person
+/// sees all of its problems at once.
+///
+/// A number that should be text is taken as that text: `objective: 0.9995` lacks quotes, but what it
+/// really lacks is a percentage. Other wrong fields are left out, and named in `removed`.
+fn mend(node: &Node<'_>, problems: &[Problem], removed: &mut Vec<String>) -> Changes {
+    let mut changes = Changes::default();
+    for problem in problems.iter().filter(|p| !is_unknown_field(p)) {
+        let found = path::find(node, &problem.path);
+        if found.exact && is_no_string(problem) && matches!(found.node.data, Data::Scalar { .. }) {
+            changes.strings.insert(found.node.pos);
+            continue;
+        }
+        let mut path = problem.path.as_str();
+        if !found.exact && !REQUIRED.contains(&path) {
+            path = path.rfind('.').and_then(|dot| path.get(..dot)).unwrap_or_default();
+        }
+        // Never an entry of a list alone, which would give the others new numbers.
+        while let Some(list) = path.strip_suffix(']').and_then(|p| p.rfind('[')).and_then(|at| path.get(..at)) {
+            path = list;
+        }
+        let target = path::find(node, path);
+        if let Some(key) = target.key.filter(|_| target.exact) {
+            changes.removed.insert(key);
+            removed.push(path.to_owned());
+        }
+    }
+    changes
+}
+
+/// What every SLO has.
+const REQUIRED: [&str; 2] = ["spec.objective", "spec.sli"];
+
+/// Puts something into required fields that are missing or were left out.
+fn fill(value: &mut Value, removed: &mut Vec<String>) {
+    let Some(spec) = value.get_mut("spec").and_then(Value::as_object_mut) else { return };
+    for (path, key, filler) in [(REQUIRED[0], "objective", "99".into()), (REQUIRED[1], "sli", json!({}))] {
+        if !spec.contains_key(key) {
+            spec.insert(key.to_owned(), filler);
+            removed.push(path.to_owned());
+        }
+    }
+}
+
+fn is_no_string(problem: &Problem) -> bool {
+    problem.message.ends_with("is a string")
+}
+
+fn is_unknown_field(problem: &Problem) -> bool {
+    problem.message.starts_with("unknown field")
+}
+
+/// The object's name; its namespace is filled in.
+fn identify(value: &mut Value, namespace: &str) -> Option<SloId> {
+    let metadata = value.get_mut("metadata")?.as_object_mut()?;
+    let namespace = metadata.entry("namespace").or_insert_with(|| namespace.into()).as_str()?.to_owned();
+    Some(SloId { namespace, name: metadata.get("name")?.as_str()?.to_owned() })
+}
+
+fn composite(file: &File, node: &Node<'_>, model: &Model) -> Option<graph::Composite> {
+    let names = model.parts();
+    if names.is_empty() {
+        return None;
+    }
+    let weighted = path::find(node, "spec.sli.composite.weighted").exact;
+    let part = |(i, name): (usize, &str)| {
+        let at = if weighted {
+            format!("spec.sli.composite.weighted[{i}].slo")
+        } else {
+            format!("spec.sli.composite.worstOf[{i}]")
+        };
+        let pos = path::place(node, &file.text, &at, None, false);
+        graph::Part {
+            id: SloId { namespace: model.id.namespace.clone(), name: name.to_owned() },
+            path: at,
+            place: Place::new(&file.name, &file.text, pos),
+            order: (file.number, pos.start),
+        }
+    };
+    Some(graph::Composite { id: model.id.clone(), parts: names.into_iter().enumerate().map(part).collect() })
+}
+
+/// What kind of thing this is, by `apiVersion` and `kind`.
+fn classify(node: &Node<'_>, named: bool) -> Document {
+    let Data::Map(entries) = &node.data else {
+        let what = if matches!(node.data, Data::List(_)) { "a list" } else { "text" };
+        return if named {
+            Document::Wrong(
+                Problem::error("", format!("this is {what}, not a Kubernetes object"))
+                    .help(format!("begin with apiVersion: {API_VERSION} and kind: SLO")),
+            )
+        } else {
+            Document::Foreign
+        };
+    };
+    let text = |key| node.get(key).and_then(Node::as_str).filter(|s| !s.is_empty());
+    let kind = text("kind");
+    let Some(api_version) = text("apiVersion") else {
+        // In a directory, files for other programs are no mistake; an object without apiVersion is.
+        let looks_ours = kind.is_none_or(|k| Kind::parse(k).is_some())
+            && entries.iter().any(|e: &Entry<'_>| matches!(e.key.as_ref(), "apiVersion" | "kind" | "spec"));
+        return if named || looks_ours {
+            Document::Wrong(
+                Problem::error("apiVersion", "apiVersion is missing").help(format!("add apiVersion: {API_VERSION}")),
+            )
+        } else {
+            Document::Foreign
+        };
+    };
+    let (group, version) = api_version.split_once('/').unwrap_or(("", api_version));
+    if kind.is_some_and(|k| k == "List" && api_version == "v1") || kind.is_some_and(|k| is_our_list(group, k)) {
+        return Document::List;
+    }
+    if group != GROUP {
+        let near = shape::suggest(group, &[GROUP]);
+        return match kind.and_then(Kind::parse) {
+            Some(_) if near.starts_with("did you mean") => {
+                Document::Wrong(Problem::error("apiVersion", format!("unknown API group {group}")).help(near))
+            }
+            _ => Document::Foreign,
+        };
+    }
+    if version != VERSION {
+        return Document::Wrong(
+            Problem::error("apiVersion", format!("{GROUP} has no version {version}"))
+                .help(format!("write apiVersion: {API_VERSION}")),
+        );
+    }
+    match kind {
+        None => Document::Wrong(Problem::error("kind", "kind is missing").help("add kind: SLO")),
+        Some(kind) => Kind::parse(kind).map_or_else(
+            || {
+                Document::Wrong(
+                    Problem::error("kind", format!("{GROUP} has no kind {kind}"))
+                        .help(shape::suggest(kind, &kinds::names())),
+                )
+            },
+            Document::Object,
+        ),
+    }
+}
+
+fn is_our_list(group: &str, kind: &str) -> bool {
+    group == GROUP && kind.strip_suffix("List").is_some_and(|k| Kind::parse(k).is_some())
+}
+
+/// The part of an object that every kind shares.
+fn envelope(value: &Value, problems: &mut Vec<Problem>) {
+    const FIELDS: [&str; 5] = ["apiVersion", "kind", "metadata", "spec", "status"];
+    for key in value.as_object().into_iter().flat_map(|m| m.keys()).filter(|k| !FIELDS.contains(&k.as_str())) {
+        problems.push(Problem::error(key.as_str(), format!("unknown field {key}")).help(shape::suggest(key, &FIELDS)));
+    }
+    let Some(metadata) = value.get("metadata") else {
+        problems.push(Problem::error("metadata", "metadata is missing").help("add metadata: {name: ...}"));
+        return;
+    };
+    shape::check(metadata, kinds::metadata_schema(), "metadata", problems);
+    let text = |key: &str| metadata.get(key).and_then(Value::as_str);
+    if let Some(name) = text("name") {
+        dns(name, "name", NAME_MAX, true, problems);
+    }
+    if let Some(namespace) = text("namespace") {
+        dns(namespace, "namespace", NAMESPACE_MAX, false, problems);
+    }
+}
+
+fn dns(text: &str, field: &str, max: usize, dots: bool, problems: &mut Vec<Problem>) {
+    let path = format!("metadata.{field}");
+    let good = |label: &str| {
+        !label.is_empty()
+            && label.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
+            && !label.starts_with('-')
+            && !label.ends_with('-')
+    };
+    let ok = if dots { text.split('.').all(good) } else { good(text) };
+    if !ok {
+        let lower: String = text
+            .to_lowercase()
+            .chars()
+            .map(|c| if c.is_ascii_lowercase() || c.is_ascii_digit() || (dots && c == '.') { c } else { '-' })
+            .collect();
+        let proposal = lower.trim_matches(['-', '.']);
+        let help = if proposal.is_empty() || proposal.len() > max {
+            format!("use a-z, 0-9 and -, for example {}", if dots { "checkout-availability" } else { "shop" })
+        } else {
+            format!("write {proposal}")
+        };
+        let label = if text.is_empty() { "empty" } else { "only a-z, 0-9 and - between them" };
+        problems.push(Problem::error(path, format!("{field} is no Kubernetes name")).label(label).help(help));
+    } else if text.len() > max {
+        problems.push(
+            Problem::error(path, format!("{field} is too long"))
+                .label(format!("{} characters", text.len()))
+                .help(format!("use at most {max} characters")),
+        );
+    }
+}
+
+/// The typed object. What the schema could not say is said by the type.
+fn deserialize(value: &Value, problems: &mut Vec<Problem>) -> Option<Slo> {
+    match Slo::deserialize(value) {
+        Ok(slo) => Some(slo),
+        Err(_) if problems.iter().any(|p| p.level == Level::Error) => None,
+        Err(_) => {
+            if let Err(error) = serde_path_to_error::deserialize::<_, Slo>(value) {
+                problems.push(Problem::error(error.path().to_string(), error.inner().to_string()));
+            }
+            None
+        }
+    }
+}
+
+/// The rules of the kind. Where they say more about a field than that it is no string, they are
+/// heard; what is due to a field that was left out is not.
+fn rules(slo: &Slo, problems: &mut Vec<Problem>, removed: &[String]) -> Option<Valid> {
+    match plimsoll_slo::validate(slo) {
+        Ok(valid) => Some(valid),
+        Err(more) => {
+            problems.retain(|p| !is_no_string(p) || !more.iter().any(|m| m.path == p.path));
+            let known: HashSet<String> = problems.iter().map(|p| p.path.clone()).collect();
+            let due = |path: &str| removed.iter().any(|r| r.starts_with(path) || path.starts_with(r.as_str()));
+            problems.extend(more.into_iter().filter(|p| !known.contains(&p.path) && !due(&p.path)));
+            None
+        }
+    }
+}
+
+/// A plain scalar that YAML reads as something else than a string: the help repeats what is written,
+/// not what was understood (`write "NO"`, not `write "false"`).
+fn spell(root: &Node<'_>, problem: &mut Problem) {
+    let found = path::find(root, &problem.path);
+    let Data::Scalar { text, string: false, .. } = &found.node.data else { return };
+    let understood = found.node.to_json();
+    let shown = understood.to_string();
+    if !found.exact || understood.is_null() || understood.is_string() || shown == text.as_ref() {
+        return;
+    }
+    if problem.help == format!("write \"{shown}\" in quotes") {
+        problem.help = format!("write \"{text}\" in quotes");
+        problem.label = format!("YAML reads {text} as {shown}");
+    }
+}

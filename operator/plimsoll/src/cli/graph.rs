@@ -1,0 +1,111 @@
+//! SLOs that are made of other SLOs: parts that do not exist, and rings.
+
+use std::{
+    collections::{BTreeMap, HashMap, HashSet},
+    sync::Arc,
+};
+
+use plimsoll_api::Problem;
+use plimsoll_slo::SloId;
+
+use super::report::{Diagnostic, Place};
+
+/// An SLO made of others.
+#[derive(Debug)]
+pub struct Composite {
+    /// Who it is.
+    pub id: SloId,
+    /// What it is made of.
+    pub parts: Vec<Part>,
+}
+
+/// One mention of another SLO.
+#[derive(Debug)]
+pub struct Part {
+    /// The other.
+    pub id: SloId,
+    /// The field that names it.
+    pub path: String,
+    /// Where that stands.
+    pub place: Place,
+    /// Its order in the report.
+    pub order: (usize, u32),
+}
+
+impl Part {
+    fn report(&self, problem: Problem) -> Diagnostic {
+        Diagnostic::problem(problem, self.place.clone(), self.order)
+    }
+}
+
+/// What is wrong between SLOs.
+#[derive(Debug, Default)]
+pub struct Found {
+    /// The problems.
+    pub diagnostics: Vec<Diagnostic>,
+    /// SLOs that must not be rendered.
+    pub broken: HashSet<SloId>,
+}
+
+/// Checks all composites against everything that was seen.
+pub fn check(composites: &[Composite], seen: &HashMap<SloId, (Arc<str>, u32)>) -> Found {
+    let mut found = Found::default();
+    for part in composites.iter().flat_map(|c| &c.parts).filter(|p| !seen.contains_key(&p.id)) {
+        found.diagnostics.push(
+            part.report(
+                Problem::warning(&part.path, format!("no SLO {} in these files", part.id))
+                    .label("counts only once it is applied")
+                    .help("check the name, or check these files together with its file"),
+            ),
+        );
+    }
+    let mut open: BTreeMap<&SloId, &Composite> = composites.iter().map(|c| (&c.id, c)).collect();
+    loop {
+        drop_settled(&mut open);
+        let Some(ring) = ring(&open) else { return found };
+        let names: Vec<&str> = ring.last().into_iter().chain(&ring).map(|p| p.id.name.as_str()).collect();
+        if let Some(part) = ring.first() {
+            found.diagnostics.push(
+                part.report(
+                    Problem::error(&part.path, "an SLO is made of itself")
+                        .label(names.join(" → "))
+                        .help("take one of them out of the ring"),
+                ),
+            );
+        }
+        for part in ring {
+            found.broken.insert(part.id.clone());
+            open.remove(&part.id);
+        }
+    }
+}
+
+/// Takes out everything that leads into no ring.
+fn drop_settled(open: &mut BTreeMap<&SloId, &Composite>) {
+    loop {
+        let settled: Vec<&SloId> =
+            open.values().filter(|c| !c.parts.iter().any(|p| open.contains_key(&p.id))).map(|c| &c.id).collect();
+        if settled.is_empty() {
+            return;
+        }
+        for id in settled {
+            open.remove(id);
+        }
+    }
+}
+
+/// One ring among composites of which each has an open part: follow them until one comes again. The
+/// first mention is made by the SLO that the last one mentions.
+fn ring<'c>(open: &BTreeMap<&SloId, &'c Composite>) -> Option<Vec<&'c Part>> {
+    let mut at = *open.values().next()?;
+    let mut walked: Vec<&Part> = Vec::new();
+    loop {
+        let part = at.parts.iter().find(|p| open.contains_key(&p.id))?;
+        if let Some(begin) = walked.iter().position(|p| p.id == part.id) {
+            walked.push(part);
+            return walked.get(begin + 1..).map(<[_]>::to_vec);
+        }
+        walked.push(part);
+        at = open.get(&part.id)?;
+    }
+}

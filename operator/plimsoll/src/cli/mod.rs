@@ -1,0 +1,141 @@
+//! The command line. A subcommand is a variant of `Command`, an arm in `run`, and a file.
+
+pub mod check;
+pub mod generate;
+pub mod graph;
+pub mod kinds;
+pub mod out;
+pub mod parallel;
+pub mod presets;
+pub mod report;
+pub mod schemas;
+pub mod validate;
+pub mod yaml;
+
+use std::{io::IsTerminal, path::PathBuf, process::ExitCode};
+
+use clap::{Args, CommandFactory, Parser, Subcommand};
+use clap_complete::Shell;
+
+use out::Stop;
+
+/// SLOs as code for Kubernetes: from a short file to Prometheus rules that page when users suffer.
+#[derive(Parser, Debug)]
+#[command(
+    name = "plimsoll",
+    version,
+    arg_required_else_help = true,
+    after_help = "\
+Begin with:
+  plimsoll generate examples/        the rules of the examples
+  plimsoll validate slo/             what is wrong with your own"
+)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand, Debug)]
+enum Command {
+    Validate(validate::Validate),
+    Generate(generate::Generate),
+    Crds(schemas::Crds),
+    Schemas(schemas::Schemas),
+    Presets(presets::Presets),
+    /// Says what an SLO measures, whether its rules work, and why it is quiet or fires
+    Explain(crate::explain::ExplainArgs),
+    /// Runs the operator: SLOs of the cluster become rules, and their conditions say how that went
+    Operator(Box<crate::operator::OperatorArgs>),
+    Completions(Completions),
+}
+
+/// What is read, and where it belongs.
+#[derive(Args, Debug)]
+pub struct Paths {
+    /// Files, directories (searched for *.yaml, *.yml and *.json), or - for standard input
+    #[arg(value_name = "PATH", default_value = ".")]
+    pub paths: Vec<PathBuf>,
+    /// Namespace of objects that name none
+    #[arg(long, short, value_name = "NAMESPACE", default_value = "default")]
+    pub namespace: String,
+}
+
+/// Prints a script that completes commands and options in a shell.
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Examples:
+  plimsoll completions bash > /etc/bash_completion.d/plimsoll
+  plimsoll completions zsh > ~/.zfunc/_plimsoll
+  plimsoll completions fish > ~/.config/fish/completions/plimsoll.fish")]
+struct Completions {
+    /// The shell
+    #[arg(value_enum)]
+    shell: Shell,
+}
+
+/// How a command ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Exit {
+    /// Nothing to complain about.
+    Fine,
+    /// Problems were found in what was read.
+    Problems,
+    /// Wrong usage, or something could not be read or written.
+    Unusable,
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        match exit {
+            Exit::Fine => Self::SUCCESS,
+            Exit::Problems => Self::from(1),
+            Exit::Unusable => Self::from(2),
+        }
+    }
+}
+
+/// Runs the command line of this process.
+pub fn main() -> ExitCode {
+    match run(Cli::parse().command) {
+        Ok(exit) => exit.into(),
+        Err(Stop::Quiet) => ExitCode::SUCCESS,
+        Err(Stop::Failed(message, help)) => {
+            let help = if help.is_empty() { String::new() } else { format!("  └ help: {help}\n") };
+            out::stderr(&format!("error: {message}\n{help}"));
+            Exit::Unusable.into()
+        }
+    }
+}
+
+fn run(command: Command) -> Result<Exit, Stop> {
+    match command {
+        Command::Validate(args) => validate::run(&args),
+        Command::Generate(args) => generate::run(&args),
+        Command::Crds(args) => schemas::crds(&args),
+        Command::Schemas(args) => schemas::schemas(&args),
+        Command::Presets(args) => presets::run(&args),
+        Command::Explain(args) => {
+            let text = block_on(crate::explain::run(&args))?;
+            out::stdout(|writer| writer.write_all(text.as_bytes())).map(|()| Exit::Fine)
+        }
+        Command::Operator(args) => block_on(crate::operator::run(*args)).map(|()| Exit::Fine),
+        Command::Completions(Completions { shell }) => {
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Cli::command(), "plimsoll", &mut script);
+            out::stdout(|writer| writer.write_all(&script)).map(|()| Exit::Fine)
+        }
+    }
+}
+
+/// Runs what waits for servers; its error becomes the command's, causes included.
+fn block_on<T>(work: impl Future<Output = anyhow::Result<T>>) -> Result<T, Stop> {
+    let failed = |error: &anyhow::Error| Stop::Failed(format!("{error:#}"), String::new());
+    let runtime = tokio::runtime::Runtime::new().map_err(|error| failed(&error.into()))?;
+    runtime.block_on(work).map_err(|error| failed(&error))
+}
+
+/// True when a person looks at this stream and likes colours.
+pub fn colour(stream: &impl IsTerminal) -> bool {
+    let set = |name: &str| std::env::var_os(name).filter(|v| !v.is_empty());
+    stream.is_terminal() && set("NO_COLOR").is_none() && set("TERM").is_none_or(|t| t != "dumb")
+}

@@ -1,0 +1,132 @@
+//! Where results go: standard output, or files that are never torn.
+
+use std::{
+    fs::{self, File, TryLockError},
+    io::{self, Write},
+    path::{Path, PathBuf},
+};
+
+use crate::source::files::{cause, shown};
+
+/// Why a command stops before its end.
+#[derive(Debug)]
+pub enum Stop {
+    /// The reader of standard output went away; there is nobody to tell.
+    Quiet,
+    /// What happened, and what to do (may be empty).
+    Failed(String, String),
+}
+
+/// Writes to standard output.
+///
+/// # Errors
+/// [`Stop`], quiet when the reader is gone.
+pub fn stdout(write: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> Result<(), Stop> {
+    let mut out = io::BufWriter::with_capacity(64 << 10, io::stdout().lock());
+    write(&mut out).and_then(|()| out.flush()).map_err(|error| {
+        if error.kind() == io::ErrorKind::BrokenPipe {
+            return Stop::Quiet;
+        }
+        Stop::Failed(format!("cannot write to standard output: {}", cause(&error)), String::new())
+    })
+}
+
+/// Writes to standard error; nothing can be done when that fails.
+pub fn stderr(text: &str) {
+    let _ = io::stderr().lock().write_all(text.as_bytes());
+}
+
+/// A directory that files are put into, each whole or not at all.
+#[derive(Debug)]
+pub struct Directory {
+    path: PathBuf,
+    written: usize,
+}
+
+/// Begins and ends the names of files that are not whole yet.
+const TEMPORARY: (&str, &str) = (".plimsoll-", ".tmp");
+
+impl Directory {
+    /// Opens or makes a directory, and removes what an interrupted run left in it.
+    ///
+    /// # Errors
+    /// When it can neither be made nor listed.
+    pub fn open(path: &Path) -> Result<Self, Stop> {
+        fs::create_dir_all(path).map_err(|e| failed("make directory", path, &e))?;
+        for entry in fs::read_dir(path).map_err(|e| failed("list", path, &e))?.flatten() {
+            let name = entry.file_name();
+            let name = name.to_string_lossy();
+            if name.starts_with(TEMPORARY.0) && name.ends_with(TEMPORARY.1) {
+                remove_stale(&entry.path());
+            }
+        }
+        Ok(Self { path: path.to_owned(), written: 0 })
+    }
+
+    /// Files that were changed.
+    pub fn written(&self) -> usize {
+        self.written
+    }
+
+    /// Puts a file into the directory: written beside it, forced to disk, then renamed. A file that
+    /// has this content already is left alone, so that nobody reloads it for nothing.
+    ///
+    /// # Errors
+    /// When it cannot be written; the file that was there before stays as it was.
+    pub fn put(&mut self, name: &str, content: &str) -> Result<(), Stop> {
+        let target = self.path.join(name);
+        if fs::read(&target).is_ok_and(|old| old == content.as_bytes()) {
+            return Ok(());
+        }
+        let temporary = self.path.join(format!("{}{}-{name}{}", TEMPORARY.0, std::process::id(), TEMPORARY.1));
+        let result = File::create(&temporary).and_then(|mut file| {
+            // Held until the rename: another run that cleans up sees that this one lives.
+            file.try_lock().map_err(io::Error::from)?;
+            file.write_all(content.as_bytes())?;
+            file.sync_all()?;
+            fs::rename(&temporary, &target)
+        });
+        if let Err(error) = result {
+            let _ = fs::remove_file(&temporary);
+            return Err(failed("write", &target, &error));
+        }
+        self.written += 1;
+        Ok(())
+    }
+
+    /// Forces the names to disk.
+    ///
+    /// # Errors
+    /// When the disk refuses.
+    pub fn finish(&self) -> Result<(), Stop> {
+        if self.written == 0 {
+            return Ok(());
+        }
+        File::open(&self.path).and_then(|d| d.sync_all()).map_err(|e| failed("write", &self.path, &e))
+    }
+}
+
+/// Removes a temporary file unless its writer still holds it.
+fn remove_stale(path: &Path) {
+    let Ok(file) = File::open(path) else { return };
+    match file.try_lock() {
+        Err(TryLockError::WouldBlock) => {}
+        Ok(()) | Err(TryLockError::Error(_)) => {
+            let _ = fs::remove_file(path);
+        }
+    }
+}
+
+fn failed(verb: &str, path: &Path, error: &io::Error) -> Stop {
+    let help = match error.kind() {
+        io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
+            "choose a directory that you may write to"
+        }
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge => {
+            "make room and run it again; the files that are there are whole"
+        }
+        io::ErrorKind::NotADirectory | io::ErrorKind::AlreadyExists => "name a directory, not a file",
+        _ => "",
+    };
+    Stop::Failed(format!("cannot {verb} {}: {}", shown(path), cause(error)), help.to_owned())
+}

@@ -1,0 +1,14 @@
+//! Reading what people wrote: files, directories and standard input, as documents whose every value
+//! knows its place.
+
+pub mod files;
+pub mod inner;
+pub mod path;
+pub mod scalar;
+pub mod tree;
+
+#[cfg(test)]
+mod tests;
+
+pub use files::{Input, Trouble, expand};
+pub use tree::{Documents, Fault, Node, Pos};

@@ -1,0 +1,434 @@
+//! Each input that must be refused, with the very words of the refusal.
+
+use serde_json::{Value, json};
+
+use crate::problems;
+
+/// One bad input and all that is said of it.
+fn check(cases: &[(&str, Value, &[&str])]) {
+    for (what, patch, want) in cases {
+        assert_eq!(problems(patch), *want, "{what}");
+    }
+}
+
+#[test]
+fn objective() {
+    let line = |label: &str, help: &str| format!("error: spec.objective: objective is a percentage ({label}); {help}");
+    for (value, label, help) in [
+        ("0.999", "0.999 % would allow 99 of 100 requests to fail", "write \"99.9\""),
+        ("0.9995", "0.9995 % would allow 99 of 100 requests to fail", "write \"99.95\""),
+        ("1", "1 % would allow 99 of 100 requests to fail", "write it like \"99.95\""),
+        ("100", "100 % leaves no error budget", "write less than 100, such as \"99.95\""),
+        ("101", "more than 100 %", "write less than 100, such as \"99.95\""),
+        ("0", "0 % promises nothing", "write it like \"99.95\""),
+        ("-1", "-1 is not a decimal number", "write it like \"99.95\""),
+        ("NaN", "NaN is not a decimal number", "write it like \"99.95\""),
+        ("1e2", "1e2 is not a decimal number", "write it like \"99.95\""),
+        ("99,9", "99,9 has a comma", "write \"99.9\""),
+        ("", "it is empty", "write it like \"99.95\""),
+        ("99..9", "99..9 is not a decimal number", "write it like \"99.95\""),
+    ] {
+        assert_eq!(problems(&json!({"objective": value})), [line(label, help)], "{value:?}");
+    }
+    assert!(problems(&json!({"objective": "99.95%"})).is_empty());
+}
+
+#[test]
+fn windows() {
+    let tier = |long: &str, short: &str, rate: &str| json!({"alerting": {"tiers": [{"name": "t", "burnRate": rate, "longWindow": long, "shortWindow": short}]}});
+    check(&[
+        (
+            "unit",
+            json!({"period": {"rolling": "4t"}}),
+            &["error: spec.period.rolling: rolling is not a duration (unit t is unknown); use ms, s, m, h, d, w or y"],
+        ),
+        (
+            "zero",
+            json!({"period": {"rolling": "0s"}}),
+            &["error: spec.period.rolling: rolling is not a duration (it is zero); write it like 30d, 1h30m or 5m"],
+        ),
+        (
+            "negative",
+            json!({"period": {"rolling": "-1w"}}),
+            &["error: spec.period.rolling: rolling is not a duration (it is negative); write it like 30d, 1h30m or 5m"],
+        ),
+        (
+            "fraction",
+            json!({"period": {"rolling": "1.5d"}}),
+            &[
+                "error: spec.period.rolling: rolling is not a duration (1.5d has a fraction); use a smaller unit: 36h for 1.5d",
+            ],
+        ),
+        (
+            "centuries",
+            json!({"period": {"rolling": "200y"}}),
+            &["error: spec.period.rolling: rolling is too long (200y); use at most 366d"],
+        ),
+        (
+            "both",
+            json!({"period": {"rolling": "30d", "calendar": "Month"}}),
+            &[
+                "error: spec.period: period has exactly one of rolling and calendar; write {rolling: 30d} or {calendar: Month}",
+            ],
+        ),
+        (
+            "zone",
+            json!({"period": {"calendar": "Month", "timeZone": "Mars/Olympus"}}),
+            &[
+                "error: spec.period.timeZone: no time zone is called Mars/Olympus; use an IANA name, such as Europe/Berlin",
+            ],
+        ),
+        (
+            "long below short",
+            tier("5m", "1h", "14.4"),
+            &[
+                "error: spec.alerting.tiers[0].longWindow: longWindow is not longer than shortWindow (5m against 1h); swap them, or leave shortWindow out",
+            ],
+        ),
+        (
+            "factor 0",
+            tier("1h", "5m", "0"),
+            &["error: spec.alerting.tiers[0].burnRate: burnRate is not a positive decimal (0); write it like \"14.4\""],
+        ),
+        (
+            "factor word",
+            tier("1h", "5m", "fast"),
+            &[
+                "error: spec.alerting.tiers[0].burnRate: burnRate is not a positive decimal (fast); write it like \"14.4\"",
+            ],
+        ),
+        (
+            "unreachable",
+            json!({"objective": "90", "alerting": {"tiers": [{"name": "fast", "burnRate": "14.4", "longWindow": "1h"}]}}),
+            &[
+                "warning: spec.alerting.tiers[0].burnRate: tier fast can never fire (at 90 % the highest burn rate is 10); use less than 10",
+            ],
+        ),
+        (
+            "beyond the period",
+            json!({"period": {"rolling": "1d"}, "alerting": {"tiers": [{"name": "t", "burnRate": "2", "longWindow": "3d"}]}}),
+            &["warning: spec.alerting.tiers[0].longWindow: longWindow is longer than the period (3d); shorten it"],
+        ),
+        (
+            "negative floor",
+            json!({"alerting": {"minimumBadEvents": -1}}),
+            &["error: spec.alerting.minimumBadEvents: minimumBadEvents is negative; use 0 or more"],
+        ),
+    ]);
+}
+
+#[test]
+fn indicators() {
+    let events = |bad: &str, total: &str| json!({"sli": {"events": {"bad": bad, "total": total}}});
+    let ok = r#"http_requests_total{job="checkout"}"#;
+    let only = |mut sli: Value| {
+        sli["events"] = Value::Null;
+        json!({"sli": sli})
+    };
+    check(&[
+        (
+            "two",
+            json!({"sli": {"up": {"series": "up"}}}),
+            &[
+                "error: spec.sli: sli has exactly one of events, ratio, latency, up, timeSlices, preset, composite (there are events and up); keep one",
+            ],
+        ),
+        (
+            "none",
+            json!({"sli": {"events": null}}),
+            &[
+                "error: spec.sli: sli has exactly one of events, ratio, latency, up, timeSlices, preset, composite (there is none); add one",
+            ],
+        ),
+        (
+            "three counters",
+            json!({"sli": {"events": {"good": "g"}}}),
+            &[
+                "error: spec.sli.events: events has exactly two of bad, good and total (all three are there); remove good: it is total less bad",
+            ],
+        ),
+        (
+            "total is an expression",
+            events(ok, "sum(rate(a[5m]))"),
+            &[
+                "error: spec.sli.events.total: total is not a bare selector (it is an aggregation); write a bare counter such as http_requests_total{job=\"x\"}, or rates of one with [$window] in total",
+            ],
+        ),
+        (
+            "total is a number",
+            events(ok, "1"),
+            &[
+                "error: spec.sli.events.total: total is not a bare selector (it is a number); write a bare counter such as http_requests_total{job=\"x\"}, or rates of one with [$window] in total",
+            ],
+        ),
+        (
+            "total has a range",
+            events(ok, "a[5m]"),
+            &[
+                "error: spec.sli.events.total: total is not a bare selector (it is a selector with a range); write a bare counter such as http_requests_total{job=\"x\"}, or rates of one with [$window] in total",
+            ],
+        ),
+        (
+            "total has an offset",
+            events(ok, "a offset 5m"),
+            &[
+                "error: spec.sli.events.total: total is not a bare selector (it is a selector with offset, @ or or); write a bare counter such as http_requests_total{job=\"x\"}, or rates of one with [$window] in total",
+            ],
+        ),
+        (
+            "errors = total",
+            events(ok, ok),
+            &[
+                "error: spec.sli.events.bad: bad and total are the same (every event would be bad); select the bad events only, for example by their status code",
+            ],
+        ),
+        (
+            "parenthesis",
+            events("sum(rate(a[$window])", ok),
+            &["error: spec.sli.events.bad: bad is not valid PromQL (this ( is never closed); close it"],
+        ),
+        (
+            "regex",
+            events("a{b=~\"(\"}", ok),
+            &["error: spec.sli.events.bad: bad is not valid PromQL (illegal regex for (); mend the regular expression"],
+        ),
+        (
+            "empty",
+            events("", ok),
+            &[
+                "error: spec.sli.events.bad: bad is empty; write a PromQL selector, such as http_requests_total{job=\"checkout\"}",
+            ],
+        ),
+        (
+            "both wrong",
+            events("a(", "b)"),
+            &[
+                "error: spec.sli.events.bad: bad is not valid PromQL (this ( is never closed); close it",
+                "error: spec.sli.events.total: total is not valid PromQL (this ) closes nothing); remove it, or add the opening one",
+            ],
+        ),
+        (
+            "le missing",
+            events("h_bucket", ok),
+            &[
+                "error: spec.sli.events.bad: h_bucket has no le (each request would count once for every bucket); add le=\"0.3\", or use sli.latency with histogram h",
+            ],
+        ),
+        (
+            "le word",
+            events("h_bucket{le=\"abc\"}", ok),
+            &[
+                "error: spec.sli.events.bad: le=\"abc\" is no number; use the upper bound of a bucket, such as le=\"0.3\"",
+            ],
+        ),
+        (
+            "histogram suffix",
+            only(json!({"latency": {"histogram": "h_bucket{a=\"b\"}", "threshold": "1s"}})),
+            &[
+                "error: spec.sli.latency.histogram: histogram ends in _bucket (its series are found by the name without it); write h{a=\"b\"}",
+            ],
+        ),
+        (
+            "histogram le",
+            only(json!({"latency": {"histogram": "h{le=\"1\"}", "threshold": "1s"}})),
+            &[
+                "error: spec.sli.latency.histogram: histogram has a matcher for le; remove it: the threshold chooses the bucket",
+            ],
+        ),
+        (
+            "threshold",
+            only(json!({"latency": {"histogram": "h", "threshold": "300"}})),
+            &[
+                "error: spec.sli.latency.threshold: threshold is not a duration (300 has no unit); add one: 300s, 300m, 300h or 300d",
+            ],
+        ),
+        (
+            "slice without bool",
+            only(json!({"timeSlices": {"good": "a > 1"}})),
+            &[
+                "error: spec.sli.timeSlices.good: good compares without bool (a bad slice would be missing instead of 0); write > bool, < bool and so on",
+            ],
+        ),
+        (
+            "slice too short",
+            only(json!({"timeSlices": {"good": "a > bool 1", "slice": "1s"}})),
+            &["error: spec.sli.timeSlices.slice: slice is out of range (1s); use 10s to 1h"],
+        ),
+        (
+            "preset",
+            only(json!({"preset": {"name": "grpc-availabilty"}})),
+            &["error: spec.sli.preset.name: no preset is called grpc-availabilty; did you mean grpc-availability?"],
+        ),
+        (
+            "preset parameter",
+            only(json!({"preset": {"name": "up", "with": {"jop": "x"}}})),
+            &[
+                "error: spec.sli.preset.with.jop: preset up has no parameter jop; did you mean job?",
+                "error: spec.sli.preset.with.job: preset up needs the parameter job; add job: the scrape job",
+            ],
+        ),
+        (
+            "part of itself",
+            only(json!({"composite": {"worstOf": ["checkout-availability"]}})),
+            &["error: spec.sli.composite.worstOf[0]: a composite cannot be a part of itself; name another SLO"],
+        ),
+        (
+            "part twice",
+            only(json!({"composite": {"weighted": [{"slo": "a"}, {"slo": "a", "weight": 2}]}})),
+            &["error: spec.sli.composite.weighted[1].slo: a is there twice; remove one, or raise its weight"],
+        ),
+        (
+            "weight",
+            only(json!({"composite": {"weighted": [{"slo": "a", "weight": 0}]}})),
+            &["error: spec.sli.composite.weighted[0].weight: weight is too small; use 1 or more"],
+        ),
+    ]);
+}
+
+#[test]
+fn long_and_deep_expressions_cost_nothing() {
+    for text in ["(".repeat(40_000), vec!["a"; 25_600].join(" + ")] {
+        let found = problems(&json!({"sli": {"events": {"bad": text}}}));
+        assert_eq!(
+            found,
+            [format!(
+                "error: spec.sli.events.bad: bad is too long ({} bytes); use at most 4096 bytes; record a part of it as a rule of its own",
+                text.len()
+            )]
+        );
+    }
+    let nested = "(".repeat(100) + "a" + &")".repeat(100);
+    assert_eq!(
+        problems(&json!({"sli": {"events": {"bad": nested}}})),
+        [
+            "error: spec.sli.events.bad: bad is not valid PromQL (brackets nested more than 64 deep); record a part of it as a rule of its own"
+        ]
+    );
+}
+
+#[test]
+fn labels() {
+    let long = "x".repeat(300);
+    check(&[
+        (
+            "reserved by Prometheus",
+            json!({"groupBy": ["__name__"]}),
+            &[
+                "error: spec.groupBy[0]: label __name__ is reserved by Prometheus; use a name without leading underscores",
+            ],
+        ),
+        ("dash", json!({"labels": {"a-b": "x"}}), &["error: spec.labels.a-b: a-b is not a label name; write a_b"]),
+        (
+            "300 characters",
+            json!({"groupBy": [long]}),
+            &["error: spec.groupBy[0]: label name is too long (300 characters); use at most 128"],
+        ),
+        (
+            "slo_id",
+            json!({"alerting": {"labels": {"slo_id": "mine"}}}),
+            &["error: spec.alerting.labels.slo_id: label slo_id is set by Plimsoll; use another name"],
+        ),
+        (
+            "severity",
+            json!({"labels": {"severity": "page"}}),
+            &["error: spec.labels.severity: label severity is set by Plimsoll; use another name"],
+        ),
+        (
+            "group twice",
+            json!({"groupBy": ["a", "a"]}),
+            &["error: spec.groupBy[1]: label a is there twice; remove one"],
+        ),
+        (
+            "le",
+            json!({"groupBy": ["le"]}),
+            &["error: spec.groupBy[0]: le cannot be grouped by; it tells a histogram's buckets apart"],
+        ),
+        (
+            "group is descriptive",
+            json!({"owner": "payments", "groupBy": ["owner"]}),
+            &[
+                "error: spec.groupBy[0]: label owner is a descriptive label of this SLO; group by another label, or remove it from spec.labels, service or owner",
+            ],
+        ),
+        (
+            "aggregation drops the group",
+            json!({"groupBy": ["route"], "sli": {"events": {"bad": "sum by (job) (rate(a[$window]))"}}}),
+            &[
+                "error: spec.sli.events.bad: bad has no label route (its aggregation drops route, but groupBy wants it); add route to its by (…)",
+            ],
+        ),
+        (
+            "script",
+            json!({"alerting": {"annotations": {"runbook_url": "javascript:alert(1)"}}}),
+            &[
+                "error: spec.alerting.annotations.runbook_url: runbook_url is not a web address (it begins with javascript:); write https://…",
+            ],
+        ),
+        (
+            "template",
+            json!({"alerting": {"annotations": {"note": "{{ $value"}}}),
+            &["error: spec.alerting.annotations.note: note has an unfinished template; close each {{ by }}"],
+        ),
+    ]);
+}
+
+#[test]
+fn exclusions() {
+    let one = |e: Value| json!({"exclusions": [e]});
+    check(&[
+        (
+            "backwards",
+            one(json!({"name": "a", "from": "2026-12-02T00:00:00Z", "to": "2026-12-01T00:00:00Z"})),
+            &["error: spec.exclusions[0].to: to is not after from; swap them"],
+        ),
+        (
+            "no zone",
+            one(json!({"name": "a", "from": "2026-12-02", "to": "2026-12-03T00:00:00Z"})),
+            &["error: spec.exclusions[0].from: from is not a moment (2026-12-02); write it like 2026-12-01T22:00:00Z"],
+        ),
+        (
+            "half a pair",
+            one(json!({"name": "a", "from": "2026-12-02T00:00:00Z", "for": "2h"})),
+            &[
+                "error: spec.exclusions[0]: an exclusion has from and to, or every and for; keep one of the pairs, whole",
+            ],
+        ),
+        (
+            "cron",
+            one(json!({"name": "a", "every": "0 3 * * 0", "for": "2h"})),
+            &[
+                "error: spec.exclusions[0].every: every is not weekdays and a time (0 3 * * 0); write it like Sun 03:00, Mon-Fri 22:30 or 03:00",
+            ],
+        ),
+        (
+            "for ever",
+            one(json!({"name": "a", "every": "Sun 03:00", "for": "7d"})),
+            &["error: spec.exclusions[0].for: the exclusion never ends (7d); use less than 7d"],
+        ),
+    ]);
+}
+
+#[test]
+fn everything_wrong_is_said_at_once() {
+    let found = problems(&json!({
+        "objective": "100", "period": {"rolling": "4t"}, "groupBy": ["a-b"],
+        "sli": {"events": {"bad": "a(", "total": "b)"}},
+        "alerting": {"tiers": [{"name": "x", "burnRate": "0", "longWindow": "5"}]},
+        "exclusions": [{"name": "a"}], "runbooks": ["Bad Name"]
+    }));
+    let fields: Vec<&str> = found.iter().filter_map(|p| p.split(": ").nth(1)).collect();
+    assert_eq!(
+        fields,
+        [
+            "spec.objective",
+            "spec.period.rolling",
+            "spec.sli.events.bad",
+            "spec.sli.events.total",
+            "spec.groupBy[0]",
+            "spec.alerting.tiers[0].longWindow",
+            "spec.alerting.tiers[0].burnRate",
+            "spec.exclusions[0]",
+            "spec.runbooks[0]"
+        ]
+    );
+}

@@ -1,0 +1,65 @@
+//! One golden for each scenario: what a reader of the rules gets to see.
+
+use plimsoll_slo::{render, validate};
+use serde_json::{Value, json};
+
+use crate::slo;
+
+/// The rules in a form that shows every part of them, line by line.
+fn shown(patch: &Value) -> String {
+    let valid = validate(&slo(patch)).unwrap();
+    let mut out = String::new();
+    for group in render(&valid.model).groups {
+        out.push_str(&format!("{} every {}\n", group.name, group.interval));
+        for rule in group.rules {
+            let name = rule.record.or(rule.alert).unwrap();
+            let labels: Vec<String> = rule.labels.iter().map(|(k, v)| format!("{k}={v}")).collect();
+            out.push_str(&format!("  {name} {{{}}}\n    {}\n", labels.join(", "), rule.expr));
+            for (what, value) in [("for", rule.hold), ("keep firing for", rule.keep_firing_for)] {
+                if let Some(value) = value {
+                    out.push_str(&format!("    {what} {value}\n"));
+                }
+            }
+            for (key, value) in rule.annotations {
+                out.push_str(&format!("    @{key} {value}\n"));
+            }
+        }
+    }
+    out
+}
+
+#[test]
+fn shortest() {
+    insta::assert_snapshot!(shown(&json!({})));
+}
+
+#[test]
+fn grouped_latency_by_calendar_month() {
+    insta::assert_snapshot!(shown(&json!({
+        "description": "Search answers in 300 ms.", "owner": "search", "objective": "99", "groupBy": ["route"],
+        "period": {"calendar": "Month", "timeZone": "Europe/Berlin"},
+        "sli": {"latency": {"histogram": "http_request_duration_seconds{job=\"search\"}", "threshold": "300ms"}, "events": null},
+        "alerting": {"labels": {"pager": "search"}, "annotations": {"dashboard": "https://grafana.example/d/search"}},
+        "runbooks": ["search-rollback"]
+    })));
+}
+
+#[test]
+fn weighted_composite() {
+    insta::assert_snapshot!(shown(&json!({
+        "sli": {"composite": {"weighted": [{"slo": "cart", "weight": 3}, {"slo": "payment"}]}, "events": null},
+        "alerting": {"tiers": [{"name": "fast", "burnRate": "14.4", "longWindow": "1h"}]}
+    })));
+}
+
+#[test]
+fn missing_data_is_bad_and_maintenance_is_excluded() {
+    insta::assert_snapshot!(shown(&json!({
+        "period": {"rolling": "7d"},
+        "alerting": {"noData": "Bad", "tiers": [{"name": "slow", "burnRate": "3", "longWindow": "1d", "shortWindow": "2h", "severity": "Ticket"}]},
+        "exclusions": [
+            {"name": "move", "from": "2026-12-01T22:00:00Z", "to": "2026-12-02T02:00:00Z"},
+            {"name": "patches", "every": "Sun 03:00", "for": "2h"}
+        ]
+    })));
+}

@@ -1,0 +1,21 @@
+//! End-to-end tests on real servers. `cargo xtask test` runs them with everything else.
+
+// Indexing a `serde_json::Value` gives `Null` where nothing is; nothing else is indexed here.
+#![allow(clippy::indexing_slicing)]
+
+mod alerting;
+mod alertmanager;
+mod testbed;
+mod testbed_ends;
+mod traffic;
+mod truth;
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    if let Some(code) = testbed_ends::child() {
+        return code;
+    }
+    let tables = [testbed::tests(), testbed_ends::tests(), truth::tests(), alerting::tests(), alertmanager::tests()];
+    plimsoll_e2e::run(tables.into_iter().flatten().collect())
+}

@@ -1,0 +1,57 @@
+//! `cargo xtask bench`: what Plimsoll costs, always beside something measured in the same run.
+//!
+//! `docs/performance.md` holds the figures and says how they came about.
+
+mod generate;
+mod history;
+mod peers;
+mod reads;
+mod reconcile;
+mod release;
+mod rules;
+mod table;
+
+use anyhow::{Result, ensure};
+use clap::{Args, Subcommand};
+
+#[derive(Args)]
+pub(crate) struct Arguments {
+    /// Only this one; without it, all of them.
+    #[command(subcommand)]
+    which: Option<Which>,
+    /// Fail when a target is missed.
+    #[arg(long, global = true)]
+    check: bool,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Subcommand)]
+enum Which {
+    /// What one SLO's rules cost Prometheus in an hour.
+    Rules,
+    /// `plimsoll generate` with 1,000 SLOs.
+    Generate,
+    /// The operator with 2,000 SLOs on a real API server.
+    Reconcile,
+}
+
+pub(crate) fn run(arguments: &Arguments) -> Result<()> {
+    let wanted = |which| arguments.which.is_none_or(|only| only == which);
+    println!("{}", table::machine());
+    let mut targets = Vec::new();
+    if wanted(Which::Rules) {
+        targets.extend(rules::run()?);
+    }
+    if wanted(Which::Generate) {
+        targets.extend(generate::run()?);
+    }
+    if wanted(Which::Reconcile) {
+        targets.extend(reconcile::run()?);
+    }
+    println!();
+    for target in &targets {
+        println!("{target}");
+    }
+    let missed = targets.iter().filter(|target| !target.met()).count();
+    ensure!(!arguments.check || missed == 0, "{missed} of {} targets missed", targets.len());
+    Ok(())
+}
