@@ -16,8 +16,6 @@
 mod context;
 mod harness;
 pub mod operator;
-pub mod proxy;
-pub mod reconciling;
 
 pub use context::Testbed;
 pub use harness::{CONTROL_PLANE, PROMETHEUS, STACK, Test, run, test};
