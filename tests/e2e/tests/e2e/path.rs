@@ -27,7 +27,7 @@ async fn an_slo_becomes_a_page(testbed: &Testbed) -> Result<()> {
         Operator::start(testbed.plimsoll()?, &stack.control_plane, &["--prometheus", stack.prometheus.url()]).await?;
     stack.sample.rate("page_requests_total", "code=\"200\"", 90.0);
     stack.sample.rate("page_requests_total", "code=\"500\"", 10.0);
-    let object = slo(
+    let mut object = slo(
         "checkout",
         &json!({
             "objective": "99", "owner": "payments", "period": {"rolling": "10m"},
@@ -35,6 +35,7 @@ async fn an_slo_becomes_a_page(testbed: &Testbed) -> Result<()> {
             "alerting": {"tiers": [{"name": "fast", "burnRate": "5", "longWindow": "20s", "shortWindow": "5s"}]}
         }),
     );
+    object["metadata"]["namespace"] = json!(namespace);
     apply(&client, &namespace, &[object]).await?;
     let alert = stack
         .webhook
