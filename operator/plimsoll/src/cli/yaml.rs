@@ -169,31 +169,51 @@ enum Style {
     Double,
 }
 
+const CONTROL: u8 = 1;
+const LINE: u8 = 2;
+const BEYOND: u8 = 4;
+const COLON: u8 = 8;
+const HASH: u8 = 16;
+
+/// What each byte means for the style of a scalar.
+const CLASSES: [u8; 256] = {
+    let mut classes = [0; 256];
+    let mut b = 0;
+    while b < 256 {
+        #[allow(clippy::indexing_slicing, reason = "b is below the length")]
+        {
+            classes[b] = match b {
+                0x0A => LINE,
+                0x00..0x20 | 0x7F => CONTROL,
+                0x3A => COLON,
+                0x23 => HASH,
+                0x80.. => BEYOND,
+                _ => 0,
+            };
+        }
+        b += 1;
+    }
+    classes
+};
+
 fn style(text: &str) -> Style {
     let bytes = text.as_bytes();
     let (Some(first), Some(last)) = (bytes.first(), bytes.last()) else { return Style::Single };
-    let mut plain =
-        (first.is_ascii_alphanumeric() || matches!(first, b'_' | b'(' | b'/' | b'$')) && !matches!(last, b' ' | b':');
-    let mut lines = false;
-    let mut previous = 0;
-    for &b in bytes {
-        match b {
-            b'\n' => lines = true,
-            0x20..=0x7E => {
-                plain &= !(b == b' ' && previous == b':' || b == b'#' && previous == b' ');
-            }
-            0x80.. => plain = false,
-            _ => return Style::Double,
-        }
-        previous = b;
-    }
-    if !text.is_ascii() && text.chars().any(|c| !printable(c)) {
+    // Megabytes go through here, so a byte costs one look into a table.
+    let classes = bytes.iter().fold(0, |all, &b| all | CLASSES.get(usize::from(b)).copied().unwrap_or(CONTROL));
+    if classes & CONTROL != 0 || (classes & BEYOND != 0 && text.chars().any(|c| c != '\n' && !printable(c))) {
         return Style::Double;
     }
+    let lines = classes & LINE != 0;
+    let plain = (first.is_ascii_alphanumeric() || matches!(first, b'_' | b'(' | b'/' | b'$'))
+        && !matches!(last, b' ' | b':')
+        && classes & BEYOND == 0
+        && !(classes & COLON != 0 && text.contains(": "))
+        && !(classes & HASH != 0 && text.contains(" #"));
     if lines {
         // A block begins with text and ends with it, so that no indentation or break is guessed.
         let edge = |b: u8| matches!(b, b' ' | b'\n');
-        return if edge(*first) || edge(*last) || !text.is_ascii() { Style::Double } else { Style::Block };
+        return if edge(*first) || edge(*last) || classes & BEYOND != 0 { Style::Double } else { Style::Block };
     }
     if !plain {
         return Style::Single;
