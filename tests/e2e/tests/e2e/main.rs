@@ -18,6 +18,13 @@ fn main() -> ExitCode {
     if let Some(code) = testbed_ends::child() {
         return code;
     }
-    let tables = [testbed::tests(), testbed_ends::tests(), truth::tests(), alerting::tests(), alertmanager::tests(), operator::tests()];
+    let tables = [
+        testbed::tests(),
+        testbed_ends::tests(),
+        truth::tests(),
+        alerting::tests(),
+        alertmanager::tests(),
+        operator::tests(),
+    ];
     plimsoll_e2e::run(tables.into_iter().flatten().collect())
 }

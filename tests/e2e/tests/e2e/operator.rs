@@ -112,8 +112,10 @@ async fn a_rollout_is_repaired_and_a_restart_writes_nothing(testbed: &Testbed) -
 
     // The garbage collector takes the rules of a deleted SLO.
     slos.delete("service-04", &DeleteParams::default()).await?;
-    wait_until("the rules to go", SOON, async || Ok(rules.get_opt("plimsoll-service-04").await?.is_none().then_some(())))
-        .await?;
+    wait_until("the rules to go", SOON, async || {
+        Ok(rules.get_opt("plimsoll-service-04").await?.is_none().then_some(()))
+    })
+    .await?;
     operator.stop().await
 }
 
@@ -253,7 +255,10 @@ async fn killed_after_every_single_write(testbed: &Testbed) -> Result<()> {
 }
 
 async fn the_servers_come_back(testbed: &Testbed) -> Result<()> {
-    let (mut plane, client) = start(testbed, ControlPlaneOptions::api_only()).await?;
+    // Without it a stopping API server waits a minute for the operator's watches.
+    let arguments = vec!["--shutdown-watch-termination-grace-period=2s".to_owned()];
+    let options = ControlPlaneOptions { api_server_arguments: arguments, ..ControlPlaneOptions::api_only() };
+    let (mut plane, client) = start(testbed, options).await?;
     apply(&client, "default", &many(5)).await?;
     let mut operator = Operator::start(testbed.plimsoll()?, &plane, &[]).await?;
     all_ready(&client, "default", SOON).await?;
@@ -278,21 +283,24 @@ async fn only_one_of_two_leads(testbed: &Testbed) -> Result<()> {
         Operator::start_with(testbed.plimsoll()?, plane.kubeconfig(), &arguments).await
     };
     let mut first = start("first").await?;
-    wait_until("the first to lead", SOON, async || Ok((first.metric("plimsoll_leader").await? == 1).then_some(()))).await?;
+    wait_until("the first to lead", SOON, async || Ok((first.metric("plimsoll_leader").await? == 1).then_some(())))
+        .await?;
     let mut second = start("second").await?;
     apply(&client, "default", &many(3)).await?;
     all_ready(&client, "default", SOON).await?;
     ensure!(second.writes().await? == 0 && second.metric("plimsoll_leader").await? == 0);
     // A crash: the lease runs out.
     first.kill()?;
-    wait_until("the second to lead", SOON, async || Ok((second.metric("plimsoll_leader").await? == 1).then_some(()))).await?;
+    wait_until("the second to lead", SOON, async || Ok((second.metric("plimsoll_leader").await? == 1).then_some(())))
+        .await?;
     apply(&client, "default", &[slo("more")]).await?;
     all_ready(&client, "default", SOON).await?;
     // A stop: the lease is given back, and the next one need not wait.
     second.stop().await?;
     let mut third = start("third").await?;
     let started = Instant::now();
-    wait_until("the third to lead", SOON, async || Ok((third.metric("plimsoll_leader").await? == 1).then_some(()))).await?;
+    wait_until("the third to lead", SOON, async || Ok((third.metric("plimsoll_leader").await? == 1).then_some(())))
+        .await?;
     ensure!(started.elapsed() < Duration::from_secs(3), "the lease was not given back");
     third.stop().await
 }
@@ -324,7 +332,8 @@ async fn the_rights_in_the_manifest_suffice(testbed: &Testbed) -> Result<()> {
     })
     .await?;
     rules(&client, "default").delete("plimsoll-service-00", &DeleteParams::default()).await?;
-    wait_until("the repair", SOON, async || Ok(rules(&client, "default").get_opt("plimsoll-service-00").await?)).await?;
+    wait_until("the repair", SOON, async || Ok(rules(&client, "default").get_opt("plimsoll-service-00").await?))
+        .await?;
     operator.stop().await?;
     let log = operator.log()?;
     ensure!(!log.contains("forbidden"), "{log}");
