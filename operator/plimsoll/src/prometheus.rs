@@ -291,3 +291,7 @@ pub fn http_client() -> Result<reqwest::Client, reqwest::Error> {
         .user_agent(concat!("plimsoll/", env!("CARGO_PKG_VERSION")))
         .build()
 }
+
+#[cfg(test)]
+#[path = "prometheus_tests.rs"]
+mod tests;

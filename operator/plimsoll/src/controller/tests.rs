@@ -153,3 +153,13 @@ async fn parts_trigger_what_is_made_of_them() {
     assert_eq!(bench.ctx.users(&id("checkout")), []);
     assert_eq!(bench.ctx.gone(&id("cart")).len(), 2);
 }
+
+/// The ruler backend knows its own rules by this label.
+#[test]
+fn every_rendered_rule_bears_the_id() {
+    let slo: plimsoll_api::Slo = serde_json::from_value(slo()).unwrap();
+    let rules = plimsoll_slo::render(&plimsoll_slo::validate(&slo).unwrap().model);
+    for rule in rules.groups.iter().flat_map(|group| &group.rules) {
+        assert_eq!(rule.labels.get(plimsoll_slo::names::SLO_ID).map(String::as_str), Some("shop/checkout"), "{rule:?}");
+    }
+}

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use kube::Client;
+use kube::{Api, Client, api::DynamicObject};
 use plimsoll_api::{Level, Slo, conditions as c};
 use plimsoll_slo::{
     Model, RuleSet,
@@ -14,7 +14,7 @@ use super::facts::{Buckets, Facts, Loaded, Selector, Tier};
 use crate::{
     prometheus::{Prometheus, PrometheusError},
     selecting,
-    sinks::Target,
+    sinks::{Target, prometheus_rule},
 };
 
 /// Asks everybody there is.
@@ -71,18 +71,26 @@ pub async fn gather(slo: &Slo, prometheus: Option<&Prometheus>, cluster: Option<
             return facts;
         }
     };
-    if let (Loaded::Missing { why, remedy, .. }, Some(client)) = (&mut facts.loaded, cluster)
-        && let Ok((all, namespace_labels)) = selecting::read(client, &target.namespace).await
-        && let Some(unselected) =
-            selecting::explain(&all, &target.name, &target.namespace, &namespace_labels, &target.labels)
-    {
-        *why = Some(unselected.why);
-        *remedy = unselected.remedy;
+    if let (Loaded::Missing { why, remedy, .. }, Some(client)) = (&mut facts.loaded, cluster) {
+        let labels = rule_labels(client, &target).await.unwrap_or_else(|| target.labels.clone());
+        if let Ok((all, namespace_labels)) = selecting::read(client, &target.namespace).await
+            && let Some(unselected) =
+                selecting::explain(&all, &target.name, &target.namespace, &namespace_labels, &labels)
+        {
+            *why = Some(unselected.why);
+            *remedy = unselected.remedy;
+        }
     }
     if let Err(error) = ask(prometheus, &model, &mut facts).await {
         facts.loaded = Loaded::Unreachable(error.to_string());
     }
     facts
+}
+
+/// Labels of the rule object: the SLO's and those that the backend adds.
+async fn rule_labels(client: &Client, target: &Target) -> Option<BTreeMap<String, String>> {
+    let api: Api<DynamicObject> = Api::namespaced_with(client.clone(), &target.namespace, &prometheus_rule::resource());
+    api.get_metadata(&target.object_name()).await.ok()?.metadata.labels
 }
 
 /// What the operator has found, where nobody can be asked now.

@@ -188,8 +188,13 @@ fn details(facts: &Facts) -> Vec<String> {
         Loaded::Yes { url } => all.push(format!("✓ Prometheus {url} has loaded them")),
         Loaded::Failing { url, cause } => all.push(format!("✗ Prometheus {url} has them, but one fails: {cause}")),
         Loaded::Missing { url, group, why, remedy: _ } => {
-            all.push(format!("✗ Prometheus {url} has no group {group}"));
-            all.extend(why.iter().map(|why| format!("  {why}")));
+            if group.is_empty() {
+                // From the status, whose message names everything.
+                all.extend(why.iter().map(|why| format!("✗ {why}")));
+            } else {
+                all.push(format!("✗ Prometheus {url} has no group {group}"));
+                all.extend(why.iter().map(|why| format!("  {why}")));
+            }
         }
     }
     for selector in &facts.selectors {

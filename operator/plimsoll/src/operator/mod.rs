@@ -101,6 +101,9 @@ pub async fn run(args: OperatorArgs) -> anyhow::Result<()> {
         kube::Config::infer().await.context("no cluster: neither a kubeconfig nor a service account was found")?;
     // Long watches end by themselves; a server that is gone is noticed sooner.
     kube_config.connect_timeout = Some(Duration::from_secs(5));
+    // The client's own repetitions would happen behind the gate, where nobody looks at the lease any more; and
+    // every caller here tries again by itself.
+    kube_config.default_retry = false;
     let namespace = args.namespace.clone().unwrap_or_else(|| kube_config.default_namespace.clone());
     let metrics = Metrics::new();
     let stop = CancellationToken::new();

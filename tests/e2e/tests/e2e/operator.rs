@@ -255,7 +255,10 @@ async fn killed_after_every_single_write(testbed: &Testbed) -> Result<()> {
 }
 
 async fn the_servers_come_back(testbed: &Testbed) -> Result<()> {
-    let (mut plane, client) = start(testbed, ControlPlaneOptions::api_only()).await?;
+    // Without it a stopping API server waits a minute for the operator's watches.
+    let arguments = vec!["--shutdown-watch-termination-grace-period=2s".to_owned()];
+    let options = ControlPlaneOptions { api_server_arguments: arguments, ..ControlPlaneOptions::api_only() };
+    let (mut plane, client) = start(testbed, options).await?;
     apply(&client, "default", &many(5)).await?;
     let mut operator = Operator::start(testbed.plimsoll()?, &plane, &[]).await?;
     all_ready(&client, "default", SOON).await?;
