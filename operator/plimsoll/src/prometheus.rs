@@ -252,7 +252,8 @@ fn excerpt(body: &[u8]) -> String {
     String::from_utf8_lossy(body).trim().chars().take(300).collect()
 }
 
-async fn bounded_bytes(mut answer: reqwest::Response, max: usize) -> Result<Vec<u8>, String> {
+/// The body, refused whole when it is larger than `max` bytes or breaks off.
+pub(crate) async fn bounded_bytes(mut answer: reqwest::Response, max: usize) -> Result<Vec<u8>, String> {
     let mut body = Vec::new();
     while let Some(chunk) = answer.chunk().await.map_err(|error| chain(&error.without_url()))? {
         if body.len() + chunk.len() > max {

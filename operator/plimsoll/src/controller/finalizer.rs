@@ -60,7 +60,8 @@ pub(super) async fn before_write(stored: &Stored, valid: &Validated, ctx: &Conte
 pub(super) async fn after_write(stored: &Stored, ctx: &Context) -> Result<(), FinalizerError> {
     let current = stored.slo.spec.backend.as_deref().unwrap_or(super::dereference::DEFAULT_BACKEND);
     let target = Target::of(&stored.slo);
-    let Some(place) = ctx.sinks.get(current).map(|sink| sink.place()) else { return Ok(()) };
+    let Some(sink) = ctx.sinks.get(current) else { return Ok(()) };
+    let place = sink.place();
     // Objects in the cluster are known without asking, so looking at each other kind costs nothing.
     for (name, sink) in ctx.sinks.iter().filter(|(_, sink)| !sink.is_outside() && sink.place() != place) {
         match sink.delete(&target).await {
@@ -74,7 +75,8 @@ pub(super) async fn after_write(stored: &Stored, ctx: &Context) -> Result<(), Fi
         return Ok(());
     }
     remove_from(&old, Some(&place), stored, ctx).await?;
-    let kept: Vec<String> = backends(stored).into_iter().filter(|name| !old.contains(name)).collect();
+    // By the spec, not by what was stored before this write: the new backend's own may have come since.
+    let kept: Vec<String> = if sink.is_outside() { vec![current.to_owned()] } else { Vec::new() };
     set(stored, &kept, ctx).await
 }
 

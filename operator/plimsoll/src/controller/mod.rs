@@ -15,11 +15,12 @@ pub mod validate;
 
 use std::{
     collections::{HashMap, HashSet},
+    panic::AssertUnwindSafe,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
-use futures::{StreamExt, channel::mpsc};
+use futures::{FutureExt, StreamExt, channel::mpsc};
 use jiff::Timestamp;
 use kube::{
     Api, Client, ResourceExt,
@@ -72,6 +73,9 @@ pub enum ReconcileError {
     /// The finalizer was not set or removed.
     #[error(transparent)]
     Finalizer(#[from] FinalizerError),
+    /// A fault of the operator.
+    #[error("the operator has a fault that this SLO brings out; please report it")]
+    Panicked,
 }
 
 impl ReconcileError {
@@ -81,6 +85,7 @@ impl ReconcileError {
             ReconcileError::Backend(_) => "backend_failed",
             ReconcileError::Status(_) => "status_failed",
             ReconcileError::Finalizer(_) => "finalizer_failed",
+            ReconcileError::Panicked => "panicked",
         }
     }
 }
@@ -160,8 +165,27 @@ impl Context {
         self.users(id)
     }
 
+    /// All SLOs that are made of this one, by however many steps: a cycle ends for each of them.
     fn users(&self, id: &Id) -> Vec<Id> {
-        self.dependents().get(id).into_iter().flatten().cloned().collect()
+        let graph = self.dependents();
+        let (mut seen, mut next) = (HashSet::new(), vec![id.clone()]);
+        while let Some(part) = next.pop() {
+            for user in graph.get(&part).into_iter().flatten() {
+                if seen.insert(user.clone()) {
+                    next.push(user.clone());
+                }
+            }
+        }
+        seen.into_iter().collect()
+    }
+
+    /// After a new list of all SLOs: what went away unseen is forgotten, and what is made of parts is looked at again.
+    fn listed(&self) -> Vec<Id> {
+        let there = |id: &Id| self.slos.get(&ObjectRef::new(&id.1).within(&id.0)).is_some();
+        for id in self.observations.ids().iter().filter(|id| !there(id)) {
+            self.gone(id);
+        }
+        self.dependents().values().flatten().filter(|id| there(id)).cloned().collect()
     }
 }
 
@@ -178,7 +202,8 @@ impl Lookup for Store<Stored> {
 /// When it should be tried again soon.
 pub async fn reconcile(stored: Arc<Stored>, ctx: Arc<Context>) -> Result<Action, ReconcileError> {
     let started = Instant::now();
-    let result = steps(&stored, &ctx).await;
+    // One SLO that brings out a fault of ours must not end the work for all others.
+    let result = AssertUnwindSafe(steps(&stored, &ctx)).catch_unwind().await.unwrap_or(Err(ReconcileError::Panicked));
     let outcome = match &result {
         Ok((outcome, _)) => outcome,
         Err(error) => error.outcome(),
@@ -226,7 +251,8 @@ async fn steps(stored: &Arc<Stored>, ctx: &Context) -> Result<(&'static str, Act
     let wrote = held.is_some_and(|(written, ..)| written) || stored_status == Written::Changed;
     match applied.state.outcome() {
         Outcome::Failed(error) if error.is_transient() => Err(error.clone().into()),
-        Outcome::Failed(_) => Ok(("backend_refused", Action::await_change())),
+        // What a backend refuses may be allowed one day, and nobody tells when.
+        Outcome::Failed(_) => Ok(("backend_refused", Action::requeue(spread(OUTSIDE, &id)))),
         Outcome::Refused(_) => Ok(("invalid", Action::await_change())),
         Outcome::Held { .. } => {
             let outside = backend.is_some_and(|backend| backend.is_outside());
@@ -325,10 +351,18 @@ pub async fn run(setup: Setup, stop: CancellationToken) {
     let api: Api<Stored> = Api::all(client);
     let seen = Arc::clone(&ctx);
     let send = trigger.clone();
+    let (listed, again) = (Arc::clone(&ctx), trigger.clone());
     let changes = watcher(api, watcher::Config::default().page_size(PAGE))
         .default_backoff()
         .inspect(move |event| follow(event, &seen, &send))
         .reflect(writer)
+        .inspect(move |event| {
+            if matches!(event, Ok(watcher::Event::InitDone)) {
+                for (namespace, name) in listed.listed() {
+                    let _ = again.unbounded_send(ObjectRef::new(&name).within(&namespace));
+                }
+            }
+        })
         .applied_objects()
         .predicate_filter(predicates::generation.combine(predicates::labels), Default::default());
     let graceful = stop.clone();

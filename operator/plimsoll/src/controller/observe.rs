@@ -137,6 +137,11 @@ impl Observations {
         self.rows().remove(id);
     }
 
+    /// Every SLO that is asked about.
+    pub fn ids(&self) -> Vec<Id> {
+        self.rows().keys().cloned().collect()
+    }
+
     /// Number of SLOs.
     pub fn len(&self) -> usize {
         self.rows().len()

@@ -103,8 +103,15 @@ where
 
     fn call(&mut self, request: Request<Body>) -> Self::Future {
         if matches!(*request.method(), Method::GET | Method::HEAD | Method::OPTIONS) {
+            // A watch goes on for as long as it likes; kube ends it when nothing comes.
+            let watch = request
+                .uri()
+                .query()
+                .is_some_and(|query| query.split('&').any(|part| part == "watch=true" || part == "watch=1"));
             let answer = self.inner.call(request);
-            return Box::pin(async move { answer.await.map_err(Into::into) });
+            return Box::pin(
+                async move { if watch { answer.await.map_err(Into::into) } else { in_time(answer).await } },
+            );
         }
         let kind = kind(request.uri().path());
         let metrics = Arc::clone(&self.rules.metrics);
@@ -114,7 +121,7 @@ where
         }
         let answer = self.inner.call(request);
         Box::pin(async move {
-            let answer = answer.await.map_err(Into::into);
+            let answer = in_time(answer).await;
             metrics.wrote(
                 kind,
                 match &answer {
@@ -125,6 +132,19 @@ where
             );
             answer
         })
+    }
+}
+
+/// The API server's own limit for a request is a minute.
+const ANSWER: Duration = Duration::from_secs(60);
+
+/// An API server that takes a request and never answers must not hold everything else up.
+async fn in_time<B, E: Into<BoxError>>(
+    answer: impl Future<Output = Result<Response<B>, E>>,
+) -> Result<Response<B>, BoxError> {
+    match tokio::time::timeout(ANSWER, answer).await {
+        Ok(answer) => answer.map_err(Into::into),
+        Err(_) => Err(format!("no answer from the API server in {} s", ANSWER.as_secs()).into()),
     }
 }
 

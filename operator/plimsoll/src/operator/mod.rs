@@ -190,10 +190,10 @@ async fn lead(
         tokio::select! {
             () = &mut running => {}
             () = until(&lease, false) => {
-                // Writes fail from now on, so what is under way ends soon.
+                // Writes fail from now on; what waits for an answer is not waited for.
                 tracing::warn!("not leading any more");
                 term.cancel();
-                running.await;
+                let _ = tokio::time::timeout(Duration::from_secs(10), &mut running).await;
             }
         }
     }

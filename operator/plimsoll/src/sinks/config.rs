@@ -230,6 +230,10 @@ impl Backend {
 /// An address must be complete, or every later message would be about something else.
 pub(crate) fn check_url(url: &str) -> Result<(), String> {
     match reqwest::Url::parse(url) {
+        // It would be shown in statuses, events and logs.
+        Ok(parsed) if !parsed.username().is_empty() || parsed.password().is_some() => {
+            Err("the address holds credentials; use basicAuth or bearerTokenFile".to_owned())
+        }
         Ok(parsed) if matches!(parsed.scheme(), "http" | "https") && parsed.has_host() => Ok(()),
         Ok(_) => Err(format!("{url} is not an http or https address; write it like http://host:9090")),
         Err(error) => Err(format!("{url} is not an address ({error}); write it like http://host:9090")),

@@ -165,6 +165,8 @@ struct State {
     objects: HashMap<Key, Entry>,
     settled: HashMap<Key, Settled>,
     incoming: HashMap<Key, Entry>,
+    /// The newest version that the watch has told of.
+    seen: u64,
 }
 
 /// Whether the watch has delivered its first list, and if not, why.
@@ -273,6 +275,11 @@ impl Objects {
 
     fn ingest(&self, event: watcher::Event<Reduced>) -> Vec<Touched> {
         let mut state = self.state();
+        if let watcher::Event::InitApply(object) | watcher::Event::Apply(object) | watcher::Event::Delete(object) =
+            &event
+        {
+            state.seen = state.seen.max(entry(object).1.version);
+        }
         match event {
             watcher::Event::Init => {
                 state.incoming.clear();
@@ -423,7 +430,10 @@ impl Objects {
                 } else {
                     state.settled.insert(key.clone(), (wanted, entry.print));
                 }
-                state.objects.insert(key, entry);
+                // The watch may have told already what came after this write; then it knows better.
+                if entry.version > state.seen {
+                    state.objects.insert(key, entry);
+                }
                 Ok(Written::Changed)
             }
             Err(kube::Error::Api(status)) if status.code == 409 && known.is_none() => Err(SinkError::NotOurs {
@@ -452,7 +462,8 @@ impl Objects {
     fn failed(&self, target: &Target, error: kube::Error) -> SinkError {
         let what = self.what(target);
         match error {
-            kube::Error::Api(status) if (400..500).contains(&status.code) && ![409, 429].contains(&status.code) => {
+            // Rights and kinds come and go without the SLO; only what is wrong with the object itself stays wrong.
+            kube::Error::Api(status) if [400, 413, 422].contains(&status.code) => {
                 SinkError::Refused { what, cause: status.message.clone() }
             }
             other => SinkError::Unavailable { what, cause: chain(&other) },

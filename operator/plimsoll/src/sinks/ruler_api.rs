@@ -95,7 +95,9 @@ impl RulerApi {
         let unavailable = |cause: String| SinkError::Unavailable { what: format!("ruler {url}"), cause };
         let answer = request.send().await.map_err(|e| unavailable(chain(&e.without_url())))?;
         let status = answer.status();
-        let body = crate::prometheus::bounded_text(answer, MAX_BYTES).await;
+        // An answer that breaks off must not be taken for all there is.
+        let body = crate::prometheus::bounded_bytes(answer, MAX_BYTES).await.map_err(&unavailable)?;
+        let body = String::from_utf8_lossy(&body).into_owned();
         if status == StatusCode::NOT_FOUND {
             return Ok(None);
         }

@@ -143,8 +143,9 @@ impl Keeper {
     async fn look(&self, identity: &Identity) -> anyhow::Result<()> {
         let secrets: Api<Secret> = Api::namespaced(self.client.clone(), &self.namespace);
         let current = certificates::shared(&secrets, "plimsoll-webhook", &self.names, Timestamp::now()).await?;
-        identity.set(&current.certificate, &current.key)?;
-        self.register(&current).await
+        // First the authorities, which hold the old one too: no call must meet a certificate that nobody vouches for.
+        self.register(&current).await?;
+        identity.set(&current.certificate, &current.key)
     }
 
     /// Server-side apply, and only when something differs.
