@@ -35,8 +35,8 @@ pub struct Model {
     pub period: Period,
     /// What is measured.
     pub sli: Sli,
-    /// Selector of `up` for the targets that expose the indicator, where its `job` is known.
-    pub targets: Option<String>,
+    /// The targets that expose the indicator, where its `job` is known.
+    pub targets: Option<Targets>,
     /// Labels by which it holds separately, sorted.
     pub group_by: Vec<String>,
     /// The enabled tiers, shortest long window first.
@@ -66,6 +66,15 @@ impl Model {
             _ => Vec::new(),
         }
     }
+}
+
+/// Selectors of `up`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Targets {
+    /// By every label of the indicator that targets usually have: `up{job="pods",app="checkout"}`.
+    pub narrow: String,
+    /// By the job and what goes with it, for when the targets do not have those labels: `up{job="pods"}`.
+    pub broad: String,
 }
 
 /// An objective, exact: percent over 1 and below 100.

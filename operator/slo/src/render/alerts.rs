@@ -6,7 +6,7 @@ use plimsoll_api::slo::{NoData, Severity};
 
 use super::{BASE_RANGE, Context, HOUR, period};
 use crate::{
-    model::{Period, Span, Tier},
+    model::{Period, Span, Targets, Tier},
     names,
     rules::Rule,
 };
@@ -61,10 +61,17 @@ pub(super) fn no_data(cx: &Context<'_>) -> Option<Rule> {
     if cx.model.no_data != NoData::Alert {
         return None;
     }
-    let mut expr = format!("{} unless on ({}) {}", cx.series(names::OBJECTIVE), names::SLO_ID, cx.series(names::TOTAL));
+    let mut expr = format!("vector(1) unless on () {}", cx.series(names::TOTAL));
     if let Some(targets) = &cx.model.targets {
         // Targets that are up but have no such series yet have merely not been used since their start.
-        expr.push_str(&format!(" unless on () count({targets} == 1) > 0"));
+        let Targets { narrow, broad } = targets;
+        let up = if narrow == broad {
+            format!("count({broad} == 1)")
+        } else {
+            // Other targets of a shared job do not vouch for these, if these were ever told apart.
+            format!("(count({narrow} == 1) or (count({broad} == 1) unless on () count(count_over_time({narrow}[1d]))))")
+        };
+        expr.push_str(&format!(" unless on () {up} > 0"));
     }
     if let Some(keep) = &cx.keep {
         expr.push_str(&format!(" and on () vector({keep}) > 0"));
@@ -75,7 +82,7 @@ pub(super) fn no_data(cx: &Context<'_>) -> Option<Rule> {
         ("summary".to_owned(), format!("{name} has no data: nobody knows whether the objective holds")),
         (
             "description".to_owned(),
-            "The indicator's series have been missing for 15 minutes and its targets are not up. Next: plimsoll explain slo/".to_owned()
+            "The indicator's series have been missing for 15 minutes, and no target is known to be up. Next: plimsoll explain slo/".to_owned()
                 + &format!("{} -n {}", name.name, name.namespace),
         ),
     ]);
@@ -84,15 +91,23 @@ pub(super) fn no_data(cx: &Context<'_>) -> Option<Rule> {
         alert: Some(names::ALERT_NO_DATA.to_owned()),
         expr,
         hold: Some(NO_DATA_FOR.to_string()),
-        labels: labels(cx, severity),
+        labels: no_data_labels(cx, severity),
         annotations,
         ..Rule::default()
     })
 }
 
+/// Without groups, whatever the SLO has: all of them are missing.
+fn no_data_labels(cx: &Context<'_>, severity: Severity) -> BTreeMap<String, String> {
+    let mut labels = labels(cx, severity);
+    labels.insert(names::NAMESPACE.to_owned(), cx.model.id.namespace.clone());
+    labels
+}
+
 /// Static labels: an edit of a descriptive one changes the alerts and no recorded series.
 fn labels(cx: &Context<'_>, severity: Severity) -> BTreeMap<String, String> {
-    let mut labels = cx.model.labels.clone();
+    let own = cx.model.labels.iter().chain(&cx.model.alert_labels);
+    let mut labels: BTreeMap<String, String> = own.map(|(name, value)| (name.clone(), escape(value))).collect();
     labels.insert(names::SLO_ID.to_owned(), cx.model.id.to_string());
     labels.insert(names::SLO.to_owned(), cx.model.id.name.clone());
     if !cx.model.group_by.iter().any(|g| g == names::NAMESPACE) {
@@ -103,7 +118,6 @@ fn labels(cx: &Context<'_>, severity: Severity) -> BTreeMap<String, String> {
         Severity::Ticket => "ticket",
     };
     labels.insert(names::SEVERITY.to_owned(), severity.to_owned());
-    labels.extend(cx.model.alert_labels.clone());
     labels
 }
 
@@ -177,5 +191,5 @@ fn lookup(cx: &Context<'_>, query: &str, format: &str, otherwise: &str) -> Strin
 
 /// Keeps a user's prose from being read as a template.
 fn escape(text: &str) -> String {
-    text.replace("{{", "{ {")
+    text.replace("{{", "{{ \"{{\" }}")
 }

@@ -38,14 +38,19 @@ fn pair(cx: &Context<'_>, range: Span, total_name: &str, bad_name: &str) -> Vec<
     // The total has just been recorded by the rule before, so it is cheaper to read than to compute.
     let recorded = cx.sum(&cx.series(total_name));
     let (raw, bad) = expressions(cx, range, &recorded);
+    // One NaN or infinity, once recorded, would blank every window that contains it.
+    let (raw, bad) = (finite(&raw), finite(&bad));
     let (total, bad) = match cx.model.no_data {
-        // Missing time is as busy as the last day was, and all of it is bad.
-        NoData::Bad => (
-            format!("{raw} or {}", cx.sum(&format!("avg_over_time({}[1d])", cx.series(total_name)))),
-            format!("{bad} or 0 * ({raw}) or {recorded}"),
-        ),
+        // When all of it is missing, the time is as busy as the last day was, and all of it is bad. A group
+        // that goes while others stay has merely gone.
+        NoData::Bad => {
+            let usual = cx.sum(&format!("avg_over_time({}[1d])", cx.series(total_name)));
+            (format!("{raw} or ({usual} unless on () {raw})"), format!("{bad} or 0 * ({raw}) or {recorded}"))
+        }
         NoData::Alert | NoData::Ignore => (raw, format!("{bad} or 0 * {recorded}")),
     };
+    // Bad events of no group that has a total belong to nobody.
+    let bad = format!("({bad}) and {recorded}");
     let masked = |expr: String| match &cx.keep {
         Some(keep) => format!("({expr}) * ({keep})"),
         None => expr,
@@ -137,6 +142,13 @@ fn latency(
 /// A matcher for the bucket that ends at `threshold`, in the spellings that clients use.
 fn le(threshold: Decimal) -> String {
     let plain = threshold.normalize().to_string();
+    if threshold >= Decimal::from(1_000_000) {
+        let digits = plain.trim_end_matches('0');
+        let (first, rest) = digits.split_at(1.min(digits.len()));
+        let mantissa = if rest.is_empty() { first.to_owned() } else { format!("{first}.{rest}") };
+        let scientific = format!("{mantissa}e\\+{:02}", plain.len() - 1).replace('.', "\\.");
+        return format!("le=~{}", quote(&format!("{plain}|{plain}\\.0|{scientific}")));
+    }
     if threshold.is_integer() {
         // Prometheus 3 writes 1.0 where older versions and some clients write 1.
         return format!("le=~{}", quote(&format!("{plain}|{plain}\\.0")));
@@ -163,6 +175,7 @@ mod tests {
             ("0.3", r#"le="0.3""#),
             ("1", r#"le=~"1|1\\.0""#),
             ("10", r#"le=~"10|10\\.0""#),
+            ("1800000", r#"le=~"1800000|1800000\\.0|1\\.8e\\+06""#),
             ("0.00005", r#"le=~"0\\.00005|5e-05""#),
             ("0.000025", r#"le=~"0\\.000025|2\\.5e-05""#),
         ] {

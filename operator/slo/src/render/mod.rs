@@ -42,9 +42,7 @@ pub fn render(model: &Model) -> RuleSet {
     let [base, slow, period] = &mut parts;
 
     base.rules.extend(base::rules(&cx));
-    if !cx.composite() {
-        slow.rules.extend(period::rollups(&cx));
-    }
+    slow.rules.extend(period::rollups(&cx));
     for window in cx.windows() {
         let rule = windows::rule(&cx, window);
         match window {
@@ -106,7 +104,9 @@ struct Context<'a> {
 impl<'a> Context<'a> {
     fn new(model: &'a Model) -> Self {
         let shortest = model.tiers.iter().map(|t| t.short).min();
-        let fine = shortest.filter(|w| *w < BASE_RANGE);
+        // A composite has no raw series from which finer ones could be made.
+        let composite = matches!(model.sli, Sli::Weighted(_) | Sli::WorstOf(_));
+        let fine = shortest.filter(|w| *w < BASE_RANGE && !composite);
         let interval = match (&model.sli, fine) {
             (_, Some(fine)) => Span::seconds((fine.as_seconds() / 5).clamp(1, BASE_INTERVAL.as_seconds())),
             (Sli::TimeSlices { slice, .. }, None) => Span::seconds(slice.as_seconds().clamp(10, 60)),

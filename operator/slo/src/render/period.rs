@@ -55,9 +55,7 @@ pub(super) fn rules(cx: &Context<'_>) -> Vec<Rule> {
         format!("1 - sum without (window) ({}) / {budget}", cx.windowed(names::ERROR_RATIO, &period)),
     ));
     rules.push(cx.record(names::OBJECTIVE, format!("vector({})", cx.model.objective.ratio())));
-    if !cx.composite() {
-        rules.push(cx.record(names::COVERAGE, coverage(cx)));
-    }
+    rules.push(cx.record(names::COVERAGE, coverage(cx)));
     rules.push(info(cx, &period));
     rules
 }

@@ -8,7 +8,7 @@ use plimsoll_api::{
 };
 use rust_decimal::Decimal;
 
-use super::{label_name, label_value};
+use super::{label_name, label_value, template};
 use crate::{
     duration,
     model::{Objective, Period, Span, Tier},
@@ -88,7 +88,10 @@ pub(super) fn alerting(
     };
     for (name, value) in labels {
         let path = format!("spec.alerting.labels.{name}");
-        if descriptive.contains_key(name) || group_by.contains(name) {
+        if name == crate::names::NAMESPACE {
+            // Routing by namespace must not be led astray by another tenant.
+            problems.push(Problem::error(path, "label namespace is that of the SLO").help("use another name"));
+        } else if descriptive.contains_key(name) || group_by.contains(name) {
             let whose = if group_by.contains(name) { "groupBy" } else { "a descriptive label" };
             problems.push(
                 Problem::error(path, format!("label {name} is set already"))
@@ -118,15 +121,16 @@ fn annotation(name: &str, value: &str, problems: &mut Vec<Problem>) {
     let path = format!("spec.alerting.annotations.{name}");
     label_name(name, &path, problems);
     let scheme = value.split(':').next().unwrap_or_default().trim().to_lowercase();
-    if name.ends_with("_url") && !value.is_empty() && !["http", "https"].contains(&scheme.as_str()) {
+    let templated = value.starts_with("{{");
+    if name.ends_with("_url") && !templated && !value.is_empty() && !["http", "https"].contains(&scheme.as_str()) {
         problems.push(
             Problem::error(&path, format!("{name} is not a web address"))
                 .label(format!("it begins with {scheme}:"))
                 .help("write https://…"),
         );
     }
-    if value.matches("{{").count() != value.matches("}}").count() {
-        problems.push(Problem::error(path, format!("{name} has an unfinished template")).help("close each {{ by }}"));
+    if let Err(problem) = template::check(value, &path) {
+        problems.push(problem);
     }
 }
 
@@ -175,7 +179,20 @@ fn own_tiers(
         let slo::Tier { name, burn_rate, long_window, short_window, severity, r#for, keep_firing_for, disabled } = spec;
         let path = format!("spec.alerting.tiers[{i}]");
         let mut read = |text: &str, field: &str| {
-            duration::parse(text, &format!("{path}.{field}")).map_err(|p| problems.push(p)).ok()
+            let path = format!("{path}.{field}");
+            match duration::parse(text, &path) {
+                Ok(span) if span > super::MAX_PERIOD => {
+                    problems.push(
+                        Problem::error(path, format!("{field} is too long")).label(text).help("use at most 366d"),
+                    );
+                    None
+                }
+                Ok(span) => Some(span),
+                Err(problem) => {
+                    problems.push(problem);
+                    None
+                }
+            }
         };
         let long = read(long_window, "longWindow");
         let short = match short_window {
@@ -197,7 +214,8 @@ fn own_tiers(
             problems
                 .push(Problem::error(format!("{path}.name"), format!("tier {name} is there twice")).help("rename one"));
         }
-        let rate = burn_rate.parse::<Decimal>().ok().filter(|r| *r > Decimal::ZERO);
+        let plain = burn_rate.chars().all(|c| c.is_ascii_digit() || c == '.');
+        let rate = plain.then(|| burn_rate.parse::<Decimal>().ok()).flatten().filter(|r| *r > Decimal::ZERO);
         if rate.is_none() {
             problems.push(
                 Problem::error(format!("{path}.burnRate"), "burnRate is not a positive decimal")

@@ -55,6 +55,16 @@ fn exclusion(spec: &slo::Exclusion, path: &str, problems: &mut Vec<Problem>) -> 
                 );
                 return None;
             }
+            let gaps =
+                starts.iter().zip(starts.iter().cycle().skip(1)).map(|(a, b)| (b + 7 * DAY - a - 1) % (7 * DAY) + 1);
+            if gaps.max().is_some_and(|gap| u64::from(gap) <= length.as_seconds()) {
+                problems.push(
+                    Problem::error(length_path, "the exclusion never ends")
+                        .label(length.to_string())
+                        .help("shorten it"),
+                );
+                return None;
+            }
             Some(Exclusion::Weekly { starts, length, zone })
         }
         _ => {

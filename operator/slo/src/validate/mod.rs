@@ -3,6 +3,7 @@
 mod alerting;
 mod exclusions;
 mod sli;
+mod template;
 
 pub use alerting::{DEFAULT_MINIMUM_BAD_EVENTS, DEFAULT_TIERS};
 
@@ -78,7 +79,7 @@ fn build(object: &Slo, problems: &mut Vec<Problem>) -> Option<Model> {
     let objective = self::objective(objective, problems);
     let period = self::period(period.as_ref(), problems);
     let sli = sli::sli(sli, &id, group_by, problems);
-    self::group_by(group_by, &labels, sli.as_ref().map(|s| &s.sli), problems);
+    self::group_by(group_by, &object.spec.labels, sli.as_ref().map(|s| &s.sli), problems);
     let counts_events = sli.as_ref().is_none_or(|s| s.sli.counts_events());
     let alerting =
         alerting::alerting(alerting.as_ref(), &labels, group_by, objective, period.as_ref(), counts_events, problems);
@@ -93,6 +94,23 @@ fn build(object: &Slo, problems: &mut Vec<Problem>) -> Option<Model> {
     let no_data = alerting.no_data.unwrap_or(if composite { slo::NoData::Ignore } else { slo::NoData::default() });
     let mut group_by = group_by.clone();
     group_by.sort();
+    // Whoever groups by service means the series' label.
+    let mut labels = labels;
+    labels.retain(|name, _| !group_by.contains(name));
+    if composite {
+        for (i, tier) in alerting_tiers(object).iter().enumerate() {
+            let windows = [Some(&tier.long_window), tier.short_window.as_ref()];
+            for (window, field) in windows.into_iter().zip(["longWindow", "shortWindow"]) {
+                let path = format!("spec.alerting.tiers[{i}].{field}");
+                if window.and_then(|w| duration::parse(w, &path).ok()).is_some_and(|w| w < crate::render::BASE_RANGE) {
+                    problems.push(
+                        Problem::error(path, "a composite's windows are at least 5m")
+                            .help("alert on the parts instead, or use 5m or more"),
+                    );
+                }
+            }
+        }
+    }
     Some(Model {
         id,
         labels,
@@ -129,7 +147,9 @@ fn descriptive(
     }
     for (name, value) in labels {
         let path = format!("spec.labels.{name}");
-        if ["service", "owner"].contains(&name.as_str()) {
+        if name == names::NAMESPACE {
+            problems.push(Problem::error(path, "label namespace is that of the SLO").help("use another name"));
+        } else if ["service", "owner"].contains(&name.as_str()) {
             problems.push(
                 Problem::error(path, format!("label {name} has a field of its own")).help(format!("set spec.{name}")),
             );
@@ -149,7 +169,10 @@ fn objective(text: &str, problems: &mut Vec<Problem>) -> Option<Objective> {
     const PATH: &str = "spec.objective";
     let example = r#"write it like "99.95""#;
     let number = text.strip_suffix('%').unwrap_or(text);
-    let plain = !number.is_empty() && number.len() <= 16 && number.chars().all(|c| c.is_ascii_digit() || c == '.');
+    let plain = number.starts_with(|c: char| c.is_ascii_digit())
+        && number.ends_with(|c: char| c.is_ascii_digit())
+        && number.len() <= 16
+        && number.chars().all(|c| c.is_ascii_digit() || c == '.');
     let Some(percent) = plain.then(|| number.parse::<Decimal>().ok()).flatten() else {
         let problem = Problem::error(PATH, "objective is a percentage");
         let problem = if text.is_empty() {
@@ -269,6 +292,10 @@ fn group_by(
             Problem::error("spec.groupBy", "a composite has no groups").help("group its parts, or remove groupBy"),
         );
     }
+}
+
+fn alerting_tiers(object: &Slo) -> &[slo::Tier] {
+    object.spec.alerting.as_ref().and_then(|a| a.tiers.as_deref()).unwrap_or_default()
 }
 
 /// Checks a label that a user sets; true when it is fine.

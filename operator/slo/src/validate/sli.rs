@@ -10,7 +10,7 @@ use rust_decimal::Decimal;
 use super::dns_name;
 use crate::{
     duration,
-    model::{Counter, Selector, Sli, SloId, Span},
+    model::{Counter, Selector, Sli, SloId, Span, Targets},
     presets,
     promql::{self, Parsed},
 };
@@ -18,11 +18,24 @@ use crate::{
 /// An indicator and the targets that expose it.
 pub(super) struct Built {
     pub(super) sli: Sli,
-    pub(super) targets: Option<String>,
+    pub(super) targets: Option<Targets>,
 }
 
 /// Labels that a scrape gives to every series of a target, and so to its `up` as well.
 const TARGET_LABELS: [&str; 4] = ["job", "namespace", "cluster", "instance"];
+
+/// Labels that a scrape often gives to every series of a target.
+const OFTEN_TARGET_LABELS: [&str; 9] = [
+    "app",
+    "service",
+    "pod",
+    "container",
+    "component",
+    "app_kubernetes_io_name",
+    "app_kubernetes_io_instance",
+    "app_kubernetes_io_component",
+    "node",
+];
 
 pub(super) fn sli(spec: &slo::Sli, id: &SloId, group_by: &[String], problems: &mut Vec<Problem>) -> Option<Built> {
     let slo::Sli { events, ratio, latency, up, time_slices, preset, composite } = spec;
@@ -54,6 +67,7 @@ pub(super) fn sli(spec: &slo::Sli, id: &SloId, group_by: &[String], problems: &m
     }
     if let Some(slo::Ratio { errors }) = ratio {
         let parsed = vector(errors, "spec.sli.ratio.errors", problems)?;
+        keeps(&parsed, group_by, "spec.sli.ratio.errors", problems)?;
         let targets = targets(&parsed.selectors());
         return Some(Built { sli: Sli::Ratio(parsed.template()), targets });
     }
@@ -70,7 +84,7 @@ pub(super) fn sli(spec: &slo::Sli, id: &SloId, group_by: &[String], problems: &m
         return Some(Built { sli: Sli::Up(promql::split(selector)), targets: targets(&parsed.selectors()) });
     }
     if let Some(slices) = time_slices {
-        return self::time_slices(slices, problems);
+        return self::time_slices(slices, group_by, problems);
     }
     if let Some(preset) = preset {
         return match presets::expand(preset, "spec.sli.preset") {
@@ -170,15 +184,20 @@ fn counter(
         )));
         return None;
     }
-    if let Some(label) = group_by.iter().find(|label| drops(&parsed.expr, label)) {
-        problems.push(
-            Problem::error(path, format!("{field} has no label {label}"))
-                .label(format!("its aggregation drops {label}, but groupBy wants it"))
-                .help(format!("add {label} to its by (…)")),
-        );
-        return None;
-    }
+    keeps(&parsed, group_by, path, problems)?;
     Some((Counter::Rate(parsed.template()), selectors))
+}
+
+/// `None` when an aggregation surely drops a label that is grouped by.
+fn keeps(parsed: &Parsed, group_by: &[String], path: &str, problems: &mut Vec<Problem>) -> Option<()> {
+    let field = path.rsplit('.').next().unwrap_or(path);
+    let Some(label) = group_by.iter().find(|label| drops(&parsed.expr, label)) else { return Some(()) };
+    problems.push(
+        Problem::error(path, format!("{field} has no label {label}"))
+            .label(format!("its aggregation drops {label}, but groupBy wants it"))
+            .help(format!("add {label} to its by (…)")),
+    );
+    None
 }
 
 /// True when the outermost aggregation surely drops the label.
@@ -186,6 +205,8 @@ fn drops(expr: &Expr, label: &str) -> bool {
     use promql_parser::parser::LabelModifier;
     match expr {
         Expr::Paren(p) => drops(&p.expr, label),
+        // A comparison or a ratio has the labels that both sides have.
+        Expr::Binary(b) => drops(&b.lhs, label) && drops(&b.rhs, label),
         Expr::Aggregate(a) => match &a.modifier {
             Some(LabelModifier::Include(labels)) => !labels.labels.iter().any(|l| l == label),
             Some(LabelModifier::Exclude(labels)) => labels.labels.iter().any(|l| l == label),
@@ -260,7 +281,7 @@ fn latency(spec: &slo::Latency, problems: &mut Vec<Problem>) -> Option<Built> {
     })
 }
 
-fn time_slices(spec: &slo::TimeSlices, problems: &mut Vec<Problem>) -> Option<Built> {
+fn time_slices(spec: &slo::TimeSlices, group_by: &[String], problems: &mut Vec<Problem>) -> Option<Built> {
     let slo::TimeSlices { good, slice } = spec;
     let path = "spec.sli.timeSlices.slice";
     let length = match slice.as_deref().map(|text| duration::parse(text, path)) {
@@ -276,19 +297,28 @@ fn time_slices(spec: &slo::TimeSlices, problems: &mut Vec<Problem>) -> Option<Bu
         }
     };
     let parsed = vector(good, "spec.sli.timeSlices.good", problems)?;
-    if let Expr::Binary(b) = &parsed.expr
-        && b.op.is_comparison_operator()
-        && !b.return_bool()
-    {
+    if filters(&parsed.expr) {
         problems.push(
             Problem::error("spec.sli.timeSlices.good", "good compares without bool")
                 .label("a bad slice would be missing instead of 0")
-                .help("write > bool, < bool and so on"),
+                .help("write > bool, < bool and so on, and * where you mean and"),
         );
         return None;
     }
+    keeps(&parsed, group_by, "spec.sli.timeSlices.good", problems)?;
     let targets = targets(&parsed.selectors());
     Some(Built { sli: Sli::TimeSlices { good: parsed.template(), slice: length? }, targets })
+}
+
+/// True when the expression's value is one that a comparison let through, instead of 0 or 1.
+fn filters(expr: &Expr) -> bool {
+    match expr {
+        Expr::Paren(p) => filters(&p.expr),
+        Expr::Aggregate(a) => filters(&a.expr),
+        Expr::Binary(b) if b.op.is_comparison_operator() => !b.return_bool(),
+        Expr::Binary(b) => filters(&b.lhs) || filters(&b.rhs),
+        _ => false,
+    }
 }
 
 fn composite(spec: &slo::Composite, id: &SloId, problems: &mut Vec<Problem>) -> Option<Built> {
@@ -373,12 +403,17 @@ fn not_a_selector(parsed: &Parsed, path: &str) -> Problem {
 }
 
 /// `up{…}` with the target labels of the first selector that names its job.
-fn targets(selectors: &[VectorSelector]) -> Option<String> {
+fn targets(selectors: &[VectorSelector]) -> Option<Targets> {
     let selector = selectors.iter().find(|s| {
         s.matchers.matchers.iter().any(|m| m.name == "job" && matches!(m.op, MatchOp::Equal | MatchOp::Re(_)))
     })?;
-    let mut kept = selector.clone();
-    kept.name = Some("up".to_owned());
-    kept.matchers.matchers.retain(|m| TARGET_LABELS.contains(&m.name.as_str()));
-    Some(promql::split(&kept).to_string())
+    let by = |often: bool| {
+        let mut kept = selector.clone();
+        kept.name = Some("up".to_owned());
+        kept.matchers.matchers.retain(|m| {
+            TARGET_LABELS.contains(&m.name.as_str()) || (often && OFTEN_TARGET_LABELS.contains(&m.name.as_str()))
+        });
+        promql::split(&kept).to_string()
+    };
+    Some(Targets { narrow: by(true), broad: by(false) })
 }

@@ -347,7 +347,7 @@ fn labels() {
             "group is descriptive",
             json!({"owner": "payments", "groupBy": ["owner"]}),
             &[
-                "error: spec.groupBy[0]: label owner is a descriptive label of this SLO; group by another label, or remove it from spec.labels, service or owner",
+                "error: spec.groupBy[0]: label team is a descriptive label of this SLO; group by another label, or remove it from spec.labels, service or owner",
             ],
         ),
         (
@@ -367,7 +367,9 @@ fn labels() {
         (
             "template",
             json!({"alerting": {"annotations": {"note": "{{ $value"}}}),
-            &["error: spec.alerting.annotations.note: note has an unfinished template; close each {{ by }}"],
+            &[
+                "error: spec.alerting.annotations.note: note has a broken template (a {{ is never closed); close it by }}",
+            ],
         ),
     ]);
 }
