@@ -1,5 +1,7 @@
 //! The command line as a person or a script meets it: files in, text and exit status out.
 
+#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a test that cannot go on stops")]
+
 use std::{
     fs,
     io::Write,

@@ -25,6 +25,16 @@ impl Operator {
 
     /// Starts it with exactly these arguments.
     pub async fn start_with(program: &Path, kubeconfig: &Path, arguments: &[&str]) -> Result<Self> {
+        Self::start_with_victim(program, kubeconfig, arguments, |_| {}).await
+    }
+
+    /// The same; `started` learns the process's number before it can have done anything.
+    pub async fn start_with_victim(
+        program: &Path,
+        kubeconfig: &Path,
+        arguments: &[&str],
+        started: impl FnOnce(u32),
+    ) -> Result<Self> {
         let folder = Folder::new("operator")?;
         let address = format!("127.0.0.1:{}", free_port()?);
         let mut process = Program::new(program)
@@ -34,6 +44,7 @@ impl Operator {
             .args(arguments)
             .env("KUBECONFIG", kubeconfig)
             .start(&folder.join("operator.log"))?;
+        started(process.id());
         let url = format!("http://{address}");
         let ready = format!("{url}/readyz");
         process.ready(START, async || text(&ready).await.map(drop)).await?;
@@ -43,6 +54,11 @@ impl Operator {
     /// Its process.
     pub fn process(&self) -> &Process {
         &self.process
+    }
+
+    /// Whether it has ended.
+    pub fn ended(&mut self) -> Result<bool> {
+        Ok(self.process.ended()?.is_some())
     }
 
     /// Everything that it has logged.

@@ -24,7 +24,7 @@ fn broken_ones_are_reported_and_the_others_generated() {
     assert!(ran.stdout.contains("plimsoll.shop.good.base") && !ran.stdout.contains("shop.bad"));
     let ran = run(directory.path(), &["generate", "-o", "rules"]);
     assert_eq!(ran.code, 1);
-    assert_eq!(names(&directory.path().join("rules")), ["shop.good.yaml"]);
+    assert_eq!(names(&directory.path().join("rules")), ["plimsoll_shop_good.yaml"]);
 }
 
 #[test]
@@ -65,18 +65,21 @@ fn a_directory_is_changed_only_where_needed_and_cleaned() {
     let directory = tempfile::tempdir().unwrap();
     let d = directory.path();
     write(d, "slo/a.yaml", GOOD);
-    write(d, "rules/.plimsoll-1-shop.good.yaml.tmp", "gro");
+    write(d, "rules/.plimsoll-1-plimsoll_shop_good.yaml.tmp", "gro");
     write(d, "rules/mine.yaml", "groups: []");
     // Held by a run that lives.
-    let held = fs::File::create(d.join("rules/.plimsoll-2-shop.good.yaml.tmp")).unwrap();
+    let held = fs::File::create(d.join("rules/.plimsoll-2-plimsoll_shop_good.yaml.tmp")).unwrap();
     held.lock().unwrap();
     let ran = run(d, &["generate", "slo", "--output", "rules"]);
     assert_eq!((ran.stderr.as_str(), ran.code), ("1 file in rules, 1 changed\n", 0));
-    assert_eq!(names(&d.join("rules")), [".plimsoll-2-shop.good.yaml.tmp", "mine.yaml", "shop.good.yaml"]);
-    let before = fs::metadata(d.join("rules/shop.good.yaml")).unwrap().modified().unwrap();
+    assert_eq!(
+        names(&d.join("rules")),
+        [".plimsoll-2-plimsoll_shop_good.yaml.tmp", "mine.yaml", "plimsoll_shop_good.yaml"]
+    );
+    let before = fs::metadata(d.join("rules/plimsoll_shop_good.yaml")).unwrap().modified().unwrap();
     let ran = run(d, &["generate", "slo", "--output", "rules"]);
     assert_eq!(ran.stderr, "1 file in rules, 0 changed\n");
-    assert_eq!(fs::metadata(d.join("rules/shop.good.yaml")).unwrap().modified().unwrap(), before);
+    assert_eq!(fs::metadata(d.join("rules/plimsoll_shop_good.yaml")).unwrap().modified().unwrap(), before);
 }
 
 #[test]
@@ -108,7 +111,7 @@ fn a_full_disk_leaves_the_old_file_whole() {
     let directory = tempfile::tempdir().unwrap();
     let d = directory.path();
     write(d, "slo/a.yaml", GOOD);
-    write(d, "rules/shop.good.yaml", "groups: []\n");
+    write(d, "rules/plimsoll_shop_good.yaml", "groups: []\n");
     let output = Command::new("sh")
         .args(["-c", "trap '' XFSZ; ulimit -f 1; exec \"$0\" generate slo -o rules", env!("CARGO_BIN_EXE_plimsoll")])
         .current_dir(d)
@@ -116,11 +119,11 @@ fn a_full_disk_leaves_the_old_file_whole() {
         .unwrap();
     assert_eq!(
         String::from_utf8(output.stderr).unwrap(),
-        "error: cannot write rules/shop.good.yaml: file too large\n  └ help: make room and run it again; the files that are there are whole\n"
+        "error: cannot write rules/plimsoll_shop_good.yaml: file too large\n  └ help: make room and run it again; the files that are there are whole\n"
     );
     assert_eq!(output.status.code(), Some(2));
-    assert_eq!(names(&d.join("rules")), ["shop.good.yaml"]);
-    assert_eq!(fs::read_to_string(d.join("rules/shop.good.yaml")).unwrap(), "groups: []\n");
+    assert_eq!(names(&d.join("rules")), ["plimsoll_shop_good.yaml"]);
+    assert_eq!(fs::read_to_string(d.join("rules/plimsoll_shop_good.yaml")).unwrap(), "groups: []\n");
 }
 
 /// Killed at any moment, every file is whole, and the next run leaves nothing behind.

@@ -7,6 +7,7 @@ mod alerting;
 mod alertmanager;
 mod cluster;
 mod operator;
+mod path;
 mod testbed;
 mod testbed_ends;
 mod traffic;
@@ -25,6 +26,7 @@ fn main() -> ExitCode {
         alerting::tests(),
         alertmanager::tests(),
         operator::tests(),
+        path::tests(),
     ];
     plimsoll_e2e::run(tables.into_iter().flatten().collect())
 }
