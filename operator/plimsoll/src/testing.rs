@@ -14,11 +14,14 @@ use serde_json::{Value, json};
 
 type Answer = UnsyncBoxBody<hyper::body::Bytes, std::io::Error>;
 
+/// One event of a watch.
+type Line = Result<hyper::body::Frame<hyper::body::Bytes>, std::io::Error>;
+
 #[derive(Default)]
 struct State {
     version: u64,
     objects: BTreeMap<String, Value>,
-    watches: Vec<(String, UnboundedSender<Result<hyper::body::Frame<hyper::body::Bytes>, std::io::Error>>)>,
+    watches: Vec<(String, UnboundedSender<Line>)>,
     requests: Vec<String>,
     fails: bool,
 }
