@@ -277,7 +277,7 @@ fn group_by(
         } else if labels.contains_key(label) {
             problems.push(
                 Problem::error(path, format!("label {label} is a descriptive label of this SLO"))
-                    .help("group by another label, or remove it from spec.labels, service or owner"),
+                    .help("group by another label, or remove it from spec.labels"),
             );
         } else if label == "le" {
             problems.push(Problem::error(path, "le cannot be grouped by").help("it tells a histogram's buckets apart"));

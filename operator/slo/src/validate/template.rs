@@ -84,7 +84,15 @@ pub(super) fn check(text: &str, path: &str) -> Result<(), Problem> {
                 },
                 "if" | "with" | "range" => open += 1,
                 known if FUNCTIONS.contains(&known) => {}
-                unknown => return bad(format!("function {unknown} is unknown"), suggest(unknown, &FUNCTIONS)),
+                unknown => {
+                    let near = suggest(unknown, &FUNCTIONS);
+                    let help = if near.starts_with("use one of") {
+                        "use a function of Prometheus' templates".to_owned()
+                    } else {
+                        near
+                    };
+                    return bad(format!("function {unknown} is unknown"), help);
+                }
             }
         }
         rest = &rest[start + length + 2..];

@@ -246,7 +246,7 @@ fn indicators() {
             "slice without bool",
             only(json!({"timeSlices": {"good": "a > 1"}})),
             &[
-                "error: spec.sli.timeSlices.good: good compares without bool (a bad slice would be missing instead of 0); write > bool, < bool and so on",
+                "error: spec.sli.timeSlices.good: good compares without bool (a bad slice would be missing instead of 0); write > bool, < bool and so on, and * where you mean and",
             ],
         ),
         (
@@ -344,10 +344,22 @@ fn labels() {
             &["error: spec.groupBy[0]: le cannot be grouped by; it tells a histogram's buckets apart"],
         ),
         (
-            "group is descriptive",
-            json!({"owner": "payments", "groupBy": ["owner"]}),
+            "namespace",
+            json!({"alerting": {"labels": {"namespace": "victim"}}}),
+            &["error: spec.alerting.labels.namespace: label namespace is that of the SLO; use another name"],
+        ),
+        (
+            "template function",
+            json!({"alerting": {"annotations": {"note": "{{ $labels.x | badfunc }}"}}}),
             &[
-                "error: spec.groupBy[0]: label team is a descriptive label of this SLO; group by another label, or remove it from spec.labels, service or owner",
+                "error: spec.alerting.annotations.note: note has a broken template (function badfunc is unknown); use a function of Prometheus' templates",
+            ],
+        ),
+        (
+            "group is descriptive",
+            json!({"labels": {"team": "payments"}, "groupBy": ["team"]}),
+            &[
+                "error: spec.groupBy[0]: label team is a descriptive label of this SLO; group by another label, or remove it from spec.labels",
             ],
         ),
         (

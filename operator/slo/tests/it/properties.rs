@@ -55,7 +55,7 @@ fn spec() -> impl Strategy<Value = Value> {
             if !period.is_null() {
                 spec["period"] = period;
             }
-            if !tiers.is_null() {
+            if !tiers.is_null() && !composite {
                 spec["alerting"]["tiers"] = tiers;
             }
             if grouped && !composite {
