@@ -43,7 +43,7 @@ fn format() -> Result<()> {
 }
 
 fn lints() -> Result<()> {
-    succeed(cargo(&["clippy", "--quiet", "--workspace", "--all-targets", "--", "--deny", "warnings"]))
+    succeed(cargo(&["clippy", "--quiet", "--keep-going", "--workspace", "--all-targets", "--", "--deny", "warnings"]))
 }
 
 fn documentation() -> Result<()> {

@@ -1,7 +1,6 @@
 //! What the dependencies may be: `deny.toml`, judged by cargo-deny.
 
 use std::path::PathBuf;
-use std::process::Command;
 use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
@@ -36,22 +35,23 @@ fn advisories(tool: &PathBuf) -> Result<()> {
     bail!("cargo deny check advisories: {}\n{told}", output.status)
 }
 
-/// cargo-deny: the one on the path, else one in the cache, built when there is none.
+/// cargo-deny of a fixed version, so that its verdict changes with a change here only; built into the cache when it is not there.
 fn tool() -> Result<PathBuf> {
     const NAME: &str = "cargo-deny";
-    if Command::new(NAME).arg("--version").output().is_ok_and(|output| output.status.success()) {
-        return Ok(NAME.into());
-    }
-    let tools = cache_folder()?.join("tools");
-    let tool = tools.join("bin").join(NAME);
+    const VERSION: &str = "0.20.2";
+    let folder = cache_folder()?.join("tools").join(format!("{NAME}-{VERSION}"));
+    let tool = folder.join("bin").join(NAME);
     if !tool.exists() {
         let started = Instant::now();
-        println!("check: building {NAME} (once; kept in {})", tools.display());
-        let mut install = cargo(&["install", NAME, "--locked", "--quiet", "--root"]);
-        install.arg(&tools);
-        // It runs for a second and is built for minutes: the least optimization that is quick to build.
+        println!("check: building {NAME} (once; kept in {})", folder.display());
+        let mut install = cargo(&["install", NAME, "--version", VERSION, "--locked", "--quiet", "--root"]);
+        install.arg(&folder);
+        // It runs for seconds and is built for minutes: the least optimization that is quick to build.
         install.args(["--config", "profile.release.opt-level=1", "--config", "profile.release.lto=false"]);
         install.args(["--config", "profile.release.codegen-units=16", "--config", "profile.release.debug=false"]);
+        // Not among the workspace's own builds, where what it leaves would stay.
+        let scratch = tempfile::tempdir()?;
+        install.env("CARGO_TARGET_DIR", scratch.path());
         succeed(install)?;
         println!("check: built {NAME} in {} s", started.elapsed().as_secs());
     }

@@ -12,7 +12,8 @@ mod generated;
 mod test;
 mod testbed;
 
-use anyhow::Result;
+use std::process::ExitCode;
+
 use clap::{Parser, Subcommand};
 
 #[derive(Parser)]
@@ -37,12 +38,19 @@ enum Task {
     Bench(bench::Arguments),
 }
 
-fn main() -> Result<()> {
-    match Arguments::parse().task {
+fn main() -> ExitCode {
+    let outcome = match Arguments::parse().task {
         Task::Check => check::run(),
         Task::Crds => generated::write(),
-        Task::Test(arguments) => test::run(&arguments),
+        Task::Test(arguments) => return test::run(&arguments),
         Task::Testbed(task) => testbed::run(&task),
         Task::Bench(arguments) => bench::run(&arguments),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("{error:#}");
+            ExitCode::FAILURE
+        }
     }
 }

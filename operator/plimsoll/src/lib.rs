@@ -2,4 +2,14 @@
 //! tests and tools use the same code.
 
 pub mod cli;
+pub mod controller;
+pub mod explain;
+pub mod operator;
+pub mod prometheus;
+pub mod selecting;
+pub mod sinks;
 pub mod source;
+pub mod webhook;
+
+#[cfg(test)]
+mod testing;

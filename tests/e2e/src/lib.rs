@@ -15,6 +15,7 @@
 
 mod context;
 mod harness;
+pub mod operator;
 
 pub use context::Testbed;
 pub use harness::{CONTROL_PLANE, PROMETHEUS, STACK, Test, run, test};

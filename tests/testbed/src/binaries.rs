@@ -203,13 +203,25 @@ fn go_version(module: &Path) -> Result<String, Missing> {
 fn build(recipe: &Recipe, module: &Path, folder: &Path) -> Result<()> {
     let started = Instant::now();
     eprintln!("testbed: building {} (once; kept in {})", recipe.name, folder.display());
-    // The lock is held, so what is there is from a build that was interrupted.
-    let unfinished = folder.with_file_name(format!("unfinished-{}", recipe.name));
-    fs::remove_dir_all(&unfinished).ok();
+    let start_of_name = format!("unfinished-{}-", recipe.name);
+    remove_unfinished(folder.parent().context("the cache is a folder")?, &start_of_name)?;
+    // A name of its own: the Go of a build that was killed may still be writing into the other.
+    let unfinished = folder.with_file_name(format!("{start_of_name}{}", std::process::id()));
     fs::create_dir_all(&unfinished)?;
     build_into(recipe, module, &unfinished).with_context(|| format!("building {}", recipe.name))?;
     fs::rename(&unfinished, folder)?;
     eprintln!("testbed: built {} in {} s", recipe.name, started.elapsed().as_secs());
+    Ok(())
+}
+
+/// Removes what interrupted builds have left. The lock is held, so none of it is of a build that goes on.
+fn remove_unfinished(cache: &Path, start_of_name: &str) -> Result<()> {
+    for entry in fs::read_dir(cache)? {
+        let entry = entry?;
+        if entry.file_name().to_string_lossy().starts_with(start_of_name) {
+            fs::remove_dir_all(entry.path()).ok();
+        }
+    }
     Ok(())
 }
 

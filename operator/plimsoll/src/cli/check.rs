@@ -10,7 +10,7 @@ use std::{
 use plimsoll_api::{API_VERSION, GROUP, Level, Problem, Slo, VERSION, shape};
 use plimsoll_slo::{Model, SloId, Valid};
 use serde::Deserialize;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::{
     graph,
@@ -236,6 +236,7 @@ fn slo(file: &File, node: &Node<'_>, namespace: &str) -> Finding {
     if !problems.is_empty() {
         let changes = mend(node, &problems, &mut removed);
         value = node.to_json_with(&changes);
+        fill(&mut value, &mut removed);
     }
     let id =
         identify(&mut value, namespace).map(|id| (id, path::place(node, &file.text, "metadata.name", None, false)));
@@ -266,19 +267,34 @@ fn mend(node: &Node<'_>, problems: &[Problem], removed: &mut Vec<String>) -> Cha
             continue;
         }
         let mut path = problem.path.as_str();
-        if !found.exact {
+        if !found.exact && !REQUIRED.contains(&path) {
             path = path.rfind('.').and_then(|dot| path.get(..dot)).unwrap_or_default();
         }
         // Never an entry of a list alone, which would give the others new numbers.
         while let Some(list) = path.strip_suffix(']').and_then(|p| p.rfind('[')).and_then(|at| path.get(..at)) {
             path = list;
         }
-        if let Some(key) = path::find(node, path).key {
+        let target = path::find(node, path);
+        if let Some(key) = target.key.filter(|_| target.exact) {
             changes.removed.insert(key);
             removed.push(path.to_owned());
         }
     }
     changes
+}
+
+/// What every SLO has.
+const REQUIRED: [&str; 2] = ["spec.objective", "spec.sli"];
+
+/// Puts something into required fields that are missing or were left out.
+fn fill(value: &mut Value, removed: &mut Vec<String>) {
+    let Some(spec) = value.get_mut("spec").and_then(Value::as_object_mut) else { return };
+    for (path, key, filler) in [(REQUIRED[0], "objective", "99".into()), (REQUIRED[1], "sli", json!({}))] {
+        if !spec.contains_key(key) {
+            spec.insert(key.to_owned(), filler);
+            removed.push(path.to_owned());
+        }
+    }
 }
 
 fn is_no_string(problem: &Problem) -> bool {

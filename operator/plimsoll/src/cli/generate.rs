@@ -5,13 +5,15 @@ use std::{fmt::Write as _, path::PathBuf};
 use clap::{Args, ValueEnum};
 use plimsoll_api::Level;
 use plimsoll_slo::{Model, RuleSet, SloId, model::Period, render};
-use sha2::{Digest, Sha256};
 
 use super::{
     Exit, Paths, check,
     out::{self, Directory, Stop},
-    parallel, validate, yaml,
+    parallel,
+    report::count,
+    validate, yaml,
 };
+use crate::{sinks, source::files::shown};
 
 /// SLOs that are rendered before their rules are written.
 const BATCH: usize = 128;
@@ -82,6 +84,12 @@ pub fn run(args: &Generate) -> Result<Exit, Stop> {
                 }
             }
             directory.finish()?;
+            out::stderr(&format!(
+                "{} in {}, {} changed\n",
+                count(checked.models.len(), "file"),
+                shown(path),
+                directory.written()
+            ));
         }
         None => out::stdout(|writer| {
             let empty = checked.models.is_empty() && args.format == Format::Prometheus;
@@ -133,7 +141,7 @@ fn document(out: &mut String, model: &Model, format: Format) {
     out.push_str("---\n");
     comment(out, model, &rules);
     let _ = write!(out, "\napiVersion: {}\nkind: {}\nmetadata:\n  name: ", kind.0, kind.1);
-    yaml::string(out, &format!("plimsoll-{}", model.id.name), 2);
+    yaml::string(out, &sinks::object_name(&model.id.name), 2);
     out.push_str("\n  namespace: ");
     yaml::string(out, &model.id.namespace, 2);
     out.push_str("\n  labels:\n    app.kubernetes.io/managed-by: plimsoll\nspec:\n  groups:");
@@ -151,17 +159,7 @@ fn comment(out: &mut String, model: &Model, rules: &RuleSet) {
     let _ = write!(out, ", {} rules", rules.len());
 }
 
-/// `shop.checkout-availability.yaml`: a namespace has no dot, so two SLOs never share a file. Names
-/// that are too long for a file system end in a hash.
+/// The name that the operator's backend for rule files uses too.
 fn file_name(id: &SloId) -> String {
-    const MAX: usize = 200;
-    let name = format!("{}.{}", id.namespace, id.name);
-    if name.len() <= MAX {
-        return format!("{name}.yaml");
-    }
-    let hash: String = Sha256::digest(&name).iter().take(8).fold(String::new(), |mut hex, byte| {
-        let _ = write!(hex, "{byte:02x}");
-        hex
-    });
-    format!("{}-{hash}.yaml", name.get(..MAX).unwrap_or_default())
+    format!("{}.yaml", sinks::shorten(&format!("plimsoll_{}_{}", id.namespace, id.name), 200))
 }

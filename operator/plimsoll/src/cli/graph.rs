@@ -63,7 +63,7 @@ pub fn check(composites: &[Composite], seen: &HashMap<SloId, (Arc<str>, u32)>) -
     loop {
         drop_settled(&mut open);
         let Some(ring) = ring(&open) else { return found };
-        let names: Vec<&str> = ring.iter().chain(ring.first()).map(|p| p.id.name.as_str()).collect();
+        let names: Vec<&str> = ring.last().into_iter().chain(&ring).map(|p| p.id.name.as_str()).collect();
         if let Some(part) = ring.first() {
             found.diagnostics.push(
                 part.report(
@@ -94,14 +94,16 @@ fn drop_settled(open: &mut BTreeMap<&SloId, &Composite>) {
     }
 }
 
-/// One ring among composites of which each has an open part: follow them until one comes again.
+/// One ring among composites of which each has an open part: follow them until one comes again. The
+/// first mention is made by the SLO that the last one mentions.
 fn ring<'c>(open: &BTreeMap<&SloId, &'c Composite>) -> Option<Vec<&'c Part>> {
     let mut at = *open.values().next()?;
     let mut walked: Vec<&Part> = Vec::new();
     loop {
         let part = at.parts.iter().find(|p| open.contains_key(&p.id))?;
         if let Some(begin) = walked.iter().position(|p| p.id == part.id) {
-            return walked.get(begin..).map(<[_]>::to_vec);
+            walked.push(part);
+            return walked.get(begin + 1..).map(<[_]>::to_vec);
         }
         walked.push(part);
         at = open.get(&part.id)?;

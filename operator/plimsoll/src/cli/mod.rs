@@ -42,6 +42,10 @@ enum Command {
     Crds(schemas::Crds),
     Schemas(schemas::Schemas),
     Presets(presets::Presets),
+    /// Says what an SLO measures, whether its rules work, and why it is quiet or fires
+    Explain(crate::explain::ExplainArgs),
+    /// Runs the operator: SLOs of the cluster become rules, and their conditions say how that went
+    Operator(Box<crate::operator::OperatorArgs>),
     Completions(Completions),
 }
 
@@ -110,12 +114,24 @@ fn run(command: Command) -> Result<Exit, Stop> {
         Command::Crds(args) => schemas::crds(&args),
         Command::Schemas(args) => schemas::schemas(&args),
         Command::Presets(args) => presets::run(&args),
+        Command::Explain(args) => {
+            let text = block_on(crate::explain::run(&args))?;
+            out::stdout(|writer| writer.write_all(text.as_bytes())).map(|()| Exit::Fine)
+        }
+        Command::Operator(args) => block_on(crate::operator::run(*args)).map(|()| Exit::Fine),
         Command::Completions(Completions { shell }) => {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut Cli::command(), "plimsoll", &mut script);
             out::stdout(|writer| writer.write_all(&script)).map(|()| Exit::Fine)
         }
     }
+}
+
+/// Runs what waits for servers; its error becomes the command's, causes included.
+fn block_on<T>(work: impl Future<Output = anyhow::Result<T>>) -> Result<T, Stop> {
+    let failed = |error: &anyhow::Error| Stop::Failed(format!("{error:#}"), String::new());
+    let runtime = tokio::runtime::Runtime::new().map_err(|error| failed(&error.into()))?;
+    runtime.block_on(work).map_err(|error| failed(&error))
 }
 
 /// True when a person looks at this stream and likes colours.

@@ -3,7 +3,7 @@
 use std::{fmt::Write as _, sync::Arc};
 
 use plimsoll_api::{Level, Problem};
-use serde_json::json;
+use serde_json::{Map, Value, json};
 use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
 use crate::source::{Fault, Pos, Trouble};
@@ -155,13 +155,15 @@ impl Diagnostic {
     }
 
     /// As one object for programs.
-    pub fn json(&self) -> serde_json::Value {
-        let mut object = json!({"level": self.level.to_string(), "message": self.message});
-        let mut put = |key: &str, value: serde_json::Value| {
+    pub fn json(&self) -> Value {
+        let mut object = Map::new();
+        let mut put = |key: &str, value: Value| {
             if value != "" {
-                object[key] = value;
+                object.insert(key.to_owned(), value);
             }
         };
+        put("level", json!(self.level.to_string()));
+        put("message", json!(self.message));
         put("label", json!(self.label));
         put("help", json!(self.help));
         put("path", json!(self.path));
@@ -171,7 +173,7 @@ impl Diagnostic {
             put("column", json!(place.column));
             put("endColumn", json!(place.end_column));
         }
-        object
+        Value::Object(object)
     }
 
     /// As a workflow command of GitHub Actions; ends with a line break.

@@ -103,17 +103,10 @@ const DRAFT: &str = "http://json-schema.org/draft-07/schema#";
 
 /// The schema of a whole file of this kind.
 pub fn schema(kind: Kind) -> Value {
-    let crd = kind.crd();
-    let description = crd
-        .spec
-        .versions
-        .first()
-        .and_then(|v| v.schema.as_ref()?.open_api_v3_schema.as_ref()?.description.clone())
-        .unwrap_or_default();
     json!({
         "$schema": DRAFT,
         "title": kind.name(),
-        "description": description,
+        "description": kind.spec_schema().get("description"),
         "type": "object",
         "required": ["apiVersion", "kind", "metadata", "spec"],
         "additionalProperties": false,
@@ -140,11 +133,11 @@ fn for_editors(schema: &Value) -> Value {
             }
             ("items" | "additionalProperties", nested) => for_editors(nested),
             ("x-kubernetes-validations", Value::Array(rules)) => {
-                exactly_one(rules, &mut out);
+                comment(rules, &mut out);
                 continue;
             }
             (key, _) if key.starts_with("x-kubernetes-") => continue,
-            // Editors draw no line breaks of a doc comment; numbers' formats say nothing to them.
+            // `int64` and the like say nothing to an editor.
             ("format", _) => continue,
             (_, other) => other.clone(),
         };
@@ -156,8 +149,8 @@ fn for_editors(schema: &Value) -> Value {
     Value::Object(out)
 }
 
-/// A rule's message is shown where editors cannot evaluate the rule.
-fn exactly_one(rules: &[Value], out: &mut Map<String, Value>) {
+/// Editors cannot evaluate rules; the messages at least are kept for the reader of the schema.
+fn comment(rules: &[Value], out: &mut Map<String, Value>) {
     let messages: Vec<&str> = rules.iter().filter_map(|r| r.get("message")?.as_str()).collect();
     if !messages.is_empty() {
         out.insert("$comment".to_owned(), Value::String(messages.join("; ")));

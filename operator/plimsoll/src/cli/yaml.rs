@@ -46,7 +46,7 @@ fn rule(out: &mut String, rule: &Rule, indent: usize) {
         line(out, indent + 2, key);
         for (key, value) in map {
             line(out, indent + 4, "");
-            string(out, key, indent + 4);
+            self::key(out, key);
             out.push_str(": ");
             string(out, value, indent + 4);
         }
@@ -74,7 +74,7 @@ pub fn value(out: &mut String, value: &Value, indent: usize) {
         Value::Object(map) if !map.is_empty() => {
             for (key, item) in map {
                 line(out, indent, "");
-                string(out, key, indent);
+                self::key(out, key);
                 out.push(':');
                 item_after_key(out, item, indent);
             }
@@ -115,7 +115,7 @@ fn entries_after_dash(out: &mut String, map: &serde_json::Map<String, Value>, in
         } else {
             line(out, indent, "");
         }
-        string(out, key, indent);
+        self::key(out, key);
         out.push(':');
         item_after_key(out, item, indent);
     }
@@ -126,6 +126,11 @@ fn leaf(out: &mut String, value: &Value, indent: usize) {
         Value::String(text) => string(out, text, indent),
         other => out.push_str(&other.to_string()),
     }
+}
+
+/// Appends a key, which stands on one line.
+fn key(out: &mut String, text: &str) {
+    if matches!(style(text), Style::Block) { double(out, text) } else { string(out, text, 0) }
 }
 
 /// Appends a string: plain where no reader can take it for something else, in a block where it has
@@ -164,31 +169,51 @@ enum Style {
     Double,
 }
 
+const CONTROL: u8 = 1;
+const LINE: u8 = 2;
+const BEYOND: u8 = 4;
+const COLON: u8 = 8;
+const HASH: u8 = 16;
+
+/// What each byte means for the style of a scalar.
+const CLASSES: [u8; 256] = {
+    let mut classes = [0; 256];
+    let mut b = 0;
+    while b < 256 {
+        #[allow(clippy::indexing_slicing, reason = "b is below the length")]
+        {
+            classes[b] = match b {
+                0x0A => LINE,
+                0x00..0x20 | 0x7F => CONTROL,
+                0x3A => COLON,
+                0x23 => HASH,
+                0x80.. => BEYOND,
+                _ => 0,
+            };
+        }
+        b += 1;
+    }
+    classes
+};
+
 fn style(text: &str) -> Style {
     let bytes = text.as_bytes();
     let (Some(first), Some(last)) = (bytes.first(), bytes.last()) else { return Style::Single };
-    let mut plain =
-        (first.is_ascii_alphanumeric() || matches!(first, b'_' | b'(' | b'/' | b'$')) && !matches!(last, b' ' | b':');
-    let mut lines = false;
-    let mut previous = 0;
-    for &b in bytes {
-        match b {
-            b'\n' => lines = true,
-            0x20..=0x7E => {
-                plain &= !(b == b' ' && previous == b':' || b == b'#' && previous == b' ');
-            }
-            0x80.. => plain = false,
-            _ => return Style::Double,
-        }
-        previous = b;
-    }
-    if !text.is_ascii() && text.chars().any(|c| !printable(c)) {
+    // Megabytes go through here, so a byte costs one look into a table.
+    let classes = bytes.iter().fold(0, |all, &b| all | CLASSES.get(usize::from(b)).copied().unwrap_or(CONTROL));
+    if classes & CONTROL != 0 || (classes & BEYOND != 0 && text.chars().any(|c| c != '\n' && !printable(c))) {
         return Style::Double;
     }
+    let lines = classes & LINE != 0;
+    let plain = (first.is_ascii_alphanumeric() || matches!(first, b'_' | b'(' | b'/' | b'$'))
+        && !matches!(last, b' ' | b':')
+        && classes & BEYOND == 0
+        && !(classes & COLON != 0 && text.contains(": "))
+        && !(classes & HASH != 0 && text.contains(" #"));
     if lines {
         // A block begins with text and ends with it, so that no indentation or break is guessed.
         let edge = |b: u8| matches!(b, b' ' | b'\n');
-        return if edge(*first) || edge(*last) || !text.is_ascii() { Style::Double } else { Style::Block };
+        return if edge(*first) || edge(*last) || classes & BEYOND != 0 { Style::Double } else { Style::Block };
     }
     if !plain {
         return Style::Single;
@@ -245,4 +270,167 @@ fn double(out: &mut String, text: &str) {
         }
     }
     out.push('"');
+}
+
+#[cfg(test)]
+mod tests {
+    use plimsoll_slo::RuleSet;
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::source::Documents;
+
+    /// Texts that readers like to take for something else, and any others.
+    fn text() -> impl Strategy<Value = String> {
+        let tricky = [
+            "",
+            " ",
+            "NO",
+            "y",
+            "on",
+            "null",
+            "~",
+            "1",
+            "1e3",
+            "0x1f",
+            "12:30",
+            "1_000",
+            ".nan",
+            "-",
+            "- a",
+            "? a",
+            "a: b",
+            "a #b",
+            "#",
+            "a:",
+            "|",
+            ">",
+            "&a",
+            "*a",
+            "!a",
+            "%a",
+            "@a",
+            "`a",
+            "'",
+            "\"",
+            "a'b",
+            "{a}",
+            "[a]",
+            "=",
+            "<<",
+            "---",
+            "...",
+            "2026-12-01",
+            "1d12h",
+            "5m",
+            "1h30",
+            "+1",
+            "1y",
+            "\\",
+            "a\nb",
+            "\na",
+            "a\n",
+            "a\n\n b",
+            " a\nb",
+            "a\tb",
+            "\u{85}",
+            "\u{2028}",
+            "\u{feff}a",
+            "Ä",
+            "🧀",
+            "a\u{a0}",
+            "\r\n",
+            "\u{7f}",
+            "Yes",
+            "0o7",
+            "1.",
+            "(a) / b",
+            "$x",
+        ];
+        prop_oneof![
+            proptest::sample::select(tricky.to_vec()).prop_map(str::to_owned),
+            "[ -~\\n\\t\u{e4}\u{1F9C0}\u{85}\u{2029}\u{fffe}]{0,40}",
+            "\\PC{0,20}",
+            any::<String>(),
+        ]
+    }
+
+    fn rule() -> impl Strategy<Value = Rule> {
+        let map = || proptest::collection::btree_map(text(), text(), 0..3);
+        let some = || proptest::option::of(text());
+        (some(), some(), text(), some(), some(), map(), map()).prop_map(
+            |(record, alert, expr, hold, keep_firing_for, labels, annotations)| Rule {
+                record,
+                alert,
+                expr,
+                hold,
+                keep_firing_for,
+                labels,
+                annotations,
+            },
+        )
+    }
+
+    fn set() -> impl Strategy<Value = RuleSet> {
+        let group = (text(), text(), proptest::collection::vec(rule(), 0..4))
+            .prop_map(|(name, interval, rules)| Group { name, interval, rules });
+        proptest::collection::vec(group, 1..3).prop_map(|groups| RuleSet { groups })
+    }
+
+    /// As a reader of YAML 1.1 sees it, of which `Documents` takes the words for booleans.
+    fn read(text: &str) -> Value {
+        let node = Documents::new(text).next().unwrap().unwrap_or_else(|faults| panic!("{faults:?} in\n{text}"));
+        node.to_json()
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_written_reads_back(set in set(), indent in 0usize..3) {
+            let mut out = format!("{}groups:", " ".repeat(indent));
+            groups(&mut out, &set.groups, indent);
+            out.push('\n');
+            let mut expected = serde_json::to_value(&set).unwrap();
+            for group in expected["groups"].as_array_mut().unwrap() {
+                if group["interval"] == "" {
+                    group.as_object_mut().unwrap().remove("interval");
+                }
+            }
+            prop_assert_eq!(read(&out), expected.clone(), "\n{}", out);
+            let other: Value = serde_saphyr::from_str(&out).unwrap();
+            prop_assert_eq!(other, expected, "\n{}", out);
+        }
+
+        #[test]
+        fn any_value_reads_back(texts in proptest::collection::vec(text(), 1..8), n in any::<i64>()) {
+            let mut map = serde_json::Map::new();
+            for (i, text) in texts.iter().enumerate() {
+                map.insert(text.clone(), serde_json::json!([text, {"a": text, "b": [[n, true], {}], "c": null}, []]));
+                map.insert(format!("n{i}"), serde_json::json!({"x": {"y": text}}));
+            }
+            let value_ = Value::Object(map);
+            let mut out = String::new();
+            value(&mut out, &value_, 0);
+            out.push('\n');
+            prop_assert_eq!(read(&out), value_, "\n{}", out);
+        }
+    }
+
+    #[test]
+    fn plain_where_it_is_safe() {
+        for (text, written) in [
+            ("sum by (a) (rate(x{job=\"b\"}[5m]))", "sum by (a) (rate(x{job=\"b\"}[5m]))"),
+            ("5m", "5m"),
+            ("1e3", "'1e3'"),
+            ("no", "'no'"),
+            ("99.95", "'99.95'"),
+            ("a: b", "'a: b'"),
+            ("it's #1 here", "'it''s #1 here'"),
+            ("a\tb", "\"a\\tb\""),
+            ("sum(\n  a\n)", "|-\n  sum(\n    a\n  )"),
+        ] {
+            let mut out = String::new();
+            string(&mut out, text, 0);
+            assert_eq!(out, written);
+        }
+    }
 }

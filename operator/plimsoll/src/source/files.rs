@@ -69,6 +69,7 @@ pub fn expand(paths: &[PathBuf]) -> (Vec<Input>, Vec<Trouble>) {
 fn directory(root: &Path, seen: &mut BTreeSet<PathBuf>, inputs: &mut Vec<Input>, troubles: &mut Vec<Trouble>) {
     let mut any = false;
     let hidden = |name: &std::ffi::OsStr| name.as_encoded_bytes().starts_with(b".");
+    let wanted = |path: &Path| path.extension().is_some_and(|e| e == "yaml" || e == "yml" || e == "json");
     // Links are followed, because a mounted ConfigMap is made of them.
     let walk = walkdir::WalkDir::new(root).follow_links(true).sort_by_file_name().into_iter();
     for entry in walk.filter_entry(|e| e.depth() == 0 || !hidden(e.file_name())) {
@@ -78,20 +79,21 @@ fn directory(root: &Path, seen: &mut BTreeSet<PathBuf>, inputs: &mut Vec<Input>,
             Err(error) if error.loop_ancestor().is_some() => continue,
             Err(error) => {
                 let path = error.path().unwrap_or(root).to_owned();
+                if error.io_error().is_some_and(|e| e.kind() == io::ErrorKind::NotFound) && !wanted(&path) {
+                    continue;
+                }
                 let cause = error.into_io_error().unwrap_or_else(|| io::Error::other("cannot be listed"));
                 troubles.push(unreadable(&path, &cause));
                 any = true;
                 continue;
             }
         };
-        let wanted = entry.path().extension().is_some_and(|e| e == "yaml" || e == "yml" || e == "json");
-        if !wanted || !entry.file_type().is_file() {
+        if !wanted(entry.path()) || !entry.file_type().is_file() {
             continue;
         }
         any = true;
         if fs::canonicalize(entry.path()).map_or(true, |real| seen.insert(real)) {
-            let path = entry.path().strip_prefix("./").map_or_else(|_| entry.path().to_owned(), Path::to_owned);
-            inputs.push(Input::File { path, named: false });
+            inputs.push(Input::File { path: entry.into_path(), named: false });
         }
     }
     if !any {
@@ -174,6 +176,9 @@ fn without_tabs(text: String) -> String {
 fn unreadable(path: &Path, error: &io::Error) -> Trouble {
     let name = shown(path);
     match error.kind() {
+        io::ErrorKind::NotFound if path.is_symlink() => {
+            Trouble::new(format!("{name} is a link to nothing"), "mend or remove the link")
+        }
         io::ErrorKind::NotFound => Trouble::new(format!("{name} does not exist"), "check the path"),
         io::ErrorKind::PermissionDenied => {
             Trouble::new(format!("{name} cannot be read: permission denied"), format!("allow it with: chmod +r {name}"))
@@ -192,5 +197,7 @@ pub fn cause(error: &io::Error) -> String {
 
 /// A path for a message: readable, on one line.
 pub fn shown(path: &Path) -> String {
+    let path = path.strip_prefix("./").unwrap_or(path);
+    let path = if path.as_os_str().is_empty() { Path::new(".") } else { path };
     path.display().to_string().chars().map(|c| if c.is_control() { '\u{FFFD}' } else { c }).collect()
 }

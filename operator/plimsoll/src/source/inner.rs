@@ -25,7 +25,7 @@ pub fn place(node: &Node<'_>, text: &str, span: &Range<usize>) -> Option<Pos> {
     let start = span.start.min(end);
     let first = *offsets.get(start)?;
     // One past the last byte that is meant, so that a closing quote is not underlined.
-    let last = if end > start { previous_end(value, &offsets, end)? } else { first };
+    let last = if end > start { previous_end(source, value, &offsets, end)? } else { first };
     let line = node.pos.line + u32::try_from(source.get(..first)?.matches('\n').count()).ok()?;
     let at = |offset: usize| u32::try_from(offset).ok().map(|o| node.pos.start + o);
     Some(Pos { start: at(first)?, end: at(last)?, line })
@@ -38,13 +38,16 @@ pub fn first_line(node: &Node<'_>, text: &str) -> Pos {
     Pos { end: node.pos.start + u32::try_from(line.len()).unwrap_or(0), ..node.pos }
 }
 
-/// Where the notation of the last character before `end` ends.
-fn previous_end(value: &str, offsets: &[usize], end: usize) -> Option<usize> {
+/// Where the notation of the last character before `end` ends; line breaks after it do not count.
+fn previous_end(source: &str, value: &str, offsets: &[usize], end: usize) -> Option<usize> {
     let (at, last) = value.get(..end)?.char_indices().next_back()?;
-    let begin = *offsets.get(at)?;
-    let next = *offsets.get(end)?;
-    // A line break in the source that stands for a space reaches into the next line.
-    Some(if last == ' ' && next > begin + 1 { begin + 1 } else { next })
+    let (begin, next) = (*offsets.get(at)?, *offsets.get(end)?);
+    let notation = source.get(begin..next)?;
+    if !notation.contains(['\n', '\r']) {
+        return Some(next);
+    }
+    let trimmed = notation.trim_end_matches(WHITE);
+    Some(begin + if trimmed.is_empty() { last.len_utf8() } else { trimmed.len() })
 }
 
 #[derive(Clone, Copy, PartialEq)]

@@ -7,5 +7,8 @@ pub mod path;
 pub mod scalar;
 pub mod tree;
 
+#[cfg(test)]
+mod tests;
+
 pub use files::{Input, Trouble, expand};
 pub use tree::{Documents, Fault, Node, Pos};

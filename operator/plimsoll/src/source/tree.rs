@@ -457,6 +457,11 @@ fn explain(error: &ScanError) -> Fault {
         ErrorKind::UnclosedQuotedScalar | ErrorKind::DocumentIndicatorInQuotedScalar => {
             ("a quote is never closed", "opened here".to_owned(), "close it at the end of the value")
         }
+        ErrorKind::InvalidTrailingSingleQuotedScalar | ErrorKind::InvalidTrailingDoubleQuotedScalar => (
+            "text follows a closed quote",
+            String::new(),
+            "close the quote that is open before it, or escape this one inside the value",
+        ),
         ErrorKind::UnclosedFlowCollection { open } => {
             ("a bracket is never closed", format!("{open} opened here"), "close it, or quote the value")
         }
@@ -477,7 +482,17 @@ fn explain(error: &ScanError) -> Fault {
         ErrorKind::UnexpectedCharacter { character } => {
             ("this character cannot begin a value", format!("{character}"), "quote the value")
         }
-        _ => ("this is not YAML", error.info(), "quote values that hold ': ', ' #' or begin with a special character"),
+        _ => (
+            "this is not YAML",
+            reason(&error.info()),
+            "quote values that hold ': ', ' #' or begin with a special character",
+        ),
     };
     Fault::new(pos, message, label, help)
+}
+
+/// `while parsing a flow mapping, did not find …`: what it was doing helps only its author.
+fn reason(info: &str) -> String {
+    let short = info.strip_prefix("while ").and_then(|rest| rest.split_once(", ")).map_or(info, |(_, what)| what);
+    short.to_owned()
 }

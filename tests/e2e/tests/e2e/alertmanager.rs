@@ -20,7 +20,7 @@ pub(crate) fn tests() -> Vec<Test> {
 
 /// The example's routing, with receivers that can be reached and without its patience.
 fn configuration(webhook: &WebhookReceiver) -> Result<Value> {
-    let text = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../../examples/alertmanager.yml"))?;
+    let text = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/alertmanager.yml"))?;
     let mut config: Value = serde_saphyr::from_str(&text)?;
     config["route"]["group_wait"] = json!("0s");
     config["route"]["group_interval"] = json!("1s");

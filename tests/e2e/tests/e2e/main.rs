@@ -5,6 +5,9 @@
 
 mod alerting;
 mod alertmanager;
+mod cluster;
+mod operator;
+mod path;
 mod testbed;
 mod testbed_ends;
 mod traffic;
@@ -16,6 +19,14 @@ fn main() -> ExitCode {
     if let Some(code) = testbed_ends::child() {
         return code;
     }
-    let tables = [testbed::tests(), testbed_ends::tests(), truth::tests(), alerting::tests(), alertmanager::tests()];
+    let tables = [
+        testbed::tests(),
+        testbed_ends::tests(),
+        truth::tests(),
+        alerting::tests(),
+        alertmanager::tests(),
+        operator::tests(),
+        path::tests(),
+    ];
     plimsoll_e2e::run(tables.into_iter().flatten().collect())
 }

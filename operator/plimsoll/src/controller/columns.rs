@@ -1,0 +1,159 @@
+//! The three columns of `kubectl get slo` that come from Prometheus, and when they are worth a write.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
+
+use plimsoll_api::slo::Severity;
+use plimsoll_slo::names;
+
+use super::observe::severity;
+use crate::prometheus::{Prometheus, PrometheusError};
+
+/// Small changes wait this long; status is no time series.
+const SMALL_CHANGE: Duration = Duration::from_secs(300);
+
+/// Budget, burn and alert, as numbers.
+#[derive(Clone, Debug, Default)]
+pub struct Columns {
+    /// Share of the budget that is left.
+    pub budget: Option<f64>,
+    /// Burn rate over an hour.
+    pub burn: Option<f64>,
+    /// The most severe burn alert that fires; `None` inside when none does, outside when not known.
+    pub alert: Option<Option<Severity>>,
+}
+
+// As shown: equal numbers are those that read the same.
+impl PartialEq for Columns {
+    fn eq(&self, other: &Self) -> bool {
+        self.shown() == other.shown()
+    }
+}
+
+impl Eq for Columns {}
+
+impl Columns {
+    /// As text: `61.3%`, `0.4`, `Page`.
+    pub fn shown(&self) -> [Option<String>; 3] {
+        [
+            self.budget.map(|ratio| format!("{:.1}%", tidy(ratio * 100.0))),
+            self.burn.map(|burn| format!("{:.1}", tidy(burn))),
+            self.alert.map(|alert| match alert {
+                Some(Severity::Page) => "Page".to_owned(),
+                Some(Severity::Ticket) => "Ticket".to_owned(),
+                None => "-".to_owned(),
+            }),
+        ]
+    }
+
+    /// Whether these should replace `old`, which were shown that long ago.
+    pub fn worth_showing(&self, old: &Self, since: Option<Duration>) -> bool {
+        if self == old {
+            return false;
+        }
+        if self.alert != old.alert || since.is_none_or(|since| since >= SMALL_CHANGE) {
+            return true;
+        }
+        let moved = |new: Option<f64>, old: Option<f64>, absolute: f64, relative: f64| match (new, old) {
+            (Some(new), Some(old)) => (new - old).abs() >= absolute.max(old.abs() * relative),
+            (new, old) => new.is_some() != old.is_some(),
+        };
+        moved(self.budget, old.budget, 0.02, 0.0) || moved(self.burn, old.burn, 1.0, 0.5)
+    }
+}
+
+/// No `-0.0`.
+fn tidy(value: f64) -> f64 {
+    let rounded = (value * 10.0).round() / 10.0;
+    if rounded == 0.0 { 0.0 } else { rounded }
+}
+
+/// The numbers of all SLOs, from four questions.
+#[derive(Clone, Debug, Default)]
+pub struct Numbers {
+    /// Ids of SLOs with samples in their base series.
+    pub present: BTreeSet<String>,
+    budget: BTreeMap<String, f64>,
+    burn: BTreeMap<String, f64>,
+    alerts: BTreeMap<String, Severity>,
+}
+
+impl Numbers {
+    /// Asks Prometheus. With groups, an SLO shows its worst one.
+    ///
+    /// # Errors
+    /// When one of the questions is not answered.
+    pub async fn ask(prometheus: &Prometheus) -> Result<Self, PrometheusError> {
+        let id = names::SLO_ID;
+        let mut numbers = Self::default();
+        for sample in prometheus.query(&format!("group by ({id}) ({})", names::TOTAL)).await? {
+            numbers.present.insert(sample.label(id).to_owned());
+        }
+        for sample in prometheus.query(&format!("min by ({id}) ({})", names::BUDGET_REMAINING)).await? {
+            numbers.budget.insert(sample.label(id).to_owned(), sample.value());
+        }
+        let burn = format!("max by ({id}) ({}{{{}=\"1h\"}})", names::BURN_RATE, names::WINDOW);
+        for sample in prometheus.query(&burn).await? {
+            numbers.burn.insert(sample.label(id).to_owned(), sample.value());
+        }
+        let alerts = format!(
+            "group by ({id}, {}) (ALERTS{{alertname=\"{}\", alertstate=\"firing\"}})",
+            names::SEVERITY,
+            names::ALERT_BURN
+        );
+        for sample in prometheus.query(&alerts).await? {
+            let Some(severity) = severity(sample.label(names::SEVERITY)) else { continue };
+            numbers
+                .alerts
+                .entry(sample.label(id).to_owned())
+                .and_modify(|worst| *worst = (*worst).min(severity))
+                .or_insert(severity);
+        }
+        Ok(numbers)
+    }
+
+    /// Of one SLO.
+    pub fn columns(&self, slo_id: &str) -> Columns {
+        let finite = |map: &BTreeMap<String, f64>| map.get(slo_id).copied().filter(|value| value.is_finite());
+        let known = self.present.contains(slo_id) || self.budget.contains_key(slo_id);
+        Columns {
+            budget: finite(&self.budget),
+            burn: finite(&self.burn),
+            alert: known.then(|| self.alerts.get(slo_id).copied()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn columns(budget: f64, burn: f64, alert: Option<Severity>) -> Columns {
+        Columns { budget: Some(budget), burn: Some(burn), alert: Some(alert) }
+    }
+
+    #[test]
+    fn reads_like_the_table_of_kubectl() {
+        let shown = |c: Columns| c.shown().map(Option::unwrap_or_default);
+        assert_eq!(shown(columns(0.613, 0.42, None)), ["61.3%", "0.4", "-"]);
+        assert_eq!(shown(columns(-0.08, 21.6, Some(Severity::Page))), ["-8.0%", "21.6", "Page"]);
+        assert_eq!(shown(columns(-0.000_01, -0.0, None)), ["0.0%", "0.0", "-"]);
+        assert_eq!(shown(Columns::default()), ["", "", ""]);
+    }
+
+    #[test]
+    fn small_changes_wait_and_alerts_do_not() {
+        let now = Some(Duration::from_secs(20));
+        let later = Some(SMALL_CHANGE);
+        let old = columns(0.613, 0.4, None);
+        assert!(!columns(0.6131, 0.41, None).worth_showing(&old, later), "reads the same");
+        assert!(!columns(0.61, 0.9, None).worth_showing(&old, now));
+        assert!(columns(0.61, 0.9, None).worth_showing(&old, later));
+        assert!(columns(0.58, 0.4, None).worth_showing(&old, now));
+        assert!(columns(0.613, 1.5, None).worth_showing(&old, now));
+        assert!(columns(0.613, 0.4, Some(Severity::Ticket)).worth_showing(&old, now));
+        assert!(columns(0.613, 0.4, None).worth_showing(&Columns::default(), None));
+    }
+}

@@ -1,0 +1,208 @@
+//! Fifth step: what the SLO's status says. Pure; the only way to a [`Status`] is through [`Applied`].
+
+use jiff::Timestamp;
+use k8s_openapi::{apimachinery::pkg::apis::meta::v1::Condition, jiff as api_jiff};
+use plimsoll_api::{SloStatus, conditions as c};
+
+use super::{
+    apply::{Applied, Outcome},
+    observe::{Loaded, Observation},
+    render::Rendered,
+};
+use crate::sinks::SinkError;
+
+/// A status to be written, unless it is stored already.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Status {
+    new: SloStatus,
+}
+
+impl Status {
+    /// What is to be stored.
+    pub fn get(&self) -> &SloStatus {
+        &self.new
+    }
+}
+
+/// What Prometheus knows, if one is configured.
+#[derive(Clone, Copy, Debug)]
+pub struct Asked<'a> {
+    /// Its address.
+    pub url: &'a str,
+    /// What it knows; nothing while the rules are not written.
+    pub observation: Option<&'a Observation>,
+}
+
+/// The status that follows from what was applied and observed. `old` is the stored one: it keeps
+/// transition times, and what is not known anew.
+pub fn status(
+    applied: &Rendered<Applied>,
+    old: Option<&SloStatus>,
+    asked: Option<Asked<'_>>,
+    now: Timestamp,
+) -> Status {
+    let generation = applied.stored.slo.metadata.generation;
+    let mut new = old.cloned().unwrap_or_default();
+    new.observed_generation = generation;
+    let mut set = Setter { conditions: &mut new.conditions, generation, now };
+    match applied.state.outcome() {
+        Outcome::Refused(error) => set.refused(error.reason(), &error.to_string()),
+        Outcome::Failed(error) => set.failed(error),
+        Outcome::Held { place, written: _, groups: _, warnings, labels: _ } => {
+            new.rules = Some(place.clone());
+            match asked {
+                None => set.without_prometheus(warnings.as_deref()),
+                Some(Asked { url, observation }) => {
+                    let observation = observation.cloned().unwrap_or(Observation {
+                        loaded: Loaded::Asking,
+                        since: now,
+                        data: None,
+                        columns: super::columns::Columns::default(),
+                    });
+                    set.with_prometheus(url, &observation, place, warnings.as_deref());
+                    let [budget, burn, alert] = observation.columns.shown();
+                    if alert.is_some() || observation.data == Some(false) {
+                        (new.budget, new.burn, new.alert) = (budget, burn, alert);
+                    }
+                }
+            }
+        }
+    }
+    // A fixed order, so that equal statuses are equal text.
+    new.conditions.sort_by(|a, b| a.type_.cmp(&b.type_));
+    Status { new }
+}
+
+struct Setter<'a> {
+    conditions: &'a mut Vec<Condition>,
+    generation: Option<i64>,
+    now: Timestamp,
+}
+
+impl Setter<'_> {
+    fn set(&mut self, type_: &str, status: Option<bool>, reason: &str, message: impl Into<String>) {
+        c::set(self.conditions, type_, status, reason, message, self.generation, api_time(self.now));
+    }
+
+    /// kstatus' two conditions are abnormal when true: they are there only then.
+    fn progress(&mut self, reconciling: Option<&str>, stalled: Option<(&str, &str)>) {
+        match reconciling {
+            Some(message) => self.set(c::RECONCILING, Some(true), c::REASON_WAITING, message),
+            None => self.conditions.retain(|condition| condition.type_ != c::RECONCILING),
+        }
+        match stalled {
+            Some((reason, message)) => self.set(c::STALLED, Some(true), reason, message),
+            None => self.conditions.retain(|condition| condition.type_ != c::STALLED),
+        }
+    }
+
+    fn refused(&mut self, reason: &str, message: &str) {
+        self.set(c::READY, Some(false), reason, message);
+        self.progress(None, Some((reason, message)));
+    }
+
+    fn failed(&mut self, error: &SinkError) {
+        let message = error.to_string();
+        let reason = match error {
+            SinkError::NotOurs { .. } => c::REASON_NOT_OURS,
+            SinkError::NotReady { .. } | SinkError::Refused { .. } | SinkError::Unavailable { .. } => {
+                c::REASON_BACKEND_FAILED
+            }
+        };
+        self.set(c::READY, Some(false), reason, message.as_str());
+        if error.is_transient() {
+            self.progress(Some(&message), None);
+        } else {
+            self.progress(None, Some((reason, &message)));
+        }
+    }
+
+    fn without_prometheus(&mut self, warnings: Option<&str>) {
+        self.ready(warnings);
+        self.progress(None, None);
+        let message = "the operator knows no Prometheus to ask; start it with --prometheus URL";
+        self.set(c::RULES_LOADED, None, c::REASON_NO_PROMETHEUS, message);
+        for type_ in [c::DATA_PRESENT, c::BURNING] {
+            self.conditions.retain(|condition| condition.type_ != type_);
+        }
+    }
+
+    fn ready(&mut self, warnings: Option<&str>) {
+        self.set(c::READY, Some(true), c::REASON_OK, warnings.unwrap_or_default());
+    }
+
+    fn with_prometheus(&mut self, url: &str, seen: &Observation, place: &str, warnings: Option<&str>) {
+        let Observation { loaded, since, data, columns } = seen;
+        let since = since.strftime("%Y-%m-%dT%H:%M:%SZ");
+        let was_ready = self
+            .conditions
+            .iter()
+            .any(|old| old.type_ == c::READY && old.status == "True" && old.observed_generation == self.generation);
+        match loaded {
+            Loaded::Yes => {
+                self.set(c::RULES_LOADED, Some(true), c::REASON_LOADED, "");
+                self.ready(warnings);
+                self.progress(None, None);
+            }
+            Loaded::Asking if was_ready => self.progress(None, None),
+            Loaded::Asking => {
+                let message = format!("written to {place}; Prometheus {url} is asked since {since}");
+                self.set(c::RULES_LOADED, None, c::REASON_WAITING, message.as_str());
+                self.set(c::READY, None, c::REASON_WAITING, message.as_str());
+                self.progress(Some(&message), None);
+            }
+            Loaded::Missing { group, hint } => {
+                let mut message =
+                    format!("Prometheus {url} has no group {group} as written to {place} (asked since {since})");
+                if let Some(hint) = hint {
+                    message.push_str("; ");
+                    message.push_str(hint);
+                }
+                self.set(c::RULES_LOADED, Some(false), c::REASON_NOT_LOADED, message.as_str());
+                self.set(c::READY, Some(false), c::REASON_NOT_LOADED, message.as_str());
+                self.progress(Some(&message), None);
+            }
+            Loaded::Failing(cause) => {
+                let message = format!("Prometheus {url} has the rules, but one fails: {cause}");
+                self.set(c::RULES_LOADED, Some(true), c::REASON_RULE_FAILS, message.as_str());
+                self.set(c::READY, Some(false), c::REASON_RULE_FAILS, message.as_str());
+                self.progress(None, None);
+            }
+            Loaded::Unreachable(cause) => {
+                // Prometheus' outage does not make the SLO worse than it was.
+                self.set(c::RULES_LOADED, None, c::REASON_UNREACHABLE, cause.as_str());
+                if was_ready {
+                    self.progress(None, None);
+                } else {
+                    self.set(c::READY, None, c::REASON_UNREACHABLE, cause.as_str());
+                    self.progress(Some(cause), None);
+                }
+            }
+        }
+        match data {
+            Some(true) => self.set(c::DATA_PRESENT, Some(true), c::REASON_SAMPLES, ""),
+            Some(false) => {
+                let message = "the base series have no samples; plimsoll explain says which selector matches nothing";
+                self.set(c::DATA_PRESENT, Some(false), c::REASON_NO_SAMPLES, message);
+            }
+            None if c::status(self.conditions, c::DATA_PRESENT).is_none_or(|s| s == "Unknown") => {
+                self.set(c::DATA_PRESENT, None, c::REASON_WAITING, "the first evaluations are awaited");
+            }
+            None => {}
+        }
+        match columns.alert {
+            Some(Some(_)) => self.set(c::BURNING, Some(true), c::REASON_ALERT_FIRING, ""),
+            Some(None) => self.set(c::BURNING, Some(false), c::REASON_QUIET, ""),
+            None => {}
+        }
+    }
+}
+
+/// k8s-openapi has its own name for the same crate.
+fn api_time(now: Timestamp) -> api_jiff::Timestamp {
+    now
+}
+
+#[cfg(test)]
+#[path = "conditions_tests.rs"]
+mod tests;

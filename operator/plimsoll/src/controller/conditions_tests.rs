@@ -1,0 +1,176 @@
+#![allow(clippy::unwrap_used)]
+use std::sync::Arc;
+
+use plimsoll_api::{Problem, Slo};
+
+use super::*;
+use crate::{
+    controller::{
+        apply::refuse,
+        columns::Columns,
+        render::{Prepared, Rendered},
+        stored::Stored,
+        validate::ValidateError,
+    },
+    sinks::{RuleSink, Target, Written, conformance},
+};
+
+#[derive(Debug)]
+struct Sink(Result<Written, SinkError>);
+
+impl RuleSink for Sink {
+    fn describe(&self, target: &Target) -> String {
+        format!("PrometheusRule {}/{}", target.namespace, target.object_name())
+    }
+
+    fn place(&self) -> String {
+        String::new()
+    }
+
+    fn is_outside(&self) -> bool {
+        false
+    }
+
+    fn write<'a>(
+        &'a self,
+        _: &'a Target,
+        _: &'a plimsoll_slo::RuleSet,
+    ) -> futures::future::BoxFuture<'a, Result<Written, SinkError>> {
+        Box::pin(async { self.0.clone() })
+    }
+
+    fn delete<'a>(&'a self, _: &'a Target) -> futures::future::BoxFuture<'a, Result<Written, SinkError>> {
+        Box::pin(async { Ok(Written::Unchanged) })
+    }
+}
+
+fn stored() -> Arc<Stored> {
+    let mut slo = Slo::new("cart", Default::default());
+    slo.metadata.generation = Some(3);
+    Arc::new(Stored { slo, unreadable: None })
+}
+
+async fn applied(result: Result<Written, SinkError>) -> Rendered<Applied> {
+    let target = conformance::target("cart");
+    let rules = conformance::rules(&target, "vector(1)");
+    let state = Prepared { target, rules, backend: Arc::new(Sink(result)), warnings: None };
+    crate::controller::apply::apply(Rendered { stored: stored(), state }).await
+}
+
+fn at(second: i64) -> Timestamp {
+    Timestamp::from_second(second).unwrap()
+}
+
+/// `Ready=True AsDeclared`, one for each condition, with the message where there is one.
+fn lines(status: &Status) -> Vec<String> {
+    let line = |c: &Condition| format!("{}={} {} {}", c.type_, c.status, c.reason, c.message).trim().to_owned();
+    status.get().conditions.iter().map(line).collect()
+}
+
+fn seen(loaded: Loaded) -> Observation {
+    Observation { loaded, since: at(0), data: None, columns: Columns::default() }
+}
+
+const URL: &str = "http://prometheus:9090";
+
+fn asked(observation: &Observation) -> Option<Asked<'_>> {
+    Some(Asked { url: URL, observation: Some(observation) })
+}
+
+#[tokio::test]
+async fn without_prometheus_written_is_ready() {
+    let status = status(&applied(Ok(Written::Changed)).await, None, None, at(5));
+    assert_eq!(
+        lines(&status),
+        [
+            "Ready=True AsDeclared",
+            "RulesLoaded=Unknown PrometheusNotConfigured the operator knows no Prometheus to ask; start it with --prometheus URL"
+        ]
+    );
+    assert_eq!(status.get().observed_generation, Some(3));
+    assert_eq!(status.get().rules.as_deref(), Some("PrometheusRule default/plimsoll-cart"));
+}
+
+#[tokio::test]
+async fn the_same_facts_give_the_same_status_later() {
+    let applied = applied(Ok(Written::Unchanged)).await;
+    let observation = Observation { data: Some(true), ..seen(Loaded::Yes) };
+    let first = status(&applied, None, asked(&observation), at(5));
+    let second = status(&applied, Some(first.get()), asked(&observation), at(500));
+    assert_eq!(first, second);
+}
+
+#[tokio::test]
+async fn invalid_is_stalled_and_keeps_what_was_known() {
+    let old = SloStatus { budget: Some("61.3%".to_owned()), rules: Some("x".to_owned()), ..SloStatus::default() };
+    let error = ValidateError::Invalid(vec![Problem::error("spec.objective", "objective is a percentage")]);
+    let status = status(&refuse(stored(), error), Some(&old), None, at(5));
+    assert_eq!(
+        lines(&status),
+        [
+            "Ready=False Invalid spec.objective: objective is a percentage",
+            "Stalled=True Invalid spec.objective: objective is a percentage"
+        ]
+    );
+    assert_eq!((status.get().budget.as_deref(), status.get().rules.as_deref()), (Some("61.3%"), Some("x")));
+}
+
+#[tokio::test]
+async fn failures_that_pass_are_progress_and_others_are_not() {
+    let not_ours = SinkError::NotOurs { what: "PrometheusRule a/b".into(), owner: "is not owned by this SLO".into() };
+    let message = "PrometheusRule a/b exists and is not owned by this SLO; it is left alone";
+    let found = lines(&status(&applied(Err(not_ours)).await, None, None, at(5)));
+    assert_eq!(found, [format!("Ready=False NotOurs {message}"), format!("Stalled=True NotOurs {message}")]);
+    let away = SinkError::Unavailable { what: "ruler http://x".into(), cause: "503".into() };
+    let found = lines(&status(&applied(Err(away)).await, None, None, at(5)));
+    let message = "ruler http://x could not be written: 503";
+    assert_eq!(found, [format!("Ready=False BackendFailed {message}"), format!("Reconciling=True Waiting {message}")]);
+}
+
+#[tokio::test]
+async fn the_way_to_loaded() {
+    let applied = applied(Ok(Written::Changed)).await;
+    let asking = status(&applied, None, asked(&seen(Loaded::Asking)), at(5));
+    let waiting = "written to PrometheusRule default/plimsoll-cart; Prometheus http://prometheus:9090 is asked since 1970-01-01T00:00:00Z";
+    assert_eq!(
+        lines(&asking),
+        [
+            "DataPresent=Unknown Waiting the first evaluations are awaited".to_owned(),
+            format!("Ready=Unknown Waiting {waiting}"),
+            format!("Reconciling=True Waiting {waiting}"),
+            format!("RulesLoaded=Unknown Waiting {waiting}"),
+        ]
+    );
+    let missing = Loaded::Missing { group: "g".into(), hint: Some("prometheus/main selects {a: b}".into()) };
+    let missing = status(&applied, Some(asking.get()), asked(&seen(missing)), at(9));
+    let found = lines(&missing);
+    assert!(found.iter().any(|l| l == "RulesLoaded=False NotLoaded Prometheus http://prometheus:9090 has no group g as written to PrometheusRule default/plimsoll-cart (asked since 1970-01-01T00:00:00Z); prometheus/main selects {a: b}"), "{found:#?}");
+    let observation = Observation { data: Some(true), ..seen(Loaded::Yes) };
+    let loaded = status(&applied, Some(missing.get()), asked(&observation), at(9));
+    assert_eq!(lines(&loaded), ["DataPresent=True Samples", "Ready=True AsDeclared", "RulesLoaded=True Loaded"]);
+}
+
+#[tokio::test]
+async fn an_outage_of_prometheus_does_not_unready() {
+    let applied = applied(Ok(Written::Unchanged)).await;
+    let ready = status(&applied, None, asked(&seen(Loaded::Yes)), at(5));
+    let away = seen(Loaded::Unreachable("http://prometheus:9090 does not answer: refused".into()));
+    let found = lines(&status(&applied, Some(ready.get()), asked(&away), at(9)));
+    assert!(found.contains(&"Ready=True AsDeclared".to_owned()));
+    let message = "RulesLoaded=Unknown PrometheusUnreachable http://prometheus:9090 does not answer: refused";
+    assert!(found.contains(&message.to_owned()), "{found:?}");
+    let found = lines(&status(&applied, None, asked(&away), at(9)));
+    assert!(found.iter().any(|l| l.starts_with("Ready=Unknown PrometheusUnreachable")), "{found:?}");
+}
+
+#[tokio::test]
+async fn burning_stays_ready_and_is_shown() {
+    let columns =
+        Columns { budget: Some(-0.08), burn: Some(21.6), alert: Some(Some(plimsoll_api::slo::Severity::Page)) };
+    let observation = Observation { data: Some(true), columns, ..seen(Loaded::Yes) };
+    let status = status(&applied(Ok(Written::Unchanged)).await, None, asked(&observation), at(5));
+    assert!(lines(&status).contains(&"Burning=True AlertFiring".to_owned()));
+    assert!(lines(&status).contains(&"Ready=True AsDeclared".to_owned()));
+    let SloStatus { budget, burn, alert, .. } = status.get();
+    assert_eq!((budget.as_deref(), burn.as_deref(), alert.as_deref()), (Some("-8.0%"), Some("21.6"), Some("Page")));
+}

@@ -1,0 +1,133 @@
+//! Rules outside the cluster outlive the SLO unless somebody removes them. The finalizers say where
+//! they may be: one for each backend, set before the first write there, removed after the last delete.
+
+use kube::{
+    Api, Resource, ResourceExt,
+    api::{Patch, PatchParams},
+    core::PartialObjectMeta,
+    runtime::events::EventType,
+};
+use plimsoll_api::Slo;
+use serde_json::json;
+
+use super::{Context, stored::Stored, validate::Validated};
+use crate::sinks::{SinkError, Target, kubernetes::FIELD_MANAGER};
+
+/// The backend's name follows.
+const PREFIX: &str = "plimsoll.dev/backend-";
+
+/// Why the finalizers are not as they should be.
+#[derive(Debug, thiserror::Error)]
+pub enum FinalizerError {
+    /// The SLO could not be changed.
+    #[error("finalizers could not be written: {}", crate::sinks::kubernetes::chain(.0))]
+    Write(#[source] kube::Error),
+    /// The rules could not be removed from where the SLO was before.
+    #[error("rules could not be removed from backend {backend}: {source}")]
+    Remove {
+        /// The backend.
+        backend: String,
+        /// Why.
+        source: SinkError,
+    },
+}
+
+/// Names of the backends outside that may hold rules of this SLO.
+fn backends(stored: &Stored) -> Vec<String> {
+    stored.slo.finalizers().iter().filter_map(|f| f.strip_prefix(PREFIX)).map(str::to_owned).collect()
+}
+
+/// Sets the finalizer, before anything is written outside.
+///
+/// # Errors
+/// When it could not be set: then nothing may be written.
+pub(super) async fn before_write(stored: &Stored, valid: &Validated, ctx: &Context) -> Result<(), FinalizerError> {
+    if !valid.backend.is_outside() {
+        return Ok(());
+    }
+    let mut wanted = backends(stored);
+    if wanted.contains(&valid.model.backend) {
+        return Ok(());
+    }
+    wanted.push(valid.model.backend.clone());
+    set(stored, &wanted, ctx).await
+}
+
+/// Removes the rules from the backends that this SLO has left, once the new one holds them.
+///
+/// # Errors
+/// When they could not be removed.
+pub(super) async fn after_write(stored: &Stored, ctx: &Context) -> Result<(), FinalizerError> {
+    let current = stored.slo.spec.backend.as_deref().unwrap_or(super::dereference::DEFAULT_BACKEND);
+    let target = Target::of(&stored.slo);
+    let Some(place) = ctx.sinks.get(current).map(|sink| sink.place()) else { return Ok(()) };
+    // Objects in the cluster are known without asking, so looking at each other kind costs nothing.
+    for (name, sink) in ctx.sinks.iter().filter(|(_, sink)| !sink.is_outside() && sink.place() != place) {
+        match sink.delete(&target).await {
+            // A kind that cannot be read is one to which this SLO cannot have written in this life.
+            Ok(_) | Err(SinkError::NotReady { .. }) => {}
+            Err(source) => return Err(FinalizerError::Remove { backend: name.to_owned(), source }),
+        }
+    }
+    let old: Vec<String> = backends(stored).into_iter().filter(|name| name != current).collect();
+    if old.is_empty() {
+        return Ok(());
+    }
+    remove_from(&old, Some(&place), stored, ctx).await?;
+    let kept: Vec<String> = backends(stored).into_iter().filter(|name| !old.contains(name)).collect();
+    set(stored, &kept, ctx).await
+}
+
+/// Cleans up after a deleted SLO.
+///
+/// # Errors
+/// When something could not be removed; the SLO stays until it can.
+pub(super) async fn clean(stored: &Stored, ctx: &Context) -> Result<(), FinalizerError> {
+    let all = backends(stored);
+    if all.is_empty() {
+        return Ok(());
+    }
+    remove_from(&all, None, stored, ctx).await?;
+    set(stored, &[], ctx).await
+}
+
+async fn remove_from(
+    names: &[String],
+    except_place: Option<&str>,
+    stored: &Stored,
+    ctx: &Context,
+) -> Result<(), FinalizerError> {
+    let target = Target::of(&stored.slo);
+    for name in names {
+        let Some(sink) = ctx.sinks.get(name) else {
+            // Nobody can remove them any more; holding the SLO hostage would not help.
+            let note = format!("backend {name} is not configured any more; rules may remain there");
+            ctx.status.event(stored, "BackendGone", EventType::Warning, note).await;
+            continue;
+        };
+        if Some(sink.place().as_str()) == except_place {
+            continue;
+        }
+        sink.delete(&target).await.map_err(|source| FinalizerError::Remove { backend: name.clone(), source })?;
+    }
+    Ok(())
+}
+
+/// Server-side apply of the list: finalizers of others are not touched.
+async fn set(stored: &Stored, backends: &[String], ctx: &Context) -> Result<(), FinalizerError> {
+    let meta = &stored.slo.metadata;
+    let finalizers: Vec<String> = backends.iter().map(|name| format!("{PREFIX}{name}")).collect();
+    let body = json!({
+        "apiVersion": Slo::api_version(&()),
+        "kind": Slo::kind(&()),
+        "metadata": {"name": meta.name, "namespace": meta.namespace, "uid": meta.uid, "finalizers": finalizers},
+    });
+    let api: Api<PartialObjectMeta<Slo>> =
+        Api::namespaced(ctx.client.clone(), meta.namespace.as_deref().unwrap_or_default());
+    let params = PatchParams::apply(FIELD_MANAGER).force();
+    match api.patch(&stored.slo.name_any(), &params, &Patch::Apply(&body)).await {
+        Ok(_) => Ok(()),
+        Err(kube::Error::Api(error)) if error.code == 404 || (error.code == 409 && backends.is_empty()) => Ok(()),
+        Err(error) => Err(FinalizerError::Write(error)),
+    }
+}

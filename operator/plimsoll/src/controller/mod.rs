@@ -1,0 +1,386 @@
+//! The SLO controller: dereference → validate → render → `Rendered<Prepared>` → apply →
+//! `Rendered<Applied>` → conditions → status. Only dereference, apply and status reach outside.
+
+pub mod apply;
+pub mod columns;
+pub mod conditions;
+pub mod dereference;
+pub mod finalizer;
+pub mod observe;
+pub mod poll;
+pub mod render;
+pub mod status;
+pub mod stored;
+pub mod validate;
+
+use std::{
+    collections::{HashMap, HashSet},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use futures::{StreamExt, channel::mpsc};
+use jiff::Timestamp;
+use kube::{
+    Api, Client, ResourceExt,
+    runtime::{
+        Config as RunnerConfig, Controller, Predicate, WatchStreamExt,
+        controller::Action,
+        events::{Recorder, Reporter},
+        predicates,
+        reflector::{self, ObjectRef, Store},
+        watcher,
+    },
+};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use tracing::Instrument;
+
+use self::{
+    apply::{Outcome, apply, refuse},
+    conditions::Asked,
+    dereference::{Lookup, dereference},
+    finalizer::FinalizerError,
+    observe::{Id, Observations},
+    render::render,
+    status::{StatusError, StatusWriter},
+    stored::Stored,
+    validate::validate,
+};
+use crate::{
+    operator::metrics::Metrics,
+    prometheus::Prometheus,
+    sinks::{Sinks, Written, kubernetes},
+};
+
+/// Reconciles at the same time: enough to keep an API server busy, few enough to stay small.
+const CONCURRENCY: u16 = 16;
+/// Rules outside the cluster cannot be watched; they are compared this often, spread over the time.
+const OUTSIDE: Duration = Duration::from_secs(600);
+/// The API server's pages for SLOs.
+const PAGE: u32 = 100;
+
+/// Why a reconcile is tried again.
+#[derive(Debug, thiserror::Error)]
+pub enum ReconcileError {
+    /// The backend failed in a way that may pass; the status says so.
+    #[error("{0}")]
+    Backend(#[from] crate::sinks::SinkError),
+    /// The status was not stored.
+    #[error(transparent)]
+    Status(#[from] StatusError),
+    /// The finalizer was not set or removed.
+    #[error(transparent)]
+    Finalizer(#[from] FinalizerError),
+}
+
+impl ReconcileError {
+    /// One word for a metric.
+    fn outcome(&self) -> &'static str {
+        match self {
+            ReconcileError::Backend(_) => "backend_failed",
+            ReconcileError::Status(_) => "status_failed",
+            ReconcileError::Finalizer(_) => "finalizer_failed",
+        }
+    }
+}
+
+/// Everything that reconciles share.
+pub struct Context {
+    /// The client, which writes only while this process leads.
+    pub client: Client,
+    /// All SLOs.
+    pub slos: Store<Stored>,
+    /// All backends.
+    pub sinks: Sinks,
+    /// What Prometheus knows.
+    pub observations: Observations,
+    /// The Prometheus to ask.
+    pub prometheus: Option<Prometheus>,
+    /// Stores statuses.
+    pub status: StatusWriter,
+    /// Counters.
+    pub metrics: Arc<Metrics>,
+    /// SLOs by the SLOs that are made of them.
+    dependents: Mutex<HashMap<Id, HashSet<Id>>>,
+    attempts: Mutex<HashMap<Id, u32>>,
+}
+
+impl Context {
+    /// A context over these.
+    pub fn new(
+        client: Client,
+        slos: Store<Stored>,
+        sinks: Sinks,
+        prometheus: Option<Prometheus>,
+        metrics: Arc<Metrics>,
+    ) -> Self {
+        let reporter = Reporter { controller: "plimsoll".to_owned(), instance: std::env::var("HOSTNAME").ok() };
+        let recorder = Recorder::new(client.clone(), reporter);
+        Self {
+            status: StatusWriter::new(client.clone(), recorder),
+            client,
+            slos,
+            sinks,
+            observations: Observations::default(),
+            prometheus,
+            metrics,
+            dependents: Mutex::default(),
+            attempts: Mutex::default(),
+        }
+    }
+
+    fn dependents(&self) -> MutexGuard<'_, HashMap<Id, HashSet<Id>>> {
+        self.dependents.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn attempts(&self) -> MutexGuard<'_, HashMap<Id, u32>> {
+        self.attempts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Notes which SLOs are reconciled when one of these parts comes, changes or goes.
+    fn depends(&self, id: &Id, parts: &[String]) {
+        let mut dependents = self.dependents();
+        dependents.retain(|(namespace, part), users| {
+            if *namespace == id.0 && !parts.contains(part) {
+                users.remove(id);
+            }
+            !users.is_empty()
+        });
+        for part in parts {
+            dependents.entry((id.0.clone(), part.clone())).or_default().insert(id.clone());
+        }
+    }
+
+    /// Forgets a deleted SLO; gives those that are made of it.
+    fn gone(&self, id: &Id) -> Vec<Id> {
+        self.observations.forget(id);
+        self.status.forget(id);
+        self.attempts().remove(id);
+        self.users(id)
+    }
+
+    fn users(&self, id: &Id) -> Vec<Id> {
+        self.dependents().get(id).into_iter().flatten().cloned().collect()
+    }
+}
+
+impl Lookup for Store<Stored> {
+    fn parts(&self, namespace: &str, name: &str) -> Option<Vec<String>> {
+        let stored = self.get(&ObjectRef::new(name).within(namespace))?;
+        Some(dereference::part_names(&stored.slo))
+    }
+}
+
+/// Brings one SLO and the world into agreement.
+///
+/// # Errors
+/// When it should be tried again soon.
+pub async fn reconcile(stored: Arc<Stored>, ctx: Arc<Context>) -> Result<Action, ReconcileError> {
+    let started = Instant::now();
+    let result = steps(&stored, &ctx).await;
+    let outcome = match &result {
+        Ok((outcome, _)) => outcome,
+        Err(error) => error.outcome(),
+    };
+    ctx.metrics.reconciled(outcome, started.elapsed());
+    let (_, action) = result?;
+    ctx.attempts().remove(&id(&stored));
+    Ok(action)
+}
+
+async fn steps(stored: &Arc<Stored>, ctx: &Context) -> Result<(&'static str, Action), ReconcileError> {
+    let id = id(stored);
+    if stored.slo.metadata.deletion_timestamp.is_some() {
+        finalizer::clean(stored, ctx).await?;
+        return Ok(("deleted", Action::await_change()));
+    }
+    let facts = dereference(Arc::clone(stored), &ctx.sinks, &ctx.slos);
+    ctx.depends(&id, &dereference::part_names(&stored.slo));
+    let backend = facts.backend.as_ref().ok().cloned();
+    let applied = match validate(facts) {
+        Ok(valid) => {
+            finalizer::before_write(stored, &valid, ctx).await?;
+            apply(render(valid)).await
+        }
+        Err(error) => refuse(Arc::clone(stored), error),
+    };
+    let held = match applied.state.outcome() {
+        Outcome::Held { written, groups, labels, .. } => {
+            Some((*written == Written::Changed, groups.as_slice(), labels.as_ref()))
+        }
+        Outcome::Failed(_) | Outcome::Refused(_) => None,
+    };
+    if let (Some(_), Some(_)) = (&held, &backend) {
+        finalizer::after_write(stored, ctx).await?;
+    }
+    let now = Timestamp::now();
+    let observation = held
+        .filter(|_| ctx.prometheus.is_some())
+        .map(|(written, groups, labels)| ctx.observations.expect(&id, groups, labels, written, Instant::now(), now));
+    let url = ctx.prometheus.as_ref().map(Prometheus::url);
+    let asked = url.as_deref().map(|url| Asked { url, observation: observation.as_ref() });
+    let old = ctx.status.stored(stored);
+    let status = conditions::status(&applied, old.as_ref(), asked, now);
+    let stored_status = ctx.status.write(stored, old.as_ref(), &status).await?;
+    let wrote = held.is_some_and(|(written, ..)| written) || stored_status == Written::Changed;
+    match applied.state.outcome() {
+        Outcome::Failed(error) if error.is_transient() => Err(error.clone().into()),
+        Outcome::Failed(_) => Ok(("backend_refused", Action::await_change())),
+        Outcome::Refused(_) => Ok(("invalid", Action::await_change())),
+        Outcome::Held { .. } => {
+            let outside = backend.is_some_and(|backend| backend.is_outside());
+            let action = if outside { Action::requeue(spread(OUTSIDE, &id)) } else { Action::await_change() };
+            Ok((if wrote { "changed" } else { "unchanged" }, action))
+        }
+    }
+}
+
+/// Namespace and name.
+pub fn id(stored: &Stored) -> Id {
+    (stored.slo.namespace().unwrap_or_default(), stored.slo.name_any())
+}
+
+/// Between three quarters and five quarters of `time`, the same for the same SLO.
+fn spread(time: Duration, id: &Id) -> Duration {
+    use std::hash::{DefaultHasher, Hash, Hasher};
+    let mut hasher = DefaultHasher::new();
+    id.hash(&mut hasher);
+    time * 3 / 4 + time.mul_f64((hasher.finish() % 1000) as f64 / 2000.0)
+}
+
+fn retry(stored: Arc<Stored>, error: &ReconcileError, ctx: Arc<Context>) -> Action {
+    let id = id(&stored);
+    let attempt = {
+        let mut attempts = ctx.attempts();
+        let count = attempts.entry(id.clone()).or_default();
+        *count = count.saturating_add(1);
+        *count
+    };
+    let wait =
+        Duration::from_millis(500).saturating_mul(2u32.saturating_pow(attempt.min(9))).min(Duration::from_secs(120));
+    tracing::warn!(slo = %format!("{}/{}", id.0, id.1), %error, attempt, retry_in = ?wait, "reconcile failed");
+    Action::requeue(spread(wait, &id))
+}
+
+/// What the controller runs with.
+pub struct Setup {
+    /// A client that writes only while this process leads.
+    pub client: Client,
+    /// All backends.
+    pub sinks: Sinks,
+    /// Kinds of rule objects to watch for them.
+    pub kinds: Vec<Arc<kubernetes::Objects>>,
+    /// The Prometheus to ask.
+    pub prometheus: Option<Prometheus>,
+    /// Counters.
+    pub metrics: Arc<Metrics>,
+}
+
+/// Runs until `stop`, then finishes what is under way.
+pub async fn run(setup: Setup, stop: CancellationToken) {
+    let Setup { client, sinks, kinds, prometheus, metrics } = setup;
+    let writer = reflector::store::Writer::<Stored>::default();
+    let slos = writer.as_reader();
+    let ctx = Arc::new(Context::new(client.clone(), slos.clone(), sinks, prometheus, metrics));
+    let (trigger, triggered) = mpsc::unbounded::<ObjectRef<Stored>>();
+
+    let background = CancellationToken::new();
+    let mut tasks = tokio::task::JoinSet::new();
+    let (touched, mut touches) = tokio::sync::mpsc::unbounded_channel();
+    for kind in &kinds {
+        tasks.spawn(background.clone().run_until_cancelled_owned(Arc::clone(kind).watch(touched.clone())));
+    }
+    drop(touched);
+    let send = trigger.clone();
+    tasks.spawn(background.clone().run_until_cancelled_owned(async move {
+        while let Some((namespace, name)) = touches.recv().await {
+            let _ = send.unbounded_send(ObjectRef::new(&name).within(&namespace));
+        }
+    }));
+    if ctx.prometheus.is_some() {
+        tasks.spawn(background.clone().run_until_cancelled_owned(poll::run(Arc::clone(&ctx), trigger.clone())));
+    }
+    // Backends that become usable later reconcile everything, because everything waits for them.
+    for kind in &kinds {
+        let (kind, slos, send) = (Arc::clone(kind), slos.clone(), trigger.clone());
+        tasks.spawn(background.clone().run_until_cancelled_owned(async move {
+            let mut readiness = kind.readiness();
+            if readiness.wait_for(|now| *now == kubernetes::Readiness::Ready).await.is_ok() {
+                for stored in slos.state() {
+                    let _ = send.unbounded_send(ObjectRef::from_obj(stored.as_ref()));
+                }
+            }
+        }));
+    }
+    // Before the first reconcile all rule objects should be known; a backend that fails stops only its own SLOs.
+    for kind in &kinds {
+        let mut readiness = kind.readiness();
+        let known = readiness.wait_for(|now| *now != kubernetes::Readiness::Starting);
+        if stop.run_until_cancelled(known).await.is_none() {
+            break;
+        }
+    }
+
+    let api: Api<Stored> = Api::all(client);
+    let seen = Arc::clone(&ctx);
+    let send = trigger.clone();
+    let changes = watcher(api, watcher::Config::default().page_size(PAGE))
+        .default_backoff()
+        .inspect(move |event| follow(event, &seen, &send))
+        .reflect(writer)
+        .applied_objects()
+        .predicate_filter(predicates::generation.combine(predicates::labels), Default::default());
+    let graceful = stop.clone();
+    let reconciled = Arc::clone(&ctx);
+    Controller::for_stream(changes, slos)
+        .with_config(RunnerConfig::default().concurrency(CONCURRENCY))
+        .reconcile_on(triggered)
+        .graceful_shutdown_on(async move { graceful.cancelled().await })
+        .run(
+            |stored, ctx| {
+                let span = tracing::info_span!("reconcile", slo = %format!("{}/{}", stored.slo.namespace().unwrap_or_default(), stored.slo.name_any()), generation = stored.slo.metadata.generation);
+                reconcile(stored, ctx).instrument(span)
+            },
+            retry,
+            reconciled,
+        )
+        .for_each(|result| async move {
+            match result {
+                // Errors of reconciles were logged where they are retried; an object that is gone is no error.
+                Ok(_) | Err(kube::runtime::controller::Error::ReconcilerFailed(..)) => {}
+                Err(kube::runtime::controller::Error::ObjectNotFound(_)) => {}
+                Err(error) => tracing::warn!(error = %kubernetes::chain(&error), "watch of SLOs failed"),
+            }
+        })
+        .await;
+    background.cancel();
+    while tasks.join_next().await.is_some() {}
+}
+
+/// SLOs that come and go matter to those that are made of them.
+fn follow(
+    event: &Result<watcher::Event<Stored>, watcher::Error>,
+    ctx: &Context,
+    trigger: &mpsc::UnboundedSender<ObjectRef<Stored>>,
+) {
+    let users = match event {
+        Ok(watcher::Event::Delete(object)) => ctx.gone(&id(object)),
+        Ok(watcher::Event::Apply(object)) => {
+            // A known part that merely changed its status changes nothing for others.
+            let id = id(object);
+            let known = ctx.slos.get(&ObjectRef::new(&id.1).within(&id.0));
+            if known.is_some_and(|old| old.slo.metadata.generation == object.slo.metadata.generation) {
+                return;
+            }
+            ctx.users(&id)
+        }
+        _ => return,
+    };
+    for (namespace, name) in users {
+        let _ = trigger.unbounded_send(ObjectRef::new(&name).within(&namespace));
+    }
+}
+
+#[cfg(test)]
+mod tests;

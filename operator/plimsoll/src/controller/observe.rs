@@ -1,0 +1,306 @@
+//! What Prometheus knows about the SLOs: a table that one loop keeps, in shared questions.
+//!
+//! Reconciles read the table and never wait for Prometheus; the loop asks for a reconcile when
+//! something that a status shows has changed.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use jiff::Timestamp;
+use plimsoll_api::slo::Severity;
+use tokio::{sync::Notify, time::Instant};
+
+use super::columns::{Columns, Numbers};
+use crate::prometheus::LoadedGroup;
+
+/// The first question comes this long after a write.
+const FIRST: Duration = Duration::from_millis(500);
+/// Questions about what is missing never lie further apart.
+const MISSING_MAX: Duration = Duration::from_secs(15);
+/// So many questions, about 11 seconds, belong to the normal way of rules into Prometheus.
+const EARLY: u32 = 7;
+/// What is loaded is looked at this often.
+const LOADED: Duration = Duration::from_secs(120);
+/// A Prometheus that is away for less than this changes no status of what was loaded.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// Base series come with the first evaluations; until then their absence means nothing.
+const DATA_PATIENCE: Duration = Duration::from_secs(90);
+
+/// Whether Prometheus has the rules.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Loaded {
+    /// Not asked yet.
+    Asking,
+    /// It has all groups.
+    Yes,
+    /// It lacks a group.
+    Missing {
+        /// The group.
+        group: String,
+        /// Why, if `Prometheus` objects say so.
+        hint: Option<String>,
+    },
+    /// It has the groups, but a rule fails.
+    Failing(String),
+    /// It does not answer.
+    Unreachable(String),
+}
+
+/// What is known about one SLO.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Observation {
+    /// Whether its rules are loaded.
+    pub loaded: Loaded,
+    /// Since when that is asked.
+    pub since: Timestamp,
+    /// Whether the base series have samples; `None` when that is not known yet.
+    pub data: Option<bool>,
+    /// The columns.
+    pub columns: Columns,
+}
+
+#[derive(Debug)]
+struct Row {
+    groups: Vec<(String, usize)>,
+    labels: Option<BTreeMap<String, String>>,
+    observation: Observation,
+    /// When it was loaded first, to be patient about its data.
+    loaded_at: Option<Instant>,
+    unreachable_since: Option<Instant>,
+    columns_at: Option<Instant>,
+    attempts: u32,
+    due: Instant,
+}
+
+/// Namespace and name.
+pub type Id = (String, String);
+
+/// The table.
+#[derive(Debug, Default)]
+pub struct Observations {
+    rows: Mutex<HashMap<Id, Row>>,
+    changed: Notify,
+}
+
+/// Groups to ask for.
+#[derive(Debug, Default)]
+pub struct Question {
+    /// The SLOs they belong to.
+    pub ids: Vec<Id>,
+    /// Names of the groups.
+    pub groups: Vec<String>,
+}
+
+/// Rows that lack a group more than once, so that it is worth to find out why.
+pub type Puzzle = (Id, BTreeMap<String, String>);
+
+impl Observations {
+    /// Says that these groups should be loaded, and what is known about them.
+    pub fn expect(
+        &self,
+        id: &Id,
+        groups: &[(String, usize)],
+        labels: Option<&BTreeMap<String, String>>,
+        written: bool,
+        now: Instant,
+        time: Timestamp,
+    ) -> Observation {
+        let mut rows = self.rows();
+        let row = rows.entry(id.clone()).or_insert_with(|| Row {
+            groups: Vec::new(),
+            labels: None,
+            observation: Observation { loaded: Loaded::Asking, since: time, data: None, columns: Columns::default() },
+            loaded_at: None,
+            unreachable_since: None,
+            columns_at: None,
+            attempts: 0,
+            due: now,
+        });
+        if row.groups != groups || row.labels.as_ref() != labels || written {
+            row.groups = groups.to_vec();
+            row.labels = labels.cloned();
+            row.observation.since = time;
+            row.attempts = 0;
+            // After a write Prometheus needs a moment; found unchanged, as at a start, it can be asked at once.
+            row.due = if written { now + FIRST } else { now };
+            // What was loaded stays so until Prometheus says otherwise: a change of one expression is no outage.
+            self.changed.notify_one();
+        }
+        row.observation.clone()
+    }
+
+    /// Forgets an SLO.
+    pub fn forget(&self, id: &Id) {
+        self.rows().remove(id);
+    }
+
+    /// Number of SLOs.
+    pub fn len(&self) -> usize {
+        self.rows().len()
+    }
+
+    /// True without SLOs.
+    pub fn is_empty(&self) -> bool {
+        self.rows().is_empty()
+    }
+
+    /// Waits until the next question is due.
+    pub async fn wait(&self) {
+        let due = self.rows().values().map(|row| row.due).min();
+        match due {
+            Some(due) => {
+                tokio::select! {
+                    () = tokio::time::sleep_until(due) => {}
+                    () = self.changed.notified() => {}
+                }
+            }
+            None => self.changed.notified().await,
+        }
+    }
+
+    /// At most `max` SLOs whose question is due.
+    pub fn due(&self, now: Instant, max: usize) -> Question {
+        let rows = self.rows();
+        let mut question = Question::default();
+        for (id, row) in rows.iter().filter(|(_, row)| row.due <= now).take(max) {
+            question.ids.push(id.clone());
+            question.groups.extend(row.groups.iter().map(|(name, _)| name.clone()));
+        }
+        question
+    }
+
+    /// Takes the answer; gives the SLOs whose status changes, and those worth a closer look.
+    pub fn answer(&self, question: &Question, found: &[LoadedGroup], now: Instant) -> (Vec<Id>, Vec<Puzzle>) {
+        let by_name: HashMap<&str, &LoadedGroup> = found.iter().map(|group| (group.name.as_str(), group)).collect();
+        let mut rows = self.rows();
+        let (mut changed, mut puzzles) = (Vec::new(), Vec::new());
+        for id in &question.ids {
+            let Some(row) = rows.get_mut(id) else { continue };
+            row.unreachable_since = None;
+            let mut new = judge(&row.groups, &by_name);
+            if let (Loaded::Missing { group, hint }, Loaded::Missing { group: old, hint: known }) =
+                (&mut new, &row.observation.loaded)
+                && group == old
+            {
+                hint.clone_from(known);
+            }
+            if matches!(new, Loaded::Yes | Loaded::Failing(_)) {
+                row.attempts = 0;
+                row.loaded_at.get_or_insert(now);
+                row.due = now + LOADED;
+            } else {
+                row.due = now + backoff(row.attempts);
+                row.attempts = row.attempts.saturating_add(1);
+                if row.attempts == EARLY || row.attempts.is_multiple_of(8) {
+                    puzzles.extend(row.labels.clone().map(|labels| (id.clone(), labels)));
+                }
+            }
+            // In the first seconds nothing is missing, it is only not there yet.
+            let early = row.attempts < EARLY && row.observation.loaded == Loaded::Asking;
+            if new != row.observation.loaded && !(early && matches!(new, Loaded::Missing { .. })) {
+                row.observation.loaded = new;
+                changed.push(id.clone());
+            }
+        }
+        (changed, puzzles)
+    }
+
+    /// Says why a group is missing; true when that is news.
+    pub fn hint(&self, id: &Id, text: Option<String>) -> bool {
+        match self.rows().get_mut(id).map(|row| &mut row.observation.loaded) {
+            Some(Loaded::Missing { hint, .. }) if *hint != text => {
+                *hint = text;
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// Takes a failure to answer; gives the SLOs whose status changes.
+    pub fn unreachable(&self, question: &Question, cause: &str, now: Instant) -> Vec<Id> {
+        let mut rows = self.rows();
+        let mut changed = Vec::new();
+        for id in &question.ids {
+            let Some(row) = rows.get_mut(id) else { continue };
+            row.due = now + backoff(row.attempts);
+            row.attempts = row.attempts.saturating_add(1);
+            let since = *row.unreachable_since.get_or_insert(now);
+            let new = Loaded::Unreachable(cause.to_owned());
+            let patient = row.observation.loaded == Loaded::Yes && now.duration_since(since) < PATIENCE;
+            let already = matches!(row.observation.loaded, Loaded::Unreachable(_));
+            // The first cause is kept: its wording may change with every attempt.
+            if !patient && !already {
+                row.observation.loaded = new;
+                changed.push(id.clone());
+            }
+        }
+        changed
+    }
+
+    /// Takes the numbers of all SLOs; gives those whose status changes.
+    pub fn numbers(&self, numbers: &Numbers, now: Instant) -> Vec<Id> {
+        let mut rows = self.rows();
+        let mut changed = Vec::new();
+        for (id, row) in rows.iter_mut() {
+            let slo_id = format!("{}/{}", id.0, id.1);
+            let patience_over = row.loaded_at.is_some_and(|at| now.duration_since(at) > DATA_PATIENCE);
+            let data = match (numbers.present.contains(&slo_id), patience_over) {
+                (true, _) => Some(true),
+                (false, true) => Some(false),
+                (false, false) => row.observation.data.filter(|present| !present),
+            };
+            let columns = numbers.columns(&slo_id);
+            let since = row.columns_at.map(|at| now.duration_since(at));
+            let shown = columns.worth_showing(&row.observation.columns, since);
+            if data != row.observation.data || shown {
+                row.observation.data = data;
+                if shown {
+                    row.observation.columns = columns;
+                    row.columns_at = Some(now);
+                }
+                changed.push(id.clone());
+            }
+        }
+        changed
+    }
+
+    fn rows(&self) -> MutexGuard<'_, HashMap<Id, Row>> {
+        self.rows.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn backoff(attempts: u32) -> Duration {
+    FIRST.saturating_mul(2u32.saturating_pow(attempts.min(10) / 2)).min(MISSING_MAX)
+}
+
+fn judge(groups: &[(String, usize)], found: &HashMap<&str, &LoadedGroup>) -> Loaded {
+    for (name, rules) in groups {
+        // Fewer or more rules: Prometheus still has an older version.
+        if found.get(name.as_str()).is_none_or(|group| group.rules.len() != *rules) {
+            return Loaded::Missing { group: name.clone(), hint: None };
+        }
+    }
+    for (name, _) in groups {
+        let failing = found.get(name.as_str()).and_then(|group| group.rules.iter().find(|rule| rule.health == "err"));
+        if let Some(rule) = failing {
+            return Loaded::Failing(format!("{}: {}", rule.name, rule.last_error));
+        }
+    }
+    Loaded::Yes
+}
+
+/// Severity as the alerts' label has it.
+pub(super) fn severity(label: &str) -> Option<Severity> {
+    match label {
+        "page" => Some(Severity::Page),
+        "ticket" => Some(Severity::Ticket),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+#[path = "observe_tests.rs"]
+mod tests;

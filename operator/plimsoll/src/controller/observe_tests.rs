@@ -1,0 +1,132 @@
+#![allow(clippy::unwrap_used, clippy::indexing_slicing)]
+use super::*;
+use crate::prometheus::LoadedRule;
+
+fn id() -> Id {
+    ("shop".to_owned(), "cart".to_owned())
+}
+
+fn groups(n: usize) -> Vec<(String, usize)> {
+    vec![("g".to_owned(), n)]
+}
+
+fn found(n: usize, health: &str) -> Vec<LoadedGroup> {
+    let rule = LoadedRule { name: "r".into(), health: health.into(), last_error: "boom".into() };
+    vec![LoadedGroup { name: "g".into(), rules: vec![rule; n] }]
+}
+
+struct Bench {
+    table: Observations,
+    now: Instant,
+}
+
+impl Bench {
+    fn new() -> Self {
+        Self { table: Observations::default(), now: Instant::now() }
+    }
+
+    fn expect(&self, n: usize, written: bool) -> Loaded {
+        self.table.expect(&id(), &groups(n), None, written, self.now, Timestamp::UNIX_EPOCH).loaded
+    }
+
+    fn later(&mut self, seconds: f64) {
+        self.now += Duration::from_secs_f64(seconds);
+    }
+
+    fn answer(&self, found: &[LoadedGroup]) -> usize {
+        let question = self.table.due(self.now, 10);
+        self.table.answer(&question, found, self.now).0.len()
+    }
+}
+
+#[test]
+fn asked_soon_after_a_write_and_rarely_when_loaded() {
+    let mut bench = Bench::new();
+    assert_eq!(bench.expect(2, true), Loaded::Asking);
+    assert!(bench.table.due(bench.now, 10).ids.is_empty());
+    bench.later(0.5);
+    assert_eq!(bench.table.due(bench.now, 10).groups, ["g"]);
+    assert_eq!(bench.answer(&[]), 0, "in the first seconds nothing is missing");
+    bench.later(0.5);
+    assert_eq!(bench.answer(&found(2, "unknown")), 1);
+    assert_eq!(bench.expect(2, false), Loaded::Yes);
+    bench.later(60.0);
+    assert!(bench.table.due(bench.now, 10).ids.is_empty());
+    bench.later(60.0);
+    assert_eq!(bench.answer(&found(2, "ok")), 0);
+}
+
+#[test]
+fn missing_is_said_after_some_seconds_and_puzzled_over() {
+    let mut bench = Bench::new();
+    bench.table.expect(&id(), &groups(2), Some(&BTreeMap::new()), true, bench.now, Timestamp::UNIX_EPOCH);
+    let mut asked = 0.0;
+    let mut puzzles = 0;
+    while !matches!(bench.expect_loaded(), Loaded::Missing { .. }) {
+        bench.later(0.25);
+        asked += 0.25;
+        let question = bench.table.due(bench.now, 10);
+        if !question.ids.is_empty() {
+            // One rule of two: an older version.
+            puzzles += bench.table.answer(&question, &found(1, "ok"), bench.now).1.len();
+        }
+        assert!(asked < 30.0);
+    }
+    assert!(asked > 5.0, "{asked}");
+    assert_eq!(puzzles, 1);
+    assert!(bench.table.hint(&id(), Some("because".into())));
+    assert!(!bench.table.hint(&id(), Some("because".into())));
+    bench.later(20.0);
+    assert_eq!(bench.answer(&[]), 0, "still missing, and the hint stays");
+    assert_eq!(bench.expect_loaded(), Loaded::Missing { group: "g".into(), hint: Some("because".into()) });
+}
+
+impl Bench {
+    fn expect_loaded(&self) -> Loaded {
+        self.table.expect(&id(), &groups(2), Some(&BTreeMap::new()), false, self.now, Timestamp::UNIX_EPOCH).loaded
+    }
+}
+
+#[test]
+fn a_failing_rule_is_named() {
+    let bench = Bench::new();
+    bench.expect(1, false);
+    assert_eq!(bench.answer(&found(1, "err")), 1);
+    assert_eq!(bench.expect(1, false), Loaded::Failing("r: boom".into()));
+}
+
+#[test]
+fn an_outage_needs_a_minute_to_count() {
+    let mut bench = Bench::new();
+    bench.expect(1, false);
+    bench.answer(&found(1, "ok"));
+    bench.later(120.0);
+    let question = bench.table.due(bench.now, 10);
+    assert!(bench.table.unreachable(&question, "refused", bench.now).is_empty());
+    bench.later(61.0);
+    assert_eq!(bench.table.unreachable(&question, "refused", bench.now).len(), 1);
+    assert!(bench.table.unreachable(&question, "reset", bench.now).is_empty(), "the first cause stays");
+    bench.later(20.0);
+    assert_eq!(bench.answer(&found(1, "ok")), 1);
+    // One that was never loaded has nothing to lose.
+    let other = ("shop".to_owned(), "new".to_owned());
+    bench.table.expect(&other, &groups(1), None, false, bench.now, Timestamp::UNIX_EPOCH);
+    let question = Question { ids: vec![other], groups: vec![] };
+    assert_eq!(bench.table.unreachable(&question, "refused", bench.now).len(), 1);
+}
+
+#[test]
+fn data_is_missing_only_after_the_first_evaluations() {
+    let mut bench = Bench::new();
+    bench.expect(1, false);
+    bench.answer(&found(1, "ok"));
+    assert!(bench.table.numbers(&Numbers::default(), bench.now).is_empty());
+    bench.later(91.0);
+    assert_eq!(bench.table.numbers(&Numbers::default(), bench.now).len(), 1);
+    let mut numbers = Numbers::default();
+    numbers.present.insert("shop/cart".to_owned());
+    assert_eq!(bench.table.numbers(&numbers, bench.now).len(), 1);
+    assert!(bench.table.numbers(&numbers, bench.now).is_empty());
+    bench.table.forget(&id());
+    assert!(bench.table.is_empty());
+}

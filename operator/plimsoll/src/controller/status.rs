@@ -1,0 +1,225 @@
+//! Last step: the status is stored, if it says anything new, and a transition becomes an event.
+
+use std::{
+    collections::HashMap,
+    sync::{Mutex, PoisonError},
+};
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use kube::{
+    Api, Client, Resource, ResourceExt,
+    api::{Patch, PatchParams},
+    core::PartialObjectMeta,
+    runtime::events::{Event, EventType, Recorder},
+};
+use plimsoll_api::{Slo, SloStatus, conditions as c};
+use serde_json::{Value, json};
+
+use super::{conditions::Status, stored::Stored};
+use crate::sinks::{Written, kubernetes::FIELD_MANAGER};
+
+/// Events have room for this many bytes of text.
+const NOTE_MAX: usize = 1000;
+
+/// Why a status could not be stored.
+#[derive(Debug, thiserror::Error)]
+#[error("status could not be written: {}", crate::sinks::kubernetes::chain(.0))]
+pub struct StatusError(#[source] kube::Error);
+
+/// What was last written for an object whose new version the watch has not delivered yet.
+#[derive(Clone, Debug)]
+struct Pending {
+    /// The version of the object that the write was based on.
+    based_on: Option<String>,
+    status: SloStatus,
+}
+
+/// Stores statuses.
+pub struct StatusWriter {
+    client: Client,
+    recorder: Recorder,
+    pending: Mutex<HashMap<(String, String), Pending>>,
+}
+
+impl StatusWriter {
+    /// Writes with this client.
+    pub fn new(client: Client, recorder: Recorder) -> Self {
+        Self { client, recorder, pending: Mutex::default() }
+    }
+
+    /// The status as it is stored, as far as is known: the watch may be behind our own last write.
+    pub fn stored(&self, object: &Stored) -> Option<SloStatus> {
+        let mut pending = self.pending.lock().unwrap_or_else(PoisonError::into_inner);
+        let key = key(object);
+        match pending.get(&key) {
+            Some(known) if known.based_on == object.slo.metadata.resource_version => Some(known.status.clone()),
+            Some(_) => {
+                pending.remove(&key);
+                object.slo.status.clone()
+            }
+            None => object.slo.status.clone(),
+        }
+    }
+
+    /// Stores `status` if it differs from `old`.
+    ///
+    /// # Errors
+    /// When the API server does not take it. An SLO that is gone is no error.
+    pub async fn write(
+        &self,
+        object: &Stored,
+        old: Option<&SloStatus>,
+        status: &Status,
+    ) -> Result<Written, StatusError> {
+        let new = status.get();
+        if old == Some(new) {
+            return Ok(Written::Unchanged);
+        }
+        let meta = &object.slo.metadata;
+        let name = object.slo.name_any();
+        // Only the answer's metadata is asked for. The uid keeps this from another SLO of the same name.
+        let api: Api<PartialObjectMeta<Slo>> =
+            Api::namespaced(self.client.clone(), meta.namespace.as_deref().unwrap_or_default());
+        let body = json!({"metadata": {"uid": meta.uid}, "status": patch(old, new)});
+        let params = PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() };
+        match api.patch_subresource("status", &name, &params, &Patch::Merge(&body)).await {
+            Ok(_) => {}
+            Err(kube::Error::Api(error)) if error.code == 404 => return Ok(Written::Unchanged),
+            Err(error) => return Err(StatusError(error)),
+        }
+        let pending = Pending { based_on: meta.resource_version.clone(), status: new.clone() };
+        self.pending.lock().unwrap_or_else(PoisonError::into_inner).insert(key(object), pending);
+        self.announce(object, old, new).await;
+        Ok(Written::Changed)
+    }
+
+    /// Forgets an SLO.
+    pub fn forget(&self, id: &(String, String)) {
+        self.pending.lock().unwrap_or_else(PoisonError::into_inner).remove(id);
+    }
+
+    /// One event for a transition of readiness or burning; none for a first success, which is no news.
+    async fn announce(&self, object: &Stored, old: Option<&SloStatus>, new: &SloStatus) {
+        for (reason, kind, note) in
+            transitions(old.map(|s| s.conditions.as_slice()).unwrap_or_default(), &new.conditions)
+        {
+            self.event(object, reason, kind, note).await;
+        }
+    }
+
+    /// Tells a person.
+    pub async fn event(&self, object: &Stored, reason: &str, type_: EventType, note: String) {
+        let mut note = note;
+        if note.len() > NOTE_MAX {
+            let cut = (0..=NOTE_MAX).rev().find(|&i| note.is_char_boundary(i)).unwrap_or(0);
+            note.truncate(cut);
+        }
+        let event = Event {
+            type_,
+            reason: reason.to_owned(),
+            note: (!note.is_empty()).then_some(note),
+            action: "Reconcile".to_owned(),
+            secondary: None,
+        };
+        if let Err(error) = self.recorder.publish(&event, &object.object_ref(&())).await {
+            tracing::warn!(error = %crate::sinks::kubernetes::chain(&error), reason, "event was not published");
+        }
+    }
+}
+
+fn key(object: &Stored) -> (String, String) {
+    (object.slo.namespace().unwrap_or_default(), object.slo.name_any())
+}
+
+/// A merge patch: fields that are gone must be null in it.
+fn patch(old: Option<&SloStatus>, new: &SloStatus) -> Value {
+    let SloStatus { observed_generation, conditions, budget, burn, alert, rules } = new;
+    let mut body = json!({"observedGeneration": observed_generation, "conditions": conditions});
+    let old = old.cloned().unwrap_or_default();
+    if let Some(map) = body.as_object_mut() {
+        for (name, value, old) in [
+            ("budget", budget, old.budget),
+            ("burn", burn, old.burn),
+            ("alert", alert, old.alert),
+            ("rules", rules, old.rules),
+        ] {
+            if value.is_some() || old.is_some() {
+                map.insert(name.to_owned(), json!(value));
+            }
+        }
+    }
+    body
+}
+
+fn transitions<'a>(old: &'a [Condition], new: &'a [Condition]) -> Vec<(&'a str, EventType, String)> {
+    let find = |all: &'a [Condition], type_: &str| all.iter().find(|condition| condition.type_ == type_);
+    let mut news = Vec::new();
+    if let Some(now) = find(new, c::READY) {
+        let before = find(old, c::READY);
+        match now.status.as_str() {
+            "False" if before.is_none_or(|b| b.status != "False" || b.reason != now.reason) => {
+                news.push((now.reason.as_str(), EventType::Warning, now.message.clone()));
+            }
+            "True" if before.is_some_and(|b| b.status == "False") => {
+                news.push((c::READY, EventType::Normal, "works as declared".to_owned()));
+            }
+            _ => {}
+        }
+    }
+    if let Some(now) = find(new, c::BURNING) {
+        let before = find(old, c::BURNING).map(|b| b.status.as_str());
+        match (before, now.status.as_str()) {
+            (None | Some("False" | "Unknown"), "True") => {
+                news.push((c::REASON_ALERT_FIRING, EventType::Warning, "the error budget burns too fast".to_owned()));
+            }
+            (Some("True"), "False") => {
+                news.push((c::REASON_QUIET, EventType::Normal, "no burn alert fires any more".to_owned()));
+            }
+            _ => {}
+        }
+    }
+    news
+}
+
+#[cfg(test)]
+mod tests {
+    use k8s_openapi::{apimachinery::pkg::apis::meta::v1::Time, jiff::Timestamp};
+
+    use super::*;
+
+    fn condition(type_: &str, status: &str, reason: &str) -> Condition {
+        Condition {
+            type_: type_.to_owned(),
+            status: status.to_owned(),
+            reason: reason.to_owned(),
+            message: String::new(),
+            observed_generation: None,
+            last_transition_time: Time(Timestamp::UNIX_EPOCH),
+        }
+    }
+
+    #[test]
+    fn events_are_for_transitions_only() {
+        let ready = |status, reason| vec![condition(c::READY, status, reason)];
+        let reasons = |old: &[Condition], new: &[Condition]| -> Vec<String> {
+            transitions(old, new).into_iter().map(|(reason, ..)| reason.to_owned()).collect()
+        };
+        assert_eq!(reasons(&[], &ready("True", "AsDeclared")), [""; 0]);
+        assert_eq!(reasons(&[], &ready("False", "Invalid")), ["Invalid"]);
+        assert_eq!(reasons(&ready("False", "Invalid"), &ready("False", "Invalid")), [""; 0]);
+        assert_eq!(reasons(&ready("False", "Invalid"), &ready("False", "NotOurs")), ["NotOurs"]);
+        assert_eq!(reasons(&ready("False", "Invalid"), &ready("True", "AsDeclared")), ["Ready"]);
+        let burning = |status| vec![condition(c::BURNING, status, "x")];
+        assert_eq!(reasons(&[], &burning("False")), [""; 0]);
+        assert_eq!(reasons(&burning("False"), &burning("True")), ["AlertFiring"]);
+        assert_eq!(reasons(&burning("True"), &burning("False")), ["Quiet"]);
+    }
+
+    #[test]
+    fn a_patch_removes_what_is_gone() {
+        let old = SloStatus { budget: Some("1.0%".to_owned()), ..SloStatus::default() };
+        let body = patch(Some(&old), &SloStatus::default());
+        assert_eq!(body.get("budget"), Some(&Value::Null));
+        assert_eq!(body.get("burn"), None);
+    }
+}

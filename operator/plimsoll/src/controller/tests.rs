@@ -1,0 +1,165 @@
+#![allow(clippy::unwrap_used, clippy::indexing_slicing)]
+use kube::runtime::{reflector::store::Writer, watcher::Event};
+use serde_json::{Value, json};
+
+use super::*;
+use crate::{sinks::Config, testing::FakeApi};
+
+const RULE: &str = "/apis/monitoring.coreos.com/v1/namespaces/shop/prometheusrules/plimsoll-checkout";
+const SLO: &str = "/apis/plimsoll.dev/v1alpha1/namespaces/shop/slos/checkout";
+
+fn slo() -> Value {
+    json!({
+        "apiVersion": "plimsoll.dev/v1alpha1",
+        "kind": "SLO",
+        "metadata": {"name": "checkout", "namespace": "shop", "uid": "u1", "generation": 1,
+            "labels": {"release": "main", "app.kubernetes.io/instance": "argo"}, "annotations": {"a": "b"}},
+        "spec": {"objective": "99.9", "sli": {"events": {
+            "bad": "http_requests_total{code=~\"5..\"}", "total": "http_requests_total"}}},
+    })
+}
+
+/// A controller's parts over a fake API, without its queue.
+struct Bench {
+    api: FakeApi,
+    ctx: Arc<Context>,
+    writer: Writer<Stored>,
+    watch: tokio::task::JoinHandle<()>,
+}
+
+impl Bench {
+    async fn new(api: FakeApi) -> Self {
+        let client = api.client();
+        let http = crate::prometheus::http_client().unwrap();
+        let (sinks, kinds) = Config::default().sinks(&client, &http);
+        let (touched, _) = tokio::sync::mpsc::unbounded_channel();
+        let watch = tokio::spawn(Arc::clone(&kinds[0]).watch(touched));
+        kinds[0].readiness().wait_for(|now| *now == kubernetes::Readiness::Ready).await.unwrap();
+        let writer = Writer::<Stored>::default();
+        let ctx = Arc::new(Context::new(client, writer.as_reader(), sinks, None, Metrics::new()));
+        Self { api, ctx, writer, watch }
+    }
+
+    /// As the watch delivers what is stored now.
+    fn deliver(&mut self) -> Arc<Stored> {
+        let stored: Stored = serde_json::from_value(self.api.get(SLO).unwrap()).unwrap();
+        self.writer.apply_watcher_event(&Event::Apply(stored.clone()));
+        Arc::new(stored)
+    }
+
+    async fn reconcile(&mut self) -> Vec<String> {
+        let before = self.api.writes().len();
+        let stored = self.deliver();
+        let _ = reconcile(stored, Arc::clone(&self.ctx)).await;
+        self.api.writes().split_off(before)
+    }
+
+    fn ready(&self) -> (String, String) {
+        let status = self.api.get(SLO).unwrap()["status"].clone();
+        let ready = status["conditions"].as_array().unwrap().iter().find(|c| c["type"] == "Ready").unwrap().clone();
+        (ready["reason"].as_str().unwrap().to_owned(), ready["message"].as_str().unwrap().to_owned())
+    }
+}
+
+fn api_with(object: Value) -> FakeApi {
+    let api = FakeApi::default();
+    api.put(SLO, object);
+    api
+}
+
+#[tokio::test]
+async fn the_second_reconcile_writes_nothing_nor_does_a_restart() {
+    let mut bench = Bench::new(api_with(slo())).await;
+    assert_eq!(bench.reconcile().await, [format!("PATCH {RULE}"), format!("PATCH {SLO}/status")]);
+    assert_eq!(bench.reconcile().await, [""; 0]);
+    let rule = bench.api.get(RULE).unwrap();
+    let labels = json!({"release": "main", "app.kubernetes.io/managed-by": "plimsoll"});
+    assert_eq!(rule["metadata"]["labels"], labels, "labels are copied, but not those of Argo CD");
+    assert_eq!(rule["metadata"]["annotations"], Value::Null);
+    bench.watch.abort();
+
+    let mut restarted = Bench::new(bench.api).await;
+    assert_eq!(restarted.reconcile().await, [""; 0]);
+    assert_eq!(restarted.ready().0, "AsDeclared");
+}
+
+#[tokio::test]
+async fn a_stale_watch_does_not_lead_to_a_second_write() {
+    let mut bench = Bench::new(api_with(slo())).await;
+    let old = bench.deliver();
+    reconcile(Arc::clone(&old), Arc::clone(&bench.ctx)).await.unwrap();
+    let before = bench.api.writes().len();
+    reconcile(old, Arc::clone(&bench.ctx)).await.unwrap();
+    assert_eq!(bench.api.writes().len(), before);
+}
+
+#[tokio::test]
+async fn drift_of_the_time_without_an_operator_is_repaired() {
+    let mut bench = Bench::new(api_with(slo())).await;
+    bench.reconcile().await;
+    bench.watch.abort();
+    let mut rule = bench.api.get(RULE).unwrap();
+    rule["spec"]["groups"][0]["interval"] = json!("1h");
+    bench.api.put(RULE, rule);
+    let mut restarted = Bench::new(bench.api).await;
+    assert_eq!(restarted.reconcile().await, [format!("PATCH {RULE}")]);
+    assert_ne!(restarted.api.get(RULE).unwrap()["spec"]["groups"][0]["interval"], json!("1h"));
+}
+
+#[tokio::test]
+async fn what_is_not_ours_stays() {
+    let api = api_with(slo());
+    let theirs = json!({"metadata": {"name": "plimsoll-checkout", "namespace": "shop"}, "spec": {"groups": []}});
+    api.put(RULE, theirs);
+    let mut bench = Bench::new(api).await;
+    let writes = bench.reconcile().await;
+    assert_eq!(writes.first().unwrap(), &format!("PATCH {SLO}/status"));
+    assert_eq!(bench.api.get(RULE).unwrap()["spec"], json!({"groups": []}));
+    let (reason, message) = bench.ready();
+    assert_eq!(reason, "NotOurs");
+    assert!(message.contains("PrometheusRule shop/plimsoll-checkout exists and is not owned"), "{message}");
+}
+
+#[tokio::test]
+async fn an_invalid_slo_keeps_its_last_good_rules() {
+    let mut bench = Bench::new(api_with(slo())).await;
+    bench.reconcile().await;
+    let good = bench.api.get(RULE);
+    for (field, value, reason) in [
+        ("objective", json!("0.999"), "Invalid"),
+        ("objective", json!(99.9), "Invalid"),
+        ("backend", json!("mimir"), "BackendUnknown"),
+        ("sli", json!({"composite": {"worstOf": ["cart"]}}), "ReferenceMissing"),
+        ("sli", json!({"composite": {"worstOf": ["checkout"]}}), "Invalid"),
+    ] {
+        let mut object = slo();
+        object["spec"][field] = value;
+        object["metadata"]["generation"] = json!(2);
+        bench.api.put(SLO, object);
+        bench.reconcile().await;
+        assert_eq!(bench.ready().0, reason, "{:?}", bench.ready());
+        assert_eq!(bench.api.get(RULE), good);
+    }
+}
+
+#[tokio::test]
+async fn parts_trigger_what_is_made_of_them() {
+    let bench = Bench::new(api_with(slo())).await;
+    let id = |name: &str| ("shop".to_owned(), name.to_owned());
+    bench.ctx.depends(&id("all"), &["cart".to_owned(), "checkout".to_owned()]);
+    bench.ctx.depends(&id("some"), &["cart".to_owned()]);
+    assert_eq!(bench.ctx.users(&id("checkout")), [id("all")]);
+    bench.ctx.depends(&id("all"), &["cart".to_owned()]);
+    assert_eq!(bench.ctx.users(&id("checkout")), []);
+    assert_eq!(bench.ctx.gone(&id("cart")).len(), 2);
+}
+
+/// The ruler backend knows its own rules by this label.
+#[test]
+fn every_rendered_rule_bears_the_id() {
+    let slo: plimsoll_api::Slo = serde_json::from_value(slo()).unwrap();
+    let rules = plimsoll_slo::render(&plimsoll_slo::validate(&slo).unwrap().model);
+    for rule in rules.groups.iter().flat_map(|group| &group.rules) {
+        assert_eq!(rule.labels.get(plimsoll_slo::names::SLO_ID).map(String::as_str), Some("shop/checkout"), "{rule:?}");
+    }
+}

@@ -1,0 +1,122 @@
+//! What `explain` knows about one SLO.
+
+/// All of it.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Facts {
+    /// Name of the SLO.
+    pub name: String,
+    /// Its namespace.
+    pub namespace: String,
+    /// Where it comes from: stored in a cluster, or from a file.
+    pub stored: bool,
+    /// What is wrong with it, one line each; empty when it is valid.
+    pub problems: Vec<String>,
+    /// What its author should know, one line each.
+    pub warnings: Vec<String>,
+    /// What it measures, in words: `bad events of all events`.
+    pub measures: String,
+    /// The objective in percent.
+    pub objective: String,
+    /// The period in words: `30d, rolling`.
+    pub period: String,
+    /// Number of its rules.
+    pub rules: usize,
+    /// Where the operator has written them; from the status.
+    pub place: Option<String>,
+    /// Why the operator does not hold it for ready; from the status, when it says something of its own.
+    pub trouble: Option<String>,
+    /// Whether Prometheus has them.
+    pub loaded: Loaded,
+    /// Its selectors.
+    pub selectors: Vec<Selector>,
+    /// The histogram's buckets, where it has a threshold.
+    pub buckets: Option<Buckets>,
+    /// Whether its own base series have samples.
+    pub data: Option<bool>,
+    /// Share of the budget that is left.
+    pub budget: Option<f64>,
+    /// Its tiers.
+    pub tiers: Vec<Tier>,
+}
+
+/// Whether Prometheus has the rules.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub enum Loaded {
+    /// Nobody was asked.
+    #[default]
+    NotAsked,
+    /// It did not answer.
+    Unreachable(String),
+    /// It has all.
+    Yes {
+        /// Its address.
+        url: String,
+    },
+    /// It lacks a group.
+    Missing {
+        /// Its address.
+        url: String,
+        /// The group.
+        group: String,
+        /// Why no `Prometheus` object selects the rules.
+        why: Option<String>,
+        /// The command that helps.
+        remedy: Option<String>,
+    },
+    /// A rule fails.
+    Failing {
+        /// Its address.
+        url: String,
+        /// The rule and its error.
+        cause: String,
+    },
+}
+
+/// One selector of the indicator.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Selector {
+    /// Its place: `bad`, `total`, `histogram`.
+    pub role: &'static str,
+    /// As PromQL.
+    pub text: String,
+    /// Number of series now; `None` when nobody was asked.
+    pub series: Option<u64>,
+    /// The metric's own number of series, asked when the selector matches none.
+    pub of_metric: Option<u64>,
+    /// Labels of `groupBy` that none of its series has.
+    pub lacks: Vec<String>,
+}
+
+/// What is known about a histogram.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Buckets {
+    /// The threshold in the histogram's unit.
+    pub threshold: f64,
+    /// Upper bounds, ascending, without +Inf.
+    pub bounds: Vec<f64>,
+    /// True for a native one, which needs no bucket at the threshold.
+    pub native: bool,
+}
+
+/// One alert tier in numbers.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Tier {
+    /// Its name.
+    pub name: String,
+    /// The burn rate at which it fires.
+    pub threshold: String,
+    /// Long window.
+    pub long: String,
+    /// Short window.
+    pub short: String,
+    /// Burn rate over the long window, of the worst group.
+    pub burn_long: Option<f64>,
+    /// Burn rate over the short window, of the worst group.
+    pub burn_short: Option<f64>,
+    /// Bad events in the long window.
+    pub bad_events: Option<f64>,
+    /// As many must there be.
+    pub minimum: u64,
+    /// Whether its alert fires.
+    pub firing: bool,
+}

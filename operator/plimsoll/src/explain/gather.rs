@@ -1,0 +1,297 @@
+//! Finds out the facts. What cannot be found out stays unknown; nothing here fails.
+
+use std::collections::BTreeMap;
+
+use kube::{Api, Client, api::DynamicObject};
+use plimsoll_api::{Level, Slo, conditions as c};
+use plimsoll_slo::{
+    Model, RuleSet,
+    model::{self, Counter, Sli},
+    names, promql,
+};
+
+use super::facts::{Buckets, Facts, Loaded, Selector, Tier};
+use crate::{
+    prometheus::{Prometheus, PrometheusError},
+    selecting,
+    sinks::{Target, prometheus_rule},
+};
+
+/// Asks everybody there is.
+pub async fn gather(slo: &Slo, prometheus: Option<&Prometheus>, cluster: Option<&Client>) -> Facts {
+    let target = Target::of(slo);
+    let mut facts = Facts {
+        name: target.name.clone(),
+        namespace: target.namespace.clone(),
+        stored: cluster.is_some(),
+        ..Facts::default()
+    };
+    let valid = match plimsoll_slo::validate(slo) {
+        Ok(valid) => valid,
+        Err(problems) => {
+            let (errors, warnings): (Vec<_>, Vec<_>) = problems.into_iter().partition(|p| p.level == Level::Error);
+            facts.problems = errors.iter().map(ToString::to_string).collect();
+            facts.warnings = warnings.iter().map(ToString::to_string).collect();
+            return facts;
+        }
+    };
+    facts.warnings = valid.warnings.iter().map(ToString::to_string).collect();
+    let model = valid.model;
+    let rules = plimsoll_slo::render(&model);
+    facts.rules = rules.len();
+    facts.measures = measures(&model.sli);
+    facts.objective = model.objective.percent().to_string();
+    facts.period = period(&model.period);
+    facts.selectors = selectors(&model.sli);
+    facts.tiers = tiers(&model);
+    if let Some(status) = &slo.status {
+        facts.place = status.rules.clone();
+        facts.trouble = status
+            .conditions
+            .iter()
+            .find(|condition| {
+                let own = [
+                    c::REASON_NOT_OURS,
+                    c::REASON_BACKEND_FAILED,
+                    c::REASON_BACKEND_UNKNOWN,
+                    c::REASON_REFERENCE_MISSING,
+                ];
+                condition.type_ == c::READY && condition.status == "False" && own.contains(&condition.reason.as_str())
+            })
+            .map(|condition| condition.message.clone());
+    }
+    let Some(prometheus) = prometheus else {
+        facts.loaded = from_status(slo);
+        return facts;
+    };
+    facts.loaded = match loaded(prometheus, &rules).await {
+        Ok(loaded) => loaded,
+        Err(error) => {
+            facts.loaded = Loaded::Unreachable(error.to_string());
+            return facts;
+        }
+    };
+    if let (Loaded::Missing { why, remedy, .. }, Some(client)) = (&mut facts.loaded, cluster) {
+        let labels = rule_labels(client, &target).await.unwrap_or_else(|| target.labels.clone());
+        if let Ok((all, namespace_labels)) = selecting::read(client, &target.namespace).await
+            && let Some(unselected) =
+                selecting::explain(&all, &target.name, &target.namespace, &namespace_labels, &labels)
+        {
+            *why = Some(unselected.why);
+            *remedy = unselected.remedy;
+        }
+    }
+    if let Err(error) = ask(prometheus, &model, &mut facts).await {
+        facts.loaded = Loaded::Unreachable(error.to_string());
+    }
+    facts
+}
+
+/// Labels of the rule object: the SLO's and those that the backend adds.
+async fn rule_labels(client: &Client, target: &Target) -> Option<BTreeMap<String, String>> {
+    let api: Api<DynamicObject> = Api::namespaced_with(client.clone(), &target.namespace, &prometheus_rule::resource());
+    api.get_metadata(&target.object_name()).await.ok()?.metadata.labels
+}
+
+/// What the operator has found, where nobody can be asked now.
+fn from_status(slo: &Slo) -> Loaded {
+    let condition = slo.status.iter().flat_map(|status| &status.conditions).find(|c| c.type_ == c::RULES_LOADED);
+    match condition.map(|condition| (condition.status.as_str(), condition.reason.as_str(), &condition.message)) {
+        Some(("False", _, message)) => Loaded::Missing {
+            url: String::new(),
+            group: String::new(),
+            why: Some(message.clone()),
+            remedy: message.rsplit_once("; kubectl ").map(|(_, command)| format!("kubectl {command}")),
+        },
+        Some((_, c::REASON_UNREACHABLE, message)) => Loaded::Unreachable(message.clone()),
+        _ => Loaded::NotAsked,
+    }
+}
+
+fn measures(sli: &Sli) -> String {
+    match sli {
+        Sli::Events { bad: None, .. } => "events that are not good, of all events".to_owned(),
+        Sli::Events { total: None, .. } => "bad events, of good and bad ones".to_owned(),
+        Sli::Events { .. } => "bad events of all events".to_owned(),
+        Sli::Ratio(_) => "an error ratio that exists already".to_owned(),
+        Sli::Latency { threshold, .. } => format!("requests slower than {threshold}, of all requests"),
+        Sli::Up(_) => "the time that a gauge of 0 and 1 is not 1".to_owned(),
+        Sli::TimeSlices { slice, .. } => format!("slices of {slice} that are not good"),
+        Sli::Weighted(parts) => format!(
+            "the weighted mean of {}",
+            parts.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>().join(", ")
+        ),
+        Sli::WorstOf(parts) => format!("the worst of {}", parts.join(", ")),
+    }
+}
+
+fn period(period: &model::Period) -> String {
+    match period {
+        model::Period::Rolling(span) => format!("{span}, rolling"),
+        model::Period::Calendar { unit, zone, .. } => format!("the calendar {unit:?} in {}", zone.name).to_lowercase(),
+    }
+}
+
+fn selectors(sli: &Sli) -> Vec<Selector> {
+    let plain = |role, text: String| Selector { role, text, ..Selector::default() };
+    let within = |role, template: &model::Template| -> Vec<Selector> {
+        match promql::parse(&template.0, "") {
+            Ok(parsed) => {
+                parsed.selectors().iter().map(|selector| plain(role, promql::split(selector).to_string())).collect()
+            }
+            Err(_) => Vec::new(),
+        }
+    };
+    let counter = |role, counter: &Option<Counter>| match counter {
+        Some(Counter::Series(selector)) => vec![plain(role, selector.to_string())],
+        Some(Counter::Rate(template)) => within(role, template),
+        None => Vec::new(),
+    };
+    match sli {
+        Sli::Events { bad, good, total } => {
+            [counter("bad", bad), counter("good", good), counter("total", total)].concat()
+        }
+        Sli::Ratio(errors) => within("errors", errors),
+        Sli::Latency { histogram, .. } => {
+            let classic = model::Selector { metric: format!("{}_count", histogram.metric), ..histogram.clone() };
+            vec![plain("histogram", format!("{classic} or {histogram}"))]
+        }
+        Sli::Up(series) => vec![plain("series", series.to_string())],
+        Sli::TimeSlices { good, .. } => within("good", good),
+        Sli::Weighted(_) | Sli::WorstOf(_) => Vec::new(),
+    }
+}
+
+fn tiers(model: &Model) -> Vec<Tier> {
+    model
+        .tiers
+        .iter()
+        .map(|tier| Tier {
+            name: tier.name.clone(),
+            threshold: tier.burn_rate.normalize().to_string(),
+            long: tier.long.to_string(),
+            short: tier.short.to_string(),
+            minimum: model.minimum_bad_events,
+            ..Tier::default()
+        })
+        .collect()
+}
+
+async fn loaded(prometheus: &Prometheus, rules: &RuleSet) -> Result<Loaded, PrometheusError> {
+    let url = prometheus.url();
+    let names: Vec<&str> = rules.group_names().collect();
+    let found = prometheus.groups(&names).await?;
+    for group in &rules.groups {
+        let Some(loaded) = found.iter().find(|loaded| loaded.name == group.name) else {
+            return Ok(Loaded::Missing { url, group: group.name.clone(), why: None, remedy: None });
+        };
+        if let Some(rule) = loaded.rules.iter().find(|rule| rule.health == "err") {
+            return Ok(Loaded::Failing { url, cause: format!("{}: {}", rule.name, rule.last_error) });
+        }
+    }
+    Ok(Loaded::Yes { url })
+}
+
+async fn ask(prometheus: &Prometheus, model: &Model, facts: &mut Facts) -> Result<(), PrometheusError> {
+    for selector in &mut facts.selectors {
+        let series = count(prometheus, &format!("count({})", selector.text)).await?;
+        selector.series = Some(series);
+        if series == 0 {
+            let metric = selector.text.split(['{', ' ']).next().unwrap_or_default();
+            if promql::is_metric(metric) {
+                selector.of_metric = Some(count(prometheus, &format!("count({metric})")).await?);
+            }
+            continue;
+        }
+        for label in &model.group_by {
+            if count(prometheus, &format!("count(({}) and ({}))", selector.text, having(&selector.text, label))).await?
+                == 0
+            {
+                selector.lacks.push(label.clone());
+            }
+        }
+    }
+    if let Sli::Latency { histogram, threshold } = &model.sli {
+        facts.buckets = Some(buckets(prometheus, histogram, &threshold.to_string()).await?);
+    }
+    let id = format!("{}=\"{}\"", names::SLO_ID, model.id);
+    facts.data = Some(count(prometheus, &format!("count({}{{{id}}})", names::TOTAL)).await? > 0);
+    facts.budget = single(prometheus, &format!("min({}{{{id}}})", names::BUDGET_REMAINING)).await?;
+    let windows = format!("max by ({}) ({}{{{id}}})", names::WINDOW, names::BURN_RATE);
+    let burns: BTreeMap<String, f64> = prometheus
+        .query(&windows)
+        .await?
+        .iter()
+        .map(|sample| (sample.label(names::WINDOW).to_owned(), sample.value()))
+        .collect();
+    let firing = prometheus
+        .query(&format!(
+            "group by ({}) (ALERTS{{alertname=\"{}\",alertstate=\"firing\",{id}}})",
+            names::TIER,
+            names::ALERT_BURN
+        ))
+        .await?;
+    for tier in &mut facts.tiers {
+        tier.burn_long = burns.get(&tier.long).copied();
+        tier.burn_short = burns.get(&tier.short).copied();
+        tier.firing = firing.iter().any(|sample| sample.label(names::TIER) == tier.name);
+        if tier.minimum > 0 {
+            // As the alert itself counts them, a sample each minute.
+            let events = format!("max(sum_over_time({}{{{id}}}[{}:1m])) * 60", names::BAD, tier.long);
+            tier.bad_events = single(prometheus, &events).await?;
+        }
+    }
+    Ok(())
+}
+
+/// The same selector, only where the label is not empty.
+fn having(selector: &str, label: &str) -> String {
+    selector
+        .split(" or ")
+        .map(|one| match one.strip_suffix('}') {
+            Some(open) if open.ends_with('{') => format!("{open}{label}!=\"\"}}"),
+            Some(open) => format!("{open},{label}!=\"\"}}"),
+            None => format!("{one}{{{label}!=\"\"}}"),
+        })
+        .collect::<Vec<_>>()
+        .join(" or ")
+}
+
+async fn buckets(
+    prometheus: &Prometheus,
+    histogram: &model::Selector,
+    threshold: &str,
+) -> Result<Buckets, PrometheusError> {
+    let classic = model::Selector { metric: format!("{}_bucket", histogram.metric), ..histogram.clone() };
+    let found = prometheus.query(&format!("group by (le) ({classic})")).await?;
+    let mut bounds: Vec<f64> = found
+        .iter()
+        .filter_map(|sample| sample.label("le").parse().ok())
+        .filter(|bound: &f64| bound.is_finite())
+        .collect();
+    bounds.sort_by(f64::total_cmp);
+    bounds.dedup();
+    let native = count(prometheus, &format!("count(histogram_count({histogram}))")).await? > 0;
+    Ok(Buckets { threshold: threshold.parse().unwrap_or(f64::NAN), bounds, native })
+}
+
+async fn single(prometheus: &Prometheus, promql: &str) -> Result<Option<f64>, PrometheusError> {
+    Ok(prometheus.query(promql).await?.first().map(crate::prometheus::Sample::value).filter(|value| value.is_finite()))
+}
+
+async fn count(prometheus: &Prometheus, promql: &str) -> Result<u64, PrometheusError> {
+    // A count is a whole number, far below where that could fail.
+    Ok(single(prometheus, promql).await?.map_or(0, |value| value.max(0.0) as u64))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::having;
+
+    #[test]
+    fn a_label_is_asked_for_inside_the_selector() {
+        assert_eq!(having("a", "route"), "a{route!=\"\"}");
+        assert_eq!(having("a{b=\"c\"}", "route"), "a{b=\"c\",route!=\"\"}");
+        assert_eq!(having("a_count{} or a{b=\"c\"}", "r"), "a_count{r!=\"\"} or a{b=\"c\",r!=\"\"}");
+    }
+}

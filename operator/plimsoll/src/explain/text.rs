@@ -1,0 +1,254 @@
+//! From facts to words. The last line is always the one thing to do next, or why it is quiet.
+
+use std::fmt::Write;
+
+use super::facts::{Buckets, Facts, Loaded, Selector, Tier};
+
+/// An explanation for a terminal.
+pub fn text(facts: &Facts) -> String {
+    let mut out = String::new();
+    let finding = find(facts);
+    line(&mut out, "", &format!("{} {}", facts.name, finding.headline));
+    for part in details(facts) {
+        line(&mut out, "  ", &part);
+    }
+    line(&mut out, "  → ", &finding.next);
+    out
+}
+
+fn line(out: &mut String, prefix: &str, text: &str) {
+    // Writing into a string does not fail.
+    let _ = writeln!(out, "{prefix}{text}");
+}
+
+/// The one thing that matters now.
+struct Finding {
+    headline: String,
+    next: String,
+}
+
+fn find(facts: &Facts) -> Finding {
+    let finding = |headline: String, next: String| Finding { headline, next };
+    if let Some(first) = facts.problems.first() {
+        let help = first.rsplit_once("; ").map_or(first.as_str(), |(_, help)| help);
+        return finding("is not ready: it is invalid.".to_owned(), format!("{help}, then apply it again"));
+    }
+    if let Some(trouble) = &facts.trouble {
+        return finding(
+            "is not ready: its rules could not be written.".to_owned(),
+            format!("resolve this, the operator then goes on by itself: {trouble}"),
+        );
+    }
+    match &facts.loaded {
+        Loaded::Unreachable(cause) => {
+            return finding(
+                "could not be examined: Prometheus does not answer.".to_owned(),
+                format!("make this address answer, or give another one with --prometheus: {cause}"),
+            );
+        }
+        Loaded::Missing { remedy, .. } => {
+            let next = match (remedy, facts.stored) {
+                (Some(remedy), _) => format!("do it with:  {remedy}"),
+                (None, true) => "look at what loads the rules: the log of prometheus-operator, or rule_files in Prometheus' configuration".to_owned(),
+                (None, false) => "load the rules: plimsoll generate writes them for rule_files in Prometheus' configuration".to_owned(),
+            };
+            return finding("is not ready: its rules are not loaded by Prometheus.".to_owned(), next);
+        }
+        Loaded::Failing { cause, .. } => {
+            return finding(
+                "is not ready: one of its rules fails.".to_owned(),
+                format!("repair the expression that this error is about: {cause}"),
+            );
+        }
+        Loaded::NotAsked | Loaded::Yes { .. } => {}
+    }
+    if let Some((selector, next)) = facts.selectors.iter().find_map(nothing_matched) {
+        return finding(format!("has no data: its selector for {} matches nothing.", selector.role), next);
+    }
+    if let Some(missing) = facts.buckets.as_ref().and_then(no_bucket) {
+        return finding("has no data: its histogram has no bucket at the threshold.".to_owned(), missing);
+    }
+    if let Some((selector, label)) =
+        facts.selectors.iter().find_map(|selector| selector.lacks.first().map(|label| (selector, label)))
+    {
+        return finding(
+            format!("cannot be grouped by {label}: the series of its {} do not have it.", selector.role),
+            format!("remove {label} from groupBy, or use series that have it: {}", selector.text),
+        );
+    }
+    if facts.loaded == Loaded::NotAsked {
+        return finding(
+            "is valid; nobody was asked about its data.".to_owned(),
+            "give --prometheus URL to see them".to_owned(),
+        );
+    }
+    if facts.data == Some(false) {
+        return finding(
+            "has no data yet: its rules were not evaluated with samples so far.".to_owned(),
+            "wait for a minute, then ask again".to_owned(),
+        );
+    }
+    let firing: Vec<&Tier> = facts.tiers.iter().filter(|tier| tier.firing).collect();
+    if let Some(tier) = firing.first() {
+        let names: Vec<&str> = firing.iter().map(|tier| tier.name.as_str()).collect();
+        return finding(
+            format!("is burning: {} fires.", join(&names)),
+            format!(
+                "find out what fails; it stops when the burn over {} or {} is below {} (now {} and {})",
+                tier.long,
+                tier.short,
+                tier.threshold,
+                number(tier.burn_long),
+                number(tier.burn_short)
+            ),
+        );
+    }
+    finding("works; nothing is wrong.".to_owned(), quiet(&facts.tiers))
+}
+
+fn quiet(tiers: &[Tier]) -> String {
+    let Some(tier) = tiers.first() else { return "quiet, because it has no tiers that could fire".to_owned() };
+    // Loud enough in both windows, but too few events.
+    let held_back = tiers.iter().find(|tier| {
+        let threshold = tier.threshold.parse().unwrap_or(f64::INFINITY);
+        let over = |burn: Option<f64>| burn.is_some_and(|burn| burn > threshold);
+        over(tier.burn_long) && over(tier.burn_short) && tier.bad_events.is_some_and(|bad| bad < tier.minimum as f64)
+    });
+    if let Some(tier) = held_back {
+        return format!(
+            "quiet, because the {} tier has only {} bad events over {}, and fewer than {} wake nobody",
+            tier.name,
+            tier.bad_events.map_or("few".to_owned(), |bad| format!("{bad:.0}")),
+            tier.long,
+            tier.minimum
+        );
+    }
+    if tier.burn_long.is_none() {
+        return format!(
+            "quiet, because there is no burn rate over {} yet; the {} tier fires at {}",
+            tier.long, tier.name, tier.threshold
+        );
+    }
+    format!(
+        "burn {} over {}; the {} tier fires at {}",
+        number(tier.burn_long),
+        spaced(&tier.long),
+        tier.name,
+        tier.threshold
+    )
+}
+
+/// `1 h`, for reading.
+fn spaced(span: &str) -> String {
+    let split = span.find(|c: char| !c.is_ascii_digit()).unwrap_or(span.len());
+    let (number, unit) = span.split_at(split);
+    if unit.chars().all(char::is_alphabetic) { format!("{number} {unit}") } else { span.to_owned() }
+}
+
+fn nothing_matched(selector: &Selector) -> Option<(&Selector, String)> {
+    // A service without errors has no series for them: that is no mistake, and the rules know it.
+    if selector.series != Some(0) || selector.role == "bad" {
+        return None;
+    }
+    let next = match selector.of_metric {
+        Some(0) => format!("check the metric's name and whether Prometheus scrapes it: {}", selector.text),
+        Some(n) => format!("check the matchers: the metric has {n} series, but none of them fits {}", selector.text),
+        None => format!("check this selector: {}", selector.text),
+    };
+    Some((selector, next))
+}
+
+fn no_bucket(buckets: &Buckets) -> Option<String> {
+    let Buckets { threshold, bounds, native } = buckets;
+    let near = |a: f64, b: f64| (a - b).abs() <= 1e-9 * b.abs().max(1.0);
+    if *native || bounds.is_empty() || bounds.iter().any(|bound| near(*bound, *threshold)) {
+        return None;
+    }
+    let below = bounds.iter().rev().find(|bound| **bound < *threshold);
+    let above = bounds.iter().find(|bound| **bound > *threshold);
+    let neighbours: Vec<String> = below.into_iter().chain(above).map(f64::to_string).collect();
+    Some(format!("set the threshold to a bucket's bound: the nearest to {threshold} are {}", neighbours.join(" and ")))
+}
+
+fn details(facts: &Facts) -> Vec<String> {
+    let mut all = Vec::new();
+    all.extend(facts.problems.iter().map(|problem| format!("✗ {problem}")));
+    if facts.problems.is_empty() {
+        let place = facts.place.as_ref().map(|place| format!(" in {place}")).unwrap_or_default();
+        all.push(format!("✓ valid, rendered to {} rules{place}", facts.rules));
+        all.push(format!("  measures {}; objective {} % over {}", facts.measures, facts.objective, facts.period));
+    }
+    all.extend(facts.warnings.iter().map(|warning| format!("! {warning}")));
+    if let Some(trouble) = &facts.trouble {
+        all.push(format!("✗ {trouble}"));
+    }
+    match &facts.loaded {
+        Loaded::NotAsked => {}
+        Loaded::Unreachable(cause) => all.push(format!("✗ Prometheus {cause}")),
+        Loaded::Yes { url } => all.push(format!("✓ Prometheus {url} has loaded them")),
+        Loaded::Failing { url, cause } => all.push(format!("✗ Prometheus {url} has them, but one fails: {cause}")),
+        Loaded::Missing { url, group, why, remedy: _ } => {
+            if group.is_empty() {
+                // From the status, whose message names everything.
+                all.extend(why.iter().map(|why| format!("✗ {why}")));
+            } else {
+                all.push(format!("✗ Prometheus {url} has no group {group}"));
+                all.extend(why.iter().map(|why| format!("  {why}")));
+            }
+        }
+    }
+    for selector in &facts.selectors {
+        let Selector { role, text, series, of_metric: _, lacks } = selector;
+        match series {
+            None => all.push(format!("  {role}: {text}")),
+            Some(0) if *role == "bad" => {
+                all.push(format!("✓ {role}: {text} matches nothing, which counts as no bad events"))
+            }
+            Some(0) => all.push(format!("✗ {role}: {text} matches nothing")),
+            Some(1) => all.push(format!("✓ {role}: {text} matches 1 series")),
+            Some(n) => all.push(format!("✓ {role}: {text} matches {n} series")),
+        }
+        if !lacks.is_empty() {
+            all.push(format!("✗ {role}: its series lack the label {}", lacks.join(", ")));
+        }
+    }
+    if let Some(budget) = facts.budget {
+        all.push(format!("  budget left: {:.1} %", budget * 100.0));
+    }
+    for tier in &facts.tiers {
+        if tier.burn_long.is_none() && tier.burn_short.is_none() {
+            continue;
+        }
+        let mark = if tier.firing { "✗" } else { "✓" };
+        let state = if tier.firing { "fires" } else { "is quiet" };
+        let mut text = format!(
+            "{mark} tier {} {state}: burn {} over {} and {} over {}, threshold {}",
+            tier.name,
+            number(tier.burn_long),
+            tier.long,
+            number(tier.burn_short),
+            tier.short,
+            tier.threshold
+        );
+        if let Some(bad) = tier.bad_events.filter(|_| tier.minimum > 0) {
+            let _ = write!(text, "; {bad:.0} bad events, at least {} needed", tier.minimum);
+        }
+        all.push(text);
+    }
+    all
+}
+
+fn number(value: Option<f64>) -> String {
+    value.filter(|v| v.is_finite()).map_or_else(|| "unknown".to_owned(), |v| format!("{v:.1}"))
+}
+
+fn join(names: &[&str]) -> String {
+    match names {
+        [one] => format!("the {one} tier"),
+        many => format!("the tiers {}", many.join(" and ")),
+    }
+}
+
+#[cfg(test)]
+#[path = "text_tests.rs"]
+mod tests;

@@ -1,0 +1,167 @@
+#![allow(clippy::unwrap_used)]
+use super::*;
+
+fn good() -> Facts {
+    let tier = |name: &str, threshold: &str, long: &str, short: &str, burn| Tier {
+        name: name.into(),
+        threshold: threshold.into(),
+        long: long.into(),
+        short: short.into(),
+        burn_long: Some(burn),
+        burn_short: Some(burn / 2.0),
+        bad_events: Some(3.0),
+        minimum: 10,
+        firing: false,
+    };
+    let selector = |role, text: &str| Selector { role, text: text.into(), series: Some(2), ..Selector::default() };
+    Facts {
+        name: "cart-availability".into(),
+        namespace: "shop".into(),
+        stored: true,
+        measures: "bad events of all events".into(),
+        objective: "99.9".into(),
+        period: "30d, rolling".into(),
+        rules: 19,
+        place: Some("PrometheusRule shop/plimsoll-cart-availability".into()),
+        loaded: Loaded::Yes { url: "http://prometheus:9090".into() },
+        selectors: vec![selector("bad", "errors_total"), selector("total", "requests_total")],
+        data: Some(true),
+        budget: Some(0.613),
+        tiers: vec![tier("fast", "14.4", "1h", "5m", 0.4), tier("slow", "1", "3d", "6h", 0.2)],
+        ..Facts::default()
+    }
+}
+
+fn last(facts: &Facts) -> String {
+    text(facts).lines().last().unwrap().to_owned()
+}
+
+fn first(facts: &Facts) -> String {
+    text(facts).lines().next().unwrap().to_owned()
+}
+
+#[test]
+fn a_good_one_says_why_it_is_quiet() {
+    assert_eq!(
+        text(&good()),
+        "cart-availability works; nothing is wrong.
+  ✓ valid, rendered to 19 rules in PrometheusRule shop/plimsoll-cart-availability
+    measures bad events of all events; objective 99.9 % over 30d, rolling
+  ✓ Prometheus http://prometheus:9090 has loaded them
+  ✓ bad: errors_total matches 2 series
+  ✓ total: requests_total matches 2 series
+    budget left: 61.3 %
+  ✓ tier fast is quiet: burn 0.4 over 1h and 0.2 over 5m, threshold 14.4; 3 bad events, at least 10 needed
+  ✓ tier slow is quiet: burn 0.2 over 3d and 0.1 over 6h, threshold 1; 3 bad events, at least 10 needed
+  → burn 0.4 over 1 h; the fast tier fires at 14.4
+"
+    );
+}
+
+#[test]
+fn not_loaded_ends_with_the_command() {
+    let why = "no Prometheus object selects the labels {app: cart}; prometheus/main selects {release: main}";
+    let facts = Facts {
+        loaded: Loaded::Missing {
+            url: "http://prometheus:9090".into(),
+            group: "plimsoll.shop.cart-availability.base".into(),
+            why: Some(why.into()),
+            remedy: Some("kubectl label slo cart-availability -n shop release=main".into()),
+        },
+        selectors: Vec::new(),
+        tiers: Vec::new(),
+        budget: None,
+        ..good()
+    };
+    assert_eq!(
+        text(&facts),
+        "cart-availability is not ready: its rules are not loaded by Prometheus.
+  ✓ valid, rendered to 19 rules in PrometheusRule shop/plimsoll-cart-availability
+    measures bad events of all events; objective 99.9 % over 30d, rolling
+  ✗ Prometheus http://prometheus:9090 has no group plimsoll.shop.cart-availability.base
+    no Prometheus object selects the labels {app: cart}; prometheus/main selects {release: main}
+  → do it with:  kubectl label slo cart-availability -n shop release=main
+"
+    );
+}
+
+#[test]
+fn each_cause_has_its_next_step() {
+    let with = |change: &dyn Fn(&mut Facts)| {
+        let mut facts = good();
+        change(&mut facts);
+        (first(&facts), last(&facts))
+    };
+    let (headline, next) =
+        with(&|f| f.problems = vec!["spec.objective: objective is a percentage; write \"99.95\"".into()]);
+    assert_eq!(headline, "cart-availability is not ready: it is invalid.");
+    assert_eq!(next, "  → write \"99.95\", then apply it again");
+
+    let nothing = |role, metric| {
+        vec![Selector {
+            role,
+            text: "x{job=\"y\"}".into(),
+            series: Some(0),
+            of_metric: Some(metric),
+            ..Selector::default()
+        }]
+    };
+    let (headline, next) = with(&|f| f.selectors = nothing("total", 7));
+    assert_eq!(headline, "cart-availability has no data: its selector for total matches nothing.");
+    assert_eq!(next, "  → check the matchers: the metric has 7 series, but none of them fits x{job=\"y\"}");
+    let (_, next) = with(&|f| f.selectors = nothing("total", 0));
+    assert_eq!(next, "  → check the metric's name and whether Prometheus scrapes it: x{job=\"y\"}");
+    let (headline, _) = with(&|f| f.selectors = nothing("bad", 0));
+    assert_eq!(headline, "cart-availability works; nothing is wrong.", "no errors are no mistake");
+
+    let buckets = Buckets { threshold: 0.3, bounds: vec![0.1, 0.25, 0.5, 1.0], native: false };
+    let (headline, next) = with(&|f| f.buckets = Some(buckets.clone()));
+    assert_eq!(headline, "cart-availability has no data: its histogram has no bucket at the threshold.");
+    assert_eq!(next, "  → set the threshold to a bucket's bound: the nearest to 0.3 are 0.25 and 0.5");
+    for buckets in [Buckets { native: true, ..buckets.clone() }, Buckets { threshold: 0.25, ..buckets }] {
+        assert!(with(&|f| f.buckets = Some(buckets.clone())).0.contains("works"));
+    }
+
+    let (headline, next) = with(&|f| {
+        f.selectors = vec![Selector {
+            role: "bad",
+            text: "errors".into(),
+            series: Some(1),
+            lacks: vec!["route".into()],
+            ..Selector::default()
+        }];
+    });
+    assert_eq!(headline, "cart-availability cannot be grouped by route: the series of its bad do not have it.");
+    assert_eq!(next, "  → remove route from groupBy, or use series that have it: errors");
+
+    let (headline, next) = with(&|f| {
+        f.tiers.iter_mut().take(1).for_each(|t| {
+            t.firing = true;
+            t.burn_long = Some(20.0);
+            t.burn_short = Some(21.0);
+        })
+    });
+    assert_eq!(headline, "cart-availability is burning: the fast tier fires.");
+    assert_eq!(next, "  → find out what fails; it stops when the burn over 1h or 5m is below 14.4 (now 20.0 and 21.0)");
+
+    let (_, next) = with(&|f| {
+        f.tiers.iter_mut().take(1).for_each(|t| {
+            t.burn_long = Some(20.0);
+            t.burn_short = Some(21.0);
+        })
+    });
+    assert_eq!(next, "  → quiet, because the fast tier has only 3 bad events over 1h, and fewer than 10 wake nobody");
+
+    let (headline, next) = with(&|f| f.loaded = Loaded::Unreachable("http://x does not answer: refused".into()));
+    assert_eq!(headline, "cart-availability could not be examined: Prometheus does not answer.");
+    assert!(next.ends_with("http://x does not answer: refused"));
+    let (_, next) = with(&|f| f.loaded = Loaded::NotAsked);
+    assert_eq!(next, "  → give --prometheus URL to see them");
+    let (_, next) = with(&|f| f.data = Some(false));
+    assert_eq!(next, "  → wait for a minute, then ask again");
+    let (_, next) = with(&|f| f.tiers.clear());
+    assert_eq!(next, "  → quiet, because it has no tiers that could fire");
+    let (_, next) =
+        with(&|f| f.trouble = Some("PrometheusRule a/b exists and is not owned by this SLO; it is left alone".into()));
+    assert!(next.contains("PrometheusRule a/b exists"));
+}

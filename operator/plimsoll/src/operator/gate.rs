@@ -1,0 +1,185 @@
+//! The one place where writes to the Kubernetes API pass: each is counted, and none passes while
+//! another process may lead.
+
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use futures::future::BoxFuture;
+use http::{Method, Request, Response};
+use kube::client::Body;
+use tokio::time::Instant;
+use tower::{BoxError, Layer, Service};
+
+use super::metrics::Metrics;
+
+/// Values of the metric's label: what the operator writes.
+pub const KINDS: [&str; 8] =
+    ["slos", "slos/status", "prometheusrules", "vmrules", "events", "leases", "secrets", "other"];
+
+/// A write was attempted by a process that does not lead.
+#[derive(Debug, thiserror::Error)]
+#[error("this process does not hold the lease, so it writes nothing")]
+pub struct NotLeading;
+
+/// Until when this process may write.
+#[derive(Clone, Debug, Default)]
+pub struct Lease {
+    until: Arc<Mutex<Option<Instant>>>,
+}
+
+impl Lease {
+    /// Held for ever: for a process that needs no election.
+    pub fn forever() -> Self {
+        let lease = Self::default();
+        lease.hold(Duration::from_secs(100 * 365 * 86_400), Instant::now());
+        lease
+    }
+
+    /// Held from `now` for `time`.
+    pub fn hold(&self, time: Duration, now: Instant) {
+        *self.lock() = Some(now + time);
+    }
+
+    /// Not held any more.
+    pub fn release(&self) {
+        *self.lock() = None;
+    }
+
+    /// Whether it is held.
+    pub fn is_held(&self, now: Instant) -> bool {
+        self.lock().is_some_and(|until| now < until)
+    }
+
+    /// When it ends by itself.
+    pub fn until(&self) -> Option<Instant> {
+        *self.lock()
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Option<Instant>> {
+        self.until.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Makes [`Gate`]s.
+#[derive(Clone, Debug)]
+pub struct GateLayer {
+    /// Checked before each write.
+    pub lease: Lease,
+    /// Counts them.
+    pub metrics: Arc<Metrics>,
+}
+
+impl<S> Layer<S> for GateLayer {
+    type Service = Gate<S>;
+
+    fn layer(&self, inner: S) -> Gate<S> {
+        Gate { inner, rules: self.clone() }
+    }
+}
+
+/// See the module.
+#[derive(Clone, Debug)]
+pub struct Gate<S> {
+    inner: S,
+    rules: GateLayer,
+}
+
+impl<S, B> Service<Request<Body>> for Gate<S>
+where
+    S: Service<Request<Body>, Response = Response<B>>,
+    S::Future: Send + 'static,
+    S::Error: Into<BoxError>,
+{
+    type Response = Response<B>;
+    type Error = BoxError;
+    type Future = BoxFuture<'static, Result<Response<B>, BoxError>>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
+        self.inner.poll_ready(cx).map_err(Into::into)
+    }
+
+    fn call(&mut self, request: Request<Body>) -> Self::Future {
+        if matches!(*request.method(), Method::GET | Method::HEAD | Method::OPTIONS) {
+            let answer = self.inner.call(request);
+            return Box::pin(async move { answer.await.map_err(Into::into) });
+        }
+        let kind = kind(request.uri().path());
+        let metrics = Arc::clone(&self.rules.metrics);
+        if !self.rules.lease.is_held(Instant::now()) {
+            metrics.wrote(kind, "dropped");
+            return Box::pin(async { Err(NotLeading.into()) });
+        }
+        let answer = self.inner.call(request);
+        Box::pin(async move {
+            let answer = answer.await.map_err(Into::into);
+            metrics.wrote(
+                kind,
+                match &answer {
+                    Ok(response) if response.status().is_success() => "ok",
+                    Ok(response) if response.status().is_client_error() => "refused",
+                    Ok(_) | Err(_) => "failed",
+                },
+            );
+            answer
+        })
+    }
+}
+
+/// The resource in `/apis/GROUP/VERSION/namespaces/NS/RESOURCE/NAME/SUBRESOURCE`.
+fn kind(path: &str) -> &'static str {
+    let mut parts = path.split('/').skip_while(|part| *part != "namespaces").skip(2);
+    let resource = parts.next().unwrap_or_default();
+    let status = parts.nth(1) == Some("status");
+    KINDS
+        .into_iter()
+        .find(|known| match known.strip_suffix("/status") {
+            Some(main) => status && main == resource,
+            None => !status && *known == resource,
+        })
+        .unwrap_or("other")
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use tower::ServiceExt;
+
+    use super::*;
+
+    #[test]
+    fn kinds_come_from_the_path() {
+        for (path, wanted) in [
+            ("/apis/plimsoll.dev/v1alpha1/namespaces/shop/slos/a", "slos"),
+            ("/apis/plimsoll.dev/v1alpha1/namespaces/shop/slos/a/status", "slos/status"),
+            ("/apis/monitoring.coreos.com/v1/namespaces/shop/prometheusrules/b", "prometheusrules"),
+            ("/apis/events.k8s.io/v1/namespaces/shop/events", "events"),
+            ("/api/v1/namespaces/x/pods/y", "other"),
+            ("/version", "other"),
+        ] {
+            assert_eq!(kind(path), wanted, "{path}");
+        }
+    }
+
+    #[tokio::test]
+    async fn without_the_lease_reads_pass_and_writes_do_not() {
+        let lease = Lease::default();
+        let metrics = Metrics::new();
+        let layer = GateLayer { lease: lease.clone(), metrics: Arc::clone(&metrics) };
+        let inner = tower::service_fn(|_: Request<Body>| async { Ok::<_, BoxError>(Response::new(Body::empty())) });
+        let service = layer.layer(inner);
+        let send = |method: Method| {
+            let path = "/apis/plimsoll.dev/v1alpha1/namespaces/shop/slos/a/status";
+            service.clone().oneshot(Request::builder().method(method).uri(path).body(Body::empty()).unwrap())
+        };
+        assert!(send(Method::GET).await.is_ok());
+        assert!(send(Method::PATCH).await.unwrap_err().is::<NotLeading>());
+        lease.hold(Duration::from_secs(10), Instant::now());
+        assert!(send(Method::PATCH).await.is_ok());
+        lease.hold(Duration::ZERO, Instant::now());
+        assert!(send(Method::PATCH).await.is_err());
+        assert_eq!((metrics.writes("ok"), metrics.writes("dropped")), (1, 2));
+    }
+}

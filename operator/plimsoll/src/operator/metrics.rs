@@ -1,0 +1,100 @@
+//! The operator's own metrics. No name of an object and no text of an error is ever a label.
+
+use std::{sync::Arc, time::Duration};
+
+use prometheus_client::{
+    encoding::{EncodeLabelSet, text},
+    metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram},
+    registry::Registry,
+};
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct OutcomeLabel {
+    outcome: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct WriteLabels {
+    kind: &'static str,
+    outcome: &'static str,
+}
+
+/// All of them.
+#[derive(Debug)]
+pub struct Metrics {
+    registry: Registry,
+    reconciles: Family<OutcomeLabel, Counter>,
+    duration: Histogram,
+    writes: Family<WriteLabels, Counter>,
+    leader: Gauge,
+    webhook: Family<OutcomeLabel, Counter>,
+    prometheus_failures: Counter,
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        let mut registry = Registry::with_prefix("plimsoll");
+        let reconciles = Family::<OutcomeLabel, Counter>::default();
+        let duration = Histogram::new([0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0]);
+        let writes = Family::<WriteLabels, Counter>::default();
+        let leader = Gauge::default();
+        let webhook = Family::<OutcomeLabel, Counter>::default();
+        let prometheus_failures = Counter::default();
+        registry.register("reconciles", "Reconciles of SLOs by what they led to", reconciles.clone());
+        registry.register("reconcile_duration_seconds", "Time that a reconcile takes", duration.clone());
+        registry.register("api_writes", "Writes to the Kubernetes API by resource and outcome", writes.clone());
+        registry.register("leader", "1 while this process leads", leader.clone());
+        registry.register("webhook_requests", "Admission requests by answer", webhook.clone());
+        registry.register("prometheus_failures", "Questions to Prometheus that failed", prometheus_failures.clone());
+        Self { registry, reconciles, duration, writes, leader, webhook, prometheus_failures }
+    }
+}
+
+impl Metrics {
+    /// Fresh ones.
+    pub fn new() -> Arc<Self> {
+        Arc::default()
+    }
+
+    /// A reconcile ended.
+    pub fn reconciled(&self, outcome: &'static str, took: Duration) {
+        self.reconciles.get_or_create(&OutcomeLabel { outcome }).inc();
+        self.duration.observe(took.as_secs_f64());
+    }
+
+    /// A write to the Kubernetes API ended.
+    pub fn wrote(&self, kind: &'static str, outcome: &'static str) {
+        self.writes.get_or_create(&WriteLabels { kind, outcome }).inc();
+    }
+
+    /// Number of writes with this outcome, over all kinds.
+    pub fn writes(&self, outcome: &'static str) -> u64 {
+        super::gate::KINDS
+            .iter()
+            .filter_map(|&kind| self.writes.get(&WriteLabels { kind, outcome }).map(|counter| counter.get()))
+            .sum()
+    }
+
+    /// Leadership came or went.
+    pub fn leads(&self, yes: bool) {
+        self.leader.set(i64::from(yes));
+    }
+
+    /// The webhook answered.
+    pub fn admitted(&self, outcome: &'static str) {
+        self.webhook.get_or_create(&OutcomeLabel { outcome }).inc();
+    }
+
+    /// Prometheus failed to answer.
+    pub fn prometheus_failed(&self) {
+        self.prometheus_failures.inc();
+    }
+
+    /// In the text format of OpenMetrics.
+    pub fn text(&self) -> String {
+        let mut text = String::new();
+        // Writing into a string does not fail.
+        let _ = text::encode(&mut text, &self.registry);
+        text
+    }
+}

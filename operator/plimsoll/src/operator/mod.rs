@@ -1,0 +1,226 @@
+//! `plimsoll operator`: the controllers, the webhook, and what a cluster expects of them.
+
+pub mod gate;
+pub mod http;
+pub mod leader;
+pub mod metrics;
+
+use std::{
+    net::SocketAddr,
+    path::PathBuf,
+    sync::{Arc, atomic::AtomicBool, atomic::Ordering},
+    time::Duration,
+};
+
+use anyhow::Context as _;
+use kube::{Client, client::ClientBuilder};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use self::{
+    gate::{GateLayer, Lease},
+    http::Health,
+    leader::Terms,
+    metrics::Metrics,
+};
+use crate::{
+    controller::{self, Setup},
+    prometheus::{Prometheus, http_client},
+    sinks::{Config, config::PrometheusConfig},
+};
+
+/// How the operator runs.
+#[derive(Clone, Debug, clap::Args)]
+pub struct OperatorArgs {
+    /// File with backends and Prometheus. Without it there is one backend, `default`, of PrometheusRule objects
+    #[arg(long, value_name = "FILE", env = "PLIMSOLL_CONFIG")]
+    pub config: Option<PathBuf>,
+    /// The Prometheus that loads the rules; overrides the file
+    #[arg(long, value_name = "URL", env = "PLIMSOLL_PROMETHEUS")]
+    pub prometheus: Option<String>,
+    /// Where /healthz, /readyz and /metrics are served
+    #[arg(long, value_name = "ADDRESS", default_value = "0.0.0.0:8080")]
+    pub listen: SocketAddr,
+    /// Run without leader election: only for a single replica that is never started twice
+    #[arg(long)]
+    pub no_leader_election: bool,
+    /// Namespace of the lease and of the webhook's certificates
+    #[arg(long, value_name = "NAMESPACE", env = "POD_NAMESPACE")]
+    pub namespace: Option<String>,
+    /// This process in the election. Default: the host's name, which is the pod's
+    #[arg(long, value_name = "NAME", env = "HOSTNAME")]
+    pub identity: Option<String>,
+    /// Seconds after which another replica takes over from one that is gone
+    #[arg(long, value_name = "SECONDS", default_value_t = 15, value_parser = clap::value_parser!(u16).range(3..=600))]
+    pub lease_seconds: u16,
+    /// The webhook
+    #[command(flatten)]
+    pub webhook: crate::webhook::WebhookArgs,
+}
+
+/// What is logged unless `RUST_LOG` says otherwise, in the form `level,module=level`.
+const LOG: &str = "info,kube=warn,hyper=warn";
+
+fn log_as_json() -> anyhow::Result<()> {
+    use tracing_subscriber::{filter::Targets, layer::SubscriberExt as _, util::SubscriberInitExt as _};
+    let wanted = std::env::var("RUST_LOG").ok().filter(|text| !text.is_empty());
+    let targets: Targets =
+        wanted.as_deref().unwrap_or(LOG).parse().context("RUST_LOG: write it like info,kube=warn")?;
+    let lines = tracing_subscriber::fmt::layer().json().flatten_event(true).with_writer(std::io::stderr);
+    // A second subscriber in one process (tests) is no error that matters.
+    let _ = tracing_subscriber::registry().with(lines).with(targets).try_init();
+    Ok(())
+}
+
+/// Runs until SIGTERM or Ctrl-C, or until something ends that must not.
+///
+/// # Errors
+/// Names what could not be started.
+pub async fn run(args: OperatorArgs) -> anyhow::Result<()> {
+    log_as_json()?;
+    let outside = http_client().context("HTTP client")?;
+    let mut config = match &args.config {
+        Some(path) => Config::read(path)?,
+        None => Config::default(),
+    };
+    if let Some(url) = &args.prometheus {
+        let (tenant, bearer_token_file) =
+            config.prometheus.take().map_or((None, None), |p| (p.tenant, p.bearer_token_file));
+        config.prometheus = Some(PrometheusConfig { url: url.clone(), tenant, bearer_token_file });
+    }
+    let prometheus = match &config.prometheus {
+        Some(PrometheusConfig { url, tenant, bearer_token_file }) => Some(
+            Prometheus::new(outside.clone(), url)
+                .map_err(anyhow::Error::msg)
+                .context("--prometheus")?
+                .with_access(tenant.clone(), bearer_token_file.clone()),
+        ),
+        None => None,
+    };
+    let mut kube_config =
+        kube::Config::infer().await.context("no cluster: neither a kubeconfig nor a service account was found")?;
+    // Long watches end by themselves; a server that is gone is noticed sooner.
+    kube_config.connect_timeout = Some(Duration::from_secs(5));
+    // The client's own repetitions would happen behind the gate, where nobody looks at the lease any more; and
+    // every caller here tries again by itself.
+    kube_config.default_retry = false;
+    let namespace = args.namespace.clone().unwrap_or_else(|| kube_config.default_namespace.clone());
+    let metrics = Metrics::new();
+    let stop = CancellationToken::new();
+    let ready = Arc::new(AtomicBool::new(false));
+    let mut tasks: tokio::task::JoinSet<anyhow::Result<&'static str>> = tokio::task::JoinSet::new();
+
+    let health = Health { ready: Arc::clone(&ready), metrics: Arc::clone(&metrics) };
+    let (address, token) = (args.listen, stop.clone());
+    tasks.spawn(async move {
+        http::serve(address, health, token).await.with_context(|| format!("--listen {address}"))?;
+        Ok("the server of health and metrics")
+    });
+
+    let plain = Client::try_from(kube_config.clone()).context("client of the Kubernetes API")?;
+    if args.webhook.enabled() {
+        let webhook =
+            crate::webhook::start(&args.webhook, plain.clone(), &namespace, Arc::clone(&metrics), stop.clone());
+        tasks.spawn(webhook.await.context("webhook")?);
+    }
+
+    let lease = if args.no_leader_election { Lease::forever() } else { Lease::default() };
+    let gate = GateLayer { lease: lease.clone(), metrics: Arc::clone(&metrics) };
+    let gated = ClientBuilder::try_from(kube_config).context("client of the Kubernetes API")?.with_layer(&gate).build();
+    ready.store(true, Ordering::Relaxed);
+
+    let election = CancellationToken::new();
+    let mut elected = tokio::task::JoinSet::new();
+    if args.no_leader_election {
+        metrics.leads(true);
+    } else {
+        let identity = args.identity.clone().unwrap_or_else(|| format!("plimsoll-{}", std::process::id()));
+        let duration = Duration::from_secs(u64::from(args.lease_seconds));
+        let terms = Terms { identity, namespace, name: "plimsoll-operator".to_owned(), duration };
+        let (client, held, counted, until) = (plain, lease.clone(), Arc::clone(&metrics), election.clone());
+        elected.spawn(async move { leader::run(client, terms, held, &counted, until).await });
+    }
+
+    let token = stop.clone();
+    tasks.spawn(async move {
+        lead(&config, gated, outside, prometheus, metrics, lease, token).await;
+        Ok("the controller")
+    });
+
+    let ended = tokio::select! {
+        () = signal() => { tracing::info!("stopping"); Ok(()) }
+        Some(ended) = tasks.join_next() => match ended {
+            Ok(Ok(what)) => Err(anyhow::anyhow!("{what} ended")),
+            Ok(Err(error)) => Err(error),
+            Err(error) => Err(error.into()),
+        },
+    };
+    // What is under way is finished while the lease is still held; then it is given back.
+    stop.cancel();
+    let finished = tokio::time::timeout(Duration::from_secs(25), async { while tasks.join_next().await.is_some() {} });
+    if finished.await.is_err() {
+        tracing::warn!("not everything under way could be finished");
+    }
+    election.cancel();
+    let _ = tokio::time::timeout(Duration::from_secs(5), async { while elected.join_next().await.is_some() {} }).await;
+    ended
+}
+
+/// Runs the controller whenever this process leads.
+async fn lead(
+    config: &Config,
+    client: Client,
+    outside: reqwest::Client,
+    prometheus: Option<Prometheus>,
+    metrics: Arc<Metrics>,
+    lease: Lease,
+    stop: CancellationToken,
+) {
+    while !stop.is_cancelled() {
+        if stop.run_until_cancelled(until(&lease, true)).await.is_none() {
+            return;
+        }
+        tracing::info!("leading");
+        let (sinks, kinds) = config.sinks(&client, &outside);
+        let (prometheus, metrics) = (prometheus.clone(), Arc::clone(&metrics));
+        let term = stop.child_token();
+        let setup = Setup { client: client.clone(), sinks, kinds, prometheus, metrics };
+        let running = controller::run(setup, term.clone());
+        tokio::pin!(running);
+        tokio::select! {
+            () = &mut running => {}
+            () = until(&lease, false) => {
+                // Writes fail from now on, so what is under way ends soon.
+                tracing::warn!("not leading any more");
+                term.cancel();
+                running.await;
+            }
+        }
+    }
+}
+
+/// Waits until the lease is held, or is not.
+async fn until(lease: &Lease, held: bool) {
+    while lease.is_held(Instant::now()) != held {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+}
+
+async fn signal() {
+    use tokio::signal::unix::{SignalKind, signal};
+    let terminate = async {
+        match signal(SignalKind::terminate()) {
+            Ok(mut stream) => {
+                stream.recv().await;
+            }
+            Err(error) => {
+                tracing::warn!(%error, "SIGTERM cannot be listened for");
+                std::future::pending::<()>().await;
+            }
+        }
+    };
+    tokio::select! {
+        () = terminate => {}
+        _ = tokio::signal::ctrl_c() => {}
+    }
+}

@@ -1,0 +1,297 @@
+//! A small client for the HTTP API of Prometheus and its compatibles: instant queries and rules,
+//! with bounds on time, size and repetition. Every error names the address and the cause.
+
+use std::{collections::BTreeMap, path::PathBuf, time::Duration};
+
+use backon::{ExponentialBuilder, Retryable};
+use reqwest::{StatusCode, Url};
+use serde::Deserialize;
+
+use crate::sinks::kubernetes::chain;
+
+/// The largest answer that is read.
+const MAX_BYTES: usize = 16 << 20;
+/// How long one request may take.
+const TIMEOUT: Duration = Duration::from_secs(10);
+/// A query string that every server and proxy takes.
+const MAX_URL: usize = 6000;
+
+/// Why Prometheus could not answer.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum PrometheusError {
+    /// No answer, or one of its side's failures, also after some repetition.
+    #[error("{url} does not answer: {cause}")]
+    Unreachable {
+        /// The server's address.
+        url: String,
+        /// Why.
+        cause: String,
+    },
+    /// It does not accept the request.
+    #[error("{url} refuses: {cause}")]
+    Refused {
+        /// The server's address.
+        url: String,
+        /// In its words.
+        cause: String,
+    },
+}
+
+/// One sample of an instant query.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+pub struct Sample {
+    /// Its labels.
+    #[serde(default)]
+    pub metric: BTreeMap<String, String>,
+    value: (f64, String),
+}
+
+impl Sample {
+    /// The value; Prometheus writes it as a string.
+    pub fn value(&self) -> f64 {
+        self.value.1.parse().unwrap_or(f64::NAN)
+    }
+
+    /// A label, `""` when it is missing.
+    pub fn label(&self, name: &str) -> &str {
+        self.metric.get(name).map_or("", String::as_str)
+    }
+}
+
+/// A rule group as Prometheus has it loaded.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+pub struct LoadedGroup {
+    /// Its name.
+    pub name: String,
+    /// Its rules.
+    #[serde(default)]
+    pub rules: Vec<LoadedRule>,
+}
+
+/// A rule as Prometheus has it loaded; only what is used is kept.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct LoadedRule {
+    /// Of the series or the alert.
+    #[serde(default)]
+    pub name: String,
+    /// `ok`, `err` or `unknown`.
+    #[serde(default)]
+    pub health: String,
+    /// Why its evaluation failed.
+    #[serde(default)]
+    pub last_error: String,
+}
+
+/// A Prometheus.
+#[derive(Clone, Debug)]
+pub struct Prometheus {
+    client: reqwest::Client,
+    base: Url,
+    tenant: Option<String>,
+    token: Option<PathBuf>,
+    retries: usize,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Answer<T> {
+    status: String,
+    data: Option<T>,
+    #[serde(default)]
+    error: String,
+}
+
+#[derive(Deserialize)]
+struct Vector {
+    #[serde(default)]
+    result: serde_json::Value,
+}
+
+#[derive(Deserialize)]
+struct Groups {
+    #[serde(default)]
+    groups: Vec<LoadedGroup>,
+}
+
+impl Prometheus {
+    /// At this address, for example `http://prometheus:9090` or one with a path.
+    ///
+    /// # Errors
+    /// When it is not an http or https address.
+    pub fn new(client: reqwest::Client, url: &str) -> Result<Self, String> {
+        crate::sinks::config::check_url(url)?;
+        let base = Url::parse(&format!("{}/", url.trim_end_matches('/'))).map_err(|e| e.to_string())?;
+        Ok(Self { client, base, tenant: None, token: None, retries: 2 })
+    }
+
+    /// With the header `X-Scope-OrgID` and a file that has a bearer token.
+    #[must_use]
+    pub fn with_access(mut self, tenant: Option<String>, token: Option<PathBuf>) -> Self {
+        self.tenant = tenant;
+        self.token = token;
+        self
+    }
+
+    /// How often a request that failed on the server's side is repeated.
+    #[must_use]
+    pub fn with_retries(mut self, retries: usize) -> Self {
+        self.retries = retries;
+        self
+    }
+
+    /// Its address, without credentials.
+    pub fn url(&self) -> String {
+        let mut url = self.base.clone();
+        // Only fails for addresses that cannot have credentials.
+        let _ = url.set_username("");
+        let _ = url.set_password(None);
+        url.as_str().trim_end_matches('/').to_owned()
+    }
+
+    /// An instant query that yields a vector or a scalar.
+    ///
+    /// # Errors
+    /// Names the address and the cause.
+    pub async fn query(&self, promql: &str) -> Result<Vec<Sample>, PrometheusError> {
+        let vector: Vector = self.get("api/v1/query", &[("query", promql)]).await?;
+        if let Ok(scalar) = serde_json::from_value::<(f64, String)>(vector.result.clone()) {
+            return Ok(vec![Sample { metric: BTreeMap::new(), value: scalar }]);
+        }
+        serde_json::from_value(vector.result)
+            .map_err(|error| self.unreachable(format!("its answer is not understood: {error}")))
+    }
+
+    /// The loaded groups of these names, asked for in as many requests as the length of an address wants.
+    ///
+    /// # Errors
+    /// Names the address and the cause.
+    pub async fn groups(&self, names: &[&str]) -> Result<Vec<LoadedGroup>, PrometheusError> {
+        let mut found = Vec::new();
+        let mut rest = names;
+        while !rest.is_empty() {
+            let mut length = 0;
+            // An escaped name is at most three times as long.
+            let fits = rest
+                .iter()
+                .take_while(|name| {
+                    length += name.len() + 14;
+                    length <= MAX_URL
+                })
+                .count()
+                .max(1);
+            let (now, later) = rest.split_at(fits.min(rest.len()));
+            let mut query: Vec<(&str, &str)> = now.iter().map(|name| ("rule_group[]", *name)).collect();
+            query.push(("exclude_alerts", "true"));
+            let groups: Groups = self.get("api/v1/rules", &query).await?;
+            // A server that does not know the filter sends everything.
+            found.extend(groups.groups.into_iter().filter(|group| now.contains(&group.name.as_str())));
+            rest = later;
+        }
+        Ok(found)
+    }
+
+    async fn get<T: serde::de::DeserializeOwned>(
+        &self,
+        path: &str,
+        query: &[(&str, &str)],
+    ) -> Result<T, PrometheusError> {
+        let backoff = ExponentialBuilder::default()
+            .with_min_delay(Duration::from_millis(200))
+            .with_max_delay(Duration::from_secs(2))
+            .with_max_times(self.retries)
+            .with_jitter();
+        (|| self.once(path, query))
+            .retry(backoff)
+            .when(|error| matches!(error, PrometheusError::Unreachable { .. }))
+            .await
+    }
+
+    async fn once<T: serde::de::DeserializeOwned>(
+        &self,
+        path: &str,
+        query: &[(&str, &str)],
+    ) -> Result<T, PrometheusError> {
+        let url = self.base.join(path).map_err(|e| self.unreachable(e.to_string()))?;
+        let mut request = self.client.get(url).query(query).timeout(TIMEOUT);
+        if let Some(tenant) = &self.tenant {
+            request = request.header("X-Scope-OrgID", tenant);
+        }
+        if let Some(file) = &self.token {
+            let token = tokio::fs::read_to_string(file)
+                .await
+                .map_err(|error| self.unreachable(format!("{}: {error}", file.display())))?;
+            request = request.bearer_auth(token.trim());
+        }
+        let answer = request.send().await.map_err(|error| self.unreachable(chain(&error.without_url())))?;
+        let status = answer.status();
+        let body = bounded_bytes(answer, MAX_BYTES).await.map_err(|cause| self.unreachable(cause))?;
+        if status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS {
+            return Err(self.unreachable(format!("{status} {}", excerpt(&body))));
+        }
+        match serde_json::from_slice::<Answer<T>>(&body) {
+            Ok(Answer { data: Some(data), status, .. }) if status == "success" => Ok(data),
+            Ok(Answer { error, .. }) => Err(PrometheusError::Refused { url: self.url(), cause: error }),
+            Err(_) if !status.is_success() => {
+                let cause = format!("{status} {}", excerpt(&body));
+                Err(PrometheusError::Refused { url: self.url(), cause })
+            }
+            Err(error) => {
+                let cause = format!("this is not the API of a Prometheus: {error}");
+                Err(PrometheusError::Refused { url: self.url(), cause })
+            }
+        }
+    }
+
+    fn unreachable(&self, cause: String) -> PrometheusError {
+        PrometheusError::Unreachable { url: self.url(), cause }
+    }
+}
+
+fn excerpt(body: &[u8]) -> String {
+    String::from_utf8_lossy(body).trim().chars().take(300).collect()
+}
+
+async fn bounded_bytes(mut answer: reqwest::Response, max: usize) -> Result<Vec<u8>, String> {
+    let mut body = Vec::new();
+    while let Some(chunk) = answer.chunk().await.map_err(|error| chain(&error.without_url()))? {
+        if body.len() + chunk.len() > max {
+            return Err(format!("its answer is larger than {} MiB", max >> 20));
+        }
+        body.extend_from_slice(&chunk);
+    }
+    Ok(body)
+}
+
+/// The body as text, cut at `max` bytes; what could be read when the connection breaks.
+pub(crate) async fn bounded_text(mut answer: reqwest::Response, max: usize) -> String {
+    let mut body = Vec::new();
+    while let Ok(Some(chunk)) = answer.chunk().await {
+        let room = max.saturating_sub(body.len());
+        body.extend(chunk.iter().take(room));
+        if room <= chunk.len() {
+            break;
+        }
+    }
+    String::from_utf8_lossy(&body).into_owned()
+}
+
+/// The client for everything outside the cluster: no redirects to elsewhere, bounded waiting.
+///
+/// # Errors
+/// When the system offers no TLS roots or the like.
+pub fn http_client() -> Result<reqwest::Client, reqwest::Error> {
+    // Installed once for the process; a second time is no error that matters.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    reqwest::Client::builder()
+        .connect_timeout(Duration::from_secs(5))
+        .timeout(Duration::from_secs(30))
+        .redirect(reqwest::redirect::Policy::none())
+        .pool_max_idle_per_host(4)
+        .user_agent(concat!("plimsoll/", env!("CARGO_PKG_VERSION")))
+        .build()
+}
+
+#[cfg(test)]
+#[path = "prometheus_tests.rs"]
+mod tests;

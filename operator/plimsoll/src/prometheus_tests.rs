@@ -1,0 +1,101 @@
+#![allow(clippy::unwrap_used)]
+use std::sync::{
+    Arc,
+    atomic::{AtomicUsize, Ordering},
+};
+
+use axum::{Router, http::StatusCode, response::IntoResponse, routing::get};
+use wiremock::{
+    Mock, MockServer, ResponseTemplate,
+    matchers::{method, path, query_param},
+};
+
+use super::*;
+
+fn client(url: &str) -> Prometheus {
+    Prometheus::new(http_client().unwrap(), url).unwrap()
+}
+
+async fn server(answer: ResponseTemplate) -> MockServer {
+    let server = MockServer::start().await;
+    Mock::given(method("GET")).and(path("/prefix/api/v1/query")).respond_with(answer).mount(&server).await;
+    server
+}
+
+async fn query(answer: ResponseTemplate) -> Result<Vec<Sample>, PrometheusError> {
+    let server = server(answer).await;
+    client(&format!("{}/prefix/", server.uri())).with_retries(0).query("up").await
+}
+
+#[tokio::test]
+async fn vectors_and_scalars_are_read() {
+    let vector = serde_json::json!({"status": "success", "data": {"resultType": "vector", "result": [
+        {"metric": {"slo_id": "a/b"}, "value": [1.0, "0.5"]}, {"metric": {}, "value": [1.0, "NaN"]}]}});
+    let samples = query(ResponseTemplate::new(200).set_body_json(vector)).await.unwrap();
+    assert_eq!(samples.first().map(|s| (s.label("slo_id").to_owned(), s.value())), Some(("a/b".to_owned(), 0.5)));
+    assert!(samples.get(1).unwrap().value().is_nan());
+    let scalar = serde_json::json!({"status": "success", "data": {"resultType": "scalar", "result": [1.0, "7"]}});
+    let samples = query(ResponseTemplate::new(200).set_body_json(scalar)).await.unwrap();
+    assert_eq!(samples.first().map(Sample::value), Some(7.0));
+}
+
+#[tokio::test]
+async fn every_failure_names_address_and_cause() {
+    let error = serde_json::json!({"status": "error", "error": "parse error: unexpected end"});
+    for (answer, refused, wanted) in [
+        (ResponseTemplate::new(400).set_body_json(error), true, "parse error: unexpected end"),
+        (ResponseTemplate::new(429).set_body_string("slow down"), false, "429 Too Many Requests slow down"),
+        (ResponseTemplate::new(503).set_body_string("starting"), false, "503 Service Unavailable starting"),
+        (ResponseTemplate::new(401).set_body_string("who?"), true, "401 Unauthorized who?"),
+        (ResponseTemplate::new(200).set_body_string("<html>"), true, "not the API of a Prometheus"),
+        (ResponseTemplate::new(200).set_body_bytes(vec![b' '; MAX_BYTES + 1]), false, "larger than 16 MiB"),
+    ] {
+        let error = query(answer).await.unwrap_err();
+        assert_eq!(matches!(error, PrometheusError::Refused { .. }), refused, "{error}");
+        let text = error.to_string();
+        assert!(text.starts_with("http://127.0.0.1:") && text.contains(wanted), "{text}");
+    }
+    let error = client("http://127.0.0.1:1").with_retries(0).query("up").await.unwrap_err().to_string();
+    assert!(error.starts_with("http://127.0.0.1:1 does not answer: "), "{error}");
+    assert!(error.contains("refused"), "{error}");
+    assert!(Prometheus::new(http_client().unwrap(), "prometheus:9090").is_err());
+}
+
+#[tokio::test]
+async fn a_passing_failure_is_tried_again_and_a_refusal_is_not() {
+    for (code, wanted) in [(StatusCode::BAD_GATEWAY, 3), (StatusCode::BAD_REQUEST, 1)] {
+        let asked = Arc::new(AtomicUsize::new(0));
+        let counted = Arc::clone(&asked);
+        let app = Router::new().fallback(get(move || async move {
+            counted.fetch_add(1, Ordering::SeqCst);
+            code.into_response()
+        }));
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        tokio::spawn(async move { axum::serve(listener, app).await });
+        assert!(client(&url).query("up").await.is_err());
+        assert_eq!(asked.load(Ordering::SeqCst), wanted);
+    }
+}
+
+#[tokio::test]
+async fn many_groups_are_many_short_requests() {
+    let server = MockServer::start().await;
+    let group = |name: &str| serde_json::json!({"name": name, "rules": [{"name": "r", "health": "ok"}]});
+    let body =
+        serde_json::json!({"status": "success", "data": {"groups": [group("g-0"), group("g-499"), group("theirs")]}});
+    Mock::given(method("GET"))
+        .and(path("/api/v1/rules"))
+        .and(query_param("exclude_alerts", "true"))
+        .respond_with(ResponseTemplate::new(200).set_body_json(body))
+        .mount(&server)
+        .await;
+    let names: Vec<String> = (0..500).map(|i| format!("g-{i}")).collect();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    let found = client(&server.uri()).groups(&names).await.unwrap();
+    let found: Vec<&str> = found.iter().map(|group| group.name.as_str()).collect();
+    assert_eq!(found, ["g-0", "g-499"], "each group is counted in the answer that asked for it");
+    let requests = server.received_requests().await.unwrap();
+    assert!(requests.len() > 1);
+    assert!(requests.iter().all(|request| request.url.as_str().len() < 8000));
+}

@@ -1,0 +1,330 @@
+#![allow(clippy::unwrap_used, clippy::indexing_slicing)]
+use std::{
+    path::PathBuf,
+    sync::{
+        Mutex,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+};
+
+use axum::{
+    Router,
+    extract::{Path, Request, State},
+    http::{Method, StatusCode},
+    response::{IntoResponse, Response},
+};
+use serde_json::json;
+use tempfile::TempDir;
+
+use super::*;
+use crate::{
+    prometheus::http_client,
+    sinks::{
+        kubernetes::{KubeSink, Objects, Readiness},
+        prometheus_rule,
+        rule_files::RuleFiles,
+        ruler_api::{Credentials, RulerApi},
+        vm_rule,
+    },
+    testing::FakeApi,
+};
+
+/// An HTTP server in this process.
+async fn serve(router: Router) -> String {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    tokio::spawn(async move { axum::serve(listener, router).await });
+    url
+}
+
+struct Files {
+    folder: TempDir,
+    sink: Arc<RuleFiles>,
+    reloads: Arc<AtomicU64>,
+    fails: Arc<AtomicBool>,
+}
+
+impl Files {
+    async fn new() -> Self {
+        let (reloads, fails) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicBool::new(false)));
+        let (counted, failing) = (Arc::clone(&reloads), Arc::clone(&fails));
+        let url = serve(Router::new().fallback(move || async move {
+            if failing.load(Ordering::SeqCst) {
+                return (StatusCode::INTERNAL_SERVER_ERROR, "a rule file is broken");
+            }
+            counted.fetch_add(1, Ordering::SeqCst);
+            (StatusCode::OK, "")
+        }))
+        .await;
+        let folder = tempfile::tempdir().unwrap();
+        let sink = RuleFiles::new(folder.path().to_owned(), Some(format!("{url}/-/reload")), http_client().unwrap());
+        Self { folder, sink, reloads, fails }
+    }
+
+    fn path(&self, target: &Target) -> PathBuf {
+        self.folder.path().join(format!("plimsoll_{}_{}.yaml", target.namespace, target.name))
+    }
+}
+
+impl Fixture for Files {
+    fn sink(&self) -> Arc<dyn RuleSink> {
+        Arc::clone(&self.sink) as _
+    }
+
+    async fn writes(&self) -> u64 {
+        self.reloads.load(Ordering::SeqCst)
+    }
+
+    async fn held(&self, target: &Target) -> Option<RuleSet> {
+        let text = std::fs::read_to_string(self.path(target)).ok()?;
+        // Nothing half-written stays behind.
+        let others = std::fs::read_dir(self.folder.path())
+            .unwrap()
+            .filter(|e| !e.as_ref().unwrap().file_name().to_str().unwrap().ends_with(".yaml"));
+        assert_eq!(others.count(), 0);
+        serde_saphyr::from_str(&text).unwrap()
+    }
+
+    async fn tamper(&self, target: &Target) {
+        let text = std::fs::read_to_string(self.path(target)).unwrap();
+        std::fs::write(self.path(target), text.replace("30s", "1s")).unwrap();
+    }
+
+    async fn plant(&self, target: &Target) {
+        std::fs::write(self.path(target), "groups: []\n").unwrap();
+    }
+
+    async fn planted(&self, target: &Target) -> bool {
+        std::fs::read_to_string(self.path(target)).unwrap() == "groups: []\n"
+    }
+
+    async fn fail(&self, fails: bool) {
+        self.fails.store(fails, Ordering::SeqCst);
+        // The failed write has renamed the file already; the next one must still reload.
+        if !fails {
+            for entry in std::fs::read_dir(self.folder.path()).unwrap() {
+                let path = entry.unwrap().path();
+                let text = std::fs::read_to_string(&path).unwrap();
+                if text.contains("conformance-a") {
+                    std::fs::write(path, text.replace("30s", "2s")).unwrap();
+                }
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn rule_files() {
+    check(&Files::new().await).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_reload_that_failed_is_repeated_though_the_file_is_right() {
+    let files = Files::new().await;
+    let a = target("a");
+    files.fails.store(true, Ordering::SeqCst);
+    let error = files.sink.write(&a, &rules(&a, "vector(1)")).await.unwrap_err();
+    assert!(error.to_string().contains("500 Internal Server Error a rule file is broken"), "{error}");
+    files.fails.store(false, Ordering::SeqCst);
+    files.sink.write(&a, &rules(&a, "vector(1)")).await.unwrap();
+    assert_eq!(files.reloads.load(Ordering::SeqCst), 1);
+}
+
+/// Behaves as Mimir documents its ruler API: groups by namespace, YAML in and out, durations rewritten.
+#[derive(Default)]
+struct Ruler {
+    namespaces: Mutex<BTreeMap<String, Vec<Group>>>,
+    writes: AtomicU64,
+    fails: AtomicBool,
+}
+
+async fn ruler(State(ruler): State<Arc<Ruler>>, Path(path): Path<String>, request: Request) -> Response {
+    assert_eq!(request.headers()["X-Scope-OrgID"], "shop");
+    let write = request.method() != Method::GET;
+    if write {
+        ruler.writes.fetch_add(1, Ordering::SeqCst);
+    }
+    if ruler.fails.load(Ordering::SeqCst) {
+        return (StatusCode::SERVICE_UNAVAILABLE, "too many unhealthy instances in the ring").into_response();
+    }
+    let method = request.method().clone();
+    let body = axum::body::to_bytes(request.into_body(), 1 << 20).await.unwrap();
+    let mut namespaces = ruler.namespaces.lock().unwrap();
+    let (namespace, group) = match path.split_once('/') {
+        Some((namespace, group)) => (namespace.to_owned(), Some(group.to_owned())),
+        None => (path, None),
+    };
+    match (method, group) {
+        (Method::GET, None) => match namespaces.get(&namespace).filter(|groups| !groups.is_empty()) {
+            Some(groups) => serde_saphyr::to_string(&BTreeMap::from([(namespace, groups)])).unwrap().into_response(),
+            None => (StatusCode::NOT_FOUND, "no rule groups found").into_response(),
+        },
+        (Method::POST, None) => {
+            let mut new: Group = serde_saphyr::from_str(std::str::from_utf8(&body).unwrap()).unwrap();
+            for rule in &mut new.rules {
+                rule.hold = rule.hold.take().map(|hold| if hold == "1m" { "1m0s".to_owned() } else { hold });
+            }
+            let groups = namespaces.entry(namespace).or_default();
+            groups.retain(|group| group.name != new.name);
+            groups.push(new);
+            (StatusCode::ACCEPTED, r#"{"status":"success"}"#).into_response()
+        }
+        (Method::DELETE, Some(group)) => {
+            namespaces.entry(namespace).or_default().retain(|g| g.name != group);
+            (StatusCode::ACCEPTED, r#"{"status":"success"}"#).into_response()
+        }
+        _ => StatusCode::METHOD_NOT_ALLOWED.into_response(),
+    }
+}
+
+struct RulerFixture {
+    server: Arc<Ruler>,
+    sink: Arc<RulerApi>,
+}
+
+impl RulerFixture {
+    fn namespace(target: &Target) -> String {
+        format!("plimsoll.{}.{}", target.namespace, target.name)
+    }
+
+    fn foreign(target: &Target) -> Vec<Group> {
+        let mut groups = rules(target, "vector(99)").groups;
+        groups[0].rules[0].labels.clear();
+        groups.truncate(1);
+        groups
+    }
+}
+
+impl Fixture for RulerFixture {
+    fn sink(&self) -> Arc<dyn RuleSink> {
+        Arc::clone(&self.sink) as _
+    }
+
+    async fn writes(&self) -> u64 {
+        self.server.writes.load(Ordering::SeqCst)
+    }
+
+    async fn held(&self, target: &Target) -> Option<RuleSet> {
+        let mut groups = self.server.namespaces.lock().unwrap().get(&Self::namespace(target))?.clone();
+        for rule in groups.iter_mut().flat_map(|group| &mut group.rules) {
+            rule.hold = rule.hold.take().map(|hold| hold.replace("1m0s", "1m"));
+        }
+        (!groups.is_empty()).then_some(RuleSet { groups })
+    }
+
+    async fn tamper(&self, target: &Target) {
+        self.server.namespaces.lock().unwrap().get_mut(&Self::namespace(target)).unwrap()[0].rules[0].expr =
+            "vector(0)".to_owned();
+    }
+
+    async fn plant(&self, target: &Target) {
+        let groups = Self::foreign(target);
+        self.server.namespaces.lock().unwrap().insert(Self::namespace(target), groups);
+    }
+
+    async fn planted(&self, target: &Target) -> bool {
+        self.server.namespaces.lock().unwrap()[&Self::namespace(target)] == Self::foreign(target)
+    }
+
+    async fn fail(&self, fails: bool) {
+        self.server.fails.store(fails, Ordering::SeqCst);
+    }
+}
+
+#[tokio::test]
+async fn ruler_api() {
+    let server = Arc::new(Ruler::default());
+    let router = Router::new()
+        .route("/prometheus/config/v1/rules/{*path}", axum::routing::any(ruler))
+        .with_state(Arc::clone(&server));
+    let base = format!("{}/prometheus/config/v1/rules", serve(router).await);
+    let sink =
+        RulerApi::new(http_client().unwrap(), &base, Some("shop".to_owned()), Credentials::None, "plimsoll".to_owned());
+    check(&RulerFixture { server, sink }).await.unwrap();
+}
+
+struct Kube {
+    api: FakeApi,
+    objects: Arc<Objects>,
+    sink: Arc<KubeSink>,
+    _watch: tokio::task::JoinHandle<()>,
+    touched: tokio::sync::Mutex<tokio::sync::mpsc::UnboundedReceiver<(String, String)>>,
+}
+
+impl Kube {
+    async fn new(resource: kube::api::ApiResource) -> Self {
+        let api = FakeApi::default();
+        let objects = Objects::new(api.client(), resource);
+        let (sender, touched) = tokio::sync::mpsc::unbounded_channel();
+        let watch = tokio::spawn(Arc::clone(&objects).watch(sender));
+        objects.readiness().wait_for(|r| *r == Readiness::Ready).await.unwrap();
+        let sink = KubeSink::new(Arc::clone(&objects), BTreeMap::from([("release".to_owned(), "main".to_owned())]));
+        Self { api, objects, sink, _watch: watch, touched: tokio::sync::Mutex::new(touched) }
+    }
+
+    fn path(&self, target: &Target) -> String {
+        let resource = self.objects.resource();
+        format!(
+            "/apis/{}/namespaces/{}/{}/{}",
+            resource.api_version,
+            target.namespace,
+            resource.plural,
+            target.object_name()
+        )
+    }
+
+    /// Puts an object and waits until the backend says that it saw it.
+    async fn put(&self, target: &Target, object: serde_json::Value) {
+        let mut touched = self.touched.lock().await;
+        while touched.try_recv().is_ok() {}
+        self.api.put(&self.path(target), object);
+        assert_eq!(touched.recv().await.unwrap(), (target.namespace.clone(), target.name.clone()));
+    }
+}
+
+impl Fixture for Kube {
+    fn sink(&self) -> Arc<dyn RuleSink> {
+        Arc::clone(&self.sink) as _
+    }
+
+    async fn writes(&self) -> u64 {
+        u64::try_from(self.api.writes().len()).unwrap()
+    }
+
+    async fn held(&self, target: &Target) -> Option<RuleSet> {
+        let object = self.api.get(&self.path(target))?;
+        assert_eq!(object["metadata"]["ownerReferences"][0]["uid"], json!(target.uid));
+        assert_eq!(object["metadata"]["labels"]["release"], "main");
+        Some(serde_json::from_value(object["spec"].clone()).unwrap())
+    }
+
+    async fn tamper(&self, target: &Target) {
+        let mut object = self.api.get(&self.path(target)).unwrap();
+        object["spec"]["groups"][0]["interval"] = json!("1s");
+        self.put(target, object).await;
+    }
+
+    async fn plant(&self, target: &Target) {
+        let object =
+            json!({"metadata": {"name": target.object_name(), "namespace": target.namespace}, "spec": {"groups": []}});
+        self.put(target, object).await;
+    }
+
+    async fn planted(&self, target: &Target) -> bool {
+        self.api.get(&self.path(target)).unwrap()["spec"] == json!({"groups": []})
+    }
+
+    async fn fail(&self, fails: bool) {
+        self.api.fail(fails);
+    }
+}
+
+#[tokio::test]
+async fn prometheus_rule() {
+    check(&Kube::new(prometheus_rule::resource()).await).await.unwrap();
+}
+
+#[tokio::test]
+async fn vm_rule() {
+    check(&Kube::new(vm_rule::resource()).await).await.unwrap();
+}

@@ -1,0 +1,530 @@
+//! What backends have in common whose rules are objects in the SLO's namespace.
+//!
+//! All objects of the kind are watched, but only a compact entry of each is kept: enough to know
+//! without asking whether it is ours and whether it says what it should.
+
+use std::{
+    borrow::Cow,
+    collections::{BTreeMap, BTreeSet, HashMap},
+    fmt,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use futures::{StreamExt, TryStreamExt, future::BoxFuture};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ManagedFieldsEntry, ObjectMeta, OwnerReference};
+use kube::{
+    Api, Client, Resource,
+    api::{ApiResource, DeleteParams, Patch, PatchParams, Preconditions},
+    core::DynamicResourceScope,
+    runtime::{WatchStreamExt, watcher},
+};
+use plimsoll_slo::RuleSet;
+use serde::Deserialize;
+use tokio::sync::{mpsc, watch};
+
+use super::{RuleSink, SinkError, Target, Written, fingerprint::Fingerprint, fingerprint::of_object};
+
+/// The one field manager of everything that the SLO controller applies.
+pub const FIELD_MANAGER: &str = "plimsoll-slo";
+/// On every rule object that Plimsoll writes.
+pub const MANAGED_BY: (&str, &str) = ("app.kubernetes.io/managed-by", "plimsoll");
+/// Few enough that a page of large rule objects stays small in memory.
+const PAGE: u32 = 50;
+
+/// Namespace and name of an SLO whose rules changed.
+pub type Touched = (String, String);
+
+/// A rule object, reduced while it is read: its spec is hashed and never kept.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(from = "Raw")]
+pub struct Reduced {
+    metadata: ObjectMeta,
+    print: Fingerprint,
+}
+
+#[derive(Deserialize)]
+struct Raw {
+    #[serde(default)]
+    metadata: ObjectMeta,
+    #[serde(default)]
+    spec: Fingerprint,
+}
+
+impl From<Raw> for Reduced {
+    fn from(raw: Raw) -> Self {
+        let Raw { metadata, spec } = raw;
+        let ours = owned_labels(metadata.managed_fields.as_deref().unwrap_or_default());
+        let labels: BTreeMap<String, String> =
+            metadata.labels.unwrap_or_default().into_iter().filter(|(key, _)| ours.contains(key.as_str())).collect();
+        Self {
+            print: of_object(&labels, spec),
+            metadata: ObjectMeta {
+                name: metadata.name,
+                namespace: metadata.namespace,
+                uid: metadata.uid,
+                resource_version: metadata.resource_version,
+                deletion_timestamp: metadata.deletion_timestamp,
+                owner_references: metadata
+                    .owner_references
+                    .map(|owners| owners.into_iter().filter(|o| o.controller == Some(true)).collect()),
+                ..ObjectMeta::default()
+            },
+        }
+    }
+}
+
+/// Labels that we applied: others add their own, and those are none of our business.
+fn owned_labels(managers: &[ManagedFieldsEntry]) -> BTreeSet<&str> {
+    managers
+        .iter()
+        .filter(|m| m.manager.as_deref() == Some(FIELD_MANAGER) && m.operation.as_deref() == Some("Apply"))
+        .filter_map(|m| m.fields_v1.as_ref()?.0.get("f:metadata")?.get("f:labels")?.as_object())
+        .flat_map(|labels| labels.keys().filter_map(|key| key.strip_prefix("f:")))
+        .collect()
+}
+
+impl Resource for Reduced {
+    type DynamicType = ApiResource;
+    type Scope = DynamicResourceScope;
+
+    fn kind(dt: &ApiResource) -> Cow<'_, str> {
+        dt.kind.as_str().into()
+    }
+
+    fn group(dt: &ApiResource) -> Cow<'_, str> {
+        dt.group.as_str().into()
+    }
+
+    fn version(dt: &ApiResource) -> Cow<'_, str> {
+        dt.version.as_str().into()
+    }
+
+    fn plural(dt: &ApiResource) -> Cow<'_, str> {
+        dt.plural.as_str().into()
+    }
+
+    fn meta(&self) -> &ObjectMeta {
+        &self.metadata
+    }
+
+    fn meta_mut(&mut self) -> &mut ObjectMeta {
+        &mut self.metadata
+    }
+}
+
+/// What is kept of a rule object.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Entry {
+    uid: Box<str>,
+    version: u64,
+    owner: Option<Owner>,
+    deleting: bool,
+    print: Fingerprint,
+}
+
+/// The SLO that controls a rule object.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Owner {
+    name: Box<str>,
+    uid: Box<str>,
+}
+
+type Key = (Box<str>, Box<str>);
+
+fn key(namespace: &str, name: &str) -> Key {
+    (namespace.into(), name.into())
+}
+
+fn entry(object: &Reduced) -> (Key, Entry) {
+    let meta = &object.metadata;
+    let text = |value: &Option<String>| value.as_deref().unwrap_or_default().into();
+    let owner = meta
+        .owner_references
+        .iter()
+        .flatten()
+        .find(|o| o.kind == "SLO" && o.api_version.split('/').next() == Some(plimsoll_api::GROUP))
+        .map(|o| Owner { name: o.name.as_str().into(), uid: o.uid.as_str().into() });
+    let entry = Entry {
+        uid: text(&meta.uid),
+        version: meta.resource_version.as_deref().and_then(|v| v.parse().ok()).unwrap_or(0),
+        owner,
+        deleting: meta.deletion_timestamp.is_some(),
+        print: object.print,
+    };
+    ((text(&meta.namespace), text(&meta.name)), entry)
+}
+
+/// A desired and the observed fingerprint that its apply led to.
+///
+/// They differ when somebody else has fields of their own in the object, for example another rule
+/// group: then the object is as we want it although it does not look the same.
+type Settled = (Fingerprint, Fingerprint);
+
+#[derive(Debug, Default)]
+struct State {
+    objects: HashMap<Key, Entry>,
+    settled: HashMap<Key, Settled>,
+    incoming: HashMap<Key, Entry>,
+}
+
+/// Whether the watch has delivered its first list, and if not, why.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Readiness {
+    /// The first list is on its way.
+    Starting,
+    /// All objects are known.
+    Ready,
+    /// The watch fails, in the API server's words.
+    Failing(String),
+}
+
+/// A backend of rule objects of one kind.
+#[derive(Clone, Debug)]
+pub struct KubeSink {
+    objects: Arc<Objects>,
+    labels: BTreeMap<String, String>,
+}
+
+impl KubeSink {
+    /// A backend that writes into `objects` with these labels.
+    pub fn new(objects: Arc<Objects>, labels: BTreeMap<String, String>) -> Arc<Self> {
+        Arc::new(Self { objects, labels })
+    }
+
+    fn all_labels(&self, target: &Target) -> BTreeMap<String, String> {
+        let managed_by = (MANAGED_BY.0.to_owned(), MANAGED_BY.1.to_owned());
+        target.labels.clone().into_iter().chain(self.labels.clone()).chain([managed_by]).collect()
+    }
+}
+
+/// All objects of one kind, watched once for all backends that write it.
+pub struct Objects {
+    client: Client,
+    resource: ApiResource,
+    state: Mutex<State>,
+    readiness: watch::Sender<Readiness>,
+}
+
+impl fmt::Debug for Objects {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Objects").field("kind", &self.resource.kind).finish_non_exhaustive()
+    }
+}
+
+impl Objects {
+    /// The objects of `resource`.
+    pub fn new(client: Client, resource: ApiResource) -> Arc<Self> {
+        let (readiness, _) = watch::channel(Readiness::Starting);
+        Arc::new(Self { client, resource, state: Mutex::default(), readiness })
+    }
+
+    /// The kind.
+    pub fn resource(&self) -> &ApiResource {
+        &self.resource
+    }
+
+    /// Tells when the watch is ready or failing.
+    pub fn readiness(&self) -> watch::Receiver<Readiness> {
+        self.readiness.subscribe()
+    }
+
+    /// Number of objects of the kind that are known.
+    pub fn known(&self) -> usize {
+        self.state().objects.len()
+    }
+
+    /// Watches the kind until dropped, and says which SLOs are touched by what it sees.
+    pub async fn watch(self: Arc<Self>, touched: mpsc::UnboundedSender<Touched>) {
+        let api: Api<Reduced> = Api::all_with(self.client.clone(), &self.resource);
+        let config = watcher::Config::default().page_size(PAGE);
+        let mut events = watcher(api, config).default_backoff().boxed();
+        loop {
+            match events.try_next().await {
+                Ok(Some(event)) => {
+                    for slo in self.ingest(event) {
+                        // A closed channel means that the controller stops; so will this watch.
+                        let _ = touched.send(slo);
+                    }
+                }
+                Ok(None) => return,
+                Err(error) => self.fails(&error),
+            }
+        }
+    }
+
+    fn fails(&self, error: &watcher::Error) {
+        let cause = match error {
+            watcher::Error::InitialListFailed(kube::Error::Api(status)) if status.code == 404 => format!(
+                "the cluster has no kind {} ({}); install its custom resource definition or choose another backend",
+                self.resource.kind, self.resource.api_version
+            ),
+            other => chain(other),
+        };
+        self.readiness.send_if_modified(|now| {
+            // A watch that was ready once stays so: its knowledge is stale at worst, and every write is checked
+            // by the API server against the uid.
+            let new = if *now == Readiness::Ready { Readiness::Ready } else { Readiness::Failing(cause.clone()) };
+            let modified = *now != new;
+            *now = new;
+            modified
+        });
+        tracing::warn!(kind = %self.resource.kind, %cause, "watch failed");
+    }
+
+    fn ingest(&self, event: watcher::Event<Reduced>) -> Vec<Touched> {
+        let mut state = self.state();
+        match event {
+            watcher::Event::Init => {
+                state.incoming.clear();
+                Vec::new()
+            }
+            watcher::Event::InitApply(object) => {
+                let (key, entry) = entry(&object);
+                state.incoming.insert(key, entry);
+                Vec::new()
+            }
+            watcher::Event::InitDone => {
+                let new = std::mem::take(&mut state.incoming);
+                let old = std::mem::replace(&mut state.objects, new);
+                state.objects.shrink_to_fit();
+                let first = *self.readiness.borrow() != Readiness::Ready;
+                let mut touched = Vec::new();
+                for (key, entry) in &state.objects {
+                    if old.get(key).is_none_or(|o| o.print != entry.print || o.owner != entry.owner) {
+                        touched.extend(concerned(key, entry));
+                    }
+                }
+                for (key, entry) in old.iter().filter(|(key, _)| !state.objects.contains_key(*key)) {
+                    touched.extend(concerned(key, entry));
+                }
+                drop(state);
+                self.readiness.send_replace(Readiness::Ready);
+                // At the first list every SLO is reconciled anyway.
+                if first { Vec::new() } else { touched }
+            }
+            watcher::Event::Apply(object) => {
+                let (key, entry) = entry(&object);
+                match state.objects.get(&key) {
+                    // Our own write, seen before or still to come in a newer version.
+                    Some(known) if known.uid == entry.uid && known.version >= entry.version => Vec::new(),
+                    _ => {
+                        let touched = concerned(&key, &entry);
+                        state.objects.insert(key, entry);
+                        touched
+                    }
+                }
+            }
+            watcher::Event::Delete(object) => {
+                let (key, entry) = entry(&object);
+                match state.objects.get(&key) {
+                    Some(known) if known.uid != entry.uid => Vec::new(),
+                    _ => {
+                        state.objects.remove(&key);
+                        state.settled.remove(&key);
+                        concerned(&key, &entry)
+                    }
+                }
+            }
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        // Nothing panics while it holds the lock; should it happen, the entries are still whole.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn what(&self, target: &Target) -> String {
+        format!("{} {}/{}", self.resource.kind, target.namespace, target.object_name())
+    }
+
+    fn ready(&self, target: &Target) -> Result<(), SinkError> {
+        let cause = match &*self.readiness.borrow() {
+            Readiness::Ready => return Ok(()),
+            Readiness::Starting => format!("the {} objects are still being listed", self.resource.kind),
+            Readiness::Failing(cause) => cause.clone(),
+        };
+        Err(SinkError::NotReady { what: self.what(target), cause })
+    }
+
+    /// The entry of the target's object, if it is there and ours.
+    fn ours(&self, target: &Target) -> Result<Option<Entry>, SinkError> {
+        let Some(entry) = self.state().objects.get(&key(&target.namespace, &target.object_name())).cloned() else {
+            return Ok(None);
+        };
+        match &entry.owner {
+            Some(owner) if *owner.uid == *target.uid => {}
+            // Of an SLO of the same name that is gone: the garbage collector takes it, and the watch will tell.
+            Some(owner) if *owner.name == *target.name => {
+                let cause = "it belongs to a deleted SLO of the same name and is about to be removed".to_owned();
+                return Err(SinkError::NotReady { what: self.what(target), cause });
+            }
+            Some(owner) => {
+                let owner = format!("is owned by SLO {}", owner.name);
+                return Err(SinkError::NotOurs { what: self.what(target), owner });
+            }
+            None => {
+                let owner = "is not owned by this SLO".to_owned();
+                return Err(SinkError::NotOurs { what: self.what(target), owner });
+            }
+        }
+        if entry.deleting {
+            return Err(SinkError::NotReady { what: self.what(target), cause: "it is being deleted".to_owned() });
+        }
+        Ok(Some(entry))
+    }
+
+    fn api(&self, target: &Target) -> Api<Reduced> {
+        Api::namespaced_with(self.client.clone(), &target.namespace, &self.resource)
+    }
+
+    async fn apply(
+        &self,
+        target: &Target,
+        labels: BTreeMap<String, String>,
+        rules: &RuleSet,
+    ) -> Result<Written, SinkError> {
+        self.ready(target)?;
+        let known = self.ours(target)?;
+        let refused = |cause: String| SinkError::Refused { what: self.what(target), cause };
+        let spec = Fingerprint::of(rules).map_err(|e| refused(e.to_string()))?;
+        let wanted = of_object(&labels, spec);
+        let name = target.object_name();
+        let key = key(&target.namespace, &name);
+        if let Some(known) = &known {
+            let settled = self.state().settled.get(&key).copied();
+            if known.print == wanted || settled == Some((wanted, known.print)) {
+                return Ok(Written::Unchanged);
+            }
+        }
+        let mut metadata = serde_json::json!({
+            "name": name,
+            "namespace": target.namespace,
+            "labels": labels,
+            "ownerReferences": [owner_reference(target)],
+        });
+        let mut params = PatchParams::apply(FIELD_MANAGER);
+        if let (Some(known), Some(map)) = (&known, metadata.as_object_mut()) {
+            // Ours, so fields that others took are taken back. The uid makes sure that it is still the same object.
+            map.insert("uid".to_owned(), known.uid.as_ref().into());
+            params = params.force();
+        }
+        let body = serde_json::json!({
+            "apiVersion": self.resource.api_version,
+            "kind": self.resource.kind,
+            "metadata": metadata,
+            "spec": rules,
+        });
+        match self.api(target).patch(&name, &params, &Patch::Apply(&body)).await {
+            Ok(object) => {
+                let (_, entry) = entry(&object);
+                let mut state = self.state();
+                if entry.print == wanted {
+                    state.settled.remove(&key);
+                } else {
+                    state.settled.insert(key.clone(), (wanted, entry.print));
+                }
+                state.objects.insert(key, entry);
+                Ok(Written::Changed)
+            }
+            Err(kube::Error::Api(status)) if status.code == 409 && known.is_none() => Err(SinkError::NotOurs {
+                what: self.what(target),
+                owner: format!("has other owners: {}", status.message),
+            }),
+            Err(error) => Err(self.failed(target, error)),
+        }
+    }
+
+    async fn remove(&self, target: &Target) -> Result<Written, SinkError> {
+        self.ready(target)?;
+        let Ok(Some(known)) = self.ours(target) else { return Ok(Written::Unchanged) };
+        let name = target.object_name();
+        let params = DeleteParams {
+            preconditions: Some(Preconditions { uid: Some(known.uid.into()), resource_version: None }),
+            ..DeleteParams::background()
+        };
+        match self.api(target).delete(&name, &params).await {
+            Ok(_) => Ok(Written::Changed),
+            Err(kube::Error::Api(status)) if status.code == 404 || status.code == 409 => Ok(Written::Unchanged),
+            Err(error) => Err(self.failed(target, error)),
+        }
+    }
+
+    fn failed(&self, target: &Target, error: kube::Error) -> SinkError {
+        let what = self.what(target);
+        match error {
+            kube::Error::Api(status) if (400..500).contains(&status.code) && ![409, 429].contains(&status.code) => {
+                SinkError::Refused { what, cause: status.message.clone() }
+            }
+            other => SinkError::Unavailable { what, cause: chain(&other) },
+        }
+    }
+}
+
+/// SLOs for which a change of this object matters: its owner, and the one that would like its name.
+fn concerned(key: &Key, entry: &Entry) -> Vec<Touched> {
+    let mut touched = BTreeSet::new();
+    if let Some(owner) = &entry.owner {
+        touched.insert(owner.name.to_string());
+    }
+    if let Some(name) = key.1.strip_prefix("plimsoll-") {
+        touched.insert(name.to_owned());
+    }
+    touched.into_iter().map(|name| (key.0.to_string(), name)).collect()
+}
+
+fn owner_reference(target: &Target) -> OwnerReference {
+    OwnerReference {
+        api_version: plimsoll_api::API_VERSION.to_owned(),
+        kind: "SLO".to_owned(),
+        name: target.name.clone(),
+        uid: target.uid.clone(),
+        controller: Some(true),
+        // Foreground deletion of the SLO need not wait: and setting it would ask for rights on the SLO's finalizers.
+        block_owner_deletion: None,
+    }
+}
+
+/// An error with its causes, on one line.
+pub(crate) fn chain(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let next = cause.to_string();
+        if !text.contains(&next) {
+            text.push_str(": ");
+            text.push_str(&next);
+        }
+        source = cause.source();
+    }
+    text
+}
+
+impl RuleSink for KubeSink {
+    fn describe(&self, target: &Target) -> String {
+        self.objects.what(target)
+    }
+
+    fn place(&self) -> String {
+        format!("{}.{}", self.objects.resource.plural, self.objects.resource.group)
+    }
+
+    fn labels(&self, target: &Target) -> Option<BTreeMap<String, String>> {
+        Some(self.all_labels(target))
+    }
+
+    fn is_outside(&self) -> bool {
+        false
+    }
+
+    fn write<'a>(&'a self, target: &'a Target, rules: &'a RuleSet) -> BoxFuture<'a, Result<Written, SinkError>> {
+        Box::pin(self.objects.apply(target, self.all_labels(target), rules))
+    }
+
+    fn delete<'a>(&'a self, target: &'a Target) -> BoxFuture<'a, Result<Written, SinkError>> {
+        Box::pin(self.objects.remove(target))
+    }
+}
+
+#[cfg(test)]
+#[path = "kubernetes_tests.rs"]
+mod tests;

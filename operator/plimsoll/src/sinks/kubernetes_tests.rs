@@ -1,0 +1,76 @@
+#![allow(clippy::unwrap_used)]
+use serde_json::json;
+
+use super::*;
+use crate::sinks::{conformance, prometheus_rule};
+
+fn reduced(labels: serde_json::Value, owned: &[&str]) -> Reduced {
+    let fields: serde_json::Map<String, serde_json::Value> =
+        owned.iter().map(|key| (format!("f:{key}"), json!({}))).collect();
+    serde_json::from_value(json!({
+        "apiVersion": "monitoring.coreos.com/v1",
+        "kind": "PrometheusRule",
+        "metadata": {"name": "plimsoll-a", "namespace": "shop", "uid": "u", "resourceVersion": "7", "labels": labels,
+            "annotations": {"x": "y"},
+            "managedFields": [
+                {"manager": "kubectl", "operation": "Update", "fieldsV1": {"f:metadata": {"f:labels": {"f:theirs": {}}}}},
+                {"manager": FIELD_MANAGER, "operation": "Apply", "fieldsV1": {"f:metadata": {"f:labels": fields}}},
+            ]},
+        "spec": {"groups": []},
+    }))
+    .unwrap()
+}
+
+#[test]
+fn labels_of_others_do_not_count_and_stolen_ones_do() {
+    let ours = reduced(json!({"a": "1"}), &["a"]);
+    assert_eq!(ours.print, reduced(json!({"a": "1", "theirs": "x"}), &["a"]).print);
+    assert_ne!(ours.print, reduced(json!({"a": "1"}), &[]).print, "somebody forced the label");
+    assert_ne!(ours.print, reduced(json!({"a": "2"}), &["a"]).print);
+    assert_ne!(ours.print, reduced(json!({"a": "1", "b": "2"}), &["a", "b"]).print, "a label that must go");
+    assert_eq!(ours.metadata.annotations, None);
+    assert_eq!(ours.metadata.managed_fields, None);
+}
+
+#[test]
+fn what_is_read_has_the_fingerprint_of_what_is_wanted() {
+    let target = conformance::target("a");
+    let rules = conformance::rules(&target, "vector(1)");
+    let labels = BTreeMap::from([("a".to_owned(), "1".to_owned())]);
+    let object: Reduced = serde_json::from_value(json!({
+        "metadata": {"labels": labels, "managedFields": [
+            {"manager": FIELD_MANAGER, "operation": "Apply", "fieldsV1": {"f:metadata": {"f:labels": {"f:a": {}}}}}]},
+        "spec": rules,
+    }))
+    .unwrap();
+    assert_eq!(object.print, of_object(&labels, Fingerprint::of(&rules).unwrap()));
+}
+
+#[test]
+fn a_change_concerns_its_owner_and_who_would_like_its_name() {
+    let entry = |owner: Option<&str>| Entry {
+        uid: "u".into(),
+        version: 1,
+        owner: owner.map(|name| Owner { name: name.into(), uid: "x".into() }),
+        deleting: false,
+        print: Fingerprint::default(),
+    };
+    let pair = |name: &str| ("shop".to_owned(), name.to_owned());
+    assert_eq!(concerned(&key("shop", "plimsoll-a"), &entry(Some("a"))), [pair("a")]);
+    assert_eq!(concerned(&key("shop", "plimsoll-a"), &entry(None)), [pair("a")]);
+    assert_eq!(concerned(&key("shop", "plimsoll-a"), &entry(Some("b"))), [pair("a"), pair("b")]);
+    assert_eq!(concerned(&key("shop", "other"), &entry(None)), []);
+}
+
+#[tokio::test]
+async fn a_kind_that_the_cluster_lacks_is_named() {
+    let api = crate::testing::FakeApi::default();
+    let objects = Objects::new(api.client(), prometheus_rule::resource());
+    let missing = kube::core::Status::failure("the server could not find the requested resource", "NotFound");
+    objects.fails(&watcher::Error::InitialListFailed(kube::Error::Api(missing.with_code(404).boxed())));
+    let target = conformance::target("a");
+    let sink = KubeSink::new(objects, BTreeMap::new());
+    let error = sink.write(&target, &conformance::rules(&target, "x")).await.unwrap_err();
+    assert!(error.is_transient());
+    assert!(error.to_string().contains("the cluster has no kind PrometheusRule (monitoring.coreos.com/v1)"), "{error}");
+}

@@ -1,0 +1,222 @@
+//! Backends: where rendered rules go. One trait, one file for each, one suite over all of them.
+
+pub mod config;
+pub mod conformance;
+pub mod fingerprint;
+pub mod kubernetes;
+pub mod prometheus_rule;
+pub mod rule_files;
+pub mod ruler_api;
+pub mod vm_rule;
+
+use std::{collections::BTreeMap, fmt, sync::Arc};
+
+use futures::future::BoxFuture;
+use kube::ResourceExt;
+use plimsoll_api::Slo;
+use plimsoll_slo::RuleSet;
+
+pub use config::{Backend, Config};
+pub use fingerprint::Fingerprint;
+
+/// The SLO to which rules belong, as far as a backend needs it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Target {
+    /// Namespace of the SLO.
+    pub namespace: String,
+    /// Name of the SLO.
+    pub name: String,
+    /// Its uid: an SLO that was deleted and made again is another one.
+    pub uid: String,
+    /// Labels that the rule object gets; `plimsoll` decides which of the SLO's are copied.
+    pub labels: BTreeMap<String, String>,
+}
+
+impl Target {
+    /// From the SLO.
+    pub fn of(slo: &Slo) -> Self {
+        let labels = slo
+            .metadata
+            .labels
+            .iter()
+            .flatten()
+            .filter(|(key, _)| is_copied(key))
+            .map(|(key, value)| (key.clone(), value.clone()))
+            .collect();
+        Self {
+            namespace: slo.namespace().unwrap_or_default(),
+            name: slo.name_any(),
+            uid: slo.metadata.uid.clone().unwrap_or_default(),
+            labels,
+        }
+    }
+
+    /// `NAMESPACE/NAME`, the value of the label `slo_id`.
+    pub fn id(&self) -> String {
+        format!("{}/{}", self.namespace, self.name)
+    }
+
+    /// Name of the object that holds the rules: `plimsoll-NAME`, within the API's 253 characters.
+    pub fn object_name(&self) -> String {
+        object_name(&self.name)
+    }
+}
+
+/// See [`Target::object_name`].
+pub fn object_name(slo: &str) -> String {
+    shorten(&format!("plimsoll-{slo}"), 253)
+}
+
+/// Argo CD and Helm mark what they own by these: a copy would make them prune the rules.
+fn is_copied(label: &str) -> bool {
+    label != "app.kubernetes.io/instance"
+        && label != "app.kubernetes.io/managed-by"
+        && !label.starts_with("argocd.argoproj.io/")
+}
+
+/// At most `max` characters: a longer name loses its end to a hash of the whole, so that two long
+/// names never become one.
+pub(crate) fn shorten(name: &str, max: usize) -> String {
+    use sha2::{Digest, Sha256};
+    if name.len() <= max {
+        return name.to_owned();
+    }
+    let hash: String = Sha256::digest(name.as_bytes()).iter().take(8).map(|byte| format!("{byte:02x}")).collect();
+    let kept: String = name.chars().take(max - 17).collect();
+    format!("{}-{hash}", kept.trim_end_matches(['-', '.']))
+}
+
+/// What a write did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Written {
+    /// Nothing had to be written.
+    Unchanged,
+    /// Something was written.
+    Changed,
+}
+
+/// Why rules could not be written or deleted.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum SinkError {
+    /// An object of that name belongs to somebody else, and stays as it is.
+    #[error("{what} exists and {owner}; it is left alone")]
+    NotOurs {
+        /// The object: `PrometheusRule shop/plimsoll-checkout`.
+        what: String,
+        /// Whose it is: `is not owned by this SLO`.
+        owner: String,
+    },
+    /// The backend cannot be used yet; it tells when it can.
+    #[error("{what} is not ready: {cause}")]
+    NotReady {
+        /// The backend or object.
+        what: String,
+        /// Why.
+        cause: String,
+    },
+    /// The backend refused; the same request will be refused again.
+    #[error("{what} was refused: {cause}")]
+    Refused {
+        /// The object, with its address where it has one.
+        what: String,
+        /// In the backend's words.
+        cause: String,
+    },
+    /// The backend did not answer, or failed on its side.
+    #[error("{what} could not be written: {cause}")]
+    Unavailable {
+        /// The object, with its address where it has one.
+        what: String,
+        /// Why.
+        cause: String,
+    },
+}
+
+impl SinkError {
+    /// True when trying again can help without anybody changing anything.
+    pub fn is_transient(&self) -> bool {
+        match self {
+            SinkError::NotReady { .. } | SinkError::Unavailable { .. } => true,
+            SinkError::NotOurs { .. } | SinkError::Refused { .. } => false,
+        }
+    }
+}
+
+/// A backend that keeps rules for SLOs. Every operation may be repeated at any time, also after a
+/// crash half-way, and writes nothing when nothing differs.
+pub trait RuleSink: Send + Sync + fmt::Debug {
+    /// Where the rules of this SLO are, for people: `PrometheusRule shop/plimsoll-checkout`.
+    fn describe(&self, target: &Target) -> String;
+
+    /// Where it writes: two backends of the same place write the same object for an SLO.
+    fn place(&self) -> String;
+
+    /// Labels of the object that holds the rules, by which others select it; `None` when it has none.
+    fn labels(&self, target: &Target) -> Option<BTreeMap<String, String>> {
+        let _ = target;
+        None
+    }
+
+    /// True when the rules are outside the cluster, where no garbage collector finds them: the SLO
+    /// then carries a finalizer while they may be there.
+    fn is_outside(&self) -> bool;
+
+    /// Makes the backend hold exactly these rules for this SLO.
+    fn write<'a>(&'a self, target: &'a Target, rules: &'a RuleSet) -> BoxFuture<'a, Result<Written, SinkError>>;
+
+    /// Removes the rules of this SLO.
+    fn delete<'a>(&'a self, target: &'a Target) -> BoxFuture<'a, Result<Written, SinkError>>;
+}
+
+/// The configured backends by name.
+#[derive(Clone, Debug, Default)]
+pub struct Sinks(BTreeMap<String, Arc<dyn RuleSink>>);
+
+impl Sinks {
+    /// The backend of this name.
+    pub fn get(&self, name: &str) -> Option<&Arc<dyn RuleSink>> {
+        self.0.get(name)
+    }
+
+    /// All names, for messages.
+    pub fn names(&self) -> Vec<&str> {
+        self.0.keys().map(String::as_str).collect()
+    }
+
+    /// All backends with their names.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &Arc<dyn RuleSink>)> {
+        self.0.iter().map(|(name, sink)| (name.as_str(), sink))
+    }
+}
+
+impl FromIterator<(String, Arc<dyn RuleSink>)> for Sinks {
+    fn from_iter<T: IntoIterator<Item = (String, Arc<dyn RuleSink>)>>(iter: T) -> Self {
+        Self(iter.into_iter().collect())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_harmless_labels_are_copied() {
+        for (label, copied) in [
+            ("release", true),
+            ("app.kubernetes.io/name", true),
+            ("app.kubernetes.io/instance", false),
+            ("app.kubernetes.io/managed-by", false),
+            ("argocd.argoproj.io/instance", false),
+        ] {
+            assert_eq!(is_copied(label), copied, "{label}");
+        }
+    }
+
+    #[test]
+    fn long_names_stay_apart() {
+        let (a, b) = ("a".repeat(252) + "x", "a".repeat(252) + "y");
+        assert_eq!(object_name("checkout"), "plimsoll-checkout");
+        assert!(object_name(&a).len() <= 253);
+        assert_ne!(object_name(&a), object_name(&b));
+    }
+}

@@ -1,0 +1,196 @@
+//! Rules as files in a directory that Prometheus reads (`rule_files: [DIRECTORY/*.yaml]`), and a
+//! request that makes it read them again.
+
+use std::{
+    io::Write,
+    path::{Path, PathBuf},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use futures::future::BoxFuture;
+use plimsoll_slo::RuleSet;
+
+use super::{RuleSink, SinkError, Target, Written, kubernetes::chain, shorten};
+
+/// First line of every file; the SLO's id follows. A file without it is not ours.
+const HEADER: &str = "# Written by Plimsoll, do not edit. SLO: ";
+
+/// A directory of rule files.
+#[derive(Debug)]
+pub struct RuleFiles {
+    directory: PathBuf,
+    reload: Option<Reload>,
+}
+
+#[derive(Debug)]
+struct Reload {
+    client: reqwest::Client,
+    url: String,
+    /// Counts changes. A reload covers all changes before its start, so many writers share one.
+    changed: AtomicU64,
+    covered: tokio::sync::Mutex<u64>,
+}
+
+impl RuleFiles {
+    /// A backend that writes into `directory` and then posts to `reload_url`.
+    pub fn new(directory: PathBuf, reload_url: Option<String>, client: reqwest::Client) -> Arc<Self> {
+        let reload = reload_url.map(|url| Reload {
+            client,
+            url,
+            // One change is assumed at the start: the process may have ended between a write and its reload.
+            changed: AtomicU64::new(1),
+            covered: tokio::sync::Mutex::new(0),
+        });
+        Arc::new(Self { directory, reload })
+    }
+
+    /// Neither namespaces nor names contain an underscore, so that no two SLOs share a file.
+    fn path(&self, target: &Target) -> PathBuf {
+        self.directory.join(format!("{}.yaml", shorten(&format!("plimsoll_{}_{}", target.namespace, target.name), 200)))
+    }
+
+    async fn apply(&self, target: &Target, rules: &RuleSet) -> Result<Written, SinkError> {
+        let path = self.path(target);
+        let text =
+            contents(target, rules).map_err(|cause| SinkError::Refused { what: self.describe(target), cause })?;
+        let what = self.describe(target);
+        let id = target.id();
+        let written = blocking(what.clone(), move || write(&path, &id, &text, &what)).await?;
+        if written == Written::Changed {
+            self.changed();
+        }
+        self.reload(target).await?;
+        Ok(written)
+    }
+
+    async fn remove(&self, target: &Target) -> Result<Written, SinkError> {
+        let path = self.path(target);
+        let what = self.describe(target);
+        let id = target.id();
+        let written = blocking(what.clone(), move || remove(&path, &id, &what)).await?;
+        if written == Written::Changed {
+            self.changed();
+        }
+        self.reload(target).await?;
+        Ok(written)
+    }
+
+    fn changed(&self) {
+        if let Some(reload) = &self.reload {
+            reload.changed.fetch_add(1, Ordering::SeqCst);
+        }
+    }
+
+    async fn reload(&self, target: &Target) -> Result<(), SinkError> {
+        let Some(reload) = &self.reload else { return Ok(()) };
+        let needed = reload.changed.load(Ordering::SeqCst);
+        let mut covered = reload.covered.lock().await;
+        if *covered >= needed {
+            return Ok(());
+        }
+        let covers = reload.changed.load(Ordering::SeqCst);
+        let failed = |cause: String| SinkError::Unavailable {
+            what: format!("{} (reload by POST {})", self.describe(target), reload.url),
+            cause,
+        };
+        let answer = reload.client.post(&reload.url).send().await.map_err(|e| failed(chain(&e.without_url())))?;
+        let status = answer.status();
+        if !status.is_success() {
+            let body = crate::prometheus::bounded_text(answer, 2048).await;
+            return Err(failed(format!("{status} {}", body.trim())));
+        }
+        *covered = covers;
+        Ok(())
+    }
+}
+
+async fn blocking<T: Send + 'static>(
+    what: String,
+    work: impl FnOnce() -> Result<T, SinkError> + Send + 'static,
+) -> Result<T, SinkError> {
+    tokio::task::spawn_blocking(work)
+        .await
+        .unwrap_or_else(|error| Err(SinkError::Unavailable { what, cause: error.to_string() }))
+}
+
+fn contents(target: &Target, rules: &RuleSet) -> Result<String, String> {
+    let yaml = serde_saphyr::to_string(rules).map_err(|e| e.to_string())?;
+    Ok(format!("{HEADER}{}\n{yaml}", target.id()))
+}
+
+/// What stands in the file, `None` when there is none.
+fn read(path: &Path, id: &str, what: &str) -> Result<Option<String>, SinkError> {
+    let failed = |cause: String| SinkError::Unavailable { what: what.to_owned(), cause };
+    let text = match std::fs::read(path) {
+        Ok(bytes) => String::from_utf8_lossy(&bytes).into_owned(),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(failed(error.to_string())),
+    };
+    match text.lines().next().and_then(|line| line.strip_prefix(HEADER)) {
+        Some(owner) if owner == id => Ok(Some(text)),
+        Some(owner) => Err(SinkError::NotOurs { what: what.to_owned(), owner: format!("is of SLO {owner}") }),
+        None => Err(SinkError::NotOurs { what: what.to_owned(), owner: "was not written by Plimsoll".to_owned() }),
+    }
+}
+
+fn write(path: &Path, id: &str, text: &str, what: &str) -> Result<Written, SinkError> {
+    if read(path, id, what)?.is_some_and(|old| old == text) {
+        return Ok(Written::Unchanged);
+    }
+    let directory = path.parent().unwrap_or(Path::new("."));
+    // Written beside, made durable, then renamed: a reader sees the old file or the new one.
+    let replace = || -> std::io::Result<()> {
+        let mut file = tempfile::Builder::new().prefix(".plimsoll").suffix(".tmp").tempfile_in(directory)?;
+        file.write_all(text.as_bytes())?;
+        #[cfg(unix)]
+        {
+            use std::os::unix::fs::PermissionsExt;
+            // Prometheus runs as another user.
+            file.as_file().set_permissions(std::fs::Permissions::from_mode(0o644))?;
+        }
+        file.as_file().sync_all()?;
+        file.persist(path).map_err(|e| e.error)?;
+        std::fs::File::open(directory)?.sync_all()
+    };
+    replace().map_err(|error| SinkError::Unavailable { what: what.to_owned(), cause: error.to_string() })?;
+    Ok(Written::Changed)
+}
+
+fn remove(path: &Path, id: &str, what: &str) -> Result<Written, SinkError> {
+    match read(path, id, what) {
+        Ok(Some(_)) => {}
+        // Somebody else's file stays, and nothing of ours is left.
+        Ok(None) | Err(SinkError::NotOurs { .. }) => return Ok(Written::Unchanged),
+        Err(error) => return Err(error),
+    }
+    match std::fs::remove_file(path) {
+        Ok(()) => Ok(Written::Changed),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Written::Unchanged),
+        Err(error) => Err(SinkError::Unavailable { what: what.to_owned(), cause: error.to_string() }),
+    }
+}
+
+impl RuleSink for RuleFiles {
+    fn describe(&self, target: &Target) -> String {
+        format!("file {}", self.path(target).display())
+    }
+
+    fn place(&self) -> String {
+        self.directory.display().to_string()
+    }
+
+    fn is_outside(&self) -> bool {
+        true
+    }
+
+    fn write<'a>(&'a self, target: &'a Target, rules: &'a RuleSet) -> BoxFuture<'a, Result<Written, SinkError>> {
+        Box::pin(self.apply(target, rules))
+    }
+
+    fn delete<'a>(&'a self, target: &'a Target) -> BoxFuture<'a, Result<Written, SinkError>> {
+        Box::pin(self.remove(target))
+    }
+}

@@ -1,0 +1,204 @@
+//! A Kubernetes API for unit tests: objects in a map, server-side apply, merge patches, lists and watches.
+#![allow(clippy::unwrap_used, clippy::indexing_slicing)]
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex},
+};
+
+use futures::channel::mpsc::{UnboundedSender, unbounded};
+use http::{Method, Request, Response, StatusCode};
+use http_body_util::{BodyExt, Full, StreamBody, combinators::UnsyncBoxBody};
+use kube::{Client, client::Body};
+use serde_json::{Value, json};
+
+type Answer = UnsyncBoxBody<hyper::body::Bytes, std::io::Error>;
+
+#[derive(Default)]
+struct State {
+    version: u64,
+    objects: BTreeMap<String, Value>,
+    watches: Vec<(String, UnboundedSender<Result<hyper::body::Frame<hyper::body::Bytes>, std::io::Error>>)>,
+    requests: Vec<String>,
+    fails: bool,
+}
+
+/// See the module. Clones share their objects.
+#[derive(Clone, Default)]
+pub(crate) struct FakeApi {
+    state: Arc<Mutex<State>>,
+}
+
+impl FakeApi {
+    /// A client of it.
+    pub(crate) fn client(&self) -> Client {
+        let api = self.clone();
+        let service = tower::service_fn(move |request: Request<Body>| {
+            let api = api.clone();
+            async move { Ok::<_, std::io::Error>(api.serve(request).await) }
+        });
+        Client::new(service, "default")
+    }
+
+    /// Puts an object as somebody else would, and tells those that watch.
+    pub(crate) fn put(&self, path: &str, mut object: Value) {
+        let mut state = self.state.lock().unwrap();
+        state.version += 1;
+        let event = if state.objects.contains_key(path) { "MODIFIED" } else { "ADDED" };
+        object["metadata"]["resourceVersion"] = json!(state.version.to_string());
+        if object["metadata"]["uid"].is_null() {
+            object["metadata"]["uid"] = json!(format!("uid-{}", state.version));
+        }
+        state.objects.insert(path.to_owned(), object.clone());
+        state.tell(path, event, &object);
+    }
+
+    /// The object at this path.
+    pub(crate) fn get(&self, path: &str) -> Option<Value> {
+        self.state.lock().unwrap().objects.get(path).cloned()
+    }
+
+    /// Writes so far: `PATCH /apis/…`.
+    pub(crate) fn writes(&self) -> Vec<String> {
+        self.state.lock().unwrap().requests.iter().filter(|r| !r.starts_with("GET")).cloned().collect()
+    }
+
+    /// From now on every write fails with a 500, or works again.
+    pub(crate) fn fail(&self, fails: bool) {
+        self.state.lock().unwrap().fails = fails;
+    }
+
+    async fn serve(&self, request: Request<Body>) -> Response<Answer> {
+        let (parts, body) = request.into_parts();
+        let body = body.collect().await.unwrap().to_bytes();
+        let path = parts.uri.path().to_owned();
+        let query = parts.uri.query().unwrap_or_default();
+        let mut state = self.state.lock().unwrap();
+        state.requests.push(format!("{} {path}", parts.method));
+        if parts.method == Method::GET {
+            return state.read(&path, query);
+        }
+        if state.fails {
+            return status(StatusCode::INTERNAL_SERVER_ERROR, "etcd is away");
+        }
+        if parts.method == Method::DELETE {
+            return match state.objects.remove(&path) {
+                Some(object) => {
+                    state.tell(&path, "DELETED", &object);
+                    answer(&json!({"kind": "Status", "status": "Success"}))
+                }
+                None => status(StatusCode::NOT_FOUND, "not found"),
+            };
+        }
+        let body: Value = serde_json::from_slice(&body).unwrap();
+        let apply = parts.headers.get("content-type").is_some_and(|v| v.to_str().unwrap().contains("apply"));
+        state.write(&path, query, body, apply)
+    }
+}
+
+impl State {
+    fn read(&mut self, path: &str, query: &str) -> Response<Answer> {
+        if let Some(object) = self.objects.get(path) {
+            return answer(object);
+        }
+        let resource = path.rsplit('/').next().unwrap().to_owned();
+        if query.contains("watch=true") {
+            let (sender, receiver) = unbounded();
+            self.watches.push((resource, sender));
+            return Response::new(StreamBody::new(receiver).boxed_unsync());
+        }
+        // A path that ends with a known plural is a list, also when it is empty.
+        if resource.ends_with('s') && !path.contains("/namespaces/") {
+            let items: Vec<&Value> =
+                self.objects.iter().filter(|(p, _)| p.contains(&format!("/{resource}/"))).map(|(_, o)| o).collect();
+            return answer(&json!({"metadata": {"resourceVersion": self.version.to_string()}, "items": items}));
+        }
+        status(StatusCode::NOT_FOUND, "not found")
+    }
+
+    fn write(&mut self, path: &str, query: &str, body: Value, apply: bool) -> Response<Answer> {
+        let (path, subresource) = match path.strip_suffix("/status") {
+            Some(path) => (path.to_owned(), true),
+            None => (path.to_owned(), false),
+        };
+        if path.ends_with("/events") {
+            return answer(&body);
+        }
+        let old = self.objects.get(&path).cloned();
+        if old.is_none() && !apply {
+            return status(StatusCode::NOT_FOUND, "not found");
+        }
+        let forced = query.contains("force=true");
+        // Fields of others conflict, as in the real one, unless forced.
+        let ours = |o: &Value| o["metadata"]["managedFields"][0]["manager"] == "plimsoll-slo";
+        if apply && !forced && old.as_ref().is_some_and(|o| !ours(o) && o["spec"] != body["spec"]) {
+            return status(StatusCode::CONFLICT, "Apply failed with 1 conflict: conflict with \"somebody\": .spec");
+        }
+        self.version += 1;
+        let mut new = old.clone().unwrap_or_else(|| json!({"metadata": {"uid": format!("uid-{}", self.version)}}));
+        if apply {
+            let labels: serde_json::Map<String, Value> = body["metadata"]["labels"]
+                .as_object()
+                .into_iter()
+                .flatten()
+                .map(|(k, _)| (format!("f:{k}"), json!({})))
+                .collect();
+            for (key, value) in body.as_object().unwrap().iter().filter(|(key, _)| *key != "metadata") {
+                new[key] = value.clone();
+            }
+            for (key, value) in body["metadata"].as_object().unwrap() {
+                new["metadata"][key] = value.clone();
+            }
+            new["metadata"]["managedFields"] = json!([{"manager": "plimsoll-slo", "operation": "Apply",
+                "fieldsType": "FieldsV1", "fieldsV1": {"f:metadata": {"f:labels": labels}}}]);
+        } else if subresource {
+            merge(&mut new["status"], &body["status"]);
+        } else {
+            merge(&mut new, &body);
+        }
+        new["metadata"]["resourceVersion"] = json!(self.version.to_string());
+        let event = if old.is_some() { "MODIFIED" } else { "ADDED" };
+        self.objects.insert(path.clone(), new.clone());
+        self.tell(&path, event, &new);
+        answer(&new)
+    }
+
+    fn tell(&mut self, path: &str, event: &str, object: &Value) {
+        let mut line = serde_json::to_vec(&json!({"type": event, "object": object})).unwrap();
+        line.push(b'\n');
+        for (_, watch) in self.watches.iter().filter(|(resource, _)| path.contains(&format!("/{resource}/"))) {
+            let _ = watch.unbounded_send(Ok(hyper::body::Frame::data(line.clone().into())));
+        }
+    }
+}
+
+fn merge(into: &mut Value, patch: &Value) {
+    let Some(fields) = patch.as_object() else {
+        *into = patch.clone();
+        return;
+    };
+    if !into.is_object() {
+        *into = json!({});
+    }
+    for (key, value) in fields {
+        if value.is_null() {
+            into.as_object_mut().unwrap().remove(key);
+        } else {
+            merge(&mut into[key], value);
+        }
+    }
+}
+
+fn answer(value: &Value) -> Response<Answer> {
+    Response::new(whole(value))
+}
+
+fn status(code: StatusCode, message: &str) -> Response<Answer> {
+    let body = json!({"kind": "Status", "apiVersion": "v1", "status": "Failure", "message": message,
+        "reason": code.canonical_reason().unwrap().replace(' ', ""), "code": code.as_u16()});
+    Response::builder().status(code).body(whole(&body)).unwrap()
+}
+
+fn whole(value: &Value) -> Answer {
+    Full::from(serde_json::to_vec(value).unwrap()).map_err(|never| match never {}).boxed_unsync()
+}

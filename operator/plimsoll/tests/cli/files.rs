@@ -1,0 +1,209 @@
+//! Files that are missing, huge, binary, unreadable; standard input; forms of the report.
+
+use super::*;
+
+#[test]
+fn paths_that_yield_nothing() {
+    let directory = tempfile::tempdir().unwrap();
+    let d = directory.path();
+    write(d, "good.yaml", GOOD);
+    write(d, "zero.yaml", b"a\0b");
+    write(d, "latin.yaml", b"a: 1\nb: \xE4\n");
+    write(d, "utf16.yaml", b"\xFF\xFEa\0");
+    write(d, "empty/readme.md", "");
+    let huge = fs::File::create(d.join("huge.yaml")).unwrap();
+    huge.set_len((16 << 20) + 1).unwrap();
+    for (path, message) in [
+        ("missing.yaml", "error: missing.yaml does not exist\n  └ help: check the path\n"),
+        ("zero.yaml", "error: zero.yaml is a binary file\n  └ help: name YAML or JSON files only\n"),
+        ("latin.yaml", "error: latin.yaml is not UTF-8 text: line 2 has a wrong byte\n  └ help: save it as UTF-8\n"),
+        ("utf16.yaml", "error: utf16.yaml is UTF-16 text\n  └ help: save it as UTF-8\n"),
+        ("huge.yaml", "error: huge.yaml is larger than 16 MiB\n  └ help: split it into several files\n"),
+        (
+            "empty",
+            "error: empty has no .yaml, .yml or .json file\n  └ help: name a directory with SLO files, or the files themselves\n",
+        ),
+        ("good.yaml/x", "error: good.yaml/x cannot be read: not a directory\n"),
+    ] {
+        // The good file is still checked.
+        let ran = run(d, &["validate", path, "good.yaml"]);
+        assert_eq!(ran.stdout, format!("{message}checked 1 object in 1 file: 1 error, 0 warnings\n"), "{path}");
+        assert_eq!((ran.code, ran.stderr.as_str()), (2, ""), "{path}");
+        let ran = run(d, &["generate", path, "good.yaml"]);
+        assert_eq!(ran.code, 2);
+        assert!(ran.stderr.starts_with(message), "{}", ran.stderr);
+        assert!(ran.stdout.contains("plimsoll.shop.good.base"), "{path}");
+    }
+}
+
+#[test]
+fn a_file_of_many_values_is_refused() {
+    let directory = tempfile::tempdir().unwrap();
+    write(directory.path(), "big.yaml", "- a\n".repeat(600_000));
+    let ran = run(directory.path(), &["validate", "big.yaml"]);
+    assert_eq!(
+        ran.stdout,
+        "\
+error: this document has more than 500000 values
+       ┌ big.yaml:500000:3
+500000 │ - a
+       │   ^
+       └ help: split it into several files
+checked 0 objects in 1 file: 1 error, 0 warnings
+"
+    );
+}
+
+#[test]
+fn deep_nesting_is_an_error_and_no_crash() {
+    let directory = tempfile::tempdir().unwrap();
+    write(directory.path(), "flow.yaml", "[".repeat(100_000));
+    write(directory.path(), "block.yaml", "- ".repeat(100_000));
+    write(
+        directory.path(),
+        "promql.yaml",
+        GOOD.replace("series: up", &format!("series: '{}up{}'", "(".repeat(40_000), ")".repeat(40_000))),
+    );
+    let ran = run(directory.path(), &["validate"]);
+    assert_eq!(ran.code, 1);
+    let messages: Vec<&str> = ran.stdout.lines().filter(|l| l.starts_with("error")).collect();
+    assert_eq!(
+        messages,
+        ["error: nested deeper than 255 levels", "error: nested deeper than 255 levels", "error: series is too long"]
+    );
+}
+
+#[test]
+fn one_line_of_megabytes_is_cut() {
+    let directory = tempfile::tempdir().unwrap();
+    let item =
+        r#"{"apiVersion":"plimsoll.dev/v1alpha1","kind":"SLO","metadata":{"name":"N"},"spec":{"objective":"0"}},"#;
+    let items: String = (0..500).map(|i| item.replace('N', &format!("n{i}"))).collect();
+    let text = format!(r#"{{"apiVersion":"v1","kind":"List","items":[{}]}}"#, items.trim_end_matches(','));
+    write(directory.path(), "list.json", text);
+    let ran = run(directory.path(), &["validate"]);
+    assert!(ran.stdout.ends_with("checked 500 objects in 1 file: 1000 errors, 0 warnings\n"), "{}", ran.stdout);
+    assert!(ran.stdout.lines().all(|l| l.chars().count() < 130));
+}
+
+#[test]
+fn links_are_followed_but_not_in_circles() {
+    let directory = tempfile::tempdir().unwrap();
+    let d = directory.path();
+    // As a mounted ConfigMap looks.
+    write(d, "..data/good.yaml", GOOD);
+    std::os::unix::fs::symlink("..data/good.yaml", d.join("good.yaml")).unwrap();
+    std::os::unix::fs::symlink(".", d.join("loop")).unwrap();
+    std::os::unix::fs::symlink("nowhere", d.join("dangling.txt")).unwrap();
+    let ran = run(d, &["validate", ".", "good.yaml", "loop"]);
+    assert_eq!(ran.stdout, "checked 1 object in 1 file: 0 errors, 0 warnings\n");
+    std::os::unix::fs::symlink("nowhere", d.join("dangling.yaml")).unwrap();
+    let ran = run(d, &["validate"]);
+    assert!(ran.stdout.starts_with("error: dangling.yaml is a link to nothing\n"), "{}", ran.stdout);
+}
+
+#[test]
+fn standard_input() {
+    let directory = tempfile::tempdir().unwrap();
+    let ran = run_with_input(directory.path(), &["validate", "-"], GOOD.as_bytes());
+    assert_eq!((ran.stdout.as_str(), ran.code), ("checked 1 object in 1 file: 0 errors, 0 warnings\n", 0));
+    let ran = run_with_input(directory.path(), &["validate", "-"], GOOD.replace("99", "7e1").as_bytes());
+    assert!(ran.stdout.contains("┌ stdin:4:19\n"), "{}", ran.stdout);
+    let ran = run_with_input(directory.path(), &["validate", "-"], b"- 1\n");
+    assert_eq!(
+        ran.stdout,
+        "\
+error: this is a list, not a Kubernetes object
+  ┌ stdin:1:1
+1 │ - 1
+  │ ^^^
+  └ help: begin with apiVersion: plimsoll.dev/v1alpha1 and kind: SLO
+checked 1 object in 1 file: 1 error, 0 warnings
+"
+    );
+}
+
+#[test]
+fn the_namespace_is_filled_in() {
+    let directory = tempfile::tempdir().unwrap();
+    let bare = GOOD.replace(", namespace: shop", "");
+    let ran = run_with_input(directory.path(), &["generate", "-"], bare.as_bytes());
+    assert!(ran.stdout.contains("plimsoll.default.good.base"), "{}", ran.stdout);
+    let ran = run_with_input(directory.path(), &["generate", "-n", "team", "-"], bare.as_bytes());
+    assert!(ran.stdout.contains("plimsoll.team.good.base"), "{}", ran.stdout);
+}
+
+#[test]
+fn reports_for_programs() {
+    let directory = tempfile::tempdir().unwrap();
+    write(directory.path(), "a,b.yaml", GOOD.replace("99", "0.9995"));
+    let ran = run(directory.path(), &["validate", "--output", "github"]);
+    assert_eq!(
+        ran.stdout,
+        "\
+::error title=objective is a percentage,file=a%2Cb.yaml,line=4,col=19,endColumn=27::0.9995 %25 would allow 99 of 100 requests to fail; write \"99.95\"
+checked 1 object in 1 file: 1 error, 0 warnings
+"
+    );
+    let ran = run(directory.path(), &["validate", "--output", "json"]);
+    let found: serde_json::Value = serde_json::from_str(&ran.stdout).unwrap();
+    assert_eq!(
+        found,
+        serde_json::json!({
+            "files": 1, "objects": 1, "skipped": 0, "errors": 1, "warnings": 0,
+            "problems": [{
+                "level": "error", "message": "objective is a percentage",
+                "label": "0.9995 % would allow 99 of 100 requests to fail", "help": "write \"99.95\"",
+                "file": "a,b.yaml", "line": 4, "column": 19, "endColumn": 27, "path": "spec.objective",
+            }],
+        })
+    );
+    assert_eq!(ran.code, 1);
+}
+
+#[test]
+fn warnings_fail_only_when_asked() {
+    let directory = tempfile::tempdir().unwrap();
+    write(directory.path(), "a.yaml", GOOD.replace("up: {series: up}", "composite: {worstOf: [gone]}"));
+    let ran = run(directory.path(), &["validate"]);
+    assert_eq!(ran.code, 0);
+    assert_eq!(
+        ran.stdout,
+        "\
+warning: no SLO shop/gone in these files
+  ┌ a.yaml:4:53
+4 │ spec: {objective: \"99\", sli: {composite: {worstOf: [gone]}}}
+  │                                                     ^^^^ counts only once it is applied
+  └ help: check the name, or check these files together with its file
+checked 1 object in 1 file: 0 errors, 1 warning
+"
+    );
+    assert_eq!(run(directory.path(), &["validate", "--strict"]).code, 1);
+}
+
+#[test]
+fn wrong_usage() {
+    let directory = tempfile::tempdir().unwrap();
+    for args in [&["frobnicate"][..], &["validate", "--colour"], &["generate", "--format", "xml"], &[]] {
+        assert_eq!(run(directory.path(), args).code, 2, "{args:?}");
+    }
+    let ran = run(directory.path(), &["presets", "nothing-like-it"]);
+    assert_eq!(
+        ran.stderr,
+        "error: no preset has nothing-like-it in its name\n  └ help: list all with: plimsoll presets\n"
+    );
+}
+
+#[test]
+fn every_command_explains_itself() {
+    let directory = tempfile::tempdir().unwrap();
+    for name in ["validate", "generate", "crds", "schemas", "presets", "completions"] {
+        let ran = run(directory.path(), &[name, "--help"]);
+        assert!(ran.stdout.contains("Example"), "{name}: {}", ran.stdout);
+    }
+    for shell in ["bash", "zsh", "fish"] {
+        assert!(run(directory.path(), &["completions", shell]).stdout.contains("plimsoll"));
+    }
+    assert!(run(directory.path(), &["--version"]).stdout.starts_with("plimsoll 0."));
+    assert!(run(directory.path(), &["presets", "grpc-av"]).stdout.starts_with("grpc-availability\n  "));
+}

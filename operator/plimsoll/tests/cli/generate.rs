@@ -1,0 +1,183 @@
+//! Rules on standard output and in directories.
+
+use super::*;
+
+fn names(directory: &Path) -> Vec<String> {
+    let mut names: Vec<String> =
+        fs::read_dir(directory).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap()).collect();
+    names.sort();
+    names
+}
+
+#[test]
+fn broken_ones_are_reported_and_the_others_generated() {
+    let directory = tempfile::tempdir().unwrap();
+    write(
+        directory.path(),
+        "a.yaml",
+        format!("{}---\n{GOOD}", GOOD.replace("name: good", "name: bad").replace("99", "100")),
+    );
+    let ran = run(directory.path(), &["generate"]);
+    assert_eq!(ran.code, 1);
+    assert!(ran.stderr.starts_with("error: "), "{}", ran.stderr);
+    assert!(ran.stderr.ends_with("checked 2 objects in 1 file: 1 error, 0 warnings\n"), "{}", ran.stderr);
+    assert!(ran.stdout.contains("plimsoll.shop.good.base") && !ran.stdout.contains("shop.bad"));
+    let ran = run(directory.path(), &["generate", "-o", "rules"]);
+    assert_eq!(ran.code, 1);
+    assert_eq!(names(&directory.path().join("rules")), ["plimsoll_shop_good.yaml"]);
+}
+
+#[test]
+fn every_format_is_yaml_that_reads_back() {
+    let examples = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples");
+    for (format, root) in
+        [("prometheus", "groups"), ("prometheus-rule", "spec"), ("vmrule", "spec"), ("mimir", "namespace")]
+    {
+        let ran = run(&examples, &["generate", "--format", format]);
+        assert_eq!((ran.code, ran.stderr.as_str()), (0, ""), "{format}");
+        assert_eq!(ran.stdout, run(&examples, &["generate", "--format", format]).stdout, "{format}");
+        let documents: Vec<serde_json::Value> = serde_saphyr::from_multiple(&ran.stdout).unwrap();
+        assert_eq!(documents.len(), if format == "prometheus" { 1 } else { names(&examples).len() }, "{format}");
+        assert!(documents.iter().all(|d| d.get(root).is_some()), "{format}");
+    }
+}
+
+#[test]
+fn the_examples_are_valid() {
+    let examples = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples");
+    let ran = run(&examples, &["validate", "--strict"]);
+    assert_eq!(ran.code, 0, "{}", ran.stdout);
+}
+
+#[test]
+fn nothing_to_generate() {
+    let directory = tempfile::tempdir().unwrap();
+    write(directory.path(), "a.yaml", "apiVersion: v1\nkind: Pod\n");
+    let ran = run(directory.path(), &["generate"]);
+    assert_eq!((ran.stderr.as_str(), ran.code), ("error: no SLO found\n  └ help: name files with kind: SLO\n", 2));
+    write(directory.path(), "a.yaml", GOOD.replace("99", "100"));
+    let ran = run(directory.path(), &["generate"]);
+    assert_eq!((ran.stdout.as_str(), ran.code), ("groups: []\n", 1));
+}
+
+#[test]
+fn a_directory_is_changed_only_where_needed_and_cleaned() {
+    let directory = tempfile::tempdir().unwrap();
+    let d = directory.path();
+    write(d, "slo/a.yaml", GOOD);
+    write(d, "rules/.plimsoll-1-plimsoll_shop_good.yaml.tmp", "gro");
+    write(d, "rules/mine.yaml", "groups: []");
+    // Held by a run that lives.
+    let held = fs::File::create(d.join("rules/.plimsoll-2-plimsoll_shop_good.yaml.tmp")).unwrap();
+    held.lock().unwrap();
+    let ran = run(d, &["generate", "slo", "--output", "rules"]);
+    assert_eq!((ran.stderr.as_str(), ran.code), ("1 file in rules, 1 changed\n", 0));
+    assert_eq!(
+        names(&d.join("rules")),
+        [".plimsoll-2-plimsoll_shop_good.yaml.tmp", "mine.yaml", "plimsoll_shop_good.yaml"]
+    );
+    let before = fs::metadata(d.join("rules/plimsoll_shop_good.yaml")).unwrap().modified().unwrap();
+    let ran = run(d, &["generate", "slo", "--output", "rules"]);
+    assert_eq!(ran.stderr, "1 file in rules, 0 changed\n");
+    assert_eq!(fs::metadata(d.join("rules/plimsoll_shop_good.yaml")).unwrap().modified().unwrap(), before);
+}
+
+#[test]
+fn places_that_cannot_be_written() {
+    let directory = tempfile::tempdir().unwrap();
+    let d = directory.path();
+    write(d, "slo/a.yaml", GOOD);
+    write(d, "file", "");
+    let ran = run(d, &["generate", "slo", "-o", "file"]);
+    assert_eq!(
+        (ran.stderr.as_str(), ran.code),
+        ("error: cannot make directory file: file exists\n  └ help: name a directory, not a file\n", 2)
+    );
+    // Read-only even for root.
+    let ran = run(d, &["generate", "slo", "-o", "/proc/self/rules"]);
+    assert_eq!(ran.code, 2);
+    assert!(ran.stderr.starts_with("error: cannot make directory /proc/self/rules: "), "{}", ran.stderr);
+    let full = fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+    let output = command(d, &["generate", "slo"]).stdout(full).output().unwrap();
+    assert_eq!(
+        (String::from_utf8(output.stderr).unwrap().as_str(), output.status.code()),
+        ("error: cannot write to standard output: no space left on device\n", Some(2))
+    );
+}
+
+/// A limit on the size of files stands for a full disk: the write fails half-way.
+#[test]
+fn a_full_disk_leaves_the_old_file_whole() {
+    let directory = tempfile::tempdir().unwrap();
+    let d = directory.path();
+    write(d, "slo/a.yaml", GOOD);
+    write(d, "rules/plimsoll_shop_good.yaml", "groups: []\n");
+    let output = Command::new("sh")
+        .args(["-c", "trap '' XFSZ; ulimit -f 1; exec \"$0\" generate slo -o rules", env!("CARGO_BIN_EXE_plimsoll")])
+        .current_dir(d)
+        .output()
+        .unwrap();
+    assert_eq!(
+        String::from_utf8(output.stderr).unwrap(),
+        "error: cannot write rules/plimsoll_shop_good.yaml: file too large\n  └ help: make room and run it again; the files that are there are whole\n"
+    );
+    assert_eq!(output.status.code(), Some(2));
+    assert_eq!(names(&d.join("rules")), ["plimsoll_shop_good.yaml"]);
+    assert_eq!(fs::read_to_string(d.join("rules/plimsoll_shop_good.yaml")).unwrap(), "groups: []\n");
+}
+
+/// Killed at any moment, every file is whole, and the next run leaves nothing behind.
+#[test]
+fn a_killed_run_tears_nothing() {
+    let directory = tempfile::tempdir().unwrap();
+    let d = directory.path();
+    for i in 0..60 {
+        write(d, &format!("slo/{i}.yaml"), GOOD.replace("name: good", &format!("name: s{i}")));
+    }
+    run(d, &["generate", "slo", "-o", "whole"]);
+    for delay in [1, 3, 5, 8, 12, 20] {
+        let mut child = command(d, &["generate", "slo", "-o", "rules"]).stderr(Stdio::null()).spawn().unwrap();
+        std::thread::sleep(std::time::Duration::from_millis(delay));
+        child.kill().unwrap();
+        child.wait().unwrap();
+        for name in fs::read_dir(d.join("rules")).into_iter().flatten().map(|e| e.unwrap().file_name()) {
+            if name.as_encoded_bytes().ends_with(b".yaml") {
+                assert_eq!(
+                    fs::read(d.join("rules").join(&name)).unwrap(),
+                    fs::read(d.join("whole").join(&name)).unwrap()
+                );
+            }
+        }
+        fs::remove_dir_all(d.join("rules")).ok();
+    }
+    fs::create_dir(d.join("rules")).unwrap();
+    run(d, &["generate", "slo", "-o", "rules"]);
+    assert_eq!(names(&d.join("rules")), names(&d.join("whole")));
+}
+
+/// `plimsoll generate | head` is no error.
+#[test]
+fn a_reader_that_leaves_is_no_error() {
+    let examples = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples");
+    let mut child = command(&examples, &["generate"]).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    drop(child.stdout.take());
+    let ran: Ran = child.wait_with_output().unwrap().into();
+    assert_eq!((ran.stderr.as_str(), ran.code), ("", 0));
+}
+
+#[test]
+fn definitions_and_schemas() {
+    let directory = tempfile::tempdir().unwrap();
+    let d = directory.path();
+    let ran = run(d, &["crds", "--output", "crds"]);
+    assert_eq!(ran.code, 0, "{}", ran.stderr);
+    assert_eq!(names(&d.join("crds")), ["schemas", "slo.yaml"]);
+    let crd: serde_json::Value = serde_saphyr::from_str(&fs::read_to_string(d.join("crds/slo.yaml")).unwrap()).unwrap();
+    assert_eq!(crd, serde_json::to_value(<plimsoll_api::Slo as kube::CustomResourceExt>::crd()).unwrap());
+    let schema: serde_json::Value =
+        serde_json::from_str(&fs::read_to_string(d.join("crds/schemas/slo.json")).unwrap()).unwrap();
+    assert_eq!(schema["properties"]["kind"]["const"], "SLO");
+    assert_eq!(schema["properties"]["spec"]["additionalProperties"], false);
+    assert_eq!(schema.to_string().matches("x-kubernetes").count(), 0);
+    assert_eq!(run(d, &["schemas"]).stdout, fs::read_to_string(d.join("crds/schemas/slo.json")).unwrap());
+}

@@ -1,0 +1,105 @@
+//! The operator as a process.
+
+use std::{path::Path, time::Duration};
+
+use anyhow::{Context, Result, ensure};
+use plimsoll_testbed::{ControlPlane, Folder, Process, Program, Signal, Usage, free_port};
+
+const START: Duration = Duration::from_secs(30);
+const STOP: Duration = Duration::from_secs(40);
+
+/// A running operator; killed when dropped.
+pub struct Operator {
+    process: Process,
+    url: String,
+    folder: Folder,
+}
+
+impl Operator {
+    /// Starts it without leader election, and waits until it serves.
+    pub async fn start(program: &Path, control_plane: &ControlPlane, arguments: &[&str]) -> Result<Self> {
+        let mut all = vec!["--no-leader-election"];
+        all.extend(arguments);
+        Self::start_with(program, control_plane.kubeconfig(), &all).await
+    }
+
+    /// Starts it with exactly these arguments.
+    pub async fn start_with(program: &Path, kubeconfig: &Path, arguments: &[&str]) -> Result<Self> {
+        Self::start_with_victim(program, kubeconfig, arguments, |_| {}).await
+    }
+
+    /// The same; `started` learns the process's number before it can have done anything.
+    pub async fn start_with_victim(
+        program: &Path,
+        kubeconfig: &Path,
+        arguments: &[&str],
+        started: impl FnOnce(u32),
+    ) -> Result<Self> {
+        let folder = Folder::new("operator")?;
+        let address = format!("127.0.0.1:{}", free_port()?);
+        let mut process = Program::new(program)
+            .arg("operator")
+            .arg("--listen")
+            .arg(&address)
+            .args(arguments)
+            .env("KUBECONFIG", kubeconfig)
+            .start(&folder.join("operator.log"))?;
+        started(process.id());
+        let url = format!("http://{address}");
+        let ready = format!("{url}/readyz");
+        process.ready(START, async || text(&ready).await.map(drop)).await?;
+        Ok(Self { process, url, folder })
+    }
+
+    /// Its process.
+    pub fn process(&self) -> &Process {
+        &self.process
+    }
+
+    /// Whether it has ended.
+    pub fn ended(&mut self) -> Result<bool> {
+        Ok(self.process.ended()?.is_some())
+    }
+
+    /// Everything that it has logged.
+    pub fn log(&self) -> Result<String> {
+        Ok(std::fs::read_to_string(self.folder.join("operator.log"))?)
+    }
+
+    /// One of its metrics; zero while it is not there.
+    pub async fn metric(&self, series: &str) -> Result<u64> {
+        let text = text(&format!("{}/metrics", self.url)).await?;
+        let value = text.lines().find_map(|line| line.strip_prefix(series)?.trim().parse().ok());
+        Ok(value.unwrap_or(0))
+    }
+
+    /// All its writes to the API server so far, of whatever outcome.
+    pub async fn writes(&self) -> Result<u64> {
+        let text = text(&format!("{}/metrics", self.url)).await?;
+        let values = text.lines().filter(|line| line.starts_with("plimsoll_api_writes_total{"));
+        values.map(|line| Ok(line.rsplit(' ').next().context("value")?.parse::<u64>()?)).sum()
+    }
+
+    /// Its memory and processor time.
+    pub fn usage(&self) -> Result<Usage> {
+        self.process.usage()
+    }
+
+    /// Ends it as a cluster does.
+    pub async fn stop(&mut self) -> Result<()> {
+        self.process.signal(Signal::SIGTERM)?;
+        let status = self.process.wait(STOP).await?;
+        ensure!(status.success(), "the operator ended with {status}:\n{}", self.process.log_tail(20));
+        Ok(())
+    }
+
+    /// Ends it as a crash does.
+    pub fn kill(&mut self) -> Result<()> {
+        self.process.kill()?;
+        Ok(())
+    }
+}
+
+async fn text(url: &str) -> Result<String> {
+    Ok(reqwest::get(url).await?.error_for_status()?.text().await?)
+}
