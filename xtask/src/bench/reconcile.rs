@@ -12,7 +12,6 @@ use anyhow::{Context, Result, bail, ensure};
 use futures::{Stream, StreamExt};
 use kube::api::{ApiResource, DynamicObject, GroupVersionKind, ListParams};
 use kube::core::PartialObjectMeta;
-use kube::runtime::metadata_watcher;
 use kube::runtime::watcher::{self, Event};
 use kube::{Api, Client, ResourceExt};
 use plimsoll_api::Slo;
@@ -180,7 +179,8 @@ fn slo(number: usize) -> Value {
 
 /// A watch of all SLOs' metadata that has got everything that was there.
 async fn watch(client: &Client) -> Result<impl Stream<Item = watcher::Result<Event<PartialObjectMeta<Slo>>>> + Unpin> {
-    let mut changes = metadata_watcher(Api::<Slo>::all(client.clone()), watcher::Config::default()).boxed();
+    let mut changes =
+        watcher::watcher(Api::<PartialObjectMeta<Slo>>::all(client.clone()), watcher::Config::default()).boxed();
     while let Some(change) = changes.next().await {
         if matches!(change?, Event::InitDone) {
             return Ok(changes);

@@ -25,6 +25,13 @@ pub(crate) fn build(packages: &[&str]) -> Result<Programs> {
     for package in packages {
         command.args(["--package", package]);
     }
+    // What cargo told this program of its own package would be news to build scripts, and half of it be built again.
+    for (name, _) in std::env::vars_os() {
+        let of_package = name.to_str().is_some_and(|n| n.starts_with("CARGO_PKG_") || n.starts_with("CARGO_MANIFEST_"));
+        if of_package {
+            command.env_remove(name);
+        }
+    }
     let output = command.stderr(Stdio::inherit()).output()?;
     ensure!(output.status.success(), "cargo build: {}", output.status);
     let mut programs = BTreeMap::new();
