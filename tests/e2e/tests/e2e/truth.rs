@@ -13,6 +13,7 @@ pub(crate) fn tests() -> Vec<Test> {
         test(PROMETHEUS, every_shape_over_a_day),
         test(PROMETHEUS, long_periods_from_rollups),
         test(PROMETHEUS, every_indicator),
+        test(PROMETHEUS, one_nan_spoils_nothing),
         test(PROMETHEUS, exclusions_work_for_the_past),
         test(PROMETHEUS, missing_data),
     ]
@@ -100,44 +101,59 @@ async fn every_shape_over_a_day(testbed: &Testbed) -> Result<()> {
 }
 
 async fn long_periods_from_rollups(testbed: &Testbed) -> Result<()> {
-    // Five days every two minutes: long enough for half-hourly roll-ups, and for a weekend to begin.
-    const STEPS: usize = 5 * 720;
+    // A little more than four days, every two minutes: long enough for half-hourly roll-ups.
+    const STEPS: usize = 100 * 30;
     let traffic = Traffic::new("rolled", STEPS, |i| bad_nights(2 * i));
     let late = Traffic::new("late", STEPS, |i| {
         if i > STEPS - 10 { Tick { good: 0, bad: 6000 } } else { Tick { good: 6000, bad: 0 } }
     });
-    let quiet = json!({"objective": "99.9", "period": {"rolling": "5d"}, "alerting": {"tiers": []}});
+    let steady = Traffic::new("steady", STEPS, |_| Tick { good: 495, bad: 5 });
+    let quiet = json!({"objective": "99.9", "period": {"rolling": "100h"}, "alerting": {"tiers": []}});
     let month = json!({"objective": "99.9", "period": {"calendar": "Month", "timeZone": "Europe/Berlin"}, "alerting": {"tiers": []}});
     let mut calendar = traffic.slo(month);
     calendar["metadata"]["name"] = json!("calendar");
     let composite = |name: &str, of: serde_json::Value| {
         slo(
             name,
-            &json!({"objective": "99.9", "period": {"rolling": "5d"}, "alerting": {"tiers": []}, "sli": {"composite": of}}),
+            &json!({"objective": "99.9", "period": {"rolling": "100h"}, "alerting": {"tiers": []}, "sli": {"composite": of}}),
         )
     };
     let slos = [
         traffic.slo(quiet.clone()),
-        late.slo(quiet),
+        late.slo(quiet.clone()),
+        steady.slo(quiet),
         calendar,
-        composite("weighted", json!({"weighted": [{"slo": "rolled", "weight": 3}, {"slo": "late"}]})),
-        composite("worst", json!({"worstOf": ["rolled", "late"]})),
+        composite("weighted", json!({"weighted": [{"slo": "rolled", "weight": 3}, {"slo": "steady"}]})),
+        composite("worst", json!({"worstOf": ["rolled", "steady"]})),
+        // A composite may be a part of another.
+        composite("inner", json!({"worstOf": ["steady"]})),
+        composite("outer", json!({"worstOf": ["inner"]})),
     ];
     let mut simulation = Simulation::new(testbed, "2m", &slos).await?;
     simulation.traffic(&traffic);
     simulation.traffic(&late);
-    simulation.expect_ratio("5d", "rolled", "5d", traffic.truth);
+    simulation.traffic(&steady);
+    simulation.expect_ratio("100h", "rolled", "4d4h", traffic.truth);
     // What happened a few minutes ago is in the budget already, though no roll-up has seen it: half of it at least.
-    let ratio = "slo:error_ratio:window{slo_id=\"shop/late\",window=\"5d\"}";
-    simulation.expect("5d", &format!("{ratio} > bool {}", late.truth * 0.6));
-    simulation.expect_ratio("5d", "calendar", "month", traffic.truth);
-    simulation.expect("5d", "slo:period:start_timestamp_seconds{slo_id=\"shop/calendar\"} == bool -3600");
-    let part = |name: &str| format!("scalar(slo:error_ratio:window{{slo_id=\"shop/{name}\",window=\"5d\"}})");
-    let (rolled, late) = (part("rolled"), part("late"));
-    let whole = |name: &str| format!("slo:error_ratio:window{{slo_id=\"shop/{name}\",window=\"5d\"}}");
-    simulation.expect("5d", &format!("abs({} / ((3 * {rolled} + {late}) / 4) - 1) < bool 0.01", whole("weighted")));
-    simulation.expect("5d", &format!("abs({} / {late} - 1) < bool 0.01", whole("worst")));
-    simulation.expect("5d", "abs(slo:coverage:ratio{slo_id=\"shop/rolled\"} - 1) < bool 0.01");
+    let ratio = "slo:error_ratio:window{slo_id=\"shop/late\",window=\"4d4h\"}";
+    simulation.expect("100h", &format!("{ratio} > bool {}", late.truth * 0.6));
+    simulation.expect_ratio("100h", "calendar", "month", traffic.truth);
+    simulation.expect("100h", "slo:period:start_timestamp_seconds{slo_id=\"shop/calendar\"} == bool -3600");
+    simulation.expect_ratio("100h", "weighted", "4d4h", (3.0 * traffic.truth + steady.truth) / 4.0);
+    simulation.expect_ratio("100h", "worst", "4d4h", steady.truth);
+    simulation.expect_ratio("100h", "outer", "4d4h", steady.truth);
+    simulation.expect("100h", "abs(slo:coverage:ratio{slo_id=\"shop/rolled\"} - 1) < bool 0.01");
+    simulation.run().await
+}
+
+async fn one_nan_spoils_nothing(testbed: &Testbed) -> Result<()> {
+    let spec = json!({"objective": "99.9", "period": {"rolling": "4h"}, "alerting": {"tiers": []},
+        "sli": {"events": {"bad": "b", "total": "a"}}});
+    let mut simulation = Simulation::new(testbed, "1m", &[slo("spoilt", &spec)]).await?;
+    simulation.series("a", "0+30x60 NaN 1890+30x60 +Inf 3780+30x200");
+    simulation.series("b", "0+3x60 NaN 189+3x60 +Inf 378+3x200");
+    simulation.expect_ratio("5h", "spoilt", "4h", 0.1);
+    simulation.expect_nothing("5h", "{slo_id=\"shop/spoilt\"} == Inf");
     simulation.run().await
 }
 
