@@ -51,7 +51,7 @@ fn read(directory: &str) -> Result<Vec<String>> {
 }
 
 fn copy(directory: &str, bytes: usize) -> Result<()> {
-    const CHUNK: [u8; 1 << 16] = [b'.'; 1 << 16];
+    static CHUNK: [u8; 1 << 16] = [b'.'; 1 << 16];
     let read: usize = read(directory)?.iter().map(String::len).sum();
     ensure!(read > 0, "{directory} is empty");
     let mut out = std::io::stdout().lock();

@@ -1,5 +1,5 @@
 //! `plimsoll explain`: what an SLO measures, whether its rules work, and why it is quiet or fires.
-//! [`gather`] asks; [`text`] is a pure function from the facts to words.
+//! [`gather`] asks; [`text()`] is a pure function from the facts to words.
 
 pub mod facts;
 pub mod gather;
