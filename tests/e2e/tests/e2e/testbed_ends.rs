@@ -46,7 +46,10 @@ async fn ends(way: &str, signal: Option<Signal>) -> Result<()> {
     const SERVERS: usize = 3;
     let folder = tempfile::tempdir()?;
     let ready = folder.path().join("ready");
-    let mut child = Command::new(std::env::current_exe()?)
+    // A shell that starts something in the background has it ignore interrupts, and so has everything below it.
+    let mut child = Command::new("env")
+        .arg("--default-signal=INT")
+        .arg(std::env::current_exe()?)
         .env(WAY_VARIABLE, way)
         .env(READY_VARIABLE, &ready)
         .stdin(Stdio::piped())
