@@ -90,7 +90,46 @@ pub fn parse(text: &str, path: &str) -> Result<Parsed, Problem> {
         }
         problem.help(hint(&message))
     })?;
+    if let Some(name) = experimental(&expr) {
+        let problem = Problem::error(path, format!("{field} uses {name}, which Prometheus has only as an experiment"))
+            .help("use another function: a Prometheus without that feature flag would refuse the whole rule file");
+        return Err(match find(text, name) {
+            Some(span) => problem.span(span),
+            None => problem,
+        });
+    }
     Ok(Parsed { text: text.trim().to_owned(), expr, windowed })
+}
+
+/// Functions and aggregations that the parser knows and a Prometheus without feature flags refuses.
+const EXPERIMENTAL: [&str; 8] = [
+    "mad_over_time",
+    "sort_by_label",
+    "sort_by_label_desc",
+    "double_exponential_smoothing",
+    "info",
+    "first_over_time",
+    "limitk",
+    "limit_ratio",
+];
+
+fn experimental(expr: &Expr) -> Option<&'static str> {
+    struct First(Option<&'static str>);
+    impl ExprVisitor for First {
+        type Error = std::convert::Infallible;
+        fn pre_visit(&mut self, expr: &Expr) -> Result<bool, Self::Error> {
+            let name = match expr {
+                Expr::Call(call) => call.func.name.to_owned(),
+                Expr::Aggregate(aggregate) => aggregate.op.to_string(),
+                _ => return Ok(true),
+            };
+            self.0 = self.0.or_else(|| EXPERIMENTAL.into_iter().find(|known| *known == name));
+            Ok(self.0.is_none())
+        }
+    }
+    let mut first = First(None);
+    let Ok(_) = walk_expr(&mut first, expr);
+    first.0
 }
 
 /// Unbalanced brackets and quotes, with their place; the parser tells neither.
@@ -255,6 +294,8 @@ mod tests {
             ("a{b=\"x]", 4..5, "this quote is never closed"),
             ("a(b]", 1..2, "this ( is closed by ]"),
             ("nofunc(a)", 0..6, "unknown function with name 'nofunc'"),
+            ("sum(mad_over_time(a[5m]))", 4..17, ""),
+            ("sum(limitk(1, a))", 4..10, ""),
         ] {
             let problem = parse(text, "spec.sli.events.bad").expect_err(text);
             assert_eq!((problem.span, problem.label.as_str()), (Some(span), label), "{text}");

@@ -48,9 +48,40 @@ pub struct Valid {
 pub fn validate(slo: &Slo) -> Result<Valid, Vec<Problem>> {
     let mut problems = Vec::new();
     let model = build(slo, &mut problems);
+    if let Some(model) = &model {
+        size(model, &mut problems);
+    }
     match model {
         Some(model) if problems.iter().all(|p| p.level == Level::Warning) => Ok(Valid { model, warnings: problems }),
         _ => Err(problems),
+    }
+}
+
+/// An object must fit into etcd, and a rule file into the patience of whoever reads it.
+fn size(model: &Model, problems: &mut Vec<Problem>) {
+    const MAX: usize = 512 << 10;
+    // Rendering twice is only worth it where the rules can grow.
+    if model.exclusions.is_empty() && model.parts().len() <= 5 {
+        return;
+    }
+    let rules = crate::render(model);
+    let bytes: usize = rules
+        .groups
+        .iter()
+        .flat_map(|g| &g.rules)
+        .map(|r| r.expr.len() + r.annotations.values().chain(r.labels.values()).map(String::len).sum::<usize>())
+        .sum();
+    if bytes > MAX {
+        let (path, what) = if model.exclusions.is_empty() {
+            ("spec.sli.composite", "parts")
+        } else {
+            ("spec.exclusions", "exclusions")
+        };
+        problems.push(
+            Problem::error(path, "the rules become too large")
+                .label(format!("{} KiB", bytes >> 10))
+                .help(format!("use fewer {what}, or ones without a time zone: at most {} KiB", MAX >> 10)),
+        );
     }
 }
 

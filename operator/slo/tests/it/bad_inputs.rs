@@ -423,6 +423,17 @@ fn exclusions() {
 }
 
 #[test]
+fn rules_stay_small() {
+    let exclusions: Vec<Value> = (0..50)
+        .map(|i| json!({"name": format!("e{i}"), "every": format!("03:{i:02}"), "for": "1m", "timeZone": "Europe/Berlin"}))
+        .collect();
+    let found = problems(&json!({"exclusions": exclusions}));
+    assert_eq!(found.len(), 1, "{found:?}");
+    assert!(found[0].starts_with("error: spec.exclusions: the rules become too large ("), "{found:?}");
+    assert!(found[0].ends_with("use fewer exclusions, or ones without a time zone: at most 512 KiB"), "{found:?}");
+}
+
+#[test]
 fn everything_wrong_is_said_at_once() {
     let found = problems(&json!({
         "objective": "100", "period": {"rolling": "4t"}, "groupBy": ["a-b"],
