@@ -22,7 +22,8 @@ pub(crate) fn tests() -> Vec<Test> {
 fn configuration(webhook: &WebhookReceiver) -> Result<Value> {
     let text = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/alertmanager.yml"))?;
     let mut config: Value = serde_saphyr::from_str(&text)?;
-    config["route"]["group_wait"] = json!("0s");
+    // Long enough for alerts of one evaluation to be there together: inhibition looks at what has arrived.
+    config["route"]["group_wait"] = json!("3s");
     config["route"]["group_interval"] = json!("1s");
     for receiver in config["receivers"].as_array_mut().context("receivers")? {
         let name = receiver["name"].as_str().context("name")?.to_owned();
