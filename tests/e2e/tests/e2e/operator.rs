@@ -250,7 +250,8 @@ async fn killed_after_every_single_write(testbed: &Testbed) -> Result<()> {
         ensure!(outcome(&client, &namespace).await? == wanted, "killed after {writes} writes");
         writes += 1;
     }
-    ensure!(writes > 2 * SLOS, "only {writes} writes were seen");
+    // A rule object and a status each. After the last write all is ready, so that run may count as undisturbed.
+    ensure!(writes >= 2 * SLOS, "only {writes} writes were seen");
     Ok(())
 }
 
