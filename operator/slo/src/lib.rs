@@ -5,12 +5,13 @@ pub mod model;
 pub mod names;
 pub mod presets;
 pub mod promql;
+pub mod re2;
 pub mod render;
 pub mod rules;
 pub mod validate;
 pub mod zone;
 
 pub use model::{Model, SloId};
-pub use render::render;
+pub use render::{Dialect, render, render_for};
 pub use rules::{Group, Rule, RuleSet};
 pub use validate::{Valid, validate};

@@ -4,7 +4,7 @@ use std::{fmt::Write as _, path::PathBuf};
 
 use clap::{Args, ValueEnum};
 use plimsoll_api::Level;
-use plimsoll_slo::{Model, RuleSet, SloId, model::Period, render};
+use plimsoll_slo::{Dialect, Model, RuleSet, SloId, model::Period, render_for};
 
 use super::{
     Exit, Paths, check,
@@ -118,7 +118,8 @@ const fn head(format: Format) -> &'static str {
 
 /// One SLO's part of a file; ends with a line break.
 fn document(out: &mut String, model: &Model, format: Format) {
-    let rules = render(model);
+    let dialect = if format == Format::Vmrule { Dialect::VictoriaMetrics } else { Dialect::Prometheus };
+    let rules = render_for(model, dialect);
     let kind = match format {
         Format::Prometheus => {
             comment(out, model, &rules);

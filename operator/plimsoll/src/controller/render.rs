@@ -34,7 +34,7 @@ pub fn render(valid: Validated) -> Rendered<Prepared> {
     let Validated { stored, model, warnings, backend } = valid;
     let state = Prepared {
         target: Target::of(&stored.slo),
-        rules: plimsoll_slo::render(&model),
+        rules: plimsoll_slo::render_for(&model, backend.dialect()),
         backend,
         warnings: (!warnings.is_empty()).then(|| plimsoll_api::problem::summary(&warnings)),
     };

@@ -14,7 +14,7 @@ use std::{collections::BTreeMap, fmt, sync::Arc};
 use futures::future::BoxFuture;
 use kube::ResourceExt;
 use plimsoll_api::Slo;
-use plimsoll_slo::RuleSet;
+use plimsoll_slo::{Dialect, RuleSet};
 
 pub use config::{Backend, Config};
 pub use fingerprint::Fingerprint;
@@ -155,6 +155,11 @@ pub trait RuleSink: Send + Sync + fmt::Debug {
     fn labels(&self, target: &Target) -> Option<BTreeMap<String, String>> {
         let _ = target;
         None
+    }
+
+    /// Who evaluates the rules.
+    fn dialect(&self) -> Dialect {
+        Dialect::Prometheus
     }
 
     /// True when the rules are outside the cluster, where no garbage collector finds them: the SLO
