@@ -10,6 +10,7 @@ mod alertmanager;
 mod cluster;
 mod operator;
 mod path;
+mod readme;
 mod testbed;
 mod testbed_ends;
 mod traffic;
@@ -29,6 +30,7 @@ fn main() -> ExitCode {
         alertmanager::tests(),
         operator::tests(),
         path::tests(),
+        readme::tests(),
     ];
     plimsoll_e2e::run(tables.into_iter().flatten().collect())
 }
