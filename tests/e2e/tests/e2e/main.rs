@@ -15,6 +15,7 @@ mod testbed;
 mod testbed_ends;
 mod traffic;
 mod truth;
+mod victoria;
 
 use std::process::ExitCode;
 
@@ -31,6 +32,7 @@ fn main() -> ExitCode {
         operator::tests(),
         path::tests(),
         readme::tests(),
+        victoria::tests(),
     ];
     plimsoll_e2e::run(tables.into_iter().flatten().collect())
 }
