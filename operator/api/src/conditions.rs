@@ -34,8 +34,10 @@ pub const REASON_REFERENCE_MISSING: &str = "ReferenceMissing";
 pub const REASON_NO_PROMETHEUS: &str = "PrometheusNotConfigured";
 /// Prometheus did not answer.
 pub const REASON_UNREACHABLE: &str = "PrometheusUnreachable";
-/// Prometheus has all groups.
+/// Prometheus has these rules.
 pub const REASON_LOADED: &str = "Loaded";
+/// Prometheus still has the rules before an edit, which go on working.
+pub const REASON_PROGRESSING: &str = "Progressing";
 /// Prometheus lacks a group.
 pub const REASON_NOT_LOADED: &str = "NotLoaded";
 /// Prometheus has the groups, but a rule of them fails.

@@ -68,6 +68,14 @@ pub struct LoadedGroup {
     pub rules: Vec<LoadedRule>,
 }
 
+impl LoadedGroup {
+    /// Which rules of an SLO these are, if this is the group that says so.
+    pub fn revision(&self) -> Option<&str> {
+        let info = self.rules.iter().find(|rule| rule.name == plimsoll_slo::names::INFO)?;
+        plimsoll_slo::revision::read(&info.query)
+    }
+}
+
 /// A rule as Prometheus has it loaded; only what is used is kept.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -75,6 +83,9 @@ pub struct LoadedRule {
     /// Of the series or the alert.
     #[serde(default)]
     pub name: String,
+    /// The expression, in the server's hand.
+    #[serde(default)]
+    pub query: String,
     /// `ok`, `err` or `unknown`.
     #[serde(default)]
     pub health: String,

@@ -6,6 +6,7 @@ pub mod names;
 pub mod presets;
 pub mod promql;
 pub mod render;
+pub mod revision;
 pub mod rules;
 pub mod validate;
 pub mod zone;

@@ -1,8 +1,9 @@
 //! Fourth step: the backend gets the rules. Repeatable at any point.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::sync::Arc;
 
 use super::{
+    observe::Wanted,
     render::{Prepared, Rendered},
     stored::Stored,
     validate::ValidateError,
@@ -25,12 +26,10 @@ pub enum Outcome {
         place: String,
         /// Whether something had to be written.
         written: Written,
-        /// Name and number of rules of each group.
-        groups: Vec<(String, usize)>,
+        /// What Prometheus should have loaded then.
+        wanted: Wanted,
         /// Warnings about the SLO.
         warnings: Option<String>,
-        /// Labels of the rule object, if it is one.
-        labels: Option<BTreeMap<String, String>>,
     },
     /// The backend does not.
     Failed(SinkError),
@@ -52,9 +51,12 @@ pub async fn apply(prepared: Rendered<Prepared>) -> Rendered<Applied> {
         Ok(written) => Outcome::Held {
             place: backend.describe(&target),
             written,
-            groups: rules.groups.iter().map(|group| (group.name.clone(), group.rules.len())).collect(),
+            wanted: Wanted {
+                groups: rules.group_names().map(str::to_owned).collect(),
+                revision: rules.revision().unwrap_or_default().to_owned(),
+                labels: backend.labels(&target),
+            },
             warnings,
-            labels: backend.labels(&target),
         },
         Err(error) => Outcome::Failed(error),
     };

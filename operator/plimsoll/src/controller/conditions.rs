@@ -48,7 +48,7 @@ pub fn status(
     match applied.state.outcome() {
         Outcome::Refused(error) => set.refused(error.reason(), &error.to_string()),
         Outcome::Failed(error) => set.failed(error),
-        Outcome::Held { place, written: _, groups: _, warnings, labels: _ } => {
+        Outcome::Held { place, written: _, wanted: _, warnings } => {
             new.rules = Some(place.clone());
             match asked {
                 None => set.without_prometheus(warnings.as_deref()),
@@ -134,18 +134,35 @@ impl Setter<'_> {
     fn with_prometheus(&mut self, url: &str, seen: &Observation, place: &str, warnings: Option<&str>) {
         let Observation { loaded, since, data, columns } = seen;
         let since = since.strftime("%Y-%m-%dT%H:%M:%SZ");
-        let was_ready = self
-            .conditions
-            .iter()
-            .any(|old| old.type_ == c::READY && old.status == "True" && old.observed_generation == self.generation);
+        // Of whatever generation: an edit leaves the rules before it at work until the new ones are loaded.
+        let ready = self.conditions.iter().find(|old| old.type_ == c::READY && old.status == "True");
+        let was_ready = ready.is_some();
+        let is_current = ready.is_some_and(|old| old.observed_generation == self.generation);
         match loaded {
             Loaded::Yes => {
                 self.set(c::RULES_LOADED, Some(true), c::REASON_LOADED, "");
                 self.ready(warnings);
                 self.progress(None, None);
             }
-            Loaded::Asking if was_ready => self.progress(None, None),
-            Loaded::Asking => {
+            Loaded::Asking if is_current => {}
+            Loaded::Asking | Loaded::Outdated { overdue: false } if was_ready => {
+                // Ready stays as it is, with the generation for which it was found: who waits for the edit to take
+                // effect waits for that or for Reconciling to go.
+                let message = format!(
+                    "written to {place}; Prometheus {url} still works with the rules before the edit (asked since {since})"
+                );
+                self.set(c::RULES_LOADED, None, c::REASON_PROGRESSING, message.as_str());
+                self.progress(Some(&message), None);
+            }
+            Loaded::Outdated { overdue: true } => {
+                let message = format!(
+                    "Prometheus {url} still has the rules before the edit (asked since {since}); see in its log why it does not load those of {place}"
+                );
+                self.set(c::RULES_LOADED, Some(false), c::REASON_NOT_LOADED, message.as_str());
+                self.set(c::READY, Some(false), c::REASON_NOT_LOADED, message.as_str());
+                self.progress(Some(&message), None);
+            }
+            Loaded::Asking | Loaded::Outdated { overdue: false } => {
                 let message = format!("written to {place}; Prometheus {url} is asked since {since}");
                 self.set(c::RULES_LOADED, None, c::REASON_WAITING, message.as_str());
                 self.set(c::READY, None, c::REASON_WAITING, message.as_str());
@@ -171,12 +188,10 @@ impl Setter<'_> {
             Loaded::Unreachable(cause) => {
                 // Prometheus' outage does not make the SLO worse than it was.
                 self.set(c::RULES_LOADED, None, c::REASON_UNREACHABLE, cause.as_str());
-                if was_ready {
-                    self.progress(None, None);
-                } else {
+                if !was_ready {
                     self.set(c::READY, None, c::REASON_UNREACHABLE, cause.as_str());
-                    self.progress(Some(cause), None);
                 }
+                self.progress((!is_current).then_some(cause.as_str()), None);
             }
         }
         match data {

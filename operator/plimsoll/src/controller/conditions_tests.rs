@@ -1,4 +1,4 @@
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 use std::sync::Arc;
 
 use plimsoll_api::{Problem, Slo};
@@ -148,6 +148,38 @@ async fn the_way_to_loaded() {
     let observation = Observation { data: Some(true), ..seen(Loaded::Yes) };
     let loaded = status(&applied, Some(missing.get()), asked(&observation), at(9));
     assert_eq!(lines(&loaded), ["DataPresent=True Samples", "Ready=True AsDeclared", "RulesLoaded=True Loaded"]);
+}
+
+#[tokio::test]
+async fn an_edit_is_progress_and_leaves_ready_as_it_was() {
+    let applied = applied(Ok(Written::Changed)).await;
+    let observation = Observation { data: Some(true), ..seen(Loaded::Yes) };
+    let mut before = status(&applied, None, asked(&observation), at(5)).get().clone();
+    for condition in &mut before.conditions {
+        condition.observed_generation = Some(2);
+    }
+    let message = "written to PrometheusRule default/plimsoll-cart; Prometheus http://prometheus:9090 still works with the rules before the edit (asked since 1970-01-01T00:00:00Z)";
+    for loaded in [Loaded::Outdated { overdue: false }, Loaded::Asking] {
+        let observation = Observation { loaded, ..observation.clone() };
+        let edited = status(&applied, Some(&before), asked(&observation), at(9));
+        let found = lines(&edited);
+        assert_eq!(found[1], "Ready=True AsDeclared");
+        assert_eq!(found[2], format!("Reconciling=True Waiting {message}"));
+        assert_eq!(found[3], format!("RulesLoaded=Unknown Progressing {message}"));
+        // Who waits for the edit sees that Ready is not about it yet.
+        let generations: Vec<_> = edited.get().conditions.iter().map(|c| c.observed_generation).collect();
+        assert_eq!(generations, [Some(3), Some(2), Some(3), Some(3)]);
+        assert_eq!(edited.get().observed_generation, Some(3));
+    }
+    let late = Observation { loaded: Loaded::Outdated { overdue: true }, ..observation.clone() };
+    let found = lines(&status(&applied, Some(&before), asked(&late), at(9)));
+    assert!(
+        found[1].starts_with("Ready=False NotLoaded Prometheus http://prometheus:9090 still has the rules"),
+        "{found:?}"
+    );
+    let done = status(&applied, Some(&before), asked(&observation), at(9));
+    assert_eq!(lines(&done), ["DataPresent=True Samples", "Ready=True AsDeclared", "RulesLoaded=True Loaded"]);
+    assert!(done.get().conditions.iter().all(|c| c.observed_generation == Some(3)));
 }
 
 #[tokio::test]

@@ -231,9 +231,7 @@ async fn steps(stored: &Arc<Stored>, ctx: &Context) -> Result<(&'static str, Act
         Err(error) => refuse(Arc::clone(stored), error),
     };
     let held = match applied.state.outcome() {
-        Outcome::Held { written, groups, labels, .. } => {
-            Some((*written == Written::Changed, groups.as_slice(), labels.as_ref()))
-        }
+        Outcome::Held { written, wanted, .. } => Some((*written == Written::Changed, wanted)),
         Outcome::Failed(_) | Outcome::Refused(_) => None,
     };
     if let (Some(_), Some(_)) = (&held, &backend) {
@@ -242,7 +240,7 @@ async fn steps(stored: &Arc<Stored>, ctx: &Context) -> Result<(&'static str, Act
     let now = Timestamp::now();
     let observation = held
         .filter(|_| ctx.prometheus.is_some())
-        .map(|(written, groups, labels)| ctx.observations.expect(&id, groups, labels, written, Instant::now(), now));
+        .map(|(written, wanted)| ctx.observations.expect(&id, wanted, written, Instant::now(), now));
     let url = ctx.prometheus.as_ref().map(Prometheus::url);
     let asked = url.as_deref().map(|url| Asked { url, observation: observation.as_ref() });
     let old = ctx.status.stored(stored);

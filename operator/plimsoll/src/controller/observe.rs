@@ -20,8 +20,11 @@ use crate::prometheus::LoadedGroup;
 const FIRST: Duration = Duration::from_millis(500);
 /// Questions about what is missing never lie further apart.
 const MISSING_MAX: Duration = Duration::from_secs(15);
-/// So many questions, about 11 seconds, belong to the normal way of rules into Prometheus.
+/// So many questions, about 11 seconds, belong to the normal way of rules into Prometheus, and of those
+/// that somebody removed and the operator put back.
 const EARLY: u32 = 7;
+/// An edit takes this long at most to reach a Prometheus whose files are mounted from a ConfigMap, or a ruler.
+const EDIT_PATIENCE: Duration = Duration::from_secs(300);
 /// What is loaded is looked at this often.
 const LOADED: Duration = Duration::from_secs(120);
 /// A Prometheus that is away for less than this changes no status of what was loaded.
@@ -34,8 +37,13 @@ const DATA_PATIENCE: Duration = Duration::from_secs(90);
 pub enum Loaded {
     /// Not asked yet.
     Asking,
-    /// It has all groups.
+    /// It has these rules.
     Yes,
+    /// It has other rules of this SLO: those before an edit.
+    Outdated {
+        /// For longer than the way of an edit takes.
+        overdue: bool,
+    },
     /// It lacks a group.
     Missing {
         /// The group.
@@ -62,11 +70,23 @@ pub struct Observation {
     pub columns: Columns,
 }
 
+/// What Prometheus should have loaded for an SLO.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Wanted {
+    /// Names of the groups.
+    pub groups: Vec<String>,
+    /// Which rules they hold; see [`plimsoll_slo::revision`].
+    pub revision: String,
+    /// Labels of the rule object, if it is one.
+    pub labels: Option<BTreeMap<String, String>>,
+}
+
 #[derive(Debug)]
 struct Row {
-    groups: Vec<(String, usize)>,
-    labels: Option<BTreeMap<String, String>>,
+    wanted: Wanted,
     observation: Observation,
+    /// Since when other rules are known to be loaded.
+    outdated_since: Option<Instant>,
     /// When it was loaded first, to be patient about its data.
     loaded_at: Option<Instant>,
     unreachable_since: Option<Instant>,
@@ -98,35 +118,30 @@ pub struct Question {
 pub type Puzzle = (Id, BTreeMap<String, String>);
 
 impl Observations {
-    /// Says that these groups should be loaded, and what is known about them.
-    pub fn expect(
-        &self,
-        id: &Id,
-        groups: &[(String, usize)],
-        labels: Option<&BTreeMap<String, String>>,
-        written: bool,
-        now: Instant,
-        time: Timestamp,
-    ) -> Observation {
+    /// Says that these rules should be loaded, and what is known about them.
+    pub fn expect(&self, id: &Id, wanted: &Wanted, written: bool, now: Instant, time: Timestamp) -> Observation {
         let mut rows = self.rows();
         let row = rows.entry(id.clone()).or_insert_with(|| Row {
-            groups: Vec::new(),
-            labels: None,
+            wanted: Wanted::default(),
             observation: Observation { loaded: Loaded::Asking, since: time, data: None, columns: Columns::default() },
+            outdated_since: None,
             loaded_at: None,
             unreachable_since: None,
             columns_at: None,
             attempts: 0,
             due: now,
         });
-        if row.groups != groups || row.labels.as_ref() != labels || written {
-            row.groups = groups.to_vec();
-            row.labels = labels.cloned();
+        if row.wanted != *wanted || written {
+            let edited = row.wanted.revision != wanted.revision;
+            if edited && matches!(row.observation.loaded, Loaded::Yes | Loaded::Failing(_) | Loaded::Outdated { .. }) {
+                row.observation.loaded = Loaded::Outdated { overdue: false };
+                row.outdated_since = Some(now);
+            }
+            row.wanted = wanted.clone();
             row.observation.since = time;
             row.attempts = 0;
             // After a write Prometheus needs a moment; found unchanged, as at a start, it can be asked at once.
             row.due = if written { now + FIRST } else { now };
-            // What was loaded stays so until Prometheus says otherwise: a change of one expression is no outage.
             self.changed.notify_one();
         }
         row.observation.clone()
@@ -172,7 +187,7 @@ impl Observations {
         let mut question = Question::default();
         for (id, row) in rows.iter().filter(|(_, row)| row.due <= now).take(max) {
             question.ids.push(id.clone());
-            question.groups.extend(row.groups.iter().map(|(name, _)| name.clone()));
+            question.groups.extend(row.wanted.groups.iter().cloned());
         }
         question
     }
@@ -185,7 +200,7 @@ impl Observations {
         for id in &question.ids {
             let Some(row) = rows.get_mut(id) else { continue };
             row.unreachable_since = None;
-            let mut new = judge(&row.groups, &by_name);
+            let mut new = judge(&row.wanted, &by_name);
             if let (Loaded::Missing { group, hint }, Loaded::Missing { group: old, hint: known }) =
                 (&mut new, &row.observation.loaded)
                 && group == old
@@ -199,12 +214,18 @@ impl Observations {
             } else {
                 row.due = now + backoff(row.attempts);
                 row.attempts = row.attempts.saturating_add(1);
-                if row.attempts == EARLY || row.attempts.is_multiple_of(8) {
-                    puzzles.extend(row.labels.clone().map(|labels| (id.clone(), labels)));
+                let missing = matches!(new, Loaded::Missing { .. });
+                if missing && (row.attempts == EARLY || row.attempts.is_multiple_of(8)) {
+                    puzzles.extend(row.wanted.labels.clone().map(|labels| (id.clone(), labels)));
                 }
             }
-            // In the first seconds nothing is missing, it is only not there yet.
-            let early = row.attempts < EARLY && row.observation.loaded == Loaded::Asking;
+            if let Loaded::Outdated { overdue } = &mut new {
+                *overdue = now.duration_since(*row.outdated_since.get_or_insert(now)) >= EDIT_PATIENCE;
+            } else {
+                row.outdated_since = None;
+            }
+            // In the first seconds nothing is missing, it is only not there yet, or for a moment not there.
+            let early = row.attempts < EARLY && !matches!(row.observation.loaded, Loaded::Unreachable(_));
             if new != row.observation.loaded && !(early && matches!(new, Loaded::Missing { .. })) {
                 row.observation.loaded = new;
                 changed.push(id.clone());
@@ -281,20 +302,24 @@ fn backoff(attempts: u32) -> Duration {
     FIRST.saturating_mul(2u32.saturating_pow(attempts.min(10) / 2)).min(MISSING_MAX)
 }
 
-fn judge(groups: &[(String, usize)], found: &HashMap<&str, &LoadedGroup>) -> Loaded {
-    for (name, rules) in groups {
-        // Fewer or more rules: Prometheus still has an older version.
-        if found.get(name.as_str()).is_none_or(|group| group.rules.len() != *rules) {
-            return Loaded::Missing { group: name.clone(), hint: None };
-        }
+/// What an answer says about the rules. It never says that nobody was asked.
+pub(crate) fn judge(wanted: &Wanted, found: &HashMap<&str, &LoadedGroup>) -> Loaded {
+    let Wanted { groups, revision, labels: _ } = wanted;
+    let loaded: Vec<&LoadedGroup> = groups.iter().filter_map(|name| found.get(name.as_str()).copied()).collect();
+    let held = loaded.iter().find_map(|group| group.revision());
+    let missing = groups.iter().find(|name| !found.contains_key(name.as_str()));
+    match missing {
+        // Before an edit there may have been fewer groups.
+        Some(_) if held.is_some_and(|held| held != revision) => return Loaded::Outdated { overdue: false },
+        Some(group) => return Loaded::Missing { group: group.clone(), hint: None },
+        // All groups and no revision: written by an operator of a time that had none.
+        None if held != Some(revision) => return Loaded::Outdated { overdue: false },
+        None => {}
     }
-    for (name, _) in groups {
-        let failing = found.get(name.as_str()).and_then(|group| group.rules.iter().find(|rule| rule.health == "err"));
-        if let Some(rule) = failing {
-            return Loaded::Failing(format!("{}: {}", rule.name, rule.last_error));
-        }
+    match loaded.iter().flat_map(|group| &group.rules).find(|rule| rule.health == "err") {
+        Some(rule) => Loaded::Failing(format!("{}: {}", rule.name, rule.last_error)),
+        None => Loaded::Yes,
     }
-    Loaded::Yes
 }
 
 /// Severity as the alerts' label has it.

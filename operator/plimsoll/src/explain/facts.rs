@@ -52,6 +52,11 @@ pub enum Loaded {
         /// Its address.
         url: String,
     },
+    /// It has other rules of this SLO.
+    Outdated {
+        /// Its address.
+        url: String,
+    },
     /// It lacks a group.
     Missing {
         /// Its address.

@@ -54,6 +54,14 @@ fn find(facts: &Facts) -> Finding {
             };
             return finding("is not ready: its rules are not loaded by Prometheus.".to_owned(), next);
         }
+        Loaded::Outdated { .. } => {
+            let next = if facts.stored {
+                "wait for two minutes, then ask again; if it stays so, look in Prometheus' log for why it does not load its rules"
+            } else {
+                "load the rules that plimsoll generate writes now"
+            };
+            return finding("was edited: Prometheus still works with other rules of it.".to_owned(), next.to_owned());
+        }
         Loaded::Failing { cause, .. } => {
             return finding(
                 "is not ready: one of its rules fails.".to_owned(),
@@ -186,6 +194,9 @@ fn details(facts: &Facts) -> Vec<String> {
         Loaded::NotAsked => {}
         Loaded::Unreachable(cause) => all.push(format!("✗ Prometheus {cause}")),
         Loaded::Yes { url } => all.push(format!("✓ Prometheus {url} has loaded them")),
+        Loaded::Outdated { url } => {
+            all.push(format!("✗ Prometheus {url} has not loaded these rules yet, but others of this SLO"))
+        }
         Loaded::Failing { url, cause } => all.push(format!("✗ Prometheus {url} has them, but one fails: {cause}")),
         Loaded::Missing { url, group, why, remedy: _ } => {
             if group.is_empty() {

@@ -13,7 +13,7 @@ use std::collections::BTreeMap;
 
 use crate::{
     model::{Model, Sli, Span},
-    names,
+    names, revision,
     rules::{Group, Rule, RuleSet},
 };
 
@@ -73,7 +73,9 @@ pub fn render(model: &Model) -> RuleSet {
             rules: part.rules,
         })
         .collect();
-    RuleSet { groups }
+    let mut rules = RuleSet { groups };
+    revision::mark(&mut rules);
+    rules
 }
 
 struct Part {
