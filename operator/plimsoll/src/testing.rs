@@ -11,6 +11,9 @@ use http::{Method, Request, Response, StatusCode};
 use http_body_util::{BodyExt, Full, StreamBody, combinators::UnsyncBoxBody};
 use kube::{Client, client::Body};
 use serde_json::{Value, json};
+use tower::Layer;
+
+use crate::operator::gate::GateLayer;
 
 type Answer = UnsyncBoxBody<hyper::body::Bytes, std::io::Error>;
 
@@ -35,12 +38,17 @@ pub(crate) struct FakeApi {
 impl FakeApi {
     /// A client of it.
     pub(crate) fn client(&self) -> Client {
+        self.gated(&GateLayer::open())
+    }
+
+    /// A client of it, as the operator's own, behind this gate.
+    pub(crate) fn gated(&self, gate: &GateLayer) -> Client {
         let api = self.clone();
         let service = tower::service_fn(move |request: Request<Body>| {
             let api = api.clone();
             async move { Ok::<_, std::io::Error>(api.serve(request).await) }
         });
-        Client::new(service, "default")
+        Client::new(gate.layer(service), "default")
     }
 
     /// Puts an object as somebody else would, and tells those that watch.

@@ -3,7 +3,7 @@ use kube::runtime::{reflector::store::Writer, watcher::Event};
 use serde_json::{Value, json};
 
 use super::*;
-use crate::{sinks::Config, testing::FakeApi};
+use crate::{operator::gate::GateLayer, sinks::Config, testing::FakeApi};
 
 const RULE: &str = "/apis/monitoring.coreos.com/v1/namespaces/shop/prometheusrules/plimsoll-checkout";
 const SLO: &str = "/apis/plimsoll.dev/v1alpha1/namespaces/shop/slos/checkout";
@@ -31,7 +31,7 @@ impl Bench {
     async fn new(api: FakeApi) -> Self {
         let client = api.client();
         let http = crate::prometheus::http_client().unwrap();
-        let (sinks, kinds) = Config::default().sinks(&client, &http);
+        let (sinks, kinds) = Config::default().sinks(&client, &http, &GateLayer::open());
         let (touched, _) = tokio::sync::mpsc::unbounded_channel();
         let watch = tokio::spawn(Arc::clone(&kinds[0]).watch(touched));
         kinds[0].readiness().wait_for(|now| *now == kubernetes::Readiness::Ready).await.unwrap();
