@@ -26,6 +26,8 @@ pub const REASON_INVALID: &str = "Invalid";
 pub const REASON_BACKEND_UNKNOWN: &str = "BackendUnknown";
 /// The backend refused or could not be reached.
 pub const REASON_BACKEND_FAILED: &str = "BackendFailed";
+/// Rules could not be removed from where the SLO was before, or must go with it.
+pub const REASON_CLEANUP_FAILED: &str = "CleanupFailed";
 /// An object of the rules' name belongs to somebody else.
 pub const REASON_NOT_OURS: &str = "NotOurs";
 /// Another SLO that this one refers to does not exist.

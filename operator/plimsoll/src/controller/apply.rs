@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::{
+    finalizer::FinalizerError,
     observe::Wanted,
     render::{Prepared, Rendered},
     stored::Stored,
@@ -15,6 +16,7 @@ use crate::sinks::{SinkError, Written};
 #[derive(Debug)]
 pub struct Applied {
     outcome: Outcome,
+    leftover: Option<String>,
 }
 
 /// See [`Applied`].
@@ -35,12 +37,33 @@ pub enum Outcome {
     Failed(SinkError),
     /// There were none to write.
     Refused(ValidateError),
+    /// The SLO's finalizers could not be set, so nothing may be written; or it is deleted, and its rules could
+    /// not be removed.
+    Stuck(String),
 }
 
 impl Applied {
     /// What became of them.
     pub fn outcome(&self) -> &Outcome {
         &self.outcome
+    }
+
+    /// Why rules remain where the SLO was before.
+    pub fn leftover(&self) -> Option<&str> {
+        self.leftover.as_deref()
+    }
+}
+
+impl Rendered<Applied> {
+    fn new(stored: Arc<Stored>, outcome: Outcome) -> Self {
+        Self { stored, state: Applied { outcome, leftover: None } }
+    }
+
+    /// Written, but not everything could be removed from where the SLO was before.
+    #[must_use]
+    pub fn with_leftover(mut self, error: &FinalizerError) -> Self {
+        self.state.leftover = Some(error.to_string());
+        self
     }
 }
 
@@ -60,10 +83,15 @@ pub async fn apply(prepared: Rendered<Prepared>) -> Rendered<Applied> {
         },
         Err(error) => Outcome::Failed(error),
     };
-    Rendered { stored, state: Applied { outcome } }
+    Rendered::new(stored, outcome)
 }
 
 /// An SLO that cannot be rendered: nothing is written, and its last good rules go on working.
 pub fn refuse(stored: Arc<Stored>, error: ValidateError) -> Rendered<Applied> {
-    Rendered { stored, state: Applied { outcome: Outcome::Refused(error) } }
+    Rendered::new(stored, Outcome::Refused(error))
+}
+
+/// An SLO that waits for its finalizers.
+pub fn stuck(stored: Arc<Stored>, error: &FinalizerError) -> Rendered<Applied> {
+    Rendered::new(stored, Outcome::Stuck(error.to_string()))
 }

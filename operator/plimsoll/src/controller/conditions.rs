@@ -48,6 +48,7 @@ pub fn status(
     match applied.state.outcome() {
         Outcome::Refused(error) => set.refused(error.reason(), &error.to_string()),
         Outcome::Failed(error) => set.failed(error),
+        Outcome::Stuck(error) => set.stuck(error),
         Outcome::Held { place, written: _, wanted: _, warnings } => {
             new.rules = Some(place.clone());
             match asked {
@@ -67,6 +68,16 @@ pub fn status(
                 }
             }
         }
+    }
+    if let Some(leftover) = applied.state.leftover() {
+        // The rules work where they are now, so this is no lack of readiness.
+        // It may have been taken out above, and should keep its time.
+        if c::status(&new.conditions, c::RECONCILING).is_none() {
+            let before = old.iter().flat_map(|old| &old.conditions).find(|old| old.type_ == c::RECONCILING);
+            new.conditions.extend(before.cloned());
+        }
+        let mut set = Setter { conditions: &mut new.conditions, generation, now };
+        set.set(c::RECONCILING, Some(true), c::REASON_CLEANUP_FAILED, leftover);
     }
     // A fixed order, so that equal statuses are equal text.
     new.conditions.sort_by(|a, b| a.type_.cmp(&b.type_));
@@ -115,6 +126,12 @@ impl Setter<'_> {
         } else {
             self.progress(None, Some((reason, &message)));
         }
+    }
+
+    fn stuck(&mut self, message: &str) {
+        self.set(c::READY, Some(false), c::REASON_CLEANUP_FAILED, message);
+        self.set(c::RECONCILING, Some(true), c::REASON_CLEANUP_FAILED, message);
+        self.conditions.retain(|condition| condition.type_ != c::STALLED);
     }
 
     fn without_prometheus(&mut self, warnings: Option<&str>) {
