@@ -61,12 +61,16 @@ pub fn status(
                         columns: super::columns::Columns::default(),
                     });
                     set.with_prometheus(url, &observation, place, warnings.as_deref());
-                    let [budget, burn, alert] = observation.columns.shown();
-                    if alert.is_some() || observation.data == Some(false) {
-                        (new.budget, new.burn, new.alert) = (budget, burn, alert);
-                    }
                 }
             }
+        }
+    }
+    // Also of an SLO that is invalid now: its last good rules go on working.
+    if let Some(Asked { observation: Some(seen), .. }) = asked {
+        set.observed(seen);
+        let [budget, burn, alert] = seen.columns.shown();
+        if alert.is_some() || seen.data == Some(false) {
+            (new.budget, new.burn, new.alert) = (budget, burn, alert);
         }
     }
     if let Some(leftover) = applied.state.leftover() {
@@ -149,7 +153,7 @@ impl Setter<'_> {
     }
 
     fn with_prometheus(&mut self, url: &str, seen: &Observation, place: &str, warnings: Option<&str>) {
-        let Observation { loaded, since, data, columns } = seen;
+        let Observation { loaded, since, .. } = seen;
         let since = since.strftime("%Y-%m-%dT%H:%M:%SZ");
         // Of whatever generation: an edit leaves the rules before it at work until the new ones are loaded.
         let ready = self.conditions.iter().find(|old| old.type_ == c::READY && old.status == "True");
@@ -211,6 +215,10 @@ impl Setter<'_> {
                 self.progress((!is_current).then_some(cause.as_str()), None);
             }
         }
+    }
+
+    fn observed(&mut self, seen: &Observation) {
+        let Observation { data, columns, .. } = seen;
         match data {
             Some(true) => self.set(c::DATA_PRESENT, Some(true), c::REASON_SAMPLES, ""),
             Some(false) => {

@@ -116,6 +116,24 @@ async fn invalid_is_stalled_and_keeps_what_was_known() {
 }
 
 #[tokio::test]
+async fn invalid_does_not_hide_that_it_burns() {
+    let error = ValidateError::Invalid(vec![Problem::error("spec.objective", "objective is a percentage")]);
+    let columns = Columns { budget: Some(0.5), burn: Some(21.6), alert: Some(None) };
+    let mut observation = Observation { data: Some(true), columns, ..seen(Loaded::Yes) };
+    let refused = refuse(stored(), error);
+    let quiet = status(&refused, None, asked(&observation), at(5));
+    assert!(lines(&quiet).contains(&"Burning=False Quiet".to_owned()));
+    observation.columns.alert = Some(Some(plimsoll_api::slo::Severity::Page));
+    let burning = status(&refused, Some(quiet.get()), asked(&observation), at(6));
+    let found = lines(&burning);
+    for wanted in ["Burning=True AlertFiring", "DataPresent=True Samples"] {
+        assert!(found.contains(&wanted.to_owned()), "{found:?}");
+    }
+    assert!(found.iter().any(|line| line.starts_with("Ready=False Invalid")), "{found:?}");
+    assert_eq!((burning.get().alert.as_deref(), burning.get().burn.as_deref()), (Some("Page"), Some("21.6")));
+}
+
+#[tokio::test]
 async fn failures_that_pass_are_progress_and_others_are_not() {
     let not_ours = SinkError::NotOurs { what: "PrometheusRule a/b".into(), owner: "is not owned by this SLO".into() };
     let message = "PrometheusRule a/b exists and is not owned by this SLO; it is left alone";

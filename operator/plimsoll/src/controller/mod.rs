@@ -244,12 +244,18 @@ async fn steps(stored: &Arc<Stored>, ctx: &Context) -> Result<(&'static str, Act
         Outcome::Failed(_) | Outcome::Refused(_) | Outcome::Stuck(_) => None,
     };
     let now = Timestamp::now();
-    let observation = held
-        .filter(|_| ctx.prometheus.is_some())
-        .map(|(written, wanted)| ctx.observations.expect(&id, wanted, written, Instant::now(), now));
+    let old = ctx.status.stored(stored);
+    let observation = match held {
+        _ if ctx.prometheus.is_none() => None,
+        Some((written, wanted)) => Some(ctx.observations.expect(&id, wanted, written, Instant::now(), now)),
+        // What was written before goes on working, and burning.
+        None if old.as_ref().is_some_and(|old| old.rules.is_some()) => {
+            Some(ctx.observations.follow(&id, Instant::now(), now))
+        }
+        None => None,
+    };
     let url = ctx.prometheus.as_ref().map(Prometheus::url);
     let asked = url.as_deref().map(|url| Asked { url, observation: observation.as_ref() });
-    let old = ctx.status.stored(stored);
     let status = conditions::status(&applied, old.as_ref(), asked, now);
     let stored_status = ctx.status.write(stored, old.as_ref(), &status).await?;
     let wrote = held.is_some_and(|(written, ..)| written) || stored_status == Written::Changed;

@@ -92,7 +92,23 @@ struct Row {
     unreachable_since: Option<Instant>,
     columns_at: Option<Instant>,
     attempts: u32,
-    due: Instant,
+    /// When to ask whether the rules are loaded; never, while it is not known which.
+    due: Option<Instant>,
+}
+
+impl Row {
+    fn new(time: Timestamp) -> Self {
+        Self {
+            wanted: Wanted::default(),
+            observation: Observation { loaded: Loaded::Asking, since: time, data: None, columns: Columns::default() },
+            outdated_since: None,
+            loaded_at: None,
+            unreachable_since: None,
+            columns_at: None,
+            attempts: 0,
+            due: None,
+        }
+    }
 }
 
 /// Namespace and name.
@@ -121,16 +137,7 @@ impl Observations {
     /// Says that these rules should be loaded, and what is known about them.
     pub fn expect(&self, id: &Id, wanted: &Wanted, written: bool, now: Instant, time: Timestamp) -> Observation {
         let mut rows = self.rows();
-        let row = rows.entry(id.clone()).or_insert_with(|| Row {
-            wanted: Wanted::default(),
-            observation: Observation { loaded: Loaded::Asking, since: time, data: None, columns: Columns::default() },
-            outdated_since: None,
-            loaded_at: None,
-            unreachable_since: None,
-            columns_at: None,
-            attempts: 0,
-            due: now,
-        });
+        let row = rows.entry(id.clone()).or_insert_with(|| Row::new(time));
         if row.wanted != *wanted || written {
             let edited = row.wanted.revision != wanted.revision;
             if edited && matches!(row.observation.loaded, Loaded::Yes | Loaded::Failing(_) | Loaded::Outdated { .. }) {
@@ -141,9 +148,16 @@ impl Observations {
             row.observation.since = time;
             row.attempts = 0;
             // After a write Prometheus needs a moment; found unchanged, as at a start, it can be asked at once.
-            row.due = if written { now + FIRST } else { now };
+            row.due = Some(if written { now + FIRST } else { now });
             self.changed.notify_one();
         }
+        row.observation.clone()
+    }
+
+    /// Goes on looking at the numbers of an SLO whose last good rules work, although it is not valid now.
+    pub fn follow(&self, id: &Id, now: Instant, time: Timestamp) -> Observation {
+        let mut rows = self.rows();
+        let row = rows.entry(id.clone()).or_insert_with(|| Row { loaded_at: Some(now), ..Row::new(time) });
         row.observation.clone()
     }
 
@@ -169,7 +183,7 @@ impl Observations {
 
     /// Waits until the next question is due.
     pub async fn wait(&self) {
-        let due = self.rows().values().map(|row| row.due).min();
+        let due = self.rows().values().filter_map(|row| row.due).min();
         match due {
             Some(due) => {
                 tokio::select! {
@@ -185,7 +199,7 @@ impl Observations {
     pub fn due(&self, now: Instant, max: usize) -> Question {
         let rows = self.rows();
         let mut question = Question::default();
-        for (id, row) in rows.iter().filter(|(_, row)| row.due <= now).take(max) {
+        for (id, row) in rows.iter().filter(|(_, row)| row.due.is_some_and(|due| due <= now)).take(max) {
             question.ids.push(id.clone());
             question.groups.extend(row.wanted.groups.iter().cloned());
         }
@@ -210,9 +224,9 @@ impl Observations {
             if matches!(new, Loaded::Yes | Loaded::Failing(_)) {
                 row.attempts = 0;
                 row.loaded_at.get_or_insert(now);
-                row.due = now + LOADED;
+                row.due = Some(now + LOADED);
             } else {
-                row.due = now + backoff(row.attempts);
+                row.due = Some(now + backoff(row.attempts));
                 row.attempts = row.attempts.saturating_add(1);
                 let missing = matches!(new, Loaded::Missing { .. });
                 if missing && (row.attempts == EARLY || row.attempts.is_multiple_of(8)) {
@@ -251,7 +265,7 @@ impl Observations {
         let mut changed = Vec::new();
         for id in &question.ids {
             let Some(row) = rows.get_mut(id) else { continue };
-            row.due = now + backoff(row.attempts);
+            row.due = Some(now + backoff(row.attempts));
             row.attempts = row.attempts.saturating_add(1);
             let since = *row.unreachable_since.get_or_insert(now);
             let new = Loaded::Unreachable(cause.to_owned());

@@ -164,6 +164,22 @@ fn an_outage_needs_a_minute_to_count() {
 }
 
 #[test]
+fn an_slo_that_became_invalid_is_followed() {
+    let mut bench = Bench::new();
+    bench.table.follow(&id(), bench.now, Timestamp::UNIX_EPOCH);
+    bench.later(500.0);
+    assert!(bench.table.due(bench.now, 10).ids.is_empty(), "which rules should be loaded is not known");
+    let mut numbers = Numbers::default();
+    numbers.present.insert("shop/cart".to_owned());
+    assert_eq!(bench.table.numbers(&numbers, bench.now), [id()]);
+    let seen = bench.table.follow(&id(), bench.now, Timestamp::UNIX_EPOCH);
+    assert_eq!((seen.data, seen.columns.alert), (Some(true), Some(None)));
+    // Valid again, its rules are asked for.
+    assert_eq!(bench.expect(1, false), Loaded::Asking);
+    assert_eq!(bench.table.due(bench.now, 10).ids, [id()]);
+}
+
+#[test]
 fn data_is_missing_only_after_the_first_evaluations() {
     let mut bench = Bench::new();
     bench.expect(1, false);
