@@ -26,6 +26,8 @@ pub const REASON_INVALID: &str = "Invalid";
 pub const REASON_BACKEND_UNKNOWN: &str = "BackendUnknown";
 /// The backend refused or could not be reached.
 pub const REASON_BACKEND_FAILED: &str = "BackendFailed";
+/// Rules could not be removed from where the SLO was before, or must go with it.
+pub const REASON_CLEANUP_FAILED: &str = "CleanupFailed";
 /// An object of the rules' name belongs to somebody else.
 pub const REASON_NOT_OURS: &str = "NotOurs";
 /// Another SLO that this one refers to does not exist.
@@ -34,8 +36,10 @@ pub const REASON_REFERENCE_MISSING: &str = "ReferenceMissing";
 pub const REASON_NO_PROMETHEUS: &str = "PrometheusNotConfigured";
 /// Prometheus did not answer.
 pub const REASON_UNREACHABLE: &str = "PrometheusUnreachable";
-/// Prometheus has all groups.
+/// Prometheus has these rules.
 pub const REASON_LOADED: &str = "Loaded";
+/// Prometheus still has the rules before an edit, which go on working.
+pub const REASON_PROGRESSING: &str = "Progressing";
 /// Prometheus lacks a group.
 pub const REASON_NOT_LOADED: &str = "NotLoaded";
 /// Prometheus has the groups, but a rule of them fails.

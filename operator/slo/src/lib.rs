@@ -7,6 +7,7 @@ pub mod presets;
 pub mod promql;
 pub mod re2;
 pub mod render;
+pub mod revision;
 pub mod rules;
 pub mod validate;
 pub mod zone;

@@ -9,7 +9,7 @@ use super::{
     observe::{Loaded, Observation},
     render::Rendered,
 };
-use crate::sinks::SinkError;
+use crate::{limits::Excess, sinks::SinkError};
 
 /// A status to be written, unless it is stored already.
 #[derive(Clone, Debug, PartialEq)]
@@ -48,7 +48,8 @@ pub fn status(
     match applied.state.outcome() {
         Outcome::Refused(error) => set.refused(error.reason(), &error.to_string()),
         Outcome::Failed(error) => set.failed(error),
-        Outcome::Held { place, written: _, groups: _, warnings, labels: _ } => {
+        Outcome::Stuck(error) => set.stuck(error),
+        Outcome::Held { place, written: _, wanted: _, warnings } => {
             new.rules = Some(place.clone());
             match asked {
                 None => set.without_prometheus(warnings.as_deref()),
@@ -58,15 +59,39 @@ pub fn status(
                         since: now,
                         data: None,
                         columns: super::columns::Columns::default(),
+                        excess: None,
                     });
+                    let warnings = match &observation.excess {
+                        Some(excess) => {
+                            let all: Vec<String> =
+                                warnings.iter().cloned().chain(excess.iter().map(Excess::line)).collect();
+                            (!all.is_empty()).then(|| all.join("; "))
+                        }
+                        // After a start what was found before it is not forgotten and found again.
+                        None => set.said_with_ready().or_else(|| warnings.clone()),
+                    };
                     set.with_prometheus(url, &observation, place, warnings.as_deref());
-                    let [budget, burn, alert] = observation.columns.shown();
-                    if alert.is_some() || observation.data == Some(false) {
-                        (new.budget, new.burn, new.alert) = (budget, burn, alert);
-                    }
                 }
             }
         }
+    }
+    // Also of an SLO that is invalid now: its last good rules go on working.
+    if let Some(Asked { observation: Some(seen), .. }) = asked {
+        set.observed(seen);
+        let [budget, burn, alert] = seen.columns.shown();
+        if alert.is_some() || seen.data == Some(false) {
+            (new.budget, new.burn, new.alert) = (budget, burn, alert);
+        }
+    }
+    if let Some(leftover) = applied.state.leftover() {
+        // The rules work where they are now, so this is no lack of readiness.
+        // It may have been taken out above, and should keep its time.
+        if c::status(&new.conditions, c::RECONCILING).is_none() {
+            let before = old.iter().flat_map(|old| &old.conditions).find(|old| old.type_ == c::RECONCILING);
+            new.conditions.extend(before.cloned());
+        }
+        let mut set = Setter { conditions: &mut new.conditions, generation, now };
+        set.set(c::RECONCILING, Some(true), c::REASON_CLEANUP_FAILED, leftover);
     }
     // A fixed order, so that equal statuses are equal text.
     new.conditions.sort_by(|a, b| a.type_.cmp(&b.type_));
@@ -117,6 +142,12 @@ impl Setter<'_> {
         }
     }
 
+    fn stuck(&mut self, message: &str) {
+        self.set(c::READY, Some(false), c::REASON_CLEANUP_FAILED, message);
+        self.set(c::RECONCILING, Some(true), c::REASON_CLEANUP_FAILED, message);
+        self.conditions.retain(|condition| condition.type_ != c::STALLED);
+    }
+
     fn without_prometheus(&mut self, warnings: Option<&str>) {
         self.ready(warnings);
         self.progress(None, None);
@@ -127,25 +158,48 @@ impl Setter<'_> {
         }
     }
 
+    /// What Ready says of this generation.
+    fn said_with_ready(&self) -> Option<String> {
+        let ready = self.conditions.iter().find(|old| old.type_ == c::READY && old.status == "True")?;
+        (ready.observed_generation == self.generation).then(|| ready.message.clone())
+    }
+
     fn ready(&mut self, warnings: Option<&str>) {
         self.set(c::READY, Some(true), c::REASON_OK, warnings.unwrap_or_default());
     }
 
     fn with_prometheus(&mut self, url: &str, seen: &Observation, place: &str, warnings: Option<&str>) {
-        let Observation { loaded, since, data, columns } = seen;
+        let Observation { loaded, since, .. } = seen;
         let since = since.strftime("%Y-%m-%dT%H:%M:%SZ");
-        let was_ready = self
-            .conditions
-            .iter()
-            .any(|old| old.type_ == c::READY && old.status == "True" && old.observed_generation == self.generation);
+        // Of whatever generation: an edit leaves the rules before it at work until the new ones are loaded.
+        let ready = self.conditions.iter().find(|old| old.type_ == c::READY && old.status == "True");
+        let was_ready = ready.is_some();
+        let is_current = ready.is_some_and(|old| old.observed_generation == self.generation);
         match loaded {
             Loaded::Yes => {
                 self.set(c::RULES_LOADED, Some(true), c::REASON_LOADED, "");
                 self.ready(warnings);
                 self.progress(None, None);
             }
-            Loaded::Asking if was_ready => self.progress(None, None),
-            Loaded::Asking => {
+            Loaded::Asking if is_current => {}
+            Loaded::Asking | Loaded::Outdated { overdue: false } if was_ready => {
+                // Ready stays as it is, with the generation for which it was found: who waits for the edit to take
+                // effect waits for that or for Reconciling to go.
+                let message = format!(
+                    "written to {place}; Prometheus {url} still works with the rules before the edit (asked since {since})"
+                );
+                self.set(c::RULES_LOADED, None, c::REASON_PROGRESSING, message.as_str());
+                self.progress(Some(&message), None);
+            }
+            Loaded::Outdated { overdue: true } => {
+                let message = format!(
+                    "Prometheus {url} still has the rules before the edit (asked since {since}); see in its log why it does not load those of {place}"
+                );
+                self.set(c::RULES_LOADED, Some(false), c::REASON_NOT_LOADED, message.as_str());
+                self.set(c::READY, Some(false), c::REASON_NOT_LOADED, message.as_str());
+                self.progress(Some(&message), None);
+            }
+            Loaded::Asking | Loaded::Outdated { overdue: false } => {
                 let message = format!("written to {place}; Prometheus {url} is asked since {since}");
                 self.set(c::RULES_LOADED, None, c::REASON_WAITING, message.as_str());
                 self.set(c::READY, None, c::REASON_WAITING, message.as_str());
@@ -171,14 +225,16 @@ impl Setter<'_> {
             Loaded::Unreachable(cause) => {
                 // Prometheus' outage does not make the SLO worse than it was.
                 self.set(c::RULES_LOADED, None, c::REASON_UNREACHABLE, cause.as_str());
-                if was_ready {
-                    self.progress(None, None);
-                } else {
+                if !was_ready {
                     self.set(c::READY, None, c::REASON_UNREACHABLE, cause.as_str());
-                    self.progress(Some(cause), None);
                 }
+                self.progress((!is_current).then_some(cause.as_str()), None);
             }
         }
+    }
+
+    fn observed(&mut self, seen: &Observation) {
+        let Observation { data, columns, .. } = seen;
         match data {
             Some(true) => self.set(c::DATA_PRESENT, Some(true), c::REASON_SAMPLES, ""),
             Some(false) => {

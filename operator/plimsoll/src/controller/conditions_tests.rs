@@ -1,4 +1,4 @@
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 use std::sync::Arc;
 
 use plimsoll_api::{Problem, Slo};
@@ -53,7 +53,8 @@ fn stored() -> Arc<Stored> {
 async fn applied(result: Result<Written, SinkError>) -> Rendered<Applied> {
     let target = conformance::target("cart");
     let rules = conformance::rules(&target, "vector(1)");
-    let state = Prepared { target, rules, backend: Arc::new(Sink(result)), warnings: None };
+    let scope = crate::limits::Scope::default();
+    let state = Prepared { target, rules, backend: Arc::new(Sink(result)), scope, warnings: None };
     crate::controller::apply::apply(Rendered { stored: stored(), state }).await
 }
 
@@ -68,7 +69,7 @@ fn lines(status: &Status) -> Vec<String> {
 }
 
 fn seen(loaded: Loaded) -> Observation {
-    Observation { loaded, since: at(0), data: None, columns: Columns::default() }
+    Observation { loaded, since: at(0), data: None, columns: Columns::default(), excess: Some(Vec::new()) }
 }
 
 const URL: &str = "http://prometheus:9090";
@@ -116,6 +117,24 @@ async fn invalid_is_stalled_and_keeps_what_was_known() {
 }
 
 #[tokio::test]
+async fn invalid_does_not_hide_that_it_burns() {
+    let error = ValidateError::Invalid(vec![Problem::error("spec.objective", "objective is a percentage")]);
+    let columns = Columns { budget: Some(0.5), burn: Some(21.6), alert: Some(None) };
+    let mut observation = Observation { data: Some(true), columns, ..seen(Loaded::Yes) };
+    let refused = refuse(stored(), error);
+    let quiet = status(&refused, None, asked(&observation), at(5));
+    assert!(lines(&quiet).contains(&"Burning=False Quiet".to_owned()));
+    observation.columns.alert = Some(Some(plimsoll_api::slo::Severity::Page));
+    let burning = status(&refused, Some(quiet.get()), asked(&observation), at(6));
+    let found = lines(&burning);
+    for wanted in ["Burning=True AlertFiring", "DataPresent=True Samples"] {
+        assert!(found.contains(&wanted.to_owned()), "{found:?}");
+    }
+    assert!(found.iter().any(|line| line.starts_with("Ready=False Invalid")), "{found:?}");
+    assert_eq!((burning.get().alert.as_deref(), burning.get().burn.as_deref()), (Some("Page"), Some("21.6")));
+}
+
+#[tokio::test]
 async fn failures_that_pass_are_progress_and_others_are_not() {
     let not_ours = SinkError::NotOurs { what: "PrometheusRule a/b".into(), owner: "is not owned by this SLO".into() };
     let message = "PrometheusRule a/b exists and is not owned by this SLO; it is left alone";
@@ -148,6 +167,52 @@ async fn the_way_to_loaded() {
     let observation = Observation { data: Some(true), ..seen(Loaded::Yes) };
     let loaded = status(&applied, Some(missing.get()), asked(&observation), at(9));
     assert_eq!(lines(&loaded), ["DataPresent=True Samples", "Ready=True AsDeclared", "RulesLoaded=True Loaded"]);
+}
+
+#[tokio::test]
+async fn an_edit_is_progress_and_leaves_ready_as_it_was() {
+    let applied = applied(Ok(Written::Changed)).await;
+    let observation = Observation { data: Some(true), ..seen(Loaded::Yes) };
+    let mut before = status(&applied, None, asked(&observation), at(5)).get().clone();
+    for condition in &mut before.conditions {
+        condition.observed_generation = Some(2);
+    }
+    let message = "written to PrometheusRule default/plimsoll-cart; Prometheus http://prometheus:9090 still works with the rules before the edit (asked since 1970-01-01T00:00:00Z)";
+    for loaded in [Loaded::Outdated { overdue: false }, Loaded::Asking] {
+        let observation = Observation { loaded, ..observation.clone() };
+        let edited = status(&applied, Some(&before), asked(&observation), at(9));
+        let found = lines(&edited);
+        assert_eq!(found[1], "Ready=True AsDeclared");
+        assert_eq!(found[2], format!("Reconciling=True Waiting {message}"));
+        assert_eq!(found[3], format!("RulesLoaded=Unknown Progressing {message}"));
+        // Who waits for the edit sees that Ready is not about it yet.
+        let generations: Vec<_> = edited.get().conditions.iter().map(|c| c.observed_generation).collect();
+        assert_eq!(generations, [Some(3), Some(2), Some(3), Some(3)]);
+        assert_eq!(edited.get().observed_generation, Some(3));
+    }
+    let late = Observation { loaded: Loaded::Outdated { overdue: true }, ..observation.clone() };
+    let found = lines(&status(&applied, Some(&before), asked(&late), at(9)));
+    assert!(
+        found[1].starts_with("Ready=False NotLoaded Prometheus http://prometheus:9090 still has the rules"),
+        "{found:?}"
+    );
+    let done = status(&applied, Some(&before), asked(&observation), at(9));
+    assert_eq!(lines(&done), ["DataPresent=True Samples", "Ready=True AsDeclared", "RulesLoaded=True Loaded"]);
+    assert!(done.get().conditions.iter().all(|c| c.observed_generation == Some(3)));
+}
+
+#[tokio::test]
+async fn what_is_too_much_is_said_beside_ready() {
+    let excess = Some(crate::limits::groups(1200, Some(("user_id", 600))).into_iter().collect());
+    let observation = Observation { excess, data: Some(true), ..seen(Loaded::Yes) };
+    let applied = applied(Ok(Written::Unchanged)).await;
+    let told = status(&applied, None, asked(&observation), at(5));
+    let found = lines(&told);
+    assert!(found[1].starts_with("Ready=True AsDeclared spec.groupBy: it makes 1200 groups"), "{found:?}");
+    assert!(found[1].ends_with("remove user_id from groupBy, which has 600 values"), "{found:?}");
+    // A new process does not know it yet, and writes nothing for that.
+    let restarted = Observation { excess: None, ..observation };
+    assert_eq!(status(&applied, Some(told.get()), asked(&restarted), at(9)), told);
 }
 
 #[tokio::test]

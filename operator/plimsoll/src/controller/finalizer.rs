@@ -23,13 +23,20 @@ pub enum FinalizerError {
     #[error("finalizers could not be written: {}", crate::sinks::kubernetes::chain(.0))]
     Write(#[source] kube::Error),
     /// The rules could not be removed from where the SLO was before.
-    #[error("rules could not be removed from backend {backend}: {source}")]
+    #[error("rules could not be removed from backend {backend}: {source}; {}", remedy(backend))]
     Remove {
         /// The backend.
         backend: String,
         /// Why.
         source: SinkError,
     },
+}
+
+/// What a person can do about a backend that does not answer.
+fn remedy(backend: &str) -> String {
+    format!(
+        "this is tried again until the backend answers; where it never will, remove the finalizer {PREFIX}{backend} from the SLO, and the rules stay there"
+    )
 }
 
 /// Names of the backends outside that may hold rules of this SLO.

@@ -217,48 +217,72 @@ pub async fn reconcile(stored: Arc<Stored>, ctx: Arc<Context>) -> Result<Action,
 async fn steps(stored: &Arc<Stored>, ctx: &Context) -> Result<(&'static str, Action), ReconcileError> {
     let id = id(stored);
     if stored.slo.metadata.deletion_timestamp.is_some() {
-        finalizer::clean(stored, ctx).await?;
-        return Ok(("deleted", Action::await_change()));
+        return match finalizer::clean(stored, ctx).await {
+            Ok(()) => Ok(("deleted", Action::await_change())),
+            Err(error) => Err(tell(stored, ctx, error).await),
+        };
     }
     let facts = dereference(Arc::clone(stored), &ctx.sinks, &ctx.slos);
     ctx.depends(&id, &dereference::part_names(&stored.slo));
     let backend = facts.backend.as_ref().ok().cloned();
-    let applied = match validate(facts) {
+    let mut applied = match validate(facts) {
         Ok(valid) => {
-            finalizer::before_write(stored, &valid, ctx).await?;
+            if let Err(error) = finalizer::before_write(stored, &valid, ctx).await {
+                return Err(tell(stored, ctx, error).await);
+            }
             apply(render(valid)).await
         }
         Err(error) => refuse(Arc::clone(stored), error),
     };
-    let held = match applied.state.outcome() {
-        Outcome::Held { written, groups, labels, .. } => {
-            Some((*written == Written::Changed, groups.as_slice(), labels.as_ref()))
-        }
-        Outcome::Failed(_) | Outcome::Refused(_) => None,
-    };
-    if let (Some(_), Some(_)) = (&held, &backend) {
-        finalizer::after_write(stored, ctx).await?;
+    let is_held = matches!(applied.state.outcome(), Outcome::Held { .. });
+    let leftover = if is_held { finalizer::after_write(stored, ctx).await.err() } else { None };
+    if let Some(error) = &leftover {
+        applied = applied.with_leftover(error);
     }
+    let held = match applied.state.outcome() {
+        Outcome::Held { written, wanted, .. } => Some((*written == Written::Changed, wanted)),
+        Outcome::Failed(_) | Outcome::Refused(_) | Outcome::Stuck(_) => None,
+    };
     let now = Timestamp::now();
-    let observation = held
-        .filter(|_| ctx.prometheus.is_some())
-        .map(|(written, groups, labels)| ctx.observations.expect(&id, groups, labels, written, Instant::now(), now));
+    let old = ctx.status.stored(stored);
+    let observation = match held {
+        _ if ctx.prometheus.is_none() => None,
+        Some((written, wanted)) => Some(ctx.observations.expect(&id, wanted, written, Instant::now(), now)),
+        // What was written before goes on working, and burning.
+        None if old.as_ref().is_some_and(|old| old.rules.is_some()) => {
+            Some(ctx.observations.follow(&id, Instant::now(), now))
+        }
+        None => None,
+    };
     let url = ctx.prometheus.as_ref().map(Prometheus::url);
     let asked = url.as_deref().map(|url| Asked { url, observation: observation.as_ref() });
-    let old = ctx.status.stored(stored);
     let status = conditions::status(&applied, old.as_ref(), asked, now);
     let stored_status = ctx.status.write(stored, old.as_ref(), &status).await?;
     let wrote = held.is_some_and(|(written, ..)| written) || stored_status == Written::Changed;
+    if let Some(error) = leftover {
+        return Err(error.into());
+    }
     match applied.state.outcome() {
         Outcome::Failed(error) if error.is_transient() => Err(error.clone().into()),
         // What a backend refuses may be allowed one day, and nobody tells when.
         Outcome::Failed(_) => Ok(("backend_refused", Action::requeue(spread(OUTSIDE, &id)))),
-        Outcome::Refused(_) => Ok(("invalid", Action::await_change())),
+        Outcome::Refused(_) | Outcome::Stuck(_) => Ok(("invalid", Action::await_change())),
         Outcome::Held { .. } => {
             let outside = backend.is_some_and(|backend| backend.is_outside());
             let action = if outside { Action::requeue(spread(OUTSIDE, &id)) } else { Action::await_change() };
             Ok((if wrote { "changed" } else { "unchanged" }, action))
         }
+    }
+}
+
+/// Says in the status why the finalizers are not as they should be; gives the reason to try again.
+async fn tell(stored: &Arc<Stored>, ctx: &Context, error: FinalizerError) -> ReconcileError {
+    let old = ctx.status.stored(stored);
+    let stuck = apply::stuck(Arc::clone(stored), &error);
+    let status = conditions::status(&stuck, old.as_ref(), None, Timestamp::now());
+    match ctx.status.write(stored, old.as_ref(), &status).await {
+        Ok(_) => error.into(),
+        Err(unsaid) => unsaid.into(),
     }
 }
 

@@ -166,6 +166,12 @@ fn transitions<'a>(old: &'a [Condition], new: &'a [Condition]) -> Vec<(&'a str, 
             _ => {}
         }
     }
+    // Where the SLO is Ready nevertheless.
+    let leftover = |all| find(all, c::RECONCILING).filter(|condition| condition.reason == c::REASON_CLEANUP_FAILED);
+    let ready = find(new, c::READY).is_some_and(|condition| condition.reason == c::REASON_CLEANUP_FAILED);
+    if let Some(now) = leftover(new).filter(|_| !ready && leftover(old).is_none()) {
+        news.push((now.reason.as_str(), EventType::Warning, now.message.clone()));
+    }
     if let Some(now) = find(new, c::BURNING) {
         let before = find(old, c::BURNING).map(|b| b.status.as_str());
         match (before, now.status.as_str()) {
@@ -209,6 +215,10 @@ mod tests {
         assert_eq!(reasons(&ready("False", "Invalid"), &ready("False", "Invalid")), [""; 0]);
         assert_eq!(reasons(&ready("False", "Invalid"), &ready("False", "NotOurs")), ["NotOurs"]);
         assert_eq!(reasons(&ready("False", "Invalid"), &ready("True", "AsDeclared")), ["Ready"]);
+        let leftover =
+            || vec![condition(c::READY, "True", "AsDeclared"), condition(c::RECONCILING, "True", "CleanupFailed")];
+        assert_eq!(reasons(&ready("True", "AsDeclared"), &leftover()), ["CleanupFailed"]);
+        assert_eq!(reasons(&leftover(), &leftover()), [""; 0]);
         let burning = |status| vec![condition(c::BURNING, status, "x")];
         assert_eq!(reasons(&[], &burning("False")), [""; 0]);
         assert_eq!(reasons(&burning("False"), &burning("True")), ["AlertFiring"]);

@@ -12,6 +12,8 @@ use plimsoll_slo::{
 
 use super::facts::{Buckets, Facts, Loaded, Selector, Tier};
 use crate::{
+    controller::observe::{self, Wanted},
+    limits::{self, Scope},
     prometheus::{Prometheus, PrometheusError},
     selecting,
     sinks::{Target, prometheus_rule},
@@ -26,6 +28,7 @@ pub async fn gather(slo: &Slo, prometheus: Option<&Prometheus>, cluster: Option<
         stored: cluster.is_some(),
         ..Facts::default()
     };
+    facts.place = slo.status.as_ref().and_then(|status| status.rules.clone());
     let valid = match plimsoll_slo::validate(slo) {
         Ok(valid) => valid,
         Err(problems) => {
@@ -45,7 +48,6 @@ pub async fn gather(slo: &Slo, prometheus: Option<&Prometheus>, cluster: Option<
     facts.selectors = selectors(&model.sli);
     facts.tiers = tiers(&model);
     if let Some(status) = &slo.status {
-        facts.place = status.rules.clone();
         facts.trouble = status
             .conditions
             .iter()
@@ -65,6 +67,8 @@ pub async fn gather(slo: &Slo, prometheus: Option<&Prometheus>, cluster: Option<
         return facts;
     };
     facts.loaded = match loaded(prometheus, &rules).await {
+        // The operator may be of another version, whose rules differ: it knows which ones it has written.
+        Ok(Loaded::Outdated { url }) if operator_holds_loaded(slo) => Loaded::Yes { url },
         Ok(loaded) => loaded,
         Err(error) => {
             facts.loaded = Loaded::Unreachable(error.to_string());
@@ -91,6 +95,15 @@ pub async fn gather(slo: &Slo, prometheus: Option<&Prometheus>, cluster: Option<
 async fn rule_labels(client: &Client, target: &Target) -> Option<BTreeMap<String, String>> {
     let api: Api<DynamicObject> = Api::namespaced_with(client.clone(), &target.namespace, &prometheus_rule::resource());
     api.get_metadata(&target.object_name()).await.ok()?.metadata.labels
+}
+
+/// Whether the operator has found the rules of this generation loaded.
+fn operator_holds_loaded(slo: &Slo) -> bool {
+    slo.status.iter().flat_map(|status| &status.conditions).any(|condition| {
+        condition.type_ == c::RULES_LOADED
+            && condition.status == "True"
+            && condition.observed_generation == slo.metadata.generation
+    })
 }
 
 /// What the operator has found, where nobody can be asked now.
@@ -181,15 +194,18 @@ async fn loaded(prometheus: &Prometheus, rules: &RuleSet) -> Result<Loaded, Prom
     let url = prometheus.url();
     let names: Vec<&str> = rules.group_names().collect();
     let found = prometheus.groups(&names).await?;
-    for group in &rules.groups {
-        let Some(loaded) = found.iter().find(|loaded| loaded.name == group.name) else {
-            return Ok(Loaded::Missing { url, group: group.name.clone(), why: None, remedy: None });
-        };
-        if let Some(rule) = loaded.rules.iter().find(|rule| rule.health == "err") {
-            return Ok(Loaded::Failing { url, cause: format!("{}: {}", rule.name, rule.last_error) });
-        }
-    }
-    Ok(Loaded::Yes { url })
+    let wanted = Wanted {
+        groups: names.iter().map(|&name| name.to_owned()).collect(),
+        revision: rules.revision().unwrap_or_default().to_owned(),
+        labels: None,
+        scope: Scope::default(),
+    };
+    Ok(match observe::judge(&wanted, &found.iter().map(|group| (group.name.as_str(), group)).collect()) {
+        observe::Loaded::Missing { group, hint: _ } => Loaded::Missing { url, group, why: None, remedy: None },
+        observe::Loaded::Failing(cause) => Loaded::Failing { url, cause },
+        observe::Loaded::Outdated { overdue: _ } => Loaded::Outdated { url },
+        observe::Loaded::Asking | observe::Loaded::Yes | observe::Loaded::Unreachable(_) => Loaded::Yes { url },
+    })
 }
 
 async fn ask(prometheus: &Prometheus, model: &Model, facts: &mut Facts) -> Result<(), PrometheusError> {
@@ -215,7 +231,13 @@ async fn ask(prometheus: &Prometheus, model: &Model, facts: &mut Facts) -> Resul
         facts.buckets = Some(buckets(prometheus, histogram, &threshold.to_string()).await?);
     }
     let id = format!("{}=\"{}\"", names::SLO_ID, model.id);
-    facts.data = Some(count(prometheus, &format!("count({}{{{id}}})", names::TOTAL)).await? > 0);
+    let base = format!("{}{{{id}}}", names::TOTAL);
+    let groups = count(prometheus, &format!("count({base})")).await?;
+    facts.data = Some(groups > 0);
+    facts.excess.extend(limits::period(&Scope::of(model), prometheus.retention().await?));
+    if groups > limits::GROUPS {
+        facts.excess.extend(limits::groups(groups, prometheus.widest(&base, &model.group_by).await?));
+    }
     facts.budget = single(prometheus, &format!("min({}{{{id}}})", names::BUDGET_REMAINING)).await?;
     let windows = format!("max by ({}) ({}{{{id}}})", names::WINDOW, names::BURN_RATE);
     let burns: BTreeMap<String, f64> = prometheus

@@ -19,6 +19,8 @@ use plimsoll_slo::{Dialect, RuleSet};
 pub use config::{Backend, Config};
 pub use fingerprint::Fingerprint;
 
+use crate::operator::gate::NotLeading;
+
 /// The SLO to which rules belong, as far as a backend needs it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Target {
@@ -130,6 +132,12 @@ pub enum SinkError {
         /// Why.
         cause: String,
     },
+}
+
+impl From<NotLeading> for SinkError {
+    fn from(error: NotLeading) -> Self {
+        SinkError::NotReady { what: "the backend".to_owned(), cause: error.to_string() }
+    }
 }
 
 impl SinkError {

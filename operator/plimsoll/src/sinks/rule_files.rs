@@ -14,6 +14,7 @@ use futures::future::BoxFuture;
 use plimsoll_slo::RuleSet;
 
 use super::{RuleSink, SinkError, Target, Written, kubernetes::chain, shorten};
+use crate::operator::gate::{GateLayer, RULE_FILE};
 
 /// First line of every file; the SLO's id follows. A file without it is not ours.
 const HEADER: &str = "# Written by Plimsoll, do not edit. SLO: ";
@@ -23,6 +24,7 @@ const HEADER: &str = "# Written by Plimsoll, do not edit. SLO: ";
 pub struct RuleFiles {
     directory: PathBuf,
     reload: Option<Reload>,
+    gate: GateLayer,
 }
 
 #[derive(Debug)]
@@ -36,7 +38,7 @@ struct Reload {
 
 impl RuleFiles {
     /// A backend that writes into `directory` and then posts to `reload_url`.
-    pub fn new(directory: PathBuf, reload_url: Option<String>, client: reqwest::Client) -> Arc<Self> {
+    pub fn new(directory: PathBuf, reload_url: Option<String>, client: reqwest::Client, gate: GateLayer) -> Arc<Self> {
         let reload = reload_url.map(|url| Reload {
             client,
             url,
@@ -44,7 +46,7 @@ impl RuleFiles {
             changed: AtomicU64::new(1),
             covered: tokio::sync::Mutex::new(0),
         });
-        Arc::new(Self { directory, reload })
+        Arc::new(Self { directory, reload, gate })
     }
 
     /// Neither namespaces nor names contain an underscore, so that no two SLOs share a file.
@@ -58,7 +60,8 @@ impl RuleFiles {
             contents(target, rules).map_err(|cause| SinkError::Refused { what: self.describe(target), cause })?;
         let what = self.describe(target);
         let id = target.id();
-        let written = blocking(what.clone(), move || write(&path, &id, &text, &what)).await?;
+        let gate = self.gate.clone();
+        let written = blocking(what.clone(), move || write(&path, &id, &text, &what, &gate)).await?;
         if written == Written::Changed {
             self.changed();
         }
@@ -70,7 +73,8 @@ impl RuleFiles {
         let path = self.path(target);
         let what = self.describe(target);
         let id = target.id();
-        let written = blocking(what.clone(), move || remove(&path, &id, &what)).await?;
+        let gate = self.gate.clone();
+        let written = blocking(what.clone(), move || remove(&path, &id, &what, &gate)).await?;
         if written == Written::Changed {
             self.changed();
         }
@@ -136,7 +140,7 @@ fn read(path: &Path, id: &str, what: &str) -> Result<Option<String>, SinkError> 
     }
 }
 
-fn write(path: &Path, id: &str, text: &str, what: &str) -> Result<Written, SinkError> {
+fn write(path: &Path, id: &str, text: &str, what: &str, gate: &GateLayer) -> Result<Written, SinkError> {
     if read(path, id, what)?.is_some_and(|old| old == text) {
         return Ok(Written::Unchanged);
     }
@@ -155,22 +159,24 @@ fn write(path: &Path, id: &str, text: &str, what: &str) -> Result<Written, SinkE
         file.persist(path).map_err(|e| e.error)?;
         std::fs::File::open(directory)?.sync_all()
     };
-    replace().map_err(|error| SinkError::Unavailable { what: what.to_owned(), cause: error.to_string() })?;
+    gate.at_once(RULE_FILE, || {
+        replace().map_err(|error| SinkError::Unavailable { what: what.to_owned(), cause: error.to_string() })
+    })?;
     Ok(Written::Changed)
 }
 
-fn remove(path: &Path, id: &str, what: &str) -> Result<Written, SinkError> {
+fn remove(path: &Path, id: &str, what: &str, gate: &GateLayer) -> Result<Written, SinkError> {
     match read(path, id, what) {
         Ok(Some(_)) => {}
         // Somebody else's file stays, and nothing of ours is left.
         Ok(None) | Err(SinkError::NotOurs { .. }) => return Ok(Written::Unchanged),
         Err(error) => return Err(error),
     }
-    match std::fs::remove_file(path) {
+    gate.at_once(RULE_FILE, || match std::fs::remove_file(path) {
         Ok(()) => Ok(Written::Changed),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Written::Unchanged),
         Err(error) => Err(SinkError::Unavailable { what: what.to_owned(), cause: error.to_string() }),
-    }
+    })
 }
 
 impl RuleSink for RuleFiles {

@@ -13,6 +13,7 @@ use plimsoll_slo::{Group, RuleSet, names};
 use reqwest::{Method, RequestBuilder, StatusCode};
 
 use super::{Fingerprint, RuleSink, SinkError, Target, Written, kubernetes::chain};
+use crate::operator::gate::{GateLayer, RULER};
 
 /// The largest answer that is read.
 const MAX_BYTES: usize = 4 << 20;
@@ -38,6 +39,7 @@ pub struct RulerApi {
     tenant: Option<String>,
     credentials: Credentials,
     prefix: String,
+    gate: GateLayer,
     /// Desired and observed fingerprint by SLO and group: a ruler may give back a group in other words than it was sent.
     settled: Mutex<HashMap<(String, String), (Fingerprint, Fingerprint)>>,
 }
@@ -51,9 +53,10 @@ impl RulerApi {
         tenant: Option<String>,
         credentials: Credentials,
         prefix: String,
+        gate: GateLayer,
     ) -> Arc<Self> {
         let base = base.trim_end_matches('/').to_owned();
-        Arc::new(Self { client, base, tenant, credentials, prefix, settled: Mutex::default() })
+        Arc::new(Self { client, base, tenant, credentials, prefix, gate, settled: Mutex::default() })
     }
 
     fn namespace(&self, target: &Target) -> String {
@@ -143,6 +146,7 @@ impl RulerApi {
             Fingerprint::of(group).map_err(|e| SinkError::Refused { what: self.describe(target), cause: e.to_string() })
         };
         let mut changed = Vec::new();
+        // In order: the last one bears the revision, by which the rules count as loaded.
         for group in &rules.groups {
             let id = (target.id(), group.name.clone());
             let wanted = print(group)?;
@@ -157,7 +161,7 @@ impl RulerApi {
             let body = serde_saphyr::to_string(group)
                 .map_err(|e| SinkError::Refused { what: self.describe(target), cause: e.to_string() })?;
             let request = self.request(Method::POST, &url).await?.header("Content-Type", "application/yaml").body(body);
-            if self.send(request, &url).await?.is_none() {
+            if self.gate.outside(RULER, self.send(request, &url)).await?.is_none() {
                 let cause = "404: there is no ruler API at this address".to_owned();
                 return Err(SinkError::Refused { what: format!("ruler {url}"), cause });
             }
@@ -197,7 +201,7 @@ impl RulerApi {
     async fn delete_group(&self, target: &Target, group: &str) -> Result<(), SinkError> {
         let url = self.url(target, Some(group));
         let request = self.request(Method::DELETE, &url).await?;
-        self.send(request, &url).await?;
+        self.gate.outside(RULER, self.send(request, &url)).await?;
         Ok(())
     }
 

@@ -8,7 +8,9 @@
 mod alerting;
 mod alertmanager;
 mod cluster;
+mod explain;
 mod operator;
+mod outside;
 mod path;
 mod readme;
 mod testbed;
@@ -16,6 +18,7 @@ mod testbed_ends;
 mod traffic;
 mod truth;
 mod victoria;
+mod webhook;
 
 use std::process::ExitCode;
 
@@ -30,9 +33,12 @@ fn main() -> ExitCode {
         alerting::tests(),
         alertmanager::tests(),
         operator::tests(),
+        outside::tests(),
         path::tests(),
         readme::tests(),
         victoria::tests(),
+        explain::tests(),
+        webhook::tests(),
     ];
     plimsoll_e2e::run(tables.into_iter().flatten().collect())
 }
