@@ -140,18 +140,24 @@ impl Checker<'_> {
 
     fn files(&mut self, files: &[File]) {
         self.checked.files += files.len();
+        let documents: Box<dyn Iterator<Item = (&File, Result<Node<'_>, Vec<Fault>>)>> = match files {
+            // It may be large: document by document.
+            [file] => Box::new(Documents::new(&file.text).map(move |document| (file, document))),
+            _ => {
+                let parsed = parallel::map(files, |file| Documents::new(&file.text).collect::<Vec<_>>());
+                Box::new(files.iter().zip(parsed).flat_map(|(file, all)| all.into_iter().map(move |one| (file, one))))
+            }
+        };
         let mut batch = Vec::new();
-        for file in files {
-            for document in Documents::new(&file.text) {
-                match document {
-                    Ok(node) if node.is_null() => {}
-                    Ok(node) => batch.push((file, node)),
-                    Err(faults) => self.checked.diagnostics.extend(faults.into_iter().map(|f| file.fault(f))),
-                }
-                if batch.len() >= BATCH {
-                    self.batch(&batch);
-                    batch.clear();
-                }
+        for (file, document) in documents {
+            match document {
+                Ok(node) if node.is_null() => {}
+                Ok(node) => batch.push((file, node)),
+                Err(faults) => self.checked.diagnostics.extend(faults.into_iter().map(|f| file.fault(f))),
+            }
+            if batch.len() >= BATCH {
+                self.batch(&batch);
+                batch.clear();
             }
         }
         self.batch(&batch);
