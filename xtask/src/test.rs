@@ -7,7 +7,7 @@ use std::process::{ExitCode, Stdio};
 
 use anyhow::{Context, Result};
 use clap::Args;
-use plimsoll_testbed::{Binaries, PROGRAM_VARIABLE, cargo, ensure_binaries, plimsoll};
+use plimsoll_testbed::{Binaries, PROGRAM_VARIABLE, cargo, ensure_binaries, plimsoll, plimsoll_and_tests};
 
 #[derive(Args)]
 pub(crate) struct Arguments {
@@ -49,7 +49,7 @@ fn prepare(arguments: &Arguments) -> Result<PathBuf> {
     if let Binaries::Missing(missing) = ensure_binaries()? {
         eprintln!("{missing}");
     }
-    plimsoll(arguments.release)
+    if arguments.release { plimsoll(true) } else { plimsoll_and_tests() }
 }
 
 fn test(arguments: &Arguments, program: PathBuf) -> Result<Tally> {

@@ -82,9 +82,27 @@ fn dependencies_point_one_way() {
 }
 
 #[test]
-fn one_tls_and_no_c_library() {
+fn one_tls_library() {
     let tree = tree(&graph(), "plimsoll");
     for unwanted in ["openssl", "openssl-sys", "native-tls", "aws-lc-rs", "aws-lc-sys", "serde_yaml"] {
         assert!(!tree.contains(unwanted), "plimsoll depends on {unwanted}");
+    }
+}
+
+/// ARCHITECTURE.md says why each direct dependency is there.
+#[test]
+fn every_dependency_has_its_reason() {
+    let root = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
+    let read = |file: &str| std::fs::read_to_string(format!("{root}/{file}")).unwrap();
+    let (manifest, map) = (read("Cargo.toml"), read("ARCHITECTURE.md"));
+    let (_, dependencies) = manifest.split_once("[workspace.dependencies]\n").unwrap();
+    let (dependencies, _) = dependencies.split_once("\n[").unwrap();
+    let names: Vec<&str> =
+        dependencies.lines().filter_map(|line| line.split_once(" = ")).map(|(name, _)| name.trim()).collect();
+    assert!(names.len() > 20, "{names:?}");
+    let rows = map.lines().filter(|line| line.starts_with("| ")).filter_map(|line| line.split(" | ").next());
+    let told: BTreeSet<&str> = rows.flat_map(|cell| cell.split(['|', ' ', ','])).collect();
+    for name in names.iter().filter(|name| !name.starts_with("plimsoll") && !name.starts_with('#')) {
+        assert!(told.contains(name), "ARCHITECTURE.md does not say why {name} is a dependency");
     }
 }

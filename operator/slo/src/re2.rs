@@ -23,13 +23,45 @@ pub struct Complaint {
 
 /// What Prometheus would say against `pattern`; `None` when it takes it as it is meant.
 pub fn complaint(pattern: &str) -> Option<Complaint> {
-    match Parser::new().parse(pattern) {
+    let parsed = Parser::new().parse(pattern).or_else(|_| Parser::new().parse(&escape_braces(pattern)));
+    match parsed {
         Ok(ast) => ast::visit(&ast, Check::default()).err(),
         Err(error) => broken(error.kind()),
     }
 }
 
-/// Of what cannot be parsed here: whether Go agrees. It reads some things that are errors here, such as `a{b}`.
+/// Go takes a brace that begins no count as itself, as in `/users/{id}`; the parser here wants it escaped.
+fn escape_braces(pattern: &str) -> String {
+    let mut out = String::with_capacity(pattern.len() + 8);
+    let mut chars = pattern.char_indices();
+    while let Some((at, c)) = chars.next() {
+        match c {
+            '\\' => {
+                out.push(c);
+                let escaped = chars.next().map(|(_, next)| next);
+                out.extend(escaped);
+                // \p{…} and \x{…} have braces of their own.
+                if matches!(escaped, Some('p' | 'P' | 'x')) && chars.as_str().starts_with('{') {
+                    out.extend(chars.by_ref().map(|(_, c)| c).take_while(|c| *c != '}'));
+                    out.push('}');
+                }
+            }
+            '{' if !is_count(pattern.get(at + 1..).unwrap_or_default()) => out.push_str("\\{"),
+            _ => out.push(c),
+        }
+    }
+    out
+}
+
+/// `3}`, `3,}` or `3,5}` at the beginning.
+fn is_count(rest: &str) -> bool {
+    let Some((count, _)) = rest.split_once('}') else { return false };
+    let (low, high) = count.split_once(',').unwrap_or((count, ""));
+    let digits = |text: &str| text.bytes().all(|b| b.is_ascii_digit());
+    !low.is_empty() && digits(low) && digits(high)
+}
+
+/// Of what cannot be parsed here: whether Go agrees. It reads some things that are errors here, such as `\\Q.\\E`.
 fn broken(kind: &ast::ErrorKind) -> Option<Complaint> {
     let (message, help) = match kind {
         ast::ErrorKind::ClassUnclosed => ("a [ is never closed", "close it, or write \\["),
@@ -169,9 +201,8 @@ fn assertion(kind: &ast::AssertionKind) -> Result<(), Complaint> {
 fn unicode(class: &ClassUnicode) -> Result<(), Complaint> {
     let known = match &class.kind {
         ClassUnicodeKind::OneLetter(letter) => "CLMNPSZ".contains(*letter),
-        // General categories (Lu) and scripts (Greek), spelled as Unicode spells them.
         ClassUnicodeKind::Named(name) => {
-            name.starts_with(|c: char| c.is_ascii_uppercase()) && !PROPERTIES.contains(&name.as_str())
+            name == "Any" || CATEGORIES.split(' ').chain(SCRIPTS.split(' ')).any(|known| known == name)
         }
         ClassUnicodeKind::NamedValue { .. } => false,
     };
@@ -181,21 +212,27 @@ fn unicode(class: &ClassUnicode) -> Result<(), Complaint> {
     refuse("Prometheus has only categories and scripts in \\p", "write \\p{Lu} or \\p{Greek}, or list what is meant")
 }
 
-/// Properties of characters that are neither categories nor scripts.
-const PROPERTIES: [&str; 12] = [
-    "Alphabetic",
-    "ASCII",
-    "Assigned",
-    "Emoji",
-    "Hex_Digit",
-    "ID_Continue",
-    "ID_Start",
-    "Lowercase",
-    "Math",
-    "Uppercase",
-    "White_Space",
-    "XID_Start",
-];
+/// General categories of Unicode, as every version of Go spells them.
+const CATEGORIES: &str = "\
+    C Cc Cf Co Cs L Ll Lm Lo Lt Lu M Mc Me Mn N Nd Nl No P Pc Pd Pe Pf Pi Po Ps S Sc Sk Sm So Z Zl Zp Zs";
+
+/// Scripts of Unicode.
+const SCRIPTS: &str = "\
+    Adlam Ahom Anatolian_Hieroglyphs Arabic Armenian Avestan Balinese Bamum Bassa_Vah Batak Bengali Bhaiksuki \
+    Bopomofo Brahmi Braille Buginese Buhid Canadian_Aboriginal Carian Caucasian_Albanian Chakma Cham Cherokee \
+    Chorasmian Common Coptic Cuneiform Cypriot Cypro_Minoan Cyrillic Deseret Devanagari Dives_Akuru Dogra \
+    Duployan Egyptian_Hieroglyphs Elbasan Elymaic Ethiopic Georgian Glagolitic Gothic Grantha Greek Gujarati \
+    Gunjala_Gondi Gurmukhi Han Hangul Hanifi_Rohingya Hanunoo Hatran Hebrew Hiragana Imperial_Aramaic Inherited \
+    Inscriptional_Pahlavi Inscriptional_Parthian Javanese Kaithi Kannada Katakana Kawi Kayah_Li Kharoshthi \
+    Khitan_Small_Script Khmer Khojki Khudawadi Lao Latin Lepcha Limbu Linear_A Linear_B Lisu Lycian Lydian \
+    Mahajani Makasar Malayalam Mandaic Manichaean Marchen Masaram_Gondi Medefaidrin Meetei_Mayek Mende_Kikakui \
+    Meroitic_Cursive Meroitic_Hieroglyphs Miao Modi Mongolian Mro Multani Myanmar Nabataean Nag_Mundari \
+    Nandinagari New_Tai_Lue Newa Nko Nushu Nyiakeng_Puachue_Hmong Ogham Ol_Chiki Old_Hungarian Old_Italic \
+    Old_North_Arabian Old_Permic Old_Persian Old_Sogdian Old_South_Arabian Old_Turkic Old_Uyghur Oriya Osage \
+    Osmanya Pahawh_Hmong Palmyrene Pau_Cin_Hau Phags_Pa Phoenician Psalter_Pahlavi Rejang Runic Samaritan \
+    Saurashtra Sharada Shavian Siddham SignWriting Sinhala Sogdian Sora_Sompeng Soyombo Sundanese Syloti_Nagri \
+    Syriac Tagalog Tagbanwa Tai_Le Tai_Tham Tai_Viet Takri Tamil Tangsa Tangut Telugu Thaana Thai Tibetan \
+    Tifinagh Tirhuta Toto Ugaritic Vai Vithkuqi Wancho Warang_Citi Yezidi Yi Zanabazar_Square";
 
 fn times(op: &RepetitionOp) -> u32 {
     match &op.kind {
@@ -234,6 +271,10 @@ mod tests {
             ("\\<a", "Prometheus has no word boundaries but \\b and \\B"),
             ("\\p{script=Greek}", "Prometheus has only categories and scripts in \\p"),
             ("\\p{Alphabetic}", "Prometheus has only categories and scripts in \\p"),
+            ("\\p{Latn}", "Prometheus has only categories and scripts in \\p"),
+            ("\\p{Dash}", "Prometheus has only categories and scripts in \\p"),
+            ("/users/{id}/a{1001}", "it repeats more than 1000 times"),
+            ("{id}[a-z&&[^x]]", "Prometheus has no &&, -- or ~~ in classes"),
             ("(?P<a.b>x)", "a group's name has letters, digits and _ only"),
             ("(a", "a ( is never closed"),
             ("a)", "a ) closes nothing"),
@@ -266,6 +307,7 @@ mod tests {
             "\\pL\\p{Lu}\\p{Greek}",
             "(?P<a_b>x)(?<c>y)",
             "a{b}",
+            "/users/{id}/\\p{Lu}x{2,3}{",
             "a\\.b\\-c\\%",
             "\\Qa.b\\E",
         ] {

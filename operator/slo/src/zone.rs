@@ -58,15 +58,13 @@ pub fn shifts(zone: &Zone, starts: &[u32], length: Span) -> Vec<Shift> {
     let mut shifts: Vec<Shift> = Vec::new();
     let mut offset = zone.first;
     for &(at, by) in &zone.changes {
-        let before = offset;
         offset += by;
         // Nothing that began before the change lasts longer than this, by either reckoning.
         let last = at + length + by.abs();
         let begun = begins(&tz, at, starts);
         let truly = |t: i64| begun.iter().any(|start| (*start..start + length).contains(&t));
         let reckoned = |t: i64| {
-            let local = t + if t < at { before } else { offset };
-            starts.iter().any(|start| (local + EPOCH_IN_WEEK - i64::from(*start)).rem_euclid(WEEK) < length)
+            starts.iter().any(|start| (t + offset + EPOCH_IN_WEEK - i64::from(*start)).rem_euclid(WEEK) < length)
         };
         let week = (at + offset + EPOCH_IN_WEEK).div_euclid(WEEK) * WEEK - EPOCH_IN_WEEK - offset;
         let in_new = starts.iter().flat_map(|s| [-WEEK, 0, WEEK].map(|w| week + w + i64::from(*s)));
@@ -185,6 +183,34 @@ mod tests {
         // Far from any change, and where there is none.
         assert_eq!(of(12 * 3600, hours(2)), []);
         assert_eq!(shifts(&zone("UTC").expect("UTC"), &[sunday], hours(5)), []);
+    }
+
+    /// The rule's arithmetic with its shifts, against jiff's own, every ten minutes around every change of a clock.
+    #[test]
+    fn exclusions_are_where_the_calendar_puts_them() {
+        const DAY: u32 = 86_400;
+        for name in ["Europe/Berlin", "America/New_York", "Australia/Lord_Howe", "America/Sao_Paulo", "Africa/Cairo"] {
+            let (zone, tz) = (zone(name).expect(name), find(name).expect(name));
+            for (starts, hours) in
+                [(vec![6 * DAY + 5400, 6 * DAY + 9000], 1_i64), (vec![5 * DAY + 82_800], 6), (vec![9000, 4 * DAY], 50)]
+            {
+                let length = hours * 3600;
+                let shifts = shifts(&zone, &starts, Span::seconds(hours.unsigned_abs() * 3600));
+                for &(at, _) in &zone.changes {
+                    let begun = begins(&tz, at, &starts);
+                    for t in (at - 2 * length..at + 2 * length).step_by(600) {
+                        let offset = zone.first + zone.changes.iter().filter(|c| c.0 <= t).map(|c| c.1).sum::<i64>();
+                        let reckoned = starts
+                            .iter()
+                            .any(|s| (t + offset + EPOCH_IN_WEEK - i64::from(*s)).rem_euclid(WEEK) < length);
+                        let shift = shifts.iter().find(|s| (s.from..s.to).contains(&t));
+                        let excluded = shift.map_or(reckoned, |s| s.excluded);
+                        let truly = begun.iter().any(|b| (*b..*b + length).contains(&t));
+                        assert_eq!(excluded, truly, "{name} {starts:?} at {t}, {} s after a change", t - at);
+                    }
+                }
+            }
+        }
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, ensure};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 /// Names the program under test, and so replaces its build.
 pub const PROGRAM_VARIABLE: &str = "PLIMSOLL_BIN";
@@ -27,15 +27,32 @@ pub fn cargo(arguments: &[&str]) -> Command {
 
 /// The program under test: what `PLIMSOLL_BIN` names, else built now, so that it is never an old one.
 pub fn plimsoll(release: bool) -> Result<PathBuf> {
+    let mut command = cargo(&["build", "--package", "plimsoll", "--bin", "plimsoll"]);
+    command.args(release.then_some("--release"));
+    program(command)
+}
+
+/// The same, built together with every test of the workspace: what they share is compiled once, with the features
+/// that all of them need, and not a second time with those of the program alone.
+pub fn plimsoll_and_tests() -> Result<PathBuf> {
+    program(cargo(&["test", "--workspace", "--no-run"]))
+}
+
+fn program(mut build: Command) -> Result<PathBuf> {
     if let Some(path) = std::env::var_os(PROGRAM_VARIABLE) {
         return Ok(path.into());
     }
-    let mut command = cargo(&["build", "--package", "plimsoll", "--bin", "plimsoll"]);
-    command.args(["--message-format", "json-render-diagnostics"]).args(release.then_some("--release"));
-    let output = command.stderr(Stdio::inherit()).output().context("running cargo build")?;
+    build.args(["--message-format", "json-render-diagnostics"]);
+    let output = build.stderr(Stdio::inherit()).output().context("running cargo")?;
     ensure!(output.status.success(), "building plimsoll: {}", output.status);
     let messages = String::from_utf8(output.stdout)?;
-    let mut messages = messages.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
-    let executable = messages.find_map(|message| message.get("executable")?.as_str().map(PathBuf::from));
+    let messages = messages.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+    // Its own unit tests are a program of the same name.
+    let mut built = messages.filter(|message| {
+        message["target"]["name"] == "plimsoll"
+            && message["target"]["kind"] == json!(["bin"])
+            && message["profile"]["test"] == false
+    });
+    let executable = built.find_map(|message| message.get("executable")?.as_str().map(PathBuf::from));
     executable.context("cargo told of no executable")
 }

@@ -28,7 +28,7 @@ mod wait;
 
 pub use alertmanager::{Alert, AlertStatus, Alertmanager, WebhookReceiver};
 pub use binaries::{Bin, Binaries, FOLDER_VARIABLE, Missing, cache_folder, ensure_binaries, ensure_components};
-pub use cargo::{PROGRAM_VARIABLE, cargo, plimsoll};
+pub use cargo::{PROGRAM_VARIABLE, cargo, plimsoll, plimsoll_and_tests};
 pub use control_plane::{ControlPlane, ControlPlaneOptions, client_from};
 pub use folder::{Folder, KEEP_VARIABLE};
 pub use nix::sys::signal::Signal;

@@ -140,13 +140,13 @@ impl Checker<'_> {
 
     fn files(&mut self, files: &[File]) {
         self.checked.files += files.len();
-        let documents: Box<dyn Iterator<Item = (&File, Result<Node<'_>, Vec<Fault>>)>> = match files {
-            // It may be large: document by document.
-            [file] => Box::new(Documents::new(&file.text).map(move |document| (file, document))),
-            _ => {
-                let parsed = parallel::map(files, |file| Documents::new(&file.text).collect::<Vec<_>>());
-                Box::new(files.iter().zip(parsed).flat_map(|(file, all)| all.into_iter().map(move |one| (file, one))))
-            }
+        let small = files.iter().map(|file| file.text.len()).sum::<usize>() <= 2 * BATCH_BYTES;
+        let documents: Box<dyn Iterator<Item = (&File, Result<Node<'_>, Vec<Fault>>)>> = if small {
+            let parsed = parallel::map(files, |file| Documents::new(&file.text).collect::<Vec<_>>());
+            Box::new(files.iter().zip(parsed).flat_map(|(file, all)| all.into_iter().map(move |one| (file, one))))
+        } else {
+            // Document by document: the trees of a large file take many times its size.
+            Box::new(files.iter().flat_map(|file| Documents::new(&file.text).map(move |document| (file, document))))
         };
         let mut batch = Vec::new();
         for (file, document) in documents {

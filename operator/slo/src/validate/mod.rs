@@ -60,8 +60,11 @@ pub fn validate(slo: &Slo) -> Result<Valid, Vec<Problem>> {
 /// An object must fit into etcd, and a rule file into the patience of whoever reads it.
 fn size(model: &Model, problems: &mut Vec<Problem>) {
     const MAX: usize = 512 << 10;
-    // Rendering twice is only worth it where the rules can grow.
-    if model.exclusions.is_empty() && model.parts().len() <= 5 {
+    // Rendering twice is only worth it where the rules can grow. Every alert has all of the annotations.
+    let written =
+        |map: &BTreeMap<String, String>| map.iter().map(|(key, value)| key.len() + value.len()).sum::<usize>();
+    let prose = written(&model.alert_annotations) + written(&model.alert_labels) + written(&model.labels);
+    if model.exclusions.is_empty() && model.parts().len() <= 5 && prose <= 8 << 10 {
         return;
     }
     let rules = crate::render(model);
@@ -72,15 +75,17 @@ fn size(model: &Model, problems: &mut Vec<Problem>) {
         .map(|r| r.expr.len() + r.annotations.values().chain(r.labels.values()).map(String::len).sum::<usize>())
         .sum();
     if bytes > MAX {
-        let (path, what) = if model.exclusions.is_empty() {
+        let (path, what) = if prose * (model.tiers.len() + 1) > bytes / 2 {
+            ("spec.alerting.annotations", "annotations and labels, or shorter ones")
+        } else if model.exclusions.is_empty() {
             ("spec.sli.composite", "parts")
         } else {
-            ("spec.exclusions", "exclusions")
+            ("spec.exclusions", "exclusions, or ones without a time zone")
         };
         problems.push(
             Problem::error(path, "the rules become too large")
                 .label(format!("{} KiB", bytes >> 10))
-                .help(format!("use fewer {what}, or ones without a time zone: at most {} KiB", MAX >> 10)),
+                .help(format!("use fewer {what}: at most {} KiB", MAX >> 10)),
         );
     }
 }
