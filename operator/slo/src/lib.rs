@@ -1,5 +1,6 @@
-//! Objectives, windows, PromQL, burn-rate tiers and rule rendering. Pure: no I/O, no clock, no client.
+//! Objectives, windows, PromQL, burn-rate tiers, alerts and rule rendering. Pure: no I/O, no clock, no client.
 
+pub mod alerts;
 pub mod duration;
 pub mod model;
 pub mod names;

@@ -2,7 +2,10 @@
 
 use std::{collections::BTreeMap, fmt};
 
-use plimsoll_api::slo::{Calendar, NoData, Severity};
+use plimsoll_api::{
+    anomaly::Sensitivity,
+    slo::{Calendar, NoData, Severity},
+};
 use rust_decimal::Decimal;
 
 /// Identity of an SLO, printed as `NAMESPACE/NAME`.
@@ -51,6 +54,8 @@ pub struct Model {
     pub alert_annotations: BTreeMap<String, String>,
     /// Times that do not count.
     pub exclusions: Vec<Exclusion>,
+    /// How sensitive the anomaly scorer is that watches the indicator; `None` where none does.
+    pub anomaly: Option<Sensitivity>,
     /// Names of its runbooks.
     pub runbooks: Vec<String>,
     /// Name of its backend.

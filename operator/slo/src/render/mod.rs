@@ -61,6 +61,7 @@ pub fn render(model: &Model) -> RuleSet {
             _ => period.rules.push(rule),
         }
     }
+    base.rules.extend(alerts::anomaly(&cx));
     slow.rules.extend(alerts::no_data(&cx));
 
     let groups = parts

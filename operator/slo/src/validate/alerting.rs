@@ -104,7 +104,7 @@ pub(super) fn alerting(
         }
     }
     for (name, value) in annotations {
-        annotation(name, value, problems);
+        annotation(&format!("spec.alerting.annotations.{name}"), name, value, problems);
     }
     let mut tiers = tiers?;
     tiers.sort_by(|a, b| a.long.cmp(&b.long).then_with(|| a.name.cmp(&b.name)));
@@ -117,19 +117,19 @@ pub(super) fn alerting(
     })
 }
 
-fn annotation(name: &str, value: &str, problems: &mut Vec<Problem>) {
-    let path = format!("spec.alerting.annotations.{name}");
-    label_name(name, &path, problems);
+/// An annotation as Prometheus gets it: its name, its templates, and that a link is one.
+pub(crate) fn annotation(path: &str, name: &str, value: &str, problems: &mut Vec<Problem>) {
+    label_name(name, path, problems);
     let scheme = value.split(':').next().unwrap_or_default().trim().to_lowercase();
     let templated = value.starts_with("{{");
     if name.ends_with("_url") && !templated && !value.is_empty() && !["http", "https"].contains(&scheme.as_str()) {
         problems.push(
-            Problem::error(&path, format!("{name} is not a web address"))
+            Problem::error(path, format!("{name} is not a web address"))
                 .label(format!("it begins with {scheme}:"))
                 .help("write https://…"),
         );
     }
-    if let Err(problem) = template::check(value, &path) {
+    if let Err(problem) = template::check(value, path) {
         problems.push(problem);
     }
 }
