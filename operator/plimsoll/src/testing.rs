@@ -139,6 +139,13 @@ impl State {
         if old.is_none() && !apply {
             return status(StatusCode::NOT_FOUND, "not found");
         }
+        let version = |o: &Value| o["metadata"]["resourceVersion"].clone();
+        if apply && !version(&body).is_null() && old.as_ref().is_some_and(|o| version(o) != version(&body)) {
+            return status(
+                StatusCode::CONFLICT,
+                "the object has been modified; please apply your changes to the latest version",
+            );
+        }
         let forced = query.contains("force=true");
         // Fields of others conflict, as in the real one, unless forced.
         let ours = |o: &Value| o["metadata"]["managedFields"][0]["manager"] == "plimsoll-slo";

@@ -28,6 +28,9 @@ use super::{RuleSink, SinkError, Target, Written, fingerprint::Fingerprint, fing
 pub const FIELD_MANAGER: &str = "plimsoll-slo";
 /// On every rule object that Plimsoll writes.
 pub const MANAGED_BY: (&str, &str) = ("app.kubernetes.io/managed-by", "plimsoll");
+/// A resource version that no object can have, since nothing was stored yet when etcd counted one. An apply with
+/// it creates, and conflicts with whatever is there already.
+const NO_OBJECT: &str = "1";
 /// Few enough that a page of large rule objects stays small in memory.
 const PAGE: u32 = 50;
 
@@ -391,18 +394,52 @@ impl Objects {
         rules: &RuleSet,
     ) -> Result<Written, SinkError> {
         self.ready(target)?;
-        let known = self.ours(target)?;
+        let mut known = self.ours(target)?;
         let refused = |cause: String| SinkError::Refused { what: self.what(target), cause };
         let spec = Fingerprint::of(rules).map_err(|e| refused(e.to_string()))?;
         let wanted = of_object(&labels, spec);
-        let name = target.object_name();
-        let key = key(&target.namespace, &name);
-        if let Some(known) = &known {
-            let settled = self.state().settled.get(&key).copied();
-            if known.print == wanted || settled == Some((wanted, known.print)) {
-                return Ok(Written::Unchanged);
+        let key = key(&target.namespace, &target.object_name());
+        loop {
+            if let Some(known) = &known {
+                let settled = self.state().settled.get(&key).copied();
+                if known.print == wanted || settled == Some((wanted, known.print)) {
+                    return Ok(Written::Unchanged);
+                }
+            }
+            match self.patch(target, &labels, rules, known.as_ref()).await {
+                Ok(object) => {
+                    let (_, entry) = entry(&object);
+                    let mut state = self.state();
+                    if entry.print == wanted {
+                        state.settled.remove(&key);
+                    } else {
+                        state.settled.insert(key.clone(), (wanted, entry.print));
+                    }
+                    // The watch may have told already what came after this write; then it knows better.
+                    if entry.version > state.seen {
+                        state.objects.insert(key, entry);
+                    }
+                    return Ok(Written::Changed);
+                }
+                // There is one of which the watch has not told yet: somebody else's, or of a write of ours whose
+                // answer was lost.
+                Err(kube::Error::Api(status)) if status.code == 409 && known.is_none() => {
+                    known = Some(self.unseen(target, &key).await?);
+                }
+                Err(error) => return Err(self.failed(target, error)),
             }
         }
+    }
+
+    /// One apply: into the known object, which is ours, or else into none.
+    async fn patch(
+        &self,
+        target: &Target,
+        labels: &BTreeMap<String, String>,
+        rules: &RuleSet,
+        known: Option<&Entry>,
+    ) -> Result<Reduced, kube::Error> {
+        let name = target.object_name();
         let mut metadata = serde_json::json!({
             "name": name,
             "namespace": target.namespace,
@@ -410,10 +447,16 @@ impl Objects {
             "ownerReferences": [owner_reference(target)],
         });
         let mut params = PatchParams::apply(FIELD_MANAGER);
-        if let (Some(known), Some(map)) = (&known, metadata.as_object_mut()) {
-            // Ours, so fields that others took are taken back. The uid makes sure that it is still the same object.
-            map.insert("uid".to_owned(), known.uid.as_ref().into());
-            params = params.force();
+        let (field, value) = match known {
+            // Fields that others took are taken back. The uid makes sure that it is still the same object.
+            Some(known) => {
+                params = params.force();
+                ("uid", known.uid.as_ref())
+            }
+            None => ("resourceVersion", NO_OBJECT),
+        };
+        if let Some(map) = metadata.as_object_mut() {
+            map.insert(field.to_owned(), value.into());
         }
         let body = serde_json::json!({
             "apiVersion": self.resource.api_version,
@@ -421,27 +464,21 @@ impl Objects {
             "metadata": metadata,
             "spec": rules,
         });
-        match self.api(target).patch(&name, &params, &Patch::Apply(&body)).await {
-            Ok(object) => {
-                let (_, entry) = entry(&object);
-                let mut state = self.state();
-                if entry.print == wanted {
-                    state.settled.remove(&key);
-                } else {
-                    state.settled.insert(key.clone(), (wanted, entry.print));
-                }
-                // The watch may have told already what came after this write; then it knows better.
-                if entry.version > state.seen {
-                    state.objects.insert(key, entry);
-                }
-                Ok(Written::Changed)
+        self.api(target).patch(&name, &params, &Patch::Apply(&body)).await
+    }
+
+    /// The object that stood in the way, if it is ours.
+    async fn unseen(&self, target: &Target, key: &Key) -> Result<Entry, SinkError> {
+        let found = self.api(target).get_opt(&target.object_name()).await;
+        if let Some(object) = found.map_err(|error| self.failed(target, error))? {
+            let (_, entry) = entry(&object);
+            let mut state = self.state();
+            if entry.version > state.seen {
+                state.objects.insert(key.clone(), entry);
             }
-            Err(kube::Error::Api(status)) if status.code == 409 && known.is_none() => Err(SinkError::NotOurs {
-                what: self.what(target),
-                owner: format!("has other owners: {}", status.message),
-            }),
-            Err(error) => Err(self.failed(target, error)),
         }
+        let gone = "it came and went while it was written".to_owned();
+        self.ours(target)?.ok_or_else(|| SinkError::NotReady { what: self.what(target), cause: gone })
     }
 
     async fn remove(&self, target: &Target) -> Result<Written, SinkError> {
