@@ -1,25 +1,64 @@
 //! What the webhook answers. Pure: a review in, a review out.
 
-use plimsoll_api::{Level, Slo, problem};
-use serde::Deserialize;
+use std::collections::BTreeMap;
+
+use kube::api::ObjectMeta;
+use plimsoll_api::{Level, Slo, SloSpec, problem};
+use serde::{Deserialize, de::IgnoredAny};
 use serde_json::{Value, json};
+
+use crate::sinks::Fingerprint;
 
 /// The API's limit for one warning is 256 characters; longer ones may be cut anywhere.
 const WARNING_MAX: usize = 256;
 
+// A review is read twice, and never becomes a tree: first what tells whether there is anything to judge, with specs
+// reduced to their fingerprints; then the spec itself. What nobody needs is skipped while it is read.
+
 #[derive(Deserialize)]
-struct Review {
-    request: Option<Request>,
+struct Review<O> {
+    request: Option<O>,
 }
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Request {
+struct Glance {
     uid: String,
+    object: Option<Seen>,
+    old_object: Option<Seen>,
+}
+
+#[derive(Deserialize)]
+struct Seen {
     #[serde(default)]
-    object: Value,
+    metadata: SeenMeta,
+    spec: Option<Fingerprint>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct SeenMeta {
+    deletion_timestamp: Option<IgnoredAny>,
+}
+
+#[derive(Deserialize)]
+struct Subject {
+    object: Object,
+}
+
+#[derive(Deserialize)]
+struct Object {
     #[serde(default)]
-    old_object: Value,
+    metadata: Meta,
+    spec: SloSpec,
+}
+
+/// What the judgement needs of an object's metadata.
+#[derive(Default, Deserialize)]
+struct Meta {
+    name: Option<String>,
+    namespace: Option<String>,
+    labels: Option<BTreeMap<String, String>>,
 }
 
 /// What an answer was, for the metric.
@@ -36,11 +75,14 @@ pub enum Verdict {
 /// # Errors
 /// When this is no review at all.
 pub fn answer(body: &[u8]) -> Result<(Value, Verdict), String> {
-    let review: Review =
+    let review: Review<Glance> =
         serde_json::from_slice(body).map_err(|error| format!("this is no AdmissionReview: {error}"))?;
-    let request = review.request.ok_or("this AdmissionReview has no request")?;
-    let (verdict, message, warnings) = judge(request.object, &request.old_object);
-    let mut response = json!({"uid": request.uid, "allowed": verdict == Verdict::Allowed});
+    let Glance { uid, object, old_object } = review.request.ok_or("this AdmissionReview has no request")?;
+    let (verdict, message, warnings) = match object {
+        Some(object) if is_new(&object, old_object.as_ref()) => judge(body),
+        _ => (Verdict::Allowed, None, Vec::new()),
+    };
+    let mut response = json!({"uid": uid, "allowed": verdict == Verdict::Allowed});
     if let Some(map) = response.as_object_mut() {
         if let Some(message) = message {
             map.insert("status".to_owned(), json!({"code": 422, "reason": "Invalid", "message": message}));
@@ -52,17 +94,26 @@ pub fn answer(body: &[u8]) -> Result<(Value, Verdict), String> {
     Ok((json!({"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "response": response}), verdict))
 }
 
-fn judge(object: Value, old: &Value) -> (Verdict, Option<String>, Vec<String>) {
-    // Labels and finalizers of an object that was stored before it became invalid must stay editable,
-    // and it must be possible to delete it.
-    let deleting = object.pointer("/metadata/deletionTimestamp").is_some_and(|time| !time.is_null());
-    if object.is_null() || deleting || (!old.is_null() && old.get("spec") == object.get("spec")) {
-        return (Verdict::Allowed, None, Vec::new());
-    }
-    let slo: Slo = match serde_path_to_error::deserialize(object) {
-        Ok(slo) => slo,
-        Err(error) => return (Verdict::Denied, Some(format!("{}: {}", error.path(), error.inner())), Vec::new()),
+/// Labels and finalizers of an object that was stored before it became invalid must stay editable,
+/// and it must be possible to delete it.
+fn is_new(object: &Seen, old: Option<&Seen>) -> bool {
+    let deleting = object.metadata.deletion_timestamp.is_some();
+    !deleting && old.is_none_or(|old| old.spec != object.spec)
+}
+
+fn judge(body: &[u8]) -> (Verdict, Option<String>, Vec<String>) {
+    let mut reader = serde_json::Deserializer::from_slice(body);
+    let object = match serde_path_to_error::deserialize::<_, Review<Subject>>(&mut reader) {
+        Ok(Review { request: Some(Subject { object }) }) => object,
+        Ok(Review { request: None }) => return (Verdict::Allowed, None, Vec::new()),
+        Err(error) => {
+            let path = error.path().to_string();
+            let path = path.strip_prefix("request.object").map_or(path.as_str(), |path| path.trim_start_matches('.'));
+            return (Verdict::Denied, Some(format!("{path}: {}", error.inner())), Vec::new());
+        }
     };
+    let Object { metadata: Meta { name, namespace, labels }, spec } = object;
+    let slo = Slo { metadata: ObjectMeta { name, namespace, labels, ..ObjectMeta::default() }, spec, status: None };
     match plimsoll_slo::validate(&slo) {
         Ok(valid) => (Verdict::Allowed, None, valid.warnings.iter().map(|w| cut(&w.to_string())).collect()),
         Err(problems) => {
@@ -125,8 +176,11 @@ mod tests {
     fn nonsense_is_an_error_and_depth_is_bounded() {
         assert!(answer(b"{").is_err());
         assert!(answer(b"{}").unwrap_err().contains("no request"));
-        let deep =
-            format!("{{\"request\": {{\"uid\": \"u\", \"object\": {}{}}}}}", "[".repeat(100_000), "]".repeat(100_000));
+        let deep = format!(
+            "{{\"request\": {{\"uid\": \"u\", \"object\": {{\"spec\": {}{}}}}}}}",
+            "[".repeat(100_000),
+            "]".repeat(100_000)
+        );
         assert!(answer(deep.as_bytes()).unwrap_err().contains("recursion limit"));
     }
 }

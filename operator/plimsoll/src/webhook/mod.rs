@@ -2,6 +2,7 @@
 
 pub mod admission;
 pub mod certificates;
+pub mod intake;
 pub mod server;
 
 use std::{net::SocketAddr, path::PathBuf, sync::Arc};
