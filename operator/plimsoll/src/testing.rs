@@ -54,7 +54,7 @@ impl FakeApi {
     /// Puts an object as somebody else would, and tells those that watch.
     pub(crate) fn put(&self, path: &str, mut object: Value) {
         let mut state = self.state.lock().unwrap();
-        state.version += 1;
+        state.step();
         let event = if state.objects.contains_key(path) { "MODIFIED" } else { "ADDED" };
         object["metadata"]["resourceVersion"] = json!(state.version.to_string());
         if object["metadata"]["uid"].is_null() {
@@ -108,6 +108,11 @@ impl FakeApi {
 }
 
 impl State {
+    /// As in etcd, the first object has version 2.
+    fn step(&mut self) {
+        self.version = self.version.max(1) + 1;
+    }
+
     fn read(&mut self, path: &str, query: &str) -> Response<Answer> {
         if let Some(object) = self.objects.get(path) {
             return answer(object);
@@ -152,7 +157,7 @@ impl State {
         if apply && !forced && old.as_ref().is_some_and(|o| !ours(o) && o["spec"] != body["spec"]) {
             return status(StatusCode::CONFLICT, "Apply failed with 1 conflict: conflict with \"somebody\": .spec");
         }
-        self.version += 1;
+        self.step();
         let mut new = old.clone().unwrap_or_else(|| json!({"metadata": {"uid": format!("uid-{}", self.version)}}));
         if apply {
             let labels: serde_json::Map<String, Value> = body["metadata"]["labels"]
