@@ -39,6 +39,7 @@ fn hash(rules: &RuleSet) -> String {
         text("group");
         text(&group.name);
         text(&group.interval);
+        text(&group.limit.unwrap_or_default().to_string());
         for Rule { record, alert, expr, hold, keep_firing_for, labels, annotations } in &group.rules {
             text("rule");
             for part in [record, alert, hold, keep_firing_for] {

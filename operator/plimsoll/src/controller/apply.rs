@@ -69,7 +69,7 @@ impl Rendered<Applied> {
 
 /// Writes what differs.
 pub async fn apply(prepared: Rendered<Prepared>) -> Rendered<Applied> {
-    let Rendered { stored, state: Prepared { target, rules, backend, warnings } } = prepared;
+    let Rendered { stored, state: Prepared { target, rules, backend, scope, warnings } } = prepared;
     let outcome = match backend.write(&target, &rules).await {
         Ok(written) => Outcome::Held {
             place: backend.describe(&target),
@@ -78,6 +78,7 @@ pub async fn apply(prepared: Rendered<Prepared>) -> Rendered<Applied> {
                 groups: rules.group_names().map(str::to_owned).collect(),
                 revision: rules.revision().unwrap_or_default().to_owned(),
                 labels: backend.labels(&target),
+                scope,
             },
             warnings,
         },

@@ -1,9 +1,6 @@
 //! The three columns of `kubectl get slo` that come from Prometheus, and when they are worth a write.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    time::Duration,
-};
+use std::{collections::BTreeMap, time::Duration};
 
 use plimsoll_api::slo::Severity;
 use plimsoll_slo::names;
@@ -73,8 +70,8 @@ fn tidy(value: f64) -> f64 {
 /// The numbers of all SLOs, from four questions.
 #[derive(Clone, Debug, Default)]
 pub struct Numbers {
-    /// Ids of SLOs with samples in their base series.
-    pub present: BTreeSet<String>,
+    /// Number of groups with samples in their base series, by the SLO's id.
+    pub present: BTreeMap<String, u64>,
     budget: BTreeMap<String, f64>,
     burn: BTreeMap<String, f64>,
     alerts: BTreeMap<String, Severity>,
@@ -88,8 +85,9 @@ impl Numbers {
     pub async fn ask(prometheus: &Prometheus) -> Result<Self, PrometheusError> {
         let id = names::SLO_ID;
         let mut numbers = Self::default();
-        for sample in prometheus.query(&format!("group by ({id}) ({})", names::TOTAL)).await? {
-            numbers.present.insert(sample.label(id).to_owned());
+        for sample in prometheus.query(&format!("count by ({id}) ({})", names::TOTAL)).await? {
+            // A count is a whole number, far below where that could fail.
+            numbers.present.insert(sample.label(id).to_owned(), sample.value().max(0.0) as u64);
         }
         for sample in prometheus.query(&format!("min by ({id}) ({})", names::BUDGET_REMAINING)).await? {
             numbers.budget.insert(sample.label(id).to_owned(), sample.value());
@@ -114,10 +112,15 @@ impl Numbers {
         Ok(numbers)
     }
 
+    /// Number of groups with samples of one SLO.
+    pub fn groups(&self, slo_id: &str) -> u64 {
+        self.present.get(slo_id).copied().unwrap_or(0)
+    }
+
     /// Of one SLO.
     pub fn columns(&self, slo_id: &str) -> Columns {
         let finite = |map: &BTreeMap<String, f64>| map.get(slo_id).copied().filter(|value| value.is_finite());
-        let known = self.present.contains(slo_id) || self.budget.contains_key(slo_id);
+        let known = self.groups(slo_id) > 0 || self.budget.contains_key(slo_id);
         Columns {
             budget: finite(&self.budget),
             burn: finite(&self.burn),

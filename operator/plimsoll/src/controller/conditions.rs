@@ -9,7 +9,7 @@ use super::{
     observe::{Loaded, Observation},
     render::Rendered,
 };
-use crate::sinks::SinkError;
+use crate::{limits::Excess, sinks::SinkError};
 
 /// A status to be written, unless it is stored already.
 #[derive(Clone, Debug, PartialEq)]
@@ -59,7 +59,11 @@ pub fn status(
                         since: now,
                         data: None,
                         columns: super::columns::Columns::default(),
+                        excess: Vec::new(),
                     });
+                    let excess = observation.excess.iter().map(Excess::line);
+                    let warnings: Vec<String> = warnings.iter().cloned().chain(excess).collect();
+                    let warnings = (!warnings.is_empty()).then(|| warnings.join("; "));
                     set.with_prometheus(url, &observation, place, warnings.as_deref());
                 }
             }

@@ -53,7 +53,8 @@ fn stored() -> Arc<Stored> {
 async fn applied(result: Result<Written, SinkError>) -> Rendered<Applied> {
     let target = conformance::target("cart");
     let rules = conformance::rules(&target, "vector(1)");
-    let state = Prepared { target, rules, backend: Arc::new(Sink(result)), warnings: None };
+    let scope = crate::limits::Scope::default();
+    let state = Prepared { target, rules, backend: Arc::new(Sink(result)), scope, warnings: None };
     crate::controller::apply::apply(Rendered { stored: stored(), state }).await
 }
 
@@ -68,7 +69,7 @@ fn lines(status: &Status) -> Vec<String> {
 }
 
 fn seen(loaded: Loaded) -> Observation {
-    Observation { loaded, since: at(0), data: None, columns: Columns::default() }
+    Observation { loaded, since: at(0), data: None, columns: Columns::default(), excess: Vec::new() }
 }
 
 const URL: &str = "http://prometheus:9090";
@@ -198,6 +199,15 @@ async fn an_edit_is_progress_and_leaves_ready_as_it_was() {
     let done = status(&applied, Some(&before), asked(&observation), at(9));
     assert_eq!(lines(&done), ["DataPresent=True Samples", "Ready=True AsDeclared", "RulesLoaded=True Loaded"]);
     assert!(done.get().conditions.iter().all(|c| c.observed_generation == Some(3)));
+}
+
+#[tokio::test]
+async fn what_is_too_much_is_said_beside_ready() {
+    let excess = crate::limits::groups(1200, Some(("user_id", 600))).into_iter().collect();
+    let observation = Observation { excess, data: Some(true), ..seen(Loaded::Yes) };
+    let found = lines(&status(&applied(Ok(Written::Unchanged)).await, None, asked(&observation), at(5)));
+    assert!(found[1].starts_with("Ready=True AsDeclared spec.groupBy: it makes 1200 groups"), "{found:?}");
+    assert!(found[1].ends_with("remove user_id from groupBy, which has 600 values"), "{found:?}");
 }
 
 #[tokio::test]

@@ -11,10 +11,14 @@ use std::{
 
 use jiff::Timestamp;
 use plimsoll_api::slo::Severity;
+use plimsoll_slo::model::Span;
 use tokio::{sync::Notify, time::Instant};
 
 use super::columns::{Columns, Numbers};
-use crate::prometheus::LoadedGroup;
+use crate::{
+    limits::{self, Excess, Scope},
+    prometheus::LoadedGroup,
+};
 
 /// The first question comes this long after a write.
 const FIRST: Duration = Duration::from_millis(500);
@@ -68,6 +72,8 @@ pub struct Observation {
     pub data: Option<bool>,
     /// The columns.
     pub columns: Columns,
+    /// What is too much for this Prometheus.
+    pub excess: Vec<Excess>,
 }
 
 /// What Prometheus should have loaded for an SLO.
@@ -79,6 +85,8 @@ pub struct Wanted {
     pub revision: String,
     /// Labels of the rule object, if it is one.
     pub labels: Option<BTreeMap<String, String>>,
+    /// What of the SLO may be too much.
+    pub scope: Scope,
 }
 
 #[derive(Debug)]
@@ -91,6 +99,8 @@ struct Row {
     loaded_at: Option<Instant>,
     unreachable_since: Option<Instant>,
     columns_at: Option<Instant>,
+    /// The number of groups that was told, or would have been.
+    crowd: Option<(u64, Excess)>,
     attempts: u32,
     /// When to ask whether the rules are loaded; never, while it is not known which.
     due: Option<Instant>,
@@ -100,15 +110,36 @@ impl Row {
     fn new(time: Timestamp) -> Self {
         Self {
             wanted: Wanted::default(),
-            observation: Observation { loaded: Loaded::Asking, since: time, data: None, columns: Columns::default() },
+            observation: Observation {
+                loaded: Loaded::Asking,
+                since: time,
+                data: None,
+                columns: Columns::default(),
+                excess: Vec::new(),
+            },
             outdated_since: None,
             loaded_at: None,
             unreachable_since: None,
             columns_at: None,
+            crowd: None,
             attempts: 0,
             due: None,
         }
     }
+
+    /// Says anew what is too much; true when that differs from what was said.
+    fn judge_excess(&mut self, retention: Option<Span>) -> bool {
+        let crowd = self.crowd.as_ref().map(|(_, excess)| excess.clone());
+        let excess: Vec<Excess> = limits::period(&self.wanted.scope, retention).into_iter().chain(crowd).collect();
+        let differs = excess != self.observation.excess;
+        self.observation.excess = excess;
+        differs
+    }
+}
+
+/// By half: a status that follows every new group would be a time series.
+fn differs(groups: u64, told: u64) -> bool {
+    groups.saturating_mul(2) > told.saturating_mul(3) || groups.saturating_mul(3) < told.saturating_mul(2)
 }
 
 /// Namespace and name.
@@ -118,6 +149,7 @@ pub type Id = (String, String);
 #[derive(Debug, Default)]
 pub struct Observations {
     rows: Mutex<HashMap<Id, Row>>,
+    retention: Mutex<Option<Span>>,
     changed: Notify,
 }
 
@@ -128,6 +160,17 @@ pub struct Question {
     pub ids: Vec<Id>,
     /// Names of the groups.
     pub groups: Vec<String>,
+}
+
+/// SLOs of many groups: how many, and by which labels.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Crowd {
+    /// The SLO.
+    pub id: Id,
+    /// Number of its groups.
+    pub groups: u64,
+    /// Labels of `groupBy`.
+    pub labels: Vec<String>,
 }
 
 /// Rows that lack a group more than once, so that it is worth to find out why.
@@ -144,7 +187,11 @@ impl Observations {
                 row.observation.loaded = Loaded::Outdated { overdue: false };
                 row.outdated_since = Some(now);
             }
+            if row.wanted.scope.group_by != wanted.scope.group_by {
+                row.crowd = None;
+            }
             row.wanted = wanted.clone();
+            row.judge_excess(self.kept_for());
             row.observation.since = time;
             row.attempts = 0;
             // After a write Prometheus needs a moment; found unchanged, as at a start, it can be asked at once.
@@ -280,14 +327,44 @@ impl Observations {
         changed
     }
 
-    /// Takes the numbers of all SLOs; gives those whose status changes.
-    pub fn numbers(&self, numbers: &Numbers, now: Instant) -> Vec<Id> {
+    /// Takes for how long samples are kept, where that is known; gives the SLOs whose status changes.
+    pub fn retention(&self, retention: Option<Span>) -> Vec<Id> {
+        *self.retention.lock().unwrap_or_else(PoisonError::into_inner) = retention;
         let mut rows = self.rows();
-        let mut changed = Vec::new();
+        rows.iter_mut().filter_map(|(id, row)| row.judge_excess(retention).then(|| id.clone())).collect()
+    }
+
+    fn kept_for(&self) -> Option<Span> {
+        *self.retention.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes the label that makes the groups of an SLO so many; true when that changes its status.
+    pub fn crowd(&self, crowd: &Crowd, worst: Option<(&str, u64)>) -> bool {
+        let retention = self.kept_for();
+        let mut rows = self.rows();
+        let Some(row) = rows.get_mut(&crowd.id) else { return false };
+        row.crowd = limits::groups(crowd.groups, worst).map(|excess| (crowd.groups, excess));
+        row.judge_excess(retention)
+    }
+
+    /// Takes the numbers of all SLOs; gives those whose status changes, and those whose groups are to be looked at.
+    pub fn numbers(&self, numbers: &Numbers, now: Instant) -> (Vec<Id>, Vec<Crowd>) {
+        let retention = self.kept_for();
+        let mut rows = self.rows();
+        let (mut changed, mut crowds) = (Vec::new(), Vec::new());
         for (id, row) in rows.iter_mut() {
             let slo_id = format!("{}/{}", id.0, id.1);
+            let groups = numbers.groups(&slo_id);
+            if groups <= limits::GROUPS {
+                row.crowd = None;
+            } else if !row.wanted.scope.group_by.is_empty()
+                && row.crowd.as_ref().is_none_or(|(told, _)| differs(groups, *told))
+            {
+                crowds.push(Crowd { id: id.clone(), groups, labels: row.wanted.scope.group_by.clone() });
+            }
+            let excess = row.judge_excess(retention);
             let patience_over = row.loaded_at.is_some_and(|at| now.duration_since(at) > DATA_PATIENCE);
-            let data = match (numbers.present.contains(&slo_id), patience_over) {
+            let data = match (groups > 0, patience_over) {
                 (true, _) => Some(true),
                 (false, true) => Some(false),
                 (false, false) => row.observation.data.filter(|present| !present),
@@ -295,7 +372,7 @@ impl Observations {
             let columns = numbers.columns(&slo_id);
             let since = row.columns_at.map(|at| now.duration_since(at));
             let shown = columns.worth_showing(&row.observation.columns, since);
-            if data != row.observation.data || shown {
+            if data != row.observation.data || shown || excess {
                 row.observation.data = data;
                 if shown {
                     row.observation.columns = columns;
@@ -304,7 +381,7 @@ impl Observations {
                 changed.push(id.clone());
             }
         }
-        changed
+        (changed, crowds)
     }
 
     fn rows(&self) -> MutexGuard<'_, HashMap<Id, Row>> {
@@ -318,7 +395,7 @@ fn backoff(attempts: u32) -> Duration {
 
 /// What an answer says about the rules. It never says that nobody was asked.
 pub(crate) fn judge(wanted: &Wanted, found: &HashMap<&str, &LoadedGroup>) -> Loaded {
-    let Wanted { groups, revision, labels: _ } = wanted;
+    let Wanted { groups, revision, labels: _, scope: _ } = wanted;
     let loaded: Vec<&LoadedGroup> = groups.iter().filter_map(|name| found.get(name.as_str()).copied()).collect();
     let held = loaded.iter().find_map(|group| group.revision());
     let missing = groups.iter().find(|name| !found.contains_key(name.as_str()));

@@ -8,7 +8,12 @@ fn id() -> Id {
 
 /// Rules of this revision.
 fn wanted(n: usize) -> Wanted {
-    Wanted { groups: vec!["g".to_owned(), "h".to_owned()], revision: format!("{n:012}"), labels: None }
+    Wanted {
+        groups: vec!["g".to_owned(), "h".to_owned()],
+        revision: format!("{n:012}"),
+        labels: None,
+        scope: Scope::default(),
+    }
 }
 
 fn found(n: usize, health: &str) -> Vec<LoadedGroup> {
@@ -170,8 +175,8 @@ fn an_slo_that_became_invalid_is_followed() {
     bench.later(500.0);
     assert!(bench.table.due(bench.now, 10).ids.is_empty(), "which rules should be loaded is not known");
     let mut numbers = Numbers::default();
-    numbers.present.insert("shop/cart".to_owned());
-    assert_eq!(bench.table.numbers(&numbers, bench.now), [id()]);
+    numbers.present.insert("shop/cart".to_owned(), 1);
+    assert_eq!(bench.table.numbers(&numbers, bench.now).0, [id()]);
     let seen = bench.table.follow(&id(), bench.now, Timestamp::UNIX_EPOCH);
     assert_eq!((seen.data, seen.columns.alert), (Some(true), Some(None)));
     // Valid again, its rules are asked for.
@@ -184,13 +189,42 @@ fn data_is_missing_only_after_the_first_evaluations() {
     let mut bench = Bench::new();
     bench.expect(1, false);
     bench.answer(&found(1, "ok"));
-    assert!(bench.table.numbers(&Numbers::default(), bench.now).is_empty());
+    assert!(bench.table.numbers(&Numbers::default(), bench.now).0.is_empty());
     bench.later(91.0);
-    assert_eq!(bench.table.numbers(&Numbers::default(), bench.now).len(), 1);
+    assert_eq!(bench.table.numbers(&Numbers::default(), bench.now).0.len(), 1);
     let mut numbers = Numbers::default();
-    numbers.present.insert("shop/cart".to_owned());
-    assert_eq!(bench.table.numbers(&numbers, bench.now).len(), 1);
-    assert!(bench.table.numbers(&numbers, bench.now).is_empty());
+    numbers.present.insert("shop/cart".to_owned(), 1);
+    assert_eq!(bench.table.numbers(&numbers, bench.now).0.len(), 1);
+    assert!(bench.table.numbers(&numbers, bench.now).0.is_empty());
     bench.table.forget(&id());
     assert!(bench.table.is_empty());
+}
+
+#[test]
+fn what_is_too_much_is_told_once() {
+    let bench = Bench::new();
+    let day = |days| Some(Span::seconds(days * 86_400));
+    let scope = Scope { period: day(30), group_by: vec!["user".to_owned()] };
+    let wanted = Wanted { scope, ..wanted(1) };
+    let told = || bench.table.expect(&id(), &wanted, false, bench.now, Timestamp::UNIX_EPOCH).excess.len();
+    assert_eq!(told(), 0);
+    assert_eq!(bench.table.retention(day(15)), [id()]);
+    assert!(bench.table.retention(day(15)).is_empty(), "no news");
+    assert_eq!(told(), 1);
+    let numbers = |groups| {
+        let mut numbers = Numbers::default();
+        numbers.present.insert("shop/cart".to_owned(), groups);
+        bench.table.numbers(&numbers, bench.now)
+    };
+    let crowd = |groups| Crowd { id: id(), groups, labels: vec!["user".to_owned()] };
+    assert_eq!(numbers(300).1, []);
+    assert_eq!(numbers(400).1, [crowd(400)]);
+    assert!(bench.table.crowd(&crowd(400), Some(("user", 400))));
+    assert_eq!(told(), 2);
+    assert_eq!(numbers(500), (vec![], vec![]), "no news");
+    assert_eq!(numbers(700).1, [crowd(700)]);
+    assert_eq!(numbers(20).0, [id()]);
+    assert_eq!(told(), 1);
+    assert_eq!(bench.table.retention(day(30)), [id()]);
+    assert_eq!(told(), 0);
 }

@@ -5,7 +5,10 @@ use std::sync::Arc;
 use plimsoll_slo::RuleSet;
 
 use super::{stored::Stored, validate::Validated};
-use crate::sinks::{RuleSink, Target};
+use crate::{
+    limits::Scope,
+    sinks::{RuleSink, Target},
+};
 
 /// Rules of one SLO, in the state `S`.
 #[derive(Debug)]
@@ -25,6 +28,8 @@ pub struct Prepared {
     pub rules: RuleSet,
     /// Where they go.
     pub backend: Arc<dyn RuleSink>,
+    /// What of it may be too much for a Prometheus.
+    pub scope: Scope,
     /// Warnings about the SLO, one line.
     pub warnings: Option<String>,
 }
@@ -36,6 +41,7 @@ pub fn render(valid: Validated) -> Rendered<Prepared> {
         target: Target::of(&stored.slo),
         rules: plimsoll_slo::render(&model),
         backend,
+        scope: Scope::of(&model),
         warnings: (!warnings.is_empty()).then(|| plimsoll_api::problem::summary(&warnings)),
     };
     Rendered { stored, state }

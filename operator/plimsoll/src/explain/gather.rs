@@ -13,6 +13,7 @@ use plimsoll_slo::{
 use super::facts::{Buckets, Facts, Loaded, Selector, Tier};
 use crate::{
     controller::observe::{self, Wanted},
+    limits::{self, Scope},
     prometheus::{Prometheus, PrometheusError},
     selecting,
     sinks::{Target, prometheus_rule},
@@ -197,6 +198,7 @@ async fn loaded(prometheus: &Prometheus, rules: &RuleSet) -> Result<Loaded, Prom
         groups: names.iter().map(|&name| name.to_owned()).collect(),
         revision: rules.revision().unwrap_or_default().to_owned(),
         labels: None,
+        scope: Scope::default(),
     };
     Ok(match observe::judge(&wanted, &found.iter().map(|group| (group.name.as_str(), group)).collect()) {
         observe::Loaded::Missing { group, hint: _ } => Loaded::Missing { url, group, why: None, remedy: None },
@@ -229,7 +231,13 @@ async fn ask(prometheus: &Prometheus, model: &Model, facts: &mut Facts) -> Resul
         facts.buckets = Some(buckets(prometheus, histogram, &threshold.to_string()).await?);
     }
     let id = format!("{}=\"{}\"", names::SLO_ID, model.id);
-    facts.data = Some(count(prometheus, &format!("count({}{{{id}}})", names::TOTAL)).await? > 0);
+    let base = format!("{}{{{id}}}", names::TOTAL);
+    let groups = count(prometheus, &format!("count({base})")).await?;
+    facts.data = Some(groups > 0);
+    facts.excess.extend(limits::period(&Scope::of(model), prometheus.retention().await));
+    if groups > limits::GROUPS {
+        facts.excess.extend(limits::groups(groups, prometheus.widest(&base, &model.group_by).await?));
+    }
     facts.budget = single(prometheus, &format!("min({}{{{id}}})", names::BUDGET_REMAINING)).await?;
     let windows = format!("max by ({}) ({}{{{id}}})", names::WINDOW, names::BURN_RATE);
     let burns: BTreeMap<String, f64> = prometheus

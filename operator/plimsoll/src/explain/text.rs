@@ -111,6 +111,9 @@ fn find(facts: &Facts) -> Finding {
             ),
         );
     }
+    if let Some(excess) = facts.excess.first() {
+        return finding(format!("works, but {}", excess.headline), excess.remedy.clone());
+    }
     finding("works; nothing is wrong.".to_owned(), quiet(&facts.tiers))
 }
 
@@ -187,6 +190,7 @@ fn details(facts: &Facts) -> Vec<String> {
         all.push(format!("  measures {}; objective {} % over {}", facts.measures, facts.objective, facts.period));
     }
     all.extend(facts.warnings.iter().map(|warning| format!("! {warning}")));
+    all.extend(facts.excess.iter().map(|excess| format!("! {}", excess.what)));
     if let Some(trouble) = &facts.trouble {
         all.push(format!("✗ {trouble}"));
     }

@@ -161,6 +161,9 @@ fn each_cause_has_its_next_step() {
     assert_eq!(next, "  → wait for a minute, then ask again");
     let (_, next) = with(&|f| f.tiers.clear());
     assert_eq!(next, "  → quiet, because it has no tiers that could fire");
+    let (headline, next) = with(&|f| f.excess.extend(crate::limits::groups(1200, Some(("user_id", 600)))));
+    assert_eq!(headline, "cart-availability works, but it has more groups than a person can tell apart.");
+    assert_eq!(next, "  → remove user_id from groupBy, which has 600 values");
     let (_, next) =
         with(&|f| f.trouble = Some("PrometheusRule a/b exists and is not owned by this SLO; it is left alone".into()));
     assert!(next.contains("PrometheusRule a/b exists"));

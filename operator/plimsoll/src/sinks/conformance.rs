@@ -53,6 +53,7 @@ pub fn rules(target: &Target, expr: &str) -> RuleSet {
     let group = |part: &str, rule: Rule| Group {
         name: format!("plimsoll.{}.{}.{part}", target.namespace, target.name),
         interval: "30s".to_owned(),
+        limit: None,
         rules: vec![rule],
     };
     let record = Rule {

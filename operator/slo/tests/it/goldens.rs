@@ -10,7 +10,8 @@ fn shown(patch: &Value) -> String {
     let valid = validate(&slo(patch)).unwrap();
     let mut out = String::new();
     for group in render(&valid.model).groups {
-        out.push_str(&format!("{} every {}\n", group.name, group.interval));
+        let limit = group.limit.map(|limit| format!(", at most {limit} series for each rule")).unwrap_or_default();
+        out.push_str(&format!("{} every {}{limit}\n", group.name, group.interval));
         for rule in group.rules {
             let name = rule.record.or(rule.alert).unwrap();
             let labels: Vec<String> = rule.labels.iter().map(|(k, v)| format!("{k}={v}")).collect();
