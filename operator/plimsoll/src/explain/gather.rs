@@ -28,6 +28,7 @@ pub async fn gather(slo: &Slo, prometheus: Option<&Prometheus>, cluster: Option<
         stored: cluster.is_some(),
         ..Facts::default()
     };
+    facts.place = slo.status.as_ref().and_then(|status| status.rules.clone());
     let valid = match plimsoll_slo::validate(slo) {
         Ok(valid) => valid,
         Err(problems) => {
@@ -47,7 +48,6 @@ pub async fn gather(slo: &Slo, prometheus: Option<&Prometheus>, cluster: Option<
     facts.selectors = selectors(&model.sli);
     facts.tiers = tiers(&model);
     if let Some(status) = &slo.status {
-        facts.place = status.rules.clone();
         facts.trouble = status
             .conditions
             .iter()

@@ -8,7 +8,7 @@ pub mod text;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
-use kube::{Api, Client};
+use kube::{Api, Client, api::ListParams};
 use plimsoll_api::Slo;
 
 pub use facts::Facts;
@@ -42,11 +42,22 @@ pub async fn run(args: &ExplainArgs) -> anyhow::Result<String> {
             let namespace = args.namespace.clone().unwrap_or_else(|| client.default_namespace().to_owned());
             let api: Api<Slo> = Api::namespaced(client.clone(), &namespace);
             let Some(slo) = api.get_opt(name).await.context("the SLO could not be read")? else {
-                bail!("there is no SLO {name} in namespace {namespace}; kubectl get slo -A lists all");
+                bail!("there is no SLO {name} in namespace {namespace}; {}", elsewhere(&client, name).await);
             };
             explain(&slo, prometheus.as_ref(), Some(&client)).await
         }
         None => explain(&read(Path::new(&args.what))?, prometheus.as_ref(), None).await,
+    }
+}
+
+/// What to do about an SLO that is not where it was looked for.
+async fn elsewhere(client: &Client, name: &str) -> String {
+    let named = ListParams::default().fields(&format!("metadata.name={name}")).limit(1);
+    // Who may not list all namespaces does not learn of them here either.
+    let found = Api::<Slo>::all(client.clone()).list_metadata(&named).await.ok();
+    match found.and_then(|list| list.items.into_iter().next()?.metadata.namespace) {
+        Some(namespace) => format!("it is in another one: plimsoll explain slo/{name} -n {namespace}"),
+        None => "kubectl get slo -A lists all".to_owned(),
     }
 }
 

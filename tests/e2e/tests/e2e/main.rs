@@ -8,7 +8,9 @@
 mod alerting;
 mod alertmanager;
 mod cluster;
+mod explain;
 mod operator;
+mod outside;
 mod path;
 mod testbed;
 mod testbed_ends;
@@ -28,7 +30,9 @@ fn main() -> ExitCode {
         alerting::tests(),
         alertmanager::tests(),
         operator::tests(),
+        outside::tests(),
         path::tests(),
+        explain::tests(),
     ];
     plimsoll_e2e::run(tables.into_iter().flatten().collect())
 }
