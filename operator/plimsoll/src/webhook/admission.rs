@@ -11,6 +11,9 @@ use crate::sinks::Fingerprint;
 
 /// The API's limit for one warning is 256 characters; longer ones may be cut anywhere.
 const WARNING_MAX: usize = 256;
+/// Larger reviews are refused unjudged. Rules may take 512 KiB, and a review holds a spec four times at most: in the
+/// object, in its predecessor, and in what kubectl has noted in both.
+const JUDGED: usize = 4 * (512 << 10);
 
 // A review is read twice, and never becomes a tree: first what tells whether there is anything to judge, with specs
 // reduced to their fingerprints; then the spec itself. What nobody needs is skipped while it is read.
@@ -79,6 +82,10 @@ pub fn answer(body: &[u8]) -> Result<(Value, Verdict), String> {
         serde_json::from_slice(body).map_err(|error| format!("this is no AdmissionReview: {error}"))?;
     let Glance { uid, object, old_object } = review.request.ok_or("this AdmissionReview has no request")?;
     let (verdict, message, warnings) = match object {
+        Some(object) if is_new(&object, old_object.as_ref()) && body.len() > JUDGED => {
+            let message = "spec: it is too large: the rules of an SLO may take 512 KiB; shorten its labels, annotations and exclusions";
+            (Verdict::Denied, Some(message.to_owned()), Vec::new())
+        }
         Some(object) if is_new(&object, old_object.as_ref()) => judge(body),
         _ => (Verdict::Allowed, None, Vec::new()),
     };
@@ -163,6 +170,17 @@ mod tests {
         let mut deleted = bad();
         deleted["metadata"]["deletionTimestamp"] = json!("2026-01-01T00:00:00Z");
         assert_eq!(review(deleted, json!({"spec": {}})).1, Verdict::Allowed);
+    }
+
+    #[test]
+    fn what_is_far_too_large_is_refused_unless_it_is_stored_already() {
+        let mut large = bad();
+        large["spec"]["labels"] = json!({"a": "x".repeat(JUDGED)});
+        let (refused, verdict) = review(large.clone(), Value::Null);
+        assert_eq!(verdict, Verdict::Denied);
+        let message = refused.pointer("/response/status/message").unwrap().as_str().unwrap();
+        assert!(message.starts_with("spec: it is too large"), "{message}");
+        assert_eq!(review(large.clone(), large).1, Verdict::Allowed);
     }
 
     #[test]

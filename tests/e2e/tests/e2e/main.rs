@@ -16,6 +16,7 @@ mod testbed;
 mod testbed_ends;
 mod traffic;
 mod truth;
+mod webhook;
 
 use std::process::ExitCode;
 
@@ -33,6 +34,7 @@ fn main() -> ExitCode {
         outside::tests(),
         path::tests(),
         explain::tests(),
+        webhook::tests(),
     ];
     plimsoll_e2e::run(tables.into_iter().flatten().collect())
 }
