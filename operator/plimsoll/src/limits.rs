@@ -23,7 +23,7 @@ pub struct Scope {
 impl Scope {
     /// Of a valid SLO.
     pub fn of(model: &Model) -> Self {
-        let days = |days| Span::seconds(days * 86_400);
+        let days = |days: u64| Span::seconds(days * 86_400);
         let period = match &model.period {
             Period::Rolling(span) => *span,
             Period::Calendar { unit, .. } => match unit {
