@@ -18,6 +18,9 @@ pub const STALLED: &str = "Stalled";
 /// An alert of this SLO fires. A burning SLO is Ready: a Degraded one would stop an Argo CD sync.
 pub const BURNING: &str = "Burning";
 
+/// An alert of this AlertRule fires.
+pub const FIRING: &str = "Firing";
+
 /// Everything is as it should be.
 pub const REASON_OK: &str = "AsDeclared";
 /// The spec is invalid.
@@ -26,16 +29,24 @@ pub const REASON_INVALID: &str = "Invalid";
 pub const REASON_BACKEND_UNKNOWN: &str = "BackendUnknown";
 /// The backend refused or could not be reached.
 pub const REASON_BACKEND_FAILED: &str = "BackendFailed";
+/// Rules could not be removed from where the SLO was before, or must go with it.
+pub const REASON_CLEANUP_FAILED: &str = "CleanupFailed";
 /// An object of the rules' name belongs to somebody else.
 pub const REASON_NOT_OURS: &str = "NotOurs";
 /// Another SLO that this one refers to does not exist.
 pub const REASON_REFERENCE_MISSING: &str = "ReferenceMissing";
 /// No Prometheus is configured, so nobody can be asked.
 pub const REASON_NO_PROMETHEUS: &str = "PrometheusNotConfigured";
+/// The rules are not Prometheus'.
+pub const REASON_NOT_ASKED: &str = "NotAsked";
+/// The backend takes rules of another language.
+pub const REASON_LANGUAGE: &str = "BackendLanguage";
 /// Prometheus did not answer.
 pub const REASON_UNREACHABLE: &str = "PrometheusUnreachable";
-/// Prometheus has all groups.
+/// Prometheus has these rules.
 pub const REASON_LOADED: &str = "Loaded";
+/// Prometheus still has the rules before an edit, which go on working.
+pub const REASON_PROGRESSING: &str = "Progressing";
 /// Prometheus lacks a group.
 pub const REASON_NOT_LOADED: &str = "NotLoaded";
 /// Prometheus has the groups, but a rule of them fails.

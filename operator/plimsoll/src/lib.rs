@@ -4,6 +4,7 @@
 pub mod cli;
 pub mod controller;
 pub mod explain;
+pub mod limits;
 pub mod operator;
 pub mod prometheus;
 pub mod selecting;

@@ -4,6 +4,7 @@
 use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 
 use backon::{ExponentialBuilder, Retryable};
+use plimsoll_slo::{model::Span, names};
 use reqwest::{StatusCode, Url};
 use serde::Deserialize;
 
@@ -68,6 +69,14 @@ pub struct LoadedGroup {
     pub rules: Vec<LoadedRule>,
 }
 
+impl LoadedGroup {
+    /// Which rules of an object these are, if this is the group that says so.
+    pub fn revision(&self) -> Option<&str> {
+        let is_info = |rule: &&LoadedRule| [names::INFO, names::ALERT_RULE_INFO].contains(&rule.name.as_str());
+        plimsoll_slo::revision::read(&self.rules.iter().find(is_info)?.query)
+    }
+}
+
 /// A rule as Prometheus has it loaded; only what is used is kept.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -75,6 +84,9 @@ pub struct LoadedRule {
     /// Of the series or the alert.
     #[serde(default)]
     pub name: String,
+    /// The expression, in the server's hand.
+    #[serde(default)]
+    pub query: String,
     /// `ok`, `err` or `unknown`.
     #[serde(default)]
     pub health: String,
@@ -100,6 +112,12 @@ struct Answer<T> {
     data: Option<T>,
     #[serde(default)]
     error: String,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct RuntimeInfo {
+    storage_retention: String,
 }
 
 #[derive(Deserialize)]
@@ -189,6 +207,36 @@ impl Prometheus {
             rest = later;
         }
         Ok(found)
+    }
+
+    /// How long samples are kept; `None` where the server does not say so, or keeps them by size alone.
+    pub async fn retention(&self) -> Option<Span> {
+        // Compatible servers have no such endpoint. That is no failure, and nothing to try again for.
+        let info: RuntimeInfo = self.once("api/v1/status/runtimeinfo", &[]).await.ok()?;
+        // `15d or 512GiB`, whichever is less.
+        let time = info.storage_retention.split(" or ").next().unwrap_or_default();
+        plimsoll_slo::duration::parse(time, "storageRetention").ok()
+    }
+
+    /// The label by which these series differ most, and its number of values.
+    ///
+    /// # Errors
+    /// Names the address and the cause.
+    pub async fn widest<'a>(
+        &self,
+        selector: &str,
+        labels: &'a [String],
+    ) -> Result<Option<(&'a str, u64)>, PrometheusError> {
+        let mut widest = None;
+        for label in labels {
+            let found = self.query(&format!("count(count by ({label}) ({selector}))")).await?;
+            // A count is a whole number, far below where that could fail.
+            let values = found.first().map_or(0, |sample| sample.value().max(0.0) as u64);
+            if widest.is_none_or(|(_, most)| values > most) {
+                widest = Some((label.as_str(), values));
+            }
+        }
+        Ok(widest)
     }
 
     async fn get<T: serde::de::DeserializeOwned>(

@@ -28,6 +28,24 @@ async fn query(answer: ResponseTemplate) -> Result<Vec<Sample>, PrometheusError>
 }
 
 #[tokio::test]
+async fn the_retention_is_known_where_it_is_told() {
+    for (code, body, wanted) in [
+        (200, r#"{"status": "success", "data": {"storageRetention": "2w1d"}}"#, Some("15d")),
+        (200, r#"{"status": "success", "data": {"storageRetention": "30d or 512GiB"}}"#, Some("30d")),
+        (200, r#"{"status": "success", "data": {"storageRetention": "512GiB"}}"#, None),
+        (200, r#"{"status": "success", "data": {}}"#, None),
+        (404, "404 page not found", None),
+        (503, "busy", None),
+    ] {
+        let server = MockServer::start().await;
+        let answer = ResponseTemplate::new(code).set_body_string(body);
+        Mock::given(wiremock::matchers::path("/api/v1/status/runtimeinfo")).respond_with(answer).mount(&server).await;
+        let found = Prometheus::new(http_client().unwrap(), &server.uri()).unwrap().retention().await;
+        assert_eq!(found.map(|span| span.to_string()).as_deref(), wanted, "{body}");
+    }
+}
+
+#[tokio::test]
 async fn vectors_and_scalars_are_read() {
     let vector = serde_json::json!({"status": "success", "data": {"resultType": "vector", "result": [
         {"metric": {"slo_id": "a/b"}, "value": [1.0, "0.5"]}, {"metric": {}, "value": [1.0, "NaN"]}]}});

@@ -11,6 +11,9 @@ use http::{Method, Request, Response, StatusCode};
 use http_body_util::{BodyExt, Full, StreamBody, combinators::UnsyncBoxBody};
 use kube::{Client, client::Body};
 use serde_json::{Value, json};
+use tower::Layer;
+
+use crate::operator::gate::GateLayer;
 
 type Answer = UnsyncBoxBody<hyper::body::Bytes, std::io::Error>;
 
@@ -35,18 +38,23 @@ pub(crate) struct FakeApi {
 impl FakeApi {
     /// A client of it.
     pub(crate) fn client(&self) -> Client {
+        self.gated(&GateLayer::open())
+    }
+
+    /// A client of it, as the operator's own, behind this gate.
+    pub(crate) fn gated(&self, gate: &GateLayer) -> Client {
         let api = self.clone();
         let service = tower::service_fn(move |request: Request<Body>| {
             let api = api.clone();
             async move { Ok::<_, std::io::Error>(api.serve(request).await) }
         });
-        Client::new(service, "default")
+        Client::new(gate.layer(service), "default")
     }
 
     /// Puts an object as somebody else would, and tells those that watch.
     pub(crate) fn put(&self, path: &str, mut object: Value) {
         let mut state = self.state.lock().unwrap();
-        state.version += 1;
+        state.step();
         let event = if state.objects.contains_key(path) { "MODIFIED" } else { "ADDED" };
         object["metadata"]["resourceVersion"] = json!(state.version.to_string());
         if object["metadata"]["uid"].is_null() {
@@ -100,6 +108,11 @@ impl FakeApi {
 }
 
 impl State {
+    /// As in etcd, the first object has version 2.
+    fn step(&mut self) {
+        self.version = self.version.max(1) + 1;
+    }
+
     fn read(&mut self, path: &str, query: &str) -> Response<Answer> {
         if let Some(object) = self.objects.get(path) {
             return answer(object);
@@ -131,13 +144,20 @@ impl State {
         if old.is_none() && !apply {
             return status(StatusCode::NOT_FOUND, "not found");
         }
+        let version = |o: &Value| o["metadata"]["resourceVersion"].clone();
+        if apply && !version(&body).is_null() && old.as_ref().is_some_and(|o| version(o) != version(&body)) {
+            return status(
+                StatusCode::CONFLICT,
+                "the object has been modified; please apply your changes to the latest version",
+            );
+        }
         let forced = query.contains("force=true");
         // Fields of others conflict, as in the real one, unless forced.
         let ours = |o: &Value| o["metadata"]["managedFields"][0]["manager"] == "plimsoll-slo";
         if apply && !forced && old.as_ref().is_some_and(|o| !ours(o) && o["spec"] != body["spec"]) {
             return status(StatusCode::CONFLICT, "Apply failed with 1 conflict: conflict with \"somebody\": .spec");
         }
-        self.version += 1;
+        self.step();
         let mut new = old.clone().unwrap_or_else(|| json!({"metadata": {"uid": format!("uid-{}", self.version)}}));
         if apply {
             let labels: serde_json::Map<String, Value> = body["metadata"]["labels"]

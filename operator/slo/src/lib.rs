@@ -1,16 +1,19 @@
 //! Objectives, windows, PromQL, burn-rate tiers, alerts and rule rendering. Pure: no I/O, no clock, no client.
 
 pub mod alerts;
+pub mod any;
 pub mod duration;
 pub mod model;
 pub mod names;
 pub mod presets;
 pub mod promql;
 pub mod render;
+pub mod revision;
 pub mod rules;
 pub mod validate;
 pub mod zone;
 
+pub use any::{AnyModel, AnyValid};
 pub use model::{Model, SloId};
 pub use render::render;
 pub use rules::{Group, Rule, RuleSet};

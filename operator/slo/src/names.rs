@@ -39,6 +39,9 @@ pub const PERIOD_START: &str = "slo:period:start_timestamp_seconds";
 /// 1, with the descriptive labels.
 pub const INFO: &str = "slo_info";
 
+/// 1 for each AlertRule in PromQL, with its owner.
+pub const ALERT_RULE_INFO: &str = "plimsoll_alertrule_info";
+
 /// How unusual a watched series is, from 0 to 1; 0.5 is where the detector itself would speak.
 /// Exported by the anomaly scorer with [`SLO_ID`], or [`ALERT_RULE`] and [`ALERT`], and the labels of
 /// the watched series.

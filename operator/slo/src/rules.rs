@@ -18,6 +18,9 @@ pub struct Group {
     pub name: String,
     /// A Prometheus duration.
     pub interval: String,
+    /// A rule that yields more series than this fails instead.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limit: Option<u32>,
     /// The rules.
     pub rules: Vec<Rule>,
 }

@@ -18,6 +18,7 @@ use crate::recipe::Component;
 use crate::wait::wait_until;
 
 const START: Duration = Duration::from_secs(60);
+const RETENTION_TIME: &str = "--storage.tsdb.retention.time=";
 
 /// How a Prometheus is set up.
 #[derive(Clone, Debug)]
@@ -134,17 +135,15 @@ impl Prometheus {
         write_config(&folder, &options)?;
         let port = free_port()?;
         let url = format!("http://127.0.0.1:{port}");
+        let given = options.arguments.iter().any(|argument| argument.starts_with(RETENTION_TIME));
+        let long_lived = (!given).then(|| format!("{RETENTION_TIME}10y"));
         let program = Program::new(bin.path(Component::Prometheus, "prometheus")?)
             .arg(format!("--config.file={}", folder.join("prometheus.yml").display()))
             .arg(format!("--storage.tsdb.path={}", folder.join("data").display()))
             .arg(format!("--web.listen-address=127.0.0.1:{port}"))
+            .args(["--web.enable-lifecycle", "--web.enable-admin-api", "--log.level=warn"])
             // Blocks of the past must not be dropped before they were asked.
-            .args([
-                "--web.enable-lifecycle",
-                "--web.enable-admin-api",
-                "--storage.tsdb.retention.time=10y",
-                "--log.level=warn",
-            ])
+            .args(long_lived)
             .args(&options.arguments);
         let process = started(&program, &folder, &url).await?;
         Ok(Self { process, program, url, options, folder })

@@ -25,7 +25,7 @@ fn alert(name: &str, expr: impl Into<String>) -> Rule {
 }
 
 fn group(name: &str, interval: &str, rules: Vec<Rule>) -> Group {
-    Group { name: name.to_owned(), interval: interval.to_owned(), rules }
+    Group { name: name.to_owned(), interval: interval.to_owned(), limit: None, rules }
 }
 
 /// Sloth: three groups at the global interval; the windows are computed from raw series, the period is an average.

@@ -9,12 +9,16 @@ use crate::source::scalar::is_ambiguous;
 /// Appends `- name: …` entries of a rule file's `groups`, indented by `indent`.
 pub fn groups(out: &mut String, groups: &[Group], indent: usize) {
     for group in groups {
-        let Group { name, interval, rules } = group;
+        let Group { name, interval, limit, rules } = group;
         line(out, indent, "- name: ");
         string(out, name, indent + 2);
         if !interval.is_empty() {
             line(out, indent + 2, "interval: ");
             string(out, interval, indent + 2);
+        }
+        if let Some(limit) = limit {
+            line(out, indent + 2, "limit: ");
+            out.push_str(&limit.to_string());
         }
         line(out, indent + 2, if rules.is_empty() { "rules: []" } else { "rules:" });
         for r in rules {
@@ -372,8 +376,8 @@ mod tests {
     }
 
     fn set() -> impl Strategy<Value = RuleSet> {
-        let group = (text(), text(), proptest::collection::vec(rule(), 0..4))
-            .prop_map(|(name, interval, rules)| Group { name, interval, rules });
+        let group = (text(), text(), proptest::option::of(1..9000u32), proptest::collection::vec(rule(), 0..4))
+            .prop_map(|(name, interval, limit, rules)| Group { name, interval, limit, rules });
         proptest::collection::vec(group, 1..3).prop_map(|groups| RuleSet { groups })
     }
 

@@ -1,8 +1,10 @@
 //! Fourth step: the backend gets the rules. Repeatable at any point.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::sync::Arc;
 
 use super::{
+    finalizer::FinalizerError,
+    observe::Wanted,
     render::{Prepared, Rendered},
     stored::Stored,
     validate::ValidateError,
@@ -14,6 +16,7 @@ use crate::sinks::{SinkError, Written};
 #[derive(Debug)]
 pub struct Applied {
     outcome: Outcome,
+    leftover: Option<String>,
 }
 
 /// See [`Applied`].
@@ -25,17 +28,18 @@ pub enum Outcome {
         place: String,
         /// Whether something had to be written.
         written: Written,
-        /// Name and number of rules of each group.
-        groups: Vec<(String, usize)>,
+        /// What Prometheus should have loaded then.
+        wanted: Wanted,
         /// Warnings about the SLO.
         warnings: Option<String>,
-        /// Labels of the rule object, if it is one.
-        labels: Option<BTreeMap<String, String>>,
     },
     /// The backend does not.
     Failed(SinkError),
     /// There were none to write.
     Refused(ValidateError),
+    /// The SLO's finalizers could not be set, so nothing may be written; or it is deleted, and its rules could
+    /// not be removed.
+    Stuck(String),
 }
 
 impl Applied {
@@ -43,25 +47,54 @@ impl Applied {
     pub fn outcome(&self) -> &Outcome {
         &self.outcome
     }
+
+    /// Why rules remain where the SLO was before.
+    pub fn leftover(&self) -> Option<&str> {
+        self.leftover.as_deref()
+    }
+}
+
+impl Rendered<Applied> {
+    fn new(stored: Arc<Stored>, outcome: Outcome) -> Self {
+        Self { stored, state: Applied { outcome, leftover: None } }
+    }
+
+    /// Written, but not everything could be removed from where the SLO was before.
+    #[must_use]
+    pub fn with_leftover(mut self, error: &FinalizerError) -> Self {
+        self.state.leftover = Some(error.to_string());
+        self
+    }
 }
 
 /// Writes what differs.
 pub async fn apply(prepared: Rendered<Prepared>) -> Rendered<Applied> {
-    let Rendered { stored, state: Prepared { target, rules, backend, warnings } } = prepared;
+    let Rendered { stored, state: Prepared { target, rules, language, backend, scope, warnings } } = prepared;
     let outcome = match backend.write(&target, &rules).await {
         Ok(written) => Outcome::Held {
             place: backend.describe(&target),
             written,
-            groups: rules.groups.iter().map(|group| (group.name.clone(), group.rules.len())).collect(),
+            wanted: Wanted {
+                groups: rules.group_names().map(str::to_owned).collect(),
+                revision: rules.revision().unwrap_or_default().to_owned(),
+                labels: backend.labels(&target),
+                scope,
+                rules: rules.groups.iter().flat_map(|group| &group.rules).filter(|rule| rule.alert.is_some()).count(),
+                language,
+            },
             warnings,
-            labels: backend.labels(&target),
         },
         Err(error) => Outcome::Failed(error),
     };
-    Rendered { stored, state: Applied { outcome } }
+    Rendered::new(stored, outcome)
 }
 
 /// An SLO that cannot be rendered: nothing is written, and its last good rules go on working.
 pub fn refuse(stored: Arc<Stored>, error: ValidateError) -> Rendered<Applied> {
-    Rendered { stored, state: Applied { outcome: Outcome::Refused(error) } }
+    Rendered::new(stored, Outcome::Refused(error))
+}
+
+/// An SLO that waits for its finalizers.
+pub fn stuck(stored: Arc<Stored>, error: &FinalizerError) -> Rendered<Applied> {
+    Rendered::new(stored, Outcome::Stuck(error.to_string()))
 }

@@ -1,11 +1,8 @@
 //! The three columns of `kubectl get slo` that come from Prometheus, and when they are worth a write.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    time::Duration,
-};
+use std::{collections::BTreeMap, time::Duration};
 
-use plimsoll_api::slo::Severity;
+use plimsoll_api::{Kind, slo::Severity};
 use plimsoll_slo::names;
 
 use super::observe::severity;
@@ -23,12 +20,14 @@ pub struct Columns {
     pub burn: Option<f64>,
     /// The most severe burn alert that fires; `None` inside when none does, outside when not known.
     pub alert: Option<Option<Severity>>,
+    /// Number of alerts of an AlertRule that fire.
+    pub firing: Option<u64>,
 }
 
 // As shown: equal numbers are those that read the same.
 impl PartialEq for Columns {
     fn eq(&self, other: &Self) -> bool {
-        self.shown() == other.shown()
+        self.shown() == other.shown() && self.firing == other.firing
     }
 }
 
@@ -53,7 +52,7 @@ impl Columns {
         if self == old {
             return false;
         }
-        if self.alert != old.alert || since.is_none_or(|since| since >= SMALL_CHANGE) {
+        if self.alert != old.alert || self.firing != old.firing || since.is_none_or(|since| since >= SMALL_CHANGE) {
             return true;
         }
         let moved = |new: Option<f64>, old: Option<f64>, absolute: f64, relative: f64| match (new, old) {
@@ -73,11 +72,13 @@ fn tidy(value: f64) -> f64 {
 /// The numbers of all SLOs, from four questions.
 #[derive(Clone, Debug, Default)]
 pub struct Numbers {
-    /// Ids of SLOs with samples in their base series.
-    pub present: BTreeSet<String>,
+    /// Number of groups with samples in their base series, by the SLO's id.
+    pub present: BTreeMap<String, u64>,
     budget: BTreeMap<String, f64>,
     burn: BTreeMap<String, f64>,
     alerts: BTreeMap<String, Severity>,
+    kind: Kind,
+    firing: BTreeMap<String, u64>,
 }
 
 impl Numbers {
@@ -85,11 +86,32 @@ impl Numbers {
     ///
     /// # Errors
     /// When one of the questions is not answered.
-    pub async fn ask(prometheus: &Prometheus) -> Result<Self, PrometheusError> {
+    pub async fn ask(prometheus: &Prometheus, kind: Kind) -> Result<Self, PrometheusError> {
+        match kind {
+            Kind::Slo => Self::of_slos(prometheus).await,
+            Kind::AlertRule => Self::of_alert_rules(prometheus).await,
+        }
+    }
+
+    async fn of_alert_rules(prometheus: &Prometheus) -> Result<Self, PrometheusError> {
+        let id = names::ALERT_RULE;
+        let mut numbers = Self { kind: Kind::AlertRule, ..Self::default() };
+        for sample in prometheus.query(&format!("count by ({id}) ({})", names::ALERT_RULE_INFO)).await? {
+            numbers.firing.insert(sample.label(id).to_owned(), 0);
+        }
+        let firing = format!("count by ({id}) (ALERTS{{{id}!=\"\", alertstate=\"firing\"}})");
+        for sample in prometheus.query(&firing).await? {
+            numbers.firing.insert(sample.label(id).to_owned(), sample.value().max(0.0) as u64);
+        }
+        Ok(numbers)
+    }
+
+    async fn of_slos(prometheus: &Prometheus) -> Result<Self, PrometheusError> {
         let id = names::SLO_ID;
         let mut numbers = Self::default();
-        for sample in prometheus.query(&format!("group by ({id}) ({})", names::TOTAL)).await? {
-            numbers.present.insert(sample.label(id).to_owned());
+        for sample in prometheus.query(&format!("count by ({id}) ({})", names::TOTAL)).await? {
+            // A count is a whole number, far below where that could fail.
+            numbers.present.insert(sample.label(id).to_owned(), sample.value().max(0.0) as u64);
         }
         for sample in prometheus.query(&format!("min by ({id}) ({})", names::BUDGET_REMAINING)).await? {
             numbers.budget.insert(sample.label(id).to_owned(), sample.value());
@@ -114,14 +136,25 @@ impl Numbers {
         Ok(numbers)
     }
 
+    /// False for a kind that has no base series whose samples could be missing.
+    pub fn knows_data(&self) -> bool {
+        self.kind == Kind::Slo
+    }
+
+    /// Number of groups with samples of one SLO.
+    pub fn groups(&self, slo_id: &str) -> u64 {
+        self.present.get(slo_id).copied().unwrap_or(0)
+    }
+
     /// Of one SLO.
     pub fn columns(&self, slo_id: &str) -> Columns {
         let finite = |map: &BTreeMap<String, f64>| map.get(slo_id).copied().filter(|value| value.is_finite());
-        let known = self.present.contains(slo_id) || self.budget.contains_key(slo_id);
+        let known = self.groups(slo_id) > 0 || self.budget.contains_key(slo_id);
         Columns {
             budget: finite(&self.budget),
             burn: finite(&self.burn),
             alert: known.then(|| self.alerts.get(slo_id).copied()),
+            firing: self.firing.get(slo_id).copied(),
         }
     }
 }
@@ -131,7 +164,7 @@ mod tests {
     use super::*;
 
     fn columns(budget: f64, burn: f64, alert: Option<Severity>) -> Columns {
-        Columns { budget: Some(budget), burn: Some(burn), alert: Some(alert) }
+        Columns { budget: Some(budget), burn: Some(burn), alert: Some(alert), firing: None }
     }
 
     #[test]

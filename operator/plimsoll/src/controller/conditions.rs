@@ -1,25 +1,28 @@
-//! Fifth step: what the SLO's status says. Pure; the only way to a [`Status`] is through [`Applied`].
+//! Fifth step: what the object's status says. Pure; the only way to a [`Status`] is through [`Applied`].
 
 use jiff::Timestamp;
 use k8s_openapi::{apimachinery::pkg::apis::meta::v1::Condition, jiff as api_jiff};
-use plimsoll_api::{SloStatus, conditions as c};
+use kube::Resource;
+use plimsoll_api::{Kind, conditions as c};
+use plimsoll_slo::alerts::Language;
 
 use super::{
     apply::{Applied, Outcome},
     observe::{Loaded, Observation},
     render::Rendered,
+    stored::Shown,
 };
-use crate::sinks::SinkError;
+use crate::{limits::Excess, sinks::SinkError};
 
 /// A status to be written, unless it is stored already.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Status {
-    new: SloStatus,
+    new: Shown,
 }
 
 impl Status {
     /// What is to be stored.
-    pub fn get(&self) -> &SloStatus {
+    pub fn get(&self) -> &Shown {
         &self.new
     }
 }
@@ -35,38 +38,64 @@ pub struct Asked<'a> {
 
 /// The status that follows from what was applied and observed. `old` is the stored one: it keeps
 /// transition times, and what is not known anew.
-pub fn status(
-    applied: &Rendered<Applied>,
-    old: Option<&SloStatus>,
-    asked: Option<Asked<'_>>,
-    now: Timestamp,
-) -> Status {
-    let generation = applied.stored.slo.metadata.generation;
+pub fn status(applied: &Rendered<Applied>, old: Option<&Shown>, asked: Option<Asked<'_>>, now: Timestamp) -> Status {
+    let (kind, generation) = (applied.stored.kind_of(), applied.stored.meta().generation);
     let mut new = old.cloned().unwrap_or_default();
     new.observed_generation = generation;
     let mut set = Setter { conditions: &mut new.conditions, generation, now };
     match applied.state.outcome() {
         Outcome::Refused(error) => set.refused(error.reason(), &error.to_string()),
         Outcome::Failed(error) => set.failed(error),
-        Outcome::Held { place, written: _, groups: _, warnings, labels: _ } => {
-            new.rules = Some(place.clone());
+        Outcome::Stuck(error) => set.stuck(error),
+        Outcome::Held { place, written: _, wanted, warnings } => {
+            new.place = Some(place.clone());
+            new.rules = (kind == Kind::AlertRule).then(|| i64::try_from(wanted.rules).unwrap_or(i64::MAX));
             match asked {
-                None => set.without_prometheus(warnings.as_deref()),
+                _ if wanted.language == Language::LogQl => set.unasked(
+                    c::REASON_NOT_ASKED,
+                    "Loki is not asked whether it has loaded them",
+                    warnings.as_deref(),
+                ),
+                None => {
+                    let message = "the operator knows no Prometheus to ask; start it with --prometheus URL";
+                    set.unasked(c::REASON_NO_PROMETHEUS, message, warnings.as_deref());
+                }
                 Some(Asked { url, observation }) => {
                     let observation = observation.cloned().unwrap_or(Observation {
                         loaded: Loaded::Asking,
                         since: now,
                         data: None,
                         columns: super::columns::Columns::default(),
+                        excess: Vec::new(),
                     });
+                    let excess = observation.excess.iter().map(Excess::line);
+                    let warnings: Vec<String> = warnings.iter().cloned().chain(excess).collect();
+                    let warnings = (!warnings.is_empty()).then(|| warnings.join("; "));
                     set.with_prometheus(url, &observation, place, warnings.as_deref());
-                    let [budget, burn, alert] = observation.columns.shown();
-                    if alert.is_some() || observation.data == Some(false) {
-                        (new.budget, new.burn, new.alert) = (budget, burn, alert);
-                    }
                 }
             }
         }
+    }
+    // Also of an SLO that is invalid now: its last good rules go on working.
+    if let Some(Asked { observation: Some(seen), .. }) = asked {
+        set.observed(kind, seen);
+        if let Some(firing) = seen.columns.firing {
+            new.firing = Some(i64::try_from(firing).unwrap_or(i64::MAX));
+        }
+        let [budget, burn, alert] = seen.columns.shown();
+        if alert.is_some() || seen.data == Some(false) {
+            (new.budget, new.burn, new.alert) = (budget, burn, alert);
+        }
+    }
+    if let Some(leftover) = applied.state.leftover() {
+        // The rules work where they are now, so this is no lack of readiness.
+        // It may have been taken out above, and should keep its time.
+        if c::status(&new.conditions, c::RECONCILING).is_none() {
+            let before = old.iter().flat_map(|old| &old.conditions).find(|old| old.type_ == c::RECONCILING);
+            new.conditions.extend(before.cloned());
+        }
+        let mut set = Setter { conditions: &mut new.conditions, generation, now };
+        set.set(c::RECONCILING, Some(true), c::REASON_CLEANUP_FAILED, leftover);
     }
     // A fixed order, so that equal statuses are equal text.
     new.conditions.sort_by(|a, b| a.type_.cmp(&b.type_));
@@ -117,12 +146,18 @@ impl Setter<'_> {
         }
     }
 
-    fn without_prometheus(&mut self, warnings: Option<&str>) {
+    fn stuck(&mut self, message: &str) {
+        self.set(c::READY, Some(false), c::REASON_CLEANUP_FAILED, message);
+        self.set(c::RECONCILING, Some(true), c::REASON_CLEANUP_FAILED, message);
+        self.conditions.retain(|condition| condition.type_ != c::STALLED);
+    }
+
+    /// Nobody can say whether the rules are loaded.
+    fn unasked(&mut self, reason: &str, message: &str, warnings: Option<&str>) {
         self.ready(warnings);
         self.progress(None, None);
-        let message = "the operator knows no Prometheus to ask; start it with --prometheus URL";
-        self.set(c::RULES_LOADED, None, c::REASON_NO_PROMETHEUS, message);
-        for type_ in [c::DATA_PRESENT, c::BURNING] {
+        self.set(c::RULES_LOADED, None, reason, message);
+        for type_ in [c::DATA_PRESENT, c::BURNING, c::FIRING] {
             self.conditions.retain(|condition| condition.type_ != type_);
         }
     }
@@ -132,20 +167,37 @@ impl Setter<'_> {
     }
 
     fn with_prometheus(&mut self, url: &str, seen: &Observation, place: &str, warnings: Option<&str>) {
-        let Observation { loaded, since, data, columns } = seen;
+        let Observation { loaded, since, .. } = seen;
         let since = since.strftime("%Y-%m-%dT%H:%M:%SZ");
-        let was_ready = self
-            .conditions
-            .iter()
-            .any(|old| old.type_ == c::READY && old.status == "True" && old.observed_generation == self.generation);
+        // Of whatever generation: an edit leaves the rules before it at work until the new ones are loaded.
+        let ready = self.conditions.iter().find(|old| old.type_ == c::READY && old.status == "True");
+        let was_ready = ready.is_some();
+        let is_current = ready.is_some_and(|old| old.observed_generation == self.generation);
         match loaded {
             Loaded::Yes => {
                 self.set(c::RULES_LOADED, Some(true), c::REASON_LOADED, "");
                 self.ready(warnings);
                 self.progress(None, None);
             }
-            Loaded::Asking if was_ready => self.progress(None, None),
-            Loaded::Asking => {
+            Loaded::Asking if is_current => {}
+            Loaded::Asking | Loaded::Outdated { overdue: false } if was_ready => {
+                // Ready stays as it is, with the generation for which it was found: who waits for the edit to take
+                // effect waits for that or for Reconciling to go.
+                let message = format!(
+                    "written to {place}; Prometheus {url} still works with the rules before the edit (asked since {since})"
+                );
+                self.set(c::RULES_LOADED, None, c::REASON_PROGRESSING, message.as_str());
+                self.progress(Some(&message), None);
+            }
+            Loaded::Outdated { overdue: true } => {
+                let message = format!(
+                    "Prometheus {url} still has the rules before the edit (asked since {since}); see in its log why it does not load those of {place}"
+                );
+                self.set(c::RULES_LOADED, Some(false), c::REASON_NOT_LOADED, message.as_str());
+                self.set(c::READY, Some(false), c::REASON_NOT_LOADED, message.as_str());
+                self.progress(Some(&message), None);
+            }
+            Loaded::Asking | Loaded::Outdated { overdue: false } => {
                 let message = format!("written to {place}; Prometheus {url} is asked since {since}");
                 self.set(c::RULES_LOADED, None, c::REASON_WAITING, message.as_str());
                 self.set(c::READY, None, c::REASON_WAITING, message.as_str());
@@ -169,15 +221,25 @@ impl Setter<'_> {
                 self.progress(None, None);
             }
             Loaded::Unreachable(cause) => {
-                // Prometheus' outage does not make the SLO worse than it was.
+                // Prometheus' outage does not make the object worse than it was.
                 self.set(c::RULES_LOADED, None, c::REASON_UNREACHABLE, cause.as_str());
-                if was_ready {
-                    self.progress(None, None);
-                } else {
+                if !was_ready {
                     self.set(c::READY, None, c::REASON_UNREACHABLE, cause.as_str());
-                    self.progress(Some(cause), None);
                 }
+                self.progress((!is_current).then_some(cause.as_str()), None);
             }
+        }
+    }
+
+    fn observed(&mut self, kind: Kind, seen: &Observation) {
+        let Observation { data, columns, .. } = seen;
+        match columns.firing {
+            Some(0) => self.set(c::FIRING, Some(false), c::REASON_QUIET, ""),
+            Some(_) => self.set(c::FIRING, Some(true), c::REASON_ALERT_FIRING, ""),
+            None => {}
+        }
+        if kind == Kind::AlertRule {
+            return;
         }
         match data {
             Some(true) => self.set(c::DATA_PRESENT, Some(true), c::REASON_SAMPLES, ""),

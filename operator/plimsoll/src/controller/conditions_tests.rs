@@ -1,4 +1,4 @@
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 use std::sync::Arc;
 
 use plimsoll_api::{Problem, Slo};
@@ -9,7 +9,7 @@ use crate::{
         apply::refuse,
         columns::Columns,
         render::{Prepared, Rendered},
-        stored::Stored,
+        stored::{Object, Shown, Stored},
         validate::ValidateError,
     },
     sinks::{RuleSink, Target, Written, conformance},
@@ -47,13 +47,14 @@ impl RuleSink for Sink {
 fn stored() -> Arc<Stored> {
     let mut slo = Slo::new("cart", Default::default());
     slo.metadata.generation = Some(3);
-    Arc::new(Stored { slo, unreadable: None })
+    Arc::new(Stored { object: Object::Slo(Box::new(slo)), status: None, unreadable: None })
 }
 
 async fn applied(result: Result<Written, SinkError>) -> Rendered<Applied> {
     let target = conformance::target("cart");
     let rules = conformance::rules(&target, "vector(1)");
-    let state = Prepared { target, rules, backend: Arc::new(Sink(result)), warnings: None };
+    let scope = crate::limits::Scope::default();
+    let state = Prepared { target, rules, backend: Arc::new(Sink(result)), scope, warnings: None };
     crate::controller::apply::apply(Rendered { stored: stored(), state }).await
 }
 
@@ -68,7 +69,7 @@ fn lines(status: &Status) -> Vec<String> {
 }
 
 fn seen(loaded: Loaded) -> Observation {
-    Observation { loaded, since: at(0), data: None, columns: Columns::default() }
+    Observation { loaded, since: at(0), data: None, columns: Columns::default(), excess: Vec::new() }
 }
 
 const URL: &str = "http://prometheus:9090";
@@ -88,7 +89,7 @@ async fn without_prometheus_written_is_ready() {
         ]
     );
     assert_eq!(status.get().observed_generation, Some(3));
-    assert_eq!(status.get().rules.as_deref(), Some("PrometheusRule default/plimsoll-cart"));
+    assert_eq!(status.get().place.as_deref(), Some("PrometheusRule default/plimsoll-cart"));
 }
 
 #[tokio::test]
@@ -102,7 +103,7 @@ async fn the_same_facts_give_the_same_status_later() {
 
 #[tokio::test]
 async fn invalid_is_stalled_and_keeps_what_was_known() {
-    let old = SloStatus { budget: Some("61.3%".to_owned()), rules: Some("x".to_owned()), ..SloStatus::default() };
+    let old = Shown { budget: Some("61.3%".to_owned()), place: Some("x".to_owned()), ..Shown::default() };
     let error = ValidateError::Invalid(vec![Problem::error("spec.objective", "objective is a percentage")]);
     let status = status(&refuse(stored(), error), Some(&old), None, at(5));
     assert_eq!(
@@ -112,7 +113,25 @@ async fn invalid_is_stalled_and_keeps_what_was_known() {
             "Stalled=True Invalid spec.objective: objective is a percentage"
         ]
     );
-    assert_eq!((status.get().budget.as_deref(), status.get().rules.as_deref()), (Some("61.3%"), Some("x")));
+    assert_eq!((status.get().budget.as_deref(), status.get().place.as_deref()), (Some("61.3%"), Some("x")));
+}
+
+#[tokio::test]
+async fn invalid_does_not_hide_that_it_burns() {
+    let error = ValidateError::Invalid(vec![Problem::error("spec.objective", "objective is a percentage")]);
+    let columns = Columns { budget: Some(0.5), burn: Some(21.6), alert: Some(None) };
+    let mut observation = Observation { data: Some(true), columns, ..seen(Loaded::Yes) };
+    let refused = refuse(stored(), error);
+    let quiet = status(&refused, None, asked(&observation), at(5));
+    assert!(lines(&quiet).contains(&"Burning=False Quiet".to_owned()));
+    observation.columns.alert = Some(Some(plimsoll_api::slo::Severity::Page));
+    let burning = status(&refused, Some(quiet.get()), asked(&observation), at(6));
+    let found = lines(&burning);
+    for wanted in ["Burning=True AlertFiring", "DataPresent=True Samples"] {
+        assert!(found.contains(&wanted.to_owned()), "{found:?}");
+    }
+    assert!(found.iter().any(|line| line.starts_with("Ready=False Invalid")), "{found:?}");
+    assert_eq!((burning.get().alert.as_deref(), burning.get().burn.as_deref()), (Some("Page"), Some("21.6")));
 }
 
 #[tokio::test]
@@ -151,6 +170,47 @@ async fn the_way_to_loaded() {
 }
 
 #[tokio::test]
+async fn an_edit_is_progress_and_leaves_ready_as_it_was() {
+    let applied = applied(Ok(Written::Changed)).await;
+    let observation = Observation { data: Some(true), ..seen(Loaded::Yes) };
+    let mut before = status(&applied, None, asked(&observation), at(5)).get().clone();
+    for condition in &mut before.conditions {
+        condition.observed_generation = Some(2);
+    }
+    let message = "written to PrometheusRule default/plimsoll-cart; Prometheus http://prometheus:9090 still works with the rules before the edit (asked since 1970-01-01T00:00:00Z)";
+    for loaded in [Loaded::Outdated { overdue: false }, Loaded::Asking] {
+        let observation = Observation { loaded, ..observation.clone() };
+        let edited = status(&applied, Some(&before), asked(&observation), at(9));
+        let found = lines(&edited);
+        assert_eq!(found[1], "Ready=True AsDeclared");
+        assert_eq!(found[2], format!("Reconciling=True Waiting {message}"));
+        assert_eq!(found[3], format!("RulesLoaded=Unknown Progressing {message}"));
+        // Who waits for the edit sees that Ready is not about it yet.
+        let generations: Vec<_> = edited.get().conditions.iter().map(|c| c.observed_generation).collect();
+        assert_eq!(generations, [Some(3), Some(2), Some(3), Some(3)]);
+        assert_eq!(edited.get().observed_generation, Some(3));
+    }
+    let late = Observation { loaded: Loaded::Outdated { overdue: true }, ..observation.clone() };
+    let found = lines(&status(&applied, Some(&before), asked(&late), at(9)));
+    assert!(
+        found[1].starts_with("Ready=False NotLoaded Prometheus http://prometheus:9090 still has the rules"),
+        "{found:?}"
+    );
+    let done = status(&applied, Some(&before), asked(&observation), at(9));
+    assert_eq!(lines(&done), ["DataPresent=True Samples", "Ready=True AsDeclared", "RulesLoaded=True Loaded"]);
+    assert!(done.get().conditions.iter().all(|c| c.observed_generation == Some(3)));
+}
+
+#[tokio::test]
+async fn what_is_too_much_is_said_beside_ready() {
+    let excess = crate::limits::groups(1200, Some(("user_id", 600))).into_iter().collect();
+    let observation = Observation { excess, data: Some(true), ..seen(Loaded::Yes) };
+    let found = lines(&status(&applied(Ok(Written::Unchanged)).await, None, asked(&observation), at(5)));
+    assert!(found[1].starts_with("Ready=True AsDeclared spec.groupBy: it makes 1200 groups"), "{found:?}");
+    assert!(found[1].ends_with("remove user_id from groupBy, which has 600 values"), "{found:?}");
+}
+
+#[tokio::test]
 async fn an_outage_of_prometheus_does_not_unready() {
     let applied = applied(Ok(Written::Unchanged)).await;
     let ready = status(&applied, None, asked(&seen(Loaded::Yes)), at(5));
@@ -165,12 +225,16 @@ async fn an_outage_of_prometheus_does_not_unready() {
 
 #[tokio::test]
 async fn burning_stays_ready_and_is_shown() {
-    let columns =
-        Columns { budget: Some(-0.08), burn: Some(21.6), alert: Some(Some(plimsoll_api::slo::Severity::Page)) };
+    let columns = Columns {
+        budget: Some(-0.08),
+        burn: Some(21.6),
+        alert: Some(Some(plimsoll_api::slo::Severity::Page)),
+        firing: None,
+    };
     let observation = Observation { data: Some(true), columns, ..seen(Loaded::Yes) };
     let status = status(&applied(Ok(Written::Unchanged)).await, None, asked(&observation), at(5));
     assert!(lines(&status).contains(&"Burning=True AlertFiring".to_owned()));
     assert!(lines(&status).contains(&"Ready=True AsDeclared".to_owned()));
-    let SloStatus { budget, burn, alert, .. } = status.get();
+    let Shown { budget, burn, alert, .. } = status.get();
     assert_eq!((budget.as_deref(), burn.as_deref(), alert.as_deref()), (Some("-8.0%"), Some("21.6"), Some("Page")));
 }

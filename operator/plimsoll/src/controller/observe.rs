@@ -11,17 +11,25 @@ use std::{
 
 use jiff::Timestamp;
 use plimsoll_api::slo::Severity;
+use plimsoll_slo::alerts::Language;
+use plimsoll_slo::model::Span;
 use tokio::{sync::Notify, time::Instant};
 
 use super::columns::{Columns, Numbers};
-use crate::prometheus::LoadedGroup;
+use crate::{
+    limits::{self, Excess, Scope},
+    prometheus::LoadedGroup,
+};
 
 /// The first question comes this long after a write.
 const FIRST: Duration = Duration::from_millis(500);
 /// Questions about what is missing never lie further apart.
 const MISSING_MAX: Duration = Duration::from_secs(15);
-/// So many questions, about 11 seconds, belong to the normal way of rules into Prometheus.
+/// So many questions, about 11 seconds, belong to the normal way of rules into Prometheus, and of those
+/// that somebody removed and the operator put back.
 const EARLY: u32 = 7;
+/// An edit takes this long at most to reach a Prometheus whose files are mounted from a ConfigMap, or a ruler.
+const EDIT_PATIENCE: Duration = Duration::from_secs(300);
 /// What is loaded is looked at this often.
 const LOADED: Duration = Duration::from_secs(120);
 /// A Prometheus that is away for less than this changes no status of what was loaded.
@@ -34,8 +42,13 @@ const DATA_PATIENCE: Duration = Duration::from_secs(90);
 pub enum Loaded {
     /// Not asked yet.
     Asking,
-    /// It has all groups.
+    /// It has these rules.
     Yes,
+    /// It has other rules of this SLO: those before an edit.
+    Outdated {
+        /// For longer than the way of an edit takes.
+        overdue: bool,
+    },
     /// It lacks a group.
     Missing {
         /// The group.
@@ -60,19 +73,78 @@ pub struct Observation {
     pub data: Option<bool>,
     /// The columns.
     pub columns: Columns,
+    /// What is too much for this Prometheus.
+    pub excess: Vec<Excess>,
+}
+
+/// What Prometheus should have loaded for an SLO.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Wanted {
+    /// Names of the groups.
+    pub groups: Vec<String>,
+    /// Which rules they hold; see [`plimsoll_slo::revision`].
+    pub revision: String,
+    /// Labels of the rule object, if it is one.
+    pub labels: Option<BTreeMap<String, String>>,
+    /// What of the SLO may be too much.
+    pub scope: Scope,
+    /// Number of alerts.
+    pub rules: usize,
+    /// What the rules are written in: Prometheus does not know those in LogQL.
+    pub language: Language,
 }
 
 #[derive(Debug)]
 struct Row {
-    groups: Vec<(String, usize)>,
-    labels: Option<BTreeMap<String, String>>,
+    wanted: Wanted,
     observation: Observation,
+    /// Since when other rules are known to be loaded.
+    outdated_since: Option<Instant>,
     /// When it was loaded first, to be patient about its data.
     loaded_at: Option<Instant>,
     unreachable_since: Option<Instant>,
     columns_at: Option<Instant>,
+    /// The number of groups that was told, or would have been.
+    crowd: Option<(u64, Excess)>,
     attempts: u32,
-    due: Instant,
+    /// When to ask whether the rules are loaded; never, while it is not known which.
+    due: Option<Instant>,
+}
+
+impl Row {
+    fn new(time: Timestamp) -> Self {
+        Self {
+            wanted: Wanted::default(),
+            observation: Observation {
+                loaded: Loaded::Asking,
+                since: time,
+                data: None,
+                columns: Columns::default(),
+                excess: Vec::new(),
+            },
+            outdated_since: None,
+            loaded_at: None,
+            unreachable_since: None,
+            columns_at: None,
+            crowd: None,
+            attempts: 0,
+            due: None,
+        }
+    }
+
+    /// Says anew what is too much; true when that differs from what was said.
+    fn judge_excess(&mut self, retention: Option<Span>) -> bool {
+        let crowd = self.crowd.as_ref().map(|(_, excess)| excess.clone());
+        let excess: Vec<Excess> = limits::period(&self.wanted.scope, retention).into_iter().chain(crowd).collect();
+        let differs = excess != self.observation.excess;
+        self.observation.excess = excess;
+        differs
+    }
+}
+
+/// By half: a status that follows every new group would be a time series.
+fn differs(groups: u64, told: u64) -> bool {
+    groups.saturating_mul(2) > told.saturating_mul(3) || groups.saturating_mul(3) < told.saturating_mul(2)
 }
 
 /// Namespace and name.
@@ -82,6 +154,7 @@ pub type Id = (String, String);
 #[derive(Debug, Default)]
 pub struct Observations {
     rows: Mutex<HashMap<Id, Row>>,
+    retention: Mutex<Option<Span>>,
     changed: Notify,
 }
 
@@ -94,41 +167,49 @@ pub struct Question {
     pub groups: Vec<String>,
 }
 
+/// SLOs of many groups: how many, and by which labels.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Crowd {
+    /// The SLO.
+    pub id: Id,
+    /// Number of its groups.
+    pub groups: u64,
+    /// Labels of `groupBy`.
+    pub labels: Vec<String>,
+}
+
 /// Rows that lack a group more than once, so that it is worth to find out why.
 pub type Puzzle = (Id, BTreeMap<String, String>);
 
 impl Observations {
-    /// Says that these groups should be loaded, and what is known about them.
-    pub fn expect(
-        &self,
-        id: &Id,
-        groups: &[(String, usize)],
-        labels: Option<&BTreeMap<String, String>>,
-        written: bool,
-        now: Instant,
-        time: Timestamp,
-    ) -> Observation {
+    /// Says that these rules should be loaded, and what is known about them.
+    pub fn expect(&self, id: &Id, wanted: &Wanted, written: bool, now: Instant, time: Timestamp) -> Observation {
         let mut rows = self.rows();
-        let row = rows.entry(id.clone()).or_insert_with(|| Row {
-            groups: Vec::new(),
-            labels: None,
-            observation: Observation { loaded: Loaded::Asking, since: time, data: None, columns: Columns::default() },
-            loaded_at: None,
-            unreachable_since: None,
-            columns_at: None,
-            attempts: 0,
-            due: now,
-        });
-        if row.groups != groups || row.labels.as_ref() != labels || written {
-            row.groups = groups.to_vec();
-            row.labels = labels.cloned();
+        let row = rows.entry(id.clone()).or_insert_with(|| Row::new(time));
+        if row.wanted != *wanted || written {
+            let edited = row.wanted.revision != wanted.revision;
+            if edited && matches!(row.observation.loaded, Loaded::Yes | Loaded::Failing(_) | Loaded::Outdated { .. }) {
+                row.observation.loaded = Loaded::Outdated { overdue: false };
+                row.outdated_since = Some(now);
+            }
+            if row.wanted.scope.group_by != wanted.scope.group_by {
+                row.crowd = None;
+            }
+            row.wanted = wanted.clone();
+            row.judge_excess(self.kept_for());
             row.observation.since = time;
             row.attempts = 0;
             // After a write Prometheus needs a moment; found unchanged, as at a start, it can be asked at once.
-            row.due = if written { now + FIRST } else { now };
-            // What was loaded stays so until Prometheus says otherwise: a change of one expression is no outage.
+            row.due = Some(if written { now + FIRST } else { now });
             self.changed.notify_one();
         }
+        row.observation.clone()
+    }
+
+    /// Goes on looking at the numbers of an SLO whose last good rules work, although it is not valid now.
+    pub fn follow(&self, id: &Id, now: Instant, time: Timestamp) -> Observation {
+        let mut rows = self.rows();
+        let row = rows.entry(id.clone()).or_insert_with(|| Row { loaded_at: Some(now), ..Row::new(time) });
         row.observation.clone()
     }
 
@@ -154,7 +235,7 @@ impl Observations {
 
     /// Waits until the next question is due.
     pub async fn wait(&self) {
-        let due = self.rows().values().map(|row| row.due).min();
+        let due = self.rows().values().filter_map(|row| row.due).min();
         match due {
             Some(due) => {
                 tokio::select! {
@@ -170,9 +251,9 @@ impl Observations {
     pub fn due(&self, now: Instant, max: usize) -> Question {
         let rows = self.rows();
         let mut question = Question::default();
-        for (id, row) in rows.iter().filter(|(_, row)| row.due <= now).take(max) {
+        for (id, row) in rows.iter().filter(|(_, row)| row.due.is_some_and(|due| due <= now)).take(max) {
             question.ids.push(id.clone());
-            question.groups.extend(row.groups.iter().map(|(name, _)| name.clone()));
+            question.groups.extend(row.wanted.groups.iter().cloned());
         }
         question
     }
@@ -185,7 +266,7 @@ impl Observations {
         for id in &question.ids {
             let Some(row) = rows.get_mut(id) else { continue };
             row.unreachable_since = None;
-            let mut new = judge(&row.groups, &by_name);
+            let mut new = judge(&row.wanted, &by_name);
             if let (Loaded::Missing { group, hint }, Loaded::Missing { group: old, hint: known }) =
                 (&mut new, &row.observation.loaded)
                 && group == old
@@ -195,16 +276,22 @@ impl Observations {
             if matches!(new, Loaded::Yes | Loaded::Failing(_)) {
                 row.attempts = 0;
                 row.loaded_at.get_or_insert(now);
-                row.due = now + LOADED;
+                row.due = Some(now + LOADED);
             } else {
-                row.due = now + backoff(row.attempts);
+                row.due = Some(now + backoff(row.attempts));
                 row.attempts = row.attempts.saturating_add(1);
-                if row.attempts == EARLY || row.attempts.is_multiple_of(8) {
-                    puzzles.extend(row.labels.clone().map(|labels| (id.clone(), labels)));
+                let missing = matches!(new, Loaded::Missing { .. });
+                if missing && (row.attempts == EARLY || row.attempts.is_multiple_of(8)) {
+                    puzzles.extend(row.wanted.labels.clone().map(|labels| (id.clone(), labels)));
                 }
             }
-            // In the first seconds nothing is missing, it is only not there yet.
-            let early = row.attempts < EARLY && row.observation.loaded == Loaded::Asking;
+            if let Loaded::Outdated { overdue } = &mut new {
+                *overdue = now.duration_since(*row.outdated_since.get_or_insert(now)) >= EDIT_PATIENCE;
+            } else {
+                row.outdated_since = None;
+            }
+            // In the first seconds nothing is missing, it is only not there yet, or for a moment not there.
+            let early = row.attempts < EARLY && !matches!(row.observation.loaded, Loaded::Unreachable(_));
             if new != row.observation.loaded && !(early && matches!(new, Loaded::Missing { .. })) {
                 row.observation.loaded = new;
                 changed.push(id.clone());
@@ -230,7 +317,7 @@ impl Observations {
         let mut changed = Vec::new();
         for id in &question.ids {
             let Some(row) = rows.get_mut(id) else { continue };
-            row.due = now + backoff(row.attempts);
+            row.due = Some(now + backoff(row.attempts));
             row.attempts = row.attempts.saturating_add(1);
             let since = *row.unreachable_since.get_or_insert(now);
             let new = Loaded::Unreachable(cause.to_owned());
@@ -245,14 +332,48 @@ impl Observations {
         changed
     }
 
-    /// Takes the numbers of all SLOs; gives those whose status changes.
-    pub fn numbers(&self, numbers: &Numbers, now: Instant) -> Vec<Id> {
+    /// Takes for how long samples are kept, where that is known; gives the SLOs whose status changes.
+    pub fn retention(&self, retention: Option<Span>) -> Vec<Id> {
+        *self.retention.lock().unwrap_or_else(PoisonError::into_inner) = retention;
         let mut rows = self.rows();
-        let mut changed = Vec::new();
+        rows.iter_mut().filter_map(|(id, row)| row.judge_excess(retention).then(|| id.clone())).collect()
+    }
+
+    fn kept_for(&self) -> Option<Span> {
+        *self.retention.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes the label that makes the groups of an SLO so many; true when that changes its status.
+    pub fn crowd(&self, crowd: &Crowd, worst: Option<(&str, u64)>) -> bool {
+        let retention = self.kept_for();
+        let mut rows = self.rows();
+        let Some(row) = rows.get_mut(&crowd.id) else { return false };
+        row.crowd = limits::groups(crowd.groups, worst).map(|excess| (crowd.groups, excess));
+        row.judge_excess(retention)
+    }
+
+    /// Takes the numbers of all SLOs; gives those whose status changes, and those whose groups are to be looked at.
+    pub fn numbers(&self, numbers: &Numbers, now: Instant) -> (Vec<Id>, Vec<Crowd>) {
+        let retention = self.kept_for();
+        let mut rows = self.rows();
+        let (mut changed, mut crowds) = (Vec::new(), Vec::new());
         for (id, row) in rows.iter_mut() {
             let slo_id = format!("{}/{}", id.0, id.1);
+            let groups = numbers.groups(&slo_id);
+            if groups <= limits::GROUPS {
+                row.crowd = None;
+            } else if !row.wanted.scope.group_by.is_empty()
+                && row.crowd.as_ref().is_none_or(|(told, _)| differs(groups, *told))
+            {
+                crowds.push(Crowd { id: id.clone(), groups, labels: row.wanted.scope.group_by.clone() });
+            }
+            let excess = row.judge_excess(retention);
+            if !numbers.knows_data() {
+                row.observation.data = None;
+            }
             let patience_over = row.loaded_at.is_some_and(|at| now.duration_since(at) > DATA_PATIENCE);
-            let data = match (numbers.present.contains(&slo_id), patience_over) {
+            let data = match (groups > 0, patience_over) {
+                _ if !numbers.knows_data() => None,
                 (true, _) => Some(true),
                 (false, true) => Some(false),
                 (false, false) => row.observation.data.filter(|present| !present),
@@ -260,7 +381,7 @@ impl Observations {
             let columns = numbers.columns(&slo_id);
             let since = row.columns_at.map(|at| now.duration_since(at));
             let shown = columns.worth_showing(&row.observation.columns, since);
-            if data != row.observation.data || shown {
+            if data != row.observation.data || shown || excess {
                 row.observation.data = data;
                 if shown {
                     row.observation.columns = columns;
@@ -269,7 +390,7 @@ impl Observations {
                 changed.push(id.clone());
             }
         }
-        changed
+        (changed, crowds)
     }
 
     fn rows(&self) -> MutexGuard<'_, HashMap<Id, Row>> {
@@ -281,20 +402,24 @@ fn backoff(attempts: u32) -> Duration {
     FIRST.saturating_mul(2u32.saturating_pow(attempts.min(10) / 2)).min(MISSING_MAX)
 }
 
-fn judge(groups: &[(String, usize)], found: &HashMap<&str, &LoadedGroup>) -> Loaded {
-    for (name, rules) in groups {
-        // Fewer or more rules: Prometheus still has an older version.
-        if found.get(name.as_str()).is_none_or(|group| group.rules.len() != *rules) {
-            return Loaded::Missing { group: name.clone(), hint: None };
-        }
+/// What an answer says about the rules. It never says that nobody was asked.
+pub(crate) fn judge(wanted: &Wanted, found: &HashMap<&str, &LoadedGroup>) -> Loaded {
+    let Wanted { groups, revision, labels: _, scope: _, rules: _, language: _ } = wanted;
+    let loaded: Vec<&LoadedGroup> = groups.iter().filter_map(|name| found.get(name.as_str()).copied()).collect();
+    let held = loaded.iter().find_map(|group| group.revision());
+    let missing = groups.iter().find(|name| !found.contains_key(name.as_str()));
+    match missing {
+        // Before an edit there may have been fewer groups.
+        Some(_) if held.is_some_and(|held| held != revision) => return Loaded::Outdated { overdue: false },
+        Some(group) => return Loaded::Missing { group: group.clone(), hint: None },
+        // All groups and no revision: written by an operator of a time that had none.
+        None if held != Some(revision) => return Loaded::Outdated { overdue: false },
+        None => {}
     }
-    for (name, _) in groups {
-        let failing = found.get(name.as_str()).and_then(|group| group.rules.iter().find(|rule| rule.health == "err"));
-        if let Some(rule) = failing {
-            return Loaded::Failing(format!("{}: {}", rule.name, rule.last_error));
-        }
+    match loaded.iter().flat_map(|group| &group.rules).find(|rule| rule.health == "err") {
+        Some(rule) => Loaded::Failing(format!("{}: {}", rule.name, rule.last_error)),
+        None => Loaded::Yes,
     }
-    Loaded::Yes
 }
 
 /// Severity as the alerts' label has it.

@@ -6,13 +6,21 @@ fn id() -> Id {
     ("shop".to_owned(), "cart".to_owned())
 }
 
-fn groups(n: usize) -> Vec<(String, usize)> {
-    vec![("g".to_owned(), n)]
+/// Rules of this revision.
+fn wanted(n: usize) -> Wanted {
+    Wanted {
+        groups: vec!["g".to_owned(), "h".to_owned()],
+        revision: format!("{n:012}"),
+        labels: None,
+        scope: Scope::default(),
+    }
 }
 
 fn found(n: usize, health: &str) -> Vec<LoadedGroup> {
-    let rule = LoadedRule { name: "r".into(), health: health.into(), last_error: "boom".into() };
-    vec![LoadedGroup { name: "g".into(), rules: vec![rule; n] }]
+    let rule = LoadedRule { name: "r".into(), health: health.into(), last_error: "boom".into(), query: "x".into() };
+    let query = format!("label_replace(vector(1), \"plimsoll_revision\", \"\", \"\", \"{n:012}\")");
+    let info = LoadedRule { name: "slo_info".into(), query, ..rule.clone() };
+    vec![LoadedGroup { name: "g".into(), rules: vec![rule] }, LoadedGroup { name: "h".into(), rules: vec![info] }]
 }
 
 struct Bench {
@@ -26,7 +34,7 @@ impl Bench {
     }
 
     fn expect(&self, n: usize, written: bool) -> Loaded {
-        self.table.expect(&id(), &groups(n), None, written, self.now, Timestamp::UNIX_EPOCH).loaded
+        self.table.expect(&id(), &wanted(n), written, self.now, Timestamp::UNIX_EPOCH).loaded
     }
 
     fn later(&mut self, seconds: f64) {
@@ -45,7 +53,7 @@ fn asked_soon_after_a_write_and_rarely_when_loaded() {
     assert_eq!(bench.expect(2, true), Loaded::Asking);
     assert!(bench.table.due(bench.now, 10).ids.is_empty());
     bench.later(0.5);
-    assert_eq!(bench.table.due(bench.now, 10).groups, ["g"]);
+    assert_eq!(bench.table.due(bench.now, 10).groups, ["g", "h"]);
     assert_eq!(bench.answer(&[]), 0, "in the first seconds nothing is missing");
     bench.later(0.5);
     assert_eq!(bench.answer(&found(2, "unknown")), 1);
@@ -59,7 +67,7 @@ fn asked_soon_after_a_write_and_rarely_when_loaded() {
 #[test]
 fn missing_is_said_after_some_seconds_and_puzzled_over() {
     let mut bench = Bench::new();
-    bench.table.expect(&id(), &groups(2), Some(&BTreeMap::new()), true, bench.now, Timestamp::UNIX_EPOCH);
+    bench.table.expect(&id(), &labelled(), true, bench.now, Timestamp::UNIX_EPOCH);
     let mut asked = 0.0;
     let mut puzzles = 0;
     while !matches!(bench.expect_loaded(), Loaded::Missing { .. }) {
@@ -67,8 +75,8 @@ fn missing_is_said_after_some_seconds_and_puzzled_over() {
         asked += 0.25;
         let question = bench.table.due(bench.now, 10);
         if !question.ids.is_empty() {
-            // One rule of two: an older version.
-            puzzles += bench.table.answer(&question, &found(1, "ok"), bench.now).1.len();
+            // One group of two.
+            puzzles += bench.table.answer(&question, &found(2, "ok")[..1], bench.now).1.len();
         }
         assert!(asked < 30.0);
     }
@@ -77,14 +85,59 @@ fn missing_is_said_after_some_seconds_and_puzzled_over() {
     assert!(bench.table.hint(&id(), Some("because".into())));
     assert!(!bench.table.hint(&id(), Some("because".into())));
     bench.later(20.0);
-    assert_eq!(bench.answer(&[]), 0, "still missing, and the hint stays");
-    assert_eq!(bench.expect_loaded(), Loaded::Missing { group: "g".into(), hint: Some("because".into()) });
+    assert_eq!(bench.answer(&found(2, "ok")[..1]), 0, "still missing, and the hint stays");
+    assert_eq!(bench.expect_loaded(), Loaded::Missing { group: "h".into(), hint: Some("because".into()) });
+}
+
+fn labelled() -> Wanted {
+    Wanted { labels: Some(BTreeMap::new()), ..wanted(2) }
 }
 
 impl Bench {
     fn expect_loaded(&self) -> Loaded {
-        self.table.expect(&id(), &groups(2), Some(&BTreeMap::new()), false, self.now, Timestamp::UNIX_EPOCH).loaded
+        self.table.expect(&id(), &labelled(), false, self.now, Timestamp::UNIX_EPOCH).loaded
     }
+}
+
+#[test]
+fn an_edit_is_loaded_when_its_own_rules_are() {
+    let mut bench = Bench::new();
+    bench.expect(1, true);
+    bench.later(0.5);
+    bench.answer(&found(1, "ok"));
+    // As many rules in the same groups, and yet others.
+    assert_eq!(bench.expect(2, true), Loaded::Outdated { overdue: false });
+    bench.later(0.5);
+    assert_eq!(bench.answer(&found(1, "ok")), 0, "no news");
+    assert_eq!(bench.expect(2, false), Loaded::Outdated { overdue: false });
+    bench.later(1.0);
+    assert_eq!(bench.answer(&found(1, "ok")[..1]), 0, "a moment without a group while Prometheus reloads");
+    bench.later(1.0);
+    assert_eq!(bench.answer(&found(2, "ok")), 1);
+    assert_eq!(bench.expect(2, false), Loaded::Yes);
+}
+
+#[test]
+fn an_edit_that_never_arrives_is_not_loaded() {
+    let mut bench = Bench::new();
+    bench.expect(1, true);
+    bench.later(0.5);
+    bench.answer(&found(1, "ok"));
+    bench.expect(2, true);
+    let mut changes = 0;
+    for _ in 0..100 {
+        bench.later(5.0);
+        changes += bench.answer(&found(1, "ok"));
+    }
+    assert_eq!((changes, bench.expect(2, false)), (1, Loaded::Outdated { overdue: true }));
+}
+
+#[test]
+fn rules_of_an_operator_without_revisions_are_other_rules() {
+    let mut old = found(1, "ok");
+    old[1].rules[0].query = "vector(1)".to_owned();
+    let found = old.iter().map(|group| (group.name.as_str(), group)).collect();
+    assert_eq!(judge(&wanted(1), &found), Loaded::Outdated { overdue: false });
 }
 
 #[test]
@@ -110,9 +163,25 @@ fn an_outage_needs_a_minute_to_count() {
     assert_eq!(bench.answer(&found(1, "ok")), 1);
     // One that was never loaded has nothing to lose.
     let other = ("shop".to_owned(), "new".to_owned());
-    bench.table.expect(&other, &groups(1), None, false, bench.now, Timestamp::UNIX_EPOCH);
+    bench.table.expect(&other, &wanted(1), false, bench.now, Timestamp::UNIX_EPOCH);
     let question = Question { ids: vec![other], groups: vec![] };
     assert_eq!(bench.table.unreachable(&question, "refused", bench.now).len(), 1);
+}
+
+#[test]
+fn an_slo_that_became_invalid_is_followed() {
+    let mut bench = Bench::new();
+    bench.table.follow(&id(), bench.now, Timestamp::UNIX_EPOCH);
+    bench.later(500.0);
+    assert!(bench.table.due(bench.now, 10).ids.is_empty(), "which rules should be loaded is not known");
+    let mut numbers = Numbers::default();
+    numbers.present.insert("shop/cart".to_owned(), 1);
+    assert_eq!(bench.table.numbers(&numbers, bench.now).0, [id()]);
+    let seen = bench.table.follow(&id(), bench.now, Timestamp::UNIX_EPOCH);
+    assert_eq!((seen.data, seen.columns.alert), (Some(true), Some(None)));
+    // Valid again, its rules are asked for.
+    assert_eq!(bench.expect(1, false), Loaded::Asking);
+    assert_eq!(bench.table.due(bench.now, 10).ids, [id()]);
 }
 
 #[test]
@@ -120,13 +189,42 @@ fn data_is_missing_only_after_the_first_evaluations() {
     let mut bench = Bench::new();
     bench.expect(1, false);
     bench.answer(&found(1, "ok"));
-    assert!(bench.table.numbers(&Numbers::default(), bench.now).is_empty());
+    assert!(bench.table.numbers(&Numbers::default(), bench.now).0.is_empty());
     bench.later(91.0);
-    assert_eq!(bench.table.numbers(&Numbers::default(), bench.now).len(), 1);
+    assert_eq!(bench.table.numbers(&Numbers::default(), bench.now).0.len(), 1);
     let mut numbers = Numbers::default();
-    numbers.present.insert("shop/cart".to_owned());
-    assert_eq!(bench.table.numbers(&numbers, bench.now).len(), 1);
-    assert!(bench.table.numbers(&numbers, bench.now).is_empty());
+    numbers.present.insert("shop/cart".to_owned(), 1);
+    assert_eq!(bench.table.numbers(&numbers, bench.now).0.len(), 1);
+    assert!(bench.table.numbers(&numbers, bench.now).0.is_empty());
     bench.table.forget(&id());
     assert!(bench.table.is_empty());
+}
+
+#[test]
+fn what_is_too_much_is_told_once() {
+    let bench = Bench::new();
+    let day = |days| Some(Span::seconds(days * 86_400));
+    let scope = Scope { period: day(30), group_by: vec!["user".to_owned()] };
+    let wanted = Wanted { scope, ..wanted(1) };
+    let told = || bench.table.expect(&id(), &wanted, false, bench.now, Timestamp::UNIX_EPOCH).excess.len();
+    assert_eq!(told(), 0);
+    assert_eq!(bench.table.retention(day(15)), [id()]);
+    assert!(bench.table.retention(day(15)).is_empty(), "no news");
+    assert_eq!(told(), 1);
+    let numbers = |groups| {
+        let mut numbers = Numbers::default();
+        numbers.present.insert("shop/cart".to_owned(), groups);
+        bench.table.numbers(&numbers, bench.now)
+    };
+    let crowd = |groups| Crowd { id: id(), groups, labels: vec!["user".to_owned()] };
+    assert_eq!(numbers(300).1, []);
+    assert_eq!(numbers(400).1, [crowd(400)]);
+    assert!(bench.table.crowd(&crowd(400), Some(("user", 400))));
+    assert_eq!(told(), 2);
+    assert_eq!(numbers(500), (vec![], vec![]), "no news");
+    assert_eq!(numbers(700).1, [crowd(700)]);
+    assert_eq!(numbers(20).0, [id()]);
+    assert_eq!(told(), 1);
+    assert_eq!(bench.table.retention(day(30)), [id()]);
+    assert_eq!(told(), 0);
 }

@@ -4,12 +4,13 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use futures::channel::mpsc::UnboundedSender;
 use kube::runtime::reflector::ObjectRef;
+use plimsoll_slo::names;
 use tokio::time::{Instant, MissedTickBehavior};
 
 use super::{
     Context,
     columns::Numbers,
-    observe::{Id, Puzzle},
+    observe::{Crowd, Id, Puzzle},
     stored::Stored,
 };
 use crate::{prometheus::Prometheus, selecting};
@@ -18,6 +19,8 @@ use crate::{prometheus::Prometheus, selecting};
 const BATCH: usize = 40;
 /// How often the numbers are asked for. A status shows them rarely; this bounds how late.
 const NUMBERS: Duration = Duration::from_secs(15);
+/// How long samples are kept changes only with a restart of Prometheus.
+const RETENTION: Duration = Duration::from_secs(600);
 /// A Prometheus that does not answer gets this much rest.
 const REST: Duration = Duration::from_secs(2);
 
@@ -27,10 +30,10 @@ pub async fn run(ctx: Arc<Context>, trigger: UnboundedSender<ObjectRef<Stored>>)
     tokio::join!(rules(&ctx, &prometheus, &trigger), numbers(&ctx, &prometheus, &trigger));
 }
 
-fn send(trigger: &UnboundedSender<ObjectRef<Stored>>, changed: Vec<Id>) {
-    for (namespace, name) in changed {
+fn send(ctx: &Context, trigger: &UnboundedSender<ObjectRef<Stored>>, changed: Vec<Id>) {
+    for id in changed {
         // A closed channel means that the controller stops.
-        let _ = trigger.unbounded_send(ObjectRef::new(&name).within(&namespace));
+        let _ = trigger.unbounded_send(ctx.reference(&id));
     }
 }
 
@@ -45,13 +48,13 @@ async fn rules(ctx: &Context, prometheus: &Prometheus, trigger: &UnboundedSender
         match prometheus.groups(&names).await {
             Ok(found) => {
                 let (changed, puzzles) = ctx.observations.answer(&question, &found, Instant::now());
-                send(trigger, changed);
-                send(trigger, solve(ctx, puzzles).await);
+                send(ctx, trigger, changed);
+                send(ctx, trigger, solve(ctx, puzzles).await);
             }
             Err(error) => {
                 ctx.metrics.prometheus_failed();
                 tracing::warn!(%error, "rules could not be asked for");
-                send(trigger, ctx.observations.unreachable(&question, &error.to_string(), Instant::now()));
+                send(ctx, trigger, ctx.observations.unreachable(&question, &error.to_string(), Instant::now()));
                 tokio::time::sleep(REST).await;
             }
         }
@@ -68,7 +71,7 @@ async fn solve(ctx: &Context, puzzles: Vec<Puzzle>) -> Vec<Id> {
             by_namespace.insert(id.0.clone(), read);
         }
         let Some(Some((all, namespace_labels))) = by_namespace.get(&id.0) else { continue };
-        let unselected = selecting::explain(all, &id.1, &id.0, namespace_labels, &labels);
+        let unselected = selecting::explain(all, ctx.kind, &id.1, &id.0, namespace_labels, &labels);
         let hint = unselected.map(|found| match found.remedy {
             Some(remedy) => format!("{}; {remedy}", found.why),
             None => found.why,
@@ -80,16 +83,39 @@ async fn solve(ctx: &Context, puzzles: Vec<Puzzle>) -> Vec<Id> {
     changed
 }
 
+/// Finds out which label makes so many groups. What cannot be asked now is asked with the next numbers.
+async fn look_at(ctx: &Context, prometheus: &Prometheus, crowds: Vec<Crowd>) -> Vec<Id> {
+    let mut changed = Vec::new();
+    for crowd in crowds {
+        let (namespace, name) = &crowd.id;
+        let selector = format!("{}{{{}=\"{namespace}/{name}\"}}", names::TOTAL, names::SLO_ID);
+        let Ok(worst) = prometheus.widest(&selector, &crowd.labels).await else { continue };
+        if ctx.observations.crowd(&crowd, worst) {
+            changed.push(crowd.id.clone());
+        }
+    }
+    changed
+}
+
 async fn numbers(ctx: &Context, prometheus: &Prometheus, trigger: &UnboundedSender<ObjectRef<Stored>>) {
     let mut ticks = tokio::time::interval(NUMBERS);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut retention_at = None;
     loop {
         ticks.tick().await;
         if ctx.observations.is_empty() {
             continue;
         }
-        match Numbers::ask(prometheus).await {
-            Ok(numbers) => send(trigger, ctx.observations.numbers(&numbers, Instant::now())),
+        if retention_at.is_none_or(|at: Instant| at.elapsed() >= RETENTION) {
+            retention_at = Some(Instant::now());
+            send(ctx, trigger, ctx.observations.retention(prometheus.retention().await));
+        }
+        match Numbers::ask(prometheus, ctx.kind).await {
+            Ok(numbers) => {
+                let (changed, crowds) = ctx.observations.numbers(&numbers, Instant::now());
+                send(ctx, trigger, changed);
+                send(ctx, trigger, look_at(ctx, prometheus, crowds).await);
+            }
             Err(error) => {
                 // The last known values stay; RulesLoaded says that Prometheus is away.
                 ctx.metrics.prometheus_failed();

@@ -2,15 +2,19 @@
 
 use std::sync::Arc;
 
-use plimsoll_slo::RuleSet;
+use kube::Resource;
+use plimsoll_slo::{RuleSet, alerts::Language};
 
 use super::{stored::Stored, validate::Validated};
-use crate::sinks::{RuleSink, Target};
+use crate::{
+    limits::Scope,
+    sinks::{RuleSink, Target},
+};
 
-/// Rules of one SLO, in the state `S`.
+/// Rules of one object, in the state `S`.
 #[derive(Debug)]
 pub struct Rendered<S> {
-    /// The SLO as it is stored.
+    /// The object as it is stored.
     pub stored: Arc<Stored>,
     /// How far they have come.
     pub state: S,
@@ -23,9 +27,13 @@ pub struct Prepared {
     pub target: Target,
     /// The rules.
     pub rules: RuleSet,
+    /// What they are written in.
+    pub language: Language,
     /// Where they go.
     pub backend: Arc<dyn RuleSink>,
-    /// Warnings about the SLO, one line.
+    /// What of it may be too much for a Prometheus.
+    pub scope: Scope,
+    /// Warnings about the object, one line.
     pub warnings: Option<String>,
 }
 
@@ -33,9 +41,11 @@ pub struct Prepared {
 pub fn render(valid: Validated) -> Rendered<Prepared> {
     let Validated { stored, model, warnings, backend } = valid;
     let state = Prepared {
-        target: Target::of(&stored.slo),
-        rules: plimsoll_slo::render(&model),
+        target: Target::of(stored.kind_of(), stored.meta()),
+        rules: model.render(),
+        language: model.language(),
         backend,
+        scope: Scope::of_any(&model),
         warnings: (!warnings.is_empty()).then(|| plimsoll_api::problem::summary(&warnings)),
     };
     Rendered { stored, state }

@@ -3,7 +3,7 @@ use kube::runtime::{reflector::store::Writer, watcher::Event};
 use serde_json::{Value, json};
 
 use super::*;
-use crate::{sinks::Config, testing::FakeApi};
+use crate::{operator::gate::GateLayer, sinks::Config, testing::FakeApi};
 
 const RULE: &str = "/apis/monitoring.coreos.com/v1/namespaces/shop/prometheusrules/plimsoll-checkout";
 const SLO: &str = "/apis/plimsoll.dev/v1alpha1/namespaces/shop/slos/checkout";
@@ -29,14 +29,18 @@ struct Bench {
 
 impl Bench {
     async fn new(api: FakeApi) -> Self {
+        Self::with(api, &Config::default()).await
+    }
+
+    async fn with(api: FakeApi, config: &Config) -> Self {
         let client = api.client();
         let http = crate::prometheus::http_client().unwrap();
-        let (sinks, kinds) = Config::default().sinks(&client, &http);
+        let (sinks, kinds) = config.sinks(&client, &http, &GateLayer::open());
         let (touched, _) = tokio::sync::mpsc::unbounded_channel();
         let watch = tokio::spawn(Arc::clone(&kinds[0]).watch(touched));
         kinds[0].readiness().wait_for(|now| *now == kubernetes::Readiness::Ready).await.unwrap();
-        let writer = Writer::<Stored>::default();
-        let ctx = Arc::new(Context::new(client, writer.as_reader(), sinks, None, Metrics::new()));
+        let writer = Writer::<Stored>::new(Kind::Slo);
+        let ctx = Arc::new(Context::new(Kind::Slo, client, writer.as_reader(), sinks, None, Metrics::new()));
         Self { api, ctx, writer, watch }
     }
 
@@ -140,6 +144,40 @@ async fn an_invalid_slo_keeps_its_last_good_rules() {
         assert_eq!(bench.ready().0, reason, "{:?}", bench.ready());
         assert_eq!(bench.api.get(RULE), good);
     }
+}
+
+/// Nobody listens there.
+const AWAY: &str = "backends: {default: {prometheusRule: {}}, mimir: {rulerApi: {url: 'http://127.0.0.1:1'}}}";
+const HELD_BY: &str = "plimsoll.dev/backend-mimir";
+
+#[tokio::test]
+async fn a_deletion_that_hangs_says_why() {
+    let mut object = slo();
+    object["metadata"]["finalizers"] = json!([HELD_BY]);
+    object["metadata"]["deletionTimestamp"] = json!("2026-01-01T00:00:00Z");
+    let mut bench = Bench::with(api_with(object), &Config::parse(AWAY).unwrap()).await;
+    let event = "POST /apis/events.k8s.io/v1/namespaces/shop/events";
+    assert_eq!(bench.reconcile().await, [&format!("PATCH {SLO}/status"), event]);
+    let (reason, message) = bench.ready();
+    assert_eq!(reason, "CleanupFailed");
+    for words in ["backend mimir: ruler http://127.0.0.1:1/", "refused", &format!("remove the finalizer {HELD_BY}")] {
+        assert!(message.contains(words), "{message}");
+    }
+    assert_eq!(bench.reconcile().await, [""; 0], "it is said once");
+    assert_eq!(bench.api.get(SLO).unwrap()["metadata"]["finalizers"], json!([HELD_BY]));
+}
+
+#[tokio::test]
+async fn rules_that_remain_elsewhere_are_told_and_the_new_ones_are_ready() {
+    let mut object = slo();
+    object["metadata"]["finalizers"] = json!([HELD_BY]);
+    let mut bench = Bench::with(api_with(object), &Config::parse(AWAY).unwrap()).await;
+    bench.reconcile().await;
+    assert_eq!(bench.ready().0, "AsDeclared");
+    let status = bench.api.get(SLO).unwrap()["status"]["conditions"].clone();
+    let progress = status.as_array().unwrap().iter().find(|c| c["type"] == "Reconciling").unwrap();
+    assert_eq!(progress["reason"], "CleanupFailed");
+    assert_eq!(bench.reconcile().await, [""; 0], "it is said once");
 }
 
 #[tokio::test]

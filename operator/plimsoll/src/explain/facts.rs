@@ -1,5 +1,7 @@
 //! What `explain` knows about one SLO.
 
+use crate::limits::Excess;
+
 /// All of it.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Facts {
@@ -35,6 +37,8 @@ pub struct Facts {
     pub data: Option<bool>,
     /// Share of the budget that is left.
     pub budget: Option<f64>,
+    /// What is too much for this Prometheus.
+    pub excess: Vec<Excess>,
     /// Its tiers.
     pub tiers: Vec<Tier>,
 }
@@ -49,6 +53,11 @@ pub enum Loaded {
     Unreachable(String),
     /// It has all.
     Yes {
+        /// Its address.
+        url: String,
+    },
+    /// It has other rules of this SLO.
+    Outdated {
         /// Its address.
         url: String,
     },

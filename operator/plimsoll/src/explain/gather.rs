@@ -12,6 +12,8 @@ use plimsoll_slo::{
 
 use super::facts::{Buckets, Facts, Loaded, Selector, Tier};
 use crate::{
+    controller::observe::{self, Wanted},
+    limits::{self, Scope},
     prometheus::{Prometheus, PrometheusError},
     selecting,
     sinks::{Target, prometheus_rule},
@@ -19,13 +21,14 @@ use crate::{
 
 /// Asks everybody there is.
 pub async fn gather(slo: &Slo, prometheus: Option<&Prometheus>, cluster: Option<&Client>) -> Facts {
-    let target = Target::of(slo);
+    let target = Target::of(plimsoll_api::Kind::Slo, &slo.metadata);
     let mut facts = Facts {
         name: target.name.clone(),
         namespace: target.namespace.clone(),
         stored: cluster.is_some(),
         ..Facts::default()
     };
+    facts.place = slo.status.as_ref().and_then(|status| status.rules.clone());
     let valid = match plimsoll_slo::validate(slo) {
         Ok(valid) => valid,
         Err(problems) => {
@@ -45,7 +48,6 @@ pub async fn gather(slo: &Slo, prometheus: Option<&Prometheus>, cluster: Option<
     facts.selectors = selectors(&model.sli);
     facts.tiers = tiers(&model);
     if let Some(status) = &slo.status {
-        facts.place = status.rules.clone();
         facts.trouble = status
             .conditions
             .iter()
@@ -65,6 +67,8 @@ pub async fn gather(slo: &Slo, prometheus: Option<&Prometheus>, cluster: Option<
         return facts;
     };
     facts.loaded = match loaded(prometheus, &rules).await {
+        // The operator may be of another version, whose rules differ: it knows which ones it has written.
+        Ok(Loaded::Outdated { url }) if operator_holds_loaded(slo) => Loaded::Yes { url },
         Ok(loaded) => loaded,
         Err(error) => {
             facts.loaded = Loaded::Unreachable(error.to_string());
@@ -72,14 +76,7 @@ pub async fn gather(slo: &Slo, prometheus: Option<&Prometheus>, cluster: Option<
         }
     };
     if let (Loaded::Missing { why, remedy, .. }, Some(client)) = (&mut facts.loaded, cluster) {
-        let labels = rule_labels(client, &target).await.unwrap_or_else(|| target.labels.clone());
-        if let Ok((all, namespace_labels)) = selecting::read(client, &target.namespace).await
-            && let Some(unselected) =
-                selecting::explain(&all, &target.name, &target.namespace, &namespace_labels, &labels)
-        {
-            *why = Some(unselected.why);
-            *remedy = unselected.remedy;
-        }
+        (*why, *remedy) = unselected(client, &target).await;
     }
     if let Err(error) = ask(prometheus, &model, &mut facts).await {
         facts.loaded = Loaded::Unreachable(error.to_string());
@@ -87,10 +84,29 @@ pub async fn gather(slo: &Slo, prometheus: Option<&Prometheus>, cluster: Option<
     facts
 }
 
+/// Why no `Prometheus` object selects the rules, and what helps; nothing where that cannot be found out.
+pub(super) async fn unselected(client: &Client, target: &Target) -> (Option<String>, Option<String>) {
+    let labels = rule_labels(client, target).await.unwrap_or_else(|| target.labels.clone());
+    let Ok((all, namespace_labels)) = selecting::read(client, &target.namespace).await else { return (None, None) };
+    match selecting::explain(&all, target.kind, &target.name, &target.namespace, &namespace_labels, &labels) {
+        Some(unselected) => (Some(unselected.why), unselected.remedy),
+        None => (None, None),
+    }
+}
+
 /// Labels of the rule object: the SLO's and those that the backend adds.
 async fn rule_labels(client: &Client, target: &Target) -> Option<BTreeMap<String, String>> {
     let api: Api<DynamicObject> = Api::namespaced_with(client.clone(), &target.namespace, &prometheus_rule::resource());
     api.get_metadata(&target.object_name()).await.ok()?.metadata.labels
+}
+
+/// Whether the operator has found the rules of this generation loaded.
+fn operator_holds_loaded(slo: &Slo) -> bool {
+    slo.status.iter().flat_map(|status| &status.conditions).any(|condition| {
+        condition.type_ == c::RULES_LOADED
+            && condition.status == "True"
+            && condition.observed_generation == slo.metadata.generation
+    })
 }
 
 /// What the operator has found, where nobody can be asked now.
@@ -177,19 +193,22 @@ fn tiers(model: &Model) -> Vec<Tier> {
         .collect()
 }
 
-async fn loaded(prometheus: &Prometheus, rules: &RuleSet) -> Result<Loaded, PrometheusError> {
+pub(super) async fn loaded(prometheus: &Prometheus, rules: &RuleSet) -> Result<Loaded, PrometheusError> {
     let url = prometheus.url();
     let names: Vec<&str> = rules.group_names().collect();
     let found = prometheus.groups(&names).await?;
-    for group in &rules.groups {
-        let Some(loaded) = found.iter().find(|loaded| loaded.name == group.name) else {
-            return Ok(Loaded::Missing { url, group: group.name.clone(), why: None, remedy: None });
-        };
-        if let Some(rule) = loaded.rules.iter().find(|rule| rule.health == "err") {
-            return Ok(Loaded::Failing { url, cause: format!("{}: {}", rule.name, rule.last_error) });
-        }
-    }
-    Ok(Loaded::Yes { url })
+    let wanted = Wanted {
+        groups: names.iter().map(|&name| name.to_owned()).collect(),
+        revision: rules.revision().unwrap_or_default().to_owned(),
+        labels: None,
+        ..Wanted::default()
+    };
+    Ok(match observe::judge(&wanted, &found.iter().map(|group| (group.name.as_str(), group)).collect()) {
+        observe::Loaded::Missing { group, hint: _ } => Loaded::Missing { url, group, why: None, remedy: None },
+        observe::Loaded::Failing(cause) => Loaded::Failing { url, cause },
+        observe::Loaded::Outdated { overdue: _ } => Loaded::Outdated { url },
+        observe::Loaded::Asking | observe::Loaded::Yes | observe::Loaded::Unreachable(_) => Loaded::Yes { url },
+    })
 }
 
 async fn ask(prometheus: &Prometheus, model: &Model, facts: &mut Facts) -> Result<(), PrometheusError> {
@@ -215,7 +234,13 @@ async fn ask(prometheus: &Prometheus, model: &Model, facts: &mut Facts) -> Resul
         facts.buckets = Some(buckets(prometheus, histogram, &threshold.to_string()).await?);
     }
     let id = format!("{}=\"{}\"", names::SLO_ID, model.id);
-    facts.data = Some(count(prometheus, &format!("count({}{{{id}}})", names::TOTAL)).await? > 0);
+    let base = format!("{}{{{id}}}", names::TOTAL);
+    let groups = count(prometheus, &format!("count({base})")).await?;
+    facts.data = Some(groups > 0);
+    facts.excess.extend(limits::period(&Scope::of(model), prometheus.retention().await));
+    if groups > limits::GROUPS {
+        facts.excess.extend(limits::groups(groups, prometheus.widest(&base, &model.group_by).await?));
+    }
     facts.budget = single(prometheus, &format!("min({}{{{id}}})", names::BUDGET_REMAINING)).await?;
     let windows = format!("max by ({}) ({}{{{id}}})", names::WINDOW, names::BURN_RATE);
     let burns: BTreeMap<String, f64> = prometheus
@@ -279,7 +304,7 @@ async fn single(prometheus: &Prometheus, promql: &str) -> Result<Option<f64>, Pr
     Ok(prometheus.query(promql).await?.first().map(crate::prometheus::Sample::value).filter(|value| value.is_finite()))
 }
 
-async fn count(prometheus: &Prometheus, promql: &str) -> Result<u64, PrometheusError> {
+pub(super) async fn count(prometheus: &Prometheus, promql: &str) -> Result<u64, PrometheusError> {
     // A count is a whole number, far below where that could fail.
     Ok(single(prometheus, promql).await?.map_or(0, |value| value.max(0.0) as u64))
 }

@@ -43,7 +43,9 @@ fn find(facts: &Facts) -> Finding {
         Loaded::Unreachable(cause) => {
             return finding(
                 "could not be examined: Prometheus does not answer.".to_owned(),
-                format!("make this address answer, or give another one with --prometheus: {cause}"),
+                format!(
+                    "see that it runs and can be reached from here, or give its address with --prometheus: {cause}"
+                ),
             );
         }
         Loaded::Missing { remedy, .. } => {
@@ -53,6 +55,14 @@ fn find(facts: &Facts) -> Finding {
                 (None, false) => "load the rules: plimsoll generate writes them for rule_files in Prometheus' configuration".to_owned(),
             };
             return finding("is not ready: its rules are not loaded by Prometheus.".to_owned(), next);
+        }
+        Loaded::Outdated { .. } => {
+            let next = if facts.stored {
+                "wait for two minutes, then ask again; if it stays so, look in Prometheus' log for why it does not load its rules"
+            } else {
+                "load the rules that plimsoll generate writes now"
+            };
+            return finding("was edited: Prometheus still works with other rules of it.".to_owned(), next.to_owned());
         }
         Loaded::Failing { cause, .. } => {
             return finding(
@@ -94,16 +104,28 @@ fn find(facts: &Facts) -> Finding {
         return finding(
             format!("is burning: {} fires.", join(&names)),
             format!(
-                "find out what fails; it stops when the burn over {} or {} is below {} (now {} and {})",
-                tier.long,
-                tier.short,
+                "find out what fails{}; it stops when the burn over {} or {} is below {} (now {} and {})",
+                failing(&facts.selectors),
+                spaced(&tier.long),
+                spaced(&tier.short),
                 tier.threshold,
                 number(tier.burn_long),
                 number(tier.burn_short)
             ),
         );
     }
+    if let Some(excess) = facts.excess.first() {
+        return finding(format!("works, but {}", excess.headline), excess.remedy.clone());
+    }
     finding("works; nothing is wrong.".to_owned(), quiet(&facts.tiers))
+}
+
+/// Where to look first.
+fn failing(selectors: &[Selector]) -> String {
+    match selectors.iter().find(|selector| selector.role == "bad" && selector.series.is_some_and(|n| n > 0)) {
+        Some(bad) => format!(", beginning with rate({}[5m])", bad.text),
+        None => String::new(),
+    }
 }
 
 fn quiet(tiers: &[Tier]) -> String {
@@ -119,14 +141,16 @@ fn quiet(tiers: &[Tier]) -> String {
             "quiet, because the {} tier has only {} bad events over {}, and fewer than {} wake nobody",
             tier.name,
             tier.bad_events.map_or("few".to_owned(), |bad| format!("{bad:.0}")),
-            tier.long,
+            spaced(&tier.long),
             tier.minimum
         );
     }
     if tier.burn_long.is_none() {
         return format!(
             "quiet, because there is no burn rate over {} yet; the {} tier fires at {}",
-            tier.long, tier.name, tier.threshold
+            spaced(&tier.long),
+            tier.name,
+            tier.threshold
         );
     }
     format!(
@@ -173,12 +197,15 @@ fn no_bucket(buckets: &Buckets) -> Option<String> {
 fn details(facts: &Facts) -> Vec<String> {
     let mut all = Vec::new();
     all.extend(facts.problems.iter().map(|problem| format!("✗ {problem}")));
-    if facts.problems.is_empty() {
+    if !facts.problems.is_empty() {
+        all.extend(facts.place.iter().map(|place| format!("  its last good rules go on working in {place}")));
+    } else {
         let place = facts.place.as_ref().map(|place| format!(" in {place}")).unwrap_or_default();
         all.push(format!("✓ valid, rendered to {} rules{place}", facts.rules));
         all.push(format!("  measures {}; objective {} % over {}", facts.measures, facts.objective, facts.period));
     }
     all.extend(facts.warnings.iter().map(|warning| format!("! {warning}")));
+    all.extend(facts.excess.iter().map(|excess| format!("! {}", excess.what)));
     if let Some(trouble) = &facts.trouble {
         all.push(format!("✗ {trouble}"));
     }
@@ -186,6 +213,9 @@ fn details(facts: &Facts) -> Vec<String> {
         Loaded::NotAsked => {}
         Loaded::Unreachable(cause) => all.push(format!("✗ Prometheus {cause}")),
         Loaded::Yes { url } => all.push(format!("✓ Prometheus {url} has loaded them")),
+        Loaded::Outdated { url } => {
+            all.push(format!("✗ Prometheus {url} has not loaded these rules yet, but others of this SLO"))
+        }
         Loaded::Failing { url, cause } => all.push(format!("✗ Prometheus {url} has them, but one fails: {cause}")),
         Loaded::Missing { url, group, why, remedy: _ } => {
             if group.is_empty() {

@@ -96,6 +96,10 @@ fn each_cause_has_its_next_step() {
         with(&|f| f.problems = vec!["spec.objective: objective is a percentage; write \"99.95\"".into()]);
     assert_eq!(headline, "cart-availability is not ready: it is invalid.");
     assert_eq!(next, "  → write \"99.95\", then apply it again");
+    let mut invalid = good();
+    invalid.problems = vec!["spec.objective: objective is a percentage".into()];
+    let shown = text(&invalid);
+    assert!(shown.contains("its last good rules go on working in PrometheusRule shop/plimsoll-cart"), "{shown}");
 
     let nothing = |role, metric| {
         vec![Selector {
@@ -142,7 +146,10 @@ fn each_cause_has_its_next_step() {
         })
     });
     assert_eq!(headline, "cart-availability is burning: the fast tier fires.");
-    assert_eq!(next, "  → find out what fails; it stops when the burn over 1h or 5m is below 14.4 (now 20.0 and 21.0)");
+    assert_eq!(
+        next,
+        "  → find out what fails, beginning with rate(errors_total[5m]); it stops when the burn over 1 h or 5 m is below 14.4 (now 20.0 and 21.0)"
+    );
 
     let (_, next) = with(&|f| {
         f.tiers.iter_mut().take(1).for_each(|t| {
@@ -150,7 +157,7 @@ fn each_cause_has_its_next_step() {
             t.burn_short = Some(21.0);
         })
     });
-    assert_eq!(next, "  → quiet, because the fast tier has only 3 bad events over 1h, and fewer than 10 wake nobody");
+    assert_eq!(next, "  → quiet, because the fast tier has only 3 bad events over 1 h, and fewer than 10 wake nobody");
 
     let (headline, next) = with(&|f| f.loaded = Loaded::Unreachable("http://x does not answer: refused".into()));
     assert_eq!(headline, "cart-availability could not be examined: Prometheus does not answer.");
@@ -161,6 +168,9 @@ fn each_cause_has_its_next_step() {
     assert_eq!(next, "  → wait for a minute, then ask again");
     let (_, next) = with(&|f| f.tiers.clear());
     assert_eq!(next, "  → quiet, because it has no tiers that could fire");
+    let (headline, next) = with(&|f| f.excess.extend(crate::limits::groups(1200, Some(("user_id", 600)))));
+    assert_eq!(headline, "cart-availability works, but it has more groups than a person can tell apart.");
+    assert_eq!(next, "  → remove user_id from groupBy, which has 600 values");
     let (_, next) =
         with(&|f| f.trouble = Some("PrometheusRule a/b exists and is not owned by this SLO; it is left alone".into()));
     assert!(next.contains("PrometheusRule a/b exists"));

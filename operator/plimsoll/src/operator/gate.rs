@@ -1,5 +1,5 @@
-//! The one place where writes to the Kubernetes API pass: each is counted, and none passes while
-//! another process may lead.
+//! The one place where writes pass, to the Kubernetes API as to rulers and rule files: each is counted,
+//! and none passes while another process may lead.
 
 use std::{
     sync::{Arc, Mutex, PoisonError},
@@ -16,8 +16,24 @@ use tower::{BoxError, Layer, Service};
 use super::metrics::Metrics;
 
 /// Values of the metric's label: what the operator writes.
-pub const KINDS: [&str; 8] =
-    ["slos", "slos/status", "prometheusrules", "vmrules", "events", "leases", "secrets", "other"];
+pub const KINDS: [&str; 12] = [
+    "slos",
+    "slos/status",
+    "alertrules",
+    "alertrules/status",
+    "prometheusrules",
+    "vmrules",
+    "events",
+    "leases",
+    "secrets",
+    RULER,
+    RULE_FILE,
+    "other",
+];
+/// A rule group in a ruler.
+pub const RULER: &str = "ruler";
+/// A file with rules.
+pub const RULE_FILE: &str = "rulefile";
 
 /// A write was attempted by a process that does not lead.
 #[derive(Debug, thiserror::Error)]
@@ -70,6 +86,56 @@ pub struct GateLayer {
     pub lease: Lease,
     /// Counts them.
     pub metrics: Arc<Metrics>,
+}
+
+impl GateLayer {
+    /// Held open for ever: for a process that needs no election.
+    pub fn open() -> Self {
+        Self { lease: Lease::forever(), metrics: Metrics::new() }
+    }
+
+    /// Does one write outside the Kubernetes API, unless another process may lead. One that outlasts the lease is given up.
+    ///
+    /// # Errors
+    /// [`NotLeading`], or whatever `write` says.
+    pub async fn outside<T, E: From<NotLeading>>(
+        &self,
+        kind: &'static str,
+        write: impl Future<Output = Result<T, E>>,
+    ) -> Result<T, E> {
+        let until = self.enter(kind)?;
+        let done = tokio::time::timeout_at(until, write).await.unwrap_or_else(|_| Err(NotLeading.into()));
+        self.leave(kind, &done);
+        done
+    }
+
+    /// The same for a write that waits for nobody.
+    ///
+    /// # Errors
+    /// [`NotLeading`], or whatever `write` says.
+    pub fn at_once<T, E: From<NotLeading>>(
+        &self,
+        kind: &'static str,
+        write: impl FnOnce() -> Result<T, E>,
+    ) -> Result<T, E> {
+        self.enter(kind)?;
+        let done = write();
+        self.leave(kind, &done);
+        done
+    }
+
+    /// Until when a write that begins now may last.
+    fn enter(&self, kind: &'static str) -> Result<Instant, NotLeading> {
+        let now = Instant::now();
+        self.lease.until().filter(|until| now < *until).ok_or_else(|| {
+            self.metrics.wrote(kind, "dropped");
+            NotLeading
+        })
+    }
+
+    fn leave<T, E>(&self, kind: &'static str, done: &Result<T, E>) {
+        self.metrics.wrote(kind, if done.is_ok() { "ok" } else { "failed" });
+    }
 }
 
 impl<S> Layer<S> for GateLayer {
@@ -201,5 +267,19 @@ mod tests {
         lease.hold(Duration::ZERO, Instant::now());
         assert!(send(Method::PATCH).await.is_err());
         assert_eq!((metrics.writes("ok"), metrics.writes("dropped")), (1, 2));
+    }
+
+    #[tokio::test]
+    async fn a_write_outside_ends_with_the_lease() {
+        let gate = GateLayer { lease: Lease::default(), metrics: Metrics::new() };
+        let write = async || gate.outside(RULER, async { Ok::<_, NotLeading>(()) }).await;
+        assert!(write().await.is_err());
+        gate.lease.hold(Duration::from_secs(10), Instant::now());
+        assert!(write().await.is_ok());
+        gate.lease.hold(Duration::from_millis(20), Instant::now());
+        assert!(gate.outside(RULER, std::future::pending::<Result<(), NotLeading>>()).await.is_err());
+        assert!(!gate.lease.is_held(Instant::now()), "it was given up when the lease ended");
+        let counts = ["ok", "failed", "dropped"].map(|outcome| gate.metrics.writes(outcome));
+        assert_eq!(counts, [1, 1, 1]);
     }
 }

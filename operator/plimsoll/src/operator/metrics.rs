@@ -42,7 +42,11 @@ impl Default for Metrics {
         let prometheus_failures = Counter::default();
         registry.register("reconciles", "Reconciles of SLOs by what they led to", reconciles.clone());
         registry.register("reconcile_duration_seconds", "Time that a reconcile takes", duration.clone());
-        registry.register("api_writes", "Writes to the Kubernetes API by resource and outcome", writes.clone());
+        registry.register(
+            "api_writes",
+            "Writes to the Kubernetes API, rulers and rule files by kind and outcome",
+            writes.clone(),
+        );
         registry.register("leader", "1 while this process leads", leader.clone());
         registry.register("webhook_requests", "Admission requests by answer", webhook.clone());
         registry.register("prometheus_failures", "Questions to Prometheus that failed", prometheus_failures.clone());
@@ -62,7 +66,7 @@ impl Metrics {
         self.duration.observe(took.as_secs_f64());
     }
 
-    /// A write to the Kubernetes API ended.
+    /// A write ended, or was dropped.
     pub fn wrote(&self, kind: &'static str, outcome: &'static str) {
         self.writes.get_or_create(&WriteLabels { kind, outcome }).inc();
     }

@@ -143,7 +143,7 @@ pub async fn run(args: OperatorArgs) -> anyhow::Result<()> {
 
     let token = stop.clone();
     tasks.spawn(async move {
-        lead(&config, gated, outside, prometheus, metrics, lease, token).await;
+        lead(&config, gated, outside, prometheus, gate, token).await;
         Ok("the controller")
     });
 
@@ -172,24 +172,24 @@ async fn lead(
     client: Client,
     outside: reqwest::Client,
     prometheus: Option<Prometheus>,
-    metrics: Arc<Metrics>,
-    lease: Lease,
+    gate: GateLayer,
     stop: CancellationToken,
 ) {
+    let lease = &gate.lease;
     while !stop.is_cancelled() {
-        if stop.run_until_cancelled(until(&lease, true)).await.is_none() {
+        if stop.run_until_cancelled(until(lease, true)).await.is_none() {
             return;
         }
         tracing::info!("leading");
-        let (sinks, kinds) = config.sinks(&client, &outside);
-        let (prometheus, metrics) = (prometheus.clone(), Arc::clone(&metrics));
+        let (sinks, kinds) = config.sinks(&client, &outside, &gate);
+        let (prometheus, metrics) = (prometheus.clone(), Arc::clone(&gate.metrics));
         let term = stop.child_token();
         let setup = Setup { client: client.clone(), sinks, kinds, prometheus, metrics };
         let running = controller::run(setup, term.clone());
         tokio::pin!(running);
         tokio::select! {
             () = &mut running => {}
-            () = until(&lease, false) => {
+            () = until(lease, false) => {
                 // Writes fail from now on; what waits for an answer is not waited for.
                 tracing::warn!("not leading any more");
                 term.cancel();

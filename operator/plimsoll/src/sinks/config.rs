@@ -17,6 +17,7 @@ use super::{
     ruler_api::{Credentials, RulerApi},
     vm_rule,
 };
+use crate::operator::gate::GateLayer;
 
 /// The whole file.
 #[derive(Clone, Debug, Deserialize, PartialEq)]
@@ -179,8 +180,14 @@ impl Config {
         Ok(config)
     }
 
-    /// Makes the backends, and the kinds of rule objects that must be watched for them.
-    pub fn sinks(&self, kube: &Client, http: &reqwest::Client) -> (Sinks, Vec<Arc<kubernetes::Objects>>) {
+    /// Makes the backends, and the kinds of rule objects that must be watched for them. `kube` has its own gate;
+    /// what is outside writes through `gate`.
+    pub fn sinks(
+        &self,
+        kube: &Client,
+        http: &reqwest::Client,
+        gate: &GateLayer,
+    ) -> (Sinks, Vec<Arc<kubernetes::Objects>>) {
         let mut kinds: Vec<Arc<kubernetes::Objects>> = Vec::new();
         let mut objects = |resource: ApiResource, labels: &BTreeMap<String, String>| -> Arc<dyn RuleSink> {
             let known = kinds.iter().find(|kind| *kind.resource() == resource).cloned();
@@ -199,9 +206,9 @@ impl Config {
                     Backend::PrometheusRule(Objects { labels }) => objects(prometheus_rule::resource(), labels),
                     Backend::VmRule(Objects { labels }) => objects(vm_rule::resource(), labels),
                     Backend::RuleFiles(Files { directory, reload_url }) => {
-                        RuleFiles::new(directory.clone(), reload_url.clone(), http.clone())
+                        RuleFiles::new(directory.clone(), reload_url.clone(), http.clone(), gate.clone())
                     }
-                    Backend::RulerApi(ruler) => ruler.sink(http.clone()),
+                    Backend::RulerApi(ruler) => ruler.sink(http.clone(), gate.clone()),
                 };
                 (name.clone(), sink)
             })
@@ -241,7 +248,7 @@ pub(crate) fn check_url(url: &str) -> Result<(), String> {
 }
 
 impl Ruler {
-    fn sink(&self, client: reqwest::Client) -> Arc<RulerApi> {
+    fn sink(&self, client: reqwest::Client, gate: GateLayer) -> Arc<RulerApi> {
         let Self { url, path, tenant, namespace_prefix, bearer_token_file, basic_auth } = self;
         let credentials = match (bearer_token_file, basic_auth) {
             (Some(file), _) => Credentials::Bearer(file.clone()),
@@ -251,7 +258,7 @@ impl Ruler {
             (None, None) => Credentials::None,
         };
         let base = format!("{}/{}", url.trim_end_matches('/'), path.trim_matches('/'));
-        RulerApi::new(client, &base, tenant.clone(), credentials, namespace_prefix.clone())
+        RulerApi::new(client, &base, tenant.clone(), credentials, namespace_prefix.clone(), gate)
     }
 }
 

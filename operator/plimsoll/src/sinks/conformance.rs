@@ -1,11 +1,14 @@
 //! One suite over all backends. A backend brings a [`Fixture`]; the suite says what it must do.
 //! Unit tests run it against servers made for the purpose, end-to-end tests against real ones.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use plimsoll_slo::{Group, Rule, RuleSet, names};
 
+use tokio::time::Instant;
+
 use super::{RuleSink, SinkError, Target, Written};
+use crate::operator::gate::Lease;
 
 /// A backend with the means to look behind it.
 pub trait Fixture {
@@ -29,11 +32,15 @@ pub trait Fixture {
 
     /// From now on the backend fails, or works again.
     fn fail(&self, fails: bool) -> impl Future<Output = ()>;
+
+    /// The lease behind which it writes; held at the beginning.
+    fn lease(&self) -> &Lease;
 }
 
 /// An SLO by name, with rules that bear its id.
 pub fn target(name: &str) -> Target {
     Target {
+        kind: plimsoll_api::Kind::Slo,
         namespace: "default".to_owned(),
         name: name.to_owned(),
         uid: format!("00000000-0000-4000-8000-{:012}", name.bytes().map(u64::from).sum::<u64>()),
@@ -47,6 +54,7 @@ pub fn rules(target: &Target, expr: &str) -> RuleSet {
     let group = |part: &str, rule: Rule| Group {
         name: format!("plimsoll.{}.{}.{part}", target.namespace, target.name),
         interval: "30s".to_owned(),
+        limit: None,
         rules: vec![rule],
     };
     let record = Rule {
@@ -109,6 +117,18 @@ pub async fn check(fixture: &impl Fixture) -> Result<(), String> {
     fixture.fail(false).await;
     expect("a write after a failure", sink.write(&a, &second).await, Written::Changed)?;
     holds("after a failure", fixture, &a, Some(&second)).await?;
+
+    let before = fixture.writes().await;
+    fixture.lease().release();
+    for (what, result) in [("a write", sink.write(&a, &first).await), ("a delete", sink.delete(&a).await)] {
+        match result {
+            Err(error) if error.is_transient() && error.to_string().contains("lease") => {}
+            other => return Err(format!("{what} without the lease led to {other:?}")),
+        }
+    }
+    same("writes without the lease", fixture.writes().await, before)?;
+    holds("without the lease", fixture, &a, Some(&second)).await?;
+    fixture.lease().hold(Duration::from_secs(3600), Instant::now());
 
     expect("a delete", sink.delete(&a).await, Written::Changed)?;
     holds("after a delete", fixture, &a, None).await?;

@@ -18,6 +18,7 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::{
+    operator::gate::GateLayer,
     prometheus::http_client,
     sinks::{
         kubernetes::{KubeSink, Objects, Readiness},
@@ -38,6 +39,7 @@ async fn serve(router: Router) -> String {
 }
 
 struct Files {
+    gate: GateLayer,
     folder: TempDir,
     sink: Arc<RuleFiles>,
     reloads: Arc<AtomicU64>,
@@ -57,8 +59,10 @@ impl Files {
         }))
         .await;
         let folder = tempfile::tempdir().unwrap();
-        let sink = RuleFiles::new(folder.path().to_owned(), Some(format!("{url}/-/reload")), http_client().unwrap());
-        Self { folder, sink, reloads, fails }
+        let gate = GateLayer::open();
+        let reload = Some(format!("{url}/-/reload"));
+        let sink = RuleFiles::new(folder.path().to_owned(), reload, http_client().unwrap(), gate.clone());
+        Self { gate, folder, sink, reloads, fails }
     }
 
     fn path(&self, target: &Target) -> PathBuf {
@@ -73,6 +77,10 @@ impl Fixture for Files {
 
     async fn writes(&self) -> u64 {
         self.reloads.load(Ordering::SeqCst)
+    }
+
+    fn lease(&self) -> &Lease {
+        &self.gate.lease
     }
 
     async fn held(&self, target: &Target) -> Option<RuleSet> {
@@ -178,6 +186,7 @@ async fn ruler(State(ruler): State<Arc<Ruler>>, Path(path): Path<String>, reques
 }
 
 struct RulerFixture {
+    gate: GateLayer,
     server: Arc<Ruler>,
     sink: Arc<RulerApi>,
 }
@@ -202,6 +211,10 @@ impl Fixture for RulerFixture {
 
     async fn writes(&self) -> u64 {
         self.server.writes.load(Ordering::SeqCst)
+    }
+
+    fn lease(&self) -> &Lease {
+        &self.gate.lease
     }
 
     async fn held(&self, target: &Target) -> Option<RuleSet> {
@@ -238,12 +251,15 @@ async fn ruler_api() {
         .route("/prometheus/config/v1/rules/{*path}", axum::routing::any(ruler))
         .with_state(Arc::clone(&server));
     let base = format!("{}/prometheus/config/v1/rules", serve(router).await);
-    let sink =
-        RulerApi::new(http_client().unwrap(), &base, Some("shop".to_owned()), Credentials::None, "plimsoll".to_owned());
-    check(&RulerFixture { server, sink }).await.unwrap();
+    let gate = GateLayer::open();
+    let tenant = Some("shop".to_owned());
+    let prefix = "plimsoll".to_owned();
+    let sink = RulerApi::new(http_client().unwrap(), &base, tenant, Credentials::None, prefix, gate.clone());
+    check(&RulerFixture { gate, server, sink }).await.unwrap();
 }
 
 struct Kube {
+    gate: GateLayer,
     api: FakeApi,
     objects: Arc<Objects>,
     sink: Arc<KubeSink>,
@@ -254,12 +270,13 @@ struct Kube {
 impl Kube {
     async fn new(resource: kube::api::ApiResource) -> Self {
         let api = FakeApi::default();
-        let objects = Objects::new(api.client(), resource);
+        let gate = GateLayer::open();
+        let objects = Objects::new(api.gated(&gate), resource);
         let (sender, touched) = tokio::sync::mpsc::unbounded_channel();
         let watch = tokio::spawn(Arc::clone(&objects).watch(sender));
         objects.readiness().wait_for(|r| *r == Readiness::Ready).await.unwrap();
         let sink = KubeSink::new(Arc::clone(&objects), BTreeMap::from([("release".to_owned(), "main".to_owned())]));
-        Self { api, objects, sink, _watch: watch, touched: tokio::sync::Mutex::new(touched) }
+        Self { gate, api, objects, sink, _watch: watch, touched: tokio::sync::Mutex::new(touched) }
     }
 
     fn path(&self, target: &Target) -> String {
@@ -289,6 +306,10 @@ impl Fixture for Kube {
 
     async fn writes(&self) -> u64 {
         u64::try_from(self.api.writes().len()).unwrap()
+    }
+
+    fn lease(&self) -> &Lease {
+        &self.gate.lease
     }
 
     async fn held(&self, target: &Target) -> Option<RuleSet> {

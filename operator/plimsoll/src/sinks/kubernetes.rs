@@ -18,6 +18,7 @@ use kube::{
     core::DynamicResourceScope,
     runtime::{WatchStreamExt, watcher},
 };
+use plimsoll_api::Kind;
 use plimsoll_slo::RuleSet;
 use serde::Deserialize;
 use tokio::sync::{mpsc, watch};
@@ -28,11 +29,14 @@ use super::{RuleSink, SinkError, Target, Written, fingerprint::Fingerprint, fing
 pub const FIELD_MANAGER: &str = "plimsoll-slo";
 /// On every rule object that Plimsoll writes.
 pub const MANAGED_BY: (&str, &str) = ("app.kubernetes.io/managed-by", "plimsoll");
+/// A resource version that no object can have, since nothing was stored yet when etcd counted one. An apply with
+/// it creates, and conflicts with whatever is there already.
+const NO_OBJECT: &str = "1";
 /// Few enough that a page of large rule objects stays small in memory.
 const PAGE: u32 = 50;
 
-/// Namespace and name of an SLO whose rules changed.
-pub type Touched = (String, String);
+/// Kind, namespace and name of an object whose rules changed.
+pub type Touched = (Kind, String, String);
 
 /// A rule object, reduced while it is read: its spec is hashed and never kept.
 #[derive(Clone, Debug, Deserialize)]
@@ -122,9 +126,10 @@ struct Entry {
     print: Fingerprint,
 }
 
-/// The SLO that controls a rule object.
+/// The object that controls a rule object.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Owner {
+    kind: Kind,
     name: Box<str>,
     uid: Box<str>,
 }
@@ -142,8 +147,9 @@ fn entry(object: &Reduced) -> (Key, Entry) {
         .owner_references
         .iter()
         .flatten()
-        .find(|o| o.kind == "SLO" && o.api_version.split('/').next() == Some(plimsoll_api::GROUP))
-        .map(|o| Owner { name: o.name.as_str().into(), uid: o.uid.as_str().into() });
+        .filter(|o| o.api_version.split('/').next() == Some(plimsoll_api::GROUP))
+        .find_map(|o| Some((Kind::parse(&o.kind)?, o)))
+        .map(|(kind, o)| Owner { kind, name: o.name.as_str().into(), uid: o.uid.as_str().into() });
     let entry = Entry {
         uid: text(&meta.uid),
         version: meta.resource_version.as_deref().and_then(|v| v.parse().ok()).unwrap_or(0),
@@ -361,16 +367,17 @@ impl Objects {
         match &entry.owner {
             Some(owner) if *owner.uid == *target.uid => {}
             // Of an SLO of the same name that is gone: the garbage collector takes it, and the watch will tell.
-            Some(owner) if *owner.name == *target.name => {
-                let cause = "it belongs to a deleted SLO of the same name and is about to be removed".to_owned();
+            Some(owner) if *owner.name == *target.name && owner.kind == target.kind => {
+                let cause =
+                    format!("it belongs to a deleted {} of the same name and is about to be removed", target.kind);
                 return Err(SinkError::NotReady { what: self.what(target), cause });
             }
             Some(owner) => {
-                let owner = format!("is owned by SLO {}", owner.name);
+                let owner = format!("is owned by {} {}", owner.kind, owner.name);
                 return Err(SinkError::NotOurs { what: self.what(target), owner });
             }
             None => {
-                let owner = "is not owned by this SLO".to_owned();
+                let owner = format!("is not owned by this {}", target.kind);
                 return Err(SinkError::NotOurs { what: self.what(target), owner });
             }
         }
@@ -391,18 +398,52 @@ impl Objects {
         rules: &RuleSet,
     ) -> Result<Written, SinkError> {
         self.ready(target)?;
-        let known = self.ours(target)?;
+        let mut known = self.ours(target)?;
         let refused = |cause: String| SinkError::Refused { what: self.what(target), cause };
         let spec = Fingerprint::of(rules).map_err(|e| refused(e.to_string()))?;
         let wanted = of_object(&labels, spec);
-        let name = target.object_name();
-        let key = key(&target.namespace, &name);
-        if let Some(known) = &known {
-            let settled = self.state().settled.get(&key).copied();
-            if known.print == wanted || settled == Some((wanted, known.print)) {
-                return Ok(Written::Unchanged);
+        let key = key(&target.namespace, &target.object_name());
+        loop {
+            if let Some(known) = &known {
+                let settled = self.state().settled.get(&key).copied();
+                if known.print == wanted || settled == Some((wanted, known.print)) {
+                    return Ok(Written::Unchanged);
+                }
+            }
+            match self.patch(target, &labels, rules, known.as_ref()).await {
+                Ok(object) => {
+                    let (_, entry) = entry(&object);
+                    let mut state = self.state();
+                    if entry.print == wanted {
+                        state.settled.remove(&key);
+                    } else {
+                        state.settled.insert(key.clone(), (wanted, entry.print));
+                    }
+                    // The watch may have told already what came after this write; then it knows better.
+                    if entry.version > state.seen {
+                        state.objects.insert(key, entry);
+                    }
+                    return Ok(Written::Changed);
+                }
+                // There is one of which the watch has not told yet: somebody else's, or of a write of ours whose
+                // answer was lost.
+                Err(kube::Error::Api(status)) if status.code == 409 && known.is_none() => {
+                    known = Some(self.unseen(target, &key).await?);
+                }
+                Err(error) => return Err(self.failed(target, error)),
             }
         }
+    }
+
+    /// One apply: into the known object, which is ours, or else into none.
+    async fn patch(
+        &self,
+        target: &Target,
+        labels: &BTreeMap<String, String>,
+        rules: &RuleSet,
+        known: Option<&Entry>,
+    ) -> Result<Reduced, kube::Error> {
+        let name = target.object_name();
         let mut metadata = serde_json::json!({
             "name": name,
             "namespace": target.namespace,
@@ -410,10 +451,16 @@ impl Objects {
             "ownerReferences": [owner_reference(target)],
         });
         let mut params = PatchParams::apply(FIELD_MANAGER);
-        if let (Some(known), Some(map)) = (&known, metadata.as_object_mut()) {
-            // Ours, so fields that others took are taken back. The uid makes sure that it is still the same object.
-            map.insert("uid".to_owned(), known.uid.as_ref().into());
-            params = params.force();
+        let (field, value) = match known {
+            // Fields that others took are taken back. The uid makes sure that it is still the same object.
+            Some(known) => {
+                params = params.force();
+                ("uid", known.uid.as_ref())
+            }
+            None => ("resourceVersion", NO_OBJECT),
+        };
+        if let Some(map) = metadata.as_object_mut() {
+            map.insert(field.to_owned(), value.into());
         }
         let body = serde_json::json!({
             "apiVersion": self.resource.api_version,
@@ -421,27 +468,21 @@ impl Objects {
             "metadata": metadata,
             "spec": rules,
         });
-        match self.api(target).patch(&name, &params, &Patch::Apply(&body)).await {
-            Ok(object) => {
-                let (_, entry) = entry(&object);
-                let mut state = self.state();
-                if entry.print == wanted {
-                    state.settled.remove(&key);
-                } else {
-                    state.settled.insert(key.clone(), (wanted, entry.print));
-                }
-                // The watch may have told already what came after this write; then it knows better.
-                if entry.version > state.seen {
-                    state.objects.insert(key, entry);
-                }
-                Ok(Written::Changed)
+        self.api(target).patch(&name, &params, &Patch::Apply(&body)).await
+    }
+
+    /// The object that stood in the way, if it is ours.
+    async fn unseen(&self, target: &Target, key: &Key) -> Result<Entry, SinkError> {
+        let found = self.api(target).get_opt(&target.object_name()).await;
+        if let Some(object) = found.map_err(|error| self.failed(target, error))? {
+            let (_, entry) = entry(&object);
+            let mut state = self.state();
+            if entry.version > state.seen {
+                state.objects.insert(key.clone(), entry);
             }
-            Err(kube::Error::Api(status)) if status.code == 409 && known.is_none() => Err(SinkError::NotOurs {
-                what: self.what(target),
-                owner: format!("has other owners: {}", status.message),
-            }),
-            Err(error) => Err(self.failed(target, error)),
         }
+        let gone = "it came and went while it was written".to_owned();
+        self.ours(target)?.ok_or_else(|| SinkError::NotReady { what: self.what(target), cause: gone })
     }
 
     async fn remove(&self, target: &Target) -> Result<Written, SinkError> {
@@ -471,22 +512,24 @@ impl Objects {
     }
 }
 
-/// SLOs for which a change of this object matters: its owner, and the one that would like its name.
+/// Objects for which a change of this one matters: its owner, and the one that would like its name.
 fn concerned(key: &Key, entry: &Entry) -> Vec<Touched> {
     let mut touched = BTreeSet::new();
     if let Some(owner) = &entry.owner {
-        touched.insert(owner.name.to_string());
+        touched.insert((owner.kind, owner.name.to_string()));
     }
-    if let Some(name) = key.1.strip_prefix("plimsoll-") {
-        touched.insert(name.to_owned());
+    for kind in Kind::ALL {
+        if let Some(name) = key.1.strip_prefix(kind.prefix()).and_then(|rest| rest.strip_prefix('-')) {
+            touched.insert((kind, name.to_owned()));
+        }
     }
-    touched.into_iter().map(|name| (key.0.to_string(), name)).collect()
+    touched.into_iter().map(|(kind, name)| (kind, key.0.to_string(), name)).collect()
 }
 
 fn owner_reference(target: &Target) -> OwnerReference {
     OwnerReference {
         api_version: plimsoll_api::API_VERSION.to_owned(),
-        kind: "SLO".to_owned(),
+        kind: target.kind.name().to_owned(),
         name: target.name.clone(),
         uid: target.uid.clone(),
         controller: Some(true),

@@ -62,6 +62,41 @@ fn a_change_concerns_its_owner_and_who_would_like_its_name() {
     assert_eq!(concerned(&key("shop", "other"), &entry(None)), []);
 }
 
+/// A backend that knows of nothing that comes from now on.
+async fn deaf(api: &crate::testing::FakeApi) -> Arc<KubeSink> {
+    let objects = Objects::new(api.client(), prometheus_rule::resource());
+    let watch = tokio::spawn(Arc::clone(&objects).watch(mpsc::unbounded_channel().0));
+    objects.readiness().wait_for(|now| *now == Readiness::Ready).await.unwrap();
+    watch.abort();
+    KubeSink::new(objects, BTreeMap::new())
+}
+
+#[tokio::test]
+async fn what_came_unseen_is_not_merged_into() {
+    let api = crate::testing::FakeApi::default();
+    let (sink, target) = (deaf(&api).await, conformance::target("a"));
+    let path = "/apis/monitoring.coreos.com/v1/namespaces/default/prometheusrules/plimsoll-a";
+    // Nothing in it conflicts with what would be applied.
+    let theirs = json!({"metadata": {"name": "plimsoll-a", "namespace": "default"},
+        "spec": conformance::rules(&target, "vector(1)")});
+    api.put(path, theirs);
+    let planted = api.get(path);
+    let error = sink.write(&target, &conformance::rules(&target, "vector(1)")).await.unwrap_err();
+    assert!(matches!(&error, SinkError::NotOurs { owner, .. } if owner == "is not owned by this SLO"), "{error}");
+    assert_eq!(api.get(path), planted);
+}
+
+#[tokio::test]
+async fn a_write_whose_answer_was_lost_is_found_again() {
+    let api = crate::testing::FakeApi::default();
+    let (first, second, target) = (deaf(&api).await, deaf(&api).await, conformance::target("a"));
+    let rules = conformance::rules(&target, "vector(1)");
+    assert_eq!(first.write(&target, &rules).await.unwrap(), Written::Changed);
+    assert_eq!(second.write(&target, &rules).await.unwrap(), Written::Unchanged);
+    let edited = conformance::rules(&target, "vector(2)");
+    assert_eq!(deaf(&api).await.write(&target, &edited).await.unwrap(), Written::Changed);
+}
+
 #[tokio::test]
 async fn a_kind_that_the_cluster_lacks_is_named() {
     let api = crate::testing::FakeApi::default();

@@ -13,16 +13,18 @@ use std::{
 use futures::future::BoxFuture;
 use plimsoll_slo::RuleSet;
 
-use super::{RuleSink, SinkError, Target, Written, kubernetes::chain, shorten};
+use super::{RuleSink, SinkError, Target, Written, file_name, kubernetes::chain};
+use crate::operator::gate::{GateLayer, RULE_FILE};
 
-/// First line of every file; the SLO's id follows. A file without it is not ours.
-const HEADER: &str = "# Written by Plimsoll, do not edit. SLO: ";
+/// First line of every file; kind and id of the object follow. A file without it is not ours.
+const HEADER: &str = "# Written by Plimsoll, do not edit. ";
 
 /// A directory of rule files.
 #[derive(Debug)]
 pub struct RuleFiles {
     directory: PathBuf,
     reload: Option<Reload>,
+    gate: GateLayer,
 }
 
 #[derive(Debug)]
@@ -36,7 +38,7 @@ struct Reload {
 
 impl RuleFiles {
     /// A backend that writes into `directory` and then posts to `reload_url`.
-    pub fn new(directory: PathBuf, reload_url: Option<String>, client: reqwest::Client) -> Arc<Self> {
+    pub fn new(directory: PathBuf, reload_url: Option<String>, client: reqwest::Client, gate: GateLayer) -> Arc<Self> {
         let reload = reload_url.map(|url| Reload {
             client,
             url,
@@ -44,12 +46,11 @@ impl RuleFiles {
             changed: AtomicU64::new(1),
             covered: tokio::sync::Mutex::new(0),
         });
-        Arc::new(Self { directory, reload })
+        Arc::new(Self { directory, reload, gate })
     }
 
-    /// Neither namespaces nor names contain an underscore, so that no two SLOs share a file.
     fn path(&self, target: &Target) -> PathBuf {
-        self.directory.join(format!("{}.yaml", shorten(&format!("plimsoll_{}_{}", target.namespace, target.name), 200)))
+        self.directory.join(file_name(target.kind, &target.slo_id()))
     }
 
     async fn apply(&self, target: &Target, rules: &RuleSet) -> Result<Written, SinkError> {
@@ -57,8 +58,9 @@ impl RuleFiles {
         let text =
             contents(target, rules).map_err(|cause| SinkError::Refused { what: self.describe(target), cause })?;
         let what = self.describe(target);
-        let id = target.id();
-        let written = blocking(what.clone(), move || write(&path, &id, &text, &what)).await?;
+        let id = owner(target);
+        let gate = self.gate.clone();
+        let written = blocking(what.clone(), move || write(&path, &id, &text, &what, &gate)).await?;
         if written == Written::Changed {
             self.changed();
         }
@@ -69,8 +71,9 @@ impl RuleFiles {
     async fn remove(&self, target: &Target) -> Result<Written, SinkError> {
         let path = self.path(target);
         let what = self.describe(target);
-        let id = target.id();
-        let written = blocking(what.clone(), move || remove(&path, &id, &what)).await?;
+        let id = owner(target);
+        let gate = self.gate.clone();
+        let written = blocking(what.clone(), move || remove(&path, &id, &what, &gate)).await?;
         if written == Written::Changed {
             self.changed();
         }
@@ -118,7 +121,12 @@ async fn blocking<T: Send + 'static>(
 
 fn contents(target: &Target, rules: &RuleSet) -> Result<String, String> {
     let yaml = serde_saphyr::to_string(rules).map_err(|e| e.to_string())?;
-    Ok(format!("{HEADER}{}\n{yaml}", target.id()))
+    Ok(format!("{HEADER}{}\n{yaml}", owner(target)))
+}
+
+/// `SLO: shop/checkout`
+fn owner(target: &Target) -> String {
+    format!("{}: {}", target.kind, target.id())
 }
 
 /// What stands in the file, `None` when there is none.
@@ -131,12 +139,12 @@ fn read(path: &Path, id: &str, what: &str) -> Result<Option<String>, SinkError> 
     };
     match text.lines().next().and_then(|line| line.strip_prefix(HEADER)) {
         Some(owner) if owner == id => Ok(Some(text)),
-        Some(owner) => Err(SinkError::NotOurs { what: what.to_owned(), owner: format!("is of SLO {owner}") }),
+        Some(owner) => Err(SinkError::NotOurs { what: what.to_owned(), owner: format!("is of {owner}") }),
         None => Err(SinkError::NotOurs { what: what.to_owned(), owner: "was not written by Plimsoll".to_owned() }),
     }
 }
 
-fn write(path: &Path, id: &str, text: &str, what: &str) -> Result<Written, SinkError> {
+fn write(path: &Path, id: &str, text: &str, what: &str, gate: &GateLayer) -> Result<Written, SinkError> {
     if read(path, id, what)?.is_some_and(|old| old == text) {
         return Ok(Written::Unchanged);
     }
@@ -155,22 +163,24 @@ fn write(path: &Path, id: &str, text: &str, what: &str) -> Result<Written, SinkE
         file.persist(path).map_err(|e| e.error)?;
         std::fs::File::open(directory)?.sync_all()
     };
-    replace().map_err(|error| SinkError::Unavailable { what: what.to_owned(), cause: error.to_string() })?;
+    gate.at_once(RULE_FILE, || {
+        replace().map_err(|error| SinkError::Unavailable { what: what.to_owned(), cause: error.to_string() })
+    })?;
     Ok(Written::Changed)
 }
 
-fn remove(path: &Path, id: &str, what: &str) -> Result<Written, SinkError> {
+fn remove(path: &Path, id: &str, what: &str, gate: &GateLayer) -> Result<Written, SinkError> {
     match read(path, id, what) {
         Ok(Some(_)) => {}
         // Somebody else's file stays, and nothing of ours is left.
         Ok(None) | Err(SinkError::NotOurs { .. }) => return Ok(Written::Unchanged),
         Err(error) => return Err(error),
     }
-    match std::fs::remove_file(path) {
+    gate.at_once(RULE_FILE, || match std::fs::remove_file(path) {
         Ok(()) => Ok(Written::Changed),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Written::Unchanged),
         Err(error) => Err(SinkError::Unavailable { what: what.to_owned(), cause: error.to_string() }),
-    }
+    })
 }
 
 impl RuleSink for RuleFiles {

@@ -9,10 +9,11 @@ use std::{
 
 use futures::future::BoxFuture;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
-use plimsoll_slo::{Group, RuleSet, names};
+use plimsoll_slo::{Group, RuleSet, alerts::Language};
 use reqwest::{Method, RequestBuilder, StatusCode};
 
-use super::{Fingerprint, RuleSink, SinkError, Target, Written, kubernetes::chain};
+use super::{Fingerprint, RuleSink, SinkError, Target, Written, kubernetes::chain, ruler_namespace};
+use crate::operator::gate::{GateLayer, RULER};
 
 /// The largest answer that is read.
 const MAX_BYTES: usize = 4 << 20;
@@ -38,6 +39,7 @@ pub struct RulerApi {
     tenant: Option<String>,
     credentials: Credentials,
     prefix: String,
+    gate: GateLayer,
     /// Desired and observed fingerprint by SLO and group: a ruler may give back a group in other words than it was sent.
     settled: Mutex<HashMap<(String, String), (Fingerprint, Fingerprint)>>,
 }
@@ -51,13 +53,14 @@ impl RulerApi {
         tenant: Option<String>,
         credentials: Credentials,
         prefix: String,
+        gate: GateLayer,
     ) -> Arc<Self> {
         let base = base.trim_end_matches('/').to_owned();
-        Arc::new(Self { client, base, tenant, credentials, prefix, settled: Mutex::default() })
+        Arc::new(Self { client, base, tenant, credentials, prefix, gate, settled: Mutex::default() })
     }
 
     fn namespace(&self, target: &Target) -> String {
-        format!("{}.{}.{}", self.prefix, target.namespace, target.name)
+        ruler_namespace(&self.prefix, target.kind, &target.slo_id())
     }
 
     fn url(&self, target: &Target, group: Option<&str>) -> String {
@@ -157,7 +160,7 @@ impl RulerApi {
             let body = serde_saphyr::to_string(group)
                 .map_err(|e| SinkError::Refused { what: self.describe(target), cause: e.to_string() })?;
             let request = self.request(Method::POST, &url).await?.header("Content-Type", "application/yaml").body(body);
-            if self.send(request, &url).await?.is_none() {
+            if self.gate.outside(RULER, self.send(request, &url)).await?.is_none() {
                 let cause = "404: there is no ruler API at this address".to_owned();
                 return Err(SinkError::Refused { what: format!("ruler {url}"), cause });
             }
@@ -184,20 +187,20 @@ impl RulerApi {
     /// A ruler knows no owners; but every rule of ours bears the SLO's id.
     fn check_owner(&self, target: &Target, group: &Group) -> Result<(), SinkError> {
         let id = target.id();
-        let ours = group.rules.iter().all(|rule| rule.labels.get(names::SLO_ID).is_some_and(|owner| *owner == id));
+        let ours = group.rules.iter().all(|rule| rule.labels.get(target.id_label()).is_some_and(|owner| *owner == id));
         if ours {
             return Ok(());
         }
         Err(SinkError::NotOurs {
             what: format!("{}, group {}", self.describe(target), group.name),
-            owner: format!("has rules without the label {}=\"{id}\"", names::SLO_ID),
+            owner: format!("has rules without the label {}=\"{id}\"", target.id_label()),
         })
     }
 
     async fn delete_group(&self, target: &Target, group: &str) -> Result<(), SinkError> {
         let url = self.url(target, Some(group));
         let request = self.request(Method::DELETE, &url).await?;
-        self.send(request, &url).await?;
+        self.gate.outside(RULER, self.send(request, &url)).await?;
         Ok(())
     }
 
@@ -222,6 +225,11 @@ impl RuleSink for RulerApi {
 
     fn place(&self) -> String {
         format!("{} {} {}", self.base, self.tenant.as_deref().unwrap_or_default(), self.prefix)
+    }
+
+    fn language(&self) -> Language {
+        // No other ruler has this in the path of its API.
+        if self.base.contains("/loki/") { Language::LogQl } else { Language::PromQl }
     }
 
     fn is_outside(&self) -> bool {

@@ -1,25 +1,78 @@
 //! What the webhook answers. Pure: a review in, a review out.
 
-use plimsoll_api::{Level, Slo, problem};
-use serde::Deserialize;
+use std::collections::BTreeMap;
+
+use kube::api::ObjectMeta;
+use plimsoll_api::{AlertRule, AlertRuleSpec, Kind, Level, Problem, Slo, SloSpec, problem};
+use plimsoll_slo::alerts;
+use serde::{
+    Deserialize,
+    de::{DeserializeOwned, IgnoredAny},
+};
 use serde_json::{Value, json};
+
+use crate::sinks::Fingerprint;
 
 /// The API's limit for one warning is 256 characters; longer ones may be cut anywhere.
 const WARNING_MAX: usize = 256;
+/// Larger reviews are refused unjudged. Rules may take 512 KiB, and a review holds a spec four times at most: in the
+/// object, in its predecessor, and in what kubectl has noted in both.
+const JUDGED: usize = 4 * (512 << 10);
+
+// A review is read twice, and never becomes a tree: first what tells whether there is anything to judge, with specs
+// reduced to their fingerprints; then the spec itself. What nobody needs is skipped while it is read.
 
 #[derive(Deserialize)]
-struct Review {
-    request: Option<Request>,
+struct Review<O> {
+    request: Option<O>,
 }
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Request {
+struct Glance {
     uid: String,
     #[serde(default)]
-    object: Value,
+    kind: SeenKind,
+    object: Option<Seen>,
+    old_object: Option<Seen>,
+}
+
+#[derive(Default, Deserialize)]
+struct SeenKind {
+    kind: String,
+}
+
+#[derive(Deserialize)]
+struct Seen {
     #[serde(default)]
-    old_object: Value,
+    metadata: SeenMeta,
+    spec: Option<Fingerprint>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct SeenMeta {
+    deletion_timestamp: Option<IgnoredAny>,
+}
+
+#[derive(Deserialize)]
+struct Subject<S> {
+    object: Object<S>,
+}
+
+#[derive(Deserialize)]
+struct Object<S> {
+    #[serde(default)]
+    metadata: Meta,
+    spec: S,
+}
+
+/// What the judgement needs of an object's metadata.
+#[derive(Default, Deserialize)]
+struct Meta {
+    name: Option<String>,
+    namespace: Option<String>,
+    labels: Option<BTreeMap<String, String>>,
 }
 
 /// What an answer was, for the metric.
@@ -31,16 +84,30 @@ pub enum Verdict {
     Denied,
 }
 
-/// Answers a review of an SLO.
+/// Answers a review of an object of any kind.
 ///
 /// # Errors
 /// When this is no review at all.
 pub fn answer(body: &[u8]) -> Result<(Value, Verdict), String> {
-    let review: Review =
+    let review: Review<Glance> =
         serde_json::from_slice(body).map_err(|error| format!("this is no AdmissionReview: {error}"))?;
-    let request = review.request.ok_or("this AdmissionReview has no request")?;
-    let (verdict, message, warnings) = judge(request.object, &request.old_object);
-    let mut response = json!({"uid": request.uid, "allowed": verdict == Verdict::Allowed});
+    let Glance { uid, kind, object, old_object } = review.request.ok_or("this AdmissionReview has no request")?;
+    let (verdict, message, warnings) = match object {
+        Some(object) if is_new(&object, old_object.as_ref()) && body.len() > JUDGED => {
+            let message = "spec: it is too large: the rules of an object may take 512 KiB; shorten its labels, annotations and exclusions";
+            (Verdict::Denied, Some(message.to_owned()), Vec::new())
+        }
+        Some(object) if is_new(&object, old_object.as_ref()) => match Kind::parse(&kind.kind).unwrap_or_default() {
+            Kind::Slo => judge(body, |metadata, spec: SloSpec| {
+                plimsoll_slo::validate(&Slo { metadata, spec, status: None }).map(|valid| valid.warnings)
+            }),
+            Kind::AlertRule => judge(body, |metadata, spec: AlertRuleSpec| {
+                alerts::validate(&AlertRule { metadata, spec, status: None }).map(|valid| valid.warnings)
+            }),
+        },
+        _ => (Verdict::Allowed, None, Vec::new()),
+    };
+    let mut response = json!({"uid": uid, "allowed": verdict == Verdict::Allowed});
     if let Some(map) = response.as_object_mut() {
         if let Some(message) = message {
             map.insert("status".to_owned(), json!({"code": 422, "reason": "Invalid", "message": message}));
@@ -52,19 +119,31 @@ pub fn answer(body: &[u8]) -> Result<(Value, Verdict), String> {
     Ok((json!({"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "response": response}), verdict))
 }
 
-fn judge(object: Value, old: &Value) -> (Verdict, Option<String>, Vec<String>) {
-    // Labels and finalizers of an object that was stored before it became invalid must stay editable,
-    // and it must be possible to delete it.
-    let deleting = object.pointer("/metadata/deletionTimestamp").is_some_and(|time| !time.is_null());
-    if object.is_null() || deleting || (!old.is_null() && old.get("spec") == object.get("spec")) {
-        return (Verdict::Allowed, None, Vec::new());
-    }
-    let slo: Slo = match serde_path_to_error::deserialize(object) {
-        Ok(slo) => slo,
-        Err(error) => return (Verdict::Denied, Some(format!("{}: {}", error.path(), error.inner())), Vec::new()),
+/// Labels and finalizers of an object that was stored before it became invalid must stay editable,
+/// and it must be possible to delete it.
+fn is_new(object: &Seen, old: Option<&Seen>) -> bool {
+    let deleting = object.metadata.deletion_timestamp.is_some();
+    !deleting && old.is_none_or(|old| old.spec != object.spec)
+}
+
+/// Reads the object and judges it: `validate` gives warnings, or all problems.
+fn judge<S: DeserializeOwned>(
+    body: &[u8],
+    validate: impl FnOnce(ObjectMeta, S) -> Result<Vec<Problem>, Vec<Problem>>,
+) -> (Verdict, Option<String>, Vec<String>) {
+    let mut reader = serde_json::Deserializer::from_slice(body);
+    let object = match serde_path_to_error::deserialize::<_, Review<Subject<S>>>(&mut reader) {
+        Ok(Review { request: Some(Subject { object }) }) => object,
+        Ok(Review { request: None }) => return (Verdict::Allowed, None, Vec::new()),
+        Err(error) => {
+            let path = error.path().to_string();
+            let path = path.strip_prefix("request.object").map_or(path.as_str(), |path| path.trim_start_matches('.'));
+            return (Verdict::Denied, Some(format!("{path}: {}", error.inner())), Vec::new());
+        }
     };
-    match plimsoll_slo::validate(&slo) {
-        Ok(valid) => (Verdict::Allowed, None, valid.warnings.iter().map(|w| cut(&w.to_string())).collect()),
+    let Object { metadata: Meta { name, namespace, labels }, spec } = object;
+    match validate(ObjectMeta { name, namespace, labels, ..ObjectMeta::default() }, spec) {
+        Ok(warnings) => (Verdict::Allowed, None, warnings.iter().map(|w| cut(&w.to_string())).collect()),
         Err(problems) => {
             let (errors, warnings): (Vec<_>, Vec<_>) = problems.into_iter().partition(|p| p.level == Level::Error);
             let warnings = warnings.iter().map(|warning| cut(&warning.to_string())).collect();
@@ -107,11 +186,33 @@ mod tests {
     }
 
     #[test]
+    fn every_kind_is_judged_by_its_own_rules() {
+        let spec = |expr: &str| json!({"rules": [{"alert": "A", "expr": expr}], "matchers": {"cluster": "=~.*"}});
+        let object = json!({"kind": "AlertRule", "metadata": {"name": "a", "namespace": "b"}, "spec": spec("up == 0")});
+        let body = json!({"request": {"uid": "u", "kind": {"kind": "AlertRule"}, "object": object}});
+        let (review, verdict) = answer(body.to_string().as_bytes()).unwrap();
+        assert_eq!(verdict, Verdict::Denied);
+        let message = review.pointer("/response/status/message").and_then(Value::as_str).unwrap();
+        assert!(message.starts_with("spec.matchers.cluster: matcher cluster tells nothing apart"), "{message}");
+    }
+
+    #[test]
     fn what_does_not_change_the_spec_is_let_through() {
         assert_eq!(review(bad(), bad()).1, Verdict::Allowed);
         let mut deleted = bad();
         deleted["metadata"]["deletionTimestamp"] = json!("2026-01-01T00:00:00Z");
         assert_eq!(review(deleted, json!({"spec": {}})).1, Verdict::Allowed);
+    }
+
+    #[test]
+    fn what_is_far_too_large_is_refused_unless_it_is_stored_already() {
+        let mut large = bad();
+        large["spec"]["labels"] = json!({"a": "x".repeat(JUDGED)});
+        let (refused, verdict) = review(large.clone(), Value::Null);
+        assert_eq!(verdict, Verdict::Denied);
+        let message = refused.pointer("/response/status/message").unwrap().as_str().unwrap();
+        assert!(message.starts_with("spec: it is too large"), "{message}");
+        assert_eq!(review(large.clone(), large).1, Verdict::Allowed);
     }
 
     #[test]
@@ -125,8 +226,11 @@ mod tests {
     fn nonsense_is_an_error_and_depth_is_bounded() {
         assert!(answer(b"{").is_err());
         assert!(answer(b"{}").unwrap_err().contains("no request"));
-        let deep =
-            format!("{{\"request\": {{\"uid\": \"u\", \"object\": {}{}}}}}", "[".repeat(100_000), "]".repeat(100_000));
+        let deep = format!(
+            "{{\"request\": {{\"uid\": \"u\", \"object\": {{\"spec\": {}{}}}}}}}",
+            "[".repeat(100_000),
+            "]".repeat(100_000)
+        );
         assert!(answer(deep.as_bytes()).unwrap_err().contains("recursion limit"));
     }
 }

@@ -7,7 +7,6 @@ use std::{
 
 use axum::{
     Router,
-    body::Bytes,
     extract::{DefaultBodyLimit, State},
     http::{HeaderMap, StatusCode, header},
     response::{IntoResponse, Response},
@@ -31,11 +30,10 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use super::{
     PATH,
     admission::{Verdict, answer},
+    intake::{Intake, Refused},
 };
 use crate::operator::metrics::Metrics;
 
-/// Larger than the API server's own limit for an object and its predecessor together.
-const BODY: usize = 8 << 20;
 const CONNECTIONS: usize = 128;
 const HANDSHAKE: Duration = Duration::from_secs(5);
 const HEADERS: Duration = Duration::from_secs(5);
@@ -126,27 +124,42 @@ pub async fn serve(listener: TcpListener, identity: &Identity, metrics: Arc<Metr
 
 /// The routes, without TLS.
 pub fn app(metrics: Arc<Metrics>) -> Router {
-    Router::new().route(PATH, post(validate)).layer(DefaultBodyLimit::max(BODY)).with_state(metrics)
+    let state = (metrics, Intake::default());
+    // The intake has limits of its own.
+    Router::new().route(PATH, post(validate)).layer(DefaultBodyLimit::disable()).with_state(state)
 }
 
-async fn validate(State(metrics): State<Arc<Metrics>>, headers: HeaderMap, body: axum::body::Body) -> Response {
+async fn validate(
+    State((metrics, intake)): State<(Arc<Metrics>, Intake)>,
+    headers: HeaderMap,
+    body: axum::body::Body,
+) -> Response {
     let json = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
     if !json.is_some_and(|value| value.trim_start().starts_with("application/json")) {
         metrics.admitted("bad_request");
         return (StatusCode::UNSUPPORTED_MEDIA_TYPE, "send application/json\n").into_response();
     }
-    let body: Bytes = match timeout(REQUEST, axum::body::to_bytes(body, BODY)).await {
-        Ok(Ok(body)) => body,
-        Ok(Err(_)) => {
-            metrics.admitted("bad_request");
-            return (StatusCode::PAYLOAD_TOO_LARGE, "the review is too large\n").into_response();
+    let answered = timeout(REQUEST, async {
+        let taken = intake.read(&headers, body).await?;
+        intake.work(taken, answer).await
+    });
+    let (outcome, code, message) = match answered.await {
+        Ok(Ok(answered)) => return answered_with(&metrics, answered),
+        Ok(Err(Refused::TooLarge)) => {
+            ("bad_request", StatusCode::PAYLOAD_TOO_LARGE, "the review is larger than 6 MiB\n")
         }
-        Err(_) => {
-            metrics.admitted("bad_request");
-            return (StatusCode::REQUEST_TIMEOUT, "the review came too slowly\n").into_response();
+        Ok(Err(Refused::Busy)) => {
+            ("busy", StatusCode::SERVICE_UNAVAILABLE, "too many large reviews at once; try again\n")
         }
+        Ok(Err(Refused::Broken)) => ("bad_request", StatusCode::BAD_REQUEST, "the review broke off\n"),
+        Err(_) => ("bad_request", StatusCode::REQUEST_TIMEOUT, "the review came too slowly\n"),
     };
-    match answer(&body) {
+    metrics.admitted(outcome);
+    (code, message).into_response()
+}
+
+fn answered_with(metrics: &Metrics, answered: Result<(serde_json::Value, Verdict), String>) -> Response {
+    match answered {
         Ok((review, verdict)) => {
             metrics.admitted(match verdict {
                 Verdict::Allowed => "allowed",
@@ -168,6 +181,7 @@ mod tests {
     use tower::ServiceExt;
 
     use super::*;
+    use crate::webhook::intake::LARGEST;
 
     #[tokio::test]
     async fn only_reviews_are_taken() {
@@ -180,7 +194,7 @@ mod tests {
             ("GET", json, Vec::new(), StatusCode::METHOD_NOT_ALLOWED),
             ("POST", "text/plain", b"{}".to_vec(), StatusCode::UNSUPPORTED_MEDIA_TYPE),
             ("POST", json, b"{".to_vec(), StatusCode::BAD_REQUEST),
-            ("POST", json, vec![b' '; BODY + 1], StatusCode::PAYLOAD_TOO_LARGE),
+            ("POST", json, vec![b' '; LARGEST + 1], StatusCode::PAYLOAD_TOO_LARGE),
             ("POST", json, br#"{"request": {"uid": "x"}}"#.to_vec(), StatusCode::OK),
         ] {
             assert_eq!(send(method, kind, body).await.unwrap().status(), wanted, "{method} {kind}");

@@ -2,10 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use super::{Alert, Model, Watch, sensitivity, validate::fixed_labels, validate::severity_label};
+use super::{Alert, Language, Model, Watch, sensitivity, validate::fixed_labels, validate::severity_label};
 use crate::{
     model::SloId,
-    names, promql,
+    names, promql, revision,
     rules::{Group, Rule, RuleSet},
 };
 
@@ -17,8 +17,27 @@ pub fn group_name(id: &SloId) -> String {
 
 /// All rules of one AlertRule.
 pub fn render(model: &Model) -> RuleSet {
-    let rules = model.alerts.iter().map(|alert| rule(model, alert)).collect();
-    RuleSet { groups: vec![Group { name: group_name(&model.id), interval: model.interval.to_string(), rules }] }
+    let rules = model.alerts.iter().map(|alert| rule(model, alert)).chain(info(model)).collect();
+    let group = Group { name: group_name(&model.id), interval: model.interval.to_string(), rules, ..Group::default() };
+    let mut rules = RuleSet { groups: vec![group] };
+    revision::mark(&mut rules);
+    rules
+}
+
+/// Tells dashboards that the AlertRule is there, and the operator which version of it is loaded. Loki
+/// has no place for recorded series unless it is told one.
+fn info(model: &Model) -> Option<Rule> {
+    let SloId { namespace, .. } = &model.id;
+    let owner = model.owner.iter().map(|owner| (names::OWNER, owner.clone()));
+    let fixed = [(names::ALERT_RULE, model.id.to_string()), (names::NAMESPACE, namespace.clone())];
+    let labels = fixed.into_iter().chain(owner).map(|(name, value)| (name.to_owned(), value)).collect();
+    let rule = Rule {
+        record: Some(names::ALERT_RULE_INFO.to_owned()),
+        expr: "vector(1)".to_owned(),
+        labels,
+        ..Rule::default()
+    };
+    (model.language == Language::PromQl).then_some(rule)
 }
 
 fn rule(model: &Model, alert: &Alert) -> Rule {

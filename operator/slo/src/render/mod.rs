@@ -13,7 +13,7 @@ use std::collections::BTreeMap;
 
 use crate::{
     model::{Model, Sli, Span},
-    names,
+    names, revision,
     rules::{Group, Rule, RuleSet},
 };
 
@@ -33,6 +33,9 @@ const SIX_HOURS: Span = Span::seconds(6 * 3600);
 const FOUR_DAYS: Span = Span::seconds(4 * 86_400);
 /// Spacing of roll-ups.
 const ROLLUP: Span = Span::seconds(1800);
+
+/// An SLO with more groups than this fails, and says so, instead of filling Prometheus with some 25 series for each.
+pub const MAX_GROUPS: u32 = 5000;
 
 /// All rules of one SLO.
 pub fn render(model: &Model) -> RuleSet {
@@ -71,10 +74,13 @@ pub fn render(model: &Model) -> RuleSet {
             // A namespace has no dots, so the parts of the name cannot be confused.
             name: format!("plimsoll.{}.{}.{}", model.id.namespace, model.id.name, part.name),
             interval: part.interval.to_string(),
+            limit: (!model.group_by.is_empty()).then_some(MAX_GROUPS),
             rules: part.rules,
         })
         .collect();
-    RuleSet { groups }
+    let mut rules = RuleSet { groups };
+    revision::mark(&mut rules);
+    rules
 }
 
 struct Part {

@@ -9,12 +9,17 @@ use crate::slo;
 fn shown(patch: &Value) -> String {
     let valid = validate(&slo(patch)).unwrap();
     let mut out = String::new();
-    for group in render(&valid.model).groups {
-        out.push_str(&format!("{} every {}\n", group.name, group.interval));
+    let rules = render(&valid.model);
+    // It follows from everything else.
+    let revision = rules.revision().unwrap().to_owned();
+    for group in rules.groups {
+        let limit = group.limit.map(|limit| format!(", at most {limit} series for each rule")).unwrap_or_default();
+        out.push_str(&format!("{} every {}{limit}\n", group.name, group.interval));
         for rule in group.rules {
             let name = rule.record.or(rule.alert).unwrap();
             let labels: Vec<String> = rule.labels.iter().map(|(k, v)| format!("{k}={v}")).collect();
-            out.push_str(&format!("  {name} {{{}}}\n    {}\n", labels.join(", "), rule.expr));
+            let expr = rule.expr.replace(&revision, "REVISION");
+            out.push_str(&format!("  {name} {{{}}}\n    {expr}\n", labels.join(", ")));
             for (what, value) in [("for", rule.hold), ("keep firing for", rule.keep_firing_for)] {
                 if let Some(value) = value {
                     out.push_str(&format!("    {what} {value}\n"));

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use plimsoll_slo::{RuleSet, render, validate};
+use plimsoll_slo::{RuleSet, render, revision, validate};
 use promql_parser::parser::{self, Expr, VectorSelector};
 use promql_parser::util::visitor::{ExprVisitor, walk_expr};
 use proptest::prelude::*;
@@ -129,6 +129,20 @@ proptest! {
         }
         let names: BTreeSet<&str> = rules.group_names().collect();
         prop_assert_eq!(names.len(), rules.groups.len());
+    }
+
+    /// An edit of anything gives other rules another revision, and equal rules the same; the mark comes last.
+    #[test]
+    fn a_revision_is_of_all_there_is(a in spec(), b in spec(), team in "[a-z]{1,8}") {
+        let (one, other) = (rendered(&a), rendered(&b));
+        prop_assert!(one.revision().is_some_and(|revision| revision.len() == 12));
+        prop_assert_eq!(one.revision() == other.revision(), one == other);
+        let mut described = a.clone();
+        described["labels"] = json!({"team": team});
+        let described = rendered(&described);
+        prop_assert_ne!(described.revision(), one.revision());
+        let last = one.groups.last().and_then(|group| group.rules.iter().rfind(|rule| rule.record.is_some()));
+        prop_assert_eq!(last.and_then(|rule| revision::read(&rule.expr)), one.revision());
     }
 
     /// Editing what describes an SLO changes no recorded series but `slo_info`.

@@ -79,6 +79,10 @@ pub(crate) async fn all_ready(client: &Client, namespace: &str, deadline: Durati
         for slo in &all {
             let current = slo.status.as_ref().and_then(|status| status.observed_generation) == slo.metadata.generation;
             let ready = condition(slo, conditions::READY);
+            // While an edit is on its way, Ready speaks of the generation before it.
+            let all = slo.status.iter().flat_map(|status| &status.conditions);
+            let about = all.filter(|one| one.type_ == conditions::READY).find_map(|one| one.observed_generation);
+            let current = current && about == slo.metadata.generation;
             if !current || ready.as_ref().is_none_or(|(status, ..)| status != "True") {
                 anyhow::bail!("{} is {ready:?}", slo.name_any());
             }

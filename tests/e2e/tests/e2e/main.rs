@@ -8,12 +8,15 @@
 mod alerting;
 mod alertmanager;
 mod cluster;
+mod explain;
 mod operator;
+mod outside;
 mod path;
 mod testbed;
 mod testbed_ends;
 mod traffic;
 mod truth;
+mod webhook;
 
 use std::process::ExitCode;
 
@@ -28,7 +31,10 @@ fn main() -> ExitCode {
         alerting::tests(),
         alertmanager::tests(),
         operator::tests(),
+        outside::tests(),
         path::tests(),
+        explain::tests(),
+        webhook::tests(),
     ];
     plimsoll_e2e::run(tables.into_iter().flatten().collect())
 }

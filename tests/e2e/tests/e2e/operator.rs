@@ -29,6 +29,7 @@ pub(crate) fn tests() -> Vec<Test> {
         test(SERVERS, one_malformed_object_stops_nobody),
         test(SERVERS, the_webhook_says_what_the_command_line_says),
         test(SERVERS, killed_after_every_single_write),
+        test(SERVERS, a_stranger_in_between_is_left_alone),
         test(SERVERS, the_servers_come_back),
         test(SERVERS, only_one_of_two_leads),
         test(SERVERS, the_rights_in_the_manifest_suffice),
@@ -220,11 +221,7 @@ async fn killed_after_every_single_write(testbed: &Testbed) -> Result<()> {
     let passing = cut.clone();
     let proxy = Server::start(Router::new().fallback(move |request: Request| passing.clone().pass(request))).await?;
     let folder = Folder::new("kill")?;
-    let kubeconfig = folder.join("kubeconfig");
-    let config = json!({"apiVersion": "v1", "kind": "Config", "current-context": "x",
-        "clusters": [{"name": "x", "cluster": {"server": proxy.url()}}], "users": [{"name": "x", "user": {}}],
-        "contexts": [{"name": "x", "context": {"cluster": "x", "user": "x"}}]});
-    std::fs::write(&kubeconfig, config.to_string())?;
+    let kubeconfig = proxied(&folder, &proxy.url())?;
 
     let run = async |namespace: &str, writes: usize| -> Result<bool> {
         plane.kubectl(["create", "namespace", namespace]).await?;
@@ -253,6 +250,52 @@ async fn killed_after_every_single_write(testbed: &Testbed) -> Result<()> {
     // A rule object and a status each. After the last write all is ready, so that run may count as undisturbed.
     ensure!(writes >= 2 * SLOS, "only {writes} writes were seen");
     Ok(())
+}
+
+/// A way to the API server on which somebody else is faster: the rule object exists when the first write of it arrives.
+async fn a_stranger_in_between_is_left_alone(testbed: &Testbed) -> Result<()> {
+    let (plane, client) = start(testbed, ControlPlaneOptions::api_only()).await?;
+    let theirs = json!({"apiVersion": "monitoring.coreos.com/v1", "kind": "PrometheusRule",
+        "metadata": {"name": "plimsoll-raced"}, "spec": {"groups": [{"name": "theirs", "rules": []}]}});
+    let theirs: DynamicObject = serde_json::from_value(theirs)?;
+    let direct = Cut { client: client.clone(), left: Arc::new(AtomicUsize::new(usize::MAX)), reached: Arc::default() };
+    let strangers = rules(&client, "default");
+    let proxy = Server::start(Router::new().fallback(move |request: Request| {
+        let (direct, strangers, theirs) = (direct.clone(), strangers.clone(), theirs.clone());
+        async move {
+            let first = request.method() == axum::http::Method::PATCH
+                && request.uri().path().ends_with("/prometheusrules/plimsoll-raced");
+            if first {
+                // The second time it is there already.
+                let _ = strangers.create(&PostParams::default(), &theirs).await;
+            }
+            direct.pass(request).await
+        }
+    }))
+    .await?;
+    let folder = Folder::new("raced")?;
+    let kubeconfig = proxied(&folder, &proxy.url())?;
+    let mut operator = Operator::start_with(testbed.plimsoll()?, &kubeconfig, &["--no-leader-election"]).await?;
+    apply(&client, "default", &[slo("raced"), slo("alone")]).await?;
+    let message = reason(&client, "default", "raced", conditions::REASON_NOT_OURS).await?;
+    ensure!(message.contains("PrometheusRule default/plimsoll-raced exists and is not owned by this SLO"), "{message}");
+    reason(&client, "default", "alone", conditions::REASON_OK).await?;
+    let left = rules(&client, "default").get("plimsoll-raced").await?;
+    ensure!(left.data["spec"] == json!({"groups": [{"name": "theirs", "rules": []}]}), "{left:?}");
+    ensure!(left.metadata.labels.is_none() && left.metadata.owner_references.is_none(), "{left:?}");
+    // One write made the other one's rules.
+    ensure!(operator.metric("plimsoll_api_writes_total{kind=\"prometheusrules\",outcome=\"ok\"}").await? == 1);
+    operator.stop().await
+}
+
+/// A kubeconfig for a way to the API server that needs no credentials.
+fn proxied(folder: &Folder, url: &str) -> Result<std::path::PathBuf> {
+    let file = folder.join("kubeconfig");
+    let config = json!({"apiVersion": "v1", "kind": "Config", "current-context": "x",
+        "clusters": [{"name": "x", "cluster": {"server": url}}], "users": [{"name": "x", "user": {}}],
+        "contexts": [{"name": "x", "context": {"cluster": "x", "user": "x"}}]});
+    std::fs::write(&file, config.to_string())?;
+    Ok(file)
 }
 
 async fn the_servers_come_back(testbed: &Testbed) -> Result<()> {

@@ -1,0 +1,211 @@
+//! `plimsoll explain` on real servers: every cause that a person may meet has its words and its next step.
+
+use anyhow::{Result, ensure};
+use plimsoll_e2e::{PROMETHEUS, STACK, Test, Testbed, operator::Operator, test};
+use plimsoll_testbed::{
+    Component, ControlPlaneOptions, Folder, Output, Program, Prometheus, PrometheusOptions, SampleService, wait_until,
+};
+use serde_json::{Value, json};
+
+use crate::{
+    cluster::{SOON, apply, install, reason, slo as plain, start},
+    traffic::{generate, slo},
+};
+
+/// An API server with prometheus-operator's definitions, and a Prometheus that it does not reach.
+const APART: &[Component] =
+    &[Component::Etcd, Component::Kubernetes, Component::PrometheusOperator, Component::Prometheus];
+
+pub(crate) fn tests() -> Vec<Test> {
+    vec![
+        test(STACK, quiet_burning_and_without_data),
+        test(APART, nobody_selects_the_rules),
+        test(PROMETHEUS, what_is_too_much_for_a_prometheus),
+    ]
+}
+
+/// What it says about `what`, ended or not.
+async fn explain(testbed: &Testbed, kubeconfig: &std::path::Path, arguments: &[&str]) -> Result<Output> {
+    let program = Program::new(testbed.plimsoll()?).arg("explain").args(arguments).env("KUBECONFIG", kubeconfig);
+    program.run("", SOON).await
+}
+
+fn last(text: &str) -> &str {
+    text.lines().last().unwrap_or_default().trim_start()
+}
+
+fn events(name: &str, metric: &str, more: Value) -> Value {
+    let total = format!("{metric}{{job=\"sample\"}}");
+    let bad = format!("{metric}{{job=\"sample\",code=~\"5..\"}}");
+    let mut spec = json!({"objective": "99", "sli": {"events": {"bad": bad, "total": total}}});
+    if let (Some(spec), Value::Object(more)) = (spec.as_object_mut(), more) {
+        spec.extend(more);
+    }
+    let mut object = slo(name, &spec);
+    if let Some(metadata) = object["metadata"].as_object_mut() {
+        metadata.remove("namespace");
+    }
+    object
+}
+
+async fn quiet_burning_and_without_data(testbed: &Testbed) -> Result<()> {
+    let stack = testbed.shared().await?;
+    let client = install(&stack.control_plane).await?;
+    let namespace = testbed.namespace("explain").await?;
+    let url = stack.prometheus.url();
+    let operator = Operator::start(testbed.plimsoll()?, &stack.control_plane, &["--prometheus", url]).await?;
+    // 0.4 % of all, of which 1 % are allowed; and a quarter of all.
+    for (metric, good, bad) in [("quiet_requests_total", 249.0, 1.0), ("burning_requests_total", 30.0, 10.0)] {
+        stack.sample.rate(metric, "code=\"200\"", good);
+        stack.sample.rate(metric, "code=\"500\"", bad);
+    }
+    let short =
+        json!({"alerting": {"tiers": [{"name": "fast", "burnRate": "5", "longWindow": "20s", "shortWindow": "5s"}]}});
+    let objects = [
+        events("quiet", "quiet_requests_total", json!({})),
+        events("burning", "burning_requests_total", short),
+        events("misspelt", "quiet_request_total", json!({})),
+        events(
+            "elsewhere",
+            "quiet_requests_total",
+            json!({"sli": {"events": {
+            "bad": "quiet_requests_total{job=\"other\",code=~\"5..\"}", "total": "quiet_requests_total{job=\"other\"}"}}}),
+        ),
+    ];
+    apply(&client, &namespace, &objects).await?;
+    let kubeconfig = stack.control_plane.kubeconfig();
+    let says = async |name: &str, headline: &str, next: &str| -> Result<String> {
+        wait_until(&format!("{name} to be explained"), SOON * 3, async || {
+            let what = format!("slo/{name}");
+            let text =
+                explain(testbed, kubeconfig, &[&what, "-n", &namespace, "--prometheus", url]).await?.success()?;
+            ensure!(text.starts_with(&format!("{name} {headline}\n")), "{text}");
+            ensure!(last(&text).starts_with(next), "{text}");
+            Ok(Some(text))
+        })
+        .await
+    };
+    says(
+        "misspelt",
+        "has no data: its selector for total matches nothing.",
+        "→ check the metric's name and whether Prometheus scrapes it: quiet_request_total{job=\"sample\"}",
+    )
+    .await?;
+    says(
+        "elsewhere",
+        "has no data: its selector for total matches nothing.",
+        "→ check the matchers: the metric has 2 series, but none of them fits quiet_requests_total{job=\"other\"}",
+    )
+    .await?;
+    let burning = says(
+        "burning",
+        "is burning: the fast tier fires.",
+        "→ find out what fails, beginning with rate(burning_requests_total{job=\"sample\",code=~\"5..\"}[5m]); it stops when the burn over 20 s or 5 s is below 5 (now 2",
+    )
+    .await?;
+    ensure!(burning.contains("✗ tier fast fires: burn 2"), "{burning}");
+    let quiet = says("quiet", "works; nothing is wrong.", "→ burn 0.4 over 1 h; the fast tier fires at 14.4").await?;
+    for line in [
+        format!("✓ valid, rendered to 27 rules in PrometheusRule {namespace}/plimsoll-quiet"),
+        format!("✓ Prometheus {url} has loaded them"),
+        "✓ bad: quiet_requests_total{job=\"sample\",code=~\"5..\"} matches 1 series".to_owned(),
+        "✓ total: quiet_requests_total{job=\"sample\"} matches 2 series".to_owned(),
+    ] {
+        ensure!(quiet.contains(&line), "{line} in\n{quiet}");
+    }
+
+    let away = explain(testbed, kubeconfig, &["slo/quiet", "-n", &namespace, "--prometheus", "http://127.0.0.1:1"]);
+    let away = away.await?.success()?;
+    ensure!(away.starts_with("quiet could not be examined: Prometheus does not answer.\n"), "{away}");
+    ensure!(last(&away).starts_with("→ see that it runs and can be reached from here"), "{away}");
+    ensure!(last(&away).contains("http://127.0.0.1:1 does not answer: ") && away.contains("refused"), "{away}");
+
+    let unknown = explain(testbed, kubeconfig, &["slo/nobody", "-n", &namespace]).await?;
+    ensure!(unknown.status.code() == Some(2) && unknown.stdout.is_empty(), "{unknown:?}");
+    let wanted = format!("error: there is no SLO nobody in namespace {namespace}; kubectl get slo -A lists all\n");
+    ensure!(unknown.stderr == wanted, "{}", unknown.stderr);
+    let other = explain(testbed, kubeconfig, &["slo/misspelt", "-n", "default"]).await?;
+    let hint = format!("it is in another one: plimsoll explain slo/misspelt -n {namespace}\n");
+    ensure!(other.stderr.ends_with(&hint), "{}", other.stderr);
+
+    // An edit that is wrong: the rules before it go on working.
+    let mut invalid = events("quiet", "quiet_requests_total", json!({}));
+    invalid["spec"]["sli"]["events"]["bad"] = json!("sum(");
+    apply(&client, &namespace, &[invalid]).await?;
+    let invalid = says("quiet", "is not ready: it is invalid.", "→ ").await?;
+    let line = format!("its last good rules go on working in PrometheusRule {namespace}/plimsoll-quiet");
+    ensure!(invalid.contains(&line), "{invalid}");
+    drop(operator);
+    Ok(())
+}
+
+async fn nobody_selects_the_rules(testbed: &Testbed) -> Result<()> {
+    let (plane, client) = start(testbed, ControlPlaneOptions::api_only()).await?;
+    let prometheus = Prometheus::start(testbed.bin(), PrometheusOptions::default()).await?;
+    let main = json!({"apiVersion": "monitoring.coreos.com/v1", "kind": "Prometheus",
+        "metadata": {"name": "main", "namespace": "default"},
+        "spec": {"ruleSelector": {"matchLabels": {"release": "main"}}, "ruleNamespaceSelector": {}}});
+    plane.apply(&main.to_string()).await?;
+    let operator = Operator::start(testbed.plimsoll()?, &plane, &["--prometheus", prometheus.url()]).await?;
+    let mut cart = plain("cart");
+    cart["metadata"]["labels"] = json!({"app": "cart"});
+    apply(&client, "default", &[cart]).await?;
+    let message = reason(&client, "default", "cart", plimsoll_api::conditions::REASON_NOT_LOADED).await?;
+    ensure!(message.contains("has no group plimsoll.default.cart."), "{message}");
+    let arguments = ["slo/cart", "-n", "default", "--prometheus", prometheus.url()];
+    let text = explain(testbed, plane.kubeconfig(), &arguments).await?.success()?;
+    ensure!(text.starts_with("cart is not ready: its rules are not loaded by Prometheus.\n"), "{text}");
+    let why = "no Prometheus object selects the labels {app: cart}; default/main selects {release: main}";
+    ensure!(text.contains(why), "{text}");
+    ensure!(last(&text) == "→ do it with:  kubectl label slo cart -n default release=main", "{text}");
+    drop(operator);
+    Ok(())
+}
+
+/// A Prometheus that keeps samples for two hours, and an SLO of many groups.
+async fn what_is_too_much_for_a_prometheus(testbed: &Testbed) -> Result<()> {
+    let sample = SampleService::start().await?;
+    for user in 0..400 {
+        sample.rate("users_requests_total", &format!("code=\"200\",user=\"u{user}\",region=\"r{}\"", user % 4), 1.0);
+    }
+    let options = PrometheusOptions {
+        scrape: vec![("sample".to_owned(), vec![sample.target()])],
+        arguments: vec!["--storage.tsdb.retention.time=2h".to_owned()],
+        ..PrometheusOptions::default()
+    };
+    let prometheus = Prometheus::start(testbed.bin(), options).await?;
+    let mut long = events("long", "users_requests_total", json!({"period": {"rolling": "3d"}}));
+    let grouped = json!({"period": {"rolling": "1h"}, "groupBy": ["region", "user"], "alerting": {"tiers": [], "noData": "Ignore"}});
+    let mut many = events("many", "users_requests_total", grouped);
+    for object in [&mut long, &mut many] {
+        object["metadata"]["namespace"] = json!("shop");
+    }
+    prometheus.load_rules("slos.yaml", &generate(testbed, &[long.clone(), many.clone()]).await?).await?;
+    let folder = Folder::new("explain")?;
+    for (object, headline, what, next) in [
+        (
+            &long,
+            "long works, but its period is longer than Prometheus keeps samples.",
+            "! spec.period: the period of 3d is longer than the 2h for which Prometheus keeps samples, so the budget forgets what is older",
+            "→ choose a period of at most 2h, or start Prometheus with --storage.tsdb.retention.time=3d or more",
+        ),
+        (
+            &many,
+            "many works, but it has more groups than a person can tell apart.",
+            "! spec.groupBy: it makes 400 groups, and each has its own alerts",
+            "→ remove user from groupBy, which has 400 values",
+        ),
+    ] {
+        let file = folder.join("slo.json");
+        std::fs::write(&file, object.to_string())?;
+        let file = file.display().to_string();
+        wait_until(headline, SOON * 2, async || {
+            let arguments = [file.as_str(), "--prometheus", prometheus.url()];
+            let text = explain(testbed, &folder.join("none"), &arguments).await?.success()?;
+            ensure!(text.lines().next() == Some(headline) && last(&text) == next && text.contains(what), "{text}");
+            Ok(Some(()))
+        })
+        .await?;
+    }
+    Ok(())
+}

@@ -1,0 +1,183 @@
+//! The operator with rules outside the cluster, and with a Prometheus that loads them when the test says so.
+
+use anyhow::{Context, Result, ensure};
+use kube::{
+    Api, Client,
+    api::{DeleteParams, ListParams, Patch, PatchParams},
+};
+use plimsoll_api::{Slo, conditions as c};
+use plimsoll_e2e::{Test, Testbed, operator::Operator, test};
+use plimsoll_testbed::{
+    Component, ControlPlane, ControlPlaneOptions, Folder, Prometheus, PrometheusOptions, SampleService, wait_until,
+};
+use serde_json::{Value, json};
+
+use crate::cluster::{SOON, apply, condition, reason, slo, start};
+
+const SERVERS: &[Component] =
+    &[Component::Etcd, Component::Kubernetes, Component::PrometheusOperator, Component::Prometheus];
+const API: &[Component] = &[Component::Etcd, Component::Kubernetes, Component::PrometheusOperator];
+
+pub(crate) fn tests() -> Vec<Test> {
+    vec![
+        test(SERVERS, an_edit_is_loaded_when_prometheus_has_it),
+        test(SERVERS, an_invalid_slo_goes_on_burning_and_says_what_is_too_much),
+        test(API, a_deletion_that_hangs_says_why),
+    ]
+}
+
+/// An operator that writes into the rule folder of a Prometheus.
+struct Files {
+    plane: ControlPlane,
+    slos: Api<Slo>,
+    client: Client,
+    prometheus: Prometheus,
+    sample: SampleService,
+    operator: Operator,
+    folder: Folder,
+}
+
+impl Files {
+    /// `reloads`: Prometheus is told of every change.
+    async fn start(testbed: &Testbed, arguments: &[&str], reloads: bool) -> Result<Self> {
+        let (plane, client) = start(testbed, ControlPlaneOptions::api_only()).await?;
+        let sample = SampleService::start().await?;
+        let options = PrometheusOptions {
+            scrape: vec![("sample".to_owned(), vec![sample.target()])],
+            arguments: arguments.iter().map(|&argument| argument.to_owned()).collect(),
+            ..PrometheusOptions::default()
+        };
+        let prometheus = Prometheus::start(testbed.bin(), options).await?;
+        let folder = Folder::new("config")?;
+        let mut files = json!({"directory": prometheus.rulefolder()});
+        if reloads {
+            files["reloadUrl"] = json!(format!("{}/-/reload", prometheus.url()));
+        }
+        let config = json!({"backends": {"default": {"ruleFiles": files}}, "prometheus": {"url": prometheus.url()}});
+        let operator = operator(testbed, &plane, &folder, &config).await?;
+        let slos = Api::namespaced(client.clone(), "default");
+        Ok(Self { plane, slos, client, prometheus, sample, operator, folder })
+    }
+
+    /// Waits until a condition has this status, and gives the SLO.
+    async fn wait(&self, name: &str, type_: &str, status: &str) -> Result<Slo> {
+        wait_until(&format!("{name} to have {type_}={status}"), SOON * 3, async || {
+            let slo = self.slos.get(name).await?;
+            let found = condition(&slo, type_);
+            ensure!(found.as_ref().is_some_and(|(is, ..)| is == status), "{found:?}");
+            Ok(Some(slo))
+        })
+        .await
+        .with_context(|| self.operator.process().log_tail(5))
+    }
+}
+
+async fn operator(testbed: &Testbed, plane: &ControlPlane, folder: &Folder, config: &Value) -> Result<Operator> {
+    let file = folder.join("config.json");
+    std::fs::write(&file, config.to_string())?;
+    Operator::start(testbed.plimsoll()?, plane, &["--config", &file.display().to_string()]).await
+}
+
+/// Generations of which a condition speaks.
+fn generation(slo: &Slo, type_: &str) -> Option<i64> {
+    slo.status.as_ref()?.conditions.iter().find(|condition| condition.type_ == type_)?.observed_generation
+}
+
+async fn an_edit_is_loaded_when_prometheus_has_it(testbed: &Testbed) -> Result<()> {
+    let mut files = Files::start(testbed, &[], false).await?;
+    apply(&files.client, "default", &[slo("edited")]).await?;
+    files.wait("edited", c::RECONCILING, "True").await?;
+    files.prometheus.reload().await?;
+    files.wait("edited", c::READY, "True").await?;
+
+    // Another number in the same rules.
+    let mut edit = slo("edited");
+    edit["spec"]["objective"] = json!("99.5");
+    apply(&files.client, "default", &[edit]).await?;
+    let progressing = wait_until("the edit to be on its way", SOON, async || {
+        let slo = files.slos.get("edited").await?;
+        let (ready, ..) = condition(&slo, c::READY).context("Ready")?;
+        ensure!(ready == "True", "Ready is {ready}: {:?}", slo.status);
+        let reason = condition(&slo, c::RULES_LOADED).map(|(_, reason, _)| reason);
+        Ok((reason.as_deref() == Some(c::REASON_PROGRESSING)).then_some(slo))
+    })
+    .await?;
+    let wait = async || {
+        let arguments = ["wait", "slo/edited", "--for=condition=Ready", "--timeout=1s"];
+        files.plane.kubectl(arguments).await
+    };
+    ensure!(progressing.status.as_ref().and_then(|s| s.observed_generation) == Some(2));
+    ensure!(generation(&progressing, c::READY) == Some(1), "{:?}", progressing.status);
+    ensure!(condition(&progressing, c::RECONCILING).is_some_and(|(status, ..)| status == "True"));
+    let held = wait().await;
+    ensure!(held.is_err(), "kubectl wait did not wait for the edit: {held:?}");
+
+    files.prometheus.reload().await?;
+    let loaded = files.wait("edited", c::RULES_LOADED, "True").await?;
+    ensure!(generation(&loaded, c::READY) == Some(2) && condition(&loaded, c::RECONCILING).is_none());
+    let objective = files.prometheus.wait_for("slo:objective:ratio", SOON).await?;
+    ensure!(objective.first().and_then(plimsoll_testbed::Series::value).is_some());
+    let queries: Vec<String> =
+        files.prometheus.rules().await?.into_iter().flat_map(|g| g.rules).map(|r| r.query).collect();
+    ensure!(queries.iter().any(|query| query == "vector(0.995)"), "{queries:?}");
+    wait().await?;
+    files.operator.stop().await
+}
+
+async fn an_invalid_slo_goes_on_burning_and_says_what_is_too_much(testbed: &Testbed) -> Result<()> {
+    let mut files = Files::start(testbed, &["--storage.tsdb.retention.time=1d"], true).await?;
+    files.sample.rate("burning_requests_total", "code=\"200\"", 30.0);
+    files.sample.rate("burning_requests_total", "code=\"500\"", 10.0);
+    let mut burning = slo("burning");
+    burning["spec"] = json!({
+        "objective": "99", "period": {"rolling": "2d"},
+        "sli": {"events": {"bad": "burning_requests_total{code=~\"5..\"}", "total": "burning_requests_total"}},
+        "alerting": {"tiers": [{"name": "fast", "burnRate": "5", "longWindow": "20s", "shortWindow": "5s", "keepFiringFor": "1s"}]}
+    });
+    apply(&files.client, "default", &[burning.clone()]).await?;
+    let firing = files.wait("burning", c::BURNING, "True").await?;
+    let (ready, _, message) = condition(&firing, c::READY).context("Ready")?;
+    ensure!(ready == "True" && message.starts_with("spec.period: the period of 2d is longer than the 1d"), "{message}");
+
+    burning["spec"]["objective"] = json!("0.999");
+    apply(&files.client, "default", &[burning]).await?;
+    reason(&files.client, "default", "burning", c::REASON_INVALID).await?;
+    files.operator.stop().await?;
+    // A new process knows of it only by its status.
+    let config = json!({"backends": {"default": {"ruleFiles": {"directory": files.prometheus.rulefolder()}}},
+        "prometheus": {"url": files.prometheus.url()}});
+    files.operator = operator(testbed, &files.plane, &files.folder, &config).await?;
+    files.sample.rate("burning_requests_total", "code=\"500\"", 0.0);
+    let quiet = files.wait("burning", c::BURNING, "False").await?;
+    let (ready, reason, _) = condition(&quiet, c::READY).context("Ready")?;
+    ensure!((ready.as_str(), reason.as_str()) == ("False", c::REASON_INVALID));
+    ensure!(quiet.status.and_then(|status| status.alert).as_deref() == Some("-"));
+    files.operator.stop().await
+}
+
+async fn a_deletion_that_hangs_says_why(testbed: &Testbed) -> Result<()> {
+    let (plane, client) = start(testbed, ControlPlaneOptions::api_only()).await?;
+    let folder = Folder::new("hang")?;
+    let config = json!({"backends": {"default": {"rulerApi": {"url": "http://127.0.0.1:1"}}}});
+    let mut operator = operator(testbed, &plane, &folder, &config).await?;
+    apply(&client, "default", &[slo("held")]).await?;
+    let message = reason(&client, "default", "held", c::REASON_BACKEND_FAILED).await?;
+    ensure!(message.contains("127.0.0.1:1"), "{message}");
+    let slos: Api<Slo> = Api::namespaced(client.clone(), "default");
+    slos.delete("held", &DeleteParams::default()).await?;
+    let message = reason(&client, "default", "held", c::REASON_CLEANUP_FAILED).await?;
+    for words in ["rules could not be removed from backend default: ", "127.0.0.1:1", "plimsoll.dev/backend-default"] {
+        ensure!(message.contains(words), "{message}");
+    }
+    let events: Api<k8s_openapi::api::events::v1::Event> = Api::namespaced(client, "default");
+    wait_until("the event", SOON, async || {
+        let all = events.list(&ListParams::default()).await?;
+        Ok(all.items.iter().any(|event| event.reason.as_deref() == Some(c::REASON_CLEANUP_FAILED)).then_some(()))
+    })
+    .await?;
+    // What the message says helps.
+    let given_up = json!({"metadata": {"finalizers": null}});
+    slos.patch("held", &PatchParams::default(), &Patch::Merge(&given_up)).await?;
+    wait_until("it to be gone", SOON, async || Ok(slos.get_opt("held").await?.is_none().then_some(()))).await?;
+    operator.stop().await
+}
