@@ -67,6 +67,14 @@ impl AnyModel {
         }
     }
 
+    /// Who is told of its alerts, where it says so itself.
+    pub fn route(&self) -> Option<&alerts::route::Route> {
+        match self {
+            AnyModel::Slo(_) => None,
+            AnyModel::AlertRule(model) => model.route.as_ref(),
+        }
+    }
+
     /// The SLOs of the same namespace that it is made of.
     pub fn parts(&self) -> Vec<&str> {
         match self {

@@ -10,6 +10,7 @@ use super::{
     apply::{Applied, Outcome},
     observe::{Loaded, Observation},
     render::Rendered,
+    route::RouteError,
     stored::Shown,
 };
 use crate::{limits::Excess, sinks::SinkError};
@@ -47,7 +48,7 @@ pub fn status(applied: &Rendered<Applied>, old: Option<&Shown>, asked: Option<As
         Outcome::Refused(error) => set.refused(error.reason(), &error.to_string()),
         Outcome::Failed(error) => set.failed(error),
         Outcome::Stuck(error) => set.stuck(error),
-        Outcome::Held { place, written: _, wanted, warnings } => {
+        Outcome::Held { place, written: _, wanted, warnings, route: _ } => {
             new.place = Some(place.clone());
             new.rules = (kind == Kind::AlertRule).then(|| i64::try_from(wanted.rules).unwrap_or(i64::MAX));
             match asked {
@@ -86,6 +87,9 @@ pub fn status(applied: &Rendered<Applied>, old: Option<&Shown>, asked: Option<As
         if alert.is_some() || seen.data == Some(false) {
             (new.budget, new.burn, new.alert) = (budget, burn, alert);
         }
+    }
+    if matches!(applied.state.outcome(), Outcome::Held { .. }) {
+        Setter { conditions: &mut new.conditions, generation, now }.routed(applied.state.routed());
     }
     if let Some(leftover) = applied.state.leftover() {
         // The rules work where they are now, so this is no lack of readiness.
@@ -228,6 +232,19 @@ impl Setter<'_> {
                 }
                 self.progress((!is_current).then_some(cause.as_str()), None);
             }
+        }
+    }
+
+    /// Rules whose alerts reach nobody are not ready, however well they are loaded.
+    fn routed(&mut self, routed: Option<&Result<String, RouteError>>) {
+        match routed {
+            Some(Ok(place)) => self.set(c::ROUTED, Some(true), c::REASON_OK, place.as_str()),
+            Some(Err(error)) => {
+                let (reason, message) = (error.reason(), error.to_string());
+                self.set(c::ROUTED, Some(false), reason, message.as_str());
+                self.set(c::READY, Some(false), reason, message.as_str());
+            }
+            None => self.conditions.retain(|condition| condition.type_ != c::ROUTED),
         }
     }
 

@@ -54,7 +54,9 @@ async fn applied(result: Result<Written, SinkError>) -> Rendered<Applied> {
     let target = conformance::target("cart");
     let rules = conformance::rules(&target, "vector(1)");
     let scope = crate::limits::Scope::default();
-    let state = Prepared { target, rules, backend: Arc::new(Sink(result)), scope, warnings: None };
+    let language = Language::PromQl;
+    let state =
+        Prepared { target, rules, language, route: None, backend: Arc::new(Sink(result)), scope, warnings: None };
     crate::controller::apply::apply(Rendered { stored: stored(), state }).await
 }
 
@@ -119,7 +121,7 @@ async fn invalid_is_stalled_and_keeps_what_was_known() {
 #[tokio::test]
 async fn invalid_does_not_hide_that_it_burns() {
     let error = ValidateError::Invalid(vec![Problem::error("spec.objective", "objective is a percentage")]);
-    let columns = Columns { budget: Some(0.5), burn: Some(21.6), alert: Some(None) };
+    let columns = Columns { budget: Some(0.5), burn: Some(21.6), alert: Some(None), firing: None };
     let mut observation = Observation { data: Some(true), columns, ..seen(Loaded::Yes) };
     let refused = refuse(stored(), error);
     let quiet = status(&refused, None, asked(&observation), at(5));

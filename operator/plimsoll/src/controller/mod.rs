@@ -9,6 +9,7 @@ pub mod finalizer;
 pub mod observe;
 pub mod poll;
 pub mod render;
+pub mod route;
 pub mod status;
 pub mod stored;
 pub mod validate;
@@ -33,19 +34,20 @@ use kube::{
         watcher,
     },
 };
-use plimsoll_api::Kind;
+use plimsoll_api::{Kind, conditions as c};
 use plimsoll_slo::alerts::Language;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 
 use self::{
-    apply::{Outcome, apply, refuse},
+    apply::{Applied, Outcome, apply, refuse},
     conditions::Asked,
     dereference::{Lookup, dereference},
     finalizer::FinalizerError,
     observe::{Id, Observations},
-    render::render,
+    render::{Rendered, render},
+    route::RouteError,
     status::{StatusError, StatusWriter},
     stored::Stored,
     validate::validate,
@@ -250,6 +252,10 @@ async fn steps(stored: &Arc<Stored>, ctx: &Context) -> Result<(&'static str, Act
     if let Some(error) = &leftover {
         applied = applied.with_leftover(error);
     }
+    let (routed, rewritten) = route(stored, ctx, &applied).await;
+    if let Some(routed) = routed {
+        applied = applied.with_route(routed);
+    }
     let held = match applied.state.outcome() {
         Outcome::Held { written, wanted, .. } => Some((*written == Written::Changed, wanted)),
         Outcome::Failed(_) | Outcome::Refused(_) | Outcome::Stuck(_) => None,
@@ -273,7 +279,7 @@ async fn steps(stored: &Arc<Stored>, ctx: &Context) -> Result<(&'static str, Act
     let asked = url.as_deref().map(|url| Asked { url, observation: observation.as_ref() });
     let status = conditions::status(&applied, old.as_ref(), asked, now);
     let stored_status = ctx.status.write(stored, old.as_ref(), &status).await?;
-    let wrote = held.is_some_and(|(written, ..)| written) || stored_status == Written::Changed;
+    let wrote = rewritten || held.is_some_and(|(written, ..)| written) || stored_status == Written::Changed;
     if let Some(error) = leftover {
         return Err(error.into());
     }
@@ -283,10 +289,33 @@ async fn steps(stored: &Arc<Stored>, ctx: &Context) -> Result<(&'static str, Act
         Outcome::Failed(_) => Ok(("backend_refused", Action::requeue(spread(OUTSIDE, &id)))),
         Outcome::Refused(_) | Outcome::Stuck(_) => Ok(("invalid", Action::await_change())),
         Outcome::Held { .. } => {
-            let outside = backend.is_some_and(|backend| backend.is_outside());
-            let action = if outside { Action::requeue(spread(OUTSIDE, &id)) } else { Action::await_change() };
+            // Rules outside and receivers cannot be watched.
+            let unwatched = applied.state.routed().is_some() || backend.is_some_and(|backend| backend.is_outside());
+            let action = if unwatched { Action::requeue(spread(OUTSIDE, &id)) } else { Action::await_change() };
             Ok((if wrote { "changed" } else { "unchanged" }, action))
         }
+    }
+}
+
+/// Brings the route of an AlertRule about, or what an earlier one left out of the world; true when that
+/// was a write. A route that fails is told and tried again; it takes no rule with it.
+async fn route(
+    stored: &Stored,
+    ctx: &Context,
+    applied: &Rendered<Applied>,
+) -> (Option<Result<String, RouteError>>, bool) {
+    let Outcome::Held { route, .. } = applied.state.outcome() else { return (None, false) };
+    let had = stored.status.as_ref().is_some_and(|old| c::status(&old.conditions, c::ROUTED).is_some());
+    match route {
+        Some(route) => match route::apply(&ctx.client, stored, route).await {
+            Ok((place, written)) => (Some(Ok(place)), written == Written::Changed),
+            Err(error) => (Some(Err(error)), false),
+        },
+        None if had => match route::remove(&ctx.client, stored).await {
+            Ok(()) | Err(RouteError::NoKind) => (None, true),
+            Err(error) => (Some(Err(error)), false),
+        },
+        None => (None, false),
     }
 }
 

@@ -3,7 +3,10 @@
 use std::sync::Arc;
 
 use kube::Resource;
-use plimsoll_slo::{RuleSet, alerts::Language};
+use plimsoll_slo::{
+    RuleSet,
+    alerts::{Language, route::Route},
+};
 
 use super::{stored::Stored, validate::Validated};
 use crate::{
@@ -29,6 +32,8 @@ pub struct Prepared {
     pub rules: RuleSet,
     /// What they are written in.
     pub language: Language,
+    /// Who is told of an AlertRule's alerts.
+    pub route: Option<Route>,
     /// Where they go.
     pub backend: Arc<dyn RuleSink>,
     /// What of it may be too much for a Prometheus.
@@ -44,6 +49,7 @@ pub fn render(valid: Validated) -> Rendered<Prepared> {
         target: Target::of(stored.kind_of(), stored.meta()),
         rules: model.render(),
         language: model.language(),
+        route: model.route().cloned(),
         backend,
         scope: Scope::of_any(&model),
         warnings: (!warnings.is_empty()).then(|| plimsoll_api::problem::summary(&warnings)),

@@ -16,11 +16,12 @@ use tower::{BoxError, Layer, Service};
 use super::metrics::Metrics;
 
 /// Values of the metric's label: what the operator writes.
-pub const KINDS: [&str; 12] = [
+pub const KINDS: [&str; 13] = [
     "slos",
     "slos/status",
     "alertrules",
     "alertrules/status",
+    "alertmanagerconfigs",
     "prometheusrules",
     "vmrules",
     "events",

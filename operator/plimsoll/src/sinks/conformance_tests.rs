@@ -264,7 +264,7 @@ struct Kube {
     objects: Arc<Objects>,
     sink: Arc<KubeSink>,
     _watch: tokio::task::JoinHandle<()>,
-    touched: tokio::sync::Mutex<tokio::sync::mpsc::UnboundedReceiver<(String, String)>>,
+    touched: tokio::sync::Mutex<tokio::sync::mpsc::UnboundedReceiver<crate::sinks::kubernetes::Touched>>,
 }
 
 impl Kube {

@@ -526,7 +526,7 @@ fn concerned(key: &Key, entry: &Entry) -> Vec<Touched> {
     touched.into_iter().map(|(kind, name)| (kind, key.0.to_string(), name)).collect()
 }
 
-fn owner_reference(target: &Target) -> OwnerReference {
+pub(crate) fn owner_reference(target: &Target) -> OwnerReference {
     OwnerReference {
         api_version: plimsoll_api::API_VERSION.to_owned(),
         kind: target.kind.name().to_owned(),
