@@ -65,8 +65,9 @@ pub const ALERT_ANOMALY: &str = "SLOAnomaly";
 pub const ALERT_RULE: &str = "alertrule";
 /// Name of an anomaly alert, on the scores that belong to it.
 pub const ALERT: &str = "alert";
-/// The label `namespace` of an alerting series, where it is not the AlertRule's own.
-pub const EXPORTED_NAMESPACE: &str = "exported_namespace";
+/// The label `namespace` of an alerting series, where it is not the AlertRule's own. Not `exported_namespace`:
+/// a scrape may have given the series one already.
+pub const SERIES_NAMESPACE: &str = "series_namespace";
 /// The team that answers for an alert.
 pub const OWNER: &str = "owner";
 

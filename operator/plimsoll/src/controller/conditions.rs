@@ -89,7 +89,7 @@ pub fn status(applied: &Rendered<Applied>, old: Option<&Shown>, asked: Option<As
         }
     }
     if matches!(applied.state.outcome(), Outcome::Held { .. }) {
-        Setter { conditions: &mut new.conditions, generation, now }.routed(applied.state.routed());
+        Setter { conditions: &mut new.conditions, generation, now }.routed(applied.state.routed(), old);
     }
     if let Some(leftover) = applied.state.leftover() {
         // The rules work where they are now, so this is no lack of readiness.
@@ -236,12 +236,18 @@ impl Setter<'_> {
     }
 
     /// Rules whose alerts reach nobody are not ready, however well they are loaded.
-    fn routed(&mut self, routed: Option<&Result<String, RouteError>>) {
+    fn routed(&mut self, routed: Option<&Result<String, RouteError>>, old: Option<&Shown>) {
         match routed {
             Some(Ok(place)) => self.set(c::ROUTED, Some(true), c::REASON_OK, place.as_str()),
             Some(Err(error)) => {
                 let (reason, message) = (error.reason(), error.to_string());
                 self.set(c::ROUTED, Some(false), reason, message.as_str());
+                // What was unready stays so since the same time, whatever was said of it just now.
+                let before = old.iter().flat_map(|old| &old.conditions).find(|one| one.type_ == c::READY);
+                if let Some((before, ready)) = before.zip(self.conditions.iter_mut().find(|one| one.type_ == c::READY))
+                {
+                    *ready = before.clone();
+                }
                 self.set(c::READY, Some(false), reason, message.as_str());
             }
             None => self.conditions.retain(|condition| condition.type_ != c::ROUTED),

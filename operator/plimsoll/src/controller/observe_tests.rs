@@ -203,7 +203,7 @@ fn data_is_missing_only_after_the_first_evaluations() {
 #[test]
 fn what_is_too_much_is_told_once() {
     let bench = Bench::new();
-    let day = |days| Some(Span::seconds(days * 86_400));
+    let day = |days: u64| Some(Span::seconds(days * 86_400));
     let scope = Scope { period: day(30), group_by: vec!["user".to_owned()] };
     let wanted = Wanted { scope, ..wanted(1) };
     let told = || bench.table.expect(&id(), &wanted, false, bench.now, Timestamp::UNIX_EPOCH).excess.len();

@@ -304,6 +304,7 @@ async fn a_route_leads_to_a_receiver_of_the_namespace_or_says_why_not() {
     assert_eq!(reason, "ReceiverMissing");
     assert!(message.contains("no AlertmanagerConfig of namespace shop defines the receiver pager"), "{message}");
     assert!(bench.api.get(ALERTS).is_some(), "the rules are written all the same");
+    assert_eq!(bench.reconcile().await, [""; 0], "it is said once");
 
     bench.api.put(&format!("{CONFIGS}/own"), theirs);
     let writes = bench.reconcile().await;

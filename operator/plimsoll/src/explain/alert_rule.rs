@@ -68,7 +68,14 @@ pub async fn gather(rule: &AlertRule, prometheus: Option<&Prometheus>, cluster: 
     if let Some(status) = &rule.status {
         facts.place.clone_from(&status.place);
         let ready = status.conditions.iter().find(|condition| condition.type_ == c::READY);
-        let own = [c::REASON_NOT_OURS, c::REASON_BACKEND_FAILED, c::REASON_BACKEND_UNKNOWN, c::REASON_LANGUAGE];
+        let own = [
+            c::REASON_NOT_OURS,
+            c::REASON_BACKEND_FAILED,
+            c::REASON_BACKEND_UNKNOWN,
+            c::REASON_LANGUAGE,
+            c::REASON_RECEIVER_MISSING,
+            c::REASON_SECRET_KEY_MISSING,
+        ];
         facts.trouble = ready
             .filter(|ready| ready.status == "False" && own.contains(&ready.reason.as_str()))
             .map(|ready| ready.message.clone());
@@ -167,7 +174,7 @@ fn find(facts: &Facts) -> (String, String) {
     }
     if let Some(trouble) = &facts.trouble {
         let next = format!("resolve this, the operator then goes on by itself: {trouble}");
-        return ("is not ready: its rules could not be written.".to_owned(), next);
+        return ("is not ready: not everything could be written.".to_owned(), next);
     }
     match &facts.loaded {
         _ if facts.logql => {

@@ -44,7 +44,9 @@ pub struct ExplainArgs {
 /// When there is no such object, or the address of Prometheus is none.
 pub async fn run(args: &ExplainArgs) -> anyhow::Result<String> {
     let prometheus = prometheus(args.prometheus.as_deref())?;
-    let Some((kind, name)) = args.what.split_once('/').and_then(|(kind, name)| Some((kind_of(kind)?, name))) else {
+    // A folder may be called slo.
+    let named = args.what.split_once('/').filter(|_| !Path::new(&args.what).exists());
+    let Some((kind, name)) = named.and_then(|(kind, name)| Some((kind_of(kind)?, name))) else {
         return read(Path::new(&args.what))?.explain(prometheus.as_ref(), None).await;
     };
     let client = Client::try_default().await.context("no cluster: there is no usable kubeconfig")?;

@@ -295,7 +295,7 @@ impl Kube {
         let mut touched = self.touched.lock().await;
         while touched.try_recv().is_ok() {}
         self.api.put(&self.path(target), object);
-        assert_eq!(touched.recv().await.unwrap(), (target.namespace.clone(), target.name.clone()));
+        assert_eq!(touched.recv().await.unwrap(), (target.kind, target.namespace.clone(), target.name.clone()));
     }
 }
 

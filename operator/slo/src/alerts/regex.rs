@@ -5,7 +5,7 @@ use std::ops::Range;
 use regex_syntax::{
     ParserBuilder,
     ast::{self, Ast, Visitor},
-    hir::{Hir, HirKind},
+    hir::{Hir, HirKind, Look},
 };
 
 /// RE2 refuses to repeat something more often.
@@ -163,14 +163,27 @@ fn everything(hir: &Hir) -> bool {
                 || repetition.max != Some(0) && everything(&repetition.sub)
         }
         HirKind::Concat(parts) => {
-            parts.iter().any(everything) && parts.iter().all(|part| part.properties().minimum_len() == Some(0))
+            // Anchors at the ends say what holds anyway.
+            let parts = match parts.as_slice() {
+                [first, rest @ ..] if *first.kind() == HirKind::Look(Look::Start) => rest,
+                all => all,
+            };
+            let parts = match parts {
+                [rest @ .., last] if *last.kind() == HirKind::Look(Look::End) => rest,
+                all => all,
+            };
+            parts.iter().any(everything) && parts.iter().all(|part| everything(part) || empty(part))
         }
         HirKind::Alternation(choices) => {
-            choices.iter().any(everything)
-                || choices.iter().any(nonempty) && choices.iter().any(|c| c.properties().minimum_len() == Some(0))
+            choices.iter().any(everything) || choices.iter().any(nonempty) && choices.iter().any(empty)
         }
         _ => false,
     }
+}
+
+/// True when the empty text surely matches, wherever it is.
+fn empty(hir: &Hir) -> bool {
+    hir.properties().minimum_len() == Some(0) && hir.properties().look_set().is_empty()
 }
 
 /// True when every text of at least one character surely matches.
@@ -234,7 +247,7 @@ mod tests {
         for all in [".*", "(.*)", ".*.*", "(?:.*|x)", "|.+", "(.+)?", ".*|prod", "[\\s\\S]*", "(.*)+", "^.*$|.*"] {
             assert_eq!(check(all), Ok(Extent::Everything), "{all}");
         }
-        for some in [".+", "a.*", ".*a", "[a-z]*", "", "a|", ".?", ".{0,9}"] {
+        for some in [".+", "a.*", ".*a", "[a-z]*", "", "a|", ".?", ".{0,9}", r"\b.*", r"\b|.+"] {
             assert_eq!(check(some), Ok(Extent::Something), "{some}");
         }
     }

@@ -74,7 +74,7 @@ fn labels(model: &Model, alert: &Alert) -> BTreeMap<String, String> {
     // beside it, or two that differ in nothing else would be one alert; an empty label is no label.
     let own = promql::quote(namespace);
     let other = format!("{{{{ if ne $labels.namespace {own} }}}}{{{{ $labels.namespace }}}}{{{{ end }}}}");
-    labels.insert(names::EXPORTED_NAMESPACE.to_owned(), other);
+    labels.insert(names::SERIES_NAMESPACE.to_owned(), other);
     if let Some(owner) = &model.owner {
         labels.insert(names::OWNER.to_owned(), escape(owner));
     }

@@ -187,3 +187,47 @@ impl Write for Bounded {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A filter of a newer tera that nobody has looked at could make texts grow.
+    #[test]
+    fn every_filter_of_the_engine_is_known() {
+        let known = FILTERS.len() + WITHOUT.len();
+        let engine = format!("{:?}", ENGINE.as_ref().expect("the engine"));
+        assert!(engine.contains(&format!("filters: {known},")), "{engine}");
+        assert!(engine.contains("functions: 2,"), "{engine}");
+    }
+
+    #[test]
+    fn the_work_is_bounded_by_the_length() {
+        let matchers = BTreeMap::new();
+        let values = Values {
+            name: "n",
+            namespace: "shop",
+            alert: "A",
+            severity: "page",
+            owner: Some("payments"),
+            matchers: &matchers,
+            runbooks: None,
+        };
+        let filled = |text: &str| fill(text, &values, "x");
+        assert_eq!(filled("[[ owner | upper ]] {{ $value }}").as_deref(), Ok("PAYMENTS {{ $value }}"));
+        assert_eq!(filled("[[ runbooks | default(value=\"none\") ]]").as_deref(), Ok("none"));
+        for refused in [
+            "[[ range(end=1000000000) ]]",
+            "[[ \"a\" | replace(from=\"\", to=\"aaaaaaaaaa\") ]]",
+            "[[ owner | split(pat=\"\") | join(sep=\"aaaaaaaa\") ]]",
+            "[[ owner | indent(width=1000000000) ]]",
+            "[[ throw(message=\"x\") ]]",
+        ] {
+            let label = filled(refused).expect_err(refused).label;
+            assert!(label.contains("is not offered here"), "{refused}: {label}");
+        }
+        // Blocks are plain text: there are no loops.
+        assert_eq!(filled("{% for a in b %}[[ name ]]").as_deref(), Ok("{% for a in b %}n"));
+        assert!(filled(&"[[ name ]]".repeat(500)).expect_err("long").message.contains("too long"));
+    }
+}

@@ -1,6 +1,7 @@
 //! Tests of the crate's public face: what is refused and why, what is rendered, what always holds.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, missing_docs)]
 
+mod alert_rule_properties;
 mod alert_rules;
 mod bad_inputs;
 mod goldens;

@@ -163,8 +163,8 @@ async fn an_alert_rule_becomes_a_message(testbed: &Testbed) -> Result<()> {
         ("cluster", "eu"),
         ("namespace", namespace.as_str()),
         ("pager", "cart-0"),
-        // Of the series: a scrape gives it this name already, since the target has none of its own.
-        ("exported_namespace", "elsewhere"),
+        // Of the series, whose own namespace is not the AlertRule's.
+        ("series_namespace", "elsewhere"),
     ] {
         ensure!(alert["labels"][label] == value, "{label} in {alert}");
     }
