@@ -346,9 +346,14 @@ fn contradiction<'a>(
 
 /// One backend takes all rules of an object, and it speaks one language.
 fn language(rules: &[api::Alert], problems: &mut Vec<Problem>) -> Language {
-    let of = |rule: &api::Alert| if rule.logql.is_some() { Language::LogQl } else { Language::PromQl };
-    let Some(first) = rules.first().map(of) else { return Language::default() };
-    if let Some(i) = rules.iter().position(|rule| of(rule) != first) {
+    // Of a rule that has both or neither, that is said already.
+    let of = |rule: &api::Alert| match (rule.expr.is_some() || rule.anomaly.is_some(), rule.logql.is_some()) {
+        (true, false) => Some(Language::PromQl),
+        (false, true) => Some(Language::LogQl),
+        _ => None,
+    };
+    let Some(first) = rules.iter().find_map(of) else { return Language::default() };
+    if let Some(i) = rules.iter().position(|rule| of(rule).is_some_and(|language| language != first)) {
         problems.push(
             Problem::error(format!("spec.rules[{i}]"), "PromQL and LogQL are mixed")
                 .label(format!("the first rule is {first}, and all rules go to one backend"))
