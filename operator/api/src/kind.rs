@@ -32,9 +32,8 @@ impl Kind {
         }
     }
 
-    /// What begins the names of everything that is made for an object of this kind. The character that
-    /// follows in such a name (a dash, a dot, an underscore) is none that continues the other's, or the
-    /// whole is one label more: so no SLO and AlertRule ever share a name.
+    /// What begins the names of everything that is made for an object of this kind; a dash or an underscore
+    /// follows. One prefix goes on with a dot where the other ends, so no SLO and AlertRule share a name.
     pub const fn prefix(self) -> &'static str {
         match self {
             Self::Slo => "plimsoll",

@@ -8,7 +8,7 @@ use plimsoll_api::{
 };
 use rust_decimal::Decimal;
 
-/// Identity of an SLO, printed as `NAMESPACE/NAME`.
+/// Identity of an SLO or AlertRule, printed as `NAMESPACE/NAME`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SloId {
     /// Kubernetes namespace.
