@@ -210,12 +210,19 @@ impl Prometheus {
     }
 
     /// How long samples are kept; `None` where the server does not say so, or keeps them by size alone.
-    pub async fn retention(&self) -> Option<Span> {
-        // Compatible servers have no such endpoint. That is no failure, and nothing to try again for.
-        let info: RuntimeInfo = self.once("api/v1/status/runtimeinfo", &[]).await.ok()?;
+    ///
+    /// # Errors
+    /// When it does not answer.
+    pub async fn retention(&self) -> Result<Option<Span>, PrometheusError> {
+        let info: RuntimeInfo = match self.once("api/v1/status/runtimeinfo", &[]).await {
+            Ok(info) => info,
+            // Compatible servers have no such endpoint.
+            Err(PrometheusError::Refused { .. }) => return Ok(None),
+            Err(error) => return Err(error),
+        };
         // `15d or 512GiB`, whichever is less.
         let time = info.storage_retention.split(" or ").next().unwrap_or_default();
-        plimsoll_slo::duration::parse(time, "storageRetention").ok()
+        Ok(plimsoll_slo::duration::parse(time, "storageRetention").ok())
     }
 
     /// The label by which these series differ most, and its number of values.

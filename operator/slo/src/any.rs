@@ -3,6 +3,7 @@
 use plimsoll_api::{Kind, Problem};
 
 use crate::{
+    Dialect,
     alerts::{self, Language},
     model::{Model, SloId},
     rules::RuleSet,
@@ -59,10 +60,11 @@ impl AnyModel {
         }
     }
 
-    /// Its rules.
-    pub fn render(&self) -> RuleSet {
+    /// Its rules, as this dialect's server reads them.
+    pub fn render_for(&self, dialect: Dialect) -> RuleSet {
         match self {
-            AnyModel::Slo(model) => crate::render(model),
+            AnyModel::Slo(model) => crate::render_for(model, dialect),
+            // Expressions are the author's own, who writes for the server that there is.
             AnyModel::AlertRule(model) => alerts::render(model),
         }
     }

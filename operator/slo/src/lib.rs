@@ -7,6 +7,7 @@ pub mod model;
 pub mod names;
 pub mod presets;
 pub mod promql;
+pub mod re2;
 pub mod render;
 pub mod revision;
 pub mod rules;
@@ -15,6 +16,6 @@ pub mod zone;
 
 pub use any::{AnyModel, AnyValid};
 pub use model::{Model, SloId};
-pub use render::render;
+pub use render::{Dialect, render, render_for};
 pub use rules::{Group, Rule, RuleSet};
 pub use validate::{Valid, validate};

@@ -313,5 +313,18 @@ pub enum Exclusion {
         length: Span,
         /// The zone.
         zone: Zone,
+        /// Where that reckoning is wrong, around changes of the clock.
+        shifts: Vec<Shift>,
     },
+}
+
+/// A time in which a weekly exclusion is not where the offset of the moment would put it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Shift {
+    /// First second, Unix time.
+    pub from: i64,
+    /// First second after it.
+    pub to: i64,
+    /// Whether it is excluded.
+    pub excluded: bool,
 }

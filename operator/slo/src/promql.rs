@@ -10,7 +10,10 @@ use promql_parser::{
     util::visitor::{ExprVisitor, walk_expr},
 };
 
-use crate::model::{Selector, Template};
+use crate::{
+    model::{Selector, Template},
+    re2::{self, Complaint},
+};
 
 /// Longest expression that is parsed, in bytes. The parser's time grows faster than its input, and
 /// deep nesting exhausts its stack.
@@ -98,7 +101,58 @@ pub fn parse(text: &str, path: &str) -> Result<Parsed, Problem> {
             None => problem,
         });
     }
+    if let Some((pattern, complaint)) = bad_regex(&expr) {
+        let problem = Problem::error(
+            path,
+            format!("{field} has a regular expression that Prometheus refuses or reads otherwise"),
+        )
+        .label(complaint.message)
+        .help(complaint.help);
+        return Err(match find(text, &pattern) {
+            Some(span) => problem.span(span),
+            None => problem,
+        });
+    }
     Ok(Parsed { text: text.trim().to_owned(), expr, windowed })
+}
+
+/// The first regular expression, in a matcher or in `label_replace`, that Prometheus would refuse or misread.
+fn bad_regex(expr: &Expr) -> Option<(String, Complaint)> {
+    struct First(Option<(String, Complaint)>);
+    impl First {
+        fn look(&mut self, pattern: &str) {
+            if self.0.is_none() {
+                self.0 = re2::complaint(pattern).map(|complaint| (pattern.to_owned(), complaint));
+            }
+        }
+        fn selector(&mut self, selector: &VectorSelector) {
+            let either = selector.matchers.or_matchers.iter().flatten();
+            for matcher in selector.matchers.matchers.iter().chain(either) {
+                if matches!(matcher.op, MatchOp::Re(_) | MatchOp::NotRe(_)) {
+                    self.look(&matcher.value);
+                }
+            }
+        }
+    }
+    impl ExprVisitor for First {
+        type Error = std::convert::Infallible;
+        fn pre_visit(&mut self, expr: &Expr) -> Result<bool, Self::Error> {
+            match expr {
+                Expr::VectorSelector(selector) => self.selector(selector),
+                Expr::MatrixSelector(matrix) => self.selector(&matrix.vs),
+                Expr::Call(call) if call.func.name == "label_replace" => {
+                    if let Some(Expr::StringLiteral(pattern)) = call.args.args.last().map(AsRef::as_ref) {
+                        self.look(&pattern.val);
+                    }
+                }
+                _ => {}
+            }
+            Ok(self.0.is_none())
+        }
+    }
+    let mut first = First(None);
+    let Ok(_) = walk_expr(&mut first, expr);
+    first.0
 }
 
 /// Functions and aggregations that the parser knows and a Prometheus without feature flags refuses.
@@ -297,6 +351,13 @@ mod tests {
             ("nofunc(a)", 0..6, "unknown function with name 'nofunc'"),
             ("sum(mad_over_time(a[5m]))", 4..17, ""),
             ("sum(limitk(1, a))", 4..10, ""),
+            ("a{b=~\"(?x) c\"}", 6..12, "Prometheus has only the flags i, m, s and U"),
+            ("rate(a{b!~\"c{1001}\"}[5m])", 11..18, "it repeats more than 1000 times"),
+            (
+                "label_replace(a, \"b\", \"$1\", \"c\", \"(?=d)\")",
+                34..39,
+                "Prometheus has neither look-around nor back references",
+            ),
         ] {
             let problem = parse(text, "spec.sli.events.bad").expect_err(text);
             assert_eq!((problem.span, problem.label.as_str()), (Some(span), label), "{text}");

@@ -7,7 +7,12 @@ use jiff::{
 };
 use plimsoll_api::slo::Calendar;
 
-use crate::model::{Correction, Zone};
+use crate::model::{Correction, Shift, Span, Zone};
+
+/// Seconds in a week.
+pub(crate) const WEEK: i64 = 604_800;
+/// Seconds from a Monday to the epoch, a Thursday.
+pub(crate) const EPOCH_IN_WEEK: i64 = 259_200;
 
 /// Offset changes are written into the rules for these years; Prometheus has no zone database.
 /// The first is before any retention reaches, the last is far enough to be rendered again by then.
@@ -41,6 +46,65 @@ pub fn corrections(zone: &Zone, unit: Calendar) -> Vec<Correction> {
             Some(Correction { from, to, delta })
         })
         .collect()
+}
+
+/// Where a weekly exclusion, reckoned with the offset of each moment, is wrong: it lasts as long as it
+/// says also when the clock changes meanwhile, and a start that comes twice counts once.
+///
+/// `starts` are seconds after Monday 00:00, local time.
+pub fn shifts(zone: &Zone, starts: &[u32], length: Span) -> Vec<Shift> {
+    let Some(tz) = find(&zone.name) else { return Vec::new() };
+    let length = i64::try_from(length.as_seconds()).unwrap_or(WEEK);
+    let mut shifts: Vec<Shift> = Vec::new();
+    let mut offset = zone.first;
+    for &(at, by) in &zone.changes {
+        let before = offset;
+        offset += by;
+        // Nothing that began before the change lasts longer than this, by either reckoning.
+        let last = at + length + by.abs();
+        let begun = begins(&tz, at, starts);
+        let truly = |t: i64| begun.iter().any(|start| (*start..start + length).contains(&t));
+        let reckoned = |t: i64| {
+            let local = t + if t < at { before } else { offset };
+            starts.iter().any(|start| (local + EPOCH_IN_WEEK - i64::from(*start)).rem_euclid(WEEK) < length)
+        };
+        let week = (at + offset + EPOCH_IN_WEEK).div_euclid(WEEK) * WEEK - EPOCH_IN_WEEK - offset;
+        let in_new = starts.iter().flat_map(|s| [-WEEK, 0, WEEK].map(|w| week + w + i64::from(*s)));
+        let mut edges: Vec<i64> = in_new.chain(begun.iter().copied()).flat_map(|t| [t, t + length]).collect();
+        edges.extend([at, last]);
+        edges.retain(|t| (at..=last).contains(t));
+        edges.sort_unstable();
+        edges.dedup();
+        for (from, to) in edges.iter().zip(edges.iter().skip(1)).map(|(a, b)| (*a, *b)) {
+            let excluded = truly(from);
+            if excluded == reckoned(from) {
+                continue;
+            }
+            match shifts.last_mut() {
+                Some(previous) if previous.to == from && previous.excluded == excluded => previous.to = to,
+                _ => shifts.push(Shift { from, to, excluded }),
+            }
+        }
+    }
+    shifts
+}
+
+/// Every begin of a weekly exclusion in the weeks around `at`, in Unix seconds.
+fn begins(tz: &TimeZone, at: i64, starts: &[u32]) -> Vec<i64> {
+    let Ok(moment) = Timestamp::from_second(at) else { return Vec::new() };
+    let today = moment.to_zoned(tz.clone()).date();
+    let back = i64::from(today.weekday().to_monday_zero_offset());
+    let mut begun = Vec::new();
+    for weeks in [-2, -1, 0, 1] {
+        for start in starts {
+            let begin = today
+                .checked_add((weeks * 7 - back).days())
+                .and_then(|monday| monday.at(0, 0, 0, 0).checked_add(i64::from(*start).seconds()))
+                .and_then(|local| local.to_zoned(tz.clone()));
+            begun.extend(begin.map(|zoned| zoned.timestamp().as_second()));
+        }
+    }
+    begun
 }
 
 /// The first moment of the next unit after `local`.
@@ -85,6 +149,42 @@ mod tests {
         assert!(zone("UTC").expect("UTC").changes.is_empty());
         assert_eq!(zone("Mars/Olympus"), None);
         assert_eq!(zone("../etc/passwd"), None);
+    }
+
+    #[test]
+    fn exclusions_last_as_long_as_they_say() {
+        let berlin = zone("Europe/Berlin").expect("Berlin");
+        let sunday = 6 * 86_400;
+        let hours = |n: u64| Span::seconds(n * 3600);
+        // 2026-03-29: from 01:00 CET, 00:00 UTC, three hours to 05:00 CEST; the clock of the moment says 04:00.
+        let spring = |shifts: &[Shift]| -> Vec<Shift> {
+            shifts.iter().filter(|s| (1_774_700_000..1_774_800_000).contains(&s.from)).copied().collect()
+        };
+        let of = |start: u32, length: Span| shifts(&berlin, &[sunday + start], length);
+        let change = 1_774_746_000;
+        assert_eq!(spring(&of(3600, hours(3))), [Shift { from: change + 3600, to: change + 7200, excluded: true }]);
+        // 02:30 does not exist that day and means 03:30 CEST; the clock of the moment says from 03:00 to 03:30.
+        assert_eq!(
+            spring(&of(9000, hours(1))),
+            [
+                Shift { from: change, to: change + 1800, excluded: false },
+                Shift { from: change + 1800, to: change + 5400, excluded: true },
+            ]
+        );
+        // 2026-10-25: 02:30 comes twice; it is the first that counts.
+        let change = 1_792_890_000;
+        let autumn: Vec<Shift> =
+            of(9000, hours(1)).into_iter().filter(|s| (change - 86_400..change + 86_400).contains(&s.from)).collect();
+        assert_eq!(
+            autumn,
+            [
+                Shift { from: change, to: change + 1800, excluded: true },
+                Shift { from: change + 1800, to: change + 5400, excluded: false },
+            ]
+        );
+        // Far from any change, and where there is none.
+        assert_eq!(of(12 * 3600, hours(2)), []);
+        assert_eq!(shifts(&zone("UTC").expect("UTC"), &[sunday], hours(5)), []);
     }
 
     #[test]

@@ -13,11 +13,19 @@ use tokio::runtime::Runtime;
 use crate::context::{Shared, Testbed};
 
 /// What [`Testbed::shared`] needs.
-pub const STACK: &[Component] = Component::ALL;
+pub const STACK: &[Component] = &[
+    Component::Prometheus,
+    Component::Etcd,
+    Component::Kubernetes,
+    Component::Alertmanager,
+    Component::PrometheusOperator,
+];
 /// What a control plane of one's own needs.
 pub const CONTROL_PLANE: &[Component] = &[Component::Etcd, Component::Kubernetes];
 /// What a Prometheus of one's own, or promtool, needs.
 pub const PROMETHEUS: &[Component] = &[Component::Prometheus];
+/// What a VictoriaMetrics of one's own needs.
+pub const VICTORIA_METRICS: &[Component] = &[Component::VictoriaMetrics];
 
 /// A test that hangs must not take the others with it. Longer than any wait inside one.
 const DEADLINE: Duration = Duration::from_secs(600);

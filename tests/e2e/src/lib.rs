@@ -18,4 +18,4 @@ mod harness;
 pub mod operator;
 
 pub use context::Testbed;
-pub use harness::{CONTROL_PLANE, PROMETHEUS, STACK, Test, run, test};
+pub use harness::{CONTROL_PLANE, PROMETHEUS, STACK, Test, VICTORIA_METRICS, run, test};

@@ -23,6 +23,7 @@ mod sample;
 mod server;
 mod stack;
 mod usage;
+mod victoria_metrics;
 mod wait;
 
 pub use alertmanager::{Alert, AlertStatus, Alertmanager, WebhookReceiver};
@@ -40,4 +41,5 @@ pub use sample::SampleService;
 pub use server::Server;
 pub use stack::Stack;
 pub use usage::Usage;
+pub use victoria_metrics::{VictoriaMetrics, Vmalert};
 pub use wait::wait_until;

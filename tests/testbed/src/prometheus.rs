@@ -287,7 +287,8 @@ fn milliseconds(duration: Duration) -> String {
     format!("{}ms", duration.as_millis())
 }
 
-fn series(data: Value) -> Result<Vec<Series>> {
+/// The series in the `data` of an answer.
+pub(crate) fn series(data: Value) -> Result<Vec<Series>> {
     #[derive(Deserialize)]
     struct Raw {
         metric: BTreeMap<String, String>,

@@ -15,12 +15,20 @@ pub enum Component {
     Alertmanager,
     /// prometheus-operator and its CRDs.
     PrometheusOperator,
+    /// VictoriaMetrics and vmalert.
+    VictoriaMetrics,
 }
 
 impl Component {
     /// Every component, cheapest-to-need first.
-    pub const ALL: &'static [Self] =
-        &[Self::Prometheus, Self::Etcd, Self::Kubernetes, Self::Alertmanager, Self::PrometheusOperator];
+    pub const ALL: &'static [Self] = &[
+        Self::Prometheus,
+        Self::Etcd,
+        Self::Kubernetes,
+        Self::Alertmanager,
+        Self::PrometheusOperator,
+        Self::VictoriaMetrics,
+    ];
 
     /// How it is built.
     #[must_use]
@@ -31,6 +39,7 @@ impl Component {
             Self::Kubernetes => &KUBERNETES,
             Self::Alertmanager => &ALERTMANAGER,
             Self::PrometheusOperator => &PROMETHEUS_OPERATOR,
+            Self::VictoriaMetrics => &VICTORIA_METRICS,
         }
     }
 }
@@ -133,4 +142,19 @@ const PROMETHEUS_OPERATOR: Recipe = Recipe {
         from: "example/prometheus-operator-crd",
         to: PROMETHEUS_OPERATOR_CRDS,
     }),
+};
+
+const VICTORIA_METRICS: Recipe = Recipe {
+    name: "victoriametrics",
+    programs: &[
+        Program {
+            package: "github.com/VictoriaMetrics/VictoriaMetrics/app/victoria-metrics",
+            output: "victoria-metrics",
+            links: &[],
+        },
+        Program { package: "github.com/VictoriaMetrics/VictoriaMetrics/app/vmalert", output: "vmalert", links: &[] },
+    ],
+    tags: "",
+    ldflags: "",
+    files: None,
 };

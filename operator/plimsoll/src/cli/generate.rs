@@ -4,7 +4,7 @@ use std::{fmt::Write as _, path::PathBuf};
 
 use clap::{Args, ValueEnum};
 use plimsoll_api::Level;
-use plimsoll_slo::{AnyModel, RuleSet, alerts::Language, model::Period};
+use plimsoll_slo::{AnyModel, Dialect, RuleSet, alerts::Language, model::Period};
 use serde_json::{Value, json};
 
 use super::{
@@ -175,7 +175,8 @@ fn alertmanager(models: &[AnyModel]) -> String {
 
 /// One object's part of a file; ends with a line break.
 fn document(out: &mut String, model: &AnyModel, format: Format) {
-    let rules = model.render();
+    let dialect = if format == Format::Vmrule { Dialect::VictoriaMetrics } else { Dialect::Prometheus };
+    let rules = model.render_for(dialect);
     let kind = match format {
         Format::Prometheus => {
             comment(out, model, &rules);

@@ -67,11 +67,17 @@ pub fn status(applied: &Rendered<Applied>, old: Option<&Shown>, asked: Option<As
                         since: now,
                         data: None,
                         columns: super::columns::Columns::default(),
-                        excess: Vec::new(),
+                        excess: None,
                     });
-                    let excess = observation.excess.iter().map(Excess::line);
-                    let warnings: Vec<String> = warnings.iter().cloned().chain(excess).collect();
-                    let warnings = (!warnings.is_empty()).then(|| warnings.join("; "));
+                    let warnings = match &observation.excess {
+                        Some(excess) => {
+                            let all: Vec<String> =
+                                warnings.iter().cloned().chain(excess.iter().map(Excess::line)).collect();
+                            (!all.is_empty()).then(|| all.join("; "))
+                        }
+                        // After a start what was found before it is not forgotten and found again.
+                        None => set.said_with_ready().or_else(|| warnings.clone()),
+                    };
                     set.with_prometheus(url, &observation, place, warnings.as_deref());
                 }
             }
@@ -164,6 +170,12 @@ impl Setter<'_> {
         for type_ in [c::DATA_PRESENT, c::BURNING, c::FIRING] {
             self.conditions.retain(|condition| condition.type_ != type_);
         }
+    }
+
+    /// What Ready says of this generation.
+    fn said_with_ready(&self) -> Option<String> {
+        let ready = self.conditions.iter().find(|old| old.type_ == c::READY && old.status == "True")?;
+        (ready.observed_generation == self.generation).then(|| ready.message.clone())
     }
 
     fn ready(&mut self, warnings: Option<&str>) {

@@ -71,7 +71,7 @@ fn lines(status: &Status) -> Vec<String> {
 }
 
 fn seen(loaded: Loaded) -> Observation {
-    Observation { loaded, since: at(0), data: None, columns: Columns::default(), excess: Vec::new() }
+    Observation { loaded, since: at(0), data: None, columns: Columns::default(), excess: Some(Vec::new()) }
 }
 
 const URL: &str = "http://prometheus:9090";
@@ -205,11 +205,16 @@ async fn an_edit_is_progress_and_leaves_ready_as_it_was() {
 
 #[tokio::test]
 async fn what_is_too_much_is_said_beside_ready() {
-    let excess = crate::limits::groups(1200, Some(("user_id", 600))).into_iter().collect();
+    let excess = Some(crate::limits::groups(1200, Some(("user_id", 600))).into_iter().collect());
     let observation = Observation { excess, data: Some(true), ..seen(Loaded::Yes) };
-    let found = lines(&status(&applied(Ok(Written::Unchanged)).await, None, asked(&observation), at(5)));
+    let applied = applied(Ok(Written::Unchanged)).await;
+    let told = status(&applied, None, asked(&observation), at(5));
+    let found = lines(&told);
     assert!(found[1].starts_with("Ready=True AsDeclared spec.groupBy: it makes 1200 groups"), "{found:?}");
     assert!(found[1].ends_with("remove user_id from groupBy, which has 600 values"), "{found:?}");
+    // A new process does not know it yet, and writes nothing for that.
+    let restarted = Observation { excess: None, ..observation };
+    assert_eq!(status(&applied, Some(told.get()), asked(&restarted), at(9)), told);
 }
 
 #[tokio::test]

@@ -73,8 +73,8 @@ pub struct Observation {
     pub data: Option<bool>,
     /// The columns.
     pub columns: Columns,
-    /// What is too much for this Prometheus.
-    pub excess: Vec<Excess>,
+    /// What is too much for this Prometheus; `None` when that is not known yet.
+    pub excess: Option<Vec<Excess>>,
 }
 
 /// What Prometheus should have loaded for an SLO.
@@ -106,6 +106,8 @@ struct Row {
     columns_at: Option<Instant>,
     /// The number of groups that was told, or would have been.
     crowd: Option<(u64, Excess)>,
+    /// Its groups were counted, and looked at where they are many.
+    counted: bool,
     attempts: u32,
     /// When to ask whether the rules are loaded; never, while it is not known which.
     due: Option<Instant>,
@@ -120,22 +122,25 @@ impl Row {
                 since: time,
                 data: None,
                 columns: Columns::default(),
-                excess: Vec::new(),
+                excess: None,
             },
             outdated_since: None,
             loaded_at: None,
             unreachable_since: None,
             columns_at: None,
             crowd: None,
+            counted: false,
             attempts: 0,
             due: None,
         }
     }
 
     /// Says anew what is too much; true when that differs from what was said.
-    fn judge_excess(&mut self, retention: Option<Span>) -> bool {
+    fn judge_excess(&mut self, retention: Retention) -> bool {
+        let scope = &self.wanted.scope;
+        let known = retention.filter(|_| self.counted || scope.group_by.is_empty());
         let crowd = self.crowd.as_ref().map(|(_, excess)| excess.clone());
-        let excess: Vec<Excess> = limits::period(&self.wanted.scope, retention).into_iter().chain(crowd).collect();
+        let excess = known.map(|retention| limits::period(scope, retention).into_iter().chain(crowd).collect());
         let differs = excess != self.observation.excess;
         self.observation.excess = excess;
         differs
@@ -154,7 +159,7 @@ pub type Id = (String, String);
 #[derive(Debug, Default)]
 pub struct Observations {
     rows: Mutex<HashMap<Id, Row>>,
-    retention: Mutex<Option<Span>>,
+    retention: Mutex<Retention>,
     changed: Notify,
 }
 
@@ -166,6 +171,9 @@ pub struct Question {
     /// Names of the groups.
     pub groups: Vec<String>,
 }
+
+/// For how long samples are kept: not asked yet, or not told, or told.
+type Retention = Option<Option<Span>>;
 
 /// SLOs of many groups: how many, and by which labels.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -193,7 +201,7 @@ impl Observations {
                 row.outdated_since = Some(now);
             }
             if row.wanted.scope.group_by != wanted.scope.group_by {
-                row.crowd = None;
+                (row.crowd, row.counted) = (None, false);
             }
             row.wanted = wanted.clone();
             row.judge_excess(self.kept_for());
@@ -334,12 +342,12 @@ impl Observations {
 
     /// Takes for how long samples are kept, where that is known; gives the SLOs whose status changes.
     pub fn retention(&self, retention: Option<Span>) -> Vec<Id> {
-        *self.retention.lock().unwrap_or_else(PoisonError::into_inner) = retention;
+        *self.retention.lock().unwrap_or_else(PoisonError::into_inner) = Some(retention);
         let mut rows = self.rows();
-        rows.iter_mut().filter_map(|(id, row)| row.judge_excess(retention).then(|| id.clone())).collect()
+        rows.iter_mut().filter_map(|(id, row)| row.judge_excess(Some(retention)).then(|| id.clone())).collect()
     }
 
-    fn kept_for(&self) -> Option<Span> {
+    fn kept_for(&self) -> Retention {
         *self.retention.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -349,6 +357,7 @@ impl Observations {
         let mut rows = self.rows();
         let Some(row) = rows.get_mut(&crowd.id) else { return false };
         row.crowd = limits::groups(crowd.groups, worst).map(|excess| (crowd.groups, excess));
+        row.counted = true;
         row.judge_excess(retention)
     }
 
@@ -361,7 +370,8 @@ impl Observations {
             let slo_id = format!("{}/{}", id.0, id.1);
             let groups = numbers.groups(&slo_id);
             if groups <= limits::GROUPS {
-                row.crowd = None;
+                // None at all may be those that the first evaluation has not made yet.
+                (row.crowd, row.counted) = (None, row.counted || groups > 0 || row.loaded_at.is_some());
             } else if !row.wanted.scope.group_by.is_empty()
                 && row.crowd.as_ref().is_none_or(|(told, _)| differs(groups, *told))
             {

@@ -103,12 +103,14 @@ async fn numbers(ctx: &Context, prometheus: &Prometheus, trigger: &UnboundedSend
     let mut retention_at = None;
     loop {
         ticks.tick().await;
+        if retention_at.is_none_or(|at: Instant| at.elapsed() >= RETENTION)
+            && let Ok(retention) = prometheus.retention().await
+        {
+            retention_at = Some(Instant::now());
+            send(ctx, trigger, ctx.observations.retention(retention));
+        }
         if ctx.observations.is_empty() {
             continue;
-        }
-        if retention_at.is_none_or(|at: Instant| at.elapsed() >= RETENTION) {
-            retention_at = Some(Instant::now());
-            send(ctx, trigger, ctx.observations.retention(prometheus.retention().await));
         }
         match Numbers::ask(prometheus, ctx.kind).await {
             Ok(numbers) => {

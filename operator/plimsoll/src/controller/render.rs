@@ -47,7 +47,7 @@ pub fn render(valid: Validated) -> Rendered<Prepared> {
     let Validated { stored, model, warnings, backend } = valid;
     let state = Prepared {
         target: Target::of(stored.kind_of(), stored.meta()),
-        rules: model.render(),
+        rules: model.render_for(backend.dialect()),
         language: model.language(),
         route: model.route().cloned(),
         backend,

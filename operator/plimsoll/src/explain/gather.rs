@@ -237,7 +237,7 @@ async fn ask(prometheus: &Prometheus, model: &Model, facts: &mut Facts) -> Resul
     let base = format!("{}{{{id}}}", names::TOTAL);
     let groups = count(prometheus, &format!("count({base})")).await?;
     facts.data = Some(groups > 0);
-    facts.excess.extend(limits::period(&Scope::of(model), prometheus.retention().await));
+    facts.excess.extend(limits::period(&Scope::of(model), prometheus.retention().await?));
     if groups > limits::GROUPS {
         facts.excess.extend(limits::groups(groups, prometheus.widest(&base, &model.group_by).await?));
     }

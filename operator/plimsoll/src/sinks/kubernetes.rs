@@ -19,11 +19,11 @@ use kube::{
     runtime::{WatchStreamExt, watcher},
 };
 use plimsoll_api::Kind;
-use plimsoll_slo::RuleSet;
+use plimsoll_slo::{Dialect, RuleSet};
 use serde::Deserialize;
 use tokio::sync::{mpsc, watch};
 
-use super::{RuleSink, SinkError, Target, Written, fingerprint::Fingerprint, fingerprint::of_object};
+use super::{RuleSink, SinkError, Target, Written, fingerprint::Fingerprint, fingerprint::of_object, vm_rule};
 
 /// The one field manager of everything that the SLO controller applies.
 pub const FIELD_MANAGER: &str = "plimsoll-slo";
@@ -564,6 +564,10 @@ impl RuleSink for KubeSink {
 
     fn labels(&self, target: &Target) -> Option<BTreeMap<String, String>> {
         Some(self.all_labels(target))
+    }
+
+    fn dialect(&self) -> Dialect {
+        if self.objects.resource == vm_rule::resource() { Dialect::VictoriaMetrics } else { Dialect::Prometheus }
     }
 
     fn is_outside(&self) -> bool {

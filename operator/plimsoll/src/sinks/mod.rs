@@ -14,7 +14,7 @@ use std::{collections::BTreeMap, fmt, sync::Arc};
 use futures::future::BoxFuture;
 use kube::api::ObjectMeta;
 use plimsoll_api::Kind;
-use plimsoll_slo::{RuleSet, SloId, alerts::Language, names};
+use plimsoll_slo::{Dialect, RuleSet, SloId, alerts::Language, names};
 
 pub use config::{Backend, Config};
 pub use fingerprint::Fingerprint;
@@ -199,6 +199,11 @@ pub trait RuleSink: Send + Sync + fmt::Debug {
     /// What the rules that it takes are written in.
     fn language(&self) -> Language {
         Language::PromQl
+    }
+
+    /// Who evaluates the rules.
+    fn dialect(&self) -> Dialect {
+        Dialect::Prometheus
     }
 
     /// True when the rules are outside the cluster, where no garbage collector finds them: the SLO

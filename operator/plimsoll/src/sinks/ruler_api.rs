@@ -146,6 +146,7 @@ impl RulerApi {
             Fingerprint::of(group).map_err(|e| SinkError::Refused { what: self.describe(target), cause: e.to_string() })
         };
         let mut changed = Vec::new();
+        // In order: the last one bears the revision, by which the rules count as loaded.
         for group in &rules.groups {
             let id = (target.id(), group.name.clone());
             let wanted = print(group)?;

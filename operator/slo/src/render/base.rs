@@ -3,7 +3,7 @@
 use plimsoll_api::slo::NoData;
 use rust_decimal::Decimal;
 
-use super::{BASE_RANGE, Context, id_matcher, windows};
+use super::{BASE_RANGE, Context, Dialect, id_matcher, windows};
 use crate::{
     model::{Counter, Selector, Sli, Span},
     names,
@@ -35,19 +35,26 @@ fn finite(expr: &str) -> String {
 }
 
 fn pair(cx: &Context<'_>, range: Span, total_name: &str, bad_name: &str) -> Vec<Rule> {
-    // The total has just been recorded by the rule before, so it is cheaper to read than to compute.
-    let recorded = cx.sum(&cx.series(total_name));
-    let (raw, bad) = expressions(cx, range, &recorded);
     // One NaN or infinity, once recorded, would blank every window that contains it.
-    let (raw, bad) = (finite(&raw), finite(&bad));
-    let (total, bad) = match cx.model.no_data {
+    let raw = finite(&total_of(cx, range));
+    let total = match cx.model.no_data {
         // When all of it is missing, the time is as busy as the last day was, and all of it is bad. A group
         // that goes while others stay has merely gone.
         NoData::Bad => {
             let usual = cx.sum(&format!("avg_over_time({}[1d])", cx.series(total_name)));
-            (format!("{raw} or ({usual} unless on () {raw})"), format!("{bad} or 0 * ({raw}) or {recorded}"))
+            format!("{raw} or ({usual} unless on () {raw})")
         }
-        NoData::Alert | NoData::Ignore => (raw, format!("{bad} or 0 * {recorded}")),
+        NoData::Alert | NoData::Ignore => raw.clone(),
+    };
+    let recorded = match cx.dialect {
+        // Recorded by the rule just before, so it is cheaper to read than to compute.
+        Dialect::Prometheus => cx.sum(&cx.series(total_name)),
+        Dialect::VictoriaMetrics => format!("({total})"),
+    };
+    let bad = finite(&bad_of(cx, range, &recorded));
+    let bad = match cx.model.no_data {
+        NoData::Bad => format!("{bad} or 0 * ({raw}) or {recorded}"),
+        NoData::Alert | NoData::Ignore => format!("{bad} or 0 * {recorded}"),
     };
     // Bad events of no group that has a total belong to nobody.
     let bad = format!("({bad}) and {recorded}");
@@ -58,85 +65,111 @@ fn pair(cx: &Context<'_>, range: Span, total_name: &str, bad_name: &str) -> Vec<
     vec![cx.record(total_name, masked(total)), cx.record(bad_name, masked(bad))]
 }
 
-/// Total and bad over `range`; bad may read the recorded total.
-fn expressions(cx: &Context<'_>, range: Span, recorded: &str) -> (String, String) {
-    let rate = |counter: &Counter| match counter {
+fn rate(cx: &Context<'_>, counter: &Counter, range: Span) -> String {
+    match counter {
         Counter::Series(selector) => cx.sum(&format!("rate({selector}[{range}])")),
         Counter::Rate(template) => cx.sum(&template.fill(range)),
-    };
+    }
+}
+
+/// All events per second over `range`.
+fn total_of(cx: &Context<'_>, range: Span) -> String {
     match &cx.model.sli {
-        Sli::Events { bad: Some(bad), total: Some(total), .. } => (rate(total), rate(bad)),
-        // No good series at all means that nothing was good.
-        Sli::Events { good: Some(good), total: Some(total), .. } => {
-            (rate(total), format!("clamp_min({recorded} - {}, 0) or {recorded}", rate(good)))
+        Sli::Events { total: Some(total), .. } => rate(cx, total, range),
+        Sli::Events { good, bad, total: None } => {
+            let part = |counter: &Option<Counter>| counter.as_ref().map(|c| rate(cx, c, range)).unwrap_or_default();
+            super::plus(&part(good), &part(bad))
         }
-        Sli::Events { good, bad, .. } => {
-            let good = good.as_ref().map(rate).unwrap_or_default();
-            let bad = bad.as_ref().map(rate).unwrap_or_default();
-            (super::plus(&good, &bad), bad)
+        Sli::Latency { histogram, threshold } => {
+            // Without a bucket at the threshold nothing can be said, and nothing must look good.
+            let Histogram { bucket, count, native } = Histogram::new(cx, histogram, *threshold, range);
+            let on = format!("on ({})", cx.model.group_by.join(", "));
+            let classic = format!("{count} and {on} {}", cx.aggregate("count", &bucket.to_string()));
+            match native {
+                Some(native) => format!("({classic}) or histogram_count({native})"),
+                None => classic,
+            }
         }
-        Sli::Latency { histogram, threshold } => latency(cx, histogram, *threshold, range, recorded),
         Sli::Up(selector) => {
-            let seconds = range.as_seconds();
             let count = cx.sum(&format!("count_over_time({selector}[{range}])"));
-            let up = cx.sum(&format!("sum_over_time({selector}[{range}])"));
-            (format!("{count} / {seconds}"), format!("clamp_min({recorded} - {up} / {seconds}, 0)"))
+            format!("{count} / {}", range.as_seconds())
         }
-        Sli::Ratio(errors) => {
-            let errors = finite(&errors.fill(range));
-            (
-                format!("{} > bool 0", cx.aggregate("count", &errors)),
-                format!("clamp_max({}, 1)", cx.aggregate("avg", &errors)),
-            )
-        }
-        Sli::TimeSlices { .. } => {
-            let slices = cx.series(names::SLICE);
-            let expected = range.as_seconds() / cx.interval.as_seconds();
-            let share = |function: &str| cx.sum(&format!("{function}({slices}[{range}])")) + &format!(" / {expected}");
-            (share("count_over_time"), share("sum_over_time"))
-        }
+        Sli::Ratio(errors) => format!("{} > bool 0", cx.aggregate("count", &finite(&errors.fill(range)))),
+        Sli::TimeSlices { .. } => slices_over(cx, "count_over_time", range),
         Sli::Weighted(_) | Sli::WorstOf(_) => {
             let ids: Vec<String> =
                 cx.model.parts().iter().map(|name| format!("{}/{name}", cx.model.id.namespace)).collect();
             // Names of objects hold no regular expression's character but the dot.
             let any = ids.join("|").replace('.', "\\\\.");
-            let total = format!("count({}{{{}=~\"{any}\"}}) > bool 0", names::TOTAL, names::SLO_ID);
-            let ratio = windows::combine(cx, |part| {
-                let id = id_matcher(part);
-                format!("sum({}{{{id}}}) / (sum({}{{{id}}}) > 0)", names::BAD, names::TOTAL)
-            });
-            (total, ratio)
+            format!("count({}{{{}=~\"{any}\"}}) > bool 0", names::TOTAL, names::SLO_ID)
         }
     }
 }
 
+/// Bad events per second over `range`; `total` is an expression of all of them.
+fn bad_of(cx: &Context<'_>, range: Span, total: &str) -> String {
+    match &cx.model.sli {
+        Sli::Events { bad: Some(bad), .. } => rate(cx, bad, range),
+        // No good series at all means that nothing was good.
+        Sli::Events { good, bad: None, total: _ } => {
+            let good = good.as_ref().map(|good| rate(cx, good, range)).unwrap_or_default();
+            format!("clamp_min({total} - {good}, 0) or {total}")
+        }
+        Sli::Latency { histogram, threshold } => {
+            let Histogram { bucket, count: _, native } = Histogram::new(cx, histogram, *threshold, range);
+            let fast = cx.sum(&format!("rate({bucket}[{range}])"));
+            let classic = format!("clamp_min({total} - {fast}, 0)");
+            match native {
+                Some(native) => format!(
+                    "{classic} or (histogram_count({native}) * (1 - histogram_fraction(0, {threshold}, {native})) >= 0)"
+                ),
+                None => classic,
+            }
+        }
+        Sli::Up(selector) => {
+            let up = cx.sum(&format!("sum_over_time({selector}[{range}])"));
+            format!("clamp_min({total} - {up} / {}, 0)", range.as_seconds())
+        }
+        Sli::Ratio(errors) => format!("clamp_max({}, 1)", cx.aggregate("avg", &finite(&errors.fill(range)))),
+        Sli::TimeSlices { .. } => slices_over(cx, "sum_over_time", range),
+        Sli::Weighted(_) | Sli::WorstOf(_) => windows::combine(cx, |part| {
+            let id = id_matcher(part);
+            format!("sum({}{{{id}}}) / (sum({}{{{id}}}) > 0)", names::BAD, names::TOTAL)
+        }),
+    }
+}
+
+fn slices_over(cx: &Context<'_>, function: &str, range: Span) -> String {
+    let expected = range.as_seconds() / cx.interval.as_seconds();
+    cx.sum(&format!("{function}({}[{range}])", cx.series(names::SLICE))) + &format!(" / {expected}")
+}
+
 /// Classic and native histograms at once: the series that are not there select nothing.
-fn latency(
-    cx: &Context<'_>,
-    histogram: &Selector,
-    threshold: Decimal,
-    range: Span,
-    recorded: &str,
-) -> (String, String) {
-    let with = |suffix: &str, more: &str| {
-        let matchers: Vec<&str> = [histogram.matchers.as_str(), more].into_iter().filter(|m| !m.is_empty()).collect();
-        Selector { metric: format!("{}{suffix}", histogram.metric), matchers: matchers.join(",") }.to_string()
-    };
-    let bucket = with("_bucket", &le(threshold));
-    let on = if cx.model.group_by.is_empty() {
-        "on ()".to_owned()
-    } else {
-        format!("on ({})", cx.model.group_by.join(", "))
-    };
-    let count = cx.sum(&format!("rate({}[{range}])", with("_count", "")));
-    let native = cx.sum(&format!("rate({histogram}[{range}])"));
-    // Without a bucket at the threshold nothing can be said, and nothing must look good.
-    let total = format!("({count} and {on} {}) or histogram_count({native})", cx.aggregate("count", &bucket));
-    let fast = cx.sum(&format!("rate({bucket}[{range}])"));
-    let bad = format!(
-        "clamp_min({recorded} - {fast}, 0) or (histogram_count({native}) * (1 - histogram_fraction(0, {threshold}, {native})) >= 0)"
-    );
-    (total, bad)
+struct Histogram {
+    /// The bucket that ends at the threshold.
+    bucket: Selector,
+    /// Rate of the classic count.
+    count: String,
+    /// Rate of the native histogram, where there are such.
+    native: Option<String>,
+}
+
+impl Histogram {
+    fn new(cx: &Context<'_>, histogram: &Selector, threshold: Decimal, range: Span) -> Self {
+        let with = |suffix: &str, more: &str| {
+            let matchers: Vec<&str> =
+                [histogram.matchers.as_str(), more].into_iter().filter(|m| !m.is_empty()).collect();
+            Selector { metric: format!("{}{suffix}", histogram.metric), matchers: matchers.join(",") }
+        };
+        Self {
+            bucket: with("_bucket", &le(threshold)),
+            count: cx.sum(&format!("rate({}[{range}])", with("_count", ""))),
+            native: match cx.dialect {
+                Dialect::Prometheus => Some(cx.sum(&format!("rate({histogram}[{range}])"))),
+                Dialect::VictoriaMetrics => None,
+            },
+        }
+    }
 }
 
 /// A matcher for the bucket that ends at `threshold`, in the spellings that clients use.

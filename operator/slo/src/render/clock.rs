@@ -3,12 +3,10 @@
 
 use plimsoll_api::slo::Calendar;
 
-use crate::model::{Correction, Exclusion, Zone};
-
-/// Seconds in a week.
-const WEEK: u64 = 604_800;
-/// Seconds from a Monday to the epoch, a Thursday.
-const EPOCH_IN_WEEK: i64 = 259_200;
+use crate::{
+    model::{Correction, Exclusion, Shift, Zone},
+    zone::{EPOCH_IN_WEEK, WEEK},
+};
 
 /// A factor that is 0 in excluded time and 1 else.
 pub(super) fn keep(exclusions: &[Exclusion]) -> String {
@@ -18,24 +16,33 @@ pub(super) fn keep(exclusions: &[Exclusion]) -> String {
 /// 1 in the excluded time, 0 else.
 fn excluded(exclusion: &Exclusion) -> String {
     match exclusion {
-        Exclusion::Once { from, to } => format!("(time() >= bool {from}) * (time() < bool {to})"),
-        Exclusion::Weekly { starts, length, zone } => {
+        Exclusion::Once { from, to } => between(*from, *to),
+        Exclusion::Weekly { starts, length, zone, shifts } => {
             let local = local(zone);
-            let terms: Vec<String> = starts
+            let mut terms: Vec<String> = starts
                 .iter()
                 .map(|start| {
                     // Positive for any time after 1970, so that % is the distance since the last start.
-                    let shift = EPOCH_IN_WEEK + i64::try_from(WEEK).unwrap_or(0) - i64::from(*start);
+                    let shift = EPOCH_IN_WEEK + WEEK - i64::from(*start);
                     format!("(({local} + {shift}) % {WEEK} < bool {})", length.as_seconds())
                 })
                 .collect();
+            let (more, less): (Vec<&Shift>, Vec<&Shift>) = shifts.iter().partition(|shift| shift.excluded);
+            terms.extend(more.iter().map(|shift| between(shift.from, shift.to)));
             // Starts may overlap each other, so the terms are joined by "or", not added.
-            match terms.as_slice() {
+            let any = match terms.as_slice() {
                 [term] => term.clone(),
                 _ => format!("(({}) > bool 0)", terms.join(" + ")),
-            }
+            };
+            let but: String = less.iter().map(|shift| format!(" * (1 - {})", between(shift.from, shift.to))).collect();
+            any + &but
         }
     }
+}
+
+/// 1 from `from` until `to`, 0 else.
+fn between(from: i64, to: i64) -> String {
+    format!("(time() >= bool {from}) * (time() < bool {to})")
 }
 
 /// Seconds of local time since 1970.

@@ -34,12 +34,28 @@ const FOUR_DAYS: Span = Span::seconds(4 * 86_400);
 /// Spacing of roll-ups.
 const ROLLUP: Span = Span::seconds(1800);
 
+/// Who evaluates the rules.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Dialect {
+    /// Prometheus and what evaluates as it does: a rule reads what the rule before it has recorded.
+    #[default]
+    Prometheus,
+    /// vmalert, which stores results after the whole group, so that what was just recorded is read an
+    /// evaluation late; and MetricsQL has no native histograms.
+    VictoriaMetrics,
+}
+
 /// An SLO with more groups than this fails, and says so, instead of filling Prometheus with some 25 series for each.
 pub const MAX_GROUPS: u32 = 5000;
 
-/// All rules of one SLO.
+/// All rules of one SLO, for Prometheus.
 pub fn render(model: &Model) -> RuleSet {
-    let cx = Context::new(model);
+    render_for(model, Dialect::Prometheus)
+}
+
+/// All rules of one SLO.
+pub fn render_for(model: &Model, dialect: Dialect) -> RuleSet {
+    let cx = Context::new(model, dialect);
     let mut parts =
         [Part::new("base", cx.interval), Part::new("slow", SLOW_INTERVAL), Part::new("period", PERIOD_INTERVAL)];
     let [base, slow, period] = &mut parts;
@@ -98,6 +114,7 @@ impl Part {
 /// What all expressions of one SLO share.
 struct Context<'a> {
     model: &'a Model,
+    dialect: Dialect,
     /// `slo_id="shop/checkout"`.
     id: String,
     /// The shortest window, when it is below the base range: then there are finer base series.
@@ -109,7 +126,7 @@ struct Context<'a> {
 }
 
 impl<'a> Context<'a> {
-    fn new(model: &'a Model) -> Self {
+    fn new(model: &'a Model, dialect: Dialect) -> Self {
         let shortest = model.tiers.iter().map(|t| t.short).min();
         // A composite has no raw series from which finer ones could be made.
         let composite = matches!(model.sli, Sli::Weighted(_) | Sli::WorstOf(_));
@@ -120,7 +137,7 @@ impl<'a> Context<'a> {
             _ => BASE_INTERVAL,
         };
         let keep = (!model.exclusions.is_empty()).then(|| clock::keep(&model.exclusions));
-        Self { model, id: id_matcher(&model.id.to_string()), fine, interval, keep }
+        Self { model, dialect, id: id_matcher(&model.id.to_string()), fine, interval, keep }
     }
 
     fn composite(&self) -> bool {

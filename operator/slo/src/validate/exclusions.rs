@@ -7,6 +7,7 @@ use super::zone_of;
 use crate::{
     duration,
     model::{Exclusion, Span},
+    zone,
 };
 
 const DAYS: [&str; 7] = ["Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun"];
@@ -65,7 +66,8 @@ fn exclusion(spec: &slo::Exclusion, path: &str, problems: &mut Vec<Problem>) -> 
                 );
                 return None;
             }
-            Some(Exclusion::Weekly { starts, length, zone })
+            let shifts = zone::shifts(&zone, &starts, length);
+            Some(Exclusion::Weekly { starts, length, zone, shifts })
         }
         _ => {
             problems.push(

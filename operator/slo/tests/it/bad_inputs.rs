@@ -193,6 +193,20 @@ fn indicators() {
             &["error: spec.sli.events.bad: bad is not valid PromQL (illegal regex for (); mend the regular expression"],
         ),
         (
+            "regex that only others take",
+            events("a{b=~\"(?x) 5 .\"}", ok),
+            &[
+                "error: spec.sli.events.bad: bad has a regular expression that Prometheus refuses or reads otherwise (Prometheus has only the flags i, m, s and U); remove the other flags",
+            ],
+        ),
+        (
+            "regex that counts too far",
+            events("a{b=~\"c{1001}\"}", ok),
+            &[
+                "error: spec.sli.events.bad: bad has a regular expression that Prometheus refuses or reads otherwise (it repeats more than 1000 times); repeat at most 1000 times, or use * or +",
+            ],
+        ),
+        (
             "empty",
             events("", ok),
             &[

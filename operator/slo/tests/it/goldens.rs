@@ -1,15 +1,19 @@
 //! One golden for each scenario: what a reader of the rules gets to see.
 
-use plimsoll_slo::{render, validate};
+use plimsoll_slo::{Dialect, render_for, validate};
 use serde_json::{Value, json};
 
 use crate::slo;
 
 /// The rules in a form that shows every part of them, line by line.
 fn shown(patch: &Value) -> String {
+    shown_for(patch, Dialect::Prometheus)
+}
+
+fn shown_for(patch: &Value, dialect: Dialect) -> String {
     let valid = validate(&slo(patch)).unwrap();
     let mut out = String::new();
-    let rules = render(&valid.model);
+    let rules = render_for(&valid.model, dialect);
     // It follows from everything else.
     let revision = rules.revision().unwrap().to_owned();
     for group in rules.groups {
@@ -67,4 +71,18 @@ fn missing_data_is_bad_and_maintenance_is_excluded() {
             {"name": "patches", "every": "Sun 03:00", "for": "2h"}
         ]
     })));
+}
+
+#[test]
+fn latency_on_victoria_metrics() {
+    let rules = shown_for(
+        &json!({
+            "sli": {"latency": {"histogram": "http_request_duration_seconds{job=\"search\"}", "threshold": "300ms"}, "events": null},
+            "alerting": {"tiers": [{"name": "fast", "burnRate": "14.4", "longWindow": "1h"}]}
+        }),
+        Dialect::VictoriaMetrics,
+    );
+    // vmalert would read the total of the evaluation before, and MetricsQL has no histogram_count.
+    assert!(!rules.contains("histogram_"), "{rules}");
+    insta::assert_snapshot!(rules);
 }

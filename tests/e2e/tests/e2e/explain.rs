@@ -114,8 +114,8 @@ async fn quiet_burning_and_without_data(testbed: &Testbed) -> Result<()> {
         ensure!(quiet.contains(&line), "{line} in\n{quiet}");
     }
 
-    let away = explain(testbed, kubeconfig, &["slo/quiet", "-n", &namespace, "--prometheus", "http://127.0.0.1:1"]);
-    let away = away.await?.success()?;
+    let nowhere = ["slo/quiet", "-n", &namespace, "--prometheus", "http://127.0.0.1:1"];
+    let away = explain(testbed, kubeconfig, &nowhere).await?.success()?;
     ensure!(away.starts_with("quiet could not be examined: Prometheus does not answer.\n"), "{away}");
     ensure!(last(&away).starts_with("→ see that it runs and can be reached from here"), "{away}");
     ensure!(last(&away).contains("http://127.0.0.1:1 does not answer: ") && away.contains("refused"), "{away}");

@@ -13,10 +13,12 @@ mod explain;
 mod operator;
 mod outside;
 mod path;
+mod readme;
 mod testbed;
 mod testbed_ends;
 mod traffic;
 mod truth;
+mod victoria;
 mod webhook;
 
 use std::process::ExitCode;
@@ -35,6 +37,8 @@ fn main() -> ExitCode {
         operator::tests(),
         outside::tests(),
         path::tests(),
+        readme::tests(),
+        victoria::tests(),
         explain::tests(),
         webhook::tests(),
     ];

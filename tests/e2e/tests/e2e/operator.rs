@@ -254,7 +254,7 @@ async fn killed_after_every_single_write(testbed: &Testbed) -> Result<()> {
 
 /// A way to the API server on which somebody else is faster: the rule object exists when the first write of it arrives.
 async fn a_stranger_in_between_is_left_alone(testbed: &Testbed) -> Result<()> {
-    let (plane, client) = start(testbed, ControlPlaneOptions::api_only()).await?;
+    let (_plane, client) = start(testbed, ControlPlaneOptions::api_only()).await?;
     let theirs = json!({"apiVersion": "monitoring.coreos.com/v1", "kind": "PrometheusRule",
         "metadata": {"name": "plimsoll-raced"}, "spec": {"groups": [{"name": "theirs", "rules": []}]}});
     let theirs: DynamicObject = serde_json::from_value(theirs)?;

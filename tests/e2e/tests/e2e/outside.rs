@@ -49,7 +49,7 @@ impl Files {
         };
         let prometheus = Prometheus::start(testbed.bin(), options).await?;
         let folder = Folder::new("config")?;
-        let mut files = json!({"directory": prometheus.rulefolder()});
+        let mut files = json!({"directory": prometheus.rule_folder()});
         if reloads {
             files["reloadUrl"] = json!(format!("{}/-/reload", prometheus.url()));
         }
@@ -139,12 +139,12 @@ async fn an_invalid_slo_goes_on_burning_and_says_what_is_too_much(testbed: &Test
     let (ready, _, message) = condition(&firing, c::READY).context("Ready")?;
     ensure!(ready == "True" && message.starts_with("spec.period: the period of 2d is longer than the 1d"), "{message}");
 
-    burning["spec"]["objective"] = json!("0.999");
+    burning["spec"]["sli"]["events"]["bad"] = json!("sum(");
     apply(&files.client, "default", &[burning]).await?;
     reason(&files.client, "default", "burning", c::REASON_INVALID).await?;
     files.operator.stop().await?;
     // A new process knows of it only by its status.
-    let config = json!({"backends": {"default": {"ruleFiles": {"directory": files.prometheus.rulefolder()}}},
+    let config = json!({"backends": {"default": {"ruleFiles": {"directory": files.prometheus.rule_folder()}}},
         "prometheus": {"url": files.prometheus.url()}});
     files.operator = operator(testbed, &files.plane, &files.folder, &config).await?;
     files.sample.rate("burning_requests_total", "code=\"500\"", 0.0);
