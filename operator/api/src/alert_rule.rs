@@ -44,7 +44,6 @@ pub struct AlertRuleSpec {
     /// may begin with an operator: `=~prod-.*`, `!=test`, `!~test|dev`. Labels that are matched by
     /// equality are on the alerts as well.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    #[schemars(length(max = 16))]
     pub matchers: BTreeMap<String, String>,
     /// The alerts.
     #[schemars(length(min = 1, max = 100), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["alert"]))]
@@ -96,12 +95,10 @@ pub struct Alert {
     pub severity: Option<Severity>,
     /// Labels added to the alert; Prometheus expands their templates.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    #[schemars(length(max = 32))]
     pub labels: BTreeMap<String, String>,
     /// Annotations of the alert: `[[ owner ]]` is filled in when the rule is rendered,
     /// `{{ $labels.pod }}` by Prometheus when it fires.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    #[schemars(length(max = 32))]
     pub annotations: BTreeMap<String, String>,
     /// Runbooks of the same namespace that belong to this alert; it names them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]

@@ -37,7 +37,7 @@ pub enum Outcome {
         /// Warnings about the object.
         warnings: Option<String>,
         /// Who is told of an AlertRule's alerts.
-        route: Option<Route>,
+        route: Option<Box<Route>>,
     },
     /// The backend does not.
     Failed(SinkError),
@@ -101,7 +101,7 @@ pub async fn apply(prepared: Rendered<Prepared>) -> Rendered<Applied> {
                 language,
             },
             warnings,
-            route,
+            route: route.map(Box::new),
         },
         Err(error) => Outcome::Failed(error),
     };

@@ -46,11 +46,11 @@ fn injected(matchers: &Value, expr: &str) -> Result<String> {
 
 /// What matters of an answer: labels without the metric's name, and the value's bits.
 fn answers(series: &[Series]) -> BTreeMap<Vec<(String, String)>, u64> {
-    let labels = |one: &Series| one.labels.iter().filter(|(name, _)| *name != "__name__");
     series
         .iter()
         .map(|one| {
-            let labels = labels(one).map(|(name, value)| (name.clone(), value.clone())).collect();
+            let labels = one.labels.iter().filter(|(name, _)| name.as_str() != "__name__");
+            let labels = labels.map(|(name, value)| (name.clone(), value.clone())).collect();
             (labels, one.value().unwrap_or(f64::NAN).to_bits())
         })
         .collect()
@@ -73,7 +73,14 @@ async fn injected_expressions_see_exactly_the_matching_series(testbed: &Testbed)
                 sample.set(&format!("{prefix}load"), &labels, value);
                 sample.set(&format!("{prefix}limit"), &labels, 11.0);
                 sample.set(&format!("{prefix}latency_bucket"), &format!("{labels},le=\"1\""), value);
-                sample.set(&format!("{prefix}latency_bucket"), &format!("{labels},le=\"+Inf\""), value * 2.0);
+                // The other cluster is the slower one.
+                for le in ["2", "+Inf"] {
+                    sample.set(
+                        &format!("{prefix}latency_bucket"),
+                        &format!("{labels},le=\"{le}\""),
+                        value * 2.0 * worth,
+                    );
+                }
             }
         }
     }
