@@ -18,6 +18,12 @@ pub const STALLED: &str = "Stalled";
 /// An alert of this SLO fires. A burning SLO is Ready: a Degraded one would stop an Argo CD sync.
 pub const BURNING: &str = "Burning";
 
+/// An alert of this AlertRule fires.
+pub const FIRING: &str = "Firing";
+
+/// The route of an AlertRule leads to its receiver.
+pub const ROUTED: &str = "Routed";
+
 /// Everything is as it should be.
 pub const REASON_OK: &str = "AsDeclared";
 /// The spec is invalid.
@@ -34,6 +40,14 @@ pub const REASON_NOT_OURS: &str = "NotOurs";
 pub const REASON_REFERENCE_MISSING: &str = "ReferenceMissing";
 /// No Prometheus is configured, so nobody can be asked.
 pub const REASON_NO_PROMETHEUS: &str = "PrometheusNotConfigured";
+/// The rules are not Prometheus'.
+pub const REASON_NOT_ASKED: &str = "NotAsked";
+/// The backend takes rules of another language.
+pub const REASON_LANGUAGE: &str = "BackendLanguage";
+/// Nobody in the namespace defines the receiver.
+pub const REASON_RECEIVER_MISSING: &str = "ReceiverMissing";
+/// The receiver reads a key of a Secret that is not there.
+pub const REASON_SECRET_KEY_MISSING: &str = "SecretKeyMissing";
 /// Prometheus did not answer.
 pub const REASON_UNREACHABLE: &str = "PrometheusUnreachable";
 /// Prometheus has these rules.

@@ -41,6 +41,10 @@ pub fn check(value: &Value, schema: &Value, path: &str, problems: &mut Vec<Probl
             range(n.as_f64().unwrap_or(0.0), schema, path, problems)
         }
         ("number", Value::Number(_)) | ("boolean", Value::Bool(_)) | ("", _) => {}
+        // Quotes would not make a choice of it.
+        (_, Value::Bool(_) | Value::Number(_)) if schema.get("enum").is_some() => {
+            choices(&value.to_string(), schema, path, problems);
+        }
         _ => problems.push(wrong_type(value, wanted, path)),
     }
 }
@@ -208,9 +212,10 @@ mod tests {
         let schema = json!({"type": "object", "required": ["total"], "properties": {
             "bad": {"type": "string"}, "total": {"type": "string"}, "n": {"type": "integer", "minimum": 1},
             "kind": {"type": "string", "enum": ["Page", "Ticket"]},
+            "other": {"type": "string", "enum": ["Low", "High"]},
             "tiers": {"type": "array", "maxItems": 2, "x-kubernetes-list-map-keys": ["name"], "items": {"type": "object", "properties": {"name": {"type": "string"}}}}
         }});
-        let value = json!({"bda": "x", "bad": 5.5, "n": 0, "kind": "page", "tiers": [{"name": "a"}, {"name": "a"}, {"name": null}]});
+        let value = json!({"bda": "x", "bad": 5.5, "n": 0, "kind": "page", "other": 0, "tiers": [{"name": "a"}, {"name": "a"}, {"name": null}]});
         let mut problems = Vec::new();
         check(&value, &schema, "", &mut problems);
         let mut lines: Vec<String> = problems.iter().map(ToString::to_string).collect();
@@ -222,6 +227,7 @@ mod tests {
                 "bda: unknown field bda; did you mean bad?",
                 "kind: page is not a choice of kind; did you mean Page?",
                 "n: n is too small (0); use 1 or more",
+                "other: 0 is not a choice of other; use one of Low, High",
                 "tiers: tiers is too long (3 entries); use at most 2 entries",
                 "tiers[1]: name \"a\" is there twice; rename or remove one of them",
                 "tiers[2].name: name is empty; give it a value or remove the field",

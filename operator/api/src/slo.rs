@@ -7,6 +7,8 @@ use kube_derive::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::anomaly::Sensitivity;
+
 /// An objective for one service: what it promises, how that is measured, who is told when it burns.
 #[derive(CustomResource, KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
 #[kube(
@@ -68,6 +70,9 @@ pub struct SloSpec {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 50), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"]))]
     pub exclusions: Vec<Exclusion>,
+    /// The anomaly scorer watches the indicator; a ticket tells when it is unusual.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub anomaly: Option<Anomaly>,
     /// Runbooks of the same namespace that belong to this objective; the alerts name them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 20))]
@@ -325,6 +330,15 @@ pub enum Severity {
     Page,
     /// Somebody tomorrow.
     Ticket,
+}
+
+/// How the anomaly scorer watches an indicator.
+#[derive(JsonSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct Anomaly {
+    /// How easily something counts as unusual. Default: Medium.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sensitivity: Option<Sensitivity>,
 }
 
 /// One time that does not count: `from` and `to`, or `every` and `for`.

@@ -2,7 +2,7 @@
 
 use plimsoll_api::slo::Calendar;
 use plimsoll_slo::{
-    Model,
+    AnyModel, Model,
     model::{Period, Span},
 };
 
@@ -21,6 +21,14 @@ pub struct Scope {
 }
 
 impl Scope {
+    /// Of a valid object.
+    pub fn of_any(model: &AnyModel) -> Self {
+        match model {
+            AnyModel::Slo(model) => Self::of(model),
+            AnyModel::AlertRule(_) => Self::default(),
+        }
+    }
+
     /// Of a valid SLO.
     pub fn of(model: &Model) -> Self {
         let days = |days: u64| Span::seconds(days * 86_400);

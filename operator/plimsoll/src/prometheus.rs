@@ -4,7 +4,7 @@
 use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 
 use backon::{ExponentialBuilder, Retryable};
-use plimsoll_slo::model::Span;
+use plimsoll_slo::{model::Span, names};
 use reqwest::{StatusCode, Url};
 use serde::Deserialize;
 
@@ -70,10 +70,10 @@ pub struct LoadedGroup {
 }
 
 impl LoadedGroup {
-    /// Which rules of an SLO these are, if this is the group that says so.
+    /// Which rules of an object these are, if this is the group that says so.
     pub fn revision(&self) -> Option<&str> {
-        let info = self.rules.iter().find(|rule| rule.name == plimsoll_slo::names::INFO)?;
-        plimsoll_slo::revision::read(&info.query)
+        let is_info = |rule: &&LoadedRule| [names::INFO, names::ALERT_RULE_INFO].contains(&rule.name.as_str());
+        plimsoll_slo::revision::read(&self.rules.iter().find(is_info)?.query)
     }
 }
 

@@ -11,6 +11,7 @@ use kube::{
     api::{ApiResource, DynamicObject, ListParams},
     core::{Selector, SelectorExt},
 };
+use plimsoll_api::Kind;
 
 /// A `Prometheus` object, as far as it selects rules.
 #[derive(Clone, Debug, PartialEq)]
@@ -69,7 +70,8 @@ pub async fn read(client: &Client, namespace: &str) -> Result<(Vec<Selecting>, B
 /// `None` when some object selects it.
 pub fn explain(
     all: &[Selecting],
-    slo: &str,
+    kind: Kind,
+    name: &str,
     namespace: &str,
     namespace_labels: &BTreeMap<String, String>,
     labels: &BTreeMap<String, String>,
@@ -110,7 +112,7 @@ pub fn explain(
     let remedy = near
         .iter()
         .find_map(|p| p.rules.as_ref().and_then(equalities))
-        .map(|l| format!("kubectl label slo {slo} -n {namespace} {l}"));
+        .map(|l| format!("kubectl label {} {name} -n {namespace} {l}", kind.name().to_lowercase()));
     Some(Unselected { why, remedy })
 }
 
@@ -160,7 +162,7 @@ mod tests {
 
     fn explained(all: &[Selecting], labels: &[(&str, &str)]) -> Option<Unselected> {
         let map = |pairs: &[(&str, &str)]| pairs.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
-        explain(all, "cart", "shop", &map(&[("kubernetes.io/metadata.name", "shop")]), &map(labels))
+        explain(all, Kind::Slo, "cart", "shop", &map(&[("kubernetes.io/metadata.name", "shop")]), &map(labels))
     }
 
     #[test]

@@ -124,9 +124,15 @@ impl State {
             return Response::new(StreamBody::new(receiver).boxed_unsync());
         }
         // A path that ends with a known plural is a list, also when it is empty.
-        if resource.ends_with('s') && !path.contains("/namespaces/") {
-            let items: Vec<&Value> =
-                self.objects.iter().filter(|(p, _)| p.contains(&format!("/{resource}/"))).map(|(_, o)| o).collect();
+        let namespaced = path.contains("/namespaces/");
+        if resource.ends_with('s') && (!namespaced || path.split('/').count() == 7) {
+            let begin = if namespaced { format!("{path}/") } else { String::new() };
+            let items: Vec<&Value> = self
+                .objects
+                .iter()
+                .filter(|(p, _)| p.starts_with(&begin) && p.contains(&format!("/{resource}/")))
+                .map(|(_, o)| o)
+                .collect();
             return answer(&json!({"metadata": {"resourceVersion": self.version.to_string()}, "items": items}));
         }
         status(StatusCode::NOT_FOUND, "not found")

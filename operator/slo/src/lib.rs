@@ -1,5 +1,7 @@
-//! Objectives, windows, PromQL, burn-rate tiers and rule rendering. Pure: no I/O, no clock, no client.
+//! Objectives, windows, PromQL, burn-rate tiers, alerts and rule rendering. Pure: no I/O, no clock, no client.
 
+pub mod alerts;
+pub mod any;
 pub mod duration;
 pub mod model;
 pub mod names;
@@ -12,6 +14,7 @@ pub mod rules;
 pub mod validate;
 pub mod zone;
 
+pub use any::{AnyModel, AnyValid};
 pub use model::{Model, SloId};
 pub use render::{Dialect, render, render_for};
 pub use rules::{Group, Rule, RuleSet};

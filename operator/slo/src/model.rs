@@ -2,10 +2,13 @@
 
 use std::{collections::BTreeMap, fmt};
 
-use plimsoll_api::slo::{Calendar, NoData, Severity};
+use plimsoll_api::{
+    anomaly::Sensitivity,
+    slo::{Calendar, NoData, Severity},
+};
 use rust_decimal::Decimal;
 
-/// Identity of an SLO, printed as `NAMESPACE/NAME`.
+/// Identity of an SLO or AlertRule, printed as `NAMESPACE/NAME`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SloId {
     /// Kubernetes namespace.
@@ -51,6 +54,8 @@ pub struct Model {
     pub alert_annotations: BTreeMap<String, String>,
     /// Times that do not count.
     pub exclusions: Vec<Exclusion>,
+    /// How sensitive the anomaly scorer is that watches the indicator; `None` where none does.
+    pub anomaly: Option<Sensitivity>,
     /// Names of its runbooks.
     pub runbooks: Vec<String>,
     /// Name of its backend.

@@ -39,10 +39,37 @@ pub const PERIOD_START: &str = "slo:period:start_timestamp_seconds";
 /// 1, with the descriptive labels.
 pub const INFO: &str = "slo_info";
 
+/// 1 for each AlertRule in PromQL, with its owner.
+pub const ALERT_RULE_INFO: &str = "plimsoll_alertrule_info";
+
+/// How unusual a watched series is, from 0 to 1; 0.5 is where the detector itself would speak.
+/// Exported by the anomaly scorer with [`SLO_ID`], or [`ALERT_RULE`] and [`ALERT`], and the labels of
+/// the watched series.
+pub const ANOMALY_SCORE: &str = "plimsoll_anomaly_score";
+/// The value that the scorer expects; labels as on [`ANOMALY_SCORE`].
+pub const ANOMALY_EXPECTED: &str = "plimsoll_anomaly_expected";
+/// The lower end of the band in which the scorer expects the value; labels as on [`ANOMALY_SCORE`].
+pub const ANOMALY_LOWER: &str = "plimsoll_anomaly_lower";
+/// The upper end of that band.
+pub const ANOMALY_UPPER: &str = "plimsoll_anomaly_upper";
+
 /// Alert of a burn-rate tier.
 pub const ALERT_BURN: &str = "SLOErrorBudgetBurn";
 /// Alert of missing data.
 pub const ALERT_NO_DATA: &str = "SLONoData";
+
+/// Alert of an indicator that the anomaly scorer finds unusual.
+pub const ALERT_ANOMALY: &str = "SLOAnomaly";
+
+/// Identity of an AlertRule: `NAMESPACE/NAME`, on each of its alerts.
+pub const ALERT_RULE: &str = "alertrule";
+/// Name of an anomaly alert, on the scores that belong to it.
+pub const ALERT: &str = "alert";
+/// The label `namespace` of an alerting series, where it is not the AlertRule's own. Not `exported_namespace`:
+/// a scrape may have given the series one already.
+pub const SERIES_NAMESPACE: &str = "series_namespace";
+/// The team that answers for an alert.
+pub const OWNER: &str = "owner";
 
 /// Identity: `NAMESPACE/NAME`; in every selector and on every series.
 pub const SLO_ID: &str = "slo_id";
@@ -58,4 +85,5 @@ pub const TIER: &str = "burnrate_tier";
 pub const SEVERITY: &str = "severity";
 
 /// Labels that users may neither group by nor set, because Plimsoll or Prometheus sets them.
-pub const RESERVED: [&str; 9] = [SLO_ID, WINDOW, TIER, SEVERITY, "alertname", "alertstate", SLO, "objective", "period"];
+pub const RESERVED: [&str; 10] =
+    [SLO_ID, WINDOW, TIER, SEVERITY, "alertname", "alertstate", SLO, "objective", "period", ALERT_RULE];

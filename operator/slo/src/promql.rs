@@ -250,7 +250,8 @@ fn quoted(message: &str) -> Option<&str> {
     message.split('\'').nth(1).filter(|s| !s.is_empty())
 }
 
-fn find(text: &str, token: &str) -> Option<Range<usize>> {
+/// Where `token` is in `text`, if that is one place only.
+pub(crate) fn find(text: &str, token: &str) -> Option<Range<usize>> {
     let mut hits = text.match_indices(token).map(|(at, _)| at..at + token.len());
     let first = hits.next()?;
     // More than one place would be a guess.

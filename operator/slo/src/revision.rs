@@ -1,6 +1,6 @@
 //! By which a rule set is known again once a server has loaded it.
 //!
-//! The mark is a string inside the expression of `slo_info`: servers rewrite the spaces and numbers of an
+//! The mark is a string inside the expression of `slo_info` or `plimsoll_alertrule_info`: servers rewrite the spaces and numbers of an
 //! expression, and show their own words for a group, but a string comes back as it was sent. It is no label,
 //! so that an edit does not begin a new series of `slo_info`.
 
@@ -24,7 +24,7 @@ pub(crate) fn mark(rules: &mut RuleSet) {
 }
 
 fn is_info(rule: &Rule) -> bool {
-    rule.record.as_deref() == Some(names::INFO)
+    matches!(rule.record.as_deref(), Some(names::INFO | names::ALERT_RULE_INFO))
 }
 
 /// Twelve hexadecimal digits, of everything in the rules.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-/// All rules of one SLO.
+/// All rules of one object.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct RuleSet {
     /// The groups, in the order in which they build on each other.
@@ -59,6 +59,13 @@ impl RuleSet {
     /// True when there is no rule.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
+    }
+
+    /// Bytes of the text of all rules, about what an object or a file of them takes.
+    pub fn bytes(&self) -> usize {
+        let texts =
+            |r: &Rule| r.expr.len() + r.annotations.values().chain(r.labels.values()).map(String::len).sum::<usize>();
+        self.groups.iter().flat_map(|g| &g.rules).map(texts).sum()
     }
 
     /// Names of the groups.

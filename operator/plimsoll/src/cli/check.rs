@@ -7,10 +7,10 @@ use std::{
     sync::Arc,
 };
 
-use plimsoll_api::{API_VERSION, GROUP, Level, Problem, Slo, VERSION, shape};
-use plimsoll_slo::{Model, SloId, Valid};
-use serde::Deserialize;
-use serde_json::{Value, json};
+use plimsoll_api::{API_VERSION, AlertRule, GROUP, Level, Problem, Slo, VERSION, shape};
+use plimsoll_slo::{AnyModel, AnyValid, SloId, alerts};
+use serde::de::DeserializeOwned;
+use serde_json::Value;
 
 use super::{
     graph,
@@ -30,8 +30,8 @@ const NAMESPACE_MAX: usize = 63;
 /// What was found.
 #[derive(Debug, Default)]
 pub struct Checked {
-    /// The usable SLOs, in the order of the files.
-    pub models: Vec<Model>,
+    /// The usable objects, in the order of the files.
+    pub models: Vec<AnyModel>,
     /// All problems, by file and line.
     pub diagnostics: Vec<Diagnostic>,
     /// Files and other texts that were read.
@@ -87,7 +87,7 @@ struct Checker<'c> {
     namespace: &'c str,
     checked: Checked,
     /// Where each name was seen first, whether or not the object is usable.
-    seen: HashMap<SloId, (Arc<str>, u32)>,
+    seen: HashMap<(Kind, SloId), (Arc<str>, u32)>,
     composites: Vec<graph::Composite>,
 }
 
@@ -127,8 +127,8 @@ struct Finding {
     diagnostics: Vec<Diagnostic>,
     /// False for objects of other groups.
     ours: bool,
-    id: Option<(SloId, Pos)>,
-    model: Option<Model>,
+    id: Option<(Kind, SloId, Pos)>,
+    model: Option<AnyModel>,
     composite: Option<graph::Composite>,
 }
 
@@ -185,10 +185,10 @@ impl Checker<'_> {
             self.checked.skipped += 1;
         }
         self.checked.diagnostics.extend(diagnostics);
-        if let Some((id, pos)) = id {
-            match self.seen.get(&id) {
+        if let Some((kind, id, pos)) = id {
+            match self.seen.get(&(kind, id.clone())) {
                 Some((name, line)) => {
-                    let problem = Problem::error("metadata.name", format!("SLO {id} is there twice"))
+                    let problem = Problem::error("metadata.name", format!("{kind} {id} is there twice"))
                         .label(format!("first in {name}:{line}"))
                         .help("rename or remove one of them");
                     let place = Place::new(&file.name, &file.text, pos);
@@ -196,7 +196,7 @@ impl Checker<'_> {
                     model = None;
                 }
                 None => {
-                    self.seen.insert(id, (file.name.clone(), pos.line));
+                    self.seen.insert((kind, id), (file.name.clone(), pos.line));
                 }
             }
         }
@@ -209,7 +209,7 @@ impl Checker<'_> {
     fn finish(mut self) -> Checked {
         let found = graph::check(&self.composites, &self.seen);
         self.checked.diagnostics.extend(found.diagnostics);
-        self.checked.models.retain(|m| !found.broken.contains(&m.id));
+        self.checked.models.retain(|m| m.kind() != Kind::Slo || !found.broken.contains(m.id()));
         self.checked.diagnostics.sort_by(|a, b| a.order.cmp(&b.order).then(a.level.cmp(&b.level)));
         self.checked
     }
@@ -226,29 +226,33 @@ fn document(file: &File, node: &Node<'_>, namespace: &str, findings: &mut Vec<Fi
             }
             _ => wrong(Problem::error("items", "a List has items").help("add items: [...]")),
         },
-        Document::Object(Kind::Slo) => slo(file, node, namespace),
+        Document::Object(kind) => object(file, node, kind, namespace),
     });
 }
 
-fn slo(file: &File, node: &Node<'_>, namespace: &str) -> Finding {
+fn object(file: &File, node: &Node<'_>, kind: Kind, namespace: &str) -> Finding {
     let mut value = node.to_json();
     let mut problems = Vec::new();
     envelope(&value, &mut problems);
     match value.get("spec") {
-        Some(spec) => shape::check(spec, Kind::Slo.spec_schema(), "spec", &mut problems),
-        None => problems.push(Problem::error("spec", "spec is missing").help("add spec with objective and sli")),
+        Some(spec) => shape::check(spec, kinds::spec_schema(kind), "spec", &mut problems),
+        None => {
+            let fields: Vec<&str> = required(kind).iter().map(|(field, _)| *field).collect();
+            let help = format!("add spec with {}", fields.join(" and "));
+            problems.push(Problem::error("spec", "spec is missing").help(help));
+        }
     }
     let mut removed = Vec::new();
     if !problems.is_empty() {
-        let changes = mend(node, &problems, &mut removed);
+        let changes = mend(node, kind, &problems, &mut removed);
         value = node.to_json_with(&changes);
-        fill(&mut value, &mut removed);
+        fill(&mut value, kind, &mut removed);
     }
-    let id =
-        identify(&mut value, namespace).map(|id| (id, path::place(node, &file.text, "metadata.name", None, false)));
+    let id = identify(&mut value, namespace)
+        .map(|id| (kind, id, path::place(node, &file.text, "metadata.name", None, false)));
     let mut finding = Finding { ours: true, id, ..Finding::default() };
-    if let Some(valid) = deserialize(&value, &mut problems).and_then(|slo| rules(&slo, &mut problems, &removed)) {
-        let Valid { model, warnings } = valid;
+    if let Some(valid) = judge(kind, &value, &mut problems, &removed) {
+        let AnyValid { model, warnings } = valid;
         problems.extend(warnings);
         if !problems.iter().any(|p| p.level == Level::Error) {
             finding.composite = composite(file, node, &model);
@@ -264,7 +268,7 @@ fn slo(file: &File, node: &Node<'_>, namespace: &str) -> Finding {
 ///
 /// A number that should be text is taken as that text: `objective: 0.9995` lacks quotes, but what it
 /// really lacks is a percentage. Other wrong fields are left out, and named in `removed`.
-fn mend(node: &Node<'_>, problems: &[Problem], removed: &mut Vec<String>) -> Changes {
+fn mend(node: &Node<'_>, kind: Kind, problems: &[Problem], removed: &mut Vec<String>) -> Changes {
     let mut changes = Changes::default();
     for problem in problems.iter().filter(|p| !is_unknown_field(p)) {
         let found = path::find(node, &problem.path);
@@ -273,7 +277,8 @@ fn mend(node: &Node<'_>, problems: &[Problem], removed: &mut Vec<String>) -> Cha
             continue;
         }
         let mut path = problem.path.as_str();
-        if !found.exact && !REQUIRED.contains(&path) {
+        let needed = |path: &str| required(kind).iter().any(|(field, _)| path.strip_prefix("spec.") == Some(*field));
+        if !found.exact && !needed(path) {
             path = path.rfind('.').and_then(|dot| path.get(..dot)).unwrap_or_default();
         }
         // Never an entry of a list alone, which would give the others new numbers.
@@ -289,16 +294,21 @@ fn mend(node: &Node<'_>, problems: &[Problem], removed: &mut Vec<String>) -> Cha
     changes
 }
 
-/// What every SLO has.
-const REQUIRED: [&str; 2] = ["spec.objective", "spec.sli"];
+/// What every spec of a kind has, and what may stand for it while the rest is checked.
+fn required(kind: Kind) -> &'static [(&'static str, &'static str)] {
+    match kind {
+        Kind::Slo => &[("objective", r#""99""#), ("sli", "{}")],
+        Kind::AlertRule => &[("rules", "[]")],
+    }
+}
 
 /// Puts something into required fields that are missing or were left out.
-fn fill(value: &mut Value, removed: &mut Vec<String>) {
+fn fill(value: &mut Value, kind: Kind, removed: &mut Vec<String>) {
     let Some(spec) = value.get_mut("spec").and_then(Value::as_object_mut) else { return };
-    for (path, key, filler) in [(REQUIRED[0], "objective", "99".into()), (REQUIRED[1], "sli", json!({}))] {
-        if !spec.contains_key(key) {
-            spec.insert(key.to_owned(), filler);
-            removed.push(path.to_owned());
+    for (key, filler) in required(kind) {
+        if !spec.contains_key(*key) {
+            spec.insert((*key).to_owned(), serde_json::from_str(filler).unwrap_or_default());
+            removed.push(format!("spec.{key}"));
         }
     }
 }
@@ -318,7 +328,7 @@ fn identify(value: &mut Value, namespace: &str) -> Option<SloId> {
     Some(SloId { namespace, name: metadata.get("name")?.as_str()?.to_owned() })
 }
 
-fn composite(file: &File, node: &Node<'_>, model: &Model) -> Option<graph::Composite> {
+fn composite(file: &File, node: &Node<'_>, model: &AnyModel) -> Option<graph::Composite> {
     let names = model.parts();
     if names.is_empty() {
         return None;
@@ -332,13 +342,13 @@ fn composite(file: &File, node: &Node<'_>, model: &Model) -> Option<graph::Compo
         };
         let pos = path::place(node, &file.text, &at, None, false);
         graph::Part {
-            id: SloId { namespace: model.id.namespace.clone(), name: name.to_owned() },
+            id: SloId { namespace: model.id().namespace.clone(), name: name.to_owned() },
             path: at,
             place: Place::new(&file.name, &file.text, pos),
             order: (file.number, pos.start),
         }
     };
-    Some(graph::Composite { id: model.id.clone(), parts: names.into_iter().enumerate().map(part).collect() })
+    Some(graph::Composite { id: model.id().clone(), parts: names.into_iter().enumerate().map(part).collect() })
 }
 
 /// What kind of thing this is, by `apiVersion` and `kind`.
@@ -457,13 +467,22 @@ fn dns(text: &str, field: &str, max: usize, dots: bool, problems: &mut Vec<Probl
     }
 }
 
+/// What can be rendered of an object, or why nothing can.
+fn judge(kind: Kind, value: &Value, problems: &mut Vec<Problem>, removed: &[String]) -> Option<AnyValid> {
+    let judged = match kind {
+        Kind::Slo => plimsoll_slo::validate(&deserialize::<Slo>(value, problems)?).map(AnyValid::from),
+        Kind::AlertRule => alerts::validate(&deserialize::<AlertRule>(value, problems)?).map(AnyValid::from),
+    };
+    judged.map_err(|more| rules(more, problems, removed)).ok()
+}
+
 /// The typed object. What the schema could not say is said by the type.
-fn deserialize(value: &Value, problems: &mut Vec<Problem>) -> Option<Slo> {
-    match Slo::deserialize(value) {
-        Ok(slo) => Some(slo),
+fn deserialize<T: DeserializeOwned>(value: &Value, problems: &mut Vec<Problem>) -> Option<T> {
+    match T::deserialize(value) {
+        Ok(object) => Some(object),
         Err(_) if problems.iter().any(|p| p.level == Level::Error) => None,
         Err(_) => {
-            if let Err(error) = serde_path_to_error::deserialize::<_, Slo>(value) {
+            if let Err(error) = serde_path_to_error::deserialize::<_, T>(value) {
                 problems.push(Problem::error(error.path().to_string(), error.inner().to_string()));
             }
             None
@@ -471,19 +490,13 @@ fn deserialize(value: &Value, problems: &mut Vec<Problem>) -> Option<Slo> {
     }
 }
 
-/// The rules of the kind. Where they say more about a field than that it is no string, they are
-/// heard; what is due to a field that was left out is not.
-fn rules(slo: &Slo, problems: &mut Vec<Problem>, removed: &[String]) -> Option<Valid> {
-    match plimsoll_slo::validate(slo) {
-        Ok(valid) => Some(valid),
-        Err(more) => {
-            problems.retain(|p| !is_no_string(p) || !more.iter().any(|m| m.path == p.path));
-            let known: HashSet<String> = problems.iter().map(|p| p.path.clone()).collect();
-            let due = |path: &str| removed.iter().any(|r| r.starts_with(path) || path.starts_with(r.as_str()));
-            problems.extend(more.into_iter().filter(|p| !known.contains(&p.path) && !due(&p.path)));
-            None
-        }
-    }
+/// Takes what the rules of the kind say. Where they say more about a field than that it is no string, they
+/// are heard; what is due to a field that was left out is not.
+fn rules(more: Vec<Problem>, problems: &mut Vec<Problem>, removed: &[String]) {
+    problems.retain(|p| !is_no_string(p) || !more.iter().any(|m| m.path == p.path));
+    let known: HashSet<String> = problems.iter().map(|p| p.path.clone()).collect();
+    let due = |path: &str| removed.iter().any(|r| r.starts_with(path) || path.starts_with(r.as_str()));
+    problems.extend(more.into_iter().filter(|p| !known.contains(&p.path) && !due(&p.path)));
 }
 
 /// A plain scalar that YAML reads as something else than a string: the help repeats what is written,

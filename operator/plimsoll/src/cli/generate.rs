@@ -1,10 +1,11 @@
-//! `plimsoll generate`: from SLOs to rules.
+//! `plimsoll generate`: from SLOs and AlertRules to rules.
 
 use std::{fmt::Write as _, path::PathBuf};
 
 use clap::{Args, ValueEnum};
 use plimsoll_api::Level;
-use plimsoll_slo::{Dialect, Model, RuleSet, SloId, model::Period, render_for};
+use plimsoll_slo::{AnyModel, Dialect, RuleSet, alerts::Language, model::Period};
+use serde_json::{Value, json};
 
 use super::{
     Exit, Paths, check,
@@ -30,27 +31,45 @@ pub enum Format {
     Vmrule,
     /// Rule namespaces for `mimirtool rules load` and the ruler API
     Mimir,
+    /// The same for Loki: the AlertRules in LogQL, which all other forms leave out
+    Loki,
+    /// Routes and inhibition of AlertRules, a piece of Alertmanager's own configuration
+    Alertmanager,
 }
 
-/// Prints the Prometheus rules of SLOs. No server is needed.
+impl Format {
+    /// True when objects of this kind and language belong into it.
+    fn takes(self, model: &AnyModel) -> bool {
+        match self {
+            Self::Prometheus | Self::PrometheusRule | Self::Vmrule | Self::Mimir => {
+                model.language() == Language::PromQl
+            }
+            Self::Loki => model.language() == Language::LogQl,
+            Self::Alertmanager => matches!(model, AnyModel::AlertRule(rule) if rule.route.is_some()),
+        }
+    }
+}
+
+/// Prints the rules of SLOs and AlertRules. No server is needed.
 #[derive(Args, Debug)]
 #[command(after_help = "\
 Examples:
   plimsoll generate slo/ > rules.yaml                 one rule file with the groups of all SLOs
-  plimsoll generate slo/ --output rules/              one file for each SLO
+  plimsoll generate slo/ --output rules/              one file for each object
   plimsoll generate --format prometheus-rule slo/ | kubectl apply -f -
+  plimsoll generate --format alertmanager slo/        routes and inhibition of the AlertRules
   cat slo.yaml | plimsoll generate -
 
-An SLO with an error is reported on standard error and left out; the others are generated.
+An object with an error is reported on standard error and left out; the others are generated.
 
-Exit status: 0 all generated, 1 an SLO has an error, 2 wrong usage or something cannot be read or written")]
+Exit status: 0 all generated, 1 an object has an error, 2 wrong usage or something cannot be read or written")]
 pub struct Generate {
     #[command(flatten)]
     paths: Paths,
     /// Form of the rules
     #[arg(long, value_enum, default_value_t)]
     format: Format,
-    /// Write one file for each SLO into this directory instead of standard output
+    /// Write one file for each object into this directory instead of standard output
     #[arg(long, short, value_name = "DIR")]
     output: Option<PathBuf>,
 }
@@ -60,16 +79,17 @@ pub struct Generate {
 /// # Errors
 /// When the result cannot be written.
 pub fn run(args: &Generate) -> Result<Exit, Stop> {
-    let checked = check::check(&args.paths.paths, &args.paths.namespace);
+    let mut checked = check::check(&args.paths.paths, &args.paths.namespace);
     let colour = super::colour(&std::io::stderr());
     out::stderr(&validate::text(&checked, colour));
     if checked.models.is_empty() && checked.diagnostics.is_empty() {
-        let (message, help) = ("no SLO found".to_owned(), "name files with kind: SLO".to_owned());
+        let (message, help) = ("no SLO found".to_owned(), "name files with kind: SLO or AlertRule".to_owned());
         return Err(Stop::Failed(message, help));
     }
     if checked.count(Level::Error) > 0 {
         out::stderr(&format!("{}\n", validate::summary(&checked)));
     }
+    leave_out(&mut checked, args.format);
     match &args.output {
         Some(path) => {
             let mut directory = Directory::open(path)?;
@@ -80,7 +100,7 @@ pub fn run(args: &Generate) -> Result<Exit, Stop> {
                     text
                 });
                 for (model, text) in models.iter().zip(texts) {
-                    directory.put(&file_name(&model.id), &text)?;
+                    directory.put(&file_name(model), &text)?;
                 }
             }
             directory.finish()?;
@@ -92,6 +112,9 @@ pub fn run(args: &Generate) -> Result<Exit, Stop> {
             ));
         }
         None => out::stdout(|writer| {
+            if args.format == Format::Alertmanager {
+                return writer.write_all(alertmanager(&checked.models).as_bytes());
+            }
             let empty = checked.models.is_empty() && args.format == Format::Prometheus;
             writer.write_all(if empty { b"groups: []\n" } else { head(args.format).as_bytes() })?;
             for models in checked.models.chunks(BATCH) {
@@ -112,14 +135,48 @@ pub fn run(args: &Generate) -> Result<Exit, Stop> {
 const fn head(format: Format) -> &'static str {
     match format {
         Format::Prometheus => "groups:\n",
-        Format::PrometheusRule | Format::Vmrule | Format::Mimir => "",
+        Format::PrometheusRule | Format::Vmrule | Format::Mimir | Format::Loki | Format::Alertmanager => "",
     }
 }
 
-/// One SLO's part of a file; ends with a line break.
-fn document(out: &mut String, model: &Model, format: Format) {
+/// Takes out what does not belong into the form, and says so where rules are missing then.
+fn leave_out(checked: &mut check::Checked, format: Format) {
+    let before = checked.models.len();
+    checked.models.retain(|model| format.takes(model));
+    let left = before - checked.models.len();
+    let (what, hint) = match format {
+        Format::Alertmanager => return,
+        Format::Loki => ("PromQL", "the other forms print them"),
+        _ => ("LogQL", "--format loki prints them"),
+    };
+    if left > 0 {
+        out::stderr(&format!("{} in {what} left out: {hint}\n", count(left, "object")));
+    }
+}
+
+/// The routes of all AlertRules together: what belongs under `route` and beside it.
+fn alertmanager(models: &[AnyModel]) -> String {
+    let (mut routes, mut inhibit) = (Vec::new(), Vec::new());
+    for model in models {
+        let AnyModel::AlertRule(rule) = model else { continue };
+        let Some((route, rule)) = rule.route.as_ref().map(|route| route.fragment(&rule.id)) else { continue };
+        routes.push(route);
+        inhibit.extend(rule);
+    }
+    let mut out = String::new();
+    yaml::value(
+        &mut out,
+        &json!({"route": {"routes": Value::Array(routes)}, "inhibit_rules": Value::Array(inhibit)}),
+        0,
+    );
+    out.push('\n');
+    out
+}
+
+/// One object's part of a file; ends with a line break.
+fn document(out: &mut String, model: &AnyModel, format: Format) {
     let dialect = if format == Format::Vmrule { Dialect::VictoriaMetrics } else { Dialect::Prometheus };
-    let rules = render_for(model, dialect);
+    let rules = model.render_for(dialect);
     let kind = match format {
         Format::Prometheus => {
             comment(out, model, &rules);
@@ -127,11 +184,13 @@ fn document(out: &mut String, model: &Model, format: Format) {
             out.push('\n');
             return;
         }
-        Format::Mimir => {
+        Format::Alertmanager => return out.push_str(&alertmanager(std::slice::from_ref(model))),
+        Format::Mimir | Format::Loki => {
             out.push_str("---\n");
             comment(out, model, &rules);
-            // One namespace for each SLO: mimirtool refuses a namespace that is in two files.
-            let _ = write!(out, "\nnamespace: plimsoll.{}.{}\ngroups:", model.id.namespace, model.id.name);
+            // One namespace for each object: mimirtool refuses a namespace that is in two files.
+            let _ =
+                write!(out, "\nnamespace: {}\ngroups:", sinks::ruler_namespace("plimsoll", model.kind(), model.id()));
             yaml::groups(out, &rules.groups, 0);
             out.push('\n');
             return;
@@ -142,25 +201,30 @@ fn document(out: &mut String, model: &Model, format: Format) {
     out.push_str("---\n");
     comment(out, model, &rules);
     let _ = write!(out, "\napiVersion: {}\nkind: {}\nmetadata:\n  name: ", kind.0, kind.1);
-    yaml::string(out, &sinks::object_name(&model.id.name), 2);
+    yaml::string(out, &sinks::object_name(model.kind(), &model.id().name), 2);
     out.push_str("\n  namespace: ");
-    yaml::string(out, &model.id.namespace, 2);
+    yaml::string(out, &model.id().namespace, 2);
     out.push_str("\n  labels:\n    app.kubernetes.io/managed-by: plimsoll\nspec:\n  groups:");
     yaml::groups(out, &rules.groups, 2);
     out.push('\n');
 }
 
 /// `# shop/checkout-availability: 99.95 % over 30d, 23 rules`
-fn comment(out: &mut String, model: &Model, rules: &RuleSet) {
-    let _ = write!(out, "# {}: {} % over ", model.id, model.objective.percent());
-    let _ = match &model.period {
-        Period::Rolling(span) => write!(out, "{span}"),
-        Period::Calendar { unit, .. } => write!(out, "a calendar {}", format!("{unit:?}").to_lowercase()),
+fn comment(out: &mut String, model: &AnyModel, rules: &RuleSet) {
+    let _ = write!(out, "# {}: ", model.id());
+    let _ = match model {
+        AnyModel::Slo(slo) => match &slo.period {
+            Period::Rolling(span) => write!(out, "{} % over {span}, ", slo.objective.percent()),
+            Period::Calendar { unit, .. } => {
+                write!(out, "{} % over a calendar {}, ", slo.objective.percent(), format!("{unit:?}").to_lowercase())
+            }
+        },
+        AnyModel::AlertRule(_) => write!(out, "AlertRule, "),
     };
-    let _ = write!(out, ", {} rules", rules.len());
+    let _ = write!(out, "{}", count(rules.len(), "rule"));
 }
 
 /// The name that the operator's backend for rule files uses too.
-fn file_name(id: &SloId) -> String {
-    format!("{}.yaml", sinks::shorten(&format!("plimsoll_{}_{}", id.namespace, id.name), 200))
+fn file_name(model: &AnyModel) -> String {
+    sinks::file_name(model.kind(), model.id())
 }

@@ -4,49 +4,29 @@ use std::sync::LazyLock;
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::CustomResourceExt;
-use plimsoll_api::Slo;
+pub use plimsoll_api::Kind;
+use plimsoll_api::{AlertRule, Slo};
 use serde_json::{Value, json};
 
-/// A kind of this API group.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
-    /// `SLO`.
-    Slo,
-}
-
-impl Kind {
-    /// Every kind.
-    pub const ALL: [Self; 1] = [Self::Slo];
-
-    /// As in a file.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Slo => "SLO",
-        }
-    }
-
-    /// The kind of this name.
-    pub fn parse(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|k| k.name() == name)
-    }
-
-    /// Its definition for the API server.
-    pub fn crd(self) -> CustomResourceDefinition {
-        match self {
-            Self::Slo => Slo::crd(),
-        }
-    }
-
-    /// The schema of its `spec`, as in the definition.
-    pub fn spec_schema(self) -> &'static Value {
-        static SLO: LazyLock<Value> = LazyLock::new(|| spec_schema(&Kind::Slo.crd()));
-        match self {
-            Self::Slo => &SLO,
-        }
+/// The definition of a kind for the API server.
+pub fn crd(kind: Kind) -> CustomResourceDefinition {
+    match kind {
+        Kind::Slo => Slo::crd(),
+        Kind::AlertRule => AlertRule::crd(),
     }
 }
 
-fn spec_schema(crd: &CustomResourceDefinition) -> Value {
+/// The schema of a kind's `spec`, as in the definition.
+pub fn spec_schema(kind: Kind) -> &'static Value {
+    static SLO: LazyLock<Value> = LazyLock::new(|| schema_of_spec(&crd(Kind::Slo)));
+    static ALERT_RULE: LazyLock<Value> = LazyLock::new(|| schema_of_spec(&crd(Kind::AlertRule)));
+    match kind {
+        Kind::Slo => &SLO,
+        Kind::AlertRule => &ALERT_RULE,
+    }
+}
+
+fn schema_of_spec(crd: &CustomResourceDefinition) -> Value {
     crd.spec
         .versions
         .first()

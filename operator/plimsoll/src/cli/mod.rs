@@ -42,9 +42,9 @@ enum Command {
     Crds(schemas::Crds),
     Schemas(schemas::Schemas),
     Presets(presets::Presets),
-    /// Says what an SLO measures, whether its rules work, and why it is quiet or fires
+    /// Says what an SLO or AlertRule watches, whether its rules work, and why it is quiet or fires
     Explain(crate::explain::ExplainArgs),
-    /// Runs the operator: SLOs of the cluster become rules, and their conditions say how that went
+    /// Runs the operator: SLOs and AlertRules of the cluster become rules, and their conditions say how that went
     Operator(Box<crate::operator::OperatorArgs>),
     Completions(Completions),
 }

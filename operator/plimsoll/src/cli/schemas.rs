@@ -89,7 +89,7 @@ fn file_name(kind: Kind) -> String {
 
 fn crd(kind: Kind) -> String {
     let mut out = String::new();
-    yaml::value(&mut out, &serde_json::to_value(kind.crd()).unwrap_or_default(), 0);
+    yaml::value(&mut out, &serde_json::to_value(kinds::crd(kind)).unwrap_or_default(), 0);
     out.push('\n');
     out
 }
@@ -106,7 +106,7 @@ pub fn schema(kind: Kind) -> Value {
     json!({
         "$schema": DRAFT,
         "title": kind.name(),
-        "description": kind.spec_schema().get("description"),
+        "description": kinds::spec_schema(kind).get("description"),
         "type": "object",
         "required": ["apiVersion", "kind", "metadata", "spec"],
         "additionalProperties": false,
@@ -114,7 +114,7 @@ pub fn schema(kind: Kind) -> Value {
             "apiVersion": {"const": API_VERSION},
             "kind": {"const": kind.name()},
             "metadata": for_editors(kinds::metadata_schema()),
-            "spec": for_editors(kind.spec_schema()),
+            "spec": for_editors(kinds::spec_schema(kind)),
             "status": {"type": "object", "description": "Written by the operator."},
         }
     })

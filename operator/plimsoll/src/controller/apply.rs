@@ -2,10 +2,13 @@
 
 use std::sync::Arc;
 
+use plimsoll_slo::alerts::route::Route;
+
 use super::{
     finalizer::FinalizerError,
     observe::Wanted,
     render::{Prepared, Rendered},
+    route::RouteError,
     stored::Stored,
     validate::ValidateError,
 };
@@ -17,6 +20,7 @@ use crate::sinks::{SinkError, Written};
 pub struct Applied {
     outcome: Outcome,
     leftover: Option<String>,
+    routed: Option<Result<String, RouteError>>,
 }
 
 /// See [`Applied`].
@@ -30,8 +34,10 @@ pub enum Outcome {
         written: Written,
         /// What Prometheus should have loaded then.
         wanted: Wanted,
-        /// Warnings about the SLO.
+        /// Warnings about the object.
         warnings: Option<String>,
+        /// Who is told of an AlertRule's alerts.
+        route: Option<Box<Route>>,
     },
     /// The backend does not.
     Failed(SinkError),
@@ -48,6 +54,11 @@ impl Applied {
         &self.outcome
     }
 
+    /// What became of the route, where there is to be one.
+    pub fn routed(&self) -> Option<&Result<String, RouteError>> {
+        self.routed.as_ref()
+    }
+
     /// Why rules remain where the SLO was before.
     pub fn leftover(&self) -> Option<&str> {
         self.leftover.as_deref()
@@ -56,7 +67,14 @@ impl Applied {
 
 impl Rendered<Applied> {
     fn new(stored: Arc<Stored>, outcome: Outcome) -> Self {
-        Self { stored, state: Applied { outcome, leftover: None } }
+        Self { stored, state: Applied { outcome, leftover: None, routed: None } }
+    }
+
+    /// Where the route is, or why there is none.
+    #[must_use]
+    pub fn with_route(mut self, routed: Result<String, RouteError>) -> Self {
+        self.state.routed = Some(routed);
+        self
     }
 
     /// Written, but not everything could be removed from where the SLO was before.
@@ -69,7 +87,7 @@ impl Rendered<Applied> {
 
 /// Writes what differs.
 pub async fn apply(prepared: Rendered<Prepared>) -> Rendered<Applied> {
-    let Rendered { stored, state: Prepared { target, rules, backend, scope, warnings } } = prepared;
+    let Rendered { stored, state: Prepared { target, rules, language, route, backend, scope, warnings } } = prepared;
     let outcome = match backend.write(&target, &rules).await {
         Ok(written) => Outcome::Held {
             place: backend.describe(&target),
@@ -79,8 +97,11 @@ pub async fn apply(prepared: Rendered<Prepared>) -> Rendered<Applied> {
                 revision: rules.revision().unwrap_or_default().to_owned(),
                 labels: backend.labels(&target),
                 scope,
+                rules: rules.groups.iter().flat_map(|group| &group.rules).filter(|rule| rule.alert.is_some()).count(),
+                language,
             },
             warnings,
+            route: route.map(Box::new),
         },
         Err(error) => Outcome::Failed(error),
     };

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use plimsoll_api::slo::Severity;
+use plimsoll_api::{Kind, slo::Severity};
 use plimsoll_slo::names;
 
 use super::observe::severity;
@@ -20,12 +20,14 @@ pub struct Columns {
     pub burn: Option<f64>,
     /// The most severe burn alert that fires; `None` inside when none does, outside when not known.
     pub alert: Option<Option<Severity>>,
+    /// Number of alerts of an AlertRule that fire.
+    pub firing: Option<u64>,
 }
 
 // As shown: equal numbers are those that read the same.
 impl PartialEq for Columns {
     fn eq(&self, other: &Self) -> bool {
-        self.shown() == other.shown()
+        self.shown() == other.shown() && self.firing == other.firing
     }
 }
 
@@ -50,7 +52,7 @@ impl Columns {
         if self == old {
             return false;
         }
-        if self.alert != old.alert || since.is_none_or(|since| since >= SMALL_CHANGE) {
+        if self.alert != old.alert || self.firing != old.firing || since.is_none_or(|since| since >= SMALL_CHANGE) {
             return true;
         }
         let moved = |new: Option<f64>, old: Option<f64>, absolute: f64, relative: f64| match (new, old) {
@@ -75,6 +77,8 @@ pub struct Numbers {
     budget: BTreeMap<String, f64>,
     burn: BTreeMap<String, f64>,
     alerts: BTreeMap<String, Severity>,
+    kind: Kind,
+    firing: BTreeMap<String, u64>,
 }
 
 impl Numbers {
@@ -82,7 +86,27 @@ impl Numbers {
     ///
     /// # Errors
     /// When one of the questions is not answered.
-    pub async fn ask(prometheus: &Prometheus) -> Result<Self, PrometheusError> {
+    pub async fn ask(prometheus: &Prometheus, kind: Kind) -> Result<Self, PrometheusError> {
+        match kind {
+            Kind::Slo => Self::of_slos(prometheus).await,
+            Kind::AlertRule => Self::of_alert_rules(prometheus).await,
+        }
+    }
+
+    async fn of_alert_rules(prometheus: &Prometheus) -> Result<Self, PrometheusError> {
+        let id = names::ALERT_RULE;
+        let mut numbers = Self { kind: Kind::AlertRule, ..Self::default() };
+        for sample in prometheus.query(&format!("count by ({id}) ({})", names::ALERT_RULE_INFO)).await? {
+            numbers.firing.insert(sample.label(id).to_owned(), 0);
+        }
+        let firing = format!("count by ({id}) (ALERTS{{{id}!=\"\", alertstate=\"firing\"}})");
+        for sample in prometheus.query(&firing).await? {
+            numbers.firing.insert(sample.label(id).to_owned(), sample.value().max(0.0) as u64);
+        }
+        Ok(numbers)
+    }
+
+    async fn of_slos(prometheus: &Prometheus) -> Result<Self, PrometheusError> {
         let id = names::SLO_ID;
         let mut numbers = Self::default();
         for sample in prometheus.query(&format!("count by ({id}) ({})", names::TOTAL)).await? {
@@ -112,6 +136,11 @@ impl Numbers {
         Ok(numbers)
     }
 
+    /// False for a kind that has no base series whose samples could be missing.
+    pub fn knows_data(&self) -> bool {
+        self.kind == Kind::Slo
+    }
+
     /// Number of groups with samples of one SLO.
     pub fn groups(&self, slo_id: &str) -> u64 {
         self.present.get(slo_id).copied().unwrap_or(0)
@@ -125,6 +154,7 @@ impl Numbers {
             budget: finite(&self.budget),
             burn: finite(&self.burn),
             alert: known.then(|| self.alerts.get(slo_id).copied()),
+            firing: self.firing.get(slo_id).copied(),
         }
     }
 }
@@ -134,7 +164,7 @@ mod tests {
     use super::*;
 
     fn columns(budget: f64, burn: f64, alert: Option<Severity>) -> Columns {
-        Columns { budget: Some(budget), burn: Some(burn), alert: Some(alert) }
+        Columns { budget: Some(budget), burn: Some(burn), alert: Some(alert), firing: None }
     }
 
     #[test]

@@ -1,25 +1,29 @@
-//! Fifth step: what the SLO's status says. Pure; the only way to a [`Status`] is through [`Applied`].
+//! Fifth step: what the object's status says. Pure; the only way to a [`Status`] is through [`Applied`].
 
 use jiff::Timestamp;
 use k8s_openapi::{apimachinery::pkg::apis::meta::v1::Condition, jiff as api_jiff};
-use plimsoll_api::{SloStatus, conditions as c};
+use kube::Resource;
+use plimsoll_api::{Kind, conditions as c};
+use plimsoll_slo::alerts::Language;
 
 use super::{
     apply::{Applied, Outcome},
     observe::{Loaded, Observation},
     render::Rendered,
+    route::RouteError,
+    stored::Shown,
 };
 use crate::{limits::Excess, sinks::SinkError};
 
 /// A status to be written, unless it is stored already.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Status {
-    new: SloStatus,
+    new: Shown,
 }
 
 impl Status {
     /// What is to be stored.
-    pub fn get(&self) -> &SloStatus {
+    pub fn get(&self) -> &Shown {
         &self.new
     }
 }
@@ -35,13 +39,8 @@ pub struct Asked<'a> {
 
 /// The status that follows from what was applied and observed. `old` is the stored one: it keeps
 /// transition times, and what is not known anew.
-pub fn status(
-    applied: &Rendered<Applied>,
-    old: Option<&SloStatus>,
-    asked: Option<Asked<'_>>,
-    now: Timestamp,
-) -> Status {
-    let generation = applied.stored.slo.metadata.generation;
+pub fn status(applied: &Rendered<Applied>, old: Option<&Shown>, asked: Option<Asked<'_>>, now: Timestamp) -> Status {
+    let (kind, generation) = (applied.stored.kind_of(), applied.stored.meta().generation);
     let mut new = old.cloned().unwrap_or_default();
     new.observed_generation = generation;
     let mut set = Setter { conditions: &mut new.conditions, generation, now };
@@ -49,10 +48,19 @@ pub fn status(
         Outcome::Refused(error) => set.refused(error.reason(), &error.to_string()),
         Outcome::Failed(error) => set.failed(error),
         Outcome::Stuck(error) => set.stuck(error),
-        Outcome::Held { place, written: _, wanted: _, warnings } => {
-            new.rules = Some(place.clone());
+        Outcome::Held { place, written: _, wanted, warnings, route: _ } => {
+            new.place = Some(place.clone());
+            new.rules = (kind == Kind::AlertRule).then(|| i64::try_from(wanted.rules).unwrap_or(i64::MAX));
             match asked {
-                None => set.without_prometheus(warnings.as_deref()),
+                _ if wanted.language == Language::LogQl => set.unasked(
+                    c::REASON_NOT_ASKED,
+                    "Loki is not asked whether it has loaded them",
+                    warnings.as_deref(),
+                ),
+                None => {
+                    let message = "the operator knows no Prometheus to ask; start it with --prometheus URL";
+                    set.unasked(c::REASON_NO_PROMETHEUS, message, warnings.as_deref());
+                }
                 Some(Asked { url, observation }) => {
                     let observation = observation.cloned().unwrap_or(Observation {
                         loaded: Loaded::Asking,
@@ -77,11 +85,17 @@ pub fn status(
     }
     // Also of an SLO that is invalid now: its last good rules go on working.
     if let Some(Asked { observation: Some(seen), .. }) = asked {
-        set.observed(seen);
+        set.observed(kind, seen);
+        if let Some(firing) = seen.columns.firing {
+            new.firing = Some(i64::try_from(firing).unwrap_or(i64::MAX));
+        }
         let [budget, burn, alert] = seen.columns.shown();
         if alert.is_some() || seen.data == Some(false) {
             (new.budget, new.burn, new.alert) = (budget, burn, alert);
         }
+    }
+    if matches!(applied.state.outcome(), Outcome::Held { .. }) {
+        Setter { conditions: &mut new.conditions, generation, now }.routed(applied.state.routed(), old);
     }
     if let Some(leftover) = applied.state.leftover() {
         // The rules work where they are now, so this is no lack of readiness.
@@ -148,12 +162,12 @@ impl Setter<'_> {
         self.conditions.retain(|condition| condition.type_ != c::STALLED);
     }
 
-    fn without_prometheus(&mut self, warnings: Option<&str>) {
+    /// Nobody can say whether the rules are loaded.
+    fn unasked(&mut self, reason: &str, message: &str, warnings: Option<&str>) {
         self.ready(warnings);
         self.progress(None, None);
-        let message = "the operator knows no Prometheus to ask; start it with --prometheus URL";
-        self.set(c::RULES_LOADED, None, c::REASON_NO_PROMETHEUS, message);
-        for type_ in [c::DATA_PRESENT, c::BURNING] {
+        self.set(c::RULES_LOADED, None, reason, message);
+        for type_ in [c::DATA_PRESENT, c::BURNING, c::FIRING] {
             self.conditions.retain(|condition| condition.type_ != type_);
         }
     }
@@ -223,7 +237,7 @@ impl Setter<'_> {
                 self.progress(None, None);
             }
             Loaded::Unreachable(cause) => {
-                // Prometheus' outage does not make the SLO worse than it was.
+                // Prometheus' outage does not make the object worse than it was.
                 self.set(c::RULES_LOADED, None, c::REASON_UNREACHABLE, cause.as_str());
                 if !was_ready {
                     self.set(c::READY, None, c::REASON_UNREACHABLE, cause.as_str());
@@ -233,8 +247,35 @@ impl Setter<'_> {
         }
     }
 
-    fn observed(&mut self, seen: &Observation) {
+    /// Rules whose alerts reach nobody are not ready, however well they are loaded.
+    fn routed(&mut self, routed: Option<&Result<String, RouteError>>, old: Option<&Shown>) {
+        match routed {
+            Some(Ok(place)) => self.set(c::ROUTED, Some(true), c::REASON_OK, place.as_str()),
+            Some(Err(error)) => {
+                let (reason, message) = (error.reason(), error.to_string());
+                self.set(c::ROUTED, Some(false), reason, message.as_str());
+                // What was unready stays so since the same time, whatever was said of it just now.
+                let before = old.iter().flat_map(|old| &old.conditions).find(|one| one.type_ == c::READY);
+                if let Some((before, ready)) = before.zip(self.conditions.iter_mut().find(|one| one.type_ == c::READY))
+                {
+                    *ready = before.clone();
+                }
+                self.set(c::READY, Some(false), reason, message.as_str());
+            }
+            None => self.conditions.retain(|condition| condition.type_ != c::ROUTED),
+        }
+    }
+
+    fn observed(&mut self, kind: Kind, seen: &Observation) {
         let Observation { data, columns, .. } = seen;
+        match columns.firing {
+            Some(0) => self.set(c::FIRING, Some(false), c::REASON_QUIET, ""),
+            Some(_) => self.set(c::FIRING, Some(true), c::REASON_ALERT_FIRING, ""),
+            None => {}
+        }
+        if kind == Kind::AlertRule {
+            return;
+        }
         match data {
             Some(true) => self.set(c::DATA_PRESENT, Some(true), c::REASON_SAMPLES, ""),
             Some(false) => {

@@ -9,7 +9,7 @@ use crate::{
         apply::refuse,
         columns::Columns,
         render::{Prepared, Rendered},
-        stored::Stored,
+        stored::{Object, Shown, Stored},
         validate::ValidateError,
     },
     sinks::{RuleSink, Target, Written, conformance},
@@ -47,14 +47,16 @@ impl RuleSink for Sink {
 fn stored() -> Arc<Stored> {
     let mut slo = Slo::new("cart", Default::default());
     slo.metadata.generation = Some(3);
-    Arc::new(Stored { slo, unreadable: None })
+    Arc::new(Stored { object: Object::Slo(Box::new(slo)), status: None, unreadable: None })
 }
 
 async fn applied(result: Result<Written, SinkError>) -> Rendered<Applied> {
     let target = conformance::target("cart");
     let rules = conformance::rules(&target, "vector(1)");
     let scope = crate::limits::Scope::default();
-    let state = Prepared { target, rules, backend: Arc::new(Sink(result)), scope, warnings: None };
+    let language = Language::PromQl;
+    let state =
+        Prepared { target, rules, language, route: None, backend: Arc::new(Sink(result)), scope, warnings: None };
     crate::controller::apply::apply(Rendered { stored: stored(), state }).await
 }
 
@@ -89,7 +91,7 @@ async fn without_prometheus_written_is_ready() {
         ]
     );
     assert_eq!(status.get().observed_generation, Some(3));
-    assert_eq!(status.get().rules.as_deref(), Some("PrometheusRule default/plimsoll-cart"));
+    assert_eq!(status.get().place.as_deref(), Some("PrometheusRule default/plimsoll-cart"));
 }
 
 #[tokio::test]
@@ -103,7 +105,7 @@ async fn the_same_facts_give_the_same_status_later() {
 
 #[tokio::test]
 async fn invalid_is_stalled_and_keeps_what_was_known() {
-    let old = SloStatus { budget: Some("61.3%".to_owned()), rules: Some("x".to_owned()), ..SloStatus::default() };
+    let old = Shown { budget: Some("61.3%".to_owned()), place: Some("x".to_owned()), ..Shown::default() };
     let error = ValidateError::Invalid(vec![Problem::error("spec.objective", "objective is a percentage")]);
     let status = status(&refuse(stored(), error), Some(&old), None, at(5));
     assert_eq!(
@@ -113,13 +115,13 @@ async fn invalid_is_stalled_and_keeps_what_was_known() {
             "Stalled=True Invalid spec.objective: objective is a percentage"
         ]
     );
-    assert_eq!((status.get().budget.as_deref(), status.get().rules.as_deref()), (Some("61.3%"), Some("x")));
+    assert_eq!((status.get().budget.as_deref(), status.get().place.as_deref()), (Some("61.3%"), Some("x")));
 }
 
 #[tokio::test]
 async fn invalid_does_not_hide_that_it_burns() {
     let error = ValidateError::Invalid(vec![Problem::error("spec.objective", "objective is a percentage")]);
-    let columns = Columns { budget: Some(0.5), burn: Some(21.6), alert: Some(None) };
+    let columns = Columns { budget: Some(0.5), burn: Some(21.6), alert: Some(None), firing: None };
     let mut observation = Observation { data: Some(true), columns, ..seen(Loaded::Yes) };
     let refused = refuse(stored(), error);
     let quiet = status(&refused, None, asked(&observation), at(5));
@@ -230,12 +232,16 @@ async fn an_outage_of_prometheus_does_not_unready() {
 
 #[tokio::test]
 async fn burning_stays_ready_and_is_shown() {
-    let columns =
-        Columns { budget: Some(-0.08), burn: Some(21.6), alert: Some(Some(plimsoll_api::slo::Severity::Page)) };
+    let columns = Columns {
+        budget: Some(-0.08),
+        burn: Some(21.6),
+        alert: Some(Some(plimsoll_api::slo::Severity::Page)),
+        firing: None,
+    };
     let observation = Observation { data: Some(true), columns, ..seen(Loaded::Yes) };
     let status = status(&applied(Ok(Written::Unchanged)).await, None, asked(&observation), at(5));
     assert!(lines(&status).contains(&"Burning=True AlertFiring".to_owned()));
     assert!(lines(&status).contains(&"Ready=True AsDeclared".to_owned()));
-    let SloStatus { budget, burn, alert, .. } = status.get();
+    let Shown { budget, burn, alert, .. } = status.get();
     assert_eq!((budget.as_deref(), burn.as_deref(), alert.as_deref()), (Some("-8.0%"), Some("21.6"), Some("Page")));
 }

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeSet, sync::Arc};
 
-use plimsoll_api::{Slo, slo::Composite};
+use kube::Resource;
 
 use super::stored::Stored;
 use crate::sinks::{RuleSink, Sinks};
@@ -31,24 +31,17 @@ pub trait Lookup {
 
 /// Looks up what `stored` refers to.
 pub fn dereference(stored: Arc<Stored>, sinks: &Sinks, slos: &impl Lookup) -> Dereferenced {
-    let Slo { metadata, spec, status: _ } = &stored.slo;
+    let metadata = stored.meta();
     let namespace = metadata.namespace.as_deref().unwrap_or_default();
     let name = metadata.name.as_deref().unwrap_or_default();
     let backend = sinks
-        .get(spec.backend.as_deref().unwrap_or(DEFAULT_BACKEND))
+        .get(stored.backend().unwrap_or(DEFAULT_BACKEND))
         .cloned()
         .ok_or_else(|| sinks.names().into_iter().map(str::to_owned).collect());
-    let parts = part_names(&stored.slo);
+    let parts = stored.parts();
     let missing = parts.iter().filter(|part| slos.parts(namespace, part).is_none()).cloned().collect();
     let cycle = find_cycle(name, parts, |part| slos.parts(namespace, part));
     Dereferenced { backend, missing, cycle, stored }
-}
-
-/// The SLOs of the same namespace that an SLO is made of, as it says itself.
-pub fn part_names(slo: &Slo) -> Vec<String> {
-    let Some(Composite { weighted, worst_of }) = &slo.spec.sli.composite else { return Vec::new() };
-    let weighted = weighted.iter().flatten().map(|part| part.slo.clone());
-    weighted.chain(worst_of.iter().flatten().cloned()).collect()
 }
 
 /// A depth-first walk; every SLO is visited once, so that it ends also where others form a cycle.

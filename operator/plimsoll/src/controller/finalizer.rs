@@ -7,7 +7,6 @@ use kube::{
     core::PartialObjectMeta,
     runtime::events::EventType,
 };
-use plimsoll_api::Slo;
 use serde_json::json;
 
 use super::{Context, stored::Stored, validate::Validated};
@@ -35,13 +34,13 @@ pub enum FinalizerError {
 /// What a person can do about a backend that does not answer.
 fn remedy(backend: &str) -> String {
     format!(
-        "this is tried again until the backend answers; where it never will, remove the finalizer {PREFIX}{backend} from the SLO, and the rules stay there"
+        "this is tried again until the backend answers; where it never will, remove the finalizer {PREFIX}{backend} from the object, and the rules stay there"
     )
 }
 
 /// Names of the backends outside that may hold rules of this SLO.
 fn backends(stored: &Stored) -> Vec<String> {
-    stored.slo.finalizers().iter().filter_map(|f| f.strip_prefix(PREFIX)).map(str::to_owned).collect()
+    stored.finalizers().iter().filter_map(|f| f.strip_prefix(PREFIX)).map(str::to_owned).collect()
 }
 
 /// Sets the finalizer, before anything is written outside.
@@ -53,10 +52,10 @@ pub(super) async fn before_write(stored: &Stored, valid: &Validated, ctx: &Conte
         return Ok(());
     }
     let mut wanted = backends(stored);
-    if wanted.contains(&valid.model.backend) {
+    if wanted.iter().any(|name| name == valid.model.backend()) {
         return Ok(());
     }
-    wanted.push(valid.model.backend.clone());
+    wanted.push(valid.model.backend().to_owned());
     set(stored, &wanted, ctx).await
 }
 
@@ -65,8 +64,8 @@ pub(super) async fn before_write(stored: &Stored, valid: &Validated, ctx: &Conte
 /// # Errors
 /// When they could not be removed.
 pub(super) async fn after_write(stored: &Stored, ctx: &Context) -> Result<(), FinalizerError> {
-    let current = stored.slo.spec.backend.as_deref().unwrap_or(super::dereference::DEFAULT_BACKEND);
-    let target = Target::of(&stored.slo);
+    let current = stored.backend().unwrap_or(super::dereference::DEFAULT_BACKEND);
+    let target = Target::of(stored.kind_of(), stored.meta());
     let Some(sink) = ctx.sinks.get(current) else { return Ok(()) };
     let place = sink.place();
     // Objects in the cluster are known without asking, so looking at each other kind costs nothing.
@@ -106,7 +105,7 @@ async fn remove_from(
     stored: &Stored,
     ctx: &Context,
 ) -> Result<(), FinalizerError> {
-    let target = Target::of(&stored.slo);
+    let target = Target::of(stored.kind_of(), stored.meta());
     for name in names {
         let Some(sink) = ctx.sinks.get(name) else {
             // Nobody can remove them any more; holding the SLO hostage would not help.
@@ -124,17 +123,17 @@ async fn remove_from(
 
 /// Server-side apply of the list: finalizers of others are not touched.
 async fn set(stored: &Stored, backends: &[String], ctx: &Context) -> Result<(), FinalizerError> {
-    let meta = &stored.slo.metadata;
+    let (kind, meta) = (stored.kind_of(), stored.meta());
     let finalizers: Vec<String> = backends.iter().map(|name| format!("{PREFIX}{name}")).collect();
     let body = json!({
-        "apiVersion": Slo::api_version(&()),
-        "kind": Slo::kind(&()),
+        "apiVersion": Stored::api_version(&kind),
+        "kind": Stored::kind(&kind),
         "metadata": {"name": meta.name, "namespace": meta.namespace, "uid": meta.uid, "finalizers": finalizers},
     });
-    let api: Api<PartialObjectMeta<Slo>> =
-        Api::namespaced(ctx.client.clone(), meta.namespace.as_deref().unwrap_or_default());
+    let namespace = meta.namespace.as_deref().unwrap_or_default();
+    let api: Api<PartialObjectMeta<Stored>> = Api::namespaced_with(ctx.client.clone(), namespace, &kind);
     let params = PatchParams::apply(FIELD_MANAGER).force();
-    match api.patch(&stored.slo.name_any(), &params, &Patch::Apply(&body)).await {
+    match api.patch(&stored.name_any(), &params, &Patch::Apply(&body)).await {
         Ok(_) => Ok(()),
         Err(kube::Error::Api(error)) if error.code == 404 || (error.code == 409 && backends.is_empty()) => Ok(()),
         Err(error) => Err(FinalizerError::Write(error)),

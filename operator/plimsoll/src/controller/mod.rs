@@ -1,4 +1,4 @@
-//! The SLO controller: dereference → validate → render → `Rendered<Prepared>` → apply →
+//! The controller of SLOs and AlertRules: dereference → validate → render → `Rendered<Prepared>` → apply →
 //! `Rendered<Applied>` → conditions → status. Only dereference, apply and status reach outside.
 
 pub mod apply;
@@ -9,6 +9,7 @@ pub mod finalizer;
 pub mod observe;
 pub mod poll;
 pub mod render;
+pub mod route;
 pub mod status;
 pub mod stored;
 pub mod validate;
@@ -23,7 +24,7 @@ use std::{
 use futures::{FutureExt, StreamExt, channel::mpsc};
 use jiff::Timestamp;
 use kube::{
-    Api, Client, ResourceExt,
+    Api, Client, Resource, ResourceExt,
     runtime::{
         Config as RunnerConfig, Controller, Predicate, WatchStreamExt,
         controller::Action,
@@ -33,17 +34,20 @@ use kube::{
         watcher,
     },
 };
+use plimsoll_api::{Kind, conditions as c};
+use plimsoll_slo::alerts::Language;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 
 use self::{
-    apply::{Outcome, apply, refuse},
+    apply::{Applied, Outcome, apply, refuse},
     conditions::Asked,
     dereference::{Lookup, dereference},
     finalizer::FinalizerError,
     observe::{Id, Observations},
-    render::render,
+    render::{Rendered, render},
+    route::RouteError,
     status::{StatusError, StatusWriter},
     stored::Stored,
     validate::validate,
@@ -74,7 +78,7 @@ pub enum ReconcileError {
     #[error(transparent)]
     Finalizer(#[from] FinalizerError),
     /// A fault of the operator.
-    #[error("the operator has a fault that this SLO brings out; please report it")]
+    #[error("the operator has a fault that this object brings out; please report it")]
     Panicked,
 }
 
@@ -92,10 +96,12 @@ impl ReconcileError {
 
 /// Everything that reconciles share.
 pub struct Context {
+    /// The kind that is reconciled.
+    pub kind: Kind,
     /// The client, which writes only while this process leads.
     pub client: Client,
-    /// All SLOs.
-    pub slos: Store<Stored>,
+    /// All objects of the kind.
+    pub objects: Store<Stored>,
     /// All backends.
     pub sinks: Sinks,
     /// What Prometheus knows.
@@ -114,8 +120,9 @@ pub struct Context {
 impl Context {
     /// A context over these.
     pub fn new(
+        kind: Kind,
         client: Client,
-        slos: Store<Stored>,
+        objects: Store<Stored>,
         sinks: Sinks,
         prometheus: Option<Prometheus>,
         metrics: Arc<Metrics>,
@@ -124,8 +131,9 @@ impl Context {
         let recorder = Recorder::new(client.clone(), reporter);
         Self {
             status: StatusWriter::new(client.clone(), recorder),
+            kind,
             client,
-            slos,
+            objects,
             sinks,
             observations: Observations::default(),
             prometheus,
@@ -141,6 +149,11 @@ impl Context {
 
     fn attempts(&self) -> MutexGuard<'_, HashMap<Id, u32>> {
         self.attempts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// How the queue and the store name an object.
+    pub fn reference(&self, (namespace, name): &Id) -> ObjectRef<Stored> {
+        ObjectRef::new_with(name, self.kind).within(namespace)
     }
 
     /// Notes which SLOs are reconciled when one of these parts comes, changes or goes.
@@ -181,7 +194,7 @@ impl Context {
 
     /// After a new list of all SLOs: what went away unseen is forgotten, and what is made of parts is looked at again.
     fn listed(&self) -> Vec<Id> {
-        let there = |id: &Id| self.slos.get(&ObjectRef::new(&id.1).within(&id.0)).is_some();
+        let there = |id: &Id| self.objects.get(&self.reference(id)).is_some();
         for id in self.observations.ids().iter().filter(|id| !there(id)) {
             self.gone(id);
         }
@@ -191,8 +204,8 @@ impl Context {
 
 impl Lookup for Store<Stored> {
     fn parts(&self, namespace: &str, name: &str) -> Option<Vec<String>> {
-        let stored = self.get(&ObjectRef::new(name).within(namespace))?;
-        Some(dereference::part_names(&stored.slo))
+        let stored = self.get(&ObjectRef::new_with(name, Kind::Slo).within(namespace))?;
+        Some(stored.parts())
     }
 }
 
@@ -216,14 +229,14 @@ pub async fn reconcile(stored: Arc<Stored>, ctx: Arc<Context>) -> Result<Action,
 
 async fn steps(stored: &Arc<Stored>, ctx: &Context) -> Result<(&'static str, Action), ReconcileError> {
     let id = id(stored);
-    if stored.slo.metadata.deletion_timestamp.is_some() {
+    if stored.meta().deletion_timestamp.is_some() {
         return match finalizer::clean(stored, ctx).await {
             Ok(()) => Ok(("deleted", Action::await_change())),
             Err(error) => Err(tell(stored, ctx, error).await),
         };
     }
-    let facts = dereference(Arc::clone(stored), &ctx.sinks, &ctx.slos);
-    ctx.depends(&id, &dereference::part_names(&stored.slo));
+    let facts = dereference(Arc::clone(stored), &ctx.sinks, &ctx.objects);
+    ctx.depends(&id, &stored.parts());
     let backend = facts.backend.as_ref().ok().cloned();
     let mut applied = match validate(facts) {
         Ok(valid) => {
@@ -239,6 +252,10 @@ async fn steps(stored: &Arc<Stored>, ctx: &Context) -> Result<(&'static str, Act
     if let Some(error) = &leftover {
         applied = applied.with_leftover(error);
     }
+    let (routed, rewritten) = route(stored, ctx, &applied).await;
+    if let Some(routed) = routed {
+        applied = applied.with_route(routed);
+    }
     let held = match applied.state.outcome() {
         Outcome::Held { written, wanted, .. } => Some((*written == Written::Changed, wanted)),
         Outcome::Failed(_) | Outcome::Refused(_) | Outcome::Stuck(_) => None,
@@ -247,9 +264,13 @@ async fn steps(stored: &Arc<Stored>, ctx: &Context) -> Result<(&'static str, Act
     let old = ctx.status.stored(stored);
     let observation = match held {
         _ if ctx.prometheus.is_none() => None,
+        Some((_, wanted)) if wanted.language != Language::PromQl => {
+            ctx.observations.forget(&id);
+            None
+        }
         Some((written, wanted)) => Some(ctx.observations.expect(&id, wanted, written, Instant::now(), now)),
         // What was written before goes on working, and burning.
-        None if old.as_ref().is_some_and(|old| old.rules.is_some()) => {
+        None if old.as_ref().is_some_and(|old| old.place.is_some()) => {
             Some(ctx.observations.follow(&id, Instant::now(), now))
         }
         None => None,
@@ -258,7 +279,7 @@ async fn steps(stored: &Arc<Stored>, ctx: &Context) -> Result<(&'static str, Act
     let asked = url.as_deref().map(|url| Asked { url, observation: observation.as_ref() });
     let status = conditions::status(&applied, old.as_ref(), asked, now);
     let stored_status = ctx.status.write(stored, old.as_ref(), &status).await?;
-    let wrote = held.is_some_and(|(written, ..)| written) || stored_status == Written::Changed;
+    let wrote = rewritten || held.is_some_and(|(written, ..)| written) || stored_status == Written::Changed;
     if let Some(error) = leftover {
         return Err(error.into());
     }
@@ -268,10 +289,33 @@ async fn steps(stored: &Arc<Stored>, ctx: &Context) -> Result<(&'static str, Act
         Outcome::Failed(_) => Ok(("backend_refused", Action::requeue(spread(OUTSIDE, &id)))),
         Outcome::Refused(_) | Outcome::Stuck(_) => Ok(("invalid", Action::await_change())),
         Outcome::Held { .. } => {
-            let outside = backend.is_some_and(|backend| backend.is_outside());
-            let action = if outside { Action::requeue(spread(OUTSIDE, &id)) } else { Action::await_change() };
+            // Rules outside and receivers cannot be watched.
+            let unwatched = applied.state.routed().is_some() || backend.is_some_and(|backend| backend.is_outside());
+            let action = if unwatched { Action::requeue(spread(OUTSIDE, &id)) } else { Action::await_change() };
             Ok((if wrote { "changed" } else { "unchanged" }, action))
         }
+    }
+}
+
+/// Brings the route of an AlertRule about, or what an earlier one left out of the world; true when that
+/// was a write. A route that fails is told and tried again; it takes no rule with it.
+async fn route(
+    stored: &Stored,
+    ctx: &Context,
+    applied: &Rendered<Applied>,
+) -> (Option<Result<String, RouteError>>, bool) {
+    let Outcome::Held { route, .. } = applied.state.outcome() else { return (None, false) };
+    let had = stored.status.as_ref().is_some_and(|old| c::status(&old.conditions, c::ROUTED).is_some());
+    match route {
+        Some(route) => match route::apply(&ctx.client, stored, route).await {
+            Ok((place, written)) => (Some(Ok(place)), written == Written::Changed),
+            Err(error) => (Some(Err(error)), false),
+        },
+        None if had => match route::remove(&ctx.client, stored).await {
+            Ok(()) | Err(RouteError::NoKind) => (None, true),
+            Err(error) => (Some(Err(error)), false),
+        },
+        None => (None, false),
     }
 }
 
@@ -288,7 +332,7 @@ async fn tell(stored: &Arc<Stored>, ctx: &Context, error: FinalizerError) -> Rec
 
 /// Namespace and name.
 pub fn id(stored: &Stored) -> Id {
-    (stored.slo.namespace().unwrap_or_default(), stored.slo.name_any())
+    (stored.namespace().unwrap_or_default(), stored.name_any())
 }
 
 /// Between three quarters and five quarters of `time`, the same for the same SLO.
@@ -309,7 +353,7 @@ fn retry(stored: Arc<Stored>, error: &ReconcileError, ctx: Arc<Context>) -> Acti
     };
     let wait =
         Duration::from_millis(500).saturating_mul(2u32.saturating_pow(attempt.min(9))).min(Duration::from_secs(120));
-    tracing::warn!(slo = %format!("{}/{}", id.0, id.1), %error, attempt, retry_in = ?wait, "reconcile failed");
+    tracing::warn!(kind = %ctx.kind, object = %format!("{}/{}", id.0, id.1), %error, attempt, retry_in = ?wait, "reconcile failed");
     Action::requeue(spread(wait, &id))
 }
 
@@ -329,91 +373,123 @@ pub struct Setup {
 
 /// Runs until `stop`, then finishes what is under way.
 pub async fn run(setup: Setup, stop: CancellationToken) {
-    let Setup { client, sinks, kinds, prometheus, metrics } = setup;
-    let writer = reflector::store::Writer::<Stored>::default();
-    let slos = writer.as_reader();
-    let ctx = Arc::new(Context::new(client.clone(), slos.clone(), sinks, prometheus, metrics));
-    let (trigger, triggered) = mpsc::unbounded::<ObjectRef<Stored>>();
-
     let background = CancellationToken::new();
     let mut tasks = tokio::task::JoinSet::new();
     let (touched, mut touches) = tokio::sync::mpsc::unbounded_channel();
-    for kind in &kinds {
+    for kind in &setup.kinds {
         tasks.spawn(background.clone().run_until_cancelled_owned(Arc::clone(kind).watch(touched.clone())));
     }
     drop(touched);
-    let send = trigger.clone();
+    let queues: Vec<Queue> = Kind::ALL.into_iter().map(|kind| Queue::new(kind, &setup)).collect();
+    let triggers: Vec<_> = queues.iter().map(|queue| (Arc::clone(&queue.ctx), queue.trigger.clone())).collect();
     tasks.spawn(background.clone().run_until_cancelled_owned(async move {
-        while let Some((namespace, name)) = touches.recv().await {
-            let _ = send.unbounded_send(ObjectRef::new(&name).within(&namespace));
+        while let Some((kind, namespace, name)) = touches.recv().await {
+            for (ctx, trigger) in triggers.iter().filter(|(ctx, _)| ctx.kind == kind) {
+                let _ = trigger.unbounded_send(ctx.reference(&(namespace.clone(), name.clone())));
+            }
         }
     }));
-    if ctx.prometheus.is_some() {
-        tasks.spawn(background.clone().run_until_cancelled_owned(poll::run(Arc::clone(&ctx), trigger.clone())));
-    }
-    // Backends that become usable later reconcile everything, because everything waits for them.
-    for kind in &kinds {
-        let (kind, slos, send) = (Arc::clone(kind), slos.clone(), trigger.clone());
-        tasks.spawn(background.clone().run_until_cancelled_owned(async move {
-            let mut readiness = kind.readiness();
-            if readiness.wait_for(|now| *now == kubernetes::Readiness::Ready).await.is_ok() {
-                for stored in slos.state() {
-                    let _ = send.unbounded_send(ObjectRef::from_obj(stored.as_ref()));
+    for queue in &queues {
+        let (ctx, trigger) = (Arc::clone(&queue.ctx), queue.trigger.clone());
+        if ctx.prometheus.is_some() {
+            tasks.spawn(background.clone().run_until_cancelled_owned(poll::run(Arc::clone(&ctx), trigger.clone())));
+        }
+        // Backends that become usable later reconcile everything, because everything waits for them.
+        for kind in &setup.kinds {
+            let (kind, ctx, send) = (Arc::clone(kind), Arc::clone(&ctx), trigger.clone());
+            tasks.spawn(background.clone().run_until_cancelled_owned(async move {
+                let mut readiness = kind.readiness();
+                if readiness.wait_for(|now| *now == kubernetes::Readiness::Ready).await.is_ok() {
+                    for stored in ctx.objects.state() {
+                        let _ = send.unbounded_send(ctx.reference(&id(&stored)));
+                    }
                 }
-            }
-        }));
+            }));
+        }
     }
-    // Before the first reconcile all rule objects should be known; a backend that fails stops only its own SLOs.
-    for kind in &kinds {
+    // Before the first reconcile all rule objects should be known; a backend that fails stops only its own objects.
+    for kind in &setup.kinds {
         let mut readiness = kind.readiness();
         let known = readiness.wait_for(|now| *now != kubernetes::Readiness::Starting);
         if stop.run_until_cancelled(known).await.is_none() {
             break;
         }
     }
-
-    let api: Api<Stored> = Api::all(client);
-    let seen = Arc::clone(&ctx);
-    let send = trigger.clone();
-    let (listed, again) = (Arc::clone(&ctx), trigger.clone());
-    let changes = watcher(api, watcher::Config::default().page_size(PAGE))
-        .default_backoff()
-        .inspect(move |event| follow(event, &seen, &send))
-        .reflect(writer)
-        .inspect(move |event| {
-            if matches!(event, Ok(watcher::Event::InitDone)) {
-                for (namespace, name) in listed.listed() {
-                    let _ = again.unbounded_send(ObjectRef::new(&name).within(&namespace));
-                }
-            }
-        })
-        .applied_objects()
-        .predicate_filter(predicates::generation.combine(predicates::labels), Default::default());
-    let graceful = stop.clone();
-    let reconciled = Arc::clone(&ctx);
-    Controller::for_stream(changes, slos)
-        .with_config(RunnerConfig::default().concurrency(CONCURRENCY))
-        .reconcile_on(triggered)
-        .graceful_shutdown_on(async move { graceful.cancelled().await })
-        .run(
-            |stored, ctx| {
-                let span = tracing::info_span!("reconcile", slo = %format!("{}/{}", stored.slo.namespace().unwrap_or_default(), stored.slo.name_any()), generation = stored.slo.metadata.generation);
-                reconcile(stored, ctx).instrument(span)
-            },
-            retry,
-            reconciled,
-        )
-        .for_each(|result| async move {
-            match result {
-                // Errors of reconciles were logged where they are retried; an object that is gone is no error.
-                Ok(_) | Err(kube::runtime::controller::Error::ReconcilerFailed(..)) => {}
-                Err(kube::runtime::controller::Error::ObjectNotFound(_)) => {}
-                Err(error) => tracing::warn!(error = %kubernetes::chain(&error), "watch of SLOs failed"),
-            }
-        })
-        .await;
+    futures::future::join_all(queues.into_iter().map(|queue| queue.work(stop.clone()))).await;
     background.cancel();
     while tasks.join_next().await.is_some() {}
+}
+
+/// One kind's objects and what is to be done with them.
+struct Queue {
+    ctx: Arc<Context>,
+    writer: reflector::store::Writer<Stored>,
+    trigger: mpsc::UnboundedSender<ObjectRef<Stored>>,
+    triggered: mpsc::UnboundedReceiver<ObjectRef<Stored>>,
+}
+
+impl Queue {
+    fn new(kind: Kind, setup: &Setup) -> Self {
+        let Setup { client, sinks, kinds: _, prometheus, metrics } = setup;
+        let writer = reflector::store::Writer::<Stored>::new(kind);
+        let ctx = Context::new(
+            kind,
+            client.clone(),
+            writer.as_reader(),
+            sinks.clone(),
+            prometheus.clone(),
+            Arc::clone(metrics),
+        );
+        let (trigger, triggered) = mpsc::unbounded();
+        Self { ctx: Arc::new(ctx), writer, trigger, triggered }
+    }
+
+    /// Reconciles until `stop`, then finishes what is under way.
+    async fn work(self, stop: CancellationToken) {
+        let Self { ctx, writer, trigger, triggered } = self;
+        let kind = ctx.kind;
+        let api: Api<Stored> = Api::all_with(ctx.client.clone(), &kind);
+        let objects = ctx.objects.clone();
+        let (seen, send) = (Arc::clone(&ctx), trigger.clone());
+        let (listed, again) = (Arc::clone(&ctx), trigger);
+        let changes = watcher(api, watcher::Config::default().page_size(PAGE))
+            .default_backoff()
+            .inspect(move |event| follow(event, &seen, &send))
+            .reflect(writer)
+            .inspect(move |event| {
+                if matches!(event, Ok(watcher::Event::InitDone)) {
+                    for id in listed.listed() {
+                        let _ = again.unbounded_send(listed.reference(&id));
+                    }
+                }
+            })
+            .applied_objects()
+            .predicate_filter(predicates::generation.combine(predicates::labels), Default::default());
+        Controller::for_stream_with(changes, objects, kind)
+            .with_config(RunnerConfig::default().concurrency(CONCURRENCY))
+            .reconcile_on(triggered)
+            .graceful_shutdown_on(async move { stop.cancelled().await })
+            .run(
+                move |stored, ctx| {
+                    let (namespace, name) = id(&stored);
+                    let generation = stored.meta().generation;
+                    let span =
+                        tracing::info_span!("reconcile", %kind, object = %format!("{namespace}/{name}"), generation);
+                    reconcile(stored, ctx).instrument(span)
+                },
+                retry,
+                ctx,
+            )
+            .for_each(|result| async move {
+                match result {
+                    // Errors of reconciles were logged where they are retried; an object that is gone is no error.
+                    Ok(_) | Err(kube::runtime::controller::Error::ReconcilerFailed(..)) => {}
+                    Err(kube::runtime::controller::Error::ObjectNotFound(_)) => {}
+                    Err(error) => tracing::warn!(%kind, error = %kubernetes::chain(&error), "a watch failed"),
+                }
+            })
+            .await;
+    }
 }
 
 /// SLOs that come and go matter to those that are made of them.
@@ -427,16 +503,16 @@ fn follow(
         Ok(watcher::Event::Apply(object)) => {
             // A known part that merely changed its status changes nothing for others.
             let id = id(object);
-            let known = ctx.slos.get(&ObjectRef::new(&id.1).within(&id.0));
-            if known.is_some_and(|old| old.slo.metadata.generation == object.slo.metadata.generation) {
+            let known = ctx.objects.get(&ctx.reference(&id));
+            if known.is_some_and(|old| old.meta().generation == object.meta().generation) {
                 return;
             }
             ctx.users(&id)
         }
         _ => return,
     };
-    for (namespace, name) in users {
-        let _ = trigger.unbounded_send(ObjectRef::new(&name).within(&namespace));
+    for id in users {
+        let _ = trigger.unbounded_send(ctx.reference(&id));
     }
 }
 

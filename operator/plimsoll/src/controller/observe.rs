@@ -11,6 +11,7 @@ use std::{
 
 use jiff::Timestamp;
 use plimsoll_api::slo::Severity;
+use plimsoll_slo::alerts::Language;
 use plimsoll_slo::model::Span;
 use tokio::{sync::Notify, time::Instant};
 
@@ -87,6 +88,10 @@ pub struct Wanted {
     pub labels: Option<BTreeMap<String, String>>,
     /// What of the SLO may be too much.
     pub scope: Scope,
+    /// Number of alerts.
+    pub rules: usize,
+    /// What the rules are written in: Prometheus does not know those in LogQL.
+    pub language: Language,
 }
 
 #[derive(Debug)]
@@ -373,8 +378,12 @@ impl Observations {
                 crowds.push(Crowd { id: id.clone(), groups, labels: row.wanted.scope.group_by.clone() });
             }
             let excess = row.judge_excess(retention);
+            if !numbers.knows_data() {
+                row.observation.data = None;
+            }
             let patience_over = row.loaded_at.is_some_and(|at| now.duration_since(at) > DATA_PATIENCE);
             let data = match (groups > 0, patience_over) {
+                _ if !numbers.knows_data() => None,
                 (true, _) => Some(true),
                 (false, true) => Some(false),
                 (false, false) => row.observation.data.filter(|present| !present),
@@ -405,7 +414,7 @@ fn backoff(attempts: u32) -> Duration {
 
 /// What an answer says about the rules. It never says that nobody was asked.
 pub(crate) fn judge(wanted: &Wanted, found: &HashMap<&str, &LoadedGroup>) -> Loaded {
-    let Wanted { groups, revision, labels: _, scope: _ } = wanted;
+    let Wanted { groups, revision, labels: _, scope: _, rules: _, language: _ } = wanted;
     let loaded: Vec<&LoadedGroup> = groups.iter().filter_map(|name| found.get(name.as_str()).copied()).collect();
     let held = loaded.iter().find_map(|group| group.revision());
     let missing = groups.iter().find(|name| !found.contains_key(name.as_str()));

@@ -12,7 +12,7 @@ fn wanted(n: usize) -> Wanted {
         groups: vec!["g".to_owned(), "h".to_owned()],
         revision: format!("{n:012}"),
         labels: None,
-        scope: Scope::default(),
+        ..Wanted::default()
     }
 }
 

@@ -30,10 +30,10 @@ pub async fn run(ctx: Arc<Context>, trigger: UnboundedSender<ObjectRef<Stored>>)
     tokio::join!(rules(&ctx, &prometheus, &trigger), numbers(&ctx, &prometheus, &trigger));
 }
 
-fn send(trigger: &UnboundedSender<ObjectRef<Stored>>, changed: Vec<Id>) {
-    for (namespace, name) in changed {
+fn send(ctx: &Context, trigger: &UnboundedSender<ObjectRef<Stored>>, changed: Vec<Id>) {
+    for id in changed {
         // A closed channel means that the controller stops.
-        let _ = trigger.unbounded_send(ObjectRef::new(&name).within(&namespace));
+        let _ = trigger.unbounded_send(ctx.reference(&id));
     }
 }
 
@@ -48,13 +48,13 @@ async fn rules(ctx: &Context, prometheus: &Prometheus, trigger: &UnboundedSender
         match prometheus.groups(&names).await {
             Ok(found) => {
                 let (changed, puzzles) = ctx.observations.answer(&question, &found, Instant::now());
-                send(trigger, changed);
-                send(trigger, solve(ctx, puzzles).await);
+                send(ctx, trigger, changed);
+                send(ctx, trigger, solve(ctx, puzzles).await);
             }
             Err(error) => {
                 ctx.metrics.prometheus_failed();
                 tracing::warn!(%error, "rules could not be asked for");
-                send(trigger, ctx.observations.unreachable(&question, &error.to_string(), Instant::now()));
+                send(ctx, trigger, ctx.observations.unreachable(&question, &error.to_string(), Instant::now()));
                 tokio::time::sleep(REST).await;
             }
         }
@@ -71,7 +71,7 @@ async fn solve(ctx: &Context, puzzles: Vec<Puzzle>) -> Vec<Id> {
             by_namespace.insert(id.0.clone(), read);
         }
         let Some(Some((all, namespace_labels))) = by_namespace.get(&id.0) else { continue };
-        let unselected = selecting::explain(all, &id.1, &id.0, namespace_labels, &labels);
+        let unselected = selecting::explain(all, ctx.kind, &id.1, &id.0, namespace_labels, &labels);
         let hint = unselected.map(|found| match found.remedy {
             Some(remedy) => format!("{}; {remedy}", found.why),
             None => found.why,
@@ -107,16 +107,16 @@ async fn numbers(ctx: &Context, prometheus: &Prometheus, trigger: &UnboundedSend
             && let Ok(retention) = prometheus.retention().await
         {
             retention_at = Some(Instant::now());
-            send(trigger, ctx.observations.retention(retention));
+            send(ctx, trigger, ctx.observations.retention(retention));
         }
         if ctx.observations.is_empty() {
             continue;
         }
-        match Numbers::ask(prometheus).await {
+        match Numbers::ask(prometheus, ctx.kind).await {
             Ok(numbers) => {
                 let (changed, crowds) = ctx.observations.numbers(&numbers, Instant::now());
-                send(trigger, changed);
-                send(trigger, look_at(ctx, prometheus, crowds).await);
+                send(ctx, trigger, changed);
+                send(ctx, trigger, look_at(ctx, prometheus, crowds).await);
             }
             Err(error) => {
                 // The last known values stay; RulesLoaded says that Prometheus is away.

@@ -2,7 +2,11 @@
 
 use std::sync::Arc;
 
-use plimsoll_slo::RuleSet;
+use kube::Resource;
+use plimsoll_slo::{
+    RuleSet,
+    alerts::{Language, route::Route},
+};
 
 use super::{stored::Stored, validate::Validated};
 use crate::{
@@ -10,10 +14,10 @@ use crate::{
     sinks::{RuleSink, Target},
 };
 
-/// Rules of one SLO, in the state `S`.
+/// Rules of one object, in the state `S`.
 #[derive(Debug)]
 pub struct Rendered<S> {
-    /// The SLO as it is stored.
+    /// The object as it is stored.
     pub stored: Arc<Stored>,
     /// How far they have come.
     pub state: S,
@@ -26,11 +30,15 @@ pub struct Prepared {
     pub target: Target,
     /// The rules.
     pub rules: RuleSet,
+    /// What they are written in.
+    pub language: Language,
+    /// Who is told of an AlertRule's alerts.
+    pub route: Option<Route>,
     /// Where they go.
     pub backend: Arc<dyn RuleSink>,
     /// What of it may be too much for a Prometheus.
     pub scope: Scope,
-    /// Warnings about the SLO, one line.
+    /// Warnings about the object, one line.
     pub warnings: Option<String>,
 }
 
@@ -38,10 +46,12 @@ pub struct Prepared {
 pub fn render(valid: Validated) -> Rendered<Prepared> {
     let Validated { stored, model, warnings, backend } = valid;
     let state = Prepared {
-        target: Target::of(&stored.slo),
-        rules: plimsoll_slo::render_for(&model, backend.dialect()),
+        target: Target::of(stored.kind_of(), stored.meta()),
+        rules: model.render_for(backend.dialect()),
+        language: model.language(),
+        route: model.route().cloned(),
         backend,
-        scope: Scope::of(&model),
+        scope: Scope::of_any(&model),
         warnings: (!warnings.is_empty()).then(|| plimsoll_api::problem::summary(&warnings)),
     };
     Rendered { stored, state }

@@ -12,10 +12,13 @@ use kube::{
     core::PartialObjectMeta,
     runtime::events::{Event, EventType, Recorder},
 };
-use plimsoll_api::{Slo, SloStatus, conditions as c};
+use plimsoll_api::{Kind, conditions as c};
 use serde_json::{Value, json};
 
-use super::{conditions::Status, stored::Stored};
+use super::{
+    conditions::Status,
+    stored::{Shown, Stored},
+};
 use crate::sinks::{Written, kubernetes::FIELD_MANAGER};
 
 /// Events have room for this many bytes of text.
@@ -31,7 +34,7 @@ pub struct StatusError(#[source] kube::Error);
 struct Pending {
     /// The version of the object that the write was based on.
     based_on: Option<String>,
-    status: SloStatus,
+    status: Shown,
 }
 
 /// Stores statuses.
@@ -48,39 +51,34 @@ impl StatusWriter {
     }
 
     /// The status as it is stored, as far as is known: the watch may be behind our own last write.
-    pub fn stored(&self, object: &Stored) -> Option<SloStatus> {
+    pub fn stored(&self, object: &Stored) -> Option<Shown> {
         let mut pending = self.pending.lock().unwrap_or_else(PoisonError::into_inner);
         let key = key(object);
         match pending.get(&key) {
-            Some(known) if known.based_on == object.slo.metadata.resource_version => Some(known.status.clone()),
+            Some(known) if known.based_on == object.meta().resource_version => Some(known.status.clone()),
             Some(_) => {
                 pending.remove(&key);
-                object.slo.status.clone()
+                object.status.clone()
             }
-            None => object.slo.status.clone(),
+            None => object.status.clone(),
         }
     }
 
     /// Stores `status` if it differs from `old`.
     ///
     /// # Errors
-    /// When the API server does not take it. An SLO that is gone is no error.
-    pub async fn write(
-        &self,
-        object: &Stored,
-        old: Option<&SloStatus>,
-        status: &Status,
-    ) -> Result<Written, StatusError> {
+    /// When the API server does not take it. An object that is gone is no error.
+    pub async fn write(&self, object: &Stored, old: Option<&Shown>, status: &Status) -> Result<Written, StatusError> {
         let new = status.get();
         if old == Some(new) {
             return Ok(Written::Unchanged);
         }
-        let meta = &object.slo.metadata;
-        let name = object.slo.name_any();
-        // Only the answer's metadata is asked for. The uid keeps this from another SLO of the same name.
-        let api: Api<PartialObjectMeta<Slo>> =
-            Api::namespaced(self.client.clone(), meta.namespace.as_deref().unwrap_or_default());
-        let body = json!({"metadata": {"uid": meta.uid}, "status": patch(old, new)});
+        let (kind, meta) = (object.kind_of(), object.meta());
+        let name = object.name_any();
+        // Only the answer's metadata is asked for. The uid keeps this from another object of the same name.
+        let namespace = meta.namespace.as_deref().unwrap_or_default();
+        let api: Api<PartialObjectMeta<Stored>> = Api::namespaced_with(self.client.clone(), namespace, &kind);
+        let body = json!({"metadata": {"uid": meta.uid}, "status": patch(kind, old, new)});
         let params = PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() };
         match api.patch_subresource("status", &name, &params, &Patch::Merge(&body)).await {
             Ok(_) => {}
@@ -93,13 +91,13 @@ impl StatusWriter {
         Ok(Written::Changed)
     }
 
-    /// Forgets an SLO.
+    /// Forgets an object.
     pub fn forget(&self, id: &(String, String)) {
         self.pending.lock().unwrap_or_else(PoisonError::into_inner).remove(id);
     }
 
     /// One event for a transition of readiness or burning; none for a first success, which is no news.
-    async fn announce(&self, object: &Stored, old: Option<&SloStatus>, new: &SloStatus) {
+    async fn announce(&self, object: &Stored, old: Option<&Shown>, new: &Shown) {
         for (reason, kind, note) in
             transitions(old.map(|s| s.conditions.as_slice()).unwrap_or_default(), &new.conditions)
         {
@@ -121,34 +119,39 @@ impl StatusWriter {
             action: "Reconcile".to_owned(),
             secondary: None,
         };
-        if let Err(error) = self.recorder.publish(&event, &object.object_ref(&())).await {
+        if let Err(error) = self.recorder.publish(&event, &object.object_ref(&object.kind_of())).await {
             tracing::warn!(error = %crate::sinks::kubernetes::chain(&error), reason, "event was not published");
         }
     }
 }
 
 fn key(object: &Stored) -> (String, String) {
-    (object.slo.namespace().unwrap_or_default(), object.slo.name_any())
+    (object.namespace().unwrap_or_default(), object.name_any())
 }
 
 /// A merge patch: fields that are gone must be null in it.
-fn patch(old: Option<&SloStatus>, new: &SloStatus) -> Value {
-    let SloStatus { observed_generation, conditions, budget, burn, alert, rules } = new;
-    let mut body = json!({"observedGeneration": observed_generation, "conditions": conditions});
-    let old = old.cloned().unwrap_or_default();
+fn patch(kind: Kind, old: Option<&Shown>, new: &Shown) -> Value {
+    let nothing = Shown::default();
+    let mut body = json!({"observedGeneration": new.observed_generation, "conditions": new.conditions});
     if let Some(map) = body.as_object_mut() {
-        for (name, value, old) in [
-            ("budget", budget, old.budget),
-            ("burn", burn, old.burn),
-            ("alert", alert, old.alert),
-            ("rules", rules, old.rules),
-        ] {
-            if value.is_some() || old.is_some() {
-                map.insert(name.to_owned(), json!(value));
+        for ((name, value), (_, old)) in fields(kind, new).into_iter().zip(fields(kind, old.unwrap_or(&nothing))) {
+            if !value.is_null() || !old.is_null() {
+                map.insert(name.to_owned(), value);
             }
         }
     }
     body
+}
+
+/// What a kind's status has besides conditions, in its own words.
+fn fields(kind: Kind, shown: &Shown) -> Vec<(&'static str, Value)> {
+    let Shown { observed_generation: _, conditions: _, place, budget, burn, alert, rules, firing } = shown;
+    match kind {
+        Kind::Slo => {
+            vec![("budget", json!(budget)), ("burn", json!(burn)), ("alert", json!(alert)), ("rules", json!(place))]
+        }
+        Kind::AlertRule => vec![("rules", json!(rules)), ("firing", json!(firing)), ("place", json!(place))],
+    }
 }
 
 fn transitions<'a>(old: &'a [Condition], new: &'a [Condition]) -> Vec<(&'a str, EventType, String)> {
@@ -172,15 +175,17 @@ fn transitions<'a>(old: &'a [Condition], new: &'a [Condition]) -> Vec<(&'a str, 
     if let Some(now) = leftover(new).filter(|_| !ready && leftover(old).is_none()) {
         news.push((now.reason.as_str(), EventType::Warning, now.message.clone()));
     }
-    if let Some(now) = find(new, c::BURNING) {
-        let before = find(old, c::BURNING).map(|b| b.status.as_str());
+    for (type_, fires, quiet) in [
+        (c::BURNING, "the error budget burns too fast", "no burn alert fires any more"),
+        (c::FIRING, "an alert fires", "no alert fires any more"),
+    ] {
+        let Some(now) = find(new, type_) else { continue };
+        let before = find(old, type_).map(|b| b.status.as_str());
         match (before, now.status.as_str()) {
             (None | Some("False" | "Unknown"), "True") => {
-                news.push((c::REASON_ALERT_FIRING, EventType::Warning, "the error budget burns too fast".to_owned()));
+                news.push((c::REASON_ALERT_FIRING, EventType::Warning, fires.to_owned()));
             }
-            (Some("True"), "False") => {
-                news.push((c::REASON_QUIET, EventType::Normal, "no burn alert fires any more".to_owned()));
-            }
+            (Some("True"), "False") => news.push((c::REASON_QUIET, EventType::Normal, quiet.to_owned())),
             _ => {}
         }
     }
@@ -227,8 +232,8 @@ mod tests {
 
     #[test]
     fn a_patch_removes_what_is_gone() {
-        let old = SloStatus { budget: Some("1.0%".to_owned()), ..SloStatus::default() };
-        let body = patch(Some(&old), &SloStatus::default());
+        let old = Shown { budget: Some("1.0%".to_owned()), ..Shown::default() };
+        let body = patch(Kind::Slo, Some(&old), &Shown::default());
         assert_eq!(body.get("budget"), Some(&Value::Null));
         assert_eq!(body.get("burn"), None);
     }

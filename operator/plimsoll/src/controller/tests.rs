@@ -21,6 +21,7 @@ fn slo() -> Value {
 
 /// A controller's parts over a fake API, without its queue.
 struct Bench {
+    kind: Kind,
     api: FakeApi,
     ctx: Arc<Context>,
     writer: Writer<Stored>,
@@ -33,20 +34,31 @@ impl Bench {
     }
 
     async fn with(api: FakeApi, config: &Config) -> Self {
+        Self::of(Kind::Slo, api, config).await
+    }
+
+    async fn of(kind: Kind, api: FakeApi, config: &Config) -> Self {
         let client = api.client();
         let http = crate::prometheus::http_client().unwrap();
         let (sinks, kinds) = config.sinks(&client, &http, &GateLayer::open());
         let (touched, _) = tokio::sync::mpsc::unbounded_channel();
         let watch = tokio::spawn(Arc::clone(&kinds[0]).watch(touched));
         kinds[0].readiness().wait_for(|now| *now == kubernetes::Readiness::Ready).await.unwrap();
-        let writer = Writer::<Stored>::default();
-        let ctx = Arc::new(Context::new(client, writer.as_reader(), sinks, None, Metrics::new()));
-        Self { api, ctx, writer, watch }
+        let writer = Writer::<Stored>::new(kind);
+        let ctx = Arc::new(Context::new(kind, client, writer.as_reader(), sinks, None, Metrics::new()));
+        Self { kind, api, ctx, writer, watch }
+    }
+
+    fn path(&self) -> &'static str {
+        match self.kind {
+            Kind::Slo => SLO,
+            Kind::AlertRule => ALERT_RULE,
+        }
     }
 
     /// As the watch delivers what is stored now.
     fn deliver(&mut self) -> Arc<Stored> {
-        let stored: Stored = serde_json::from_value(self.api.get(SLO).unwrap()).unwrap();
+        let stored: Stored = serde_json::from_value(self.api.get(self.path()).unwrap()).unwrap();
         self.writer.apply_watcher_event(&Event::Apply(stored.clone()));
         Arc::new(stored)
     }
@@ -59,7 +71,7 @@ impl Bench {
     }
 
     fn ready(&self) -> (String, String) {
-        let status = self.api.get(SLO).unwrap()["status"].clone();
+        let status = self.api.get(self.path()).unwrap()["status"].clone();
         let ready = status["conditions"].as_array().unwrap().iter().find(|c| c["type"] == "Ready").unwrap().clone();
         (ready["reason"].as_str().unwrap().to_owned(), ready["message"].as_str().unwrap().to_owned())
     }
@@ -85,6 +97,68 @@ async fn the_second_reconcile_writes_nothing_nor_does_a_restart() {
     let mut restarted = Bench::new(bench.api).await;
     assert_eq!(restarted.reconcile().await, [""; 0]);
     assert_eq!(restarted.ready().0, "AsDeclared");
+}
+
+const ALERT_RULE: &str = "/apis/plimsoll.dev/v1alpha1/namespaces/shop/alertrules/checkout";
+const ALERTS: &str = "/apis/monitoring.coreos.com/v1/namespaces/shop/prometheusrules/plimsoll.alertrule-checkout";
+
+fn alert_rule() -> Value {
+    json!({
+        "apiVersion": "plimsoll.dev/v1alpha1",
+        "kind": "AlertRule",
+        "metadata": {"name": "checkout", "namespace": "shop", "uid": "u2", "generation": 1},
+        "spec": {"matchers": {"cluster": "eu"}, "rules": [{"alert": "Down", "expr": "up == 0"}]},
+    })
+}
+
+/// The same steps serve both kinds, also two objects of one name.
+#[tokio::test]
+async fn an_alert_rule_goes_the_same_way() {
+    let api = api_with(slo());
+    api.put(ALERT_RULE, alert_rule());
+    let mut slos = Bench::new(api).await;
+    slos.reconcile().await;
+    let mut bench = Bench::of(Kind::AlertRule, slos.api.clone(), &Config::default()).await;
+    assert_eq!(bench.reconcile().await, [format!("PATCH {ALERTS}"), format!("PATCH {ALERT_RULE}/status")]);
+    assert_eq!(bench.reconcile().await, [""; 0]);
+    assert_eq!(slos.reconcile().await, [""; 0], "the SLO of the same name is another object");
+    let written = bench.api.get(ALERTS).unwrap();
+    assert_eq!(written["spec"]["groups"][0]["rules"][0]["expr"], "up{cluster=\"eu\"} == 0");
+    assert_eq!(written["metadata"]["ownerReferences"][0]["kind"], "AlertRule");
+    let status = bench.api.get(ALERT_RULE).unwrap()["status"].clone();
+    assert_eq!(
+        (&status["rules"], &status["place"]),
+        (&json!(1), &json!("PrometheusRule shop/plimsoll.alertrule-checkout"))
+    );
+    assert_eq!(bench.ready().0, "AsDeclared");
+}
+
+#[tokio::test]
+async fn an_invalid_alert_rule_keeps_its_last_good_rules() {
+    let api = api_with(slo());
+    api.put(ALERT_RULE, alert_rule());
+    let mut bench = Bench::of(Kind::AlertRule, api, &Config::default()).await;
+    bench.reconcile().await;
+    let good = bench.api.get(ALERTS);
+    for (rule, reason, said) in [
+        (json!({"alert": "Down", "expr": "up ="}), "Invalid", "spec.rules[0].expr: expr is not valid PromQL"),
+        (json!({"alert": 5}), "Invalid", "spec.rules[0].alert: invalid type: integer"),
+        (
+            json!({"alert": "Lines", "logql": "rate({app=\"x\"}[1m]) > 0"}),
+            "BackendLanguage",
+            "spec.backend: backend default takes PromQL, and these rules are LogQL; name a backend that takes LogQL, a rulerApi with the path of Loki",
+        ),
+    ] {
+        let mut object = alert_rule();
+        object["spec"]["rules"][0] = rule;
+        object["metadata"]["generation"] = json!(2);
+        bench.api.put(ALERT_RULE, object);
+        bench.reconcile().await;
+        let (found, message) = bench.ready();
+        assert_eq!(found, reason);
+        assert!(message.starts_with(said), "{message}");
+        assert_eq!(bench.api.get(ALERTS), good);
+    }
 }
 
 #[tokio::test]
@@ -195,9 +269,57 @@ async fn parts_trigger_what_is_made_of_them() {
 /// The ruler backend knows its own rules by this label.
 #[test]
 fn every_rendered_rule_bears_the_id() {
+    let rule: plimsoll_api::AlertRule = serde_json::from_value(alert_rule()).unwrap();
+    for rule in
+        plimsoll_slo::alerts::render(&plimsoll_slo::alerts::validate(&rule).unwrap().model).groups[0].rules.iter()
+    {
+        assert_eq!(
+            rule.labels.get(plimsoll_slo::names::ALERT_RULE).map(String::as_str),
+            Some("shop/checkout"),
+            "{rule:?}"
+        );
+    }
     let slo: plimsoll_api::Slo = serde_json::from_value(slo()).unwrap();
     let rules = plimsoll_slo::render(&plimsoll_slo::validate(&slo).unwrap().model);
     for rule in rules.groups.iter().flat_map(|group| &group.rules) {
         assert_eq!(rule.labels.get(plimsoll_slo::names::SLO_ID).map(String::as_str), Some("shop/checkout"), "{rule:?}");
     }
+}
+
+const CONFIGS: &str = "/apis/monitoring.coreos.com/v1alpha1/namespaces/shop/alertmanagerconfigs";
+
+/// A receiver must be defined in the namespace; then its definition is copied, and the route leads to it.
+#[tokio::test]
+async fn a_route_leads_to_a_receiver_of_the_namespace_or_says_why_not() {
+    let api = FakeApi::default();
+    let mut object = alert_rule();
+    object["spec"]["route"] = json!({"receiver": "pager"});
+    api.put(ALERT_RULE, object);
+    let receivers = json!([{"name": "pager", "webhookConfigs": [{"url": "http://pager.example"}]}]);
+    let theirs = json!({"metadata": {"name": "own", "namespace": "ops"}, "spec": {"receivers": receivers}});
+    api.put("/apis/monitoring.coreos.com/v1alpha1/namespaces/ops/alertmanagerconfigs/own", theirs.clone());
+    let mut bench = Bench::of(Kind::AlertRule, api, &Config::default()).await;
+    bench.reconcile().await;
+    let (reason, message) = bench.ready();
+    assert_eq!(reason, "ReceiverMissing");
+    assert!(message.contains("no AlertmanagerConfig of namespace shop defines the receiver pager"), "{message}");
+    assert!(bench.api.get(ALERTS).is_some(), "the rules are written all the same");
+    assert_eq!(bench.reconcile().await, [""; 0], "it is said once");
+
+    bench.api.put(&format!("{CONFIGS}/own"), theirs);
+    let writes = bench.reconcile().await;
+    let name = format!("{CONFIGS}/plimsoll.alertrule-checkout");
+    assert_eq!(writes.first(), Some(&format!("PATCH {name}")));
+    let written = bench.api.get(&name).unwrap();
+    assert_eq!(written["spec"]["receivers"], receivers);
+    assert_eq!(written["spec"]["route"]["matchers"][0]["value"], "shop/checkout");
+    assert_eq!(bench.ready().0, "AsDeclared");
+    assert_eq!(bench.reconcile().await, [""; 0]);
+
+    bench.api.put(ALERT_RULE, {
+        let mut object = bench.api.get(ALERT_RULE).unwrap();
+        object["spec"].as_object_mut().unwrap().remove("route");
+        object
+    });
+    assert_eq!(bench.reconcile().await.first(), Some(&format!("DELETE {name}")));
 }

@@ -1,33 +1,33 @@
-//! Second step: whether the SLO can be rendered, with every reason why not.
+//! Second step: whether the object can be rendered, with every reason why not.
 
 use std::sync::Arc;
 
 use plimsoll_api::{Problem, conditions as c, problem};
-use plimsoll_slo::Model;
+use plimsoll_slo::{AnyModel, AnyValid, alerts::Language};
 
 use super::{
     dereference::{DEFAULT_BACKEND, Dereferenced},
-    stored::Stored,
+    stored::{Object, Stored},
 };
 use crate::sinks::RuleSink;
 
-/// A valid SLO.
+/// A valid object.
 #[derive(Debug)]
 pub struct Validated {
     /// As it is stored.
     pub stored: Arc<Stored>,
     /// What is rendered.
-    pub model: Model,
+    pub model: AnyModel,
     /// What its author should know.
     pub warnings: Vec<Problem>,
     /// Where its rules go.
     pub backend: Arc<dyn RuleSink>,
 }
 
-/// Why an SLO is not rendered. Its last good rules stay where they are.
+/// Why an object is not rendered. Its last good rules stay where they are.
 #[derive(Debug, thiserror::Error)]
 pub enum ValidateError {
-    /// The stored object does not have the shape of an SLO.
+    /// The stored object does not have the shape of its kind.
     #[error("{0}")]
     Unreadable(String),
     /// Its content is wrong.
@@ -40,6 +40,16 @@ pub enum ValidateError {
         name: String,
         /// Names that exist.
         known: Vec<String>,
+    },
+    /// The backend speaks another language than the rules.
+    #[error("spec.backend: backend {name} takes {takes}, and these rules are {rules}; name a backend that takes {rules}{}", if *.rules == Language::LogQl { ", a rulerApi with the path of Loki" } else { "" })]
+    Language {
+        /// The backend.
+        name: String,
+        /// What it takes.
+        takes: Language,
+        /// What they are.
+        rules: Language,
     },
     /// Parts that do not exist.
     #[error("spec.sli.composite: there is no SLO {} in this namespace; create it or remove the part", .0.join(", "))]
@@ -54,6 +64,7 @@ impl ValidateError {
     pub fn reason(&self) -> &'static str {
         match self {
             ValidateError::Unreadable(_) | ValidateError::Invalid(_) | ValidateError::Cycle(_) => c::REASON_INVALID,
+            ValidateError::Language { .. } => c::REASON_LANGUAGE,
             ValidateError::BackendUnknown { .. } => c::REASON_BACKEND_UNKNOWN,
             ValidateError::ReferenceMissing(_) => c::REASON_REFERENCE_MISSING,
         }
@@ -69,7 +80,11 @@ pub fn validate(facts: Dereferenced) -> Result<Validated, ValidateError> {
     if let Some(message) = &stored.unreadable {
         return Err(ValidateError::Unreadable(message.clone()));
     }
-    let valid = plimsoll_slo::validate(&stored.slo).map_err(ValidateError::Invalid)?;
+    let valid = match &stored.object {
+        Object::Slo(slo) => plimsoll_slo::validate(slo).map(AnyValid::from),
+        Object::AlertRule(rule) => plimsoll_slo::alerts::validate(rule).map(AnyValid::from),
+    };
+    let AnyValid { model, warnings } = valid.map_err(ValidateError::Invalid)?;
     if let Some(cycle) = cycle {
         return Err(ValidateError::Cycle(cycle));
     }
@@ -77,8 +92,12 @@ pub fn validate(facts: Dereferenced) -> Result<Validated, ValidateError> {
         return Err(ValidateError::ReferenceMissing(missing));
     }
     let backend = backend.map_err(|known| ValidateError::BackendUnknown {
-        name: stored.slo.spec.backend.clone().unwrap_or_else(|| DEFAULT_BACKEND.to_owned()),
+        name: stored.backend().unwrap_or(DEFAULT_BACKEND).to_owned(),
         known,
     })?;
-    Ok(Validated { model: valid.model, warnings: valid.warnings, stored, backend })
+    let (takes, rules) = (backend.language(), model.language());
+    if takes != rules {
+        return Err(ValidateError::Language { name: model.backend().to_owned(), takes, rules });
+    }
+    Ok(Validated { model, warnings, stored, backend })
 }

@@ -21,7 +21,7 @@ use crate::{
 
 /// Asks everybody there is.
 pub async fn gather(slo: &Slo, prometheus: Option<&Prometheus>, cluster: Option<&Client>) -> Facts {
-    let target = Target::of(slo);
+    let target = Target::of(plimsoll_api::Kind::Slo, &slo.metadata);
     let mut facts = Facts {
         name: target.name.clone(),
         namespace: target.namespace.clone(),
@@ -76,19 +76,22 @@ pub async fn gather(slo: &Slo, prometheus: Option<&Prometheus>, cluster: Option<
         }
     };
     if let (Loaded::Missing { why, remedy, .. }, Some(client)) = (&mut facts.loaded, cluster) {
-        let labels = rule_labels(client, &target).await.unwrap_or_else(|| target.labels.clone());
-        if let Ok((all, namespace_labels)) = selecting::read(client, &target.namespace).await
-            && let Some(unselected) =
-                selecting::explain(&all, &target.name, &target.namespace, &namespace_labels, &labels)
-        {
-            *why = Some(unselected.why);
-            *remedy = unselected.remedy;
-        }
+        (*why, *remedy) = unselected(client, &target).await;
     }
     if let Err(error) = ask(prometheus, &model, &mut facts).await {
         facts.loaded = Loaded::Unreachable(error.to_string());
     }
     facts
+}
+
+/// Why no `Prometheus` object selects the rules, and what helps; nothing where that cannot be found out.
+pub(super) async fn unselected(client: &Client, target: &Target) -> (Option<String>, Option<String>) {
+    let labels = rule_labels(client, target).await.unwrap_or_else(|| target.labels.clone());
+    let Ok((all, namespace_labels)) = selecting::read(client, &target.namespace).await else { return (None, None) };
+    match selecting::explain(&all, target.kind, &target.name, &target.namespace, &namespace_labels, &labels) {
+        Some(unselected) => (Some(unselected.why), unselected.remedy),
+        None => (None, None),
+    }
 }
 
 /// Labels of the rule object: the SLO's and those that the backend adds.
@@ -190,7 +193,7 @@ fn tiers(model: &Model) -> Vec<Tier> {
         .collect()
 }
 
-async fn loaded(prometheus: &Prometheus, rules: &RuleSet) -> Result<Loaded, PrometheusError> {
+pub(super) async fn loaded(prometheus: &Prometheus, rules: &RuleSet) -> Result<Loaded, PrometheusError> {
     let url = prometheus.url();
     let names: Vec<&str> = rules.group_names().collect();
     let found = prometheus.groups(&names).await?;
@@ -198,7 +201,7 @@ async fn loaded(prometheus: &Prometheus, rules: &RuleSet) -> Result<Loaded, Prom
         groups: names.iter().map(|&name| name.to_owned()).collect(),
         revision: rules.revision().unwrap_or_default().to_owned(),
         labels: None,
-        scope: Scope::default(),
+        ..Wanted::default()
     };
     Ok(match observe::judge(&wanted, &found.iter().map(|group| (group.name.as_str(), group)).collect()) {
         observe::Loaded::Missing { group, hint: _ } => Loaded::Missing { url, group, why: None, remedy: None },
@@ -301,7 +304,7 @@ async fn single(prometheus: &Prometheus, promql: &str) -> Result<Option<f64>, Pr
     Ok(prometheus.query(promql).await?.first().map(crate::prometheus::Sample::value).filter(|value| value.is_finite()))
 }
 
-async fn count(prometheus: &Prometheus, promql: &str) -> Result<u64, PrometheusError> {
+pub(super) async fn count(prometheus: &Prometheus, promql: &str) -> Result<u64, PrometheusError> {
     // A count is a whole number, far below where that could fail.
     Ok(single(prometheus, promql).await?.map_or(0, |value| value.max(0.0) as u64))
 }

@@ -16,8 +16,21 @@ use tower::{BoxError, Layer, Service};
 use super::metrics::Metrics;
 
 /// Values of the metric's label: what the operator writes.
-pub const KINDS: [&str; 10] =
-    ["slos", "slos/status", "prometheusrules", "vmrules", "events", "leases", "secrets", RULER, RULE_FILE, "other"];
+pub const KINDS: [&str; 13] = [
+    "slos",
+    "slos/status",
+    "alertrules",
+    "alertrules/status",
+    "alertmanagerconfigs",
+    "prometheusrules",
+    "vmrules",
+    "events",
+    "leases",
+    "secrets",
+    RULER,
+    RULE_FILE,
+    "other",
+];
 /// A rule group in a ruler.
 pub const RULER: &str = "ruler";
 /// A file with rules.

@@ -40,7 +40,7 @@ impl Default for Metrics {
         let leader = Gauge::default();
         let webhook = Family::<OutcomeLabel, Counter>::default();
         let prometheus_failures = Counter::default();
-        registry.register("reconciles", "Reconciles of SLOs by what they led to", reconciles.clone());
+        registry.register("reconciles", "Reconciles by what they led to", reconciles.clone());
         registry.register("reconcile_duration_seconds", "Time that a reconcile takes", duration.clone());
         registry.register(
             "api_writes",

@@ -40,6 +40,7 @@ pub trait Fixture {
 /// An SLO by name, with rules that bear its id.
 pub fn target(name: &str) -> Target {
     Target {
+        kind: plimsoll_api::Kind::Slo,
         namespace: "default".to_owned(),
         name: name.to_owned(),
         uid: format!("00000000-0000-4000-8000-{:012}", name.bytes().map(u64::from).sum::<u64>()),

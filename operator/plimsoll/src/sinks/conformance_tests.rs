@@ -264,7 +264,7 @@ struct Kube {
     objects: Arc<Objects>,
     sink: Arc<KubeSink>,
     _watch: tokio::task::JoinHandle<()>,
-    touched: tokio::sync::Mutex<tokio::sync::mpsc::UnboundedReceiver<(String, String)>>,
+    touched: tokio::sync::Mutex<tokio::sync::mpsc::UnboundedReceiver<crate::sinks::kubernetes::Touched>>,
 }
 
 impl Kube {
@@ -295,7 +295,7 @@ impl Kube {
         let mut touched = self.touched.lock().await;
         while touched.try_recv().is_ok() {}
         self.api.put(&self.path(target), object);
-        assert_eq!(touched.recv().await.unwrap(), (target.namespace.clone(), target.name.clone()));
+        assert_eq!(touched.recv().await.unwrap(), (target.kind, target.namespace.clone(), target.name.clone()));
     }
 }
 

@@ -18,6 +18,7 @@ use kube::{
     core::DynamicResourceScope,
     runtime::{WatchStreamExt, watcher},
 };
+use plimsoll_api::Kind;
 use plimsoll_slo::{Dialect, RuleSet};
 use serde::Deserialize;
 use tokio::sync::{mpsc, watch};
@@ -34,8 +35,8 @@ const NO_OBJECT: &str = "1";
 /// Few enough that a page of large rule objects stays small in memory.
 const PAGE: u32 = 50;
 
-/// Namespace and name of an SLO whose rules changed.
-pub type Touched = (String, String);
+/// Kind, namespace and name of an object whose rules changed.
+pub type Touched = (Kind, String, String);
 
 /// A rule object, reduced while it is read: its spec is hashed and never kept.
 #[derive(Clone, Debug, Deserialize)]
@@ -125,9 +126,10 @@ struct Entry {
     print: Fingerprint,
 }
 
-/// The SLO that controls a rule object.
+/// The object that controls a rule object.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Owner {
+    kind: Kind,
     name: Box<str>,
     uid: Box<str>,
 }
@@ -145,8 +147,9 @@ fn entry(object: &Reduced) -> (Key, Entry) {
         .owner_references
         .iter()
         .flatten()
-        .find(|o| o.kind == "SLO" && o.api_version.split('/').next() == Some(plimsoll_api::GROUP))
-        .map(|o| Owner { name: o.name.as_str().into(), uid: o.uid.as_str().into() });
+        .filter(|o| o.api_version.split('/').next() == Some(plimsoll_api::GROUP))
+        .find_map(|o| Some((Kind::parse(&o.kind)?, o)))
+        .map(|(kind, o)| Owner { kind, name: o.name.as_str().into(), uid: o.uid.as_str().into() });
     let entry = Entry {
         uid: text(&meta.uid),
         version: meta.resource_version.as_deref().and_then(|v| v.parse().ok()).unwrap_or(0),
@@ -364,16 +367,17 @@ impl Objects {
         match &entry.owner {
             Some(owner) if *owner.uid == *target.uid => {}
             // Of an SLO of the same name that is gone: the garbage collector takes it, and the watch will tell.
-            Some(owner) if *owner.name == *target.name => {
-                let cause = "it belongs to a deleted SLO of the same name and is about to be removed".to_owned();
+            Some(owner) if *owner.name == *target.name && owner.kind == target.kind => {
+                let cause =
+                    format!("it belongs to a deleted {} of the same name and is about to be removed", target.kind);
                 return Err(SinkError::NotReady { what: self.what(target), cause });
             }
             Some(owner) => {
-                let owner = format!("is owned by SLO {}", owner.name);
+                let owner = format!("is owned by {} {}", owner.kind, owner.name);
                 return Err(SinkError::NotOurs { what: self.what(target), owner });
             }
             None => {
-                let owner = "is not owned by this SLO".to_owned();
+                let owner = format!("is not owned by this {}", target.kind);
                 return Err(SinkError::NotOurs { what: self.what(target), owner });
             }
         }
@@ -508,22 +512,24 @@ impl Objects {
     }
 }
 
-/// SLOs for which a change of this object matters: its owner, and the one that would like its name.
+/// Objects for which a change of this one matters: its owner, and the one that would like its name.
 fn concerned(key: &Key, entry: &Entry) -> Vec<Touched> {
     let mut touched = BTreeSet::new();
     if let Some(owner) = &entry.owner {
-        touched.insert(owner.name.to_string());
+        touched.insert((owner.kind, owner.name.to_string()));
     }
-    if let Some(name) = key.1.strip_prefix("plimsoll-") {
-        touched.insert(name.to_owned());
+    for kind in Kind::ALL {
+        if let Some(name) = key.1.strip_prefix(kind.prefix()).and_then(|rest| rest.strip_prefix('-')) {
+            touched.insert((kind, name.to_owned()));
+        }
     }
-    touched.into_iter().map(|name| (key.0.to_string(), name)).collect()
+    touched.into_iter().map(|(kind, name)| (kind, key.0.to_string(), name)).collect()
 }
 
-fn owner_reference(target: &Target) -> OwnerReference {
+pub(crate) fn owner_reference(target: &Target) -> OwnerReference {
     OwnerReference {
         api_version: plimsoll_api::API_VERSION.to_owned(),
-        kind: "SLO".to_owned(),
+        kind: target.kind.name().to_owned(),
         name: target.name.clone(),
         uid: target.uid.clone(),
         controller: Some(true),

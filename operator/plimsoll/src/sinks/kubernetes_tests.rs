@@ -51,15 +51,17 @@ fn a_change_concerns_its_owner_and_who_would_like_its_name() {
     let entry = |owner: Option<&str>| Entry {
         uid: "u".into(),
         version: 1,
-        owner: owner.map(|name| Owner { name: name.into(), uid: "x".into() }),
+        owner: owner.map(|name| Owner { kind: Kind::Slo, name: name.into(), uid: "x".into() }),
         deleting: false,
         print: Fingerprint::default(),
     };
-    let pair = |name: &str| ("shop".to_owned(), name.to_owned());
+    let pair = |name: &str| (Kind::Slo, "shop".to_owned(), name.to_owned());
     assert_eq!(concerned(&key("shop", "plimsoll-a"), &entry(Some("a"))), [pair("a")]);
     assert_eq!(concerned(&key("shop", "plimsoll-a"), &entry(None)), [pair("a")]);
     assert_eq!(concerned(&key("shop", "plimsoll-a"), &entry(Some("b"))), [pair("a"), pair("b")]);
     assert_eq!(concerned(&key("shop", "other"), &entry(None)), []);
+    let rule = (Kind::AlertRule, "shop".to_owned(), "a".to_owned());
+    assert_eq!(concerned(&key("shop", "plimsoll.alertrule-a"), &entry(None)), [rule]);
 }
 
 /// A backend that knows of nothing that comes from now on.

@@ -12,21 +12,23 @@ pub mod vm_rule;
 use std::{collections::BTreeMap, fmt, sync::Arc};
 
 use futures::future::BoxFuture;
-use kube::ResourceExt;
-use plimsoll_api::Slo;
-use plimsoll_slo::{Dialect, RuleSet};
+use kube::api::ObjectMeta;
+use plimsoll_api::Kind;
+use plimsoll_slo::{Dialect, RuleSet, SloId, alerts::Language, names};
 
 pub use config::{Backend, Config};
 pub use fingerprint::Fingerprint;
 
 use crate::operator::gate::NotLeading;
 
-/// The SLO to which rules belong, as far as a backend needs it.
+/// The object to which rules belong, as far as a backend needs it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Target {
-    /// Namespace of the SLO.
+    /// What it is.
+    pub kind: Kind,
+    /// Namespace of the object.
     pub namespace: String,
-    /// Name of the SLO.
+    /// Name of the object.
     pub name: String,
     /// Its uid: an SLO that was deleted and made again is another one.
     pub uid: String,
@@ -35,10 +37,9 @@ pub struct Target {
 }
 
 impl Target {
-    /// From the SLO.
-    pub fn of(slo: &Slo) -> Self {
-        let labels = slo
-            .metadata
+    /// From the object.
+    pub fn of(kind: Kind, metadata: &ObjectMeta) -> Self {
+        let labels = metadata
             .labels
             .iter()
             .flatten()
@@ -46,27 +47,57 @@ impl Target {
             .map(|(key, value)| (key.clone(), value.clone()))
             .collect();
         Self {
-            namespace: slo.namespace().unwrap_or_default(),
-            name: slo.name_any(),
-            uid: slo.metadata.uid.clone().unwrap_or_default(),
+            kind,
+            namespace: metadata.namespace.clone().unwrap_or_default(),
+            name: metadata.name.clone().unwrap_or_default(),
+            uid: metadata.uid.clone().unwrap_or_default(),
             labels,
         }
     }
 
-    /// `NAMESPACE/NAME`, the value of the label `slo_id`.
+    /// `NAMESPACE/NAME`, the value of [`Self::id_label`].
     pub fn id(&self) -> String {
         format!("{}/{}", self.namespace, self.name)
     }
 
+    /// Namespace and name.
+    pub fn slo_id(&self) -> SloId {
+        SloId { namespace: self.namespace.clone(), name: self.name.clone() }
+    }
+
+    /// The label that every rule of the object has.
+    pub fn id_label(&self) -> &'static str {
+        match self.kind {
+            Kind::Slo => names::SLO_ID,
+            Kind::AlertRule => names::ALERT_RULE,
+        }
+    }
+
     /// Name of the object that holds the rules: `plimsoll-NAME`, within the API's 253 characters.
     pub fn object_name(&self) -> String {
-        object_name(&self.name)
+        object_name(self.kind, &self.name)
     }
 }
 
 /// See [`Target::object_name`].
-pub fn object_name(slo: &str) -> String {
-    shorten(&format!("plimsoll-{slo}"), 253)
+pub fn object_name(kind: Kind, name: &str) -> String {
+    shorten(&format!("{}-{name}", kind.prefix()), 253)
+}
+
+/// Name of the file that holds the rules: neither namespaces nor names contain an underscore, so that no
+/// two objects share one.
+pub fn file_name(kind: Kind, id: &SloId) -> String {
+    format!("{}.yaml", shorten(&format!("{}_{}_{}", kind.prefix(), id.namespace, id.name), 200))
+}
+
+/// Name of the ruler namespace that holds the rules. A namespace of Kubernetes has no underscore, so none
+/// of an SLO begins as one of an AlertRule.
+pub fn ruler_namespace(prefix: &str, kind: Kind, id: &SloId) -> String {
+    let of_kind = match kind {
+        Kind::Slo => "",
+        Kind::AlertRule => "alertrule_",
+    };
+    format!("{prefix}.{of_kind}{}.{}", id.namespace, id.name)
 }
 
 /// Argo CD and Helm mark what they own by these: a copy would make them prune the rules.
@@ -165,6 +196,11 @@ pub trait RuleSink: Send + Sync + fmt::Debug {
         None
     }
 
+    /// What the rules that it takes are written in.
+    fn language(&self) -> Language {
+        Language::PromQl
+    }
+
     /// Who evaluates the rules.
     fn dialect(&self) -> Dialect {
         Dialect::Prometheus
@@ -228,8 +264,8 @@ mod tests {
     #[test]
     fn long_names_stay_apart() {
         let (a, b) = ("a".repeat(252) + "x", "a".repeat(252) + "y");
-        assert_eq!(object_name("checkout"), "plimsoll-checkout");
-        assert!(object_name(&a).len() <= 253);
-        assert_ne!(object_name(&a), object_name(&b));
+        assert_eq!(object_name(Kind::Slo, "checkout"), "plimsoll-checkout");
+        assert!(object_name(Kind::Slo, &a).len() <= 253);
+        assert_ne!(object_name(Kind::Slo, &a), object_name(Kind::Slo, &b));
     }
 }

@@ -13,11 +13,11 @@ use std::{
 use futures::future::BoxFuture;
 use plimsoll_slo::RuleSet;
 
-use super::{RuleSink, SinkError, Target, Written, kubernetes::chain, shorten};
+use super::{RuleSink, SinkError, Target, Written, file_name, kubernetes::chain};
 use crate::operator::gate::{GateLayer, RULE_FILE};
 
-/// First line of every file; the SLO's id follows. A file without it is not ours.
-const HEADER: &str = "# Written by Plimsoll, do not edit. SLO: ";
+/// First line of every file; kind and id of the object follow. A file without it is not ours.
+const HEADER: &str = "# Written by Plimsoll, do not edit. ";
 
 /// A directory of rule files.
 #[derive(Debug)]
@@ -49,9 +49,8 @@ impl RuleFiles {
         Arc::new(Self { directory, reload, gate })
     }
 
-    /// Neither namespaces nor names contain an underscore, so that no two SLOs share a file.
     fn path(&self, target: &Target) -> PathBuf {
-        self.directory.join(format!("{}.yaml", shorten(&format!("plimsoll_{}_{}", target.namespace, target.name), 200)))
+        self.directory.join(file_name(target.kind, &target.slo_id()))
     }
 
     async fn apply(&self, target: &Target, rules: &RuleSet) -> Result<Written, SinkError> {
@@ -59,7 +58,7 @@ impl RuleFiles {
         let text =
             contents(target, rules).map_err(|cause| SinkError::Refused { what: self.describe(target), cause })?;
         let what = self.describe(target);
-        let id = target.id();
+        let id = owner(target);
         let gate = self.gate.clone();
         let written = blocking(what.clone(), move || write(&path, &id, &text, &what, &gate)).await?;
         if written == Written::Changed {
@@ -72,7 +71,7 @@ impl RuleFiles {
     async fn remove(&self, target: &Target) -> Result<Written, SinkError> {
         let path = self.path(target);
         let what = self.describe(target);
-        let id = target.id();
+        let id = owner(target);
         let gate = self.gate.clone();
         let written = blocking(what.clone(), move || remove(&path, &id, &what, &gate)).await?;
         if written == Written::Changed {
@@ -122,7 +121,12 @@ async fn blocking<T: Send + 'static>(
 
 fn contents(target: &Target, rules: &RuleSet) -> Result<String, String> {
     let yaml = serde_saphyr::to_string(rules).map_err(|e| e.to_string())?;
-    Ok(format!("{HEADER}{}\n{yaml}", target.id()))
+    Ok(format!("{HEADER}{}\n{yaml}", owner(target)))
+}
+
+/// `SLO: shop/checkout`
+fn owner(target: &Target) -> String {
+    format!("{}: {}", target.kind, target.id())
 }
 
 /// What stands in the file, `None` when there is none.
@@ -135,7 +139,7 @@ fn read(path: &Path, id: &str, what: &str) -> Result<Option<String>, SinkError> 
     };
     match text.lines().next().and_then(|line| line.strip_prefix(HEADER)) {
         Some(owner) if owner == id => Ok(Some(text)),
-        Some(owner) => Err(SinkError::NotOurs { what: what.to_owned(), owner: format!("is of SLO {owner}") }),
+        Some(owner) => Err(SinkError::NotOurs { what: what.to_owned(), owner: format!("is of {owner}") }),
         None => Err(SinkError::NotOurs { what: what.to_owned(), owner: "was not written by Plimsoll".to_owned() }),
     }
 }

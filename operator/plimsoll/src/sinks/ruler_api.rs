@@ -9,10 +9,10 @@ use std::{
 
 use futures::future::BoxFuture;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
-use plimsoll_slo::{Group, RuleSet, names};
+use plimsoll_slo::{Group, RuleSet, alerts::Language};
 use reqwest::{Method, RequestBuilder, StatusCode};
 
-use super::{Fingerprint, RuleSink, SinkError, Target, Written, kubernetes::chain};
+use super::{Fingerprint, RuleSink, SinkError, Target, Written, kubernetes::chain, ruler_namespace};
 use crate::operator::gate::{GateLayer, RULER};
 
 /// The largest answer that is read.
@@ -60,7 +60,7 @@ impl RulerApi {
     }
 
     fn namespace(&self, target: &Target) -> String {
-        format!("{}.{}.{}", self.prefix, target.namespace, target.name)
+        ruler_namespace(&self.prefix, target.kind, &target.slo_id())
     }
 
     fn url(&self, target: &Target, group: Option<&str>) -> String {
@@ -188,13 +188,13 @@ impl RulerApi {
     /// A ruler knows no owners; but every rule of ours bears the SLO's id.
     fn check_owner(&self, target: &Target, group: &Group) -> Result<(), SinkError> {
         let id = target.id();
-        let ours = group.rules.iter().all(|rule| rule.labels.get(names::SLO_ID).is_some_and(|owner| *owner == id));
+        let ours = group.rules.iter().all(|rule| rule.labels.get(target.id_label()).is_some_and(|owner| *owner == id));
         if ours {
             return Ok(());
         }
         Err(SinkError::NotOurs {
             what: format!("{}, group {}", self.describe(target), group.name),
-            owner: format!("has rules without the label {}=\"{id}\"", names::SLO_ID),
+            owner: format!("has rules without the label {}=\"{id}\"", target.id_label()),
         })
     }
 
@@ -226,6 +226,11 @@ impl RuleSink for RulerApi {
 
     fn place(&self) -> String {
         format!("{} {} {}", self.base, self.tenant.as_deref().unwrap_or_default(), self.prefix)
+    }
+
+    fn language(&self) -> Language {
+        // No other ruler has this in the path of its API.
+        if self.base.contains("/loki/") { Language::LogQl } else { Language::PromQl }
     }
 
     fn is_outside(&self) -> bool {

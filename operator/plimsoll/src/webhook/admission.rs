@@ -3,8 +3,12 @@
 use std::collections::BTreeMap;
 
 use kube::api::ObjectMeta;
-use plimsoll_api::{Level, Slo, SloSpec, problem};
-use serde::{Deserialize, de::IgnoredAny};
+use plimsoll_api::{AlertRule, AlertRuleSpec, Kind, Level, Problem, Slo, SloSpec, problem};
+use plimsoll_slo::alerts;
+use serde::{
+    Deserialize,
+    de::{DeserializeOwned, IgnoredAny},
+};
 use serde_json::{Value, json};
 
 use crate::sinks::Fingerprint;
@@ -27,8 +31,15 @@ struct Review<O> {
 #[serde(rename_all = "camelCase")]
 struct Glance {
     uid: String,
+    #[serde(default)]
+    kind: SeenKind,
     object: Option<Seen>,
     old_object: Option<Seen>,
+}
+
+#[derive(Default, Deserialize)]
+struct SeenKind {
+    kind: String,
 }
 
 #[derive(Deserialize)]
@@ -45,15 +56,15 @@ struct SeenMeta {
 }
 
 #[derive(Deserialize)]
-struct Subject {
-    object: Object,
+struct Subject<S> {
+    object: Object<S>,
 }
 
 #[derive(Deserialize)]
-struct Object {
+struct Object<S> {
     #[serde(default)]
     metadata: Meta,
-    spec: SloSpec,
+    spec: S,
 }
 
 /// What the judgement needs of an object's metadata.
@@ -73,20 +84,27 @@ pub enum Verdict {
     Denied,
 }
 
-/// Answers a review of an SLO.
+/// Answers a review of an object of any kind.
 ///
 /// # Errors
 /// When this is no review at all.
 pub fn answer(body: &[u8]) -> Result<(Value, Verdict), String> {
     let review: Review<Glance> =
         serde_json::from_slice(body).map_err(|error| format!("this is no AdmissionReview: {error}"))?;
-    let Glance { uid, object, old_object } = review.request.ok_or("this AdmissionReview has no request")?;
+    let Glance { uid, kind, object, old_object } = review.request.ok_or("this AdmissionReview has no request")?;
     let (verdict, message, warnings) = match object {
         Some(object) if is_new(&object, old_object.as_ref()) && body.len() > JUDGED => {
-            let message = "spec: it is too large: the rules of an SLO may take 512 KiB; shorten its labels, annotations and exclusions";
+            let message = "spec: it is too large: the rules of an object may take 512 KiB; shorten its labels, annotations and exclusions";
             (Verdict::Denied, Some(message.to_owned()), Vec::new())
         }
-        Some(object) if is_new(&object, old_object.as_ref()) => judge(body),
+        Some(object) if is_new(&object, old_object.as_ref()) => match Kind::parse(&kind.kind).unwrap_or_default() {
+            Kind::Slo => judge(body, |metadata, spec: SloSpec| {
+                plimsoll_slo::validate(&Slo { metadata, spec, status: None }).map(|valid| valid.warnings)
+            }),
+            Kind::AlertRule => judge(body, |metadata, spec: AlertRuleSpec| {
+                alerts::validate(&AlertRule { metadata, spec, status: None }).map(|valid| valid.warnings)
+            }),
+        },
         _ => (Verdict::Allowed, None, Vec::new()),
     };
     let mut response = json!({"uid": uid, "allowed": verdict == Verdict::Allowed});
@@ -108,9 +126,13 @@ fn is_new(object: &Seen, old: Option<&Seen>) -> bool {
     !deleting && old.is_none_or(|old| old.spec != object.spec)
 }
 
-fn judge(body: &[u8]) -> (Verdict, Option<String>, Vec<String>) {
+/// Reads the object and judges it: `validate` gives warnings, or all problems.
+fn judge<S: DeserializeOwned>(
+    body: &[u8],
+    validate: impl FnOnce(ObjectMeta, S) -> Result<Vec<Problem>, Vec<Problem>>,
+) -> (Verdict, Option<String>, Vec<String>) {
     let mut reader = serde_json::Deserializer::from_slice(body);
-    let object = match serde_path_to_error::deserialize::<_, Review<Subject>>(&mut reader) {
+    let object = match serde_path_to_error::deserialize::<_, Review<Subject<S>>>(&mut reader) {
         Ok(Review { request: Some(Subject { object }) }) => object,
         Ok(Review { request: None }) => return (Verdict::Allowed, None, Vec::new()),
         Err(error) => {
@@ -120,9 +142,8 @@ fn judge(body: &[u8]) -> (Verdict, Option<String>, Vec<String>) {
         }
     };
     let Object { metadata: Meta { name, namespace, labels }, spec } = object;
-    let slo = Slo { metadata: ObjectMeta { name, namespace, labels, ..ObjectMeta::default() }, spec, status: None };
-    match plimsoll_slo::validate(&slo) {
-        Ok(valid) => (Verdict::Allowed, None, valid.warnings.iter().map(|w| cut(&w.to_string())).collect()),
+    match validate(ObjectMeta { name, namespace, labels, ..ObjectMeta::default() }, spec) {
+        Ok(warnings) => (Verdict::Allowed, None, warnings.iter().map(|w| cut(&w.to_string())).collect()),
         Err(problems) => {
             let (errors, warnings): (Vec<_>, Vec<_>) = problems.into_iter().partition(|p| p.level == Level::Error);
             let warnings = warnings.iter().map(|warning| cut(&warning.to_string())).collect();
@@ -162,6 +183,17 @@ mod tests {
         assert_eq!(review.pointer("/response/uid"), Some(&json!("u1")));
         assert_eq!(review.pointer("/response/allowed"), Some(&json!(false)));
         assert!(review.pointer("/response/status/message").is_some());
+    }
+
+    #[test]
+    fn every_kind_is_judged_by_its_own_rules() {
+        let spec = |expr: &str| json!({"rules": [{"alert": "A", "expr": expr}], "matchers": {"cluster": "=~.*"}});
+        let object = json!({"kind": "AlertRule", "metadata": {"name": "a", "namespace": "b"}, "spec": spec("up == 0")});
+        let body = json!({"request": {"uid": "u", "kind": {"kind": "AlertRule"}, "object": object}});
+        let (review, verdict) = answer(body.to_string().as_bytes()).unwrap();
+        assert_eq!(verdict, Verdict::Denied);
+        let message = review.pointer("/response/status/message").and_then(Value::as_str).unwrap();
+        assert!(message.starts_with("spec.matchers.cluster: matcher cluster tells nothing apart"), "{message}");
     }
 
     #[test]

@@ -24,6 +24,7 @@ use kube::{
     Api, Client,
     api::{Patch, PatchParams},
 };
+use plimsoll_api::Kind;
 use tokio_util::sync::CancellationToken;
 
 use self::{
@@ -164,6 +165,7 @@ impl Keeper {
             stored.0.ca_bundle == wanted.0.ca_bundle
                 && stored.0.url == wanted.0.url
                 && stored.0.service == wanted.0.service
+                && resources(&stored.1) == resources(&wanted.1)
         });
         if !same {
             let params = PatchParams::apply(FIELD_MANAGER).force();
@@ -200,11 +202,16 @@ impl Keeper {
                     api_groups: Some(vec![plimsoll_api::GROUP.to_owned()]),
                     api_versions: Some(vec![plimsoll_api::VERSION.to_owned()]),
                     operations: Some(vec!["CREATE".to_owned(), "UPDATE".to_owned()]),
-                    resources: Some(vec!["slos".to_owned()]),
+                    resources: Some(Kind::ALL.into_iter().map(|kind| kind.plural().to_owned()).collect()),
                     scope: Some("Namespaced".to_owned()),
                 }]),
                 ..ValidatingWebhook::default()
             }]),
         }
     }
+}
+
+/// The resources that a registration is for.
+fn resources(rules: &Option<Vec<RuleWithOperations>>) -> Vec<&String> {
+    rules.iter().flatten().flat_map(|rule| rule.resources.iter().flatten()).collect()
 }

@@ -97,6 +97,31 @@ pub(super) fn no_data(cx: &Context<'_>) -> Option<Rule> {
     })
 }
 
+/// The ticket of an indicator that the scorer finds unusual; Alertmanager holds it back while the same
+/// SLO burns. Never a page: unusual is not yet broken.
+pub(super) fn anomaly(cx: &Context<'_>) -> Option<Rule> {
+    let (threshold, hold) = crate::alerts::sensitivity(cx.model.anomaly?);
+    let name = &cx.model.id;
+    let groups: String = cx.model.group_by.iter().map(|g| format!(" {g}={{{{ $labels.{g} }}}}")).collect();
+    let mut annotations = BTreeMap::from([
+        ("summary".to_owned(), format!("{name}{groups} behaves unusually")),
+        (
+            "description".to_owned(),
+            "The anomaly score is {{ $value | printf \"%.2f\" }} of 1. The error budget need not suffer; it is worth a look before it does.".to_owned(),
+        ),
+    ]);
+    own_annotations(cx, &mut annotations);
+    Some(Rule {
+        alert: Some(names::ALERT_ANOMALY.to_owned()),
+        expr: format!("max by ({}) ({}) >= {threshold}", cx.identity(), cx.series(names::ANOMALY_SCORE)),
+        hold: hold.map(|span| span.to_string()),
+        keep_firing_for: Some(crate::alerts::ANOMALY_KEEP_FIRING.to_string()),
+        labels: labels(cx, Severity::Ticket),
+        annotations,
+        ..Rule::default()
+    })
+}
+
 /// Without groups, whatever the SLO has: all of them are missing.
 fn no_data_labels(cx: &Context<'_>, severity: Severity) -> BTreeMap<String, String> {
     let mut labels = labels(cx, severity);

@@ -80,6 +80,7 @@ pub fn render_for(model: &Model, dialect: Dialect) -> RuleSet {
             _ => period.rules.push(rule),
         }
     }
+    base.rules.extend(alerts::anomaly(&cx));
     slow.rules.extend(alerts::no_data(&cx));
 
     let groups = parts

@@ -8,7 +8,7 @@ use plimsoll_api::{
 };
 use rust_decimal::Decimal;
 
-use super::{few, label_name, label_value, template};
+use super::{label_name, label_value, template};
 use crate::{
     duration,
     model::{Objective, Period, Span, Tier},
@@ -86,7 +86,7 @@ pub(super) fn alerting(
         Some(tiers) => own_tiers(tiers, objective, period, problems),
         None => default_tiers(objective, period),
     };
-    for (name, value) in few(labels, "spec.alerting.labels", problems) {
+    for (name, value) in labels {
         let path = format!("spec.alerting.labels.{name}");
         if name == crate::names::NAMESPACE {
             // Routing by namespace must not be led astray by another tenant.
@@ -103,8 +103,8 @@ pub(super) fn alerting(
             label_value(value, &path, problems);
         }
     }
-    for (name, value) in few(annotations, "spec.alerting.annotations", problems) {
-        annotation(name, value, problems);
+    for (name, value) in annotations {
+        annotation(&format!("spec.alerting.annotations.{name}"), name, value, problems);
     }
     let mut tiers = tiers?;
     tiers.sort_by(|a, b| a.long.cmp(&b.long).then_with(|| a.name.cmp(&b.name)));
@@ -117,19 +117,19 @@ pub(super) fn alerting(
     })
 }
 
-fn annotation(name: &str, value: &str, problems: &mut Vec<Problem>) {
-    let path = format!("spec.alerting.annotations.{name}");
-    label_name(name, &path, problems);
+/// An annotation as Prometheus gets it: its name, its templates, and that a link is one.
+pub(crate) fn annotation(path: &str, name: &str, value: &str, problems: &mut Vec<Problem>) {
+    label_name(name, path, problems);
     let scheme = value.split(':').next().unwrap_or_default().trim().to_lowercase();
     let templated = value.starts_with("{{");
     if name.ends_with("_url") && !templated && !value.is_empty() && !["http", "https"].contains(&scheme.as_str()) {
         problems.push(
-            Problem::error(&path, format!("{name} is not a web address"))
+            Problem::error(path, format!("{name} is not a web address"))
                 .label(format!("it begins with {scheme}:"))
                 .help("write https://…"),
         );
     }
-    if let Err(problem) = template::check(value, &path) {
+    if let Err(problem) = template::check(value, path) {
         problems.push(problem);
     }
 }

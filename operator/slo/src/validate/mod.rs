@@ -1,9 +1,9 @@
 //! From the custom resource to the model, with every problem at once and in the order of the fields.
 
-mod alerting;
+pub(crate) mod alerting;
 mod exclusions;
 mod sli;
-mod template;
+pub(crate) mod template;
 
 pub use alerting::{DEFAULT_MINIMUM_BAD_EVENTS, DEFAULT_TIERS};
 
@@ -67,13 +67,7 @@ fn size(model: &Model, problems: &mut Vec<Problem>) {
     if model.exclusions.is_empty() && model.parts().len() <= 5 && prose <= 8 << 10 {
         return;
     }
-    let rules = crate::render(model);
-    let bytes: usize = rules
-        .groups
-        .iter()
-        .flat_map(|g| &g.rules)
-        .map(|r| r.expr.len() + r.annotations.values().chain(r.labels.values()).map(String::len).sum::<usize>())
-        .sum();
+    let bytes = crate::render(model).bytes();
     if bytes > MAX {
         let (path, what) = if prose * (model.tiers.len() + 1) > bytes / 2 {
             ("spec.alerting.annotations", "annotations and labels, or shorter ones")
@@ -104,6 +98,7 @@ fn build(object: &Slo, problems: &mut Vec<Problem>) -> Option<Model> {
         group_by,
         alerting,
         exclusions,
+        anomaly,
         runbooks,
         backend,
     } = &object.spec;
@@ -162,28 +157,10 @@ fn build(object: &Slo, problems: &mut Vec<Problem>) -> Option<Model> {
         alert_labels: alerting.labels,
         alert_annotations: alerting.annotations,
         exclusions,
+        anomaly: anomaly.as_ref().map(|slo::Anomaly { sensitivity }| sensitivity.unwrap_or_default()),
         runbooks: runbooks.clone(),
         backend: backend.clone().unwrap_or_else(|| DEFAULT_BACKEND.to_owned()),
     })
-}
-
-/// What a person writes, and more.
-const MAX_LABELS: usize = 64;
-
-/// The labels or annotations, unless there are so many that a program has spilled them: then one problem says so,
-/// not one for each.
-fn few<'m>(map: &'m BTreeMap<String, String>, path: &str, problems: &mut Vec<Problem>) -> &'m BTreeMap<String, String> {
-    static NONE: BTreeMap<String, String> = BTreeMap::new();
-    if map.len() <= MAX_LABELS {
-        return map;
-    }
-    let field = path.rsplit('.').next().unwrap_or(path);
-    problems.push(
-        Problem::error(path, format!("{field} are too many"))
-            .label(map.len().to_string())
-            .help(format!("use at most {MAX_LABELS}")),
-    );
-    &NONE
 }
 
 fn descriptive(
@@ -200,7 +177,7 @@ fn descriptive(
     if let Some(owner) = owner {
         all.insert("owner".to_owned(), owner.to_owned());
     }
-    for (name, value) in few(labels, "spec.labels", problems) {
+    for (name, value) in labels {
         let path = format!("spec.labels.{name}");
         if name == names::NAMESPACE {
             problems.push(Problem::error(path, "label namespace is that of the SLO").help("use another name"));
@@ -354,7 +331,17 @@ fn alerting_tiers(object: &Slo) -> &[slo::Tier] {
 }
 
 /// Checks a label that a user sets; true when it is fine.
-fn label_name(name: &str, path: &str, problems: &mut Vec<Problem>) -> bool {
+pub(crate) fn label_name(name: &str, path: &str, problems: &mut Vec<Problem>) -> bool {
+    let fine = label_syntax(name, path, problems);
+    if fine && names::RESERVED.contains(&name) {
+        problems.push(Problem::error(path, format!("label {name} is set by Plimsoll")).help("use another name"));
+        return false;
+    }
+    fine
+}
+
+/// Checks that a user's word is a label's name; true when it is.
+pub(crate) fn label_syntax(name: &str, path: &str, problems: &mut Vec<Problem>) -> bool {
     let problem = if name.len() > MAX_LABEL_NAME {
         Problem::error(path, "label name is too long")
             .label(format!("{} characters", name.len()))
@@ -370,8 +357,6 @@ fn label_name(name: &str, path: &str, problems: &mut Vec<Problem>) -> bool {
             "use letters, digits and underscores".to_owned()
         };
         Problem::error(path, format!("{name} is not a label name")).help(help)
-    } else if names::RESERVED.contains(&name) {
-        Problem::error(path, format!("label {name} is set by Plimsoll")).help("use another name")
     } else {
         return true;
     };
@@ -379,7 +364,7 @@ fn label_name(name: &str, path: &str, problems: &mut Vec<Problem>) -> bool {
     false
 }
 
-fn label_value(value: &str, path: &str, problems: &mut Vec<Problem>) -> bool {
+pub(crate) fn label_value(value: &str, path: &str, problems: &mut Vec<Problem>) -> bool {
     let fine = value.len() <= MAX_LABEL_VALUE && !value.contains('\n');
     if !fine {
         problems.push(
@@ -390,7 +375,7 @@ fn label_value(value: &str, path: &str, problems: &mut Vec<Problem>) -> bool {
     fine
 }
 
-fn dns_name(name: &str, path: &str, problems: &mut Vec<Problem>) -> bool {
+pub(crate) fn dns_name(name: &str, path: &str, problems: &mut Vec<Problem>) -> bool {
     let fine = !name.is_empty()
         && name.len() <= 253
         && name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '-' | '.'))

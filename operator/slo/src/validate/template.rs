@@ -66,7 +66,7 @@ const FUNCTIONS: [&str; 56] = [
 ///
 /// # Errors
 /// The first thing that Prometheus would refuse.
-pub(super) fn check(text: &str, path: &str) -> Result<(), Problem> {
+pub(crate) fn check(text: &str, path: &str) -> Result<(), Problem> {
     let field = path.rsplit('.').next().unwrap_or(path);
     let bad = |label: String, help: String| {
         Err(Problem::error(path, format!("{field} has a broken template")).label(label).help(help))

@@ -49,7 +49,7 @@ fn grouped_latency_by_calendar_month() {
         "period": {"calendar": "Month", "timeZone": "Europe/Berlin"},
         "sli": {"latency": {"histogram": "http_request_duration_seconds{job=\"search\"}", "threshold": "300ms"}, "events": null},
         "alerting": {"labels": {"pager": "search"}, "annotations": {"dashboard": "https://grafana.example/d/search"}},
-        "runbooks": ["search-rollback"]
+        "anomaly": {}, "runbooks": ["search-rollback"]
     })));
 }
 

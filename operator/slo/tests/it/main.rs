@@ -1,6 +1,8 @@
 //! Tests of the crate's public face: what is refused and why, what is rendered, what always holds.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, missing_docs)]
 
+mod alert_rule_properties;
+mod alert_rules;
 mod bad_inputs;
 mod goldens;
 mod properties;
@@ -23,7 +25,7 @@ pub(crate) fn slo(patch: &Value) -> Slo {
     .unwrap()
 }
 
-fn merge(into: &mut Value, patch: &Value) {
+pub(crate) fn merge(into: &mut Value, patch: &Value) {
     match (into, patch) {
         (Value::Object(into), Value::Object(patch)) => {
             for (key, value) in patch {

@@ -7,7 +7,7 @@ use kube::{
     Api, Client, CustomResourceExt, ResourceExt,
     api::{ApiResource, DynamicObject, ListParams, Patch, PatchParams},
 };
-use plimsoll_api::{Slo, conditions};
+use plimsoll_api::{AlertRule, Slo, conditions};
 use plimsoll_e2e::Testbed;
 use plimsoll_testbed::{ControlPlane, ControlPlaneOptions, PrometheusOperator, wait_until};
 use serde_json::{Value, json};
@@ -22,11 +22,16 @@ pub(crate) async fn start(testbed: &Testbed, options: ControlPlaneOptions) -> Re
     Ok((plane, client))
 }
 
-/// Makes the kind SLO known, and waits until it is served.
+/// Makes the kinds known, and waits until they are served.
 pub(crate) async fn install(plane: &ControlPlane) -> Result<Client> {
-    plane.apply(&serde_json::to_string(&Slo::crd())?).await?;
+    for definition in [Slo::crd(), AlertRule::crd()] {
+        plane.apply(&serde_json::to_string(&definition)?).await?;
+    }
     let client = plane.client().await?;
     let slos: Api<Slo> = Api::all(client.clone());
+    let rules: Api<AlertRule> = Api::all(client.clone());
+    wait_until("the kind AlertRule", SOON, async || Ok(Some(rules.list(&ListParams::default().limit(1)).await?)))
+        .await?;
     wait_until("the kind SLO", SOON, async || Ok(Some(slos.list(&ListParams::default().limit(1)).await?))).await?;
     Ok(client)
 }

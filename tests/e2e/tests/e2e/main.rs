@@ -5,6 +5,7 @@
 // Figures are for the person who runs the tests.
 #![allow(clippy::print_stdout)]
 
+mod alert_rules;
 mod alerting;
 mod alertmanager;
 mod cluster;
@@ -31,6 +32,7 @@ fn main() -> ExitCode {
         testbed_ends::tests(),
         truth::tests(),
         alerting::tests(),
+        alert_rules::tests(),
         alertmanager::tests(),
         operator::tests(),
         outside::tests(),

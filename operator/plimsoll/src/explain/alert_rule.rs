@@ -1,0 +1,305 @@
+//! An AlertRule explained: whether its rules are loaded, which selector matches nothing, and why each
+//! alert fires or is quiet.
+
+use std::fmt::Write;
+
+use kube::Client;
+use plimsoll_api::{AlertRule, Kind, conditions as c};
+use plimsoll_slo::{
+    alerts::{self, Language, Watch},
+    names, promql,
+};
+
+use super::{facts::Loaded, gather};
+use crate::{
+    prometheus::{Prometheus, PrometheusError},
+    sinks::Target,
+};
+
+/// What is known of an AlertRule.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Facts {
+    /// Its name.
+    pub name: String,
+    /// Its problems, one line each.
+    pub problems: Vec<String>,
+    /// What its author should know.
+    pub warnings: Vec<String>,
+    /// Why it is not ready though it is valid, in the operator's words.
+    pub trouble: Option<String>,
+    /// Where its rules are.
+    pub place: Option<String>,
+    /// True for rules that Prometheus does not know.
+    pub logql: bool,
+    /// Whether its rules are loaded.
+    pub loaded: Loaded,
+    /// Its alerts.
+    pub alerts: Vec<Alert>,
+}
+
+/// What is known of one alert.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Alert {
+    /// Its name.
+    pub name: String,
+    /// Its selectors, each with the number of its series.
+    pub selectors: Vec<(String, Option<u64>)>,
+    /// Number of series for which it fires, and for which it waits for its `for`.
+    pub firing: Option<(u64, u64)>,
+    /// How long the condition must hold.
+    pub hold: Option<String>,
+    /// True for an anomaly.
+    pub anomaly: bool,
+}
+
+/// Asks everybody there is. What cannot be found out stays unknown.
+pub async fn gather(rule: &AlertRule, prometheus: Option<&Prometheus>, cluster: Option<&Client>) -> Facts {
+    let target = Target::of(Kind::AlertRule, &rule.metadata);
+    let mut facts = Facts { name: target.name.clone(), ..Facts::default() };
+    let valid = match alerts::validate(rule) {
+        Ok(valid) => valid,
+        Err(problems) => {
+            facts.problems = problems.iter().map(ToString::to_string).collect();
+            return facts;
+        }
+    };
+    facts.warnings = valid.warnings.iter().map(ToString::to_string).collect();
+    let model = valid.model;
+    if let Some(status) = &rule.status {
+        facts.place.clone_from(&status.place);
+        let ready = status.conditions.iter().find(|condition| condition.type_ == c::READY);
+        let own = [
+            c::REASON_NOT_OURS,
+            c::REASON_BACKEND_FAILED,
+            c::REASON_BACKEND_UNKNOWN,
+            c::REASON_LANGUAGE,
+            c::REASON_RECEIVER_MISSING,
+            c::REASON_SECRET_KEY_MISSING,
+        ];
+        facts.trouble = ready
+            .filter(|ready| ready.status == "False" && own.contains(&ready.reason.as_str()))
+            .map(|ready| ready.message.clone());
+    }
+    facts.logql = model.language == Language::LogQl;
+    facts.alerts = model.alerts.iter().map(alert).collect();
+    let Some(prometheus) = prometheus.filter(|_| !facts.logql) else { return facts };
+    let found = async {
+        facts.loaded = gather::loaded(prometheus, &alerts::render(&model)).await?;
+        for alert in &mut facts.alerts {
+            ask(prometheus, &target.id(), alert).await?;
+        }
+        Ok::<(), PrometheusError>(())
+    };
+    if let Err(error) = found.await {
+        facts.loaded = Loaded::Unreachable(error.to_string());
+    } else if let (Loaded::Missing { why, remedy, .. }, Some(client)) = (&mut facts.loaded, cluster) {
+        (*why, *remedy) = gather::unselected(client, &target).await;
+    }
+    facts
+}
+
+fn alert(alert: &alerts::Alert) -> Alert {
+    let (text, anomaly) = match &alert.watch {
+        Watch::Expression(expr) => (expr, false),
+        Watch::Anomaly(anomaly) => (&anomaly.query, true),
+    };
+    // LogQL does not parse, and nobody here could be asked about it.
+    let selectors = promql::parse(text, "").map(|parsed| parsed.selectors()).unwrap_or_default();
+    Alert {
+        name: alert.name.clone(),
+        selectors: selectors.iter().map(|selector| (promql::split(selector).to_string(), None)).collect(),
+        firing: None,
+        hold: alert.hold.map(|hold| hold.to_string()),
+        anomaly,
+    }
+}
+
+async fn ask(prometheus: &Prometheus, id: &str, alert: &mut Alert) -> Result<(), PrometheusError> {
+    for (selector, series) in &mut alert.selectors {
+        *series = Some(gather::count(prometheus, &format!("count({selector})")).await?);
+    }
+    let (name, id) = (promql::quote(&alert.name), promql::quote(id));
+    let mut of_state = [0, 0];
+    for (count, state) in of_state.iter_mut().zip(["firing", "pending"]) {
+        let query = format!("count(ALERTS{{alertname={name},{}={id},alertstate=\"{state}\"}})", names::ALERT_RULE);
+        *count = gather::count(prometheus, &query).await?;
+    }
+    alert.firing = Some(of_state.into());
+    Ok(())
+}
+
+/// An explanation for a terminal. The last line is the one thing to do next, or why it is quiet.
+pub fn text(facts: &Facts) -> String {
+    let (headline, next) = find(facts);
+    let mut out = format!("{} {headline}\n", facts.name);
+    let mut line = |mark: &str, text: &str| {
+        // Writing into a string does not fail.
+        let _ = writeln!(out, "  {mark} {text}");
+    };
+    facts.problems.iter().for_each(|problem| line("✗", problem));
+    facts.warnings.iter().for_each(|warning| line("!", warning));
+    if facts.problems.is_empty() {
+        let place = facts.place.as_ref().map(|place| format!(" in {place}")).unwrap_or_default();
+        let n = facts.alerts.len();
+        line("✓", &format!("valid, rendered to {n} alert{}{place}", if n == 1 { "" } else { "s" }));
+    }
+    match &facts.loaded {
+        Loaded::Yes { url } => line("✓", &format!("loaded by Prometheus {url}")),
+        Loaded::Missing { url, group, why, .. } => {
+            line("✗", &format!("Prometheus {url} has no group {group}"));
+            why.iter().for_each(|why| line(" ", why));
+        }
+        Loaded::Outdated { url } => line("✗", &format!("Prometheus {url} has other rules of it")),
+        Loaded::Failing { url, cause } => line("✗", &format!("Prometheus {url} cannot evaluate a rule: {cause}")),
+        Loaded::NotAsked | Loaded::Unreachable(_) => {}
+    }
+    for alert in &facts.alerts {
+        for (selector, series) in &alert.selectors {
+            match series {
+                Some(0) => line("✗", &format!("{}: {selector} matches nothing", alert.name)),
+                Some(n) => line("✓", &format!("{}: {selector} matches {n} series", alert.name)),
+                None => line("·", &format!("{}: {selector}", alert.name)),
+            }
+        }
+    }
+    let _ = writeln!(out, "  → {next}");
+    out
+}
+
+/// What matters now, and what to do.
+fn find(facts: &Facts) -> (String, String) {
+    if let Some(first) = facts.problems.first() {
+        let help = first.rsplit_once("; ").map_or(first.as_str(), |(_, help)| help);
+        return ("is not ready: it is invalid.".to_owned(), format!("{help}, then apply it again"));
+    }
+    if let Some(trouble) = &facts.trouble {
+        let next = format!("resolve this, the operator then goes on by itself: {trouble}");
+        return ("is not ready: not everything could be written.".to_owned(), next);
+    }
+    match &facts.loaded {
+        _ if facts.logql => {
+            let next = "ask Loki for its rules: GET /loki/api/v1/rules".to_owned();
+            return ("is valid; Loki's rules are not asked for here.".to_owned(), next);
+        }
+        Loaded::NotAsked => {
+            let next = "give --prometheus URL to see its alerts".to_owned();
+            return ("is valid; nobody was asked about its alerts.".to_owned(), next);
+        }
+        Loaded::Unreachable(cause) => {
+            let next = format!(
+                "see that it runs and can be reached from here, or give its address with --prometheus: {cause}"
+            );
+            return ("could not be examined: Prometheus does not answer.".to_owned(), next);
+        }
+        Loaded::Missing { remedy, .. } => {
+            let next = remedy.as_ref().map_or_else(
+                || "look at what loads the rules: the log of prometheus-operator, or rule_files in Prometheus' configuration".to_owned(),
+                |remedy| format!("do it with:  {remedy}"),
+            );
+            return ("is not ready: its rules are not loaded by Prometheus.".to_owned(), next);
+        }
+        Loaded::Outdated { .. } => {
+            let next = "wait for two minutes, then ask again".to_owned();
+            return ("was edited: Prometheus still works with other rules of it.".to_owned(), next);
+        }
+        Loaded::Failing { cause, .. } => {
+            let next = format!("repair the expression that this error is about: {cause}");
+            return ("is not ready: one of its rules fails.".to_owned(), next);
+        }
+        Loaded::Yes { .. } => {}
+    }
+    let fires = |alert: &&Alert| alert.firing.is_some_and(|(firing, _)| firing > 0);
+    if let Some(alert) = facts.alerts.iter().find(fires) {
+        let names: Vec<&str> = facts.alerts.iter().filter(fires).map(|alert| alert.name.as_str()).collect();
+        let series = alert.firing.map_or(0, |(firing, _)| firing);
+        let next = format!("look at what {} names: it fires for {series} series", alert.name);
+        return (format!("fires: {}.", names.join(", ")), next);
+    }
+    for alert in &facts.alerts {
+        if let Some((selector, _)) = alert.selectors.iter().find(|(_, series)| *series == Some(0)) {
+            let next = format!("check the names in {selector}, and spec.matchers, against what Prometheus has");
+            return (format!("cannot fire: a selector of {} matches nothing.", alert.name), next);
+        }
+    }
+    if let Some(alert) = facts.alerts.iter().find(|alert| alert.firing.is_some_and(|(_, pending)| pending > 0)) {
+        let hold = alert.hold.as_deref().unwrap_or("a moment");
+        return (
+            "works; an alert is about to fire.".to_owned(),
+            format!("{} fires when its condition has held for {hold}", alert.name),
+        );
+    }
+    let why = match facts.alerts.as_slice() {
+        [one] if one.anomaly => "quiet: the scorer finds nothing unusual",
+        [_] => "quiet: its expression has no result now",
+        _ => "quiet: no expression has a result now",
+    };
+    ("works; nothing is wrong.".to_owned(), why.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn facts() -> Facts {
+        let alert = Alert {
+            name: "PodRestarting".to_owned(),
+            selectors: vec![("restarts_total{cluster=\"eu\"}".to_owned(), Some(3))],
+            firing: Some((0, 0)),
+            ..Alert::default()
+        };
+        Facts {
+            name: "pods".to_owned(),
+            place: Some("PrometheusRule shop/plimsoll.alertrule-pods".to_owned()),
+            loaded: Loaded::Yes { url: "http://prometheus:9090".to_owned() },
+            alerts: vec![alert],
+            ..Facts::default()
+        }
+    }
+
+    #[test]
+    fn ends_with_what_to_do_or_why_it_is_quiet() {
+        assert_eq!(
+            text(&facts()),
+            "pods works; nothing is wrong.
+  ✓ valid, rendered to 1 alert in PrometheusRule shop/plimsoll.alertrule-pods
+  ✓ loaded by Prometheus http://prometheus:9090
+  ✓ PodRestarting: restarts_total{cluster=\"eu\"} matches 3 series
+  → quiet: its expression has no result now
+"
+        );
+        let last = |change: &dyn Fn(&mut Facts)| {
+            let mut facts = facts();
+            change(&mut facts);
+            let text = text(&facts);
+            let lines: Vec<&str> = text.lines().collect();
+            format!("{} {}", lines[0], lines[lines.len() - 1].trim())
+        };
+        for (change, want) in [
+            (
+                &(|f: &mut Facts| f.alerts[0].firing = Some((2, 0))) as &dyn Fn(&mut Facts),
+                "pods fires: PodRestarting. → look at what PodRestarting names: it fires for 2 series",
+            ),
+            (
+                &|f| f.alerts[0].selectors[0].1 = Some(0),
+                "pods cannot fire: a selector of PodRestarting matches nothing. → check the names in restarts_total{cluster=\"eu\"}, and spec.matchers, against what Prometheus has",
+            ),
+            (
+                &|f| f.alerts[0] = Alert { firing: Some((0, 1)), hold: Some("5m".to_owned()), ..f.alerts[0].clone() },
+                "pods works; an alert is about to fire. → PodRestarting fires when its condition has held for 5m",
+            ),
+            (
+                &|f| {
+                    f.problems =
+                        vec!["spec.rules[0].for: for is not a duration (it is negative); write it like 5m".to_owned()]
+                },
+                "pods is not ready: it is invalid. → write it like 5m, then apply it again",
+            ),
+            (
+                &|f| f.logql = true,
+                "pods is valid; Loki's rules are not asked for here. → ask Loki for its rules: GET /loki/api/v1/rules",
+            ),
+        ] {
+            assert_eq!(last(change), want);
+        }
+    }
+}

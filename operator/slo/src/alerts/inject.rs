@@ -1,0 +1,190 @@
+//! Matchers that are put into every selector of a PromQL expression, through its tree.
+
+use plimsoll_api::Problem;
+use promql_parser::{
+    label::{MatchOp, Matcher as Parsed},
+    parser::{self, BinModifier, Expr, LabelModifier, VectorSelector},
+};
+
+use super::{matchers::Matcher, regex};
+use crate::promql;
+
+/// Deepest tree that is rewritten: printing one descends into it.
+const MAX_DEPTH: usize = 256;
+
+/// The expression with every matcher in every selector. Without matchers it is the author's own text.
+///
+/// # Errors
+/// What keeps the expression from being rewritten, or Prometheus from reading it.
+pub(super) fn inject(parsed: &promql::Parsed, matchers: &[Matcher], path: &str) -> Result<String, Problem> {
+    let field = path.rsplit('.').next().unwrap_or(path);
+    if depth(&parsed.expr) > MAX_DEPTH {
+        return Err(Problem::error(path, format!("{field} is too deep"))
+            .label(format!("more than {MAX_DEPTH} operators within each other"))
+            .help("record a part of it as a rule of its own"));
+    }
+    dialect(parsed, path)?;
+    if matchers.is_empty() {
+        return Ok(parsed.text.clone());
+    }
+    let added: Vec<Parsed> = matchers.iter().filter_map(Matcher::parsed).collect();
+    let mut tree = parsed.expr.clone();
+    each_selector(&mut tree, &mut |selector| selector.matchers.matchers.extend(added.iter().cloned()));
+    tidy(&mut tree);
+    let text = tree.to_string();
+    // The printed text must mean the tree: what the printer cannot say is refused, never guessed.
+    let mut again = parser::parse(&text).ok();
+    if let Some(again) = &mut again {
+        tidy(again);
+    }
+    if again.as_ref() != Some(&tree) {
+        return Err(Problem::error(path, format!("{field} cannot be rewritten with the matchers"))
+            .help("write it in a plainer form, without negative times after @"));
+    }
+    Ok(text)
+}
+
+/// What the parser takes and Prometheus does not, or reads in another way.
+fn dialect(parsed: &promql::Parsed, path: &str) -> Result<(), Problem> {
+    let field = path.rsplit('.').next().unwrap_or(path);
+    for selector in parsed.selectors() {
+        if !selector.matchers.or_matchers.is_empty() {
+            return Err(Problem::error(path, format!("{field} has or between matchers"))
+                .label("Prometheus does not know that")
+                .help("write two selectors with or between them"));
+        }
+        for matcher in &selector.matchers.matchers {
+            if let MatchOp::Re(_) | MatchOp::NotRe(_) = matcher.op
+                && let Err(fault) = regex::check(&matcher.value)
+            {
+                let problem = Problem::error(path, format!("{field} has a broken regular expression"))
+                    .label(format!("{}{}: {}", matcher.name, matcher.op, fault.what))
+                    .help("mend the regular expression");
+                return Err(match promql::find(&parsed.text, &matcher.value) {
+                    Some(span) => problem.span(span.start + fault.span.start..span.start + fault.span.end),
+                    None => problem,
+                });
+            }
+        }
+    }
+    if has_fill(&parsed.expr) {
+        return Err(Problem::error(path, format!("{field} uses fill, which Prometheus has only as an experiment"))
+            .help(
+                "write (a or b * 0) instead: a Prometheus without that feature flag would refuse the whole rule file",
+            ));
+    }
+    Ok(())
+}
+
+/// Children of a node, for walks that must not recurse.
+fn children(expr: &Expr) -> Vec<&Expr> {
+    match expr {
+        Expr::Aggregate(a) => a.param.as_deref().into_iter().chain([a.expr.as_ref()]).collect(),
+        Expr::Unary(u) => vec![&u.expr],
+        Expr::Binary(b) => vec![&b.lhs, &b.rhs],
+        Expr::Paren(p) => vec![&p.expr],
+        Expr::Subquery(s) => vec![&s.expr],
+        Expr::Call(c) => c.args.args.iter().map(AsRef::as_ref).collect(),
+        Expr::NumberLiteral(_)
+        | Expr::StringLiteral(_)
+        | Expr::VectorSelector(_)
+        | Expr::MatrixSelector(_)
+        | Expr::Extension(_) => Vec::new(),
+    }
+}
+
+fn children_mut(expr: &mut Expr) -> Vec<&mut Expr> {
+    match expr {
+        Expr::Aggregate(a) => a.param.as_deref_mut().into_iter().chain([a.expr.as_mut()]).collect(),
+        Expr::Unary(u) => vec![&mut u.expr],
+        Expr::Binary(b) => vec![&mut b.lhs, &mut b.rhs],
+        Expr::Paren(p) => vec![&mut p.expr],
+        Expr::Subquery(s) => vec![&mut s.expr],
+        Expr::Call(c) => c.args.args.iter_mut().map(AsMut::as_mut).collect(),
+        Expr::NumberLiteral(_)
+        | Expr::StringLiteral(_)
+        | Expr::VectorSelector(_)
+        | Expr::MatrixSelector(_)
+        | Expr::Extension(_) => Vec::new(),
+    }
+}
+
+/// Calls `visit` with every selector, also inside ranges.
+fn each_selector(expr: &mut Expr, visit: &mut impl FnMut(&mut VectorSelector)) {
+    let mut open = vec![expr];
+    while let Some(expr) = open.pop() {
+        match expr {
+            Expr::VectorSelector(selector) => visit(selector),
+            Expr::MatrixSelector(matrix) => visit(&mut matrix.vs),
+            other => open.extend(children_mut(other)),
+        }
+    }
+}
+
+/// Brings a tree into the form in which it is printed: matchers sorted, without what means nothing,
+/// such as `by ()` and `ignoring ()`.
+fn tidy(expr: &mut Expr) {
+    let mut open = vec![expr];
+    while let Some(expr) = open.pop() {
+        match expr {
+            Expr::Aggregate(a) => {
+                if matches!(&a.modifier, Some(LabelModifier::Include(labels)) if labels.is_empty()) {
+                    a.modifier = None;
+                }
+            }
+            Expr::Binary(b) => {
+                if let Some(modifier) = &mut b.modifier
+                    && matches!(&modifier.matching, Some(LabelModifier::Exclude(labels)) if labels.is_empty())
+                {
+                    modifier.matching = None;
+                }
+                if b.modifier == Some(BinModifier::default()) {
+                    b.modifier = None;
+                }
+            }
+            Expr::VectorSelector(selector) => sort(selector),
+            Expr::MatrixSelector(matrix) => sort(&mut matrix.vs),
+            _ => {}
+        }
+        open.extend(children_mut(expr));
+    }
+}
+
+fn sort(selector: &mut VectorSelector) {
+    let all = &mut selector.matchers.matchers;
+    // A name that is no plain one is printed as a matcher.
+    if let Some(odd) = selector.name.take_if(|name| !promql::is_metric(name)) {
+        all.push(Parsed::new(MatchOp::Equal, "__name__", &odd));
+    }
+    all.sort_by_cached_key(ToString::to_string);
+}
+
+fn depth(expr: &Expr) -> usize {
+    let (mut open, mut deepest) = (vec![(expr, 1)], 0);
+    while let Some((expr, depth)) = open.pop() {
+        deepest = deepest.max(depth);
+        open.extend(children(expr).into_iter().map(|child| (child, depth + 1)));
+    }
+    deepest
+}
+
+fn has_fill(expr: &Expr) -> bool {
+    any(expr, &|expr| match expr {
+        Expr::Binary(b) => {
+            b.modifier.as_ref().is_some_and(|m| m.fill_values.lhs.is_some() || m.fill_values.rhs.is_some())
+        }
+        _ => false,
+    })
+}
+
+/// True when a node of the tree has the property.
+pub(super) fn any(expr: &Expr, has: &impl Fn(&Expr) -> bool) -> bool {
+    let mut open = vec![expr];
+    while let Some(expr) = open.pop() {
+        if has(expr) {
+            return true;
+        }
+        open.extend(children(expr));
+    }
+    false
+}
