@@ -32,6 +32,8 @@ pub const REASON_INVALID: &str = "Invalid";
 pub const REASON_BACKEND_UNKNOWN: &str = "BackendUnknown";
 /// The backend refused or could not be reached.
 pub const REASON_BACKEND_FAILED: &str = "BackendFailed";
+/// The object could not be given the finalizer without which nothing is written outside the cluster.
+pub const REASON_FINALIZER_FAILED: &str = "FinalizerFailed";
 /// Rules could not be removed from where the SLO was before, or must go with it.
 pub const REASON_CLEANUP_FAILED: &str = "CleanupFailed";
 /// An object of the rules' name belongs to somebody else.

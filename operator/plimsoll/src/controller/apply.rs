@@ -45,7 +45,12 @@ pub enum Outcome {
     Refused(ValidateError),
     /// The SLO's finalizers could not be set, so nothing may be written; or it is deleted, and its rules could
     /// not be removed.
-    Stuck(String),
+    Stuck {
+        /// The conditions' reason.
+        reason: &'static str,
+        /// Why, and what to do.
+        message: String,
+    },
 }
 
 impl Applied {
@@ -115,5 +120,5 @@ pub fn refuse(stored: Arc<Stored>, error: ValidateError) -> Rendered<Applied> {
 
 /// An SLO that waits for its finalizers.
 pub fn stuck(stored: Arc<Stored>, error: &FinalizerError) -> Rendered<Applied> {
-    Rendered::new(stored, Outcome::Stuck(error.to_string()))
+    Rendered::new(stored, Outcome::Stuck { reason: error.reason(), message: error.to_string() })
 }

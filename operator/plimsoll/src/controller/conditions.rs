@@ -47,7 +47,7 @@ pub fn status(applied: &Rendered<Applied>, old: Option<&Shown>, asked: Option<As
     match applied.state.outcome() {
         Outcome::Refused(error) => set.refused(error.reason(), &error.to_string()),
         Outcome::Failed(error) => set.failed(error),
-        Outcome::Stuck(error) => set.stuck(error),
+        Outcome::Stuck { reason, message } => set.stuck(reason, message),
         Outcome::Held { place, written: _, wanted, warnings, route: _ } => {
             new.place = Some(place.clone());
             new.rules = (kind == Kind::AlertRule).then(|| i64::try_from(wanted.rules).unwrap_or(i64::MAX));
@@ -156,9 +156,9 @@ impl Setter<'_> {
         }
     }
 
-    fn stuck(&mut self, message: &str) {
-        self.set(c::READY, Some(false), c::REASON_CLEANUP_FAILED, message);
-        self.set(c::RECONCILING, Some(true), c::REASON_CLEANUP_FAILED, message);
+    fn stuck(&mut self, reason: &'static str, message: &str) {
+        self.set(c::READY, Some(false), reason, message);
+        self.set(c::RECONCILING, Some(true), reason, message);
         self.conditions.retain(|condition| condition.type_ != c::STALLED);
     }
 
@@ -197,17 +197,18 @@ impl Setter<'_> {
             }
             Loaded::Asking if is_current => {}
             Loaded::Asking | Loaded::Outdated { overdue: false } if was_ready => {
+                // The other rules may be those before an edit, or those of another version of the operator.
                 // Ready stays as it is, with the generation for which it was found: who waits for the edit to take
                 // effect waits for that or for Reconciling to go.
                 let message = format!(
-                    "written to {place}; Prometheus {url} still works with the rules before the edit (asked since {since})"
+                    "written to {place}; Prometheus {url} works with other rules of it so far (asked since {since})"
                 );
                 self.set(c::RULES_LOADED, None, c::REASON_PROGRESSING, message.as_str());
                 self.progress(Some(&message), None);
             }
             Loaded::Outdated { overdue: true } => {
                 let message = format!(
-                    "Prometheus {url} still has the rules before the edit (asked since {since}); see in its log why it does not load those of {place}"
+                    "Prometheus {url} still has other rules of it (asked since {since}); see in its log why it does not load those of {place}"
                 );
                 self.set(c::RULES_LOADED, Some(false), c::REASON_NOT_LOADED, message.as_str());
                 self.set(c::READY, Some(false), c::REASON_NOT_LOADED, message.as_str());

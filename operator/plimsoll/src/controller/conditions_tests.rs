@@ -179,7 +179,7 @@ async fn an_edit_is_progress_and_leaves_ready_as_it_was() {
     for condition in &mut before.conditions {
         condition.observed_generation = Some(2);
     }
-    let message = "written to PrometheusRule default/plimsoll-cart; Prometheus http://prometheus:9090 still works with the rules before the edit (asked since 1970-01-01T00:00:00Z)";
+    let message = "written to PrometheusRule default/plimsoll-cart; Prometheus http://prometheus:9090 works with other rules of it so far (asked since 1970-01-01T00:00:00Z)";
     for loaded in [Loaded::Outdated { overdue: false }, Loaded::Asking] {
         let observation = Observation { loaded, ..observation.clone() };
         let edited = status(&applied, Some(&before), asked(&observation), at(9));

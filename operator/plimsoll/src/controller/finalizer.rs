@@ -7,6 +7,7 @@ use kube::{
     core::PartialObjectMeta,
     runtime::events::EventType,
 };
+use plimsoll_api::conditions as c;
 use serde_json::json;
 
 use super::{Context, stored::Stored, validate::Validated};
@@ -29,6 +30,16 @@ pub enum FinalizerError {
         /// Why.
         source: SinkError,
     },
+}
+
+impl FinalizerError {
+    /// The conditions' reason.
+    pub fn reason(&self) -> &'static str {
+        match self {
+            FinalizerError::Write(_) => c::REASON_FINALIZER_FAILED,
+            FinalizerError::Remove { .. } => c::REASON_CLEANUP_FAILED,
+        }
+    }
 }
 
 /// What a person can do about a backend that does not answer.

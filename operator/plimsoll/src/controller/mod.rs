@@ -258,7 +258,7 @@ async fn steps(stored: &Arc<Stored>, ctx: &Context) -> Result<(&'static str, Act
     }
     let held = match applied.state.outcome() {
         Outcome::Held { written, wanted, .. } => Some((*written == Written::Changed, wanted)),
-        Outcome::Failed(_) | Outcome::Refused(_) | Outcome::Stuck(_) => None,
+        Outcome::Failed(_) | Outcome::Refused(_) | Outcome::Stuck { .. } => None,
     };
     let now = Timestamp::now();
     let old = ctx.status.stored(stored);
@@ -287,7 +287,7 @@ async fn steps(stored: &Arc<Stored>, ctx: &Context) -> Result<(&'static str, Act
         Outcome::Failed(error) if error.is_transient() => Err(error.clone().into()),
         // What a backend refuses may be allowed one day, and nobody tells when.
         Outcome::Failed(_) => Ok(("backend_refused", Action::requeue(spread(OUTSIDE, &id)))),
-        Outcome::Refused(_) | Outcome::Stuck(_) => Ok(("invalid", Action::await_change())),
+        Outcome::Refused(_) | Outcome::Stuck { .. } => Ok(("invalid", Action::await_change())),
         Outcome::Held { .. } => {
             // Rules outside and receivers cannot be watched.
             let unwatched = applied.state.routed().is_some() || backend.is_some_and(|backend| backend.is_outside());

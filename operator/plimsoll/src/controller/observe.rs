@@ -268,7 +268,7 @@ impl Observations {
 
     /// Takes the answer; gives the SLOs whose status changes, and those worth a closer look.
     pub fn answer(&self, question: &Question, found: &[LoadedGroup], now: Instant) -> (Vec<Id>, Vec<Puzzle>) {
-        let by_name: HashMap<&str, &LoadedGroup> = found.iter().map(|group| (group.name.as_str(), group)).collect();
+        let by_name = index(found);
         let mut rows = self.rows();
         let (mut changed, mut puzzles) = (Vec::new(), Vec::new());
         for id in &question.ids {
@@ -412,18 +412,33 @@ fn backoff(attempts: u32) -> Duration {
     FIRST.saturating_mul(2u32.saturating_pow(attempts.min(10) / 2)).min(MISSING_MAX)
 }
 
+/// Loaded groups by their names. One name may have several: of a Prometheus each where many are asked as one, or an
+/// older copy that was left at another backend.
+pub(crate) type ByName<'g> = HashMap<&'g str, Vec<&'g LoadedGroup>>;
+
+/// See [`ByName`].
+pub(crate) fn index(found: &[LoadedGroup]) -> ByName<'_> {
+    let mut by_name = ByName::new();
+    for group in found {
+        by_name.entry(group.name.as_str()).or_default().push(group);
+    }
+    by_name
+}
+
 /// What an answer says about the rules. It never says that nobody was asked.
-pub(crate) fn judge(wanted: &Wanted, found: &HashMap<&str, &LoadedGroup>) -> Loaded {
+pub(crate) fn judge(wanted: &Wanted, found: &ByName<'_>) -> Loaded {
     let Wanted { groups, revision, labels: _, scope: _, rules: _, language: _ } = wanted;
-    let loaded: Vec<&LoadedGroup> = groups.iter().filter_map(|name| found.get(name.as_str()).copied()).collect();
-    let held = loaded.iter().find_map(|group| group.revision());
+    let loaded: Vec<&LoadedGroup> =
+        groups.iter().filter_map(|name| found.get(name.as_str())).flatten().copied().collect();
+    let revisions: Vec<&str> = loaded.iter().filter_map(|group| group.revision()).collect();
+    let current = revisions.contains(&revision.as_str());
     let missing = groups.iter().find(|name| !found.contains_key(name.as_str()));
     match missing {
         // Before an edit there may have been fewer groups.
-        Some(_) if held.is_some_and(|held| held != revision) => return Loaded::Outdated { overdue: false },
+        Some(_) if !revisions.is_empty() && !current => return Loaded::Outdated { overdue: false },
         Some(group) => return Loaded::Missing { group: group.clone(), hint: None },
         // All groups and no revision: written by an operator of a time that had none.
-        None if held != Some(revision) => return Loaded::Outdated { overdue: false },
+        None if !current => return Loaded::Outdated { overdue: false },
         None => {}
     }
     match loaded.iter().flat_map(|group| &group.rules).find(|rule| rule.health == "err") {

@@ -136,8 +136,16 @@ fn an_edit_that_never_arrives_is_not_loaded() {
 fn rules_of_an_operator_without_revisions_are_other_rules() {
     let mut old = found(1, "ok");
     old[1].rules[0].query = "vector(1)".to_owned();
-    let found = old.iter().map(|group| (group.name.as_str(), group)).collect();
-    assert_eq!(judge(&wanted(1), &found), Loaded::Outdated { overdue: false });
+    assert_eq!(judge(&wanted(1), &index(&old)), Loaded::Outdated { overdue: false });
+}
+
+#[test]
+fn an_older_copy_beside_the_rules_is_no_edit_on_its_way() {
+    for copies in [[found(1, "ok"), found(2, "ok")], [found(2, "ok"), found(1, "ok")]] {
+        let both: Vec<LoadedGroup> = copies.into_iter().flatten().collect();
+        assert_eq!(judge(&wanted(2), &index(&both)), Loaded::Yes);
+        assert_eq!(judge(&wanted(3), &index(&both)), Loaded::Outdated { overdue: false });
+    }
 }
 
 #[test]

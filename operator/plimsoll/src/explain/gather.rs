@@ -40,7 +40,9 @@ pub async fn gather(slo: &Slo, prometheus: Option<&Prometheus>, cluster: Option<
     };
     facts.warnings = valid.warnings.iter().map(ToString::to_string).collect();
     let model = valid.model;
-    let rules = plimsoll_slo::render(&model);
+    let of = |dialect| plimsoll_slo::render_for(&model, dialect);
+    let vmalert = facts.place.as_deref().is_some_and(|place| place.starts_with("VMRule "));
+    let rules = of(if vmalert { Dialect::VictoriaMetrics } else { Dialect::Prometheus });
     facts.rules = rules.len();
     facts.measures = measures(&model.sli);
     facts.objective = model.objective.percent().to_string();
@@ -69,6 +71,13 @@ pub async fn gather(slo: &Slo, prometheus: Option<&Prometheus>, cluster: Option<
     facts.loaded = match loaded(prometheus, &rules).await {
         // The operator may be of another version, whose rules differ: it knows which ones it has written.
         Ok(Loaded::Outdated { url }) if operator_holds_loaded(slo) => Loaded::Yes { url },
+        // Of a file nobody knows for whom its rules were generated.
+        Ok(Loaded::Outdated { url }) if cluster.is_none() => {
+            match loaded(prometheus, &of(Dialect::VictoriaMetrics)).await {
+                Ok(Loaded::Yes { url }) => Loaded::Yes { url },
+                _ => Loaded::Outdated { url },
+            }
+        }
         Ok(loaded) => loaded,
         Err(error) => {
             facts.loaded = Loaded::Unreachable(error.to_string());
@@ -203,7 +212,7 @@ pub(super) async fn loaded(prometheus: &Prometheus, rules: &RuleSet) -> Result<L
         labels: None,
         ..Wanted::default()
     };
-    Ok(match observe::judge(&wanted, &found.iter().map(|group| (group.name.as_str(), group)).collect()) {
+    Ok(match observe::judge(&wanted, &observe::index(&found)) {
         observe::Loaded::Missing { group, hint: _ } => Loaded::Missing { url, group, why: None, remedy: None },
         observe::Loaded::Failing(cause) => Loaded::Failing { url, cause },
         observe::Loaded::Outdated { overdue: _ } => Loaded::Outdated { url },
@@ -237,7 +246,8 @@ async fn ask(prometheus: &Prometheus, model: &Model, facts: &mut Facts) -> Resul
     let base = format!("{}{{{id}}}", names::TOTAL);
     let groups = count(prometheus, &format!("count({base})")).await?;
     facts.data = Some(groups > 0);
-    facts.excess.extend(limits::period(&Scope::of(model), prometheus.retention().await?));
+    // What can only be a warning must not take the rest of the explanation with it.
+    facts.excess.extend(limits::period(&Scope::of(model), prometheus.retention().await.unwrap_or(None)));
     if groups > limits::GROUPS {
         facts.excess.extend(limits::groups(groups, prometheus.widest(&base, &model.group_by).await?));
     }

@@ -97,9 +97,14 @@ impl Intake {
         if taken.room.is_none() {
             return Ok(work(&taken.bytes));
         }
-        let alone = self.alone.acquire().await.map_err(|_| Refused::Busy)?;
-        let done = tokio::task::spawn_blocking(move || work(&taken.bytes)).await;
-        drop(alone);
+        let alone = Arc::clone(&self.alone).acquire_owned().await.map_err(|_| Refused::Busy)?;
+        // The work goes on when nobody waits for it any more, and until then nothing else of its kind begins.
+        let done = tokio::task::spawn_blocking(move || {
+            let done = work(&taken.bytes);
+            drop((taken, alone));
+            done
+        });
+        let done = done.await;
         done.map_err(|_| Refused::Broken)
     }
 

@@ -55,16 +55,29 @@ async fn many_large_reviews_at_once(testbed: &Testbed) -> Result<()> {
         }
     }
     let (mut answered, mut beside) = (Vec::new(), 0);
-    while !large.is_empty() {
-        tokio::select! {
-            Some(done) = large.join_next() => answered.push(done?.map(|answer| answer.status())),
-            status = send(small.clone()) => {
-                ensure!(status? == StatusCode::OK, "a small review beside large ones");
-                beside += 1;
-            }
+    let large = async {
+        while let Some(done) = large.join_next().await {
+            answered.push(done?.map(|answer| answer.status()));
         }
+        anyhow::Ok(())
+    };
+    let mut large = std::pin::pin!(large);
+    let mut under_way = true;
+    while under_way {
+        // Each small one is waited for, also when the last of the large ones is done meanwhile.
+        let mut review = std::pin::pin!(send(small.clone()));
+        let status = loop {
+            tokio::select! {
+                done = &mut large, if under_way => {
+                    done?;
+                    under_way = false;
+                }
+                status = &mut review => break status?,
+            }
+        };
+        ensure!(status == StatusCode::OK, "a small review beside large ones");
+        beside += 1;
     }
-    ensure!(beside > 0, "no small review was answered while large ones were under way");
     ensure!(answered.len() == 3 * EACH);
     let count = |wanted| answered.iter().filter(|answer| answer.as_ref().is_ok_and(|status| *status == wanted)).count();
     // One that is refused unread may find its connection closed instead.
