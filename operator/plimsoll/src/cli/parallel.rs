@@ -11,7 +11,7 @@ use std::{
 const CHUNK: usize = 16;
 
 /// Applies `work` to each item.
-pub fn map<T: Sync, R: Send>(items: &[T], work: impl Fn(&T) -> R + Sync) -> Vec<R> {
+pub fn map<'t, T: Sync, R: Send>(items: &'t [T], work: impl Fn(&'t T) -> R + Sync) -> Vec<R> {
     let threads = thread::available_parallelism().map_or(1, NonZero::get).min(items.len() / CHUNK);
     if threads < 2 {
         return items.iter().map(work).collect();

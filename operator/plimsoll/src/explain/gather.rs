@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use kube::{Api, Client, api::DynamicObject};
 use plimsoll_api::{Level, Slo, conditions as c};
 use plimsoll_slo::{
-    Model, RuleSet,
+    Dialect, Model, RuleSet,
     model::{self, Counter, Sli},
     names, promql,
 };

@@ -8,7 +8,7 @@ use plimsoll_api::{
 };
 use rust_decimal::Decimal;
 
-use super::{label_name, label_value, template};
+use super::{few, label_name, label_value, template};
 use crate::{
     duration,
     model::{Objective, Period, Span, Tier},
@@ -86,7 +86,7 @@ pub(super) fn alerting(
         Some(tiers) => own_tiers(tiers, objective, period, problems),
         None => default_tiers(objective, period),
     };
-    for (name, value) in labels {
+    for (name, value) in few(labels, "spec.alerting.labels", problems) {
         let path = format!("spec.alerting.labels.{name}");
         if name == crate::names::NAMESPACE {
             // Routing by namespace must not be led astray by another tenant.
@@ -103,7 +103,7 @@ pub(super) fn alerting(
             label_value(value, &path, problems);
         }
     }
-    for (name, value) in annotations {
+    for (name, value) in few(annotations, "spec.alerting.annotations", problems) {
         annotation(&format!("spec.alerting.annotations.{name}"), name, value, problems);
     }
     let mut tiers = tiers?;

@@ -163,6 +163,25 @@ fn build(object: &Slo, problems: &mut Vec<Problem>) -> Option<Model> {
     })
 }
 
+/// What a person writes, and more.
+const MAX_LABELS: usize = 64;
+
+/// The labels or annotations, unless there are so many that a program has spilled them: then one problem says so,
+/// not one for each.
+fn few<'m>(map: &'m BTreeMap<String, String>, path: &str, problems: &mut Vec<Problem>) -> &'m BTreeMap<String, String> {
+    static NONE: BTreeMap<String, String> = BTreeMap::new();
+    if map.len() <= MAX_LABELS {
+        return map;
+    }
+    let field = path.rsplit('.').next().unwrap_or(path);
+    problems.push(
+        Problem::error(path, format!("{field} are too many"))
+            .label(map.len().to_string())
+            .help(format!("use at most {MAX_LABELS}")),
+    );
+    &NONE
+}
+
 fn descriptive(
     object: &Slo,
     id: &SloId,
@@ -177,7 +196,7 @@ fn descriptive(
     if let Some(owner) = owner {
         all.insert("owner".to_owned(), owner.to_owned());
     }
-    for (name, value) in labels {
+    for (name, value) in few(labels, "spec.labels", problems) {
         let path = format!("spec.labels.{name}");
         if name == names::NAMESPACE {
             problems.push(Problem::error(path, "label namespace is that of the SLO").help("use another name"));

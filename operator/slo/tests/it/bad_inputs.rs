@@ -331,6 +331,11 @@ fn labels() {
                 "error: spec.groupBy[0]: label __name__ is reserved by Prometheus; use a name without leading underscores",
             ],
         ),
+        (
+            "too many",
+            json!({"labels": (0..65).map(|i| (format!("-{i}"), json!("x"))).collect::<serde_json::Map<_, _>>()}),
+            &["error: spec.labels: labels are too many (65); use at most 64"],
+        ),
         ("dash", json!({"labels": {"a-b": "x"}}), &["error: spec.labels.a-b: a-b is not a label name; write a_b"]),
         (
             "300 characters",

@@ -1,4 +1,4 @@
-//! `plimsoll explain` on real servers: every cause that a person may meet has its words and its next step.
+//! `plimsoll explain` on real servers: the causes that only real servers bring about.
 
 use anyhow::{Result, ensure};
 use plimsoll_e2e::{PROMETHEUS, STACK, Test, Testbed, operator::Operator, test};

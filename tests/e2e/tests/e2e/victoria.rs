@@ -11,10 +11,11 @@ pub(crate) fn tests() -> Vec<Test> {
     vec![test(VICTORIA_METRICS, vmalert_records_the_truth_and_alerts)]
 }
 
-/// A tier of seconds, so that the test need not wait for hours.
+/// A tier that need not be waited for for hours, and longer than the seconds after which VictoriaMetrics shows what
+/// it was sent.
 fn objects() -> Value {
     let alerting = json!({"noData": "Ignore", "tiers": [
-        {"name": "fast", "burnRate": "5", "longWindow": "20s", "shortWindow": "5s"}
+        {"name": "fast", "burnRate": "5", "longWindow": "1m", "shortWindow": "30s"}
     ]});
     let requests = json!({
         "objective": "99", "period": {"rolling": "10m"}, "alerting": alerting,
@@ -50,14 +51,14 @@ async fn vmalert_records_the_truth_and_alerts(testbed: &Testbed) -> Result<()> {
     let vmalert = victoria.evaluate(&json!({"groups": groups}).to_string()).await?;
 
     for (name, truth) in [("requests", 0.1), ("latency", 0.2)] {
-        let ratio = format!("slo:error_ratio:window{{slo_id=\"shop/{name}\",window=\"20s\"}}");
-        wait_until(&format!("{ratio} to be {truth}"), SOON, async || {
+        let ratio = format!("slo:error_ratio:window{{slo_id=\"shop/{name}\",window=\"1m\"}}");
+        wait_until(&format!("{ratio} to be {truth}"), SOON * 2, async || {
             let found = victoria.query(&ratio).await?.first().and_then(plimsoll_testbed::Series::value);
             Ok(found.filter(|found| (found / truth - 1.0).abs() < 0.01))
         })
         .await?;
     }
-    wait_until("both objectives to page", SOON, async || {
+    wait_until("both objectives to page", SOON * 2, async || {
         let alerts = vmalert.alerts().await?;
         let fires = |name: &str| {
             alerts.iter().any(|alert| {
