@@ -113,6 +113,9 @@ impl File {
     }
 }
 
+/// A document of a file, or why it cannot be read.
+type Read<'f> = (&'f File, Result<Node<'f>, Vec<Fault>>);
+
 /// What a document is.
 enum Document {
     Object(Kind),
@@ -141,7 +144,7 @@ impl Checker<'_> {
     fn files(&mut self, files: &[File]) {
         self.checked.files += files.len();
         let small = files.iter().map(|file| file.text.len()).sum::<usize>() <= 2 * BATCH_BYTES;
-        let documents: Box<dyn Iterator<Item = (&File, Result<Node<'_>, Vec<Fault>>)>> = if small {
+        let documents: Box<dyn Iterator<Item = Read<'_>>> = if small {
             let parsed = parallel::map(files, |file| Documents::new(&file.text).collect::<Vec<_>>());
             Box::new(files.iter().zip(parsed).flat_map(|(file, all)| all.into_iter().map(move |one| (file, one))))
         } else {

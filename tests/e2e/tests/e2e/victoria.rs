@@ -46,7 +46,7 @@ async fn vmalert_records_the_truth_and_alerts(testbed: &Testbed) -> Result<()> {
         // As the VictoriaMetrics operator does: the spec of a VMRule is a rule file.
         let mut object: Value = serde_saphyr::from_str(object)?;
         ensure!(object["kind"] == "VMRule", "{object}");
-        groups.extend(object["spec"]["groups"].as_array_mut().context("groups")?.drain(..));
+        groups.append(object["spec"]["groups"].as_array_mut().context("groups")?);
     }
     let vmalert = victoria.evaluate(&json!({"groups": groups}).to_string()).await?;
 

@@ -54,30 +54,28 @@ async fn many_large_reviews_at_once(testbed: &Testbed) -> Result<()> {
             large.spawn(request.body(body.clone()).send());
         }
     }
-    let (mut answered, mut beside) = (Vec::new(), 0);
     let large = async {
+        let mut answered = Vec::new();
         while let Some(done) = large.join_next().await {
             answered.push(done?.map(|answer| answer.status()));
         }
-        anyhow::Ok(())
+        anyhow::Ok(answered)
     };
     let mut large = std::pin::pin!(large);
-    let mut under_way = true;
-    while under_way {
+    let (mut answered, mut beside) = (None, 0);
+    while answered.is_none() {
         // Each small one is waited for, also when the last of the large ones is done meanwhile.
         let mut review = std::pin::pin!(send(small.clone()));
         let status = loop {
             tokio::select! {
-                done = &mut large, if under_way => {
-                    done?;
-                    under_way = false;
-                }
+                done = &mut large, if answered.is_none() => answered = Some(done?),
                 status = &mut review => break status?,
             }
         };
         ensure!(status == StatusCode::OK, "a small review beside large ones");
         beside += 1;
     }
+    let answered = answered.unwrap_or_default();
     ensure!(answered.len() == 3 * EACH);
     let count = |wanted| answered.iter().filter(|answer| answer.as_ref().is_ok_and(|status| *status == wanted)).count();
     // One that is refused unread may find its connection closed instead.
