@@ -2,5 +2,6 @@
 
 pub mod detector;
 pub mod evaluate;
+pub mod novelty;
 
 pub use detector::{Detector, Sample, Verdict};

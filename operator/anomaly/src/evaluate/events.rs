@@ -115,6 +115,16 @@ impl Tally {
         self.weeks += truth.weeks();
     }
 
+    /// Adds the counts of another.
+    pub fn merge(&mut self, other: &Self) {
+        self.alerts += other.alerts;
+        self.true_alerts += other.true_alerts;
+        self.events += other.events;
+        self.hits += other.hits;
+        self.weeks += other.weeks;
+        self.delays.extend_from_slice(&other.delays);
+    }
+
     /// What the counts come to.
     pub fn quality(&self) -> Quality {
         let ratio = |a: usize, b: usize| if b == 0 { 1.0 } else { a as f64 / b as f64 };
