@@ -11,12 +11,17 @@ pub struct Sample {
     pub value: f64,
 }
 
+/// Scores from here on raise alerts.
+pub const ALERT: f64 = 0.4;
+/// Scores from here on are of values that the series has not had; below are sudden moves among values that it has.
+pub const NEW: f64 = 0.5;
+
 /// What a detector says of one sample, knowing it and what came before, nothing after.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Verdict {
-    /// How anomalous, in [0, 1]; 0.5 is the level at which alerts begin.
+    /// How anomalous, in [0, 1]: from [`ALERT`] on alerts begin, from [`NEW`] on the value is new to the series.
     pub score: f64,
-    /// Whether an alert is on at this sample.
+    /// Whether an alert begins at this sample.
     pub alert: bool,
 }
 

@@ -72,10 +72,8 @@ impl Truth {
             (0..60).map(|i| quantile(&sorted, 1.0 - 10f64.powf(-1.0 - 4.5 * f64::from(i) / 59.0))).collect();
         candidates.sort_unstable_by(|a, b| b.total_cmp(a));
         candidates.dedup();
-        let fitting = candidates
-            .into_iter()
-            .take_while(|t| self.onsets(part.iter().map(|s| s >= t)).len() <= allowed)
-            .last();
+        let fitting =
+            candidates.into_iter().take_while(|t| self.onsets(part.iter().map(|s| s >= t)).len() <= allowed).last();
         fitting.or_else(|| sorted.last().map(|top| top.next_up())).unwrap_or(f64::INFINITY)
     }
 }
@@ -188,7 +186,7 @@ pub fn recall_at(curve: &[(f64, Quality)], false_per_series_week: f64) -> Option
 }
 
 /// The quantile of sorted values, by straight line between them.
-fn quantile(sorted: &[f64], q: f64) -> f64 {
+pub(super) fn quantile(sorted: &[f64], q: f64) -> f64 {
     let Some(last) = sorted.len().checked_sub(1) else { return f64::INFINITY };
     let at = (q * last as f64).clamp(0.0, last as f64);
     let (low, high) = (sorted[at as usize], sorted[(at as usize + 1).min(last)]);

@@ -8,8 +8,6 @@ pub(super) const FEATURES: usize = 4;
 const SHORT: usize = 10;
 pub(super) const LONG: usize = 30;
 const HOURS: usize = 168;
-/// Share of a new value in the profile of its hour of the week.
-const PROFILE_RATE: f64 = 0.4;
 /// Largest magnitude of a feature, so that a range of 32-bit numbers cannot overflow.
 const LIMIT: f64 = 1e37;
 
@@ -31,11 +29,11 @@ impl Features {
     }
 
     /// The views of row `row` (counted from 0): signed root, residual of the hour of the week, short and long mean.
-    pub(super) fn see(&mut self, row: u64, time: f64, value: f64) -> [f32; FEATURES] {
+    pub(super) fn see(&mut self, rate: f64, row: u64, time: f64, value: f64) -> [f32; FEATURES] {
         let root = |x: f64| x.abs().sqrt().copysign(x);
         let x = (value - self.origin).clamp(-LIMIT, LIMIT);
         let hour = (time.rem_euclid(604_800.0) / 3600.0) as usize % HOURS;
-        let residual = self.residual(hour, x);
+        let residual = self.residual(rate, hour, x);
         let at = (row % LONG as u64) as usize;
         if let Some(slot) = self.ring.get_mut(at) {
             *slot = x as f32;
@@ -45,12 +43,12 @@ impl Features {
     }
 
     /// How far the value is from the profile of its hour; then moves the profile.
-    fn residual(&mut self, hour: usize, x: f64) -> f32 {
+    fn residual(&mut self, rate: f64, hour: usize, x: f64) -> f32 {
         let (Some(profile), Some(count)) = (self.profile.get_mut(hour), self.counts.get_mut(hour)) else { return 0.0 };
         let expected = f64::from(*profile);
         let residual = if *count > 0 { x - expected } else { 0.0 };
         *count = count.saturating_add(1);
-        *profile = (expected + PROFILE_RATE.max(1.0 / f64::from(*count)) * (x - expected)) as f32;
+        *profile = (expected + rate.max(1.0 / f64::from(*count)) * (x - expected)) as f32;
         residual.clamp(-LIMIT, LIMIT) as f32
     }
 

@@ -13,15 +13,12 @@ pub(super) struct Memory {
     high: f32,
 }
 
-/// A value nearer than this share of the range to a remembered one refreshes that one instead of taking a slot.
-const RESOLUTION: f32 = 0.005;
-
 impl Memory {
     /// Distance from the nearest remembered value in units of the running range; then remembers the value.
     ///
-    /// `hour` counts from the begin of the series, values last seen before `horizon` are forgotten, and the range
-    /// contracts by the share `shrink`.
-    pub(super) fn meet(&mut self, value: f32, hour: u16, horizon: u16, shrink: f32) -> f32 {
+    /// `hour` counts from the begin of the series, values last seen before `horizon` are forgotten, a value nearer than
+    /// `resolution` to a remembered one takes no slot of its own, and the range contracts by the share `shrink`.
+    pub(super) fn meet(&mut self, value: f32, hour: u16, horizon: u16, (resolution, shrink): (f32, f32)) -> f32 {
         if self.values.is_empty() && self.low == 0.0 && self.high == 0.0 {
             (self.low, self.high) = (value, value);
         }
@@ -33,7 +30,7 @@ impl Memory {
             Some((_, distance)) => f32::from(distance > 0.0),
             None => 0.0,
         };
-        match nearest.and_then(|(slot, distance)| (distance <= RESOLUTION * span).then_some(slot)) {
+        match nearest.and_then(|(slot, distance)| (distance <= resolution * span).then_some(slot)) {
             Some(slot) => self.seen[slot] = hour,
             None => {
                 if self.values.len() >= SLOTS {

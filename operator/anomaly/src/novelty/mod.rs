@@ -4,36 +4,25 @@
 //! it is looked at in four views ([`features`]). A move is as alarming as it is large against the series' usual moves
 //! ([`jump`]). Nothing about a series is known beforehand, and each row is judged before it is learnt.
 
+mod constants;
 mod features;
 mod jump;
 mod memory;
 
 use serde::{Deserialize, Serialize};
 
-use crate::detector::{Detector, Sample, Verdict};
+use crate::detector::{ALERT, Detector, NEW, Sample, Verdict};
+pub use constants::Constants;
 use features::{FEATURES, Features};
 use jump::Jumps;
 use memory::Memory;
 
 /// Remembered values for each view.
 const SLOTS: usize = 80;
-/// Mean root novelty that is alarming.
-const ALARMING: f64 = 0.110;
 /// Rows before anything is judged.
 const WARM: u64 = 100;
-/// A novelty counts only above this many times the largest of the rows before (as many as [`REST`]).
-const RECORD: f64 = 1.2;
 /// Blocks of rows over which the largest novelty is remembered, and rows in each.
 const REST: (usize, u64) = (10, 10);
-/// A value unseen for so many rows and so many seconds is forgotten.
-const FORGET: (f64, f64) = (5000.0, 1.5e6);
-/// The range contracts by this share a row, at most as fast as by a time constant in seconds.
-const SHRINK: (f64, f64) = (2e-4, 1.5e6);
-/// Seconds for which nothing is raised after an alert was.
-const REFRACTORY_S: f64 = 1860.0;
-/// Scores of moves lie between these: a new value ranks above a move among known values.
-const MOVES: (f64, f64) = (0.4, 0.5);
-
 /// Watches one series; everything it knows is in here.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Novelty {
@@ -57,14 +46,39 @@ struct State {
 
 impl Detector for Novelty {
     fn step(&mut self, sample: Sample) -> Verdict {
-        if !sample.value.is_finite() || !sample.time.is_finite() {
-            return Verdict::default();
-        }
-        self.inner.get_or_insert_with(|| Box::new(State::new(sample))).step(sample)
+        self.judge(&Constants::DEFAULT, sample)
+    }
+}
+
+/// The detector with other constants.
+#[derive(Clone, Debug)]
+pub struct Tuned<'a> {
+    constants: &'a Constants,
+    novelty: Novelty,
+}
+
+impl<'a> Tuned<'a> {
+    /// One for a series of which nothing is known.
+    pub fn new(constants: &'a Constants) -> Self {
+        Self { constants, novelty: Novelty::default() }
+    }
+}
+
+impl Detector for Tuned<'_> {
+    fn step(&mut self, sample: Sample) -> Verdict {
+        self.novelty.judge(self.constants, sample)
     }
 }
 
 impl Novelty {
+    /// Judges the next sample, then learns it.
+    pub fn judge(&mut self, constants: &Constants, sample: Sample) -> Verdict {
+        if !sample.value.is_finite() || !sample.time.is_finite() {
+            return Verdict::default();
+        }
+        self.inner.get_or_insert_with(|| Box::new(State::new(sample))).step(constants, sample)
+    }
+
     /// Bytes of its state.
     pub fn bytes(&self) -> usize {
         let heap = self.inner.as_ref().map_or(0, |state| {
@@ -89,17 +103,17 @@ impl State {
         }
     }
 
-    fn step(&mut self, sample: Sample) -> Verdict {
+    fn step(&mut self, constants: &Constants, sample: Sample) -> Verdict {
         let elapsed = (sample.time - self.time).max(0.0);
         self.learn_step(elapsed);
-        let novelty = self.novelty(sample, elapsed);
-        let jump = self.jumps.see(self.row, self.step, sample.value);
+        let novelty = self.novelty(constants, sample, elapsed);
+        let jump = self.jumps.see(constants, self.row, self.step, sample.value);
         let record = self.record(novelty);
         let jump = if self.row >= WARM { jump } else { 0.0 };
         self.row += 1;
         self.time = sample.time;
-        let score = score(if novelty > RECORD * record { novelty } else { 0.0 }, jump);
-        let alert = score >= MOVES.0 && sample.time - self.alerted > REFRACTORY_S;
+        let score = score(if novelty > constants.record * record { novelty } else { 0.0 }, jump);
+        let alert = score >= ALERT && sample.time - self.alerted > constants.refractory;
         if alert {
             self.alerted = sample.time;
         }
@@ -116,18 +130,19 @@ impl State {
     }
 
     /// Mean root novelty over the views; 1 is alarming.
-    fn novelty(&mut self, sample: Sample, elapsed: f64) -> f64 {
-        let views = self.features.see(self.row, sample.time, sample.value);
+    fn novelty(&mut self, constants: &Constants, sample: Sample, elapsed: f64) -> f64 {
+        let views = self.features.see(constants.profile, self.row, sample.time, sample.value);
         let hours = |seconds: f64| (seconds / 3600.0).clamp(0.0, f64::from(u16::MAX)) as u16;
         let age = sample.time - self.begin;
-        let horizon = hours(age - FORGET.1.max(FORGET.0 * self.step));
-        let shrink = SHRINK.0.min(elapsed / SHRINK.1) as f32;
+        let horizon = hours(age - constants.forget.1.max(constants.forget.0 * self.step));
+        let resolution = constants.resolution as f32;
+        let shrink = constants.shrink.0.min(elapsed / constants.shrink.1) as f32;
         let sum: f64 = views
             .iter()
             .zip(&mut self.memories)
-            .map(|(view, memory)| f64::from(memory.meet(*view, hours(age), horizon, shrink)).sqrt())
+            .map(|(view, memory)| f64::from(memory.meet(*view, hours(age), horizon, (resolution, shrink))).sqrt())
             .sum();
-        if self.row >= WARM { sum / FEATURES as f64 / ALARMING } else { 0.0 }
+        if self.row >= WARM { sum / FEATURES as f64 / constants.novel } else { 0.0 }
     }
 
     /// The largest novelty of the rows before; then counts this one.
@@ -148,7 +163,7 @@ fn score(novelty: f64, jump: f64) -> f64 {
         return novelty / (1.0 + novelty);
     }
     if jump >= 1.0 {
-        return MOVES.1 - (MOVES.1 - MOVES.0) / jump;
+        return NEW - (NEW - ALERT) / jump;
     }
-    MOVES.0 * novelty.max(jump)
+    ALERT * novelty.max(jump)
 }
