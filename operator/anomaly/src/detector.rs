@@ -11,15 +11,16 @@ pub struct Sample {
     pub value: f64,
 }
 
-/// Scores from here on raise alerts.
+/// No alert begins at a lower score.
 pub const ALERT: f64 = 0.4;
-/// Scores from here on are of values that the series has not had; below are sudden moves among values that it has.
+/// Scores from here on are of values that the series has not had; between [`ALERT`] and this are sudden moves.
 pub const NEW: f64 = 0.5;
 
 /// What a detector says of one sample, knowing it and what came before, nothing after.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Verdict {
-    /// How anomalous, in [0, 1]: from [`ALERT`] on alerts begin, from [`NEW`] on the value is new to the series.
+    /// How anomalous, in [0, 1], in the order in which a person would look: sudden moves among known values from
+    /// [`ALERT`] on, new values from [`NEW`] on.
     pub score: f64,
     /// Whether an alert begins at this sample.
     pub alert: bool,

@@ -7,6 +7,8 @@ use crate::evaluate::halves::random;
 pub struct Constants {
     /// Mean root distance from the known values, in ranges, that is alarming.
     pub novel: f64,
+    /// So many times that much raises an alert.
+    pub certain: f64,
     /// A value nearer than this share of the range to a remembered one refreshes that one instead of taking a slot.
     pub resolution: f64,
     /// Rows, and seconds, for which a value must not have been seen to be forgotten.
@@ -22,6 +24,12 @@ pub struct Constants {
     pub jump: f64,
     /// Seconds over which the mean square of moves is taken.
     pub memory: f64,
+    /// Share of a day's moves in the scale of an hour of the day.
+    pub hour: f64,
+    /// Peaks of moves a week, just below the level of alarm, that are scarce enough for it.
+    pub scarce: f64,
+    /// Seconds over which peaks are counted.
+    pub peaks: f64,
     /// Seconds for which nothing is raised after an alert was.
     pub refractory: f64,
 }
@@ -30,6 +38,7 @@ impl Constants {
     /// What is used.
     pub const DEFAULT: Self = Self {
         novel: 0.110,
+        certain: 1.2,
         resolution: 0.005,
         forget: (5000.0, 1.5e6),
         shrink: (2e-4, 1.5e6),
@@ -37,17 +46,35 @@ impl Constants {
         record: 1.2,
         jump: 5.5,
         memory: 2e6,
+        hour: 0.03,
+        scarce: 8.0,
+        peaks: 2.6e6,
         refractory: 1860.0,
     };
 
     /// Every constant multiplied by its own random factor between a half and two, evenly on the scale of logarithms;
-    /// the record and the refractory time by one between 0.8 and 1.25. The factors follow from the seed.
+    /// the record, the certainty and the refractory time by one between 0.8 and 1.25. The factors follow from the seed.
     pub fn varied(seed: u64) -> Self {
         let mut state = seed;
         let mut draw = |widest: f64| widest.powf((random(&mut state) >> 11) as f64 / (1u64 << 52) as f64 - 1.0);
-        let Self { novel, resolution, forget, shrink, profile, record, jump, memory, refractory } = Self::DEFAULT;
+        let Self {
+            novel,
+            certain,
+            resolution,
+            forget,
+            shrink,
+            profile,
+            record,
+            jump,
+            memory,
+            hour,
+            scarce,
+            peaks,
+            refractory,
+        } = Self::DEFAULT;
         Self {
             novel: novel * draw(2.0),
+            certain: certain * draw(1.25),
             resolution: resolution * draw(2.0),
             forget: (forget.0 * draw(2.0), forget.1 * draw(2.0)),
             shrink: (shrink.0 * draw(2.0), shrink.1 * draw(2.0)),
@@ -55,6 +82,9 @@ impl Constants {
             record: record * draw(1.25),
             jump: jump * draw(2.0),
             memory: memory * draw(2.0),
+            hour: hour * draw(2.0),
+            scarce: scarce * draw(2.0),
+            peaks: peaks * draw(2.0),
             refractory: refractory * draw(1.25),
         }
     }

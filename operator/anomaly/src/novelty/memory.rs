@@ -64,12 +64,14 @@ impl Memory {
         }
     }
 
-    /// Drops the value that was not seen for the longest time.
+    /// Drops the value whose neighbours are nearest to each other: where values are dense one fewer makes nothing new,
+    /// while the oldest may be the only one of its kind.
     fn evict(&mut self) -> usize {
-        let oldest = self.seen.iter().enumerate().min_by_key(|(_, seen)| **seen).map_or(0, |(slot, _)| slot);
-        self.values.remove(oldest);
-        self.seen.remove(oldest);
-        oldest
+        let gaps = self.values.windows(3).map(|w| w.last().zip(w.first()).map_or(f32::INFINITY, |(c, a)| c - a));
+        let densest = gaps.enumerate().min_by(|a, b| a.1.total_cmp(&b.1)).map_or(0, |(slot, _)| slot + 1);
+        self.values.remove(densest);
+        self.seen.remove(densest);
+        densest
     }
 
     /// Bytes of the state, as stored.

@@ -18,7 +18,7 @@ use jump::Jumps;
 use memory::Memory;
 
 /// Remembered values for each view.
-const SLOTS: usize = 80;
+const SLOTS: usize = 64;
 /// Rows before anything is judged.
 const WARM: u64 = 100;
 /// Blocks of rows over which the largest novelty is remembered, and rows in each.
@@ -107,13 +107,14 @@ impl State {
         let elapsed = (sample.time - self.time).max(0.0);
         self.learn_step(elapsed);
         let novelty = self.novelty(constants, sample, elapsed);
-        let jump = self.jumps.see(constants, self.row, self.step, sample.value);
+        let judged = self.row >= WARM;
+        let jump = self.jumps.see(constants, (self.row, sample.time, self.step), sample.value, judged);
         let record = self.record(novelty);
-        let jump = if self.row >= WARM { jump } else { 0.0 };
         self.row += 1;
         self.time = sample.time;
-        let score = score(if novelty > constants.record * record { novelty } else { 0.0 }, jump);
-        let alert = score >= ALERT && sample.time - self.alerted > constants.refractory;
+        let novelty = if novelty > constants.record * record { novelty } else { 0.0 };
+        let score = score(novelty, jump);
+        let alert = (jump >= 1.0 || novelty >= constants.certain) && sample.time - self.alerted > constants.refractory;
         if alert {
             self.alerted = sample.time;
         }
