@@ -38,7 +38,7 @@ impl Constants {
     /// What is used.
     pub const DEFAULT: Self = Self {
         novel: 0.110,
-        certain: 1.2,
+        certain: 1.4,
         resolution: 0.005,
         forget: (5000.0, 1.5e6),
         shrink: (2e-4, 1.5e6),

@@ -55,12 +55,12 @@ fn a_spike_a_dip_and_a_step_are_found_and_nothing_else_is() {
 #[test]
 fn new_values_rank_above_moves_among_known_ones() {
     let mut samples = wave();
-    samples[6000].value = 1000.0;
+    samples[7000].value = 1000.0;
     // From the bottom of the wave to its top and back: known values, in an unknown place.
     let low = (6500..6800).min_by(|a, b| samples[*a].value.total_cmp(&samples[*b].value)).unwrap();
     samples[low].value = 129.0;
     let verdicts = run(&mut Novelty::default(), &samples);
-    assert!(verdicts[6000].score >= NEW && verdicts[6000].alert);
+    assert!(verdicts[7000].score >= NEW && verdicts[7000].alert);
     assert!((ALERT..NEW).contains(&verdicts[low].score) && verdicts[low].alert, "{:?}", verdicts[low]);
 }
 
@@ -80,7 +80,8 @@ fn a_state_is_small() {
     let samples: Vec<Sample> =
         (0..20_000u64).map(|i| Sample { time: 60.0 * i as f64, value: noise(i) * i as f64 }).collect();
     run(&mut detector, &samples);
-    assert!(detector.bytes() <= 3 << 10, "{} bytes", detector.bytes());
+    // Room for another 256 bytes within 4 KiB.
+    assert!(detector.bytes() <= (4 << 10) - 256, "{} bytes", detector.bytes());
 }
 
 /// Values that break arithmetic: none, huge, equal, jumping; times that stand still or skip.

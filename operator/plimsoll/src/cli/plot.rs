@@ -44,13 +44,14 @@ impl Plot {
         let (begin, end) = span(self.scores.iter().map(|p| p.0));
         let (low, high) = span(self.samples.iter().map(|p| p.1));
         let margin = (high - low) * 0.05;
+        let label = |t: &f64| clock(*t, end - begin);
         let mut chart = ChartBuilder::on(&upper)
             .caption(title, ("sans-serif", 16))
             .margin(8)
             .x_label_area_size(24)
             .y_label_area_size(72)
             .build_cartesian_2d(begin..end, low - margin..high + margin)?;
-        chart.configure_mesh().light_line_style(TRANSPARENT).x_label_formatter(&|t| clock(*t, end - begin)).draw()?;
+        chart.configure_mesh().light_line_style(TRANSPARENT).x_label_formatter(&label).draw()?;
         chart.draw_series(LineSeries::new(thin(&self.samples, (begin, end)), BLACK.stroke_width(1)))?;
         chart.draw_series(self.alerts.iter().map(|(t, _)| {
             PathElement::new(vec![(*t, low - margin), (*t, high + margin)], RED.mix(0.35).stroke_width(1))
@@ -62,8 +63,7 @@ impl Plot {
             .y_label_area_size(72)
             .build_cartesian_2d(begin..end, 0.0..1.0)?;
         let mut mesh = chart.configure_mesh();
-        mesh.light_line_style(TRANSPARENT).y_desc("score").y_labels(3).x_label_formatter(&|t| clock(*t, end - begin));
-        mesh.draw()?;
+        mesh.light_line_style(TRANSPARENT).y_desc("score").y_labels(3).x_label_formatter(&label).draw()?;
         chart.draw_series(LineSeries::new(thin(&self.scores, (begin, end)), BLUE.stroke_width(1)))?;
         root.present()?;
         Ok(())
