@@ -24,6 +24,8 @@ pub struct Constants {
     pub jump: f64,
     /// Seconds over which the mean square of moves is taken.
     pub memory: f64,
+    /// A move counts in that mean up to this many root mean squares, so that one outage does not make it deaf for weeks.
+    pub clip: f64,
     /// Share of a day's moves in the scale of an hour of the day.
     pub hour: f64,
     /// Peaks of moves a week, just below the level of alarm, that are scarce enough for it.
@@ -46,6 +48,7 @@ impl Constants {
         record: 1.2,
         jump: 5.5,
         memory: 2e6,
+        clip: 100.0,
         hour: 0.03,
         scarce: 8.0,
         peaks: 2.6e6,
@@ -67,6 +70,7 @@ impl Constants {
             record,
             jump,
             memory,
+            clip,
             hour,
             scarce,
             peaks,
@@ -82,6 +86,7 @@ impl Constants {
             record: record * draw(1.25),
             jump: jump * draw(2.0),
             memory: memory * draw(2.0),
+            clip: clip * draw(2.0),
             hour: hour * draw(2.0),
             scarce: scarce * draw(2.0),
             peaks: peaks * draw(2.0),

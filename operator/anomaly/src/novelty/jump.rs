@@ -7,13 +7,16 @@ use super::Constants;
 /// Moves over one and over two rows.
 const LAGS: usize = 2;
 const HOURS: usize = 24;
+/// Moves before the largest ones are clipped.
+const CLIP_AFTER: u64 = 30;
 /// A move counts in its hour's scale up to this many mean squares, so that one spike does not make the hour deaf.
 const HOUR_CLIP: f64 = 30.0;
 /// Bands of peaks, six to an octave; the first begins three below the strength 1.
 const BANDS: usize = 13;
 const BANDS_PER_OCTAVE: f64 = 6.0;
 const FIRST_BAND: f64 = -3.0;
-/// The peak of a series is taken once in this many seconds.
+/// Moves of this strength begin a peak; those within so many seconds are one.
+const NOTABLE: f64 = 0.3;
 const PEAK_S: f64 = 1860.0;
 const WEEK_S: f64 = 604_800.0;
 
@@ -52,7 +55,12 @@ impl Jumps {
                 largest = largest.max(squared / *square);
                 relative.get_or_insert(squared / *square);
             }
-            *square += (step / constants.memory).max(1.0 / (moves + 1) as f64) * (squared - *square);
+            let learnt = if moves >= CLIP_AFTER && *square > 0.0 {
+                squared.min(constants.clip * constants.clip * *square)
+            } else {
+                squared
+            };
+            *square += (step / constants.memory).max(1.0 / (moves + 1) as f64) * (learnt - *square);
         }
         self.last.rotate_right(1);
         if let Some(newest) = self.last.first_mut() {
@@ -103,6 +111,9 @@ impl Peaks {
     /// The level of alarm for this row; then learns it.
     fn see(&mut self, constants: &Constants, time: f64, strength: f64) -> f64 {
         let level = self.level;
+        if strength < NOTABLE {
+            return level;
+        }
         let since = time - self.begin;
         if since > PEAK_S {
             if since.is_finite() {
@@ -115,7 +126,7 @@ impl Peaks {
         level
     }
 
-    /// Counts the peak of the time since its begin, and sets the level.
+    /// Counts the peak, which began this many seconds ago, and sets the level.
     fn close(&mut self, constants: &Constants, since: f64) {
         let fades = (-since / constants.peaks).exp();
         self.span = self.span * fades + since;
