@@ -26,7 +26,7 @@ pub struct Truth {
 impl Truth {
     /// The events of a series with these times (seconds) and labels, of which the rows from `split` on count.
     pub fn new(times: &[f64], labels: &[bool], split: usize) -> Self {
-        let mut steps: Vec<f64> = times.windows(2).map(|w| w[1] - w[0]).collect();
+        let mut steps: Vec<f64> = times.iter().zip(times.iter().skip(1)).map(|(a, b)| b - a).collect();
         let step = median(&mut steps).unwrap_or(1.0);
         let mut events: Vec<(usize, usize)> = Vec::new();
         for (row, _) in labels.iter().skip(split).enumerate().filter(|(_, label)| **label) {
@@ -189,7 +189,8 @@ pub fn recall_at(curve: &[(f64, Quality)], false_per_series_week: f64) -> Option
 pub(super) fn quantile(sorted: &[f64], q: f64) -> f64 {
     let Some(last) = sorted.len().checked_sub(1) else { return f64::INFINITY };
     let at = (q * last as f64).clamp(0.0, last as f64);
-    let (low, high) = (sorted[at as usize], sorted[(at as usize + 1).min(last)]);
+    let value = |i: usize| sorted.get(i.min(last)).copied().unwrap_or(f64::INFINITY);
+    let (low, high) = (value(at as usize), value(at as usize + 1));
     low + (high - low) * at.fract()
 }
 

@@ -94,7 +94,8 @@ impl Sweep {
                     .skip(truth.probation)
                     .map(|((w, at), s)| (*s, *w, at.map(|j| j + windows))),
             );
-            let mut seen: Vec<usize> = rows[begin..].iter().filter_map(|row| row.2).collect();
+            let mut seen: Vec<usize> =
+                rows.iter().skip(begin).filter_map(|row: &(f64, f64, Option<usize>)| row.2).collect();
             seen.dedup();
             scorable += seen.len();
             windows += truth.windows.len();

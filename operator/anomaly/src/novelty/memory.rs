@@ -30,8 +30,9 @@ impl Memory {
             Some((_, distance)) => f32::from(distance > 0.0),
             None => 0.0,
         };
-        match nearest.and_then(|(slot, distance)| (distance <= resolution * span).then_some(slot)) {
-            Some(slot) => self.seen[slot] = hour,
+        let known = nearest.filter(|(_, distance)| *distance <= resolution * span);
+        match known.and_then(|(slot, _)| self.seen.get_mut(slot)) {
+            Some(seen) => *seen = hour,
             None => {
                 if self.values.len() >= SLOTS {
                     at -= usize::from(self.evict() < at);
