@@ -1,14 +1,18 @@
 //! The command line. A subcommand is a variant of `Command`, an arm in `run`, and a file.
 
+pub mod bench;
 pub mod check;
+pub mod detect;
 pub mod generate;
 pub mod graph;
 pub mod kinds;
 pub mod out;
 pub mod parallel;
+pub mod plot;
 pub mod presets;
 pub mod report;
 pub mod schemas;
+pub mod series;
 pub mod validate;
 pub mod yaml;
 
@@ -46,6 +50,8 @@ enum Command {
     Explain(crate::explain::ExplainArgs),
     /// Runs the operator: SLOs and AlertRules of the cluster become rules, and their conditions say how that went
     Operator(Box<crate::operator::OperatorArgs>),
+    Detect(detect::Detect),
+    Bench(bench::Bench),
     Completions(Completions),
 }
 
@@ -119,6 +125,8 @@ fn run(command: Command) -> Result<Exit, Stop> {
             out::stdout(|writer| writer.write_all(text.as_bytes())).map(|()| Exit::Fine)
         }
         Command::Operator(args) => block_on(crate::operator::run(*args)).map(|()| Exit::Fine),
+        Command::Bench(args) => bench::run(&args),
+        Command::Detect(args) => detect::run(&args),
         Command::Completions(Completions { shell }) => {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut Cli::command(), "plimsoll", &mut script);
