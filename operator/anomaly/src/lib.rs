@@ -1,5 +1,7 @@
 //! Detectors of anomalies in series of samples, their evaluation and their snapshots. Pure: no I/O, no clock, no client.
 
 pub mod detector;
+pub mod forecast;
+pub mod lstm;
 
 pub use detector::{Detector, Sample, Verdict};
