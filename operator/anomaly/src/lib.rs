@@ -1,6 +1,7 @@
 //! Detectors of anomalies in series of samples, their evaluation and their snapshots. Pure: no I/O, no clock, no client.
 
 pub mod detector;
+pub mod evaluate;
 pub mod forecast;
 pub mod lstm;
 

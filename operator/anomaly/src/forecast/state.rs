@@ -12,9 +12,9 @@ use super::{HORIZONS, LEVELS, QUANTILES};
 pub(crate) const EXPERTS: usize = 9;
 /// Forecasts of the farther horizon that wait for their row at one time; others are not judged.
 pub(crate) const WAITING: usize = 4;
-pub(crate) const DAY_SLOTS: usize = 96;
+pub(crate) const DAY_SLOTS: usize = 288;
 pub(crate) const WEEK_SLOTS: usize = 168;
-pub(crate) const DAY_WIDTH: f32 = 900.0;
+pub(crate) const DAY_WIDTH: f32 = 300.0;
 pub(crate) const WEEK_WIDTH: f32 = 3600.0;
 
 /// Shares of the new value in the exponential means: half-lives of 1.5, 5, 20 and 80 rows.
