@@ -11,7 +11,7 @@ use super::{HORIZONS, LEVELS, QUANTILES};
 /// day's and week's profiles moved by the present distance from them, and the median of the last values.
 pub(crate) const EXPERTS: usize = 9;
 /// Forecasts of the farther horizon that wait for their row at one time; others are not judged.
-pub(crate) const WAITING: usize = 4;
+pub(crate) const WAITING: usize = 8;
 pub(crate) const DAY_SLOTS: usize = 288;
 pub(crate) const WEEK_SLOTS: usize = 168;
 pub(crate) const DAY_WIDTH: f32 = 300.0;
@@ -19,9 +19,9 @@ pub(crate) const WEEK_WIDTH: f32 = 3600.0;
 
 /// Shares of the new value in the exponential means: half-lives of 1.5, 5, 20 and 80 rows.
 const EWMA_RATES: [f32; 4] = [0.37, 0.13, 0.034, 0.008_7];
-/// Half-lives of 350 and 70 rows.
-const UNIT_RATE: f32 = 0.002;
-const MISS_RATE: f32 = 0.01;
+/// Half-lives of 140 and 35 rows.
+const UNIT_RATE: f32 = 0.005;
+const MISS_RATE: f32 = 0.02;
 /// Share of a new day in the day's profile, and of a new week in the week's.
 const DAY_RATE: f32 = 0.3;
 const WEEK_RATE: f32 = 0.45;
@@ -29,9 +29,9 @@ const WEEK_RATE: f32 = 0.45;
 const GAP_SECONDS: f32 = 3600.0;
 /// Step of the conformal offsets, as a share of the 90 % band's width.
 const OFFSET_RATE: f32 = 0.01;
-/// Errors count up to this many units.
+/// Errors count up to this many units; those of the experts, which are compared with each other, further.
 const CUT: f32 = 10.0;
-/// Power by which an expert's error lowers its weight.
+const EXPERT_CUT: f32 = 30.0;
 const TINY: f32 = 1e-30;
 /// Differences beyond this are no measurements that single precision could hold.
 pub(crate) const LIMIT: f64 = 1e30;
@@ -134,7 +134,7 @@ impl State {
             let promise = std::mem::take(&mut self.next);
             let miss = (x - promise.base).abs();
             self.error = if promise.unit > 0.0 { ((x - promise.base) / promise.unit).clamp(-20.0, 20.0) } else { 0.0 };
-            let miss = self.cut(0, miss);
+            let miss = self.cut(0, miss, CUT);
             let [fast, slow] = &mut self.volatility;
             *fast += 0.2 * (miss - *fast);
             *slow += 0.03f32.max(1.0 / row as f32) * (miss - *slow);
@@ -156,17 +156,17 @@ impl State {
         }
     }
 
-    /// A first row's error counts whole, a later one's up to [`CUT`] units.
-    fn cut(&self, horizon: usize, miss: f32) -> f32 {
+    /// A first row's error counts whole, a later one's up to `units` units.
+    fn cut(&self, horizon: usize, miss: f32, units: f32) -> f32 {
         match (self.unit.get(horizon), self.judged.get(horizon)) {
-            (Some(unit), Some(judged)) if *judged > 20 && *unit > 0.0 => miss.min(CUT * unit),
+            (Some(unit), Some(judged)) if *judged > 20 && *unit > 0.0 => miss.min(units * unit),
             _ => miss,
         }
     }
 
     fn judge(&mut self, horizon: usize, x: f32, promise: &Promise) {
-        let base = self.cut(horizon, (x - promise.base).abs());
-        let misses = promise.experts.map(|e| self.cut(horizon, (x - e).abs()));
+        let base = self.cut(horizon, (x - promise.base).abs(), CUT);
+        let misses = promise.experts.map(|e| self.cut(horizon, (x - e).abs(), EXPERT_CUT));
         let (Some(judged), Some(unit), Some(miss), Some(offset)) = (
             self.judged.get_mut(horizon),
             self.unit.get_mut(horizon),
@@ -261,7 +261,7 @@ impl State {
         ]
     }
 
-    /// Mean of the experts, weighted by the sixth power of their accuracy.
+    /// Mean of the experts, weighted by the eighth power of their accuracy.
     pub(crate) fn mix(&self, horizon: usize, experts: &[f32; EXPERTS]) -> f32 {
         let misses = self.miss.get(horizon).copied().unwrap_or_default();
         let least = misses.iter().copied().fold(f32::MAX, f32::min).max(TINY);
@@ -269,7 +269,8 @@ impl State {
         for (e, miss) in experts.iter().zip(misses) {
             let r = least / miss.max(TINY);
             let r = r * r;
-            let r = r * r * r;
+            let r = r * r;
+            let r = r * r;
             sum += r * (e - self.last);
             weight += r;
         }
