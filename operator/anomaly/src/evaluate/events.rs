@@ -72,10 +72,8 @@ impl Truth {
             (0..60).map(|i| quantile(&sorted, 1.0 - 10f64.powf(-1.0 - 4.5 * f64::from(i) / 59.0))).collect();
         candidates.sort_unstable_by(|a, b| b.total_cmp(a));
         candidates.dedup();
-        let fitting = candidates
-            .into_iter()
-            .take_while(|t| self.onsets(part.iter().map(|s| s >= t)).len() <= allowed)
-            .last();
+        let fitting =
+            candidates.into_iter().take_while(|t| self.onsets(part.iter().map(|s| s >= t)).len() <= allowed).last();
         fitting.or_else(|| sorted.last().map(|top| top.next_up())).unwrap_or(f64::INFINITY)
     }
 }

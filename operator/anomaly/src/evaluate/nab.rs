@@ -82,7 +82,12 @@ impl Sweep {
         for (truth, scores) in files {
             let begin = rows.len();
             rows.extend(
-                truth.rows.iter().zip(scores).skip(truth.probation).map(|((w, at), s)| (*s, *w, at.map(|j| j + windows))),
+                truth
+                    .rows
+                    .iter()
+                    .zip(scores)
+                    .skip(truth.probation)
+                    .map(|((w, at), s)| (*s, *w, at.map(|j| j + windows))),
             );
             let mut seen: Vec<usize> = rows[begin..].iter().filter_map(|row| row.2).collect();
             seen.dedup();

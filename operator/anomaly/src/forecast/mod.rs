@@ -5,7 +5,9 @@
 //! band is, and learns from replayed stretches of all series; conformal offsets per series and quantile keep the
 //! coverage. Only what came before a row is used for its forecast.
 
+pub mod baseline;
 mod clock;
+pub mod evaluate;
 mod head;
 mod inputs;
 mod learn;

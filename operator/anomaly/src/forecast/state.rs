@@ -32,6 +32,8 @@ const OFFSET_RATE: f32 = 0.01;
 /// Errors count up to this many units; those of the experts, which are compared with each other, further.
 const CUT: f32 = 10.0;
 const EXPERT_CUT: f32 = 30.0;
+/// The least unit, in mean absolute errors of the last five rows: in a burst everything is seen and said in larger units.
+const BURST: f32 = 0.7;
 const TINY: f32 = 1e-30;
 /// Differences beyond this are no measurements that single precision could hold.
 pub(crate) const LIMIT: f64 = 1e30;
@@ -134,9 +136,10 @@ impl State {
             let promise = std::mem::take(&mut self.next);
             let miss = (x - promise.base).abs();
             self.error = if promise.unit > 0.0 { ((x - promise.base) / promise.unit).clamp(-20.0, 20.0) } else { 0.0 };
-            let miss = self.cut(0, miss, CUT);
+            let cut = self.cut(0, miss, CUT);
             let [fast, slow] = &mut self.volatility;
             *fast += 0.2 * (miss - *fast);
+            let miss = cut;
             *slow += 0.03f32.max(1.0 / row as f32) * (miss - *slow);
             let start = *slow;
             if let Some(busy) = self.busy.get_mut(now.hour) {
@@ -280,6 +283,8 @@ impl State {
     /// Units of both horizons, the farther at least the nearer.
     pub(crate) fn units(&self) -> [f32; HORIZONS] {
         let [near, far] = self.unit;
+        let [burst, _] = self.volatility;
+        let near = near.max(BURST * burst);
         [near, far.max(near)]
     }
 

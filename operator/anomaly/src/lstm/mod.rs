@@ -5,6 +5,8 @@
 
 pub(crate) mod activation;
 mod adam;
+#[cfg(test)]
+mod gradient_tests;
 mod train;
 
 pub use adam::Adam;

@@ -1,5 +1,6 @@
 //! The command line. A subcommand is a variant of `Command`, an arm in `run`, and a file.
 
+pub mod bench_forecast;
 pub mod check;
 pub mod generate;
 pub mod graph;
@@ -42,11 +43,20 @@ enum Command {
     Crds(schemas::Crds),
     Schemas(schemas::Schemas),
     Presets(presets::Presets),
+    /// Measures the scorer on recorded series
+    #[command(subcommand)]
+    Bench(Bench),
     /// Says what an SLO measures, whether its rules work, and why it is quiet or fires
     Explain(crate::explain::ExplainArgs),
     /// Runs the operator: SLOs of the cluster become rules, and their conditions say how that went
     Operator(Box<crate::operator::OperatorArgs>),
     Completions(Completions),
+}
+
+/// What is measured.
+#[derive(Subcommand, Debug)]
+enum Bench {
+    Forecast(bench_forecast::Forecast),
 }
 
 /// What is read, and where it belongs.
@@ -114,6 +124,7 @@ fn run(command: Command) -> Result<Exit, Stop> {
         Command::Crds(args) => schemas::crds(&args),
         Command::Schemas(args) => schemas::schemas(&args),
         Command::Presets(args) => presets::run(&args),
+        Command::Bench(Bench::Forecast(args)) => bench_forecast::run(&args),
         Command::Explain(args) => {
             let text = block_on(crate::explain::run(&args))?;
             out::stdout(|writer| writer.write_all(text.as_bytes())).map(|()| Exit::Fine)
