@@ -3,6 +3,7 @@
 pub mod detector;
 pub mod evaluate;
 pub mod forecast;
+pub mod group;
 pub mod lstm;
 
 pub use detector::{Detector, Sample, Verdict};

@@ -6,6 +6,7 @@
 //! coverage. Only what came before a row is used for its forecast.
 
 pub mod baseline;
+pub mod budget;
 mod clock;
 pub mod evaluate;
 mod head;
@@ -14,7 +15,10 @@ mod learn;
 mod profile;
 mod recent;
 mod replay;
+pub mod snapshot;
 mod state;
+#[cfg(test)]
+mod tests;
 
 use crate::lstm::{Adam, Network, Random};
 use clock::Clock;
@@ -95,6 +99,9 @@ pub struct Outlook {
     pub series: usize,
     /// This row against the band forecast for it: 0 at the median, ±1 at the edges of the 90 % band. NaN if none was.
     pub surprise: f64,
+    /// How one-sidedly the series has left its own day and week over the last hours: ±1 if every row lay on one side by the
+    /// usual error; 0 if rows scatter around them, and in the first two days. Slow drifts show here that no single row shows.
+    pub drift: f64,
     /// Quantiles of the next row's value, at the levels of [`QUANTILES`].
     pub next: [f64; LEVELS],
     /// Quantiles of the value `lead_rows` rows ahead.
@@ -351,7 +358,14 @@ impl Forecaster {
             state.promise(k, lead, promise);
         }
         let [next, later] = said;
-        Some(Outlook { series: live.series, surprise: live.surprise, next, later, lead_rows: lead })
+        Some(Outlook {
+            series: live.series,
+            surprise: live.surprise,
+            drift: state.drift(),
+            next,
+            later,
+            lead_rows: lead,
+        })
     }
 }
 

@@ -27,6 +27,9 @@ const DAY_RATE: f32 = 0.3;
 const WEEK_RATE: f32 = 0.45;
 /// Time after which a distance from the profile counts as gone.
 const GAP_SECONDS: f32 = 3600.0;
+/// Hours over which a drift must keep to one side, and the week over which its usual size is learnt.
+const LEAN_SECONDS: f32 = 8.0 * 3600.0;
+const USUAL_SECONDS: f32 = 7.0 * 86_400.0;
 /// Step of the conformal offsets, as a share of the 90 % band's width.
 const OFFSET_RATE: f32 = 0.01;
 /// Errors count up to this many units; those of the experts, which are compared with each other, further.
@@ -64,6 +67,10 @@ pub(crate) struct State {
     pub(crate) ewma: [f32; 4],
     /// Present distance from the day's and the week's profile.
     pub(crate) gap: [f32; 2],
+    /// Mean over some hours of the distance from day's and week's profile, each cut to three times its usual size.
+    pub(crate) lean: [f32; 2],
+    /// Usual size of that distance.
+    pub(crate) usual: [f32; 2],
     pub(crate) low: f32,
     pub(crate) high: f32,
     /// Mean absolute error of the next row's expectation, over about 5 and 30 rows.
@@ -99,6 +106,8 @@ impl Default for State {
             last: 0.0,
             ewma: [0.0; 4],
             gap: [0.0; 2],
+            lean: [0.0; 2],
+            usual: [0.0; 2],
             low: 0.0,
             high: 0.0,
             volatility: [0.0; 2],
@@ -207,6 +216,7 @@ impl State {
         }
         let [_, _, slow, _] = self.ewma;
         let usual = [self.day.at(now.day, DAY_WIDTH, self.step), self.week.at(now.week, WEEK_WIDTH, self.step)];
+        self.lean(x, usual);
         let rate = (self.step / (self.step + GAP_SECONDS)).max(0.06);
         for (gap, usual) in self.gap.iter_mut().zip(usual) {
             *gap += rate * (x - if usual.is_finite() { usual } else { slow } - *gap);
@@ -227,6 +237,32 @@ impl State {
         self.last = x;
         self.time = time;
         self.rows = self.rows.saturating_add(1);
+    }
+
+    fn lean(&mut self, x: f32, profiles: [f32; 2]) {
+        let hours = self.step / (self.step + LEAN_SECONDS);
+        let weeks = self.step / (self.step + USUAL_SECONDS);
+        for ((lean, usual), profile) in self.lean.iter_mut().zip(&mut self.usual).zip(profiles) {
+            let distance = x - profile;
+            if !distance.is_finite() {
+                continue;
+            }
+            let start = *usual == 0.0;
+            let size = if start { distance.abs() } else { distance.abs().min(3.0 * *usual) };
+            *usual +=
+                if start { 1.0 } else { weeks.max(0.01f32.min(4.0 / (self.rows as f32 + 1.0))) } * (size - *usual);
+            let side = if *usual > 0.0 { (distance / *usual).clamp(-3.0, 3.0) } else { 0.0 };
+            *lean += hours * (side - *lean);
+        }
+    }
+
+    /// The lesser of the leans from day and week if they agree on the side, else 0.
+    pub(crate) fn drift(&self) -> f64 {
+        let [day, week] = self.lean;
+        if self.time - self.first < 2.0 * 86_400.0 || day * week <= 0.0 {
+            return 0.0;
+        }
+        f64::from(if day.abs() < week.abs() { day } else { week })
     }
 
     /// Learns the distance between rows: a mean of the first eight, then near ones by a tenth; far ones move it by 2 %.
