@@ -1,5 +1,7 @@
 //! What a detector is: samples of one series in, one verdict for each out.
 
+use crate::novelty::Novelty;
+
 /// One sample of a series.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Sample {
@@ -9,12 +11,18 @@ pub struct Sample {
     pub value: f64,
 }
 
+/// No alert begins at a lower score.
+pub const ALERT: f64 = 0.4;
+/// Scores from here on are of values that the series has not had; between [`ALERT`] and this are sudden moves.
+pub const NEW: f64 = 0.5;
+
 /// What a detector says of one sample, knowing it and what came before, nothing after.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Verdict {
-    /// How anomalous, in [0, 1]; 0.5 is the level at which alerts begin.
+    /// How anomalous, in [0, 1], in the order in which a person would look: sudden moves among known values from
+    /// [`ALERT`] on, new values from [`NEW`] on.
     pub score: f64,
-    /// Whether an alert is on at this sample.
+    /// Whether an alert begins at this sample.
     pub alert: bool,
 }
 
@@ -34,4 +42,4 @@ pub struct Entry {
 }
 
 /// Every detector, in the order of the tables.
-pub const DETECTORS: &[Entry] = &[];
+pub const DETECTORS: &[Entry] = &[Entry { name: "novelty", make: || Box::<Novelty>::default() }];

@@ -5,5 +5,6 @@ pub mod evaluate;
 pub mod forecast;
 pub mod group;
 pub mod lstm;
+pub mod novelty;
 
 pub use detector::{Detector, Sample, Verdict};

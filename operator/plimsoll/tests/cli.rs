@@ -9,6 +9,10 @@ use std::{
     process::{Command, Output, Stdio},
 };
 
+#[path = "cli/bench.rs"]
+mod bench;
+#[path = "cli/detect.rs"]
+mod detect;
 #[path = "cli/files.rs"]
 mod files;
 #[path = "cli/generate.rs"]

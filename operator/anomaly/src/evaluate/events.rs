@@ -113,6 +113,16 @@ impl Tally {
         self.weeks += truth.weeks();
     }
 
+    /// Adds the counts of another.
+    pub fn merge(&mut self, other: &Self) {
+        self.alerts += other.alerts;
+        self.true_alerts += other.true_alerts;
+        self.events += other.events;
+        self.hits += other.hits;
+        self.weeks += other.weeks;
+        self.delays.extend_from_slice(&other.delays);
+    }
+
     /// What the counts come to.
     pub fn quality(&self) -> Quality {
         let ratio = |a: usize, b: usize| if b == 0 { 1.0 } else { a as f64 / b as f64 };
@@ -176,7 +186,7 @@ pub fn recall_at(curve: &[(f64, Quality)], false_per_series_week: f64) -> Option
 }
 
 /// The quantile of sorted values, by straight line between them.
-fn quantile(sorted: &[f64], q: f64) -> f64 {
+pub(super) fn quantile(sorted: &[f64], q: f64) -> f64 {
     let Some(last) = sorted.len().checked_sub(1) else { return f64::INFINITY };
     let at = (q * last as f64).clamp(0.0, last as f64);
     let (low, high) = (sorted[at as usize], sorted[(at as usize + 1).min(last)]);

@@ -26,7 +26,7 @@ pub const PROFILES: [Profile; 3] = [
 /// What a detection is worth at each row of a file.
 #[derive(Clone, Debug)]
 pub struct Truth {
-    windows: usize,
+    windows: Vec<(usize, usize)>,
     /// Weight of a detection in [-1, 1], and the window that it is in.
     rows: Vec<(f64, Option<usize>)>,
     probation: usize,
@@ -47,7 +47,12 @@ impl Truth {
             (weight, None)
         };
         let probation = ((0.15 * rows as f64) as usize).min(750);
-        Self { windows: windows.len(), rows: (0..rows).map(weigh).collect(), probation }
+        Self { windows: windows.to_vec(), rows: (0..rows).map(weigh).collect(), probation }
+    }
+
+    /// First and last row of each window.
+    pub fn windows(&self) -> &[(usize, usize)] {
+        &self.windows
     }
 }
 
@@ -92,7 +97,7 @@ impl Sweep {
             let mut seen: Vec<usize> = rows[begin..].iter().filter_map(|row| row.2).collect();
             seen.dedup();
             scorable += seen.len();
-            windows += truth.windows;
+            windows += truth.windows.len();
         }
         rows.sort_by(|a, b| b.0.total_cmp(&a.0));
         Self { rows, windows, scorable }

@@ -1,15 +1,18 @@
 //! The command line. A subcommand is a variant of `Command`, an arm in `run`, and a file.
 
-pub mod bench_forecast;
+pub mod bench;
 pub mod check;
+pub mod detect;
 pub mod generate;
 pub mod graph;
 pub mod kinds;
 pub mod out;
 pub mod parallel;
+pub mod plot;
 pub mod presets;
 pub mod report;
 pub mod schemas;
+pub mod series;
 pub mod validate;
 pub mod yaml;
 
@@ -43,20 +46,13 @@ enum Command {
     Crds(schemas::Crds),
     Schemas(schemas::Schemas),
     Presets(presets::Presets),
-    /// Measures the scorer on recorded series
-    #[command(subcommand)]
-    Bench(Bench),
     /// Says what an SLO measures, whether its rules work, and why it is quiet or fires
     Explain(crate::explain::ExplainArgs),
     /// Runs the operator: SLOs of the cluster become rules, and their conditions say how that went
     Operator(Box<crate::operator::OperatorArgs>),
+    Detect(detect::Detect),
+    Bench(bench::Bench),
     Completions(Completions),
-}
-
-/// What is measured.
-#[derive(Subcommand, Debug)]
-enum Bench {
-    Forecast(bench_forecast::Forecast),
 }
 
 /// What is read, and where it belongs.
@@ -124,12 +120,13 @@ fn run(command: Command) -> Result<Exit, Stop> {
         Command::Crds(args) => schemas::crds(&args),
         Command::Schemas(args) => schemas::schemas(&args),
         Command::Presets(args) => presets::run(&args),
-        Command::Bench(Bench::Forecast(args)) => bench_forecast::run(&args),
         Command::Explain(args) => {
             let text = block_on(crate::explain::run(&args))?;
             out::stdout(|writer| writer.write_all(text.as_bytes())).map(|()| Exit::Fine)
         }
         Command::Operator(args) => block_on(crate::operator::run(*args)).map(|()| Exit::Fine),
+        Command::Bench(args) => bench::run(&args),
+        Command::Detect(args) => detect::run(&args),
         Command::Completions(Completions { shell }) => {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut Cli::command(), "plimsoll", &mut script);

@@ -117,11 +117,73 @@ fn remove_stale(path: &Path) {
     }
 }
 
+/// Why the content of a file was not written.
+#[derive(Debug)]
+pub enum Failure {
+    /// The file could not be written.
+    Write(io::Error),
+    /// There is no content.
+    Stop(Stop),
+}
+
+impl From<io::Error> for Failure {
+    fn from(error: io::Error) -> Self {
+        Self::Write(error)
+    }
+}
+
+impl From<Stop> for Failure {
+    fn from(stop: Stop) -> Self {
+        Self::Stop(stop)
+    }
+}
+
+/// Writes one file: beside it, forced to disk, then renamed, so that it is whole or as it was.
+///
+/// # Errors
+/// When it cannot be written, or there is no content.
+pub fn replace(path: &Path, content: &mut dyn FnMut(&mut dyn Write) -> Result<(), Failure>) -> Result<(), Stop> {
+    let write = |error: &io::Error| failed("write", path, error);
+    if path.is_dir() {
+        let help = "name a file in it".to_owned();
+        return Err(Stop::Failed(format!("cannot write {}: it is a directory", shown(path)), help));
+    }
+    // A pipe or a device has no content to keep and no name to replace.
+    if fs::metadata(path).is_ok_and(|meta| !meta.is_file()) {
+        let mut file = io::BufWriter::new(File::options().write(true).open(path).map_err(|e| write(&e))?);
+        return settle(content(&mut file).and_then(|()| Ok(file.flush()?)), path);
+    }
+    let directory = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let mut temporary = tempfile::Builder::new();
+    temporary.prefix(TEMPORARY.0).suffix(TEMPORARY.1);
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt;
+        // As any new file; the umask takes away what it takes away.
+        temporary.permissions(fs::Permissions::from_mode(0o666));
+    }
+    let file = temporary.tempfile_in(directory).map_err(|e| write(&e))?;
+    let mut writer = io::BufWriter::with_capacity(64 << 10, file);
+    settle(content(&mut writer), path)?;
+    let file = writer.into_inner().map_err(|e| write(e.error()))?;
+    file.as_file().sync_all().map_err(|e| write(&e))?;
+    file.persist(path).map_err(|e| write(&e.error))?;
+    File::open(directory).and_then(|d| d.sync_all()).map_err(|e| write(&e))
+}
+
+fn settle(result: Result<(), Failure>, path: &Path) -> Result<(), Stop> {
+    result.map_err(|failure| match failure {
+        Failure::Write(error) => failed("write", path, &error),
+        Failure::Stop(stop) => stop,
+    })
+}
+
 fn failed(verb: &str, path: &Path, error: &io::Error) -> Stop {
     let help = match error.kind() {
         io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
             "choose a directory that you may write to"
         }
+        io::ErrorKind::NotFound => "make its directory first",
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge => {
             "make room and run it again; the files that are there are whole"
         }

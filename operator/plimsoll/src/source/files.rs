@@ -173,7 +173,8 @@ fn without_tabs(text: String) -> String {
     if text.contains('\t') { text.replace('\t', " ") } else { text }
 }
 
-fn unreadable(path: &Path, error: &io::Error) -> Trouble {
+/// What to say of a path that cannot be read.
+pub fn unreadable(path: &Path, error: &io::Error) -> Trouble {
     let name = shown(path);
     match error.kind() {
         io::ErrorKind::NotFound if path.is_symlink() => {

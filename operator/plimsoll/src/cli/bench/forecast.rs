@@ -1,6 +1,11 @@
 //! `plimsoll bench forecast`: how good the forecasts are on recorded series, beside simple ones.
 
-use std::{collections::BTreeMap, fmt::Write as _, fs, io::Read, path::Path, path::PathBuf};
+use std::{
+    collections::BTreeMap,
+    fmt::Write as _,
+    fs,
+    path::{Path, PathBuf},
+};
 
 use clap::Args;
 use plimsoll_anomaly::forecast::{
@@ -9,11 +14,7 @@ use plimsoll_anomaly::forecast::{
     evaluate::{self, Contender, History},
 };
 
-use super::{
-    Exit,
-    out::{self, Stop},
-    parallel,
-};
+use super::super::{out::Stop, parallel, series::Series};
 use crate::source::files::{cause, shown};
 
 /// Pinball loss and coverage of the forecasts on recorded series, beside the best EWMA and seasonal forecasts.
@@ -22,7 +23,7 @@ use crate::source::files::{cause, shown};
 Examples:
   plimsoll bench forecast NAB/data/real* --windows NAB/labels/combined_windows.json
   plimsoll bench forecast aiops/ --each")]
-pub struct Forecast {
+pub(super) struct Forecast {
     /// Directories searched for CSV files (*.csv, *.csv.gz) with the columns timestamp, value and perhaps label
     #[arg(value_name = "DIR", required = true)]
     paths: Vec<PathBuf>,
@@ -42,33 +43,19 @@ pub struct Forecast {
 
 type Windows = BTreeMap<String, Vec<(String, String)>>;
 
-/// Runs it.
-///
-/// # Errors
-/// When a file cannot be read, or is no series.
-pub fn run(args: &Forecast) -> Result<Exit, Stop> {
-    let windows = match &args.windows {
-        None => Windows::new(),
-        Some(path) => {
-            serde_json::from_str(&text(path)?).map_err(|e| failed(path, &format!("no labelled windows: {e}")))?
-        }
-    };
-    let mut files: Vec<PathBuf> = args
-        .paths
-        .iter()
-        .flat_map(|p| walkdir::WalkDir::new(p))
-        .flatten()
-        .map(walkdir::DirEntry::into_path)
-        .filter(|p| is_series(p))
-        .collect();
+/// The table.
+pub(super) fn run(args: &Forecast) -> Result<String, Stop> {
+    let windows = args.windows.as_deref().map_or(Ok(Windows::new()), windows)?;
+    let found = args.paths.iter().flat_map(walkdir::WalkDir::new).flatten().map(walkdir::DirEntry::into_path);
+    let mut files: Vec<PathBuf> = found.filter(|p| is_series(p)).collect();
     files.sort();
     let series = parallel::map(&files, |path| read(path, &windows)).into_iter().collect::<Result<Vec<_>, _>>()?;
     if series.is_empty() {
-        return Err(Stop::Failed("no CSV file found".into(), "name directories that hold *.csv or *.csv.gz".into()));
+        let help = "name directories that hold *.csv or *.csv.gz";
+        return Err(Stop::Failed("no series found".into(), help.into()));
     }
     let settings = Settings { replay: args.replay, batches: 1000, seed: args.seed, ..Settings::default() };
-    let report = report(&series, settings, args.each);
-    out::stdout(|writer| writer.write_all(report.as_bytes())).map(|()| Exit::Fine)
+    Ok(report(&series, settings, args.each))
 }
 
 fn report(series: &[History], settings: Settings, each: bool) -> String {
@@ -149,54 +136,31 @@ fn is_series(path: &Path) -> bool {
     name.ends_with(".csv") || name.ends_with(".csv.gz")
 }
 
-fn text(path: &Path) -> Result<String, Stop> {
-    let bytes = fs::read(path).map_err(|e| failed(path, &cause(&e)))?;
-    let mut text = String::new();
-    let read = if path.extension().is_some_and(|e| e == "gz") {
-        flate2::read::GzDecoder::new(bytes.as_slice()).read_to_string(&mut text)
-    } else {
-        bytes.as_slice().read_to_string(&mut text)
-    };
-    read.map_err(|e| failed(path, &cause(&e)))?;
-    Ok(text)
-}
-
-fn failed(path: &Path, what: &str) -> Stop {
-    Stop::Failed(format!("cannot read {}: {what}", shown(path)), String::new())
-}
-
-/// Seconds since 1970 of `2014-02-14 14:30:00`, or of a number.
-fn time(text: &str) -> Option<f64> {
-    let civil = || text.parse::<jiff::civil::DateTime>().ok()?.to_zoned(jiff::tz::TimeZone::UTC).ok();
-    text.parse().ok().or_else(|| civil().map(|z| z.timestamp().as_duration().as_secs_f64()))
+/// Labelled windows by FOLDER/FILE, in seconds.
+fn windows(path: &Path) -> Result<Windows, Stop> {
+    let failed = |what: String| Stop::Failed(format!("{}: {what}", shown(path)), "NAB has one in labels/".into());
+    let text = fs::read_to_string(path).map_err(|e| failed(cause(&e)))?;
+    serde_json::from_str(&text).map_err(|e| failed(format!("no labelled windows: {e}")))
 }
 
 fn read(path: &Path, windows: &Windows) -> Result<History, Stop> {
-    let text = text(path)?;
-    let mut lines = text.lines().enumerate();
-    let header: Vec<&str> = lines.next().map_or("", |(_, l)| l).split(',').map(str::trim).collect();
-    let column = |name: &str| header.iter().position(|h| *h == name);
-    let (Some(times), Some(values)) = (column("timestamp"), column("value")) else {
-        return Err(failed(path, "its first line must name the columns timestamp and value"));
-    };
-    let labels = column("label");
-    let key: Vec<_> = path.components().rev().take(2).map(|c| c.as_os_str().to_string_lossy().into_owned()).collect();
-    let key: Vec<_> = key.into_iter().rev().collect();
-    let windows: Vec<(f64, f64)> =
-        windows.get(&key.join("/")).into_iter().flatten().filter_map(|(a, b)| Some((time(a)?, time(b)?))).collect();
-    let mut history =
-        History { name: path.file_name().unwrap_or_default().to_string_lossy().into(), ..History::default() };
-    for (i, line) in lines.filter(|(_, l)| !l.trim().is_empty()) {
-        let fields: Vec<&str> = line.split(',').map(str::trim).collect();
-        let field = |at: usize| fields.get(at).copied().unwrap_or_default();
-        let (Some(time), Ok(value)) = (time(field(times)), field(values).parse()) else {
-            return Err(failed(path, &format!("line {} has no time and value: {line}", i + 1)));
-        };
-        history.times.push(time);
-        history.values.push(value);
-        let labelled =
-            labels.is_some_and(|at| field(at) == "1") || windows.iter().any(|(a, b)| (*a..=*b).contains(&time));
-        history.anomalous.push(labelled);
+    let mut series = Series::open(path, |_| {})?;
+    let name = |p: Option<&Path>| p.and_then(Path::file_name).unwrap_or_default().to_string_lossy().into_owned();
+    let key = format!("{}/{}", name(path.parent()), name(Some(path)));
+    let windows = windows.get(&key).map(Vec::as_slice).unwrap_or_default();
+    let mut history = History { name: key, ..History::default() };
+    // Times as they are written, in the same form, sort as text; NAB's windows have microseconds that its files lack.
+    let within = |stamp: &str| windows.iter().any(|(a, b)| (cut(a)..=cut(b)).contains(&stamp));
+    while let Some(row) = series.next()? {
+        history.anomalous.push(row.label || within(row.timestamp));
+        history.times.push(row.sample.time);
+        history.values.push(row.sample.value);
     }
+    series.not_empty()?;
     Ok(history)
+}
+
+/// A time without its fraction of a second.
+fn cut(stamp: &str) -> &str {
+    stamp.split_once('.').map_or(stamp, |(whole, _)| whole)
 }

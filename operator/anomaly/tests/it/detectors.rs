@@ -1,0 +1,144 @@
+//! What holds for every detector, and for the statistical one.
+
+use plimsoll_anomaly::{
+    Detector, Sample, Verdict,
+    detector::{ALERT, DETECTORS, NEW},
+    novelty::Novelty,
+};
+use proptest::prelude::*;
+
+/// A repeatable number in [0, 1) for each index.
+fn noise(i: u64) -> f64 {
+    let mut z = i.wrapping_mul(0x9e37_79b9_7f4a_7c15).wrapping_add(0x2545_f491_4f6c_dd1d);
+    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    ((z ^ (z >> 31)) >> 11) as f64 / (1u64 << 53) as f64
+}
+
+/// Four weeks of a daily wave with noise, every five minutes.
+fn wave() -> Vec<Sample> {
+    (0..8064u64)
+        .map(|i| {
+            let time = 1.7e9 + 300.0 * i as f64;
+            let day = (time / 86_400.0 * std::f64::consts::TAU).sin();
+            Sample { time, value: 100.0 + 30.0 * day + 4.0 * (noise(i) - 0.5) }
+        })
+        .collect()
+}
+
+fn run(detector: &mut dyn Detector, samples: &[Sample]) -> Vec<Verdict> {
+    samples.iter().map(|s| detector.step(*s)).collect()
+}
+
+fn alerts(verdicts: &[Verdict]) -> Vec<usize> {
+    verdicts.iter().enumerate().filter(|(_, v)| v.alert).map(|(i, _)| i).collect()
+}
+
+#[test]
+fn a_spike_a_dip_and_a_step_are_found_and_nothing_else_is() {
+    for (what, change) in [
+        ("spike", (|i, v| if i == 6000 { v + 120.0 } else { v }) as fn(usize, f64) -> f64),
+        ("dip", |i, v| if (6000..6004).contains(&i) { 5.0 } else { v }),
+        ("step", |i, v| if i >= 6000 { v + 90.0 } else { v }),
+    ] {
+        let mut samples = wave();
+        for (i, sample) in samples.iter_mut().enumerate() {
+            sample.value = change(i, sample.value);
+        }
+        let found = alerts(&run(&mut Novelty::default(), &samples));
+        assert_eq!(found.first(), Some(&6000), "{what}: {found:?}");
+    }
+    let quiet = alerts(&run(&mut Novelty::default(), &wave()));
+    assert!(quiet.is_empty(), "{quiet:?}");
+}
+
+#[test]
+fn new_values_rank_above_moves_among_known_ones() {
+    let mut samples = wave();
+    samples[7000].value = 1000.0;
+    // From the bottom of the wave to its top and back: known values, in an unknown place.
+    let low = (6500..6800).min_by(|a, b| samples[*a].value.total_cmp(&samples[*b].value)).unwrap();
+    samples[low].value = 129.0;
+    let verdicts = run(&mut Novelty::default(), &samples);
+    assert!(verdicts[7000].score >= NEW && verdicts[7000].alert);
+    assert!((ALERT..NEW).contains(&verdicts[low].score) && verdicts[low].alert, "{:?}", verdicts[low]);
+}
+
+#[test]
+fn a_bounded_number_of_alerts_whatever_happens() {
+    let samples: Vec<Sample> =
+        (0..20_000u64).map(|i| Sample { time: 60.0 * i as f64, value: (30.0 * noise(i)).exp() }).collect();
+    for entry in DETECTORS {
+        let count = alerts(&run(&mut *(entry.make)(), &samples)).len();
+        assert!(count <= 20_000 / 30, "{}: {count}", entry.name);
+    }
+}
+
+#[test]
+fn a_state_is_small() {
+    let mut detector = Novelty::default();
+    let samples: Vec<Sample> =
+        (0..20_000u64).map(|i| Sample { time: 60.0 * i as f64, value: noise(i) * i as f64 }).collect();
+    run(&mut detector, &samples);
+    // Room for another 256 bytes within 4 KiB.
+    assert!(detector.bytes() <= (4 << 10) - 256, "{} bytes", detector.bytes());
+}
+
+/// Values that break arithmetic: none, huge, equal, jumping; times that stand still or skip.
+fn hostile() -> impl Strategy<Value = Vec<Sample>> {
+    let value = prop_oneof![
+        6 => -1e3..1e3f64,
+        1 => Just(f64::NAN),
+        1 => Just(f64::INFINITY),
+        1 => Just(f64::MAX),
+        1 => Just(-f64::MAX),
+        1 => Just(f64::MIN_POSITIVE),
+        2 => Just(0.0),
+    ];
+    let gap = prop_oneof![6 => Just(60.0), 1 => Just(0.0), 1 => Just(-3600.0), 1 => 0.0..1e9f64];
+    prop::collection::vec((value, gap), 0..600).prop_map(|rows| {
+        rows.into_iter()
+            .scan(0.0, |time, (value, gap)| {
+                *time += gap;
+                Some(Sample { time: *time, value })
+            })
+            .collect()
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn scores_are_in_range_and_alerts_have_a_score(samples in hostile()) {
+        for entry in DETECTORS {
+            for verdict in run(&mut *(entry.make)(), &samples) {
+                prop_assert!((0.0..=1.0).contains(&verdict.score), "{}: {verdict:?}", entry.name);
+                prop_assert!(!verdict.alert || verdict.score >= ALERT, "{}: {verdict:?}", entry.name);
+            }
+        }
+    }
+
+    #[test]
+    fn what_comes_later_changes_no_score(samples in hostile(), cut in 0usize..600) {
+        let cut = cut.min(samples.len());
+        for entry in DETECTORS {
+            let whole = run(&mut *(entry.make)(), &samples);
+            let part = run(&mut *(entry.make)(), &samples[..cut]);
+            prop_assert_eq!(&whole[..cut], &part[..], "{}", entry.name);
+        }
+    }
+
+    #[test]
+    fn a_restart_from_the_state_goes_on_bit_by_bit(samples in hostile(), cut in 0usize..600) {
+        let cut = cut.min(samples.len());
+        let mut one = Novelty::default();
+        run(&mut one, &samples[..cut]);
+        let mut other: Novelty = postcard::from_bytes(&postcard::to_allocvec(&one).unwrap()).unwrap();
+        let bits = |verdicts: Vec<Verdict>| -> Vec<(u64, bool)> {
+            verdicts.into_iter().map(|v| (v.score.to_bits(), v.alert)).collect()
+        };
+        prop_assert_eq!(bits(run(&mut one, &samples[cut..])), bits(run(&mut other, &samples[cut..])));
+        prop_assert_eq!(postcard::to_allocvec(&one).unwrap(), postcard::to_allocvec(&other).unwrap());
+    }
+}

@@ -1,0 +1,134 @@
+//! `plimsoll detect`: anomalies of a series in a file.
+
+use std::{
+    fs,
+    io::{IsTerminal, Write as _},
+    path::{Path, PathBuf},
+};
+
+use clap::Args;
+use indicatif::{ProgressBar, ProgressStyle};
+use plimsoll_anomaly::{Detector, novelty::Novelty};
+
+use super::{
+    Exit,
+    out::{self, Stop},
+    plot::Plot,
+    series::Series,
+};
+
+/// Scores the samples of a series and says where an alert would begin.
+///
+/// Each row is judged by what came before it, nothing after, so a file that ends earlier has the same scores.
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Examples:
+  plimsoll detect --input latency.csv --output scored.csv
+  plimsoll detect --input latency.csv --output scored.csv --plot latency.svg
+  plimsoll detect --input latency.csv.gz | awk -F, '$4 == 1'      the alerts alone
+
+The input has a line with the names of its columns and among them timestamp (seconds since 1970, or
+ISO 8601; UTC without a zone) and value (may be empty); others are ignored. The output has
+timestamp, value, anomaly_score (0 to 1; from 0.4 on alerts begin, from 0.5 on the value is new to the
+series) and alert (1 where one begins).
+
+Exit status: 0 scored, 2 wrong usage or something cannot be read or written")]
+pub struct Detect {
+    /// CSV file, also one compressed by gzip, or - for standard input
+    #[arg(long, short, value_name = "FILE")]
+    input: PathBuf,
+    /// File to write instead of standard output; whole or not at all
+    #[arg(long, short, value_name = "FILE")]
+    output: Option<PathBuf>,
+    /// Stop after this many rows
+    #[arg(long, value_name = "ROWS")]
+    until: Option<usize>,
+    /// Draw values, score and alerts into this SVG file
+    #[arg(long, value_name = "FILE", value_parser = svg)]
+    plot: Option<PathBuf>,
+}
+
+fn svg(text: &str) -> Result<PathBuf, String> {
+    let path = PathBuf::from(text);
+    let fits = path.extension().is_some_and(|e| e.eq_ignore_ascii_case("svg"));
+    if fits { Ok(path) } else { Err("a plot is an SVG: end its name in .svg".to_owned()) }
+}
+
+/// Runs it.
+///
+/// # Errors
+/// When the input cannot be read or the output cannot be written.
+pub fn run(args: &Detect) -> Result<Exit, Stop> {
+    let bar = progress(&args.input);
+    let counter = bar.clone();
+    let mut series = Series::open(&args.input, move |bytes| counter.inc(bytes))?;
+    let mut plot = args.plot.is_some().then(Plot::default);
+    let mut work = |writer: &mut dyn std::io::Write| score(&mut series, args.until, writer, plot.as_mut());
+    match &args.output {
+        Some(path) => out::replace(path, &mut work)?,
+        None => {
+            let mut done = Ok(());
+            out::stdout(|writer| match work(writer) {
+                Err(out::Failure::Write(error)) => Err(error),
+                Err(out::Failure::Stop(stop)) => {
+                    done = Err(stop);
+                    Ok(())
+                }
+                Ok(()) => Ok(()),
+            })?;
+            done?;
+        }
+    }
+    bar.finish_and_clear();
+    if let (Some(path), Some(plot)) = (&args.plot, &plot) {
+        let text = plot.svg(series.name());
+        out::replace(path, &mut |writer| writer.write_all(text.as_bytes()).map_err(Into::into))?;
+    }
+    Ok(Exit::Fine)
+}
+
+/// Scores row by row, so that a file of any length takes the same memory.
+fn score(
+    series: &mut Series,
+    until: Option<usize>,
+    writer: &mut dyn std::io::Write,
+    mut plot: Option<&mut Plot>,
+) -> Result<(), out::Failure> {
+    let mut detector = Novelty::default();
+    let mut csv = csv::Writer::from_writer(writer);
+    let written = |result: csv::Result<()>| {
+        result.map_err(|error| match error.into_kind() {
+            csv::ErrorKind::Io(error) => out::Failure::Write(error),
+            other => out::Failure::Write(std::io::Error::other(format!("{other:?}"))),
+        })
+    };
+    written(csv.write_record(["timestamp", "value", "anomaly_score", "alert"]))?;
+    let mut text = Vec::new();
+    for _ in 0..until.unwrap_or(usize::MAX) {
+        let Some(row) = series.next()? else { break };
+        let verdict = detector.step(row.sample);
+        if let Some(plot) = &mut plot {
+            plot.add(row.sample, verdict);
+        }
+        text.clear();
+        write!(text, "{:.9}", verdict.score)?;
+        let alert: &[u8] = if verdict.alert { b"1" } else { b"0" };
+        written(csv.write_record([row.timestamp.as_bytes(), row.value.as_bytes(), &text, alert]))?;
+    }
+    series.not_empty()?;
+    csv.flush()?;
+    Ok(())
+}
+
+/// A bar for a person who looks on.
+fn progress(input: &Path) -> ProgressBar {
+    let length = fs::metadata(input).map_or(0, |meta| meta.len());
+    if !std::io::stderr().is_terminal() || length == 0 {
+        return ProgressBar::hidden();
+    }
+    let bar = ProgressBar::new(length);
+    if let Ok(style) = ProgressStyle::with_template("{bar:40} {percent}% {bytes}/{total_bytes} {eta}") {
+        bar.set_style(style);
+    }
+    bar
+}
