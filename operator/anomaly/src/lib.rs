@@ -2,6 +2,9 @@
 
 pub mod detector;
 pub mod evaluate;
+pub mod forecast;
+pub mod group;
+pub mod lstm;
 pub mod novelty;
 
 pub use detector::{Detector, Sample, Verdict};

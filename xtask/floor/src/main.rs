@@ -3,11 +3,13 @@
 //! - `measure OUT PROGRAM ARGUMENT…` runs a program with its standard output in a file, and prints what that took.
 //! - `copy DIRECTORY BYTES` reads all files and writes so many bytes: the least that a generator can do.
 //! - `parse DIRECTORY` reads all files and parses their YAML.
+//! - `forecast SERIES TICKS` prints how many samples a second the forecaster takes in.
 //! - `write KUBECONFIG FILE…` sends the writes that each file lists, as fast as eight at a time go.
 
 // Its output is for the program that called it.
 #![allow(clippy::print_stdout)]
 
+mod forecast;
 mod write;
 
 use std::fs::{self, File};
@@ -26,8 +28,11 @@ fn main() -> Result<()> {
         ["measure", out, program, rest @ ..] => measure(out, program, rest),
         ["copy", directory, bytes] => copy(directory, bytes.parse()?),
         ["parse", directory] => parse(directory),
+        ["forecast", series, ticks] => forecast::run(series.parse()?, ticks.parse()?),
         ["write", kubeconfig, files @ ..] => write::run(kubeconfig, files),
-        _ => bail!("measure OUT PROGRAM ARGUMENT… | copy DIRECTORY BYTES | parse DIRECTORY | write KUBECONFIG FILE…"),
+        _ => bail!(
+            "measure OUT PROGRAM ARGUMENT… | copy DIRECTORY BYTES | parse DIRECTORY | forecast SERIES TICKS | write KUBECONFIG FILE…"
+        ),
     }
 }
 

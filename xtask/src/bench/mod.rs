@@ -2,6 +2,7 @@
 //!
 //! `docs/performance.md` holds the figures and says how they came about.
 
+mod anomaly;
 mod generate;
 mod history;
 mod peers;
@@ -30,6 +31,8 @@ enum Which {
     Rules,
     /// `plimsoll generate` with 1,000 SLOs.
     Generate,
+    /// What forecasting 10,000 series costs.
+    Anomaly,
     /// The operator with 2,000 SLOs on a real API server.
     Reconcile,
 }
@@ -43,6 +46,9 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     }
     if wanted(Which::Generate) {
         targets.extend(generate::run()?);
+    }
+    if wanted(Which::Anomaly) {
+        targets.extend(anomaly::run()?);
     }
     if wanted(Which::Reconcile) {
         targets.extend(reconcile::run()?);

@@ -1,6 +1,7 @@
 //! `plimsoll bench`: every detector on labelled series, beside what it must beat.
 
 mod aiops;
+mod forecast;
 mod nab;
 
 use std::{
@@ -37,6 +38,7 @@ enum Set {
     Nab(Folder),
     /// Series with labels: DIR has NAME.csv or NAME.csv.gz with the columns timestamp, value, label (1 is anomalous) and split (train or test)
     Aiops(Folder),
+    Forecast(forecast::Forecast),
 }
 
 /// What is measured.
@@ -61,6 +63,7 @@ pub fn run(args: &Bench) -> Result<Exit, Stop> {
     let text = match &args.set {
         Set::Nab(folder) => nab::run(folder)?,
         Set::Aiops(folder) => aiops::run(folder)?,
+        Set::Forecast(args) => forecast::run(args)?,
     };
     out::stdout(|writer| writer.write_all(text.as_bytes())).map(|()| Exit::Fine)
 }

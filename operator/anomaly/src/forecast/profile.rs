@@ -1,0 +1,99 @@
+//! What a series usually does at this time of its day or week, in half precision.
+
+use half::f16;
+
+/// A ring of `N` equal slots over a period; a slot that was never met is NaN.
+#[derive(Clone, Debug)]
+pub(crate) struct Profile<const N: usize> {
+    pub(crate) slots: [f16; N],
+    /// What a slot of 1 stands for; grows when a value would not fit.
+    pub(crate) scale: f32,
+}
+
+/// Slots stay below this, far from the greatest half-precision number.
+const FULL: f32 = 16_384.0;
+
+impl<const N: usize> Default for Profile<N> {
+    fn default() -> Self {
+        Self { slots: [f16::NAN; N], scale: 0.0 }
+    }
+}
+
+impl<const N: usize> Profile<N> {
+    /// The usual value `phase` seconds into a period cut into slots of `width` seconds: between the two nearest slots'
+    /// middles if samples are at least four to a slot (`step` seconds apart), else that of the slot. NaN if not known.
+    pub(crate) fn at(&self, phase: f32, width: f32, step: f32) -> f32 {
+        if 4.0 * step > width {
+            return self.slot((phase / width) as usize);
+        }
+        let place = phase / width + (N as f32 - 0.5);
+        let whole = place as usize;
+        let (a, b) = (self.slot(whole), self.slot(whole + 1));
+        if a.is_nan() {
+            b
+        } else if b.is_nan() {
+            a
+        } else {
+            a + (place - whole as f32) * (b - a)
+        }
+    }
+
+    /// Moves the slot of `phase` towards `x` by `rate`, or to it if it was empty.
+    pub(crate) fn learn(&mut self, phase: f32, width: f32, rate: f32, x: f32) {
+        if x.abs() > FULL * self.scale {
+            self.grow(x);
+        }
+        let scale = self.scale;
+        if let Some(slot) = self.slots.get_mut((phase / width) as usize % N) {
+            let old = f32::from(*slot) * scale;
+            let new = if old.is_finite() { old + rate * (x - old) } else { x };
+            *slot = if scale > 0.0 { f16::from_f32(new / scale) } else { f16::ZERO };
+        }
+    }
+
+    /// Makes room for `x`: the slots are written anew in the larger scale.
+    fn grow(&mut self, x: f32) {
+        let scale = x.abs().max(f32::MIN_POSITIVE) / 16.0;
+        for slot in &mut self.slots {
+            *slot = f16::from_f32(f32::from(*slot) * (self.scale / scale));
+        }
+        self.scale = scale;
+    }
+
+    fn slot(&self, i: usize) -> f32 {
+        self.slots.get(i % N).map_or(f32::NAN, |v| f32::from(*v) * self.scale)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn holds_small_and_large_values_to_three_digits() {
+        let mut p = Profile::<24>::default();
+        p.learn(0.0, 3600.0, 0.5, 0.0);
+        assert_eq!(p.at(0.0, 3600.0, 3600.0), 0.0);
+        for (hour, x) in [(1, 1e-9f32), (2, -3.3e-9), (3, 1e3), (4, -1.5e6), (5, 2.5e25)] {
+            p.learn(hour as f32 * 3600.0, 3600.0, 0.5, x);
+            let got = p.at(hour as f32 * 3600.0, 3600.0, 3600.0);
+            assert!((got / x - 1.0).abs() < 1e-3, "{got} for {x}");
+        }
+        assert!((p.at(4.0 * 3600.0, 3600.0, 3600.0)).abs() <= 1.5e6, "too small beside the largest to be told from 0");
+    }
+
+    #[test]
+    fn learns_and_interpolates() {
+        let mut p = Profile::<24>::default();
+        assert!(p.at(0.0, 3600.0, 60.0).is_nan());
+        for hour in 0..24 {
+            p.learn(hour as f32 * 3600.0 + 10.0, 3600.0, 0.5, hour as f32);
+        }
+        assert_eq!(p.at(5.0 * 3600.0 + 1800.0, 3600.0, 60.0), 5.0);
+        assert_eq!(p.at(6.0 * 3600.0, 3600.0, 60.0), 5.5);
+        assert_eq!(p.at(6.0 * 3600.0, 3600.0, 3600.0), 6.0);
+        assert_eq!(p.at(0.0, 3600.0, 60.0), 11.5, "midnight lies between the last slot and the first");
+        p.learn(3.0 * 3600.0, 3600.0, 0.5, 5.0);
+        assert_eq!(p.at(3.0 * 3600.0, 3600.0, 3600.0), 4.0);
+    }
+}

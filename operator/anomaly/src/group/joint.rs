@@ -1,0 +1,224 @@
+//! A joint anomaly: series that usually move together no longer do, though each stays within its own range.
+//!
+//! The rows of all series of one SLO are points; principal components span where those points usually lie. What of a new
+//! row lies outside (its squared prediction error, Jackson and Mudholkar 1979) is compared with the same of earlier rows.
+
+use linfa::traits::Fit;
+use linfa::{Dataset, DatasetBase};
+use linfa_reduction::Pca;
+use ndarray::Array2;
+
+use crate::lstm::Random;
+
+/// Rows remembered, a sample of all that came with newer ones more likely.
+const ROWS: usize = 256;
+/// Rows over which the remembered ones are replaced in the long run.
+const SPAN: f64 = 20_000.0;
+/// Rows between two fits of the components.
+const REFIT: u64 = 64;
+/// Rows before the first verdict.
+const WARM: u64 = 200;
+/// Share of the variance that the components must explain.
+const EXPLAINED: f64 = 0.9;
+/// Components stay below this share of the series, so that something is left to break.
+const MOST: f64 = 0.7;
+/// Rank of the usual residual among the remembered ones.
+const USUAL: f64 = 0.99;
+/// A residual this many times the usual one is anomalous.
+const LEVEL: f64 = 2.0;
+
+/// What a row's residual says.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct JointVerdict {
+    /// Residual over the alert level: 1 is the level. 0 while nothing is known.
+    pub strength: f64,
+    /// The series with the largest share in the residual.
+    pub series: usize,
+}
+
+/// Watches a handful of series together. Memory: 1 KB a series.
+#[derive(Clone, Debug)]
+pub struct Joint {
+    series: usize,
+    rows: u64,
+    /// Remembered rows, one after the other.
+    kept: Vec<f32>,
+    random: Random,
+    model: Option<Model>,
+}
+
+#[derive(Clone, Debug)]
+struct Model {
+    mean: Vec<f64>,
+    scale: Vec<f64>,
+    /// `components × series`.
+    axes: Array2<f64>,
+    usual: f64,
+}
+
+impl Joint {
+    /// For `series` series whose rows come together.
+    #[must_use]
+    pub fn new(series: usize) -> Self {
+        Self { series, rows: 0, kept: Vec::new(), random: Random(series as u64), model: None }
+    }
+
+    /// Judges a row, one value for each series, and learns from it. A row with a value missing (not finite) or of another
+    /// length is passed over.
+    pub fn step(&mut self, row: &[f64]) -> JointVerdict {
+        if self.series < 2 || row.len() != self.series || row.iter().any(|v| !(v.abs() < 1e30)) {
+            return JointVerdict::default();
+        }
+        let verdict = match &self.model {
+            Some(model) if self.rows >= WARM => model.judge(row),
+            _ => JointVerdict::default(),
+        };
+        // A row that breaks with the others is no example of what is usual.
+        if verdict.strength < 1.0 {
+            self.keep(row);
+        }
+        self.rows += 1;
+        if self.rows.is_multiple_of(REFIT) {
+            self.model = self.fit().or(self.model.take());
+        }
+        verdict
+    }
+
+    fn keep(&mut self, row: &[f64]) {
+        let row = row.iter().map(|v| *v as f32);
+        if self.kept.len() < ROWS * self.series {
+            self.kept.extend(row);
+            return;
+        }
+        let chance = ROWS as f64 / (self.rows as f64 + 1.0).min(SPAN);
+        if f64::from(self.random.unit()) < chance {
+            let at = self.random.below(ROWS) * self.series;
+            self.kept.iter_mut().skip(at).zip(row).for_each(|(old, new)| *old = new);
+        }
+    }
+
+    fn fit(&self) -> Option<Model> {
+        let n = self.kept.len() / self.series;
+        let mut mean = vec![0.0; self.series];
+        let mut scale = vec![0.0; self.series];
+        for row in self.kept.chunks_exact(self.series) {
+            mean.iter_mut().zip(row).for_each(|(m, v)| *m += f64::from(*v) / n as f64);
+        }
+        for row in self.kept.chunks_exact(self.series) {
+            let values = row.iter().zip(&mean);
+            scale.iter_mut().zip(values).for_each(|(s, (v, m))| *s += (f64::from(*v) - m).powi(2) / n as f64);
+        }
+        // A constant series, but for rounding, has nothing in common with the others; any change of it is its own matter.
+        scale.iter_mut().zip(&mean).for_each(|(s, m)| *s = if s.sqrt() > 1e-9 * m.abs() { s.sqrt() } else { 0.0 });
+        let live = scale.iter().filter(|s| **s > 0.0).count();
+        if live < 2 || n < 4 * self.series {
+            return None;
+        }
+        let normal: Vec<f64> = self
+            .kept
+            .chunks_exact(self.series)
+            .flat_map(|row| row.iter().zip(&mean).zip(&scale).map(|((v, m), s)| normalised(f64::from(*v), *m, *s)))
+            .collect();
+        let points = Array2::from_shape_vec((n, self.series), normal).ok()?;
+        let most = ((live as f64 * MOST) as usize).max(1);
+        let data: Dataset<f64, (), ndarray::Ix1> = DatasetBase::new(points.clone(), ndarray::Array1::default(n));
+        let pca = Pca::params(most).fit(&data).ok()?;
+        let mut explained = 0.0;
+        let variances = pca.explained_variance();
+        let enough = variances.iter().take_while(|v| {
+            let more = explained < EXPLAINED * live as f64;
+            explained += **v;
+            more
+        });
+        let enough = enough.count().min(pca.components().nrows());
+        let axes = pca.components().slice_axis(ndarray::Axis(0), ndarray::Slice::from(..enough)).to_owned();
+        let mut model = Model { mean, scale, axes, usual: 0.0 };
+        let mut errors: Vec<f64> = points.rows().into_iter().map(|r| model.residual(&r.to_vec()).0).collect();
+        errors.sort_by(f64::total_cmp);
+        model.usual = errors.get((USUAL * (n - 1) as f64) as usize).copied()?;
+        (enough > 0 && model.usual > 0.0 && model.axes.iter().all(|v| v.is_finite())).then_some(model)
+    }
+}
+
+/// In standard deviations from the mean; 0 for a series that never moved.
+fn normalised(v: f64, mean: f64, scale: f64) -> f64 {
+    if scale > 0.0 { ((v - mean) / scale).clamp(-1e3, 1e3) } else { 0.0 }
+}
+
+impl Model {
+    fn judge(&self, row: &[f64]) -> JointVerdict {
+        let normal: Vec<f64> =
+            row.iter().zip(&self.mean).zip(&self.scale).map(|((v, m), s)| normalised(*v, *m, *s)).collect();
+        let (error, series) = self.residual(&normal);
+        JointVerdict { strength: error / self.usual / LEVEL, series }
+    }
+
+    /// Length of what lies outside the components, and the series that has most of it.
+    fn residual(&self, normal: &[f64]) -> (f64, usize) {
+        let mut rest = normal.to_vec();
+        for axis in self.axes.rows() {
+            let along: f64 = axis.iter().zip(normal).map(|(a, v)| a * v).sum();
+            rest.iter_mut().zip(axis).for_each(|(r, a)| *r -= along * a);
+        }
+        let worst = rest.iter().enumerate().max_by(|a, b| a.1.abs().total_cmp(&b.1.abs())).map_or(0, |(i, _)| i);
+        (rest.iter().map(|r| r * r).sum::<f64>().sqrt(), worst)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Five series that follow one daily load, each with its own noise; from `fault` on, the third follows no more: it shows
+    /// what it showed half a day before, values that it has every day.
+    fn load(at: usize, fault: usize, random: &mut Random) -> Vec<f64> {
+        (0..5)
+            .map(|s| {
+                let shift = if s == 2 && at >= fault { 144.0 } else { 0.0 };
+                let day = ((at as f64 - shift) / 288.0 * std::f64::consts::TAU).sin();
+                let noise = f64::from(random.unit() + random.unit() - 1.0);
+                f64::from(s + 1) * (10.0 + 4.0 * day + 0.6 * noise)
+            })
+            .collect()
+    }
+
+    #[test]
+    fn finds_a_series_that_no_longer_follows_though_it_stays_in_its_range() {
+        let mut random = Random(1);
+        let mut joint = Joint::new(5);
+        let fault = 288 * 14;
+        let (mut early, mut range) = (0, (f64::MAX, f64::MIN));
+        for at in 0..fault {
+            let row = load(at, fault, &mut random);
+            range = (range.0.min(row[2]), range.1.max(row[2]));
+            early += usize::from(joint.step(&row).strength >= 1.0);
+        }
+        assert_eq!(early, 0, "false alarms in two weeks");
+        let (mut first, mut hits) = (None, 0);
+        for at in fault..fault + 288 {
+            let row = load(at, fault, &mut random);
+            assert!((range.0 - 1.0..range.1 + 1.0).contains(&row[2]), "the series itself stays in range");
+            let verdict = joint.step(&row);
+            if verdict.strength >= 1.0 {
+                first = first.or(Some(at - fault));
+                hits += usize::from(verdict.series == 2);
+            }
+        }
+        // At first the two courses coincide: they cross where the fault begins.
+        assert!(first.is_some_and(|f| f < 72), "found after {first:?} rows of five minutes");
+        assert!(hits > 100, "and named in {hits} rows");
+    }
+
+    #[test]
+    fn constants_gaps_and_single_series_say_nothing() {
+        let mut joint = Joint::new(3);
+        for at in 0..600 {
+            let verdict = joint.step(&[1.0, if at % 5 == 0 { f64::NAN } else { 2.0 }, 3.0]);
+            assert_eq!(verdict, JointVerdict::default());
+        }
+        let mut one = Joint::new(1);
+        for at in 0..600 {
+            assert_eq!(one.step(&[f64::from(at)]), JointVerdict::default());
+        }
+    }
+}
