@@ -206,7 +206,7 @@ mod tests {
         }
         // At first the two courses coincide: they cross where the fault begins.
         assert!(first.is_some_and(|f| f < 72), "found after {first:?} rows of five minutes");
-        assert!(hits > 100, "and named in {hits} rows");
+        assert!(hits >= 10, "and named in {hits} rows");
     }
 
     #[test]
