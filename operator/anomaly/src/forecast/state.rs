@@ -229,7 +229,7 @@ impl State {
         let shrink = 1e-4 * 0.5 * (self.high - self.low);
         (self.low, self.high) = (self.low + shrink, self.high - shrink);
         // Every other row, so that 32 values span 64 rows.
-        if self.rows % 2 == 0 {
+        if self.rows.is_multiple_of(2) {
             self.recent.push(x);
         }
         self.day.learn(now.day, DAY_WIDTH, DAY_RATE * (self.step / DAY_WIDTH).min(1.0), x);
@@ -362,7 +362,7 @@ impl State {
     pub(crate) fn promise(&mut self, horizon: usize, lead: u32, promise: Promise) {
         if horizon == 0 {
             self.next = Promise { due: self.rows, ..promise };
-        } else if self.rows % Self::stride(lead) == 0 {
+        } else if self.rows.is_multiple_of(Self::stride(lead)) {
             let place = (self.rows / Self::stride(lead)) as usize % WAITING;
             if let Some(slot) = self.later.get_mut(place) {
                 *slot = Promise { due: self.rows - 1 + lead, ..promise };

@@ -66,7 +66,7 @@ impl Joint {
     /// Judges a row, one value for each series, and learns from it. A row with a value missing (not finite) or of another
     /// length is passed over.
     pub fn step(&mut self, row: &[f64]) -> JointVerdict {
-        if self.series < 2 || row.len() != self.series || row.iter().any(|v| !(v.abs() < 1e30)) {
+        if self.series < 2 || row.len() != self.series || !row.iter().all(|v| v.abs() < 1e30) {
             return JointVerdict::default();
         }
         let verdict = match &self.model {

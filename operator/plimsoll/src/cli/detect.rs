@@ -105,7 +105,7 @@ fn score(
     written(csv.write_record(["timestamp", "value", "anomaly_score", "alert"]))?;
     let mut text = Vec::new();
     for _ in 0..until.unwrap_or(usize::MAX) {
-        let Some(row) = series.next()? else { break };
+        let Some(row) = series.read_row()? else { break };
         let verdict = detector.step(row.sample);
         if let Some(plot) = &mut plot {
             plot.add(row.sample, verdict);

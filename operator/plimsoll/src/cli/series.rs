@@ -100,7 +100,7 @@ impl Series {
     ///
     /// # Errors
     /// When the row cannot be read or used; it names the line and the field.
-    pub fn next(&mut self) -> Result<Option<Row<'_>>, Stop> {
+    pub fn read_row(&mut self) -> Result<Option<Row<'_>>, Stop> {
         if !self.reader.read_record(&mut self.record).map_err(|error| unusable(&self.name, &error))? {
             return Ok(None);
         }

@@ -151,7 +151,7 @@ fn read(path: &Path, windows: &Windows) -> Result<History, Stop> {
     let mut history = History { name: key, ..History::default() };
     // Times as they are written, in the same form, sort as text; NAB's windows have microseconds that its files lack.
     let within = |stamp: &str| windows.iter().any(|(a, b)| (cut(a)..=cut(b)).contains(&stamp));
-    while let Some(row) = series.next()? {
+    while let Some(row) = series.read_row()? {
         history.anomalous.push(row.label || within(row.timestamp));
         history.times.push(row.sample.time);
         history.values.push(row.sample.value);

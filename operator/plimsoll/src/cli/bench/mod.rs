@@ -83,7 +83,7 @@ impl Loaded {
         let mut series = Series::open(path, |_| {})?;
         let mut loaded = Self { samples: Vec::new(), stamps: Vec::new(), labels: Vec::new(), split: 0 };
         let (mut tested, mut torn) = (false, false);
-        while let Some(row) = series.next()? {
+        while let Some(row) = series.read_row()? {
             torn |= tested && !row.test;
             if row.test && !tested {
                 (loaded.split, tested) = (loaded.samples.len(), true);
