@@ -3,10 +3,14 @@
 //! One such expression makes Prometheus refuse the whole rule file, so it has to be told before.
 //! Source: the syntax page of RE2 and the package `regexp/syntax` of Go.
 
-use regex_syntax::ast::{
-    self, Ast, ClassSetBinaryOp, ClassSetItem, ClassUnicode, ClassUnicodeKind, Flag, Flags, FlagsItemKind, GroupKind,
-    HexLiteralKind, Literal, LiteralKind, Repetition, RepetitionKind, RepetitionOp, RepetitionRange, Visitor,
-    parse::Parser,
+use regex_syntax::{
+    ParserBuilder,
+    ast::{
+        self, Ast, ClassSetBinaryOp, ClassSetItem, ClassUnicode, ClassUnicodeKind, Flag, Flags, FlagsItemKind,
+        GroupKind, HexLiteralKind, Literal, LiteralKind, Repetition, RepetitionKind, RepetitionOp, RepetitionRange,
+        Visitor, parse::Parser,
+    },
+    hir::{self, Hir, HirKind, Look},
 };
 
 /// The most that a counted repetition may come to, all that enclose each other multiplied.
@@ -251,6 +255,72 @@ fn stacked(repetition: &Repetition) -> Result<(), Complaint> {
     Ok(())
 }
 
+/// True when `pattern`, anchored at both ends as in a matcher, surely matches every text, the empty one included.
+pub fn matches_everything(pattern: &str) -> bool {
+    let parsed = ParserBuilder::new().dot_matches_new_line(true).build().parse(pattern);
+    parsed.is_ok_and(|hir| everything(&hir))
+}
+
+/// Structural: an expression that hides it better is let through.
+fn everything(hir: &Hir) -> bool {
+    match hir.kind() {
+        HirKind::Capture(capture) => everything(&capture.sub),
+        HirKind::Repetition(repetition) => {
+            repetition.max.is_none()
+                && (repetition.min == 0 && any_char(&repetition.sub) || everything(&repetition.sub))
+                || repetition.min == 0 && repetition.max == Some(1) && nonempty(&repetition.sub)
+                || repetition.max != Some(0) && everything(&repetition.sub)
+        }
+        HirKind::Concat(parts) => {
+            // Anchors at the ends say what holds anyway.
+            let parts = match parts.as_slice() {
+                [first, rest @ ..] if *first.kind() == HirKind::Look(Look::Start) => rest,
+                all => all,
+            };
+            let parts = match parts {
+                [rest @ .., last] if *last.kind() == HirKind::Look(Look::End) => rest,
+                all => all,
+            };
+            parts.iter().any(everything) && parts.iter().all(|part| everything(part) || empty(part))
+        }
+        HirKind::Alternation(choices) => {
+            choices.iter().any(everything) || choices.iter().any(nonempty) && choices.iter().any(empty)
+        }
+        _ => false,
+    }
+}
+
+/// True when the empty text surely matches, wherever it is.
+fn empty(hir: &Hir) -> bool {
+    hir.properties().minimum_len() == Some(0) && hir.properties().look_set().is_empty()
+}
+
+/// True when every text of at least one character surely matches.
+fn nonempty(hir: &Hir) -> bool {
+    match hir.kind() {
+        HirKind::Capture(capture) => nonempty(&capture.sub),
+        HirKind::Repetition(r) => r.min <= 1 && r.max.is_none() && any_char(&r.sub),
+        HirKind::Alternation(choices) => choices.iter().any(nonempty),
+        _ => everything(hir),
+    }
+}
+
+fn any_char(hir: &Hir) -> bool {
+    match hir.kind() {
+        HirKind::Capture(capture) => any_char(&capture.sub),
+        HirKind::Class(class) => *hir == Hir::dot(hir::Dot::AnyChar) || class.is_utf8() && class_is_full(class),
+        HirKind::Alternation(choices) => choices.iter().any(any_char),
+        _ => false,
+    }
+}
+
+fn class_is_full(class: &hir::Class) -> bool {
+    let hir::Class::Unicode(class) = class else { return false };
+    let mut rest = class.clone();
+    rest.negate();
+    rest.ranges().is_empty()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -312,6 +382,16 @@ mod tests {
             "\\Qa.b\\E",
         ] {
             assert_eq!(complaint(pattern), None, "{pattern}");
+        }
+    }
+
+    #[test]
+    fn knows_what_matches_everything() {
+        for all in [".*", "(.*)", ".*.*", "(?:.*|x)", "|.+", "(.+)?", ".*|prod", "[\\s\\S]*", "(.*)+", "^.*$|.*"] {
+            assert!(matches_everything(all), "{all}");
+        }
+        for some in [".+", "a.*", ".*a", "[a-z]*", "", "a|", ".?", ".{0,9}", "\\b.*", "\\b|.+", "("] {
+            assert!(!matches_everything(some), "{some}");
         }
     }
 }

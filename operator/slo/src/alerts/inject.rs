@@ -6,7 +6,7 @@ use promql_parser::{
     parser::{self, BinModifier, Expr, LabelModifier, VectorSelector},
 };
 
-use super::{matchers::Matcher, regex};
+use super::matchers::Matcher;
 use crate::promql;
 
 /// Deepest tree that is rewritten: printing one descends into it.
@@ -52,19 +52,6 @@ fn dialect(parsed: &promql::Parsed, path: &str) -> Result<(), Problem> {
             return Err(Problem::error(path, format!("{field} has or between matchers"))
                 .label("Prometheus does not know that")
                 .help("write two selectors with or between them"));
-        }
-        for matcher in &selector.matchers.matchers {
-            if let MatchOp::Re(_) | MatchOp::NotRe(_) = matcher.op
-                && let Err(fault) = regex::check(&matcher.value)
-            {
-                let problem = Problem::error(path, format!("{field} has a broken regular expression"))
-                    .label(format!("{}{}: {}", matcher.name, matcher.op, fault.what))
-                    .help("mend the regular expression");
-                return Err(match promql::find(&parsed.text, &matcher.value) {
-                    Some(span) => problem.span(span.start + fault.span.start..span.start + fault.span.end),
-                    None => problem,
-                });
-            }
         }
     }
     if has_fill(&parsed.expr) {

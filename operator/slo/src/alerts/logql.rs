@@ -7,7 +7,8 @@ use std::ops::Range;
 
 use plimsoll_api::Problem;
 
-use super::{matchers::Matcher, regex};
+use super::matchers::Matcher;
+use crate::re2;
 
 /// Longest expression that is read, in bytes.
 const MAX_LEN: usize = crate::promql::MAX_LEN;
@@ -115,11 +116,11 @@ impl LogQl {
         }
         for (label, op, value) in selectors.iter().flat_map(|s| &s.matchers) {
             if (op == "=~" || op == "!~")
-                && let Err(fault) = regex::check(value)
+                && let Some(complaint) = re2::complaint(value)
             {
                 return Err(Problem::error(path, format!("{field} has a broken regular expression"))
-                    .label(format!("{label}{op}: {}", fault.what))
-                    .help("mend the regular expression"));
+                    .label(format!("{label}{op}: {}", complaint.message))
+                    .help(complaint.help));
             }
         }
         Ok(Self { text: text.trim_end().to_owned(), selectors })
@@ -279,7 +280,7 @@ mod tests {
             ),
             (
                 r#"rate({app=~"("}[5m])"#,
-                "x has a broken regular expression (app=~: unclosed group); mend the regular expression",
+                "x has a broken regular expression (app=~: a ( is never closed); close it, or write \\(",
                 None,
             ),
         ] {

@@ -5,8 +5,7 @@ use std::{collections::BTreeMap, fmt};
 use plimsoll_api::Problem;
 use promql_parser::{label, parser::token};
 
-use super::regex::{self, Extent};
-use crate::{promql, validate};
+use crate::{promql, re2, validate};
 
 /// How a label's value is compared.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -86,14 +85,14 @@ pub(super) fn matchers(spec: &BTreeMap<String, String>, problems: &mut Vec<Probl
                     .help("give it a value, or remove it"),
             ),
             Op::Equal | Op::NotEqual => {}
-            Op::Matches | Op::MatchesNot => match regex::check(value) {
-                Err(fault) => problems.push(
+            Op::Matches | Op::MatchesNot => match re2::complaint(value) {
+                Some(complaint) => problems.push(
                     Problem::error(&path, format!("matcher {label} has a broken regular expression"))
-                        .label(fault.what)
-                        .help("mend the regular expression")
-                        .span(start + fault.span.start..start + fault.span.end),
+                        .label(complaint.message)
+                        .help(complaint.help)
+                        .span(start..written.len()),
                 ),
-                Ok(Extent::Everything) => {
+                None if re2::matches_everything(value) => {
                     let (label_, help) = if op == Op::Matches {
                         (
                             "it matches everything, as if it were not there",
@@ -112,7 +111,7 @@ pub(super) fn matchers(spec: &BTreeMap<String, String>, problems: &mut Vec<Probl
                             .span(start..written.len()),
                     );
                 }
-                Ok(Extent::Something) => {}
+                None => {}
             },
         }
         let matcher = Matcher { label: label.clone(), op, value: value.to_owned() };

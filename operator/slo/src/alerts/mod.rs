@@ -4,7 +4,6 @@
 mod inject;
 pub mod logql;
 pub mod matchers;
-pub mod regex;
 mod render;
 pub mod route;
 pub mod template;

@@ -85,21 +85,21 @@ fn matchers() {
             "broken",
             one("=~prod-("),
             &[
-                "error: spec.matchers.cluster: matcher cluster has a broken regular expression (unclosed group); mend the regular expression",
+                "error: spec.matchers.cluster: matcher cluster has a broken regular expression (a ( is never closed); close it, or write \\(",
             ],
         ),
         (
             "of another dialect",
             one("=~[a-z&&[^x]]"),
             &[
-                "error: spec.matchers.cluster: matcher cluster has a broken regular expression (RE2 has no operations on classes); mend the regular expression",
+                "error: spec.matchers.cluster: matcher cluster has a broken regular expression (Prometheus has no &&, -- or ~~ in classes); write \\ before the characters, or list what is meant",
             ],
         ),
         (
             "look-ahead",
             one("=~(?!prod).*"),
             &[
-                "error: spec.matchers.cluster: matcher cluster has a broken regular expression (look-around, including look-ahead and look-behind, is not supported); mend the regular expression",
+                "error: spec.matchers.cluster: matcher cluster has a broken regular expression (Prometheus has neither look-around nor back references); say it by a second matcher",
             ],
         ),
         (

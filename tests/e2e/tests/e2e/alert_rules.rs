@@ -218,7 +218,7 @@ async fn the_webhook_refuses_in_the_words_of_the_command_line(testbed: &Testbed)
         }
     };
     let broken = json!({"matchers": {"cluster": "=~prod-("}, "rules": [{"alert": "A", "expr": "up == 0"}]});
-    let words = "spec.matchers.cluster: matcher cluster has a broken regular expression (unclosed group); mend the regular expression";
+    let words = "spec.matchers.cluster: matcher cluster has a broken regular expression (a ( is never closed); close it, or write \\(";
     wait_until("the webhook to refuse", SOON, async || Ok(apply(broken.clone()).await?.contains(words).then_some(())))
         .await?;
     for (spec, words) in [
