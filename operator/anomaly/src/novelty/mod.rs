@@ -1,8 +1,8 @@
 //! The statistical detector: values that are new to a series, and sudden moves.
 //!
 //! A value is as new as it is far from every value that is remembered, in units of the range that the series has had;
-//! it is looked at in four views ([`features`]). A move is as alarming as it is large against the series' usual moves
-//! ([`jump`]). Nothing about a series is known beforehand, and each row is judged before it is learnt.
+//! it is looked at in four views (`features`). A move is as alarming as it is large against the series' usual moves
+//! (`jump`). Nothing about a series is known beforehand, and each row is judged before it is learnt.
 
 mod constants;
 mod features;
