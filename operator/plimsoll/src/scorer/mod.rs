@@ -32,12 +32,13 @@ use crate::{
     prometheus::{Prometheus, PrometheusError},
 };
 
-/// How often each series is looked at, and how far apart its samples are.
+/// How often each series is looked at, and how far apart its samples are: in the past too, because on a
+/// coarser grid a rhythm of a minute would hide values, and the present would seem new after each restart.
 const EVERY: u64 = 30;
-/// How far back a watch begins that has no samples yet, and how far apart those are.
-const BACKFILL: (u64, u64) = (86_400, 60);
+/// How far back a watch begins that has no samples yet.
+const BACKFILL: u64 = 86_400;
 /// What one request may cover, so that its answer stays small.
-const PIECE: u64 = 7200;
+const PIECE: u64 = 3600;
 /// What is asked for again, because samples may come late.
 const LATE: u64 = 300;
 /// Requests at the same time.
@@ -69,7 +70,7 @@ impl Collector for Board {
             ("anomaly_series_refused", "Series that the anomaly scorer has no room for", refused),
         ] {
             let metric = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
-            ConstGauge::new(value as u64 as f64).encode(metric)?;
+            ConstGauge::new(i64::try_from(value).unwrap_or(i64::MAX)).encode(metric)?;
         }
         let mut scores = table.scores(now).peekable();
         if scores.peek().is_some() {
@@ -103,7 +104,7 @@ pub async fn run(prometheus: Prometheus, stores: Vec<Store<Stored>>, metrics: Ar
     let mut scorer = Scorer::new(prometheus, &metrics);
     let mut watches = Watches::default();
     let mut ticks = tokio::time::interval(Duration::from_secs(EVERY));
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
     for store in &stores {
         // Fails only when the watch has ended, and with it all of this.
         let _ = store.wait_until_ready().await;
@@ -182,16 +183,15 @@ async fn read(
     progress: &mut Progress,
     now: u64,
 ) -> Result<(), PrometheusError> {
-    let oldest = now.saturating_sub(BACKFILL.0);
-    let step = if now.saturating_sub(progress.until) > PIECE { BACKFILL.1 } else { EVERY };
+    let oldest = now.saturating_sub(BACKFILL);
     loop {
-        let from = progress.until.saturating_sub(LATE).max(oldest).next_multiple_of(step);
+        let from = progress.until.saturating_sub(LATE).max(oldest).next_multiple_of(EVERY);
         let to = now.min(from + PIECE);
         if from > to {
             // The clock was set back.
             return Ok(());
         }
-        let found = prometheus.query_range(&watch.query, from, to, step).await?;
+        let found = prometheus.query_range(&watch.query, from, to, EVERY).await?;
         let series = found.iter().map(|range| (watch.exported(&range.metric), range.samples().collect()));
         let refused = board.table().take(watch, to as f64, series);
         progress.until = to;

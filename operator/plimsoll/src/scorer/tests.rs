@@ -182,7 +182,7 @@ async fn server(jump: u64) -> MockServer {
         let query: BTreeMap<_, _> = request.url.query_pairs().collect();
         let number = |name: &str| query[name].parse::<u64>().unwrap();
         let (from, to, step) = (number("start"), number("end"), number("step"));
-        let value = |time: u64| if time >= jump { "100".to_owned() } else { format!("10.{}", (time / 60 * 7) % 10) };
+        let value = |time: u64| if time >= jump { "100".to_owned() } else { format!("10.{}", (time / 30 * 7) % 10) };
         let values: Vec<Value> =
             (from..=to).step_by(usize::try_from(step).unwrap()).map(|time| json!([time, value(time)])).collect();
         let result = json!([{"metric": {"__name__": "x", "pod": "a\"b"}, "values": values}]);
@@ -207,7 +207,7 @@ async fn history_is_read_once_and_a_jump_raises_the_score() {
     let present = |now| score(&metrics.anomalies().table(), now);
     scorer.round(watches(), NOW).await;
     let requests = server.received_requests().await.unwrap().len();
-    assert!((12..=14).contains(&requests), "a day in pieces: {requests}");
+    assert!((24..=28).contains(&requests), "a day in pieces: {requests}");
     assert!(present(NOW).unwrap() < 0.4);
     scorer.round(watches(), NOW + 30).await;
     assert_eq!(server.received_requests().await.unwrap().len(), requests + 1);
