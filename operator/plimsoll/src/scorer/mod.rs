@@ -106,8 +106,8 @@ pub async fn run(prometheus: Prometheus, stores: Vec<Store<Stored>>, metrics: Ar
     let mut ticks = tokio::time::interval(Duration::from_secs(EVERY));
     ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
     for store in &stores {
-        // Fails only when the watch has ended, and with it all of this.
-        let _ = store.wait_until_ready().await;
+        // Only so that the first round finds something; a kind that the cluster lacks keeps nobody waiting.
+        let _ = tokio::time::timeout(Duration::from_secs(5), store.wait_until_ready()).await;
     }
     loop {
         ticks.tick().await;
