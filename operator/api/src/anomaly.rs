@@ -16,7 +16,7 @@ pub enum Sensitivity {
 }
 
 /// Which side of the expected value is unusual.
-#[derive(Serialize, Deserialize, JsonSchema, Clone, Copy, Debug, PartialEq, Eq, Default)]
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
 pub enum Direction {
     /// Too high.
     Up,

@@ -7,6 +7,7 @@ pub mod explain;
 pub mod limits;
 pub mod operator;
 pub mod prometheus;
+pub mod scorer;
 pub mod selecting;
 pub mod sinks;
 pub mod source;

@@ -59,6 +59,24 @@ impl Sample {
     }
 }
 
+/// One series of a range query.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+pub struct Range {
+    /// Its labels.
+    #[serde(default)]
+    pub metric: BTreeMap<String, String>,
+    /// Missing where a series has native histograms alone.
+    #[serde(default)]
+    values: Vec<(f64, String)>,
+}
+
+impl Range {
+    /// Time in seconds since 1970 and value of each sample, in order.
+    pub fn samples(&self) -> impl Iterator<Item = (f64, f64)> {
+        self.values.iter().map(|(time, value)| (*time, value.parse().unwrap_or(f64::NAN)))
+    }
+}
+
 /// A rule group as Prometheus has it loaded.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 pub struct LoadedGroup {
@@ -177,6 +195,24 @@ impl Prometheus {
             return Ok(vec![Sample { metric: BTreeMap::new(), value: scalar }]);
         }
         serde_json::from_value(vector.result)
+            .map_err(|error| self.unreachable(format!("its answer is not understood: {error}")))
+    }
+
+    /// A range query, from and to these seconds since 1970, with so many seconds between samples.
+    ///
+    /// # Errors
+    /// Names the address and the cause.
+    pub async fn query_range(
+        &self,
+        promql: &str,
+        from: u64,
+        to: u64,
+        step: u64,
+    ) -> Result<Vec<Range>, PrometheusError> {
+        let [start, end, step] = [from, to, step].map(|seconds| seconds.to_string());
+        let query = [("query", promql), ("start", &start), ("end", &end), ("step", &step)];
+        let matrix: Vector = self.get("api/v1/query_range", &query).await?;
+        serde_json::from_value(matrix.result)
             .map_err(|error| self.unreachable(format!("its answer is not understood: {error}")))
     }
 

@@ -61,6 +61,11 @@ impl Operator {
         Ok(self.process.ended()?.is_some())
     }
 
+    /// `host:port` of its metrics, for a Prometheus to scrape.
+    pub fn target(&self) -> &str {
+        self.url.trim_start_matches("http://")
+    }
+
     /// Everything that it has logged.
     pub fn log(&self) -> Result<String> {
         Ok(std::fs::read_to_string(self.folder.join("operator.log"))?)

@@ -1,4 +1,5 @@
-//! The operator's own metrics. No name of an object and no text of an error is ever a label.
+//! The operator's own metrics. Of these, none has the name of an object or the text of an error
+//! as a label; the scores of the anomaly scorer, which have, are bounded by it.
 
 use std::{sync::Arc, time::Duration};
 
@@ -7,6 +8,8 @@ use prometheus_client::{
     metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram},
     registry::Registry,
 };
+
+use crate::scorer::Board;
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct OutcomeLabel {
@@ -29,6 +32,8 @@ pub struct Metrics {
     leader: Gauge,
     webhook: Family<OutcomeLabel, Counter>,
     prometheus_failures: Counter,
+    anomaly_failures: Counter,
+    anomalies: Arc<Board>,
 }
 
 impl Default for Metrics {
@@ -50,7 +55,25 @@ impl Default for Metrics {
         registry.register("leader", "1 while this process leads", leader.clone());
         registry.register("webhook_requests", "Admission requests by answer", webhook.clone());
         registry.register("prometheus_failures", "Questions to Prometheus that failed", prometheus_failures.clone());
-        Self { registry, reconciles, duration, writes, leader, webhook, prometheus_failures }
+        let anomaly_failures = Counter::default();
+        registry.register(
+            "anomaly_failures",
+            "Questions of the anomaly scorer to Prometheus that failed",
+            anomaly_failures.clone(),
+        );
+        let anomalies = Arc::<Board>::default();
+        registry.register_collector(Box::new(Arc::clone(&anomalies)));
+        Self {
+            registry,
+            reconciles,
+            duration,
+            writes,
+            leader,
+            webhook,
+            prometheus_failures,
+            anomaly_failures,
+            anomalies,
+        }
     }
 }
 
@@ -92,6 +115,16 @@ impl Metrics {
     /// Prometheus failed to answer.
     pub fn prometheus_failed(&self) {
         self.prometheus_failures.inc();
+    }
+
+    /// Prometheus failed to answer the anomaly scorer.
+    pub fn anomaly_failed(&self) {
+        self.anomaly_failures.inc();
+    }
+
+    /// The anomaly scores.
+    pub fn anomalies(&self) -> &Board {
+        &self.anomalies
     }
 
     /// In the text format of OpenMetrics.

@@ -8,6 +8,7 @@
 mod alert_rules;
 mod alerting;
 mod alertmanager;
+mod anomaly;
 mod cluster;
 mod explain;
 mod operator;
@@ -34,6 +35,7 @@ fn main() -> ExitCode {
         alerting::tests(),
         alert_rules::tests(),
         alertmanager::tests(),
+        anomaly::tests(),
         operator::tests(),
         outside::tests(),
         path::tests(),

@@ -1,0 +1,287 @@
+#![allow(clippy::unwrap_used, clippy::indexing_slicing)]
+use std::collections::BTreeMap;
+
+use plimsoll_api::anomaly::Direction;
+use serde_json::{Value, json};
+use wiremock::{Mock, MockServer, Request, ResponseTemplate, matchers::path};
+
+use super::{
+    table::{FORGOTTEN, FRESH, VANISHED},
+    watches::Labels,
+    *,
+};
+use crate::prometheus::http_client;
+
+const NOW: u64 = 1_800_000_000;
+
+fn labels(pairs: &[(&str, &str)]) -> Labels {
+    pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
+}
+
+fn stored(object: Value) -> Stored {
+    serde_json::from_value(object).unwrap()
+}
+
+fn slo(generation: i64, objective: &str) -> Stored {
+    stored(json!({
+        "kind": "SLO",
+        "metadata": {"name": "checkout", "namespace": "shop", "generation": generation},
+        "spec": {"objective": objective, "anomaly": {},
+            "sli": {"events": {"bad": "http_requests_total{code=~\"5..\"}", "total": "http_requests_total"}}},
+    }))
+}
+
+fn alert_rule() -> Stored {
+    stored(json!({
+        "kind": "AlertRule",
+        "metadata": {"name": "checkout", "namespace": "shop", "generation": 1},
+        "spec": {"matchers": {"cluster": "eu"}, "rules": [
+            {"alert": "Down", "expr": "up == 0"},
+            {"alert": "Odd", "anomaly": {"query": "sum by (pod) (rate(x_total[5m]))", "direction": "Up"}}]},
+    }))
+}
+
+fn watch(direction: Direction) -> Watch {
+    Watch { labels: labels(&[("alertrule", "shop/checkout"), ("alert", "Odd")]), query: "x".to_owned(), direction }
+}
+
+#[test]
+fn watched_is_what_the_objects_ask_for() {
+    let mut watches = Watches::default();
+    let plain = stored(json!({"kind": "SLO", "metadata": {"name": "plain", "namespace": "shop"}, "spec": {
+        "objective": "99", "sli": {"events": {"bad": "a_total", "total": "b_total"}}}}));
+    let mut found = watches.update([&slo(1, "99.9"), &alert_rule(), &plain]);
+    found.sort_by(|a, b| a.labels.cmp(&b.labels));
+    let found: Vec<_> = found.iter().map(|w| (w.labels.clone(), w.query.as_str(), w.direction)).collect();
+    assert_eq!(
+        found,
+        [
+            (
+                labels(&[("alertrule", "shop/checkout"), ("alert", "Odd")]),
+                "sum by (pod) (rate(x_total{cluster=\"eu\"}[5m]))",
+                Direction::Up
+            ),
+            (
+                labels(&[("slo_id", "shop/checkout"), ("signal", "bad")]),
+                "slo:bad_events:rate5m{slo_id=\"shop/checkout\"}",
+                Direction::Up
+            ),
+            (
+                labels(&[("slo_id", "shop/checkout"), ("signal", "total")]),
+                "slo:total_events:rate5m{slo_id=\"shop/checkout\"}",
+                Direction::Both
+            ),
+        ]
+    );
+    assert_eq!(watches.update([&slo(2, "never")]).len(), 2, "its rules stay, so do its scores");
+    assert_eq!(watches.update([]), []);
+    assert_eq!(watches.update([&slo(2, "never")]), [], "never was valid");
+}
+
+#[test]
+fn labels_of_a_series_do_not_pass_for_ours() {
+    let metric: BTreeMap<String, String> =
+        [("__name__", "x"), ("pod", "a"), ("alert", "Other"), ("alertrule", "shop/checkout"), ("slo_id", "a/b")]
+            .into_iter()
+            .chain([("http.status", "200"), ("http_status", "500"), ("9", "nine"), ("empty", "")])
+            .map(|(name, value)| (name.to_owned(), value.to_owned()))
+            .collect();
+    let mut found = watch(Direction::Both).exported(&metric);
+    found.sort();
+    let wanted = [
+        ("_9", "nine"),
+        ("alert", "Odd"),
+        ("alertrule", "shop/checkout"),
+        ("exported_alert", "Other"),
+        ("exported_http_status", "500"),
+        ("exported_slo_id", "a/b"),
+        ("http_status", "200"),
+        ("pod", "a"),
+    ];
+    assert_eq!(found, labels(&wanted));
+}
+
+/// A rhythm of ten values, minute by minute, until `end`.
+fn calm(rows: u64, end: u64) -> Vec<(f64, f64)> {
+    (0..rows).map(|row| ((end - (rows - 1 - row) * 60) as f64, 10.0 + ((row * 7) % 10) as f64 / 10.0)).collect()
+}
+
+fn score(table: &Table, now: u64) -> Option<f64> {
+    table.scores(now as f64).map(|(_, score)| score).next()
+}
+
+#[test]
+fn a_jump_counts_on_the_side_that_is_asked_for() {
+    for (direction, up, down) in
+        [(Direction::Both, true, true), (Direction::Up, true, false), (Direction::Down, false, true)]
+    {
+        for (value, wanted) in [(100.0, up), (-80.0, down)] {
+            let (watch, mut table) = (watch(direction), Table::default());
+            table.take(&watch, NOW as f64, [(Vec::new(), calm(1440, NOW - 60))]);
+            assert!(score(&table, NOW).unwrap() < 0.4, "calm");
+            table.take(&watch, NOW as f64, [(Vec::new(), vec![(NOW as f64, value)])]);
+            assert_eq!(score(&table, NOW).unwrap() >= 0.5, wanted, "{direction:?} {value}");
+        }
+    }
+}
+
+#[test]
+fn what_is_no_news_changes_nothing() {
+    let (watch, mut table) = (watch(Direction::Both), Table::default());
+    table.take(&watch, NOW as f64, [(Vec::new(), calm(1440, NOW))]);
+    let before = score(&table, NOW);
+    let now = NOW as f64;
+    let late = [(now, 500.0), (now - 60.0, 500.0), (now + 30.0, f64::NAN), (now + 60.0, f64::INFINITY)];
+    table.take(&watch, now, [(Vec::new(), late.to_vec())]);
+    assert_eq!(score(&table, NOW), before);
+    // Nor has it begun to count as new again.
+    assert_eq!(score(&table, NOW + FRESH as u64 + 1), None, "a score of the past is not shown");
+}
+
+#[test]
+fn series_vanish_and_are_forgotten() {
+    let (watch, mut table) = (watch(Direction::Both), Table::default());
+    let now = NOW as f64;
+    table.take(&watch, now, [(Vec::new(), calm(10, NOW))]);
+    assert_eq!(table.counts(now + VANISHED), (1, 0));
+    assert_eq!(table.counts(now + VANISHED + 1.0), (0, 0));
+    table.sweep(now + FORGOTTEN, |_| true);
+    assert_eq!(table.len(), 1);
+    table.sweep(now + FORGOTTEN + 1.0, |_| true);
+    assert_eq!(table.len(), 0);
+    table.take(&watch, now, [(Vec::new(), calm(10, NOW))]);
+    table.sweep(now, |_| false);
+    assert_eq!(table.len(), 0, "watched no more");
+}
+
+#[test]
+fn there_is_room_for_so_many_and_the_living_come_first() {
+    let mut table = Table::default();
+    let now = NOW as f64;
+    let some = |from: usize, many: usize, time: f64| {
+        (from..from + many).map(move |n| (labels(&[("pod", &n.to_string())]), vec![(time, 1.0)]))
+    };
+    let first = watch(Direction::Both);
+    assert_eq!(table.take(&first, now, some(0, PER_WATCH + 3, now)), 3);
+    assert_eq!(table.counts(now), (PER_WATCH, 3));
+    // The same ones again are known.
+    assert_eq!(table.take(&first, now, some(0, PER_WATCH, now + 30.0)), 0);
+    let later = now + 30.0 + VANISHED + 1.0;
+    assert_eq!(table.take(&first, later, some(PER_WATCH, 3, later)), 0, "in the place of vanished ones");
+    for n in 0..IN_ALL / PER_WATCH + 2 {
+        table.take(&Watch { query: n.to_string(), ..first.clone() }, now, some(0, PER_WATCH, now));
+        assert!(table.len() <= IN_ALL);
+    }
+    assert_eq!(table.len(), IN_ALL);
+}
+
+/// A Prometheus that has one calm series, which jumps at a time.
+async fn server(jump: u64) -> MockServer {
+    let server = MockServer::start().await;
+    let answer = move |request: &Request| {
+        let query: BTreeMap<_, _> = request.url.query_pairs().collect();
+        let number = |name: &str| query[name].parse::<u64>().unwrap();
+        let (from, to, step) = (number("start"), number("end"), number("step"));
+        let value = |time: u64| if time >= jump { "100".to_owned() } else { format!("10.{}", (time / 30 * 7) % 10) };
+        let values: Vec<Value> =
+            (from..=to).step_by(usize::try_from(step).unwrap()).map(|time| json!([time, value(time)])).collect();
+        let result = json!([{"metric": {"__name__": "x", "pod": "a\"b"}, "values": values}]);
+        ResponseTemplate::new(200)
+            .set_body_json(json!({"status": "success", "data": {"resultType": "matrix", "result": result}}))
+    };
+    Mock::given(path("/api/v1/query_range")).respond_with(answer).mount(&server).await;
+    server
+}
+
+fn scorer<'a>(url: &str, metrics: &'a Metrics) -> Scorer<'a> {
+    Scorer::new(Prometheus::new(http_client().unwrap(), url).unwrap().with_retries(0), metrics)
+}
+
+#[tokio::test]
+async fn history_is_read_once_and_a_jump_raises_the_score() {
+    let jump = NOW + 60;
+    let server = server(jump).await;
+    let metrics = Metrics::default();
+    let mut scorer = scorer(&server.uri(), &metrics);
+    let watches = || vec![watch(Direction::Up)];
+    let present = |now| score(&metrics.anomalies().table(), now);
+    scorer.round(watches(), NOW).await;
+    let requests = server.received_requests().await.unwrap().len();
+    assert!((24..=28).contains(&requests), "a day in pieces: {requests}");
+    assert!(present(NOW).unwrap() < 0.4);
+    scorer.round(watches(), NOW + 30).await;
+    assert_eq!(server.received_requests().await.unwrap().len(), requests + 1);
+    assert!(present(NOW + 30).unwrap() < 0.4);
+    scorer.round(watches(), jump).await;
+    assert!(present(jump).unwrap() >= 0.5);
+    scorer.round(Vec::new(), jump).await;
+    assert_eq!(present(jump), None, "watched no more");
+}
+
+#[tokio::test]
+async fn an_anomaly_of_the_past_is_learnt_and_not_told() {
+    let server = server(NOW - 3600).await;
+    let metrics = Metrics::default();
+    scorer(&server.uri(), &metrics).round(vec![watch(Direction::Both)], NOW).await;
+    let present = score(&metrics.anomalies().table(), NOW).unwrap();
+    assert!(present < 0.4, "{present}");
+}
+
+#[tokio::test]
+async fn a_prometheus_that_fails_raises_nothing() {
+    let refusal = json!({"status": "error", "error": "parse error"});
+    for answer in [
+        ResponseTemplate::new(429),
+        ResponseTemplate::new(503),
+        ResponseTemplate::new(400).set_body_json(refusal),
+        ResponseTemplate::new(200).set_body_string("<html>"),
+    ] {
+        let up = server(NOW + 30).await;
+        let metrics = Metrics::default();
+        let mut scorer = scorer(&up.uri(), &metrics);
+        scorer.round(vec![watch(Direction::Both)], NOW).await;
+        let before = score(&metrics.anomalies().table(), NOW);
+        up.reset().await;
+        Mock::given(path("/api/v1/query_range")).respond_with(answer).mount(&up).await;
+        scorer.round(vec![watch(Direction::Both)], NOW + 60).await;
+        assert_eq!(score(&metrics.anomalies().table(), NOW + 60), before);
+        assert_eq!(score(&metrics.anomalies().table(), NOW + 200), None);
+        assert!(metrics.text().contains("plimsoll_anomaly_failures_total 1"), "{}", metrics.text());
+    }
+}
+
+#[tokio::test]
+async fn a_server_that_is_away_is_asked_little_and_all_get_their_turn() {
+    let server = MockServer::start().await;
+    Mock::given(path("/api/v1/query_range")).respond_with(ResponseTemplate::new(503)).mount(&server).await;
+    let metrics = Metrics::default();
+    let mut scorer = scorer(&server.uri(), &metrics);
+    let watches = || (0..20).map(|n| Watch { query: n.to_string(), ..watch(Direction::Both) }).collect::<Vec<_>>();
+    let mut rounds = 0;
+    while scorer.progress.values().any(|progress| progress.asked == 0) || rounds == 0 {
+        rounds += 1;
+        assert!(rounds <= 20, "some are never asked");
+        scorer.round(watches(), NOW).await;
+    }
+    let asked = server.received_requests().await.unwrap().len();
+    assert!(asked <= rounds * (ENOUGH + CONCURRENCY), "{asked} in {rounds} rounds");
+}
+
+#[tokio::test]
+async fn scores_are_exported_while_this_process_leads() {
+    let metrics = Metrics::default();
+    {
+        let _term = Term(metrics.anomalies());
+        let watch = watch(Direction::Both);
+        let metric = BTreeMap::from([("pod".to_owned(), "a\"b\n".to_owned())]);
+        let series = (watch.exported(&metric), calm(200, now()));
+        metrics.anomalies().table().take(&watch, now() as f64, [series]);
+        let text = metrics.text();
+        let line = text.lines().find(|line| line.starts_with(names::ANOMALY_SCORE)).unwrap();
+        let wanted = r#"plimsoll_anomaly_score{alertrule="shop/checkout",alert="Odd",pod="a\"b\n"} 0"#;
+        assert!(line.starts_with(wanted), "{line}");
+        assert!(text.contains("\nplimsoll_anomaly_series 1"), "{text}");
+        assert!(text.contains("\nplimsoll_anomaly_series_refused 0"), "{text}");
+    }
+    assert!(!metrics.text().contains(names::ANOMALY_SCORE));
+}
