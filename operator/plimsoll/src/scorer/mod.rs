@@ -1,6 +1,6 @@
 //! The scorer loop: while this process leads, the series behind `anomaly` are read from Prometheus and
 //! scored, and the scores stand on the operator's `/metrics`, where the generated rules expect them.
-//! [`watches`] and [`table`] think; here is the only I/O.
+//! `watches` and `table` think; here is the only I/O.
 
 mod table;
 mod watches;
