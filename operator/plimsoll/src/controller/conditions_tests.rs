@@ -195,7 +195,7 @@ async fn an_edit_is_progress_and_leaves_ready_as_it_was() {
     let late = Observation { loaded: Loaded::Outdated { overdue: true }, ..observation.clone() };
     let found = lines(&status(&applied, Some(&before), asked(&late), at(9)));
     assert!(
-        found[1].starts_with("Ready=False NotLoaded Prometheus http://prometheus:9090 still has the rules"),
+        found[1].starts_with("Ready=False NotLoaded Prometheus http://prometheus:9090 still has other rules of it"),
         "{found:?}"
     );
     let done = status(&applied, Some(&before), asked(&observation), at(9));

@@ -10,7 +10,7 @@ use super::{
     watches::Labels,
     *,
 };
-use crate::prometheus::http_client;
+use crate::{controller::stored::Object, prometheus::http_client};
 
 const NOW: u64 = 1_800_000_000;
 
@@ -74,6 +74,10 @@ fn watched_is_what_the_objects_ask_for() {
         ]
     );
     assert_eq!(watches.update([&slo(2, "never")]).len(), 2, "its rules stay, so do its scores");
+    let mut anew = slo(2, "99.9");
+    let Object::Slo(slo_anew) = &mut anew.object else { panic!("an SLO") };
+    (slo_anew.metadata.uid, slo_anew.spec.anomaly) = (Some("another".to_owned()), None);
+    assert_eq!(watches.update([&anew]), [], "not the one of the same name");
     assert_eq!(watches.update([]), []);
     assert_eq!(watches.update([&slo(2, "never")]), [], "never was valid");
 }

@@ -92,7 +92,7 @@ fn of(model: &AnyModel) -> Vec<Watch> {
 /// Objects by what they were when last looked at, so that only edits are validated.
 #[derive(Debug, Default)]
 pub(crate) struct Watches {
-    known: HashMap<String, (Option<i64>, Vec<Watch>)>,
+    known: HashMap<Vec<String>, (Option<i64>, Vec<Watch>)>,
 }
 
 impl Watches {
@@ -104,7 +104,10 @@ impl Watches {
         for stored in objects.into_iter().filter(|stored| stored.meta().deletion_timestamp.is_none()) {
             let meta = stored.meta();
             let field = |field: &Option<String>| field.clone().unwrap_or_default();
-            let key = format!("{} {}/{}", stored.kind_of(), field(&meta.namespace), field(&meta.name));
+            // With the uid: one that was made anew has generation 1 again.
+            let key =
+                [&meta.namespace, &meta.name, &meta.uid].map(field).into_iter().chain([stored.kind_of().to_string()]);
+            let key: Vec<String> = key.collect();
             let old = before.remove(&key);
             let watches = match old {
                 Some((generation, watches)) if generation.is_some() && generation == meta.generation => watches,
