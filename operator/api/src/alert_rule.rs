@@ -8,7 +8,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    anomaly::{Direction, Seasonality, Sensitivity},
+    anomaly::{Direction, Sensitivity},
     slo::Severity,
 };
 
@@ -119,9 +119,6 @@ pub struct Anomaly {
     /// How easily something counts as unusual. Default: Medium.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sensitivity: Option<Sensitivity>,
-    /// The rhythm that the series is expected to have. Default: Auto.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub seasonality: Option<Seasonality>,
 }
 
 /// Who is told: becomes an AlertmanagerConfig of prometheus-operator, or a piece of Alertmanager's

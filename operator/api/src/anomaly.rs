@@ -26,17 +26,3 @@ pub enum Direction {
     #[default]
     Both,
 }
-
-/// The rhythm that the series is expected to have.
-#[derive(Serialize, Deserialize, JsonSchema, Clone, Copy, Debug, PartialEq, Eq, Default)]
-pub enum Seasonality {
-    /// Found out from the series.
-    #[default]
-    Auto,
-    /// None: the time of day means nothing.
-    None,
-    /// The same every day.
-    Daily,
-    /// The same every week.
-    Weekly,
-}

@@ -46,12 +46,6 @@ pub const ALERT_RULE_INFO: &str = "plimsoll_alertrule_info";
 /// Exported by the anomaly scorer with [`SLO_ID`], or [`ALERT_RULE`] and [`ALERT`], and the labels of
 /// the watched series.
 pub const ANOMALY_SCORE: &str = "plimsoll_anomaly_score";
-/// The value that the scorer expects; labels as on [`ANOMALY_SCORE`].
-pub const ANOMALY_EXPECTED: &str = "plimsoll_anomaly_expected";
-/// The lower end of the band in which the scorer expects the value; labels as on [`ANOMALY_SCORE`].
-pub const ANOMALY_LOWER: &str = "plimsoll_anomaly_lower";
-/// The upper end of that band.
-pub const ANOMALY_UPPER: &str = "plimsoll_anomaly_upper";
 
 /// Alert of a burn-rate tier.
 pub const ALERT_BURN: &str = "SLOErrorBudgetBurn";

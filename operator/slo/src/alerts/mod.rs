@@ -16,7 +16,7 @@ use std::collections::BTreeMap;
 
 use plimsoll_api::{
     Problem,
-    anomaly::{Direction, Seasonality, Sensitivity},
+    anomaly::{Direction, Sensitivity},
     slo::Severity,
 };
 
@@ -111,8 +111,6 @@ pub struct Anomaly {
     pub direction: Direction,
     /// How easily something counts as unusual.
     pub sensitivity: Sensitivity,
-    /// The expected rhythm.
-    pub seasonality: Seasonality,
 }
 
 /// From which score on an alert fires, and how long the score must stay there; 0.5 is where the

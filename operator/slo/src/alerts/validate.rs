@@ -230,7 +230,7 @@ fn watch(
             }
             Some(Watch::Expression(parsed.inject(shared.matchers)))
         }
-        (None, None, Some(api::Anomaly { query, direction, sensitivity, seasonality })) => {
+        (None, None, Some(api::Anomaly { query, direction, sensitivity })) => {
             let path = format!("{path}.anomaly.query");
             let parsed = vector(query, &path, problems)?;
             let compares = |e: &Expr| matches!(e, Expr::Binary(b) if b.op.is_comparison_operator() && !b.return_bool());
@@ -245,7 +245,6 @@ fn watch(
                 query: rewritten(&parsed, shared, &path, problems)?,
                 direction: direction.unwrap_or_default(),
                 sensitivity: sensitivity.unwrap_or_default(),
-                seasonality: seasonality.unwrap_or_default(),
             }))
         }
         _ => {
