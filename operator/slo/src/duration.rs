@@ -37,7 +37,7 @@ pub fn parse(text: &str, path: &str) -> Result<Span, Problem> {
         if unit.is_empty() {
             return Err(bad(
                 format!("{number} has no unit"),
-                format!("add one: {number}s, {number}m, {number}h or {number}d"),
+                format!("add one: {number}ms, {number}s, {number}m, {number}h or {number}d"),
             ));
         }
         let Some(&(_, size)) = UNITS.iter().find(|(name, _)| *name == unit) else {
@@ -92,7 +92,7 @@ mod tests {
             ("0s", "x: x is not a duration (it is zero); write it like 30d, 1h30m or 5m"),
             ("-1w", "x: x is not a duration (it is negative); write it like 30d, 1h30m or 5m"),
             ("1.5d", "x: x is not a duration (1.5d has a fraction); use a smaller unit: 36h for 1.5d"),
-            ("5", "x: x is not a duration (5 has no unit); add one: 5s, 5m, 5h or 5d"),
+            ("5", "x: x is not a duration (5 has no unit); add one: 5ms, 5s, 5m, 5h or 5d"),
             ("5min", "x: x is not a duration (unit min is unknown); use ms, s, m, h, d, w or y"),
             ("30m1h", "x: x is not a duration (h comes after a smaller unit); write the largest unit first: 1h30m"),
             ("99999999999999999999y", "x: x is too long (99999999999999999999y); use at most 1y"),

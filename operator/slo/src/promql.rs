@@ -260,7 +260,7 @@ pub(crate) fn find(text: &str, token: &str) -> Option<Range<usize>> {
 
 fn hint(message: &str) -> &'static str {
     if message.contains("expected type matrix") {
-        "give it a range, such as [$window]"
+        "give it a range: [5m], or [$window] in an SLO"
     } else if message.contains("in label matching, expected string") {
         "put the label's value in quotes"
     } else if message.contains("illegal regex") {

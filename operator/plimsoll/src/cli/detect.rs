@@ -29,7 +29,7 @@ Examples:
 
 The input has a line with the names of its columns and among them timestamp (seconds since 1970, or
 ISO 8601; UTC without a zone) and value (may be empty); others are ignored. The output has
-timestamp, value, anomaly_score (0 to 1; from 0.4 on alerts begin, from 0.5 on the value is new to the
+timestamp, value, anomaly_score (0 to 1; from 0.4 on a sudden move, from 0.5 on the value is new to the
 series) and alert (1 where one begins).
 
 Exit status: 0 scored, 2 wrong usage or something cannot be read or written")]

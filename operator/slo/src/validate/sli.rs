@@ -120,7 +120,10 @@ fn events(spec: &slo::Events, group_by: &[String], problems: &mut Vec<Problem>) 
         let problem = Problem::error(path, "events has exactly two of bad, good and total");
         problems.push(match n {
             3 => problem.label("all three are there").help("remove good: it is total less bad"),
-            1 => problem.label("only one is there").help("add total"),
+            1 => {
+                let help = if total.is_some() { "add bad or good" } else { "add total" };
+                problem.label("only one is there").help(help)
+            }
             _ => problem.label("none is there").help("add bad and total"),
         });
     }

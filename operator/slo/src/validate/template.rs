@@ -62,6 +62,9 @@ const FUNCTIONS: [&str; 56] = [
     "else",
 ];
 
+/// Variables that Prometheus sets before every template; others are declared by `:=`.
+const VARIABLES: [&str; 4] = ["$labels", "$externalLabels", "$externalURL", "$value"];
+
 /// Checks a text with templates.
 ///
 /// # Errors
@@ -72,12 +75,21 @@ pub(crate) fn check(text: &str, path: &str) -> Result<(), Problem> {
         Err(Problem::error(path, format!("{field} has a broken template")).label(label).help(help))
     };
     let (mut rest, mut open) = (text, 0_usize);
+    let mut variables = VARIABLES.to_vec();
     while let Some(start) = rest.find("{{") {
         let Some(length) = rest[start..].find("}}") else {
             return bad("a {{ is never closed".to_owned(), "close it by }}".to_owned());
         };
-        for word in words(&rest[start + 2..start + length]) {
+        let action = &rest[start + 2..start + length];
+        let (declared, _) = action.split_once(":=").unwrap_or(("", action));
+        variables.extend(words(declared).into_iter().filter(|word| word.starts_with('$')));
+        for word in words(action) {
             match word {
+                variable if variable.starts_with('$') => {
+                    if !variables.contains(&variable) {
+                        return bad(format!("variable {variable} is unknown"), suggest(variable, &VARIABLES));
+                    }
+                }
                 "end" => match open.checked_sub(1) {
                     Some(left) => open = left,
                     None => return bad("an end ends nothing".to_owned(), "remove it".to_owned()),
@@ -103,7 +115,7 @@ pub(crate) fn check(text: &str, path: &str) -> Result<(), Problem> {
     Ok(())
 }
 
-/// Names of functions in an action: words that are neither a field, a variable, a string nor a number.
+/// Functions and variables (with their `$`) in an action: words that are neither a field, a string nor a number.
 fn words(action: &str) -> Vec<&str> {
     let mut found = Vec::new();
     let mut chars = action.char_indices().peekable();
@@ -125,8 +137,10 @@ fn words(action: &str) -> Vec<&str> {
             }
             // The word after `else` may be another `if`, which opens no block of its own.
             let word = &action[start..end];
-            let named = matches!(previous, '.' | '$') || previous.is_ascii_digit();
-            if !named && (word != "if" || found.last() != Some(&"else")) {
+            let named = previous == '.' || previous.is_ascii_digit();
+            if previous == '$' {
+                found.push(&action[start - 1..end]);
+            } else if !named && (word != "if" || found.last() != Some(&"else")) {
                 found.push(word);
             }
         }
@@ -147,6 +161,7 @@ mod tests {
             "{{ with query \"a{b='}'}\" }}{{ . | first | value | printf \"%.1f\" }}{{ else }}none{{ end }}",
             "{{ if gt $value 0.5 }}much{{ else if eq 1 2 }}some{{ else }}little{{ end }}",
             "{{- $x := 1 -}}{{ $x }}",
+            "{{ range $i, $s := query \"up\" }}{{ $i }} {{ $s.Labels.job }}{{ end }}{{ $externalURL }} {{ $ }}",
         ] {
             assert_eq!(check(fine, "x"), Ok(()), "{fine}");
         }
@@ -154,6 +169,8 @@ mod tests {
             ("{{ $value", "a {{ is never closed"),
             ("}} {{", "a {{ is never closed"),
             ("{{ $labels.x | badfunc }}", "function badfunc is unknown"),
+            ("{{ $label.pod }}", "variable $label is unknown"),
+            ("{{ $x }}{{ $x := 1 }}", "variable $x is unknown"),
             ("{{ if $value }}x", "a block has no end"),
             ("{{ end }}", "an end ends nothing"),
         ] {

@@ -253,7 +253,7 @@ fn indicators() {
             "threshold",
             only(json!({"latency": {"histogram": "h", "threshold": "300"}})),
             &[
-                "error: spec.sli.latency.threshold: threshold is not a duration (300 has no unit); add one: 300s, 300m, 300h or 300d",
+                "error: spec.sli.latency.threshold: threshold is not a duration (300 has no unit); add one: 300ms, 300s, 300m, 300h or 300d",
             ],
         ),
         (
