@@ -116,8 +116,12 @@ pub(crate) async fn outcome(client: &Client, namespace: &str) -> Result<BTreeMap
     for rule in rules(client, namespace).list(&ListParams::default()).await? {
         let owners = rule.owner_references().iter().map(|owner| owner.name.clone()).collect::<Vec<_>>();
         let text = serde_json::to_string(&json!([rule.data["spec"], rule.labels(), owners]))?;
-        // Namespaces are part of the rules, and each try has its own.
-        all.insert(format!("rule {}", rule.name_any()), Value::String(text.replace(namespace, "NAMESPACE")));
+        // Namespaces are part of the rules, and each try has its own; so has the revision, which is of all there is.
+        let groups = rule.data["spec"]["groups"].as_array().into_iter().flatten();
+        let mut expressions = groups.flat_map(|group| group["rules"].as_array().into_iter().flatten());
+        let revision = expressions.find_map(|rule| plimsoll_slo::revision::read(rule["expr"].as_str()?));
+        let text = text.replace(namespace, "NAMESPACE").replace(revision.context("a revision")?, "REVISION");
+        all.insert(format!("rule {}", rule.name_any()), Value::String(text));
     }
     for slo in Api::<Slo>::namespaced(client.clone(), namespace).list(&ListParams::default()).await? {
         let mut status = serde_json::to_value(&slo.status)?;
