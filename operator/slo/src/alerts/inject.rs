@@ -3,7 +3,7 @@
 use plimsoll_api::Problem;
 use promql_parser::{
     label::{MatchOp, Matcher as Parsed},
-    parser::{self, BinModifier, Expr, LabelModifier, VectorSelector},
+    parser::{BinModifier, Expr, LabelModifier, VectorSelector},
 };
 
 use super::matchers::Matcher;
@@ -29,11 +29,11 @@ pub(super) fn inject(parsed: &promql::Parsed, matchers: &[Matcher], path: &str) 
     }
     let added: Vec<Parsed> = matchers.iter().filter_map(Matcher::parsed).collect();
     let mut tree = parsed.expr.clone();
-    each_selector(&mut tree, &mut |selector| selector.matchers.matchers.extend(added.iter().cloned()));
+    promql::each_selector(&mut tree, &mut |selector| selector.matchers.matchers.extend(added.iter().cloned()));
     tidy(&mut tree);
     let text = tree.to_string();
     // The printed text must mean the tree: what the printer cannot say is refused, never guessed.
-    let mut again = parser::parse(&text).ok();
+    let mut again = promql::tree(&text).ok();
     if let Some(again) = &mut again {
         tidy(again);
     }
@@ -80,34 +80,6 @@ fn children(expr: &Expr) -> Vec<&Expr> {
     }
 }
 
-fn children_mut(expr: &mut Expr) -> Vec<&mut Expr> {
-    match expr {
-        Expr::Aggregate(a) => a.param.as_deref_mut().into_iter().chain([a.expr.as_mut()]).collect(),
-        Expr::Unary(u) => vec![&mut u.expr],
-        Expr::Binary(b) => vec![&mut b.lhs, &mut b.rhs],
-        Expr::Paren(p) => vec![&mut p.expr],
-        Expr::Subquery(s) => vec![&mut s.expr],
-        Expr::Call(c) => c.args.args.iter_mut().map(AsMut::as_mut).collect(),
-        Expr::NumberLiteral(_)
-        | Expr::StringLiteral(_)
-        | Expr::VectorSelector(_)
-        | Expr::MatrixSelector(_)
-        | Expr::Extension(_) => Vec::new(),
-    }
-}
-
-/// Calls `visit` with every selector, also inside ranges.
-fn each_selector(expr: &mut Expr, visit: &mut impl FnMut(&mut VectorSelector)) {
-    let mut open = vec![expr];
-    while let Some(expr) = open.pop() {
-        match expr {
-            Expr::VectorSelector(selector) => visit(selector),
-            Expr::MatrixSelector(matrix) => visit(&mut matrix.vs),
-            other => open.extend(children_mut(other)),
-        }
-    }
-}
-
 /// Brings a tree into the form in which it is printed: matchers sorted, without what means nothing,
 /// such as `by ()` and `ignoring ()`.
 fn tidy(expr: &mut Expr) {
@@ -133,7 +105,7 @@ fn tidy(expr: &mut Expr) {
             Expr::MatrixSelector(matrix) => sort(&mut matrix.vs),
             _ => {}
         }
-        open.extend(children_mut(expr));
+        open.extend(promql::children_mut(expr));
     }
 }
 

@@ -58,7 +58,9 @@ impl Matcher {
             Op::Matches => token::T_EQL_REGEX,
             Op::MatchesNot => token::T_NEQ_REGEX,
         };
-        label::Matcher::new_matcher(token, self.label.clone(), self.value.clone()).ok()
+        let mut matcher = label::Matcher::new_matcher(token, self.label.clone(), self.value.clone()).ok()?;
+        promql::uncompile(&mut matcher);
+        Some(matcher)
     }
 }
 
