@@ -117,15 +117,7 @@ pub fn run(args: &Generate) -> Result<Exit, Stop> {
             }
             let empty = checked.models.is_empty() && args.format == Format::Prometheus;
             writer.write_all(if empty { b"groups: []\n" } else { head(args.format).as_bytes() })?;
-            for models in checked.models.chunks(BATCH) {
-                let texts = parallel::map(models, |model| {
-                    let mut text = String::with_capacity(16 << 10);
-                    document(&mut text, model, args.format);
-                    text
-                });
-                texts.iter().try_for_each(|text| writer.write_all(text.as_bytes()))?;
-            }
-            Ok(())
+            parallel::write(&checked.models, writer, |text, model| document(text, model, args.format))
         })?,
     }
     Ok(validate::exit(&checked, false))

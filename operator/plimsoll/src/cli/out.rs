@@ -21,8 +21,8 @@ pub enum Stop {
 ///
 /// # Errors
 /// [`Stop`], quiet when the reader is gone.
-pub fn stdout(write: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> Result<(), Stop> {
-    let mut out = io::BufWriter::with_capacity(64 << 10, io::stdout().lock());
+pub fn stdout(write: impl FnOnce(&mut (dyn Write + Send)) -> io::Result<()>) -> Result<(), Stop> {
+    let mut out = io::BufWriter::with_capacity(64 << 10, io::stdout());
     write(&mut out).and_then(|()| out.flush()).map_err(|error| {
         if error.kind() == io::ErrorKind::BrokenPipe {
             return Stop::Quiet;
