@@ -19,9 +19,9 @@ use crate::{
 
 /// Range of the base rates. Four scrapes a minute apart fit in, as `rate` wants.
 pub const BASE_RANGE: Span = Span::seconds(300);
-/// How often the base rates, windows up to an hour and their alerts are evaluated.
+/// How often the base rates, the alerts of tiers up to an hour and what they read are evaluated.
 pub const BASE_INTERVAL: Span = Span::seconds(30);
-/// How often windows up to six hours and their alerts are evaluated.
+/// How often the alerts of tiers up to six hours and what only they read are evaluated.
 const SLOW_INTERVAL: Span = Span::seconds(120);
 /// How often the rest is evaluated; below Prometheus' lookback of 5 m, so that no series blinks.
 const PERIOD_INTERVAL: Span = Span::seconds(240);
@@ -64,7 +64,7 @@ pub fn render_for(model: &Model, dialect: Dialect) -> RuleSet {
     slow.rules.extend(period::rollups(&cx));
     for window in cx.windows() {
         let rule = windows::rule(&cx, window);
-        match window {
+        match cx.pace(window) {
             w if w <= HOUR => base.rules.push(rule),
             w if w <= SIX_HOURS => slow.rules.push(rule),
             _ => period.rules.push(rule),
@@ -154,6 +154,14 @@ impl<'a> Context<'a> {
             all.retain(|w| *w != period);
         }
         all
+    }
+
+    /// The long window of the fastest tier that reads this window: recorded more often than that tier's alert is
+    /// evaluated, nobody would see it. The hour is on the screens.
+    fn pace(&self, window: Span) -> Span {
+        let tiers = self.model.tiers.iter().filter(|tier| tier.long == window || tier.short == window);
+        let fastest = tiers.map(|tier| tier.long).min().unwrap_or(window);
+        if window == HOUR { HOUR } else { fastest }
     }
 
     /// `metric{slo_id="…"}`.
