@@ -64,6 +64,13 @@ impl FakeApi {
         state.tell(path, event, &object);
     }
 
+    /// Removes an object as somebody else would, and tells those that watch.
+    pub(crate) fn remove(&self, path: &str) {
+        let mut state = self.state.lock().unwrap();
+        let object = state.objects.remove(path).unwrap();
+        state.tell(path, "DELETED", &object);
+    }
+
     /// The object at this path.
     pub(crate) fn get(&self, path: &str) -> Option<Value> {
         self.state.lock().unwrap().objects.get(path).cloned()
@@ -149,6 +156,10 @@ impl State {
         let old = self.objects.get(&path).cloned();
         if old.is_none() && !apply {
             return status(StatusCode::NOT_FOUND, "not found");
+        }
+        let uid = |o: &Value| o["metadata"]["uid"].clone();
+        if !uid(&body).is_null() && old.as_ref().map(uid) != Some(uid(&body)) {
+            return status(StatusCode::CONFLICT, "uid mismatch: the object is another one, or gone");
         }
         let version = |o: &Value| o["metadata"]["resourceVersion"].clone();
         if apply && !version(&body).is_null() && old.as_ref().is_some_and(|o| version(o) != version(&body)) {

@@ -112,6 +112,19 @@ pub fn status(applied: &Rendered<Applied>, old: Option<&Shown>, asked: Option<As
     Status { new }
 }
 
+/// Since when rules of this generation are on their way into Prometheus, as `old` tells; nothing when they arrived, or
+/// when it waits for something else.
+pub fn waiting_since(old: Option<&Shown>, generation: Option<i64>) -> Option<Timestamp> {
+    let find = |type_: &str, reasons: &[&str]| {
+        old?.conditions.iter().find(|old| {
+            old.type_ == type_ && old.observed_generation == generation && reasons.contains(&old.reason.as_str())
+        })
+    };
+    find(c::RULES_LOADED, &[c::REASON_WAITING, c::REASON_PROGRESSING, c::REASON_NOT_LOADED])?;
+    // There from the first write to the last, whatever became of RulesLoaded meanwhile.
+    Some(find(c::RECONCILING, &[c::REASON_WAITING])?.last_transition_time.0)
+}
+
 struct Setter<'a> {
     conditions: &'a mut Vec<Condition>,
     generation: Option<i64>,
@@ -178,6 +191,17 @@ impl Setter<'_> {
         (ready.observed_generation == self.generation).then(|| ready.message.clone())
     }
 
+    /// Whether Prometheus was found without these rules, or with one that fails: until it is asked again, as after a
+    /// start, that stands.
+    fn was_found_wanting(&self) -> bool {
+        self.conditions.iter().any(|old| {
+            old.type_ == c::READY
+                && old.status == "False"
+                && old.observed_generation == self.generation
+                && [c::REASON_NOT_LOADED, c::REASON_RULE_FAILS].contains(&old.reason.as_str())
+        })
+    }
+
     fn ready(&mut self, warnings: Option<&str>) {
         self.set(c::READY, Some(true), c::REASON_OK, warnings.unwrap_or_default());
     }
@@ -195,7 +219,7 @@ impl Setter<'_> {
                 self.ready(warnings);
                 self.progress(None, None);
             }
-            Loaded::Asking if is_current => {}
+            Loaded::Asking if is_current || self.was_found_wanting() => {}
             Loaded::Asking | Loaded::Outdated { overdue: false } if was_ready => {
                 // The other rules may be those before an edit, or those of another version of the operator.
                 // Ready stays as it is, with the generation for which it was found: who waits for the edit to take

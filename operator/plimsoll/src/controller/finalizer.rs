@@ -146,7 +146,8 @@ async fn set(stored: &Stored, backends: &[String], ctx: &Context) -> Result<(), 
     let params = PatchParams::apply(FIELD_MANAGER).force();
     match api.patch(&stored.name_any(), &params, &Patch::Apply(&body)).await {
         Ok(_) => Ok(()),
-        Err(kube::Error::Api(error)) if error.code == 404 || (error.code == 409 && backends.is_empty()) => Ok(()),
+        // It is gone. Then nothing needs to be removed from it; but what must be set first has not been set.
+        Err(kube::Error::Api(error)) if backends.is_empty() && [404, 409].contains(&error.code) => Ok(()),
         Err(error) => Err(FinalizerError::Write(error)),
     }
 }

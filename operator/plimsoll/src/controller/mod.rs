@@ -269,7 +269,10 @@ async fn steps(stored: &Arc<Stored>, ctx: &Context) -> Result<(&'static str, Act
             ctx.observations.forget(&id);
             None
         }
-        Some((written, wanted)) => Some(ctx.observations.expect(&id, wanted, written, Instant::now(), now)),
+        Some((written, wanted)) => {
+            let waiting = conditions::waiting_since(old.as_ref(), stored.meta().generation);
+            Some(ctx.observations.expect(&id, wanted, written, waiting, Instant::now(), now))
+        }
         // What was written before goes on working, and burning.
         None if old.as_ref().is_some_and(|old| old.place.is_some()) => {
             Some(ctx.observations.follow(&id, Instant::now(), now))

@@ -190,9 +190,19 @@ pub struct Crowd {
 pub type Puzzle = (Id, BTreeMap<String, String>);
 
 impl Observations {
-    /// Says that these rules should be loaded, and what is known about them.
-    pub fn expect(&self, id: &Id, wanted: &Wanted, written: bool, now: Instant, time: Timestamp) -> Observation {
+    /// Says that these rules should be loaded, and what is known about them. `waiting`: since when they are waited
+    /// for, as an operator before this one has told; a restart begins no patience anew.
+    pub fn expect(
+        &self,
+        id: &Id,
+        wanted: &Wanted,
+        written: bool,
+        waiting: Option<Timestamp>,
+        now: Instant,
+        time: Timestamp,
+    ) -> Observation {
         let mut rows = self.rows();
+        let waiting = waiting.filter(|since| !written && *since <= time && !rows.contains_key(id));
         let row = rows.entry(id.clone()).or_insert_with(|| Row::new(time));
         if row.wanted != *wanted || written {
             let edited = row.wanted.revision != wanted.revision;
@@ -205,7 +215,11 @@ impl Observations {
             }
             row.wanted = wanted.clone();
             row.judge_excess(self.kept_for());
-            row.observation.since = time;
+            row.observation.since = waiting.unwrap_or(time);
+            if let Some(since) = waiting {
+                let passed = Duration::try_from(time.duration_since(since)).unwrap_or_default();
+                row.outdated_since = now.checked_sub(passed);
+            }
             row.attempts = 0;
             // After a write Prometheus needs a moment; found unchanged, as at a start, it can be asked at once.
             row.due = Some(if written { now + FIRST } else { now });

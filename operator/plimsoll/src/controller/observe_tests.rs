@@ -34,7 +34,7 @@ impl Bench {
     }
 
     fn expect(&self, n: usize, written: bool) -> Loaded {
-        self.table.expect(&id(), &wanted(n), written, self.now, Timestamp::UNIX_EPOCH).loaded
+        self.table.expect(&id(), &wanted(n), written, None, self.now, Timestamp::UNIX_EPOCH).loaded
     }
 
     fn later(&mut self, seconds: f64) {
@@ -67,7 +67,7 @@ fn asked_soon_after_a_write_and_rarely_when_loaded() {
 #[test]
 fn missing_is_said_after_some_seconds_and_puzzled_over() {
     let mut bench = Bench::new();
-    bench.table.expect(&id(), &labelled(), true, bench.now, Timestamp::UNIX_EPOCH);
+    bench.table.expect(&id(), &labelled(), true, None, bench.now, Timestamp::UNIX_EPOCH);
     let mut asked = 0.0;
     let mut puzzles = 0;
     while !matches!(bench.expect_loaded(), Loaded::Missing { .. }) {
@@ -95,7 +95,7 @@ fn labelled() -> Wanted {
 
 impl Bench {
     fn expect_loaded(&self) -> Loaded {
-        self.table.expect(&id(), &labelled(), false, self.now, Timestamp::UNIX_EPOCH).loaded
+        self.table.expect(&id(), &labelled(), false, None, self.now, Timestamp::UNIX_EPOCH).loaded
     }
 }
 
@@ -130,6 +130,29 @@ fn an_edit_that_never_arrives_is_not_loaded() {
         changes += bench.answer(&found(1, "ok"));
     }
     assert_eq!((changes, bench.expect(2, false)), (1, Loaded::Outdated { overdue: true }));
+}
+
+/// What is stored tells a new process since when; an edit of its own, or a clock that went back, begins anew.
+#[test]
+fn a_restart_does_not_begin_the_patience_anew() {
+    let at = |second| Timestamp::from_second(second).unwrap();
+    for (waiting, written, overdue) in [
+        (Some(at(1000)), false, true),
+        (Some(at(1701)), false, false),
+        (Some(at(1000)), true, false),
+        (Some(at(3000)), false, false),
+        (None, false, false),
+    ] {
+        let mut bench = Bench::new();
+        let seen = bench.table.expect(&id(), &wanted(2), written, waiting, bench.now, at(2000));
+        let kept = waiting.filter(|since| !written && *since <= at(2000));
+        assert_eq!((seen.loaded, seen.since), (Loaded::Asking, kept.unwrap_or(at(2000))), "{waiting:?}");
+        bench.later(0.5);
+        assert_eq!(bench.answer(&found(1, "ok")), 1);
+        // The stored time is of before; now it is known here.
+        let seen = bench.table.expect(&id(), &wanted(2), false, Some(at(0)), bench.now, at(2001));
+        assert_eq!(seen.loaded, Loaded::Outdated { overdue }, "{waiting:?}");
+    }
 }
 
 #[test]
@@ -171,7 +194,7 @@ fn an_outage_needs_a_minute_to_count() {
     assert_eq!(bench.answer(&found(1, "ok")), 1);
     // One that was never loaded has nothing to lose.
     let other = ("shop".to_owned(), "new".to_owned());
-    bench.table.expect(&other, &wanted(1), false, bench.now, Timestamp::UNIX_EPOCH);
+    bench.table.expect(&other, &wanted(1), false, None, bench.now, Timestamp::UNIX_EPOCH);
     let question = Question { ids: vec![other], groups: vec![] };
     assert_eq!(bench.table.unreachable(&question, "refused", bench.now).len(), 1);
 }
@@ -214,8 +237,9 @@ fn what_is_too_much_is_told_once() {
     let day = |days: u64| Some(Span::seconds(days * 86_400));
     let scope = Scope { period: day(30), group_by: vec!["user".to_owned()] };
     let wanted = Wanted { scope, ..wanted(1) };
-    let told =
-        || bench.table.expect(&id(), &wanted, false, bench.now, Timestamp::UNIX_EPOCH).excess.map(|all| all.len());
+    let told = || {
+        bench.table.expect(&id(), &wanted, false, None, bench.now, Timestamp::UNIX_EPOCH).excess.map(|all| all.len())
+    };
     assert_eq!(told(), None, "nobody was asked");
     assert!(bench.table.retention(day(15)).is_empty());
     assert_eq!(told(), None, "nobody has counted");

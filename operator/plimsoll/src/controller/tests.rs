@@ -3,7 +3,12 @@ use kube::runtime::{reflector::store::Writer, watcher::Event};
 use serde_json::{Value, json};
 
 use super::*;
-use crate::{operator::gate::GateLayer, sinks::Config, testing::FakeApi};
+use crate::{
+    operator::gate::GateLayer,
+    prometheus::{LoadedGroup, LoadedRule},
+    sinks::Config,
+    testing::FakeApi,
+};
 
 const RULE: &str = "/apis/monitoring.coreos.com/v1/namespaces/shop/prometheusrules/plimsoll-checkout";
 const SLO: &str = "/apis/plimsoll.dev/v1alpha1/namespaces/shop/slos/checkout";
@@ -70,6 +75,30 @@ impl Bench {
         self.api.writes().split_off(before)
     }
 
+    /// With a Prometheus, for which the test answers.
+    fn asking(mut self) -> Self {
+        let http = crate::prometheus::http_client().unwrap();
+        let prometheus = Prometheus::new(http, "http://prometheus:9090").unwrap();
+        Arc::get_mut(&mut self.ctx).unwrap().prometheus = Some(prometheus);
+        self
+    }
+
+    /// It has all groups, but of other rules.
+    fn others_are_loaded(&self) {
+        let now = Instant::now() + Duration::from_secs(1);
+        let question = self.ctx.observations.due(now, 10);
+        assert!(!question.ids.is_empty());
+        let rule = LoadedRule {
+            name: "slo_info".to_owned(),
+            query: "label_replace(vector(1), \"plimsoll_revision\", \"\", \"\", \"000000000000\")".to_owned(),
+            health: "ok".to_owned(),
+            last_error: String::new(),
+        };
+        let group = |name: &String| LoadedGroup { name: name.clone(), rules: vec![rule.clone()] };
+        let found: Vec<LoadedGroup> = question.groups.iter().map(group).collect();
+        self.ctx.observations.answer(&question, &found, now);
+    }
+
     fn ready(&self) -> (String, String) {
         let status = self.api.get(self.path()).unwrap()["status"].clone();
         let ready = status["conditions"].as_array().unwrap().iter().find(|c| c["type"] == "Ready").unwrap().clone();
@@ -97,6 +126,59 @@ async fn the_second_reconcile_writes_nothing_nor_does_a_restart() {
     let mut restarted = Bench::new(bench.api).await;
     assert_eq!(restarted.reconcile().await, [""; 0]);
     assert_eq!(restarted.ready().0, "AsDeclared");
+}
+
+/// How long rules have been on their way outlives the process.
+#[tokio::test]
+async fn a_restart_does_not_excuse_what_is_overdue() {
+    let mut bench = Bench::new(api_with(slo())).await.asking();
+    bench.reconcile().await;
+    let mut object = bench.api.get(SLO).unwrap();
+    for condition in object["status"]["conditions"].as_array_mut().unwrap() {
+        condition["lastTransitionTime"] = json!("2026-01-01T00:00:00Z");
+    }
+    bench.api.put(SLO, object);
+    bench = Bench::new(bench.api).await.asking();
+    bench.reconcile().await;
+    assert_eq!(bench.ready().0, "Waiting");
+    bench.others_are_loaded();
+    bench.reconcile().await;
+    let overdue = bench.ready();
+    assert_eq!(overdue.0, "NotLoaded");
+    assert!(overdue.1.contains("still has other rules of it (asked since 2026-01-01T00:00:00Z)"), "{}", overdue.1);
+
+    bench = Bench::new(bench.api).await.asking();
+    assert_eq!(bench.reconcile().await, [""; 0], "what was found stands until Prometheus is asked");
+    bench.others_are_loaded();
+    assert_eq!(bench.reconcile().await, [""; 0], "nor is it news then");
+    assert_eq!(bench.ready(), overdue);
+}
+
+/// What is written for it then belongs to the garbage collector, which knows it by the uid.
+#[tokio::test]
+async fn an_slo_that_goes_while_it_is_reconciled_is_no_error() {
+    let mut bench = Bench::new(api_with(slo())).await;
+    let stored = bench.deliver();
+    bench.api.remove(SLO);
+    let done = reconcile(stored, Arc::clone(&bench.ctx)).await;
+    assert_eq!(done.unwrap(), Action::await_change());
+    assert_eq!(bench.api.writes(), [format!("PATCH {RULE}"), format!("PATCH {SLO}/status")], "and no event");
+    assert_eq!(bench.api.get(SLO), None);
+    assert_eq!(bench.api.get(RULE).unwrap()["metadata"]["ownerReferences"][0]["uid"], "u1");
+}
+
+/// There nobody collects garbage, so the finalizer comes first, and without it nothing.
+#[tokio::test]
+async fn an_slo_that_goes_leaves_nothing_outside() {
+    let mut object = slo();
+    object["spec"]["backend"] = json!("mimir");
+    let mut bench = Bench::with(api_with(object), &Config::parse(AWAY).unwrap()).await;
+    let stored = bench.deliver();
+    bench.api.remove(SLO);
+    let error = reconcile(stored, Arc::clone(&bench.ctx)).await.unwrap_err();
+    assert!(matches!(error, ReconcileError::Finalizer(FinalizerError::Write(_))), "{error}");
+    assert_eq!(bench.api.writes(), [format!("PATCH {SLO}"), format!("PATCH {SLO}/status")]);
+    assert_eq!(bench.api.get(SLO), None);
 }
 
 const ALERT_RULE: &str = "/apis/plimsoll.dev/v1alpha1/namespaces/shop/alertrules/checkout";

@@ -33,6 +33,8 @@ pub struct Facts {
     pub selectors: Vec<Selector>,
     /// The histogram's buckets, where it has a threshold.
     pub buckets: Option<Buckets>,
+    /// A part of all events that has more of them than all.
+    pub surplus: Option<Surplus>,
     /// Whether its own base series have samples.
     pub data: Option<bool>,
     /// Share of the budget that is left.
@@ -94,6 +96,17 @@ pub struct Selector {
     pub of_metric: Option<u64>,
     /// Labels of `groupBy` that none of its series has.
     pub lacks: Vec<String>,
+}
+
+/// Good or bad events that are more than all events: then they cannot be a part of them, and the ratio says nothing.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Surplus {
+    /// The part: `good` or `bad`.
+    pub role: &'static str,
+    /// Its events of the last five minutes.
+    pub part: f64,
+    /// Those of `total`.
+    pub total: f64,
 }
 
 /// What is known about a histogram.

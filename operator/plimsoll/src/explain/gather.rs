@@ -6,11 +6,11 @@ use kube::{Api, Client, api::DynamicObject};
 use plimsoll_api::{Level, Slo, conditions as c};
 use plimsoll_slo::{
     Dialect, Model, RuleSet,
-    model::{self, Counter, Sli},
+    model::{self, Counter, Sli, Span},
     names, promql,
 };
 
-use super::facts::{Buckets, Facts, Loaded, Selector, Tier};
+use super::facts::{Buckets, Facts, Loaded, Selector, Surplus, Tier};
 use crate::{
     controller::observe::{self, Wanted},
     limits::{self, Scope},
@@ -242,6 +242,10 @@ async fn ask(prometheus: &Prometheus, model: &Model, facts: &mut Facts) -> Resul
     if let Sli::Latency { histogram, threshold } = &model.sli {
         facts.buckets = Some(buckets(prometheus, histogram, &threshold.to_string()).await?);
     }
+    if let Sli::Events { good, bad, total: Some(total) } = &model.sli {
+        // An expression that fails is told as a rule that fails.
+        facts.surplus = surplus(prometheus, [("good", good), ("bad", bad)], total).await.unwrap_or(None);
+    }
     let id = format!("{}=\"{}\"", names::SLO_ID, model.id);
     let base = format!("{}{{{id}}}", names::TOTAL);
     let groups = count(prometheus, &format!("count({base})")).await?;
@@ -266,17 +270,44 @@ async fn ask(prometheus: &Prometheus, model: &Model, facts: &mut Facts) -> Resul
             names::ALERT_BURN
         ))
         .await?;
-    for tier in &mut facts.tiers {
+    for (tier, windows) in facts.tiers.iter_mut().zip(&model.tiers) {
         tier.burn_long = burns.get(&tier.long).copied();
         tier.burn_short = burns.get(&tier.short).copied();
         tier.firing = firing.iter().any(|sample| sample.label(names::TIER) == tier.name);
         if tier.minimum > 0 {
-            // As the alert itself counts them, a sample each minute.
-            let events = format!("max(sum_over_time({}{{{id}}}[{}:1m])) * 60", names::BAD, tier.long);
-            tier.bad_events = single(prometheus, &events).await?;
+            let events = format!("max({})", plimsoll_slo::render::bad_events(model, windows.long));
+            // Where the alert finds none to count, it finds too few.
+            tier.bad_events = single(prometheus, &events).await?.or((groups > 0).then_some(0.0));
         }
     }
     Ok(())
+}
+
+/// Counters that are scraped at different moments may differ by this much, and by an event.
+const SKEW: f64 = 1.05;
+
+/// Good or bad events that are more than all.
+async fn surplus(
+    prometheus: &Prometheus,
+    parts: [(&'static str, &Option<Counter>); 2],
+    total: &Counter,
+) -> Result<Option<Surplus>, PrometheusError> {
+    let minutes = Span::seconds(300);
+    let rate = async |counter: &Counter| {
+        let rates = match counter {
+            Counter::Series(selector) => format!("rate({selector}[{minutes}])"),
+            Counter::Rate(template) => template.fill(minutes),
+        };
+        single(prometheus, &format!("sum({rates}) * {}", minutes.as_seconds())).await
+    };
+    let Some(total) = rate(total).await? else { return Ok(None) };
+    for (role, counter) in parts {
+        let Some(counter) = counter else { continue };
+        if let Some(part) = rate(counter).await?.filter(|part| *part > total * SKEW && part - total >= 1.0) {
+            return Ok(Some(Surplus { role, part, total }));
+        }
+    }
+    Ok(None)
 }
 
 /// The same selector, only where the label is not empty.

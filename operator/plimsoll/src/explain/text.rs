@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use super::facts::{Buckets, Facts, Loaded, Selector, Tier};
+use super::facts::{Buckets, Facts, Loaded, Selector, Surplus, Tier};
 
 /// An explanation for a terminal.
 pub fn text(facts: &Facts) -> String {
@@ -73,7 +73,13 @@ fn find(facts: &Facts) -> Finding {
         Loaded::NotAsked | Loaded::Yes { .. } => {}
     }
     if let Some((selector, next)) = facts.selectors.iter().find_map(nothing_matched) {
-        return finding(format!("has no data: its selector for {} matches nothing.", selector.role), next);
+        let others = |other: &Selector| other.role != "good" && other.series.is_some_and(|n| n > 0);
+        let what = if selector.role == "good" && facts.selectors.iter().any(others) {
+            "counts every event as bad"
+        } else {
+            "has no data"
+        };
+        return finding(format!("{what}: its selector for {} matches nothing.", selector.role), next);
     }
     if let Some(missing) = facts.buckets.as_ref().and_then(no_bucket) {
         return finding("has no data: its histogram has no bucket at the threshold.".to_owned(), missing);
@@ -84,6 +90,14 @@ fn find(facts: &Facts) -> Finding {
         return finding(
             format!("cannot be grouped by {label}: the series of its {} do not have it.", selector.role),
             format!("remove {label} from groupBy, or use series that have it: {}", selector.text),
+        );
+    }
+    if let Some(Surplus { role, part, total }) = &facts.surplus {
+        return finding(
+            format!("counts more {role} events than events."),
+            format!(
+                "write spec.sli.events.{role} and total so that total counts each of the {role} events: in 5 m {role} grew by {part:.0} and total by {total:.0}"
+            ),
         );
     }
     if facts.loaded == Loaded::NotAsked {

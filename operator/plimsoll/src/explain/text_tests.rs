@@ -115,6 +115,10 @@ fn each_cause_has_its_next_step() {
     assert_eq!(next, "  → check the matchers: the metric has 7 series, but none of them fits x{job=\"y\"}");
     let (_, next) = with(&|f| f.selectors = nothing("total", 0));
     assert_eq!(next, "  → check the metric's name and whether Prometheus scrapes it: x{job=\"y\"}");
+    let (headline, _) = with(&|f| f.selectors.extend(nothing("good", 7)));
+    assert_eq!(headline, "cart-availability counts every event as bad: its selector for good matches nothing.");
+    let (headline, _) = with(&|f| f.selectors = nothing("good", 7));
+    assert_eq!(headline, "cart-availability has no data: its selector for good matches nothing.", "time slices");
     let (headline, _) = with(&|f| f.selectors = nothing("bad", 0));
     assert_eq!(headline, "cart-availability works; nothing is wrong.", "no errors are no mistake");
 
@@ -137,6 +141,13 @@ fn each_cause_has_its_next_step() {
     });
     assert_eq!(headline, "cart-availability cannot be grouped by route: the series of its bad do not have it.");
     assert_eq!(next, "  → remove route from groupBy, or use series that have it: errors");
+
+    let (headline, next) = with(&|f| f.surplus = Some(Surplus { role: "good", part: 3600.0, total: 2988.4 }));
+    assert_eq!(headline, "cart-availability counts more good events than events.");
+    assert_eq!(
+        next,
+        "  → write spec.sli.events.good and total so that total counts each of the good events: in 5 m good grew by 3600 and total by 2988"
+    );
 
     let (headline, next) = with(&|f| {
         f.tiers.iter_mut().take(1).for_each(|t| {

@@ -73,15 +73,20 @@ impl Target {
         }
     }
 
-    /// Name of the object that holds the rules: `plimsoll-NAME`, within the API's 253 characters.
+    /// Name of the object that holds the rules: `plimsoll-NAME`, at most [`OBJECT_NAME_MAX`] characters.
     pub fn object_name(&self) -> String {
         object_name(self.kind, &self.name)
     }
 }
 
+/// Longest name of an object that holds rules. prometheus-operator puts the rules of all objects into ConfigMaps, each
+/// under `NAMESPACE-NAME-UID.yaml`. A key has at most 253 characters, and with a longer one the API server refuses
+/// the rules of all others as well.
+pub const OBJECT_NAME_MAX: usize = 253 - (63 + 1 + 1 + 36 + 5);
+
 /// See [`Target::object_name`].
 pub fn object_name(kind: Kind, name: &str) -> String {
-    shorten(&format!("{}-{name}", kind.prefix()), 253)
+    shorten(&format!("{}-{name}", kind.prefix()), OBJECT_NAME_MAX)
 }
 
 /// Name of the file that holds the rules: neither namespaces nor names contain an underscore, so that no
@@ -246,6 +251,9 @@ impl FromIterator<(String, Arc<dyn RuleSink>)> for Sinks {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
+    use std::collections::BTreeSet;
+
     use super::*;
 
     #[test]
@@ -261,11 +269,52 @@ mod tests {
         }
     }
 
+    /// Whatever two objects are called, nothing that is made for one is taken for the other's.
     #[test]
-    fn long_names_stay_apart() {
-        let (a, b) = ("a".repeat(252) + "x", "a".repeat(252) + "y");
+    fn no_two_objects_share_a_name() {
+        let long = "a".repeat(252);
+        let names = ["a", "a.b", "a-b", "b", "base", "a.base", "alerts", "a.alerts", "alertrule-a", "alertrule.a"];
+        let names: Vec<String> =
+            names.iter().map(|&name| name.to_owned()).chain([format!("{long}x"), format!("{long}y")]).collect();
+        let (mut objects, mut elsewhere) = (BTreeSet::new(), BTreeSet::new());
+        for kind in Kind::ALL {
+            for namespace in ["a", "a-b", "alertrule", "plimsoll"] {
+                for name in &names {
+                    let id = SloId { namespace: namespace.to_owned(), name: name.clone() };
+                    let object = object_name(kind, name);
+                    let key = format!("{}-{object}-{}.yaml", "n".repeat(63), "u".repeat(36));
+                    assert!(key.len() <= 253, "{key}");
+                    assert!(file_name(kind, &id).len() <= 255);
+                    assert!(objects.insert((namespace, object)), "{kind} {id}");
+                    let ruler = ruler_namespace("plimsoll", kind, &id);
+                    let groups = groups(kind, &id).into_iter().map(|group| ("group", group));
+                    for made in groups.chain([("file", file_name(kind, &id)), ("ruler", ruler)]) {
+                        assert!(elsewhere.insert(made.clone()), "{made:?} of {kind} {id}");
+                    }
+                }
+            }
+        }
         assert_eq!(object_name(Kind::Slo, "checkout"), "plimsoll-checkout");
-        assert!(object_name(Kind::Slo, &a).len() <= 253);
-        assert_ne!(object_name(Kind::Slo, &a), object_name(Kind::Slo, &b));
+    }
+
+    /// Names of the groups that are rendered for it.
+    fn groups(kind: Kind, id: &SloId) -> Vec<String> {
+        let metadata =
+            ObjectMeta { namespace: Some(id.namespace.clone()), name: Some(id.name.clone()), ..ObjectMeta::default() };
+        let rules = match kind {
+            Kind::Slo => {
+                let spec = serde_json::json!({"objective": "99", "sli": {"up": {"series": "up"}}});
+                let spec = serde_json::from_value(spec).unwrap();
+                let slo = plimsoll_api::Slo { metadata, spec, status: None };
+                plimsoll_slo::render(&plimsoll_slo::validate(&slo).unwrap().model)
+            }
+            Kind::AlertRule => {
+                let spec = serde_json::json!({"rules": [{"alert": "Down", "expr": "up == 0"}]});
+                let spec = serde_json::from_value(spec).unwrap();
+                let rule = plimsoll_api::AlertRule { metadata, spec, status: None };
+                plimsoll_slo::alerts::render(&plimsoll_slo::alerts::validate(&rule).unwrap().model)
+            }
+        };
+        rules.group_names().map(str::to_owned).collect()
     }
 }

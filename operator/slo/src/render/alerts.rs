@@ -41,7 +41,7 @@ pub(super) fn burn(cx: &Context<'_>, tier: &Tier) -> Rule {
 }
 
 /// Bad events in the window; a subquery, so that the number does not depend on the group's interval.
-fn bad_events(cx: &Context<'_>, window: Span) -> String {
+pub(super) fn bad_events(cx: &Context<'_>, window: Span) -> String {
     let step = match window {
         w if w < HOUR && cx.fine.is_some() => cx.interval,
         w if w <= HOUR => Span::seconds(60),

@@ -99,6 +99,11 @@ pub fn render_for(model: &Model, dialect: Dialect) -> RuleSet {
     rules
 }
 
+/// An expression of the bad events in a window of a tier, for each group, as the alert's floor counts them.
+pub fn bad_events(model: &Model, window: Span) -> String {
+    alerts::bad_events(&Context::new(model, Dialect::Prometheus), window)
+}
+
 struct Part {
     name: &'static str,
     interval: Span,

@@ -325,6 +325,7 @@ fn long_and_deep_expressions_cost_nothing() {
 #[test]
 fn labels() {
     let long = "x".repeat(300);
+    let many = || (0..65).map(|i| (format!("-{i}"), json!("x"))).collect::<serde_json::Map<_, _>>();
     check(&[
         (
             "reserved by Prometheus",
@@ -333,10 +334,14 @@ fn labels() {
                 "error: spec.groupBy[0]: label __name__ is reserved by Prometheus; use a name without leading underscores",
             ],
         ),
+        ("too many", json!({"labels": many()}), &["error: spec.labels: labels are too many (65); use at most 64"]),
         (
-            "too many",
-            json!({"labels": (0..65).map(|i| (format!("-{i}"), json!("x"))).collect::<serde_json::Map<_, _>>()}),
-            &["error: spec.labels: labels are too many (65); use at most 64"],
+            "too many on alerts",
+            json!({"alerting": {"labels": many(), "annotations": many()}}),
+            &[
+                "error: spec.alerting.labels: labels are too many (65); use at most 64",
+                "error: spec.alerting.annotations: annotations are too many (65); use at most 64",
+            ],
         ),
         ("dash", json!({"labels": {"a-b": "x"}}), &["error: spec.labels.a-b: a-b is not a label name; write a_b"]),
         (

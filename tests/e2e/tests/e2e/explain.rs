@@ -1,6 +1,7 @@
 //! `plimsoll explain` on real servers: the causes that only real servers bring about.
 
 use anyhow::{Result, ensure};
+use kube::api::PostParams;
 use plimsoll_e2e::{PROMETHEUS, STACK, Test, Testbed, operator::Operator, test};
 use plimsoll_testbed::{
     Component, ControlPlaneOptions, Folder, Output, Program, Prometheus, PrometheusOptions, SampleService, wait_until,
@@ -8,7 +9,7 @@ use plimsoll_testbed::{
 use serde_json::{Value, json};
 
 use crate::{
-    cluster::{SOON, apply, install, reason, slo as plain, start},
+    cluster::{SOON, apply, install, reason, rules, slo as plain, start},
     traffic::{generate, slo},
 };
 
@@ -25,12 +26,13 @@ pub(crate) fn tests() -> Vec<Test> {
 }
 
 /// What it says about `what`, ended or not.
-async fn explain(testbed: &Testbed, kubeconfig: &std::path::Path, arguments: &[&str]) -> Result<Output> {
+pub(crate) async fn explain(testbed: &Testbed, kubeconfig: &std::path::Path, arguments: &[&str]) -> Result<Output> {
     let program = Program::new(testbed.plimsoll()?).arg("explain").args(arguments).env("KUBECONFIG", kubeconfig);
     program.run("", SOON).await
 }
 
-fn last(text: &str) -> &str {
+/// The one thing to do next.
+pub(crate) fn last(text: &str) -> &str {
     text.lines().last().unwrap_or_default().trim_start()
 }
 
@@ -59,9 +61,49 @@ async fn quiet_burning_and_without_data(testbed: &Testbed) -> Result<()> {
         stack.sample.rate(metric, "code=\"200\"", good);
         stack.sample.rate(metric, "code=\"500\"", bad);
     }
+    stack.sample.observe_rate("coarse_seconds", "", &[0.1, 0.5, 1.0], 0.2, 10.0);
+    stack.sample.rate("grouped_requests_total", "route=\"/pay\"", 10.0);
+    stack.sample.rate("grouped_errors_total", "", 1.0);
+    let theirs = json!({"apiVersion": "monitoring.coreos.com/v1", "kind": "PrometheusRule",
+        "metadata": {"name": "plimsoll-taken"}, "spec": {"groups": []}});
+    rules(&client, &namespace).create(&PostParams::default(), &serde_json::from_value(theirs)?).await?;
     let short =
         json!({"alerting": {"tiers": [{"name": "fast", "burnRate": "5", "longWindow": "20s", "shortWindow": "5s"}]}});
+    let mut floor = short.clone();
+    floor["alerting"]["minimumBadEvents"] = json!(1_000_000);
+    let sli = |sli: Value| json!({"sli": sli});
     let objects = [
+        events("taken", "quiet_requests_total", json!({})),
+        events("few", "burning_requests_total", floor),
+        events(
+            "coarse",
+            "",
+            sli(json!({"latency": {"histogram": "coarse_seconds{job=\"sample\"}", "threshold": "300ms"}})),
+        ),
+        events(
+            "off",
+            "",
+            sli(json!({"events": {
+            "good": "coarse_seconds_bucket{job=\"sample\",le=\"0.3\"}", "total": "coarse_seconds_count{job=\"sample\"}"}})),
+        ),
+        events(
+            "grouped",
+            "",
+            json!({"groupBy": ["route"], "sli": {"events": {
+            "bad": "grouped_errors_total{job=\"sample\"}", "total": "grouped_requests_total{job=\"sample\"}"}}}),
+        ),
+        events(
+            "surplus",
+            "",
+            sli(json!({"events": {
+            "good": "quiet_requests_total{job=\"sample\"}", "total": "burning_requests_total{job=\"sample\"}"}})),
+        ),
+        events(
+            "failing",
+            "",
+            sli(json!({"ratio": {"errors":
+            "sum(rate(burning_requests_total{code=\"500\"}[$window])) / on () rate(burning_requests_total[$window])"}})),
+        ),
         events("quiet", "quiet_requests_total", json!({})),
         events("burning", "burning_requests_total", short),
         events("misspelt", "quiet_request_total", json!({})),
@@ -112,6 +154,43 @@ async fn quiet_burning_and_without_data(testbed: &Testbed) -> Result<()> {
         "✓ total: quiet_requests_total{job=\"sample\"} matches 2 series".to_owned(),
     ] {
         ensure!(quiet.contains(&line), "{line} in\n{quiet}");
+    }
+
+    let taken = format!("PrometheusRule {namespace}/plimsoll-taken exists and is not owned by this SLO");
+    for (name, headline, next) in [
+        (
+            "taken",
+            "is not ready: its rules could not be written.",
+            format!("→ resolve this, the operator then goes on by itself: {taken}").as_str(),
+        ),
+        ("few", "works; nothing is wrong.", "→ quiet, because the fast tier has only "),
+        (
+            "coarse",
+            "has no data: its histogram has no bucket at the threshold.",
+            "→ set the threshold to a bucket's bound: the nearest to 0.3 are 0.1 and 0.5",
+        ),
+        (
+            "off",
+            "counts every event as bad: its selector for good matches nothing.",
+            "→ check the matchers: the metric has 4 series, but none of them fits coarse_seconds_bucket{job=\"sample\",le=\"0.3\"}",
+        ),
+        (
+            "grouped",
+            "cannot be grouped by route: the series of its bad do not have it.",
+            "→ remove route from groupBy, or use series that have it: grouped_errors_total{job=\"sample\"}",
+        ),
+        (
+            "surplus",
+            "counts more good events than events.",
+            "→ write spec.sli.events.good and total so that total counts each of the good events: in 5 m good grew by ",
+        ),
+        (
+            "failing",
+            "is not ready: one of its rules fails.",
+            "→ repair the expression that this error is about: slo:total_events:rate5m: found duplicate series for the match group",
+        ),
+    ] {
+        says(name, headline, next).await?;
     }
 
     let nowhere = ["slo/quiet", "-n", &namespace, "--prometheus", "http://127.0.0.1:1"];

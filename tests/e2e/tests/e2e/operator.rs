@@ -11,7 +11,7 @@ use std::{
 use anyhow::{Context, Result, ensure};
 use axum::{Router, body::Body, extract::Request, response::Response};
 use kube::{
-    Api, Client, CustomResourceExt,
+    Api, Client, CustomResourceExt, ResourceExt,
     api::{ApiResource, DeleteParams, DynamicObject, ListParams, Patch, PatchParams, PostParams},
 };
 use plimsoll_api::{Slo, conditions};
@@ -252,7 +252,8 @@ async fn killed_after_every_single_write(testbed: &Testbed) -> Result<()> {
     Ok(())
 }
 
-/// A way to the API server on which somebody else is faster: the rule object exists when the first write of it arrives.
+/// A way to the API server on which somebody else is faster: when the first write of a rule object arrives, it exists,
+/// or its SLO is gone.
 async fn a_stranger_in_between_is_left_alone(testbed: &Testbed) -> Result<()> {
     let (_plane, client) = start(testbed, ControlPlaneOptions::api_only()).await?;
     let theirs = json!({"apiVersion": "monitoring.coreos.com/v1", "kind": "PrometheusRule",
@@ -260,14 +261,18 @@ async fn a_stranger_in_between_is_left_alone(testbed: &Testbed) -> Result<()> {
     let theirs: DynamicObject = serde_json::from_value(theirs)?;
     let direct = Cut { client: client.clone(), left: Arc::new(AtomicUsize::new(usize::MAX)), reached: Arc::default() };
     let strangers = rules(&client, "default");
+    let slos: Api<Slo> = Api::namespaced(client.clone(), "default");
+    let deleted = slos.clone();
     let proxy = Server::start(Router::new().fallback(move |request: Request| {
-        let (direct, strangers, theirs) = (direct.clone(), strangers.clone(), theirs.clone());
+        let (direct, strangers, theirs, slos) = (direct.clone(), strangers.clone(), theirs.clone(), deleted.clone());
         async move {
-            let first = request.method() == axum::http::Method::PATCH
-                && request.uri().path().ends_with("/prometheusrules/plimsoll-raced");
-            if first {
-                // The second time it is there already.
-                let _ = strangers.create(&PostParams::default(), &theirs).await;
+            let write = request.method() == axum::http::Method::PATCH;
+            let name = request.uri().path().rsplit_once("/prometheusrules/").filter(|_| write);
+            match name.map(|(_, name)| name.to_owned()).as_deref() {
+                // The second time it is there already, or gone.
+                Some("plimsoll-raced") => drop(strangers.create(&PostParams::default(), &theirs).await),
+                Some("plimsoll-gone") => drop(slos.delete("gone", &DeleteParams::default()).await),
+                _ => {}
             }
             direct.pass(request).await
         }
@@ -276,16 +281,27 @@ async fn a_stranger_in_between_is_left_alone(testbed: &Testbed) -> Result<()> {
     let folder = Folder::new("raced")?;
     let kubeconfig = proxied(&folder, &proxy.url())?;
     let mut operator = Operator::start_with(testbed.plimsoll()?, &kubeconfig, &["--no-leader-election"]).await?;
-    apply(&client, "default", &[slo("raced"), slo("alone")]).await?;
+    apply(&client, "default", &[slo("raced"), slo("gone"), slo("alone")]).await?;
     let message = reason(&client, "default", "raced", conditions::REASON_NOT_OURS).await?;
     ensure!(message.contains("PrometheusRule default/plimsoll-raced exists and is not owned by this SLO"), "{message}");
     reason(&client, "default", "alone", conditions::REASON_OK).await?;
+    let writes = "plimsoll_api_writes_total{kind=\"prometheusrules\",outcome=\"ok\"}";
+    // One write made the rules of each of the others.
+    wait_until("the writes", SOON, async || Ok((operator.metric(writes).await? >= 2).then_some(()))).await?;
+    ensure!(operator.metric(writes).await? == 2);
     let left = rules(&client, "default").get("plimsoll-raced").await?;
     ensure!(left.data["spec"] == json!({"groups": [{"name": "theirs", "rules": []}]}), "{left:?}");
     ensure!(left.metadata.labels.is_none() && left.metadata.owner_references.is_none(), "{left:?}");
-    // One write made the other one's rules.
-    ensure!(operator.metric("plimsoll_api_writes_total{kind=\"prometheusrules\",outcome=\"ok\"}").await? == 1);
-    operator.stop().await
+    // What was written for the one that went bears its uid, by which the garbage collector finds it.
+    let orphans = rules(&client, "default");
+    let orphan =
+        wait_until("its rules", SOON, async || orphans.get_opt("plimsoll-gone").await.map_err(Into::into)).await?;
+    ensure!(orphan.owner_references().first().is_some_and(|owner| owner.name == "gone"), "{orphan:?}");
+    ensure!(slos.get_opt("gone").await?.is_none());
+    operator.stop().await?;
+    let log = operator.log()?;
+    ensure!(!log.contains("reconcile failed"), "an SLO that goes is no failure: {log}");
+    Ok(())
 }
 
 /// A kubeconfig for a way to the API server that needs no credentials.
@@ -408,7 +424,7 @@ fn fifty() -> Result<Vec<Value>> {
         }
     }
     ensure!(!examples.is_empty());
-    let copies: Vec<Value> = examples
+    let mut copies: Vec<Value> = examples
         .iter()
         .cycle()
         .enumerate()
@@ -421,6 +437,10 @@ fn fifty() -> Result<Vec<Value>> {
             object
         })
         .collect();
+    // Two of the longest names, which differ in the last letter.
+    for (object, end) in copies.iter_mut().rev().zip(["x", "y"]) {
+        object["metadata"]["name"] = json!("n".repeat(252) + end);
+    }
     Ok(copies)
 }
 

@@ -12,7 +12,10 @@ use plimsoll_testbed::{
 };
 use serde_json::{Value, json};
 
-use crate::cluster::{SOON, apply, condition, reason, slo, start};
+use crate::{
+    cluster::{SOON, apply, condition, reason, slo, start},
+    explain::{explain, last},
+};
 
 const SERVERS: &[Component] =
     &[Component::Etcd, Component::Kubernetes, Component::PrometheusOperator, Component::Prometheus];
@@ -34,6 +37,7 @@ struct Files {
     prometheus: Prometheus,
     sample: SampleService,
     operator: Operator,
+    config: Value,
     folder: Folder,
 }
 
@@ -56,7 +60,14 @@ impl Files {
         let config = json!({"backends": {"default": {"ruleFiles": files}}, "prometheus": {"url": prometheus.url()}});
         let operator = operator(testbed, &plane, &folder, &config).await?;
         let slos = Api::namespaced(client.clone(), "default");
-        Ok(Self { plane, slos, client, prometheus, sample, operator, folder })
+        Ok(Self { plane, slos, client, prometheus, sample, operator, config, folder })
+    }
+
+    /// Ends the operator and starts another.
+    async fn restart(&mut self, testbed: &Testbed) -> Result<()> {
+        self.operator.stop().await?;
+        self.operator = operator(testbed, &self.plane, &self.folder, &self.config).await?;
+        Ok(())
     }
 
     /// Waits until a condition has this status, and gives the SLO.
@@ -102,15 +113,36 @@ async fn an_edit_is_loaded_when_prometheus_has_it(testbed: &Testbed) -> Result<(
         Ok((reason.as_deref() == Some(c::REASON_PROGRESSING)).then_some(slo))
     })
     .await?;
-    let wait = async || {
-        let arguments = ["wait", "slo/edited", "--for=condition=Ready", "--timeout=1s"];
-        files.plane.kubectl(arguments).await
+    let wait = async |plane: &ControlPlane| {
+        plane.kubectl(["wait", "slo/edited", "--for=condition=Ready", "--timeout=1s"]).await
     };
     ensure!(progressing.status.as_ref().and_then(|s| s.observed_generation) == Some(2));
     ensure!(generation(&progressing, c::READY) == Some(1), "{:?}", progressing.status);
     ensure!(condition(&progressing, c::RECONCILING).is_some_and(|(status, ..)| status == "True"));
-    let held = wait().await;
+    let arguments = ["slo/edited", "-n", "default", "--prometheus", files.prometheus.url()];
+    let text = explain(testbed, files.plane.kubeconfig(), &arguments).await?.success()?;
+    ensure!(text.starts_with("edited was edited: Prometheus still works with other rules of it.\n"), "{text}");
+    ensure!(last(&text).starts_with("→ wait for two minutes, then ask again; if it stays so, look in"), "{text}");
+    let held = wait(&files.plane).await;
     ensure!(held.is_err(), "kubectl wait did not wait for the edit: {held:?}");
+
+    // Long after, also a new operator knows that this takes too long, and one after it has nothing to add.
+    let mut status = serde_json::to_value(&progressing.status)?;
+    for condition in status["conditions"].as_array_mut().into_iter().flatten() {
+        condition["lastTransitionTime"] = json!("2026-01-01T00:00:00Z");
+    }
+    let long_ago = Patch::Merge(json!({"status": status}));
+    files.slos.patch_status("edited", &PatchParams::default(), &long_ago).await?;
+    files.restart(testbed).await?;
+    let late = files.wait("edited", c::READY, "False").await?;
+    let (_, reason, message) = condition(&late, c::READY).context("Ready")?;
+    ensure!(reason == c::REASON_NOT_LOADED, "{reason}: {message}");
+    ensure!(message.contains("still has other rules of it (asked since 2026-01-01T00:00:00Z)"), "{message}");
+    files.restart(testbed).await?;
+    let unchanged = "plimsoll_reconciles_total{outcome=\"unchanged\"}";
+    wait_until("the answer", SOON, async || Ok((files.operator.metric(unchanged).await? >= 2).then_some(()))).await?;
+    ensure!(files.operator.writes().await? == 0, "{}", files.operator.log()?);
+    ensure!(condition(&files.slos.get("edited").await?, c::READY) == condition(&late, c::READY));
 
     files.prometheus.reload().await?;
     let loaded = files.wait("edited", c::RULES_LOADED, "True").await?;
@@ -118,7 +150,7 @@ async fn an_edit_is_loaded_when_prometheus_has_it(testbed: &Testbed) -> Result<(
     let queries: Vec<String> =
         files.prometheus.rules().await?.into_iter().flat_map(|g| g.rules).map(|r| r.query).collect();
     ensure!(queries.iter().any(|query| query == "vector(0.995)"), "{queries:?}");
-    wait().await?;
+    wait(&files.plane).await?;
     files.operator.stop().await
 }
 
@@ -161,6 +193,10 @@ async fn a_deletion_that_hangs_says_why(testbed: &Testbed) -> Result<()> {
     apply(&client, "default", &[slo("held")]).await?;
     let message = reason(&client, "default", "held", c::REASON_BACKEND_FAILED).await?;
     ensure!(message.contains("127.0.0.1:1"), "{message}");
+    let text = explain(testbed, plane.kubeconfig(), &["slo/held", "-n", "default"]).await?.success()?;
+    ensure!(text.starts_with("held is not ready: its rules could not be written.\n"), "{text}");
+    let next = format!("→ resolve this, the operator then goes on by itself: {message}");
+    ensure!(last(&text) == next, "{text}");
     let slos: Api<Slo> = Api::namespaced(client.clone(), "default");
     slos.delete("held", &DeleteParams::default()).await?;
     let message = reason(&client, "default", "held", c::REASON_CLEANUP_FAILED).await?;

@@ -2,7 +2,7 @@
 
 use std::f64::consts::TAU;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use plimsoll_e2e::{PROMETHEUS, Test, Testbed, test};
 use serde_json::json;
 
@@ -74,10 +74,25 @@ async fn every_shape_over_a_day(testbed: &Testbed) -> Result<()> {
         .slo(json!({"objective": "90", "period": {"rolling": "1d"}, "alerting": {"tiers": []}, "groupBy": ["code"]}));
     overlapping["metadata"]["name"] = json!("overlapping");
     slos.push(overlapping);
+    // Nor must two of one name.
+    let outage = traffic.last().context("outage")?;
+    let mut namesake = outage.slo(spec.clone());
+    namesake["metadata"] = json!({"name": "diurnal", "namespace": "other"});
+    slos.push(namesake);
+    // One of two pods goes, and its series end with stale markers.
+    let mut stale = spec.clone();
+    stale["sli"] = json!({"events": {"bad": "pods_total{code=\"500\"}", "total": "pods_total"}});
+    slos.push(slo("stale", &stale));
     let mut simulation = Simulation::new(testbed, "1m", &slos).await?;
     for t in &traffic {
         simulation.traffic(t);
     }
+    simulation.series("pods_total{pod=\"a\",code=\"200\"}", "0+90x720 stale");
+    simulation.series("pods_total{pod=\"a\",code=\"500\"}", "0+10x720 stale");
+    simulation.series("pods_total{pod=\"b\",code=\"200\"}", "0+100x1440");
+    simulation.expect_ratio("1d", "stale", "1d", 7200.0 / 216_000.0);
+    let namesake = "slo:error_ratio:window{slo_id=\"other/diurnal\",window=\"1d\"}";
+    simulation.expect("1d", &format!("abs({namesake} / {} - 1) < bool 0.01", outage.truth));
     for (t, slo) in traffic.iter().zip(&slos) {
         let name = slo["metadata"]["name"].as_str().unwrap_or_default();
         simulation.expect_ratio("1d", name, "1d", t.truth);
@@ -161,6 +176,8 @@ async fn every_indicator(testbed: &Testbed) -> Result<()> {
     let one = |name: &str, sli: serde_json::Value| {
         slo(name, &json!({"objective": "99.9", "period": {"rolling": "2h"}, "alerting": {"tiers": []}, "sli": sli}))
     };
+    let mut grouped = one("group-apart", json!({"events": {"bad": "e", "total": "r"}}));
+    grouped["spec"]["groupBy"] = json!(["code"]);
     let latency = |selector: &str, threshold: &str| json!({"latency": {"histogram": selector, "threshold": threshold}});
     let slos = [
         one("good-total", json!({"events": {"good": "r{code=\"200\"}", "total": "r"}})),
@@ -178,10 +195,14 @@ async fn every_indicator(testbed: &Testbed) -> Result<()> {
         one("up", json!({"up": {"series": "probe"}})),
         one("slices", json!({"timeSlices": {"good": "avg(probe) > bool 0.9", "slice": "1m"}})),
         one("preset", json!({"preset": {"name": "probe", "with": {"job": "p"}}})),
+        one("more-good", json!({"events": {"good": "g", "total": "r"}})),
+        grouped,
     ];
     let mut simulation = Simulation::new(testbed, "1m", &slos).await?;
     simulation.series("r{code=\"200\"}", "0+99x200");
     simulation.series("r{code=\"500\"}", "0+1x200");
+    simulation.series("g", "0+150x200");
+    simulation.series("e", "0+5x200");
     simulation.series("h_seconds_count", "0+100x200");
     simulation.series("h_seconds_bucket{le=\"0.3\"}", "0+95x200");
     simulation.series("h_seconds_bucket{le=\"1.0\"}", "0+98x200");
@@ -205,9 +226,15 @@ async fn every_indicator(testbed: &Testbed) -> Result<()> {
         ("up", 1.0 / 3.0),
         ("slices", 1.0 / 3.0),
         ("preset", 1.0 / 3.0),
+        // More good events than events: none is bad, and none less than none.
+        ("more-good", 0.0),
+        // Errors that are of no group belong to none; `explain` says so.
+        ("group-apart", 0.0),
     ] {
         simulation.expect_ratio("3h", name, "2h", truth);
     }
+    simulation.expect("3h", "count(slo:error_ratio:window{slo_id=\"shop/group-apart\",window=\"2h\"}) == bool 2");
+    simulation.expect_nothing("3h", "{slo_id=\"shop/group-apart\",code=\"\",__name__=~\"slo:.+events.+\"}");
     // Nothing can be said of these, and nothing is: neither good nor bad.
     for name in ["no-such-bucket", "idle-ratio", "no-ratio"] {
         simulation.expect_nothing("3h", &format!("slo:error_ratio:window{{slo_id=\"shop/{name}\"}}"));
