@@ -459,11 +459,12 @@ fn deserialize<T: DeserializeOwned>(value: &Value, problems: &mut Vec<Problem>) 
     }
 }
 
-/// Takes what the rules of the kind say. Where they say more about a field than that it is no string, they
-/// are heard; what is due to a field that was mended is not.
+/// Takes what the rules of the kind say. Where they say more about a field than that it is no string, or
+/// which field of an entry makes it the second of its name, they are heard; what is due to a field that was mended is not.
 fn rules(more: Vec<Problem>, problems: &mut Vec<Problem>, mended: &[String]) {
     let said = |path: &str| more.iter().any(|m| m.level == Level::Error && m.path == path);
-    problems.retain(|p| !mend::is_no_string(p) || !said(&p.path));
+    let named = |path: &str| more.iter().any(|m| mend::is_twice(m) && m.path.starts_with(&format!("{path}.")));
+    problems.retain(|p| !(mend::is_no_string(p) && said(&p.path) || mend::is_twice(p) && named(&p.path)));
     let known: HashSet<String> = problems.iter().map(|p| p.path.clone()).collect();
     let due = |path: &str| mended.iter().any(|m| mend::concerns(path, m));
     problems.extend(more.into_iter().filter(|p| !known.contains(&p.path) && !due(&p.path)));

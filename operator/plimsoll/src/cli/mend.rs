@@ -57,7 +57,7 @@ pub fn is_unknown_field(problem: &Problem) -> bool {
 }
 
 /// Two entries of a list with one name are wrong together, but each can be read.
-fn is_twice(problem: &Problem) -> bool {
+pub fn is_twice(problem: &Problem) -> bool {
     problem.message.ends_with("is there twice")
 }
 

@@ -60,9 +60,8 @@ pub(crate) fn quantiles(expr: &Expr, path: &str, problems: &mut Vec<Problem>) {
     let mut found = Quantiles(Vec::new());
     let Ok(_) = walk_expr(&mut found, expr);
     for (function, quantile) in found.0 {
-        let meant = quantile / 100.0;
-        let help = if (0.0..=1.0).contains(&meant) {
-            format!("write {meant} for the {quantile}th percentile")
+        let help = if (2.0..=100.0).contains(&quantile) {
+            format!("write {} for the {quantile}th percentile", quantile / 100.0)
         } else {
             "write a number from 0 to 1, such as 0.99".to_owned()
         };
