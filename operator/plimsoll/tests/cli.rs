@@ -13,6 +13,8 @@ use std::{
 mod bench;
 #[path = "cli/detect.rs"]
 mod detect;
+#[path = "cli/explain.rs"]
+mod explain;
 #[path = "cli/files.rs"]
 mod files;
 #[path = "cli/generate.rs"]

@@ -1,6 +1,7 @@
 //! Prometheus durations, with a reason for each that is refused.
 
 use plimsoll_api::Problem;
+use rust_decimal::Decimal;
 
 use crate::model::{Span, UNITS};
 
@@ -30,7 +31,7 @@ pub fn parse(text: &str, path: &str) -> Result<Span, Problem> {
             return Err(bad(format!("{rest} does not begin with a number"), example()));
         }
         if tail.starts_with(['.', ',']) {
-            return Err(bad(format!("{text} has a fraction"), "use a smaller unit: 36h for 1.5d".to_owned()));
+            return Err(bad(format!("{text} has a fraction"), without_fraction(rest)));
         }
         let letters = tail.find(|c: char| c.is_ascii_digit()).unwrap_or(tail.len());
         let (unit, tail) = tail.split_at(letters);
@@ -66,6 +67,25 @@ pub fn parse(text: &str, path: &str) -> Result<Span, Problem> {
     Ok(Span { millis })
 }
 
+/// What to write instead of a number with a fraction, with which `rest` begins: `36h for 1.5d`.
+fn without_fraction(rest: &str) -> String {
+    let end = rest.find(|c: char| !c.is_ascii_digit() && !matches!(c, '.' | ',')).unwrap_or(rest.len());
+    let (number, tail) = rest.split_at(end);
+    let unit = tail.split(|c: char| c.is_ascii_digit()).next().unwrap_or_default();
+    let whole = || {
+        let size = UNITS.iter().find(|(name, _)| *name == unit)?.1;
+        let millis = number.replace(',', ".").parse::<Decimal>().ok()?.checked_mul(size.into())?;
+        let smaller = UNITS.iter().filter(|(_, other)| *other < size);
+        let (name, of_it) =
+            smaller.map(|(name, size)| (name, millis / Decimal::from(*size))).find(|(_, n)| n.is_integer())?;
+        (!of_it.is_zero()).then(|| format!("{}{name}", of_it.normalize()))
+    };
+    match whole() {
+        Some(whole) => format!("use a smaller unit: {whole} for {number}{unit}"),
+        None => "write whole numbers: 1h30m, 90s or 300ms".to_owned(),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -92,6 +112,13 @@ mod tests {
             ("0s", "x: x is not a duration (it is zero); write it like 30d, 1h30m or 5m"),
             ("-1w", "x: x is not a duration (it is negative); write it like 30d, 1h30m or 5m"),
             ("1.5d", "x: x is not a duration (1.5d has a fraction); use a smaller unit: 36h for 1.5d"),
+            ("0.3s", "x: x is not a duration (0.3s has a fraction); use a smaller unit: 300ms for 0.3s"),
+            ("0,5m", "x: x is not a duration (0,5m has a fraction); use a smaller unit: 30s for 0,5m"),
+            ("1h2.5m", "x: x is not a duration (1h2.5m has a fraction); use a smaller unit: 150s for 2.5m"),
+            ("1.0h", "x: x is not a duration (1.0h has a fraction); use a smaller unit: 60m for 1.0h"),
+            ("0.5ms", "x: x is not a duration (0.5ms has a fraction); write whole numbers: 1h30m, 90s or 300ms"),
+            ("1.5", "x: x is not a duration (1.5 has a fraction); write whole numbers: 1h30m, 90s or 300ms"),
+            ("1.2.3h", "x: x is not a duration (1.2.3h has a fraction); write whole numbers: 1h30m, 90s or 300ms"),
             ("5", "x: x is not a duration (5 has no unit); add one: 5ms, 5s, 5m, 5h or 5d"),
             ("5min", "x: x is not a duration (unit min is unknown); use ms, s, m, h, d, w or y"),
             ("30m1h", "x: x is not a duration (h comes after a smaller unit); write the largest unit first: 1h30m"),

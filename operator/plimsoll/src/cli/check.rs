@@ -15,12 +15,12 @@ use serde_json::Value;
 use super::{
     graph,
     kinds::{self, Kind},
-    parallel,
+    mend, parallel,
     report::{Diagnostic, Place},
 };
 use crate::source::{
     Documents, Fault, Node, Pos, Trouble, expand, path,
-    tree::{Changes, Data, Entry},
+    tree::{Data, Entry},
 };
 
 /// Longest name: what is derived from it must still fit into 253 characters.
@@ -40,6 +40,8 @@ pub struct Checked {
     pub objects: usize,
     /// Objects of other groups, which were left alone.
     pub skipped: usize,
+    /// Usable objects that name no namespace.
+    pub bare: usize,
     /// True when something that was asked for could not be read.
     pub unread: bool,
 }
@@ -102,7 +104,7 @@ struct File {
 impl File {
     fn problem(&self, root: &Node<'_>, mut problem: Problem) -> Diagnostic {
         spell(root, &mut problem);
-        let key = is_unknown_field(&problem);
+        let key = mend::is_unknown_field(&problem);
         let pos = path::place(root, &self.text, &problem.path, problem.span.as_ref(), key);
         Diagnostic::problem(problem, Place::new(&self.name, &self.text, pos), (self.number, pos.start))
     }
@@ -130,6 +132,8 @@ struct Finding {
     diagnostics: Vec<Diagnostic>,
     /// False for objects of other groups.
     ours: bool,
+    /// True when it names no namespace.
+    bare: bool,
     id: Option<(Kind, SloId, Pos)>,
     model: Option<AnyModel>,
     composite: Option<graph::Composite>,
@@ -181,7 +185,7 @@ impl Checker<'_> {
     /// In the order of the files, so that of two objects with one name it is always the second that
     /// is wrong.
     fn merge(&mut self, file: &File, finding: Finding) {
-        let Finding { diagnostics, ours, id, mut model, composite } = finding;
+        let Finding { diagnostics, ours, bare, id, mut model, composite } = finding;
         if ours {
             self.checked.objects += 1;
         } else {
@@ -204,6 +208,7 @@ impl Checker<'_> {
             }
         }
         if let Some(model) = model {
+            self.checked.bare += usize::from(bare);
             self.composites.extend(composite);
             self.checked.models.push(model);
         }
@@ -236,99 +241,37 @@ fn document(file: &File, node: &Node<'_>, namespace: &str, findings: &mut Vec<Fi
 fn object(file: &File, node: &Node<'_>, kind: Kind, namespace: &str) -> Finding {
     let mut value = node.to_json();
     let mut problems = Vec::new();
-    envelope(&value, &mut problems);
+    envelope(kind, &value, &mut problems);
     match value.get("spec") {
         Some(spec) => shape::check(spec, kinds::spec_schema(kind), "spec", &mut problems),
+        None if value.pointer("/metadata/spec").is_some() => {}
         None => {
-            let fields: Vec<&str> = required(kind).iter().map(|(field, _)| *field).collect();
+            let fields: Vec<&str> = mend::required(kinds::spec_schema(kind)).collect();
             let help = format!("add spec with {}", fields.join(" and "));
             problems.push(Problem::error("spec", "spec is missing").help(help));
         }
     }
-    let mut removed = Vec::new();
+    let mut mended = Vec::new();
     if !problems.is_empty() {
-        let changes = mend(node, kind, &problems, &mut removed);
-        value = node.to_json_with(&changes);
-        fill(&mut value, kind, &mut removed);
+        (value, mended) = mend::mend(node, kind, &problems);
     }
+    let bare = value.pointer("/metadata/namespace").is_none();
     let id = identify(&mut value, namespace)
         .map(|id| (kind, id, path::place(node, &file.text, "metadata.name", None, false)));
-    let mut finding = Finding { ours: true, id, ..Finding::default() };
-    if let Some(valid) = judge(kind, &value, &mut problems, &removed) {
-        let AnyValid { model, warnings } = valid;
-        problems.extend(warnings);
-        if !problems.iter().any(|p| p.level == Level::Error) {
-            finding.composite = composite(file, node, &model);
-            finding.model = Some(model);
-        }
-    }
+    let mut finding = Finding { ours: true, bare, id, ..Finding::default() };
+    finding.model = judge(kind, &value, &mut problems, &mended);
+    finding.composite = finding.model.as_ref().and_then(|model| composite(file, node, model));
     finding.diagnostics = problems.into_iter().map(|p| file.problem(node, p)).collect();
     finding
-}
-
-/// What must change so that the rest of an object with a wrong shape can be checked too, and a person
-/// sees all of its problems at once.
-///
-/// A number that should be text is taken as that text: `objective: 0.9995` lacks quotes, but what it
-/// really lacks is a percentage. Other wrong fields are left out, and named in `removed`.
-fn mend(node: &Node<'_>, kind: Kind, problems: &[Problem], removed: &mut Vec<String>) -> Changes {
-    let mut changes = Changes::default();
-    for problem in problems.iter().filter(|p| !is_unknown_field(p)) {
-        let found = path::find(node, &problem.path);
-        if found.exact && is_no_string(problem) && matches!(found.node.data, Data::Scalar { .. }) {
-            changes.strings.insert(found.node.pos);
-            continue;
-        }
-        let mut path = problem.path.as_str();
-        let needed = |path: &str| required(kind).iter().any(|(field, _)| path.strip_prefix("spec.") == Some(*field));
-        if !found.exact && !needed(path) {
-            path = path.rfind('.').and_then(|dot| path.get(..dot)).unwrap_or_default();
-        }
-        // Never an entry of a list alone, which would give the others new numbers.
-        while let Some(list) = path.strip_suffix(']').and_then(|p| p.rfind('[')).and_then(|at| path.get(..at)) {
-            path = list;
-        }
-        let target = path::find(node, path);
-        if let Some(key) = target.key.filter(|_| target.exact) {
-            changes.removed.insert(key);
-            removed.push(path.to_owned());
-        }
-    }
-    changes
-}
-
-/// What every spec of a kind has, and what may stand for it while the rest is checked.
-fn required(kind: Kind) -> &'static [(&'static str, &'static str)] {
-    match kind {
-        Kind::Slo => &[("objective", r#""99""#), ("sli", "{}")],
-        Kind::AlertRule => &[("rules", "[]")],
-    }
-}
-
-/// Puts something into required fields that are missing or were left out.
-fn fill(value: &mut Value, kind: Kind, removed: &mut Vec<String>) {
-    let Some(spec) = value.get_mut("spec").and_then(Value::as_object_mut) else { return };
-    for (key, filler) in required(kind) {
-        if !spec.contains_key(*key) {
-            spec.insert((*key).to_owned(), serde_json::from_str(filler).unwrap_or_default());
-            removed.push(format!("spec.{key}"));
-        }
-    }
-}
-
-fn is_no_string(problem: &Problem) -> bool {
-    problem.message.ends_with("is a string")
-}
-
-fn is_unknown_field(problem: &Problem) -> bool {
-    problem.message.starts_with("unknown field")
 }
 
 /// The object's name; its namespace is filled in.
 fn identify(value: &mut Value, namespace: &str) -> Option<SloId> {
     let metadata = value.get_mut("metadata")?.as_object_mut()?;
     let namespace = metadata.entry("namespace").or_insert_with(|| namespace.into()).as_str()?.to_owned();
-    Some(SloId { namespace, name: metadata.get("name")?.as_str()?.to_owned() })
+    // Empty stands for one that is no name.
+    let name = metadata.get("name")?.as_str().filter(|name| !name.is_empty())?.to_owned();
+    Some(SloId { namespace, name })
 }
 
 fn composite(file: &File, node: &Node<'_>, model: &AnyModel) -> Option<graph::Composite> {
@@ -419,22 +362,40 @@ fn is_our_list(group: &str, kind: &str) -> bool {
 }
 
 /// The part of an object that every kind shares.
-fn envelope(value: &Value, problems: &mut Vec<Problem>) {
+fn envelope(kind: Kind, value: &Value, problems: &mut Vec<Problem>) {
     const FIELDS: [&str; 5] = ["apiVersion", "kind", "metadata", "spec", "status"];
     for key in value.as_object().into_iter().flat_map(|m| m.keys()).filter(|k| !FIELDS.contains(&k.as_str())) {
-        problems.push(Problem::error(key.as_str(), format!("unknown field {key}")).help(shape::suggest(key, &FIELDS)));
+        let inner = kinds::spec_schema(kind).get("properties").and_then(|p| p.get(key)).is_some();
+        let help = if inner { "indent it: it belongs under spec".to_owned() } else { shape::suggest(key, &FIELDS) };
+        problems.push(Problem::error(key.as_str(), format!("unknown field {key}")).help(help));
     }
     let Some(metadata) = value.get("metadata") else {
         problems.push(Problem::error("metadata", "metadata is missing").help("add metadata: {name: ...}"));
         return;
     };
     shape::check(metadata, kinds::metadata_schema(), "metadata", problems);
+    for problem in problems.iter_mut().filter(|p| p.path == "metadata.spec") {
+        problem.help = "indent it like metadata".to_owned();
+    }
     let text = |key: &str| metadata.get(key).and_then(Value::as_str);
     if let Some(name) = text("name") {
         dns(name, "name", NAME_MAX, true, problems);
     }
     if let Some(namespace) = text("namespace") {
         dns(namespace, "namespace", NAMESPACE_MAX, false, problems);
+    }
+}
+
+/// A namespace that a person names on the command line.
+///
+/// # Errors
+/// What is wrong with it, and what to write.
+pub fn namespace(text: &str) -> Result<String, String> {
+    let mut problems = Vec::new();
+    dns(text, "namespace", NAMESPACE_MAX, false, &mut problems);
+    match problems.pop() {
+        None => Ok(text.to_owned()),
+        Some(Problem { message, label, help, .. }) => Err(format!("{message} ({label}); {help}")),
     }
 }
 
@@ -471,12 +432,17 @@ fn dns(text: &str, field: &str, max: usize, dots: bool, problems: &mut Vec<Probl
 }
 
 /// What can be rendered of an object, or why nothing can.
-fn judge(kind: Kind, value: &Value, problems: &mut Vec<Problem>, removed: &[String]) -> Option<AnyValid> {
+fn judge(kind: Kind, value: &Value, problems: &mut Vec<Problem>, mended: &[String]) -> Option<AnyModel> {
     let judged = match kind {
         Kind::Slo => plimsoll_slo::validate(&deserialize::<Slo>(value, problems)?).map(AnyValid::from),
         Kind::AlertRule => alerts::validate(&deserialize::<AlertRule>(value, problems)?).map(AnyValid::from),
     };
-    judged.map_err(|more| rules(more, problems, removed)).ok()
+    let (model, more) = match judged {
+        Ok(AnyValid { model, warnings }) => (Some(model), warnings),
+        Err(more) => (None, more),
+    };
+    rules(more, problems, mended);
+    model.filter(|_| problems.iter().all(|p| p.level == Level::Warning))
 }
 
 /// The typed object. What the schema could not say is said by the type.
@@ -493,12 +459,14 @@ fn deserialize<T: DeserializeOwned>(value: &Value, problems: &mut Vec<Problem>) 
     }
 }
 
-/// Takes what the rules of the kind say. Where they say more about a field than that it is no string, they
-/// are heard; what is due to a field that was left out is not.
-fn rules(more: Vec<Problem>, problems: &mut Vec<Problem>, removed: &[String]) {
-    problems.retain(|p| !is_no_string(p) || !more.iter().any(|m| m.path == p.path));
+/// Takes what the rules of the kind say. Where they say more about a field than that it is no string, or
+/// which field of an entry makes it the second of its name, they are heard; what is due to a field that was mended is not.
+fn rules(more: Vec<Problem>, problems: &mut Vec<Problem>, mended: &[String]) {
+    let said = |path: &str| more.iter().any(|m| m.level == Level::Error && m.path == path);
+    let named = |path: &str| more.iter().any(|m| mend::is_twice(m) && m.path.starts_with(&format!("{path}.")));
+    problems.retain(|p| !(mend::is_no_string(p) && said(&p.path) || mend::is_twice(p) && named(&p.path)));
     let known: HashSet<String> = problems.iter().map(|p| p.path.clone()).collect();
-    let due = |path: &str| removed.iter().any(|r| r.starts_with(path) || path.starts_with(r.as_str()));
+    let due = |path: &str| mended.iter().any(|m| mend::concerns(path, m));
     problems.extend(more.into_iter().filter(|p| !known.contains(&p.path) && !due(&p.path)));
 }
 

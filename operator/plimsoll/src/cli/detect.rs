@@ -16,6 +16,7 @@ use super::{
     plot::Plot,
     series::Series,
 };
+use crate::source::files::shown;
 
 /// Scores the samples of a series and says where an alert would begin.
 ///
@@ -28,7 +29,8 @@ Examples:
   plimsoll detect --input latency.csv.gz | awk -F, '$4 == 1'      the alerts alone
 
 The input has a line with the names of its columns and among them timestamp (seconds since 1970, or
-ISO 8601; UTC without a zone) and value (may be empty); others are ignored. The output has
+ISO 8601; UTC without a zone) and value (may be empty); others are ignored. Rows are in the order of time;
+a step back of up to an hour is taken for a clock that is set back, as at the end of summer time. The output has
 timestamp, value, anomaly_score (0 to 1; from 0.4 on a sudden move, from 0.5 on the value is new to the
 series) and alert (1 where one begins).
 
@@ -59,6 +61,7 @@ fn svg(text: &str) -> Result<PathBuf, String> {
 /// # Errors
 /// When the input cannot be read or the output cannot be written.
 pub fn run(args: &Detect) -> Result<Exit, Stop> {
+    apart(args)?;
     let bar = progress(&args.input);
     let counter = bar.clone();
     let mut series = Series::open(&args.input, move |bytes| counter.inc(bytes))?;
@@ -85,6 +88,26 @@ pub fn run(args: &Detect) -> Result<Exit, Stop> {
         out::replace(path, &mut |writer| writer.write_all(text.as_bytes()).map_err(Into::into))?;
     }
     Ok(Exit::Fine)
+}
+
+/// Refuses to write over what is read, or to write two things into one file.
+fn apart(args: &Detect) -> Result<(), Stop> {
+    let real = |path: &Path| fs::canonicalize(path).ok().filter(|path| path.is_file());
+    let same = |a: &Path, b: &Path| a == b || real(a).is_some_and(|real_a| Some(real_a) == real(b));
+    let pairs = [
+        ("--output", &args.output, Some(&args.input), "--input"),
+        ("--plot", &args.plot, Some(&args.input), "--input"),
+        ("--plot", &args.plot, args.output.as_ref(), "--output"),
+    ];
+    for (option, path, other, named) in pairs {
+        if let (Some(path), Some(other)) = (path, other)
+            && same(path, other)
+        {
+            let message = format!("{option} {} is the file of {named} too", shown(path));
+            return Err(Stop::Failed(message, "name another file".to_owned()));
+        }
+    }
+    Ok(())
 }
 
 /// Scores row by row, so that a file of any length takes the same memory.

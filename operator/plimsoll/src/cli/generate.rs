@@ -1,6 +1,6 @@
 //! `plimsoll generate`: from SLOs and AlertRules to rules.
 
-use std::{fmt::Write as _, path::PathBuf};
+use std::{collections::HashSet, fmt::Write as _, path::PathBuf};
 
 use clap::{Args, ValueEnum};
 use plimsoll_api::Level;
@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use super::{
     Exit, Paths, check,
     out::{self, Directory, Stop},
-    parallel,
+    parallel, prune,
     report::count,
     validate, yaml,
 };
@@ -56,6 +56,7 @@ impl Format {
 Examples:
   plimsoll generate slo/ > rules.yaml                 one rule file with the groups of all SLOs
   plimsoll generate slo/ --output rules/              one file for each object
+  plimsoll generate slo/ --output rules/ --prune      and none for objects that are gone
   plimsoll generate --format prometheus-rule slo/ | kubectl apply -f -
   plimsoll generate --format alertmanager slo/        routes and inhibition of the AlertRules
   cat slo.yaml | plimsoll generate -
@@ -72,6 +73,10 @@ pub struct Generate {
     /// Write one file for each object into this directory instead of standard output
     #[arg(long, short, value_name = "DIR")]
     output: Option<PathBuf>,
+    /// Remove the files of this directory that Plimsoll has written for objects that are gone. Files of others
+    /// stay, and all do while an object has an error
+    #[arg(long, requires = "output")]
+    prune: bool,
 }
 
 /// Runs it.
@@ -79,17 +84,23 @@ pub struct Generate {
 /// # Errors
 /// When the result cannot be written.
 pub fn run(args: &Generate) -> Result<Exit, Stop> {
-    let mut checked = check::check(&args.paths.paths, &args.paths.namespace);
+    let mut checked = check::check(&args.paths.paths, args.paths.namespace());
     let colour = super::colour(&std::io::stderr());
     out::stderr(&validate::text(&checked, colour));
     if checked.models.is_empty() && checked.diagnostics.is_empty() {
-        let (message, help) = ("no SLO found".to_owned(), "name files with kind: SLO or AlertRule".to_owned());
-        return Err(Stop::Failed(message, help));
+        return Err(super::nothing_found());
     }
     if checked.count(Level::Error) > 0 {
         out::stderr(&format!("{}\n", validate::summary(&checked)));
     }
+    if checked.models.is_empty() && args.output.is_none() {
+        // An empty rule file would take away the rules that work.
+        return Ok(validate::exit(&checked, false));
+    }
+    // Also files of objects that this form leaves out: they are written by a run with another form.
+    let produced: HashSet<String> = checked.models.iter().map(file_name).collect();
     leave_out(&mut checked, args.format);
+    name_default(&checked, args);
     match &args.output {
         Some(path) => {
             let mut directory = Directory::open(path)?;
@@ -104,8 +115,10 @@ pub fn run(args: &Generate) -> Result<Exit, Stop> {
                 }
             }
             directory.finish()?;
+            let broken = checked.unread || checked.count(Level::Error) > 0;
+            let removed = prune::prune(path, &produced, args.prune, broken)?;
             out::stderr(&format!(
-                "{} in {}, {} changed\n",
+                "{} in {}, {} changed{removed}\n",
                 count(checked.models.len(), "file"),
                 shown(path),
                 directory.written()
@@ -146,6 +159,16 @@ fn leave_out(checked: &mut check::Checked, format: Format) {
     }
 }
 
+/// Says where the namespace is one that nobody has named, for the forms in which it is a place.
+fn name_default(checked: &check::Checked, args: &Generate) {
+    let place = !matches!(args.format, Format::Prometheus | Format::Alertmanager);
+    if place && checked.bare > 0 && args.paths.namespace.is_none() {
+        let names = if checked.bare == 1 { "names" } else { "name" };
+        let objects = count(checked.bare, "object");
+        out::stderr(&format!("{objects} {names} no namespace: taken as default; give -n NAMESPACE\n"));
+    }
+}
+
 /// The routes of all AlertRules together: what belongs under `route` and beside it.
 fn alertmanager(models: &[AnyModel]) -> String {
     let (mut routes, mut inhibit) = (Vec::new(), Vec::new());
@@ -176,7 +199,11 @@ fn document(out: &mut String, model: &AnyModel, format: Format) {
             out.push('\n');
             return;
         }
-        Format::Alertmanager => return out.push_str(&alertmanager(std::slice::from_ref(model))),
+        Format::Alertmanager => {
+            comment(out, model, &rules);
+            out.push('\n');
+            return out.push_str(&alertmanager(std::slice::from_ref(model)));
+        }
         Format::Mimir | Format::Loki => {
             out.push_str("---\n");
             comment(out, model, &rules);

@@ -3,13 +3,16 @@
 pub mod bench;
 pub mod check;
 pub mod detect;
+pub mod explain;
 pub mod generate;
 pub mod graph;
 pub mod kinds;
+pub mod mend;
 pub mod out;
 pub mod parallel;
 pub mod plot;
 pub mod presets;
+pub mod prune;
 pub mod report;
 pub mod schemas;
 pub mod series;
@@ -22,6 +25,7 @@ use clap::{Args, CommandFactory, Parser, Subcommand};
 use clap_complete::Shell;
 
 use out::Stop;
+use plimsoll_slo::validate::DEFAULT_NAMESPACE;
 
 /// SLOs as code for Kubernetes: from a short file to Prometheus rules that page when users suffer.
 #[derive(Parser, Debug)]
@@ -46,8 +50,7 @@ enum Command {
     Crds(schemas::Crds),
     Schemas(schemas::Schemas),
     Presets(presets::Presets),
-    /// Says what an SLO or AlertRule watches, whether its rules work, and why it is quiet or fires
-    Explain(crate::explain::ExplainArgs),
+    Explain(explain::Explain),
     /// Runs the operator: SLOs and AlertRules of the cluster become rules, and their conditions say how that went
     Operator(Box<crate::operator::OperatorArgs>),
     Detect(detect::Detect),
@@ -61,9 +64,16 @@ pub struct Paths {
     /// Files, directories (searched for *.yaml, *.yml and *.json), or - for standard input
     #[arg(value_name = "PATH", default_value = ".")]
     pub paths: Vec<PathBuf>,
-    /// Namespace of objects that name none
-    #[arg(long, short, value_name = "NAMESPACE", default_value = "default")]
-    pub namespace: String,
+    /// Namespace of objects that name none. Default: "default"
+    #[arg(long, short, value_name = "NAMESPACE", value_parser = check::namespace)]
+    pub namespace: Option<String>,
+}
+
+impl Paths {
+    /// Namespace of objects that name none.
+    pub fn namespace(&self) -> &str {
+        self.namespace.as_deref().unwrap_or(DEFAULT_NAMESPACE)
+    }
 }
 
 /// Prints a script that completes commands and options in a shell.
@@ -79,8 +89,8 @@ struct Completions {
     shell: Shell,
 }
 
-/// How a command ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// How a command ended, from good to bad.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Exit {
     /// Nothing to complain about.
     Fine,
@@ -105,12 +115,23 @@ pub fn main() -> ExitCode {
     match run(Cli::parse().command) {
         Ok(exit) => exit.into(),
         Err(Stop::Quiet) => ExitCode::SUCCESS,
-        Err(Stop::Failed(message, help)) => {
-            let help = if help.is_empty() { String::new() } else { format!("  └ help: {help}\n") };
-            out::stderr(&format!("error: {message}\n{help}"));
+        Err(stop) => {
+            complain(&stop);
             Exit::Unusable.into()
         }
     }
+}
+
+/// Says on standard error why a command stopped, or could not do a part of its work.
+fn complain(stop: &Stop) {
+    let Stop::Failed(message, help) = stop else { return };
+    let help = if help.is_empty() { String::new() } else { format!("  └ help: {help}\n") };
+    out::stderr(&format!("error: {message}\n{help}"));
+}
+
+/// What is said where the paths hold no object of ours.
+fn nothing_found() -> Stop {
+    Stop::Failed("no SLO found".to_owned(), "name files with kind: SLO or AlertRule".to_owned())
 }
 
 fn run(command: Command) -> Result<Exit, Stop> {
@@ -120,10 +141,7 @@ fn run(command: Command) -> Result<Exit, Stop> {
         Command::Crds(args) => schemas::crds(&args),
         Command::Schemas(args) => schemas::schemas(&args),
         Command::Presets(args) => presets::run(&args),
-        Command::Explain(args) => {
-            let text = block_on(crate::explain::run(&args))?;
-            out::stdout(|writer| writer.write_all(text.as_bytes())).map(|()| Exit::Fine)
-        }
+        Command::Explain(args) => explain::run(&args),
         Command::Operator(args) => block_on(crate::operator::run(*args)).map(|()| Exit::Fine),
         Command::Bench(args) => bench::run(&args),
         Command::Detect(args) => detect::run(&args),
@@ -137,9 +155,22 @@ fn run(command: Command) -> Result<Exit, Stop> {
 
 /// Runs what waits for servers; its error becomes the command's, causes included.
 fn block_on<T>(work: impl Future<Output = anyhow::Result<T>>) -> Result<T, Stop> {
-    let failed = |error: &anyhow::Error| Stop::Failed(format!("{error:#}"), String::new());
-    let runtime = tokio::runtime::Runtime::new().map_err(|error| failed(&error.into()))?;
-    runtime.block_on(work).map_err(|error| failed(&error))
+    runtime()?.block_on(work).map_err(|error| failed(&error))
+}
+
+fn runtime() -> Result<tokio::runtime::Runtime, Stop> {
+    tokio::runtime::Runtime::new().map_err(|error| failed(&error.into()))
+}
+
+/// An error with its causes, each told once: many name theirs in their own words already.
+fn failed(error: &anyhow::Error) -> Stop {
+    let mut told = String::new();
+    for cause in error.chain().map(ToString::to_string) {
+        if !told.contains(&cause) {
+            told = if told.is_empty() { cause } else { format!("{told}: {cause}") };
+        }
+    }
+    Stop::Failed(told, String::new())
 }
 
 /// True when a person looks at this stream and likes colours.

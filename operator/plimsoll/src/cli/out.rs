@@ -178,7 +178,8 @@ fn settle(result: Result<(), Failure>, path: &Path) -> Result<(), Stop> {
     })
 }
 
-fn failed(verb: &str, path: &Path, error: &io::Error) -> Stop {
+/// What to say of a file or directory that cannot be written.
+pub fn failed(verb: &str, path: &Path, error: &io::Error) -> Stop {
     let help = match error.kind() {
         io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
             "choose a directory that you may write to"

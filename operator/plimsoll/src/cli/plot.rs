@@ -1,7 +1,13 @@
 //! A drawing of a series with its score and alerts.
 
+use std::ops::Range;
+
 use plimsoll_anomaly::{Sample, Verdict};
-use plotters::prelude::*;
+use plotters::{
+    coord::ranged1d::{KeyPointHint, NoDefaultFormatting, ValueFormatter},
+    coord::types::RangedCoordf64,
+    prelude::*,
+};
 
 /// Width and height of the drawing, and the columns that hold values, in pixels.
 const SIZE: (u32, u32) = (1600, 600);
@@ -44,14 +50,14 @@ impl Plot {
         let (begin, end) = span(self.scores.iter().map(|p| p.0));
         let (low, high) = span(self.samples.iter().map(|p| p.1));
         let margin = (high - low) * 0.05;
-        let label = |t: &f64| clock(*t, end - begin);
+        let axis = TimeAxis::new(begin, end);
         let mut chart = ChartBuilder::on(&upper)
             .caption(title, ("sans-serif", 16))
             .margin(8)
             .x_label_area_size(24)
             .y_label_area_size(72)
-            .build_cartesian_2d(begin..end, low - margin..high + margin)?;
-        chart.configure_mesh().light_line_style(TRANSPARENT).x_label_formatter(&label).draw()?;
+            .build_cartesian_2d(axis.clone(), low - margin..high + margin)?;
+        chart.configure_mesh().light_line_style(TRANSPARENT).draw()?;
         chart.draw_series(LineSeries::new(thin(&self.samples, (begin, end)), BLACK.stroke_width(1)))?;
         chart.draw_series(self.alerts.iter().map(|(t, _)| {
             PathElement::new(vec![(*t, low - margin), (*t, high + margin)], RED.mix(0.35).stroke_width(1))
@@ -59,11 +65,11 @@ impl Plot {
         chart.draw_series(self.alerts.iter().map(|at| Circle::new(*at, 4, RED.filled())))?;
         let mut chart = ChartBuilder::on(&lower)
             .margin(8)
-            .x_label_area_size(24)
+            .x_label_area_size(40)
             .y_label_area_size(72)
-            .build_cartesian_2d(begin..end, 0.0..1.0)?;
+            .build_cartesian_2d(axis, 0.0..1.0)?;
         let mut mesh = chart.configure_mesh();
-        mesh.light_line_style(TRANSPARENT).y_desc("score").y_labels(3).x_label_formatter(&label).draw()?;
+        mesh.light_line_style(TRANSPARENT).y_desc("score").y_labels(3).x_desc("time, UTC").draw()?;
         chart.draw_series(LineSeries::new(thin(&self.scores, (begin, end)), BLUE.stroke_width(1)))?;
         root.present()?;
         Ok(())
@@ -96,10 +102,111 @@ fn thin(points: &[(f64, f64)], (begin, end): (f64, f64)) -> Vec<(f64, f64)> {
     thinned
 }
 
-/// A time on the axis: with its hour when the axis is short.
-fn clock(seconds: f64, width: f64) -> String {
-    let format = if width > 10.0 * 86_400.0 { "%Y-%m-%d" } else { "%m-%d %H:%M" };
-    jiff::Timestamp::from_second(seconds as i64).map_or_else(|_| String::new(), |at| at.strftime(format).to_string())
+/// Marks that the time axis has at most.
+const TICKS: f64 = 10.0;
+const DAY: f64 = 86_400.0;
+/// Steps between them, in seconds.
+const STEPS: [f64; 22] = [
+    1.0,
+    2.0,
+    5.0,
+    10.0,
+    15.0,
+    30.0,
+    60.0,
+    120.0,
+    300.0,
+    600.0,
+    900.0,
+    1800.0,
+    3600.0,
+    7200.0,
+    3.0 * 3600.0,
+    6.0 * 3600.0,
+    12.0 * 3600.0,
+    DAY,
+    2.0 * DAY,
+    4.0 * DAY,
+    WEEK,
+    2.0 * WEEK,
+];
+const WEEK: f64 = 7.0 * DAY;
+/// Longer steps, in months.
+const MONTHS: [i32; 9] = [1, 2, 3, 6, 12, 24, 60, 120, 1200];
+
+/// A time axis whose marks are at times that a person would choose.
+#[derive(Clone)]
+struct TimeAxis {
+    inner: RangedCoordf64,
+    times: Vec<f64>,
+    format: &'static str,
+}
+
+impl Ranged for TimeAxis {
+    type FormatOption = NoDefaultFormatting;
+    type ValueType = f64;
+
+    fn map(&self, value: &f64, limit: (i32, i32)) -> i32 {
+        self.inner.map(value, limit)
+    }
+
+    fn key_points<Hint: KeyPointHint>(&self, _: Hint) -> Vec<f64> {
+        self.times.clone()
+    }
+
+    fn range(&self) -> Range<f64> {
+        self.inner.range()
+    }
+}
+
+impl ValueFormatter<f64> for TimeAxis {
+    fn format_ext(&self, seconds: &f64) -> String {
+        jiff::Timestamp::from_second(*seconds as i64)
+            .map_or_else(|_| String::new(), |at| at.strftime(self.format).to_string())
+    }
+}
+
+impl TimeAxis {
+    fn new(begin: f64, end: f64) -> Self {
+        let (times, format) = match STEPS.into_iter().find(|step| (end - begin) / step <= TICKS) {
+            Some(step) => Self::even(begin, end, step),
+            None => Self::months(begin, end),
+        };
+        Self { inner: (begin..end).into(), times, format }
+    }
+
+    fn even(begin: f64, end: f64, step: f64) -> (Vec<f64>, &'static str) {
+        // Weeks begin on Mondays, as the fifth day of 1970 was one.
+        let origin = if step % WEEK == 0.0 { 4.0 * DAY } else { 0.0 };
+        let first = ((begin - origin) / step).ceil() * step + origin;
+        let times = (0u32..).map(|i| first + f64::from(i) * step).take_while(|time| *time <= end).collect();
+        let format = match step {
+            step if step < 60.0 => "%H:%M:%S",
+            step if step < DAY => "%m-%d %H:%M",
+            _ => "%Y-%m-%d",
+        };
+        (times, format)
+    }
+
+    fn months(begin: f64, end: f64) -> (Vec<f64>, &'static str) {
+        let width = (end - begin) / (DAY * 365.25 / 12.0);
+        let step = MONTHS.into_iter().find(|step| width / f64::from(*step) <= TICKS).unwrap_or(12_000);
+        let at = |month: i32| {
+            let year = i16::try_from(month.div_euclid(12)).ok()?;
+            let date = jiff::civil::Date::new(year, i8::try_from(month.rem_euclid(12)).ok()? + 1, 1).ok()?;
+            Some(date.to_zoned(jiff::tz::TimeZone::UTC).ok()?.timestamp().as_second() as f64)
+        };
+        // The month before the first sample's, and then each that is a multiple of the step.
+        let year = jiff::Timestamp::from_second(begin as i64)
+            .map_or(1970, |at| i32::from(at.to_zoned(jiff::tz::TimeZone::UTC).year()));
+        let first = (year * 12).div_euclid(step) * step;
+        let times = (0i32..)
+            .map_while(|i| at(first + i * step))
+            .skip_while(|time| *time < begin)
+            .take_while(|time| *time <= end)
+            .collect();
+        (times, if step < 12 { "%Y-%m" } else { "%Y" })
+    }
 }
 
 #[cfg(test)]
@@ -115,6 +222,26 @@ mod tests {
         assert!(thinned.len() <= 2 * COLUMNS + 2);
         assert!(thinned.contains(&(54_321.0, 9.0)) && thinned.contains(&(76_543.0, -9.0)));
         assert!(thinned.is_sorted_by(|a, b| a.0 <= b.0));
+    }
+
+    #[test]
+    fn the_axis_has_round_times() {
+        for (begin, end, first, second, last) in [
+            ("2026-03-01T10:00:03Z", "2026-03-01T10:00:58Z", "10:00:10", "10:00:20", "10:00:50"),
+            ("2026-03-01T10:07:00Z", "2026-03-01T11:55:00Z", "03-01 10:15", "03-01 10:30", "03-01 11:45"),
+            ("2026-02-27T10:07:00Z", "2026-03-01T17:55:00Z", "02-27 12:00", "02-27 18:00", "03-01 12:00"),
+            ("2026-02-20T10:07:00Z", "2026-03-01T17:55:00Z", "2026-02-21", "2026-02-22", "2026-03-01"),
+            ("2026-01-01T00:00:00Z", "2026-03-01T17:55:00Z", "2026-01-05", "2026-01-12", "2026-02-23"),
+            ("2025-12-15T00:00:00Z", "2026-09-30T17:55:00Z", "2026-01", "2026-02", "2026-09"),
+            ("1990-06-01T00:00:00Z", "2026-09-30T17:55:00Z", "1995", "2000", "2025"),
+        ] {
+            let time = |text: &str| text.parse::<jiff::Timestamp>().unwrap().as_second() as f64;
+            let axis = TimeAxis::new(time(begin), time(end));
+            let shown: Vec<String> = axis.times.iter().map(|at| axis.format_ext(at)).collect();
+            assert_eq!((shown[0].as_str(), shown[1].as_str()), (first, second), "{begin} {end}: {shown:?}");
+            assert_eq!(shown.last().map(String::as_str), Some(last), "{begin} {end}: {shown:?}");
+            assert!(shown.len() <= 11, "{shown:?}");
+        }
     }
 
     #[test]

@@ -26,7 +26,8 @@ pub struct Presets {
 /// # Errors
 /// When nothing matches, or the result cannot be written.
 pub fn run(args: &Presets) -> Result<Exit, Stop> {
-    let found: Vec<_> = PRESETS.iter().filter(|p| p.name.contains(args.text.as_str())).collect();
+    let text = args.text.to_lowercase();
+    let found: Vec<_> = PRESETS.iter().filter(|p| p.name.contains(&text)).collect();
     if found.is_empty() {
         let help = "list all with: plimsoll presets".to_owned();
         return Err(Stop::Failed(format!("no preset has {} in its name", args.text), help));

@@ -53,7 +53,7 @@ pub struct Validate {
 /// # Errors
 /// When the report cannot be written.
 pub fn run(args: &Validate) -> Result<Exit, Stop> {
-    let checked = check::check(&args.paths.paths, &args.paths.namespace);
+    let checked = check::check(&args.paths.paths, args.paths.namespace());
     let report = match args.output {
         Output::Text => {
             let colour = super::colour(&std::io::stdout());

@@ -52,19 +52,18 @@ pub struct Alert {
     pub anomaly: bool,
 }
 
-/// Asks everybody there is. What cannot be found out stays unknown.
-pub async fn gather(rule: &AlertRule, prometheus: Option<&Prometheus>, cluster: Option<&Client>) -> Facts {
+/// Asks everybody there is about a stored AlertRule. What cannot be found out stays unknown.
+pub async fn gather(rule: &AlertRule, prometheus: Option<&Prometheus>, cluster: &Client) -> Facts {
     let target = Target::of(Kind::AlertRule, &rule.metadata);
-    let mut facts = Facts { name: target.name.clone(), ..Facts::default() };
     let valid = match alerts::validate(rule) {
         Ok(valid) => valid,
         Err(problems) => {
-            facts.problems = problems.iter().map(ToString::to_string).collect();
-            return facts;
+            let problems = problems.iter().map(ToString::to_string).collect();
+            return Facts { name: target.name, problems, ..Facts::default() };
         }
     };
+    let mut facts = model(&valid.model, prometheus).await;
     facts.warnings = valid.warnings.iter().map(ToString::to_string).collect();
-    let model = valid.model;
     if let Some(status) = &rule.status {
         facts.place.clone_from(&status.place);
         let ready = status.conditions.iter().find(|condition| condition.type_ == c::READY);
@@ -80,20 +79,30 @@ pub async fn gather(rule: &AlertRule, prometheus: Option<&Prometheus>, cluster: 
             .filter(|ready| ready.status == "False" && own.contains(&ready.reason.as_str()))
             .map(|ready| ready.message.clone());
     }
-    facts.logql = model.language == Language::LogQl;
-    facts.alerts = model.alerts.iter().map(alert).collect();
+    if let Loaded::Missing { why, remedy, .. } = &mut facts.loaded {
+        (*why, *remedy) = gather::unselected(cluster, &target).await;
+    }
+    facts
+}
+
+/// Asks Prometheus about a valid AlertRule.
+pub async fn model(model: &alerts::Model, prometheus: Option<&Prometheus>) -> Facts {
+    let mut facts = Facts {
+        name: model.id.name.clone(),
+        logql: model.language == Language::LogQl,
+        alerts: model.alerts.iter().map(alert).collect(),
+        ..Facts::default()
+    };
     let Some(prometheus) = prometheus.filter(|_| !facts.logql) else { return facts };
     let found = async {
-        facts.loaded = gather::loaded(prometheus, &alerts::render(&model)).await?;
+        facts.loaded = gather::loaded(prometheus, &alerts::render(model)).await?;
         for alert in &mut facts.alerts {
-            ask(prometheus, &target.id(), alert).await?;
+            ask(prometheus, &model.id.to_string(), alert).await?;
         }
         Ok::<(), PrometheusError>(())
     };
     if let Err(error) = found.await {
         facts.loaded = Loaded::Unreachable(error.to_string());
-    } else if let (Loaded::Missing { why, remedy, .. }, Some(client)) = (&mut facts.loaded, cluster) {
-        (*why, *remedy) = gather::unselected(client, &target).await;
     }
     facts
 }
@@ -186,9 +195,7 @@ fn find(facts: &Facts) -> (String, String) {
             return ("is valid; nobody was asked about its alerts.".to_owned(), next);
         }
         Loaded::Unreachable(cause) => {
-            let next = format!(
-                "see that it runs and can be reached from here, or give its address with --prometheus: {cause}"
-            );
+            let next = super::text::unreachable(cause);
             return ("could not be examined: Prometheus does not answer.".to_owned(), next);
         }
         Loaded::Missing { remedy, .. } => {

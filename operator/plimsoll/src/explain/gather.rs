@@ -19,16 +19,16 @@ use crate::{
     sinks::{Target, prometheus_rule},
 };
 
-/// Asks everybody there is.
-pub async fn gather(slo: &Slo, prometheus: Option<&Prometheus>, cluster: Option<&Client>) -> Facts {
+/// Asks everybody there is about a stored SLO.
+pub async fn gather(slo: &Slo, prometheus: Option<&Prometheus>, cluster: &Client) -> Facts {
     let target = Target::of(plimsoll_api::Kind::Slo, &slo.metadata);
     let mut facts = Facts {
         name: target.name.clone(),
         namespace: target.namespace.clone(),
-        stored: cluster.is_some(),
+        stored: true,
+        place: slo.status.as_ref().and_then(|status| status.rules.clone()),
         ..Facts::default()
     };
-    facts.place = slo.status.as_ref().and_then(|status| status.rules.clone());
     let valid = match plimsoll_slo::validate(slo) {
         Ok(valid) => valid,
         Err(problems) => {
@@ -40,57 +40,77 @@ pub async fn gather(slo: &Slo, prometheus: Option<&Prometheus>, cluster: Option<
     };
     facts.warnings = valid.warnings.iter().map(ToString::to_string).collect();
     let model = valid.model;
-    let of = |dialect| plimsoll_slo::render_for(&model, dialect);
     let vmalert = facts.place.as_deref().is_some_and(|place| place.starts_with("VMRule "));
-    let rules = of(if vmalert { Dialect::VictoriaMetrics } else { Dialect::Prometheus });
+    let rules = plimsoll_slo::render_for(&model, if vmalert { Dialect::VictoriaMetrics } else { Dialect::Prometheus });
+    describe(&model, &rules, &mut facts);
+    facts.trouble = trouble(slo);
+    let Some(prometheus) = prometheus else {
+        facts.loaded = from_status(slo);
+        return facts;
+    };
+    let found = match loaded(prometheus, &rules).await {
+        // The operator may be of another version, whose rules differ: it knows which ones it has written.
+        Ok(Loaded::Outdated { url }) if operator_holds_loaded(slo) => Ok(Loaded::Yes { url }),
+        found => found,
+    };
+    examine(prometheus, &model, found, &mut facts).await;
+    if let Loaded::Missing { why, remedy, .. } = &mut facts.loaded {
+        (*why, *remedy) = unselected(cluster, &target).await;
+    }
+    facts
+}
+
+/// Asks Prometheus about a valid SLO of a file.
+pub async fn model(model: &Model, prometheus: Option<&Prometheus>) -> Facts {
+    let mut facts = Facts { name: model.id.name.clone(), namespace: model.id.namespace.clone(), ..Facts::default() };
+    let rules = plimsoll_slo::render(model);
+    describe(model, &rules, &mut facts);
+    let Some(prometheus) = prometheus else { return facts };
+    let found = match loaded(prometheus, &rules).await {
+        // Nobody knows for whom the rules of a file were generated.
+        Ok(Loaded::Outdated { url }) => {
+            match loaded(prometheus, &plimsoll_slo::render_for(model, Dialect::VictoriaMetrics)).await {
+                Ok(Loaded::Yes { url }) => Ok(Loaded::Yes { url }),
+                _ => Ok(Loaded::Outdated { url }),
+            }
+        }
+        found => found,
+    };
+    examine(prometheus, model, found, &mut facts).await;
+    facts
+}
+
+/// What can be said without asking anybody.
+fn describe(model: &Model, rules: &RuleSet, facts: &mut Facts) {
     facts.rules = rules.len();
     facts.measures = measures(&model.sli);
     facts.objective = model.objective.percent().to_string();
     facts.period = period(&model.period);
     facts.selectors = selectors(&model.sli);
-    facts.tiers = tiers(&model);
-    if let Some(status) = &slo.status {
-        facts.trouble = status
-            .conditions
-            .iter()
-            .find(|condition| {
-                let own = [
-                    c::REASON_NOT_OURS,
-                    c::REASON_BACKEND_FAILED,
-                    c::REASON_BACKEND_UNKNOWN,
-                    c::REASON_REFERENCE_MISSING,
-                ];
-                condition.type_ == c::READY && condition.status == "False" && own.contains(&condition.reason.as_str())
-            })
-            .map(|condition| condition.message.clone());
-    }
-    let Some(prometheus) = prometheus else {
-        facts.loaded = from_status(slo);
-        return facts;
-    };
-    facts.loaded = match loaded(prometheus, &rules).await {
-        // The operator may be of another version, whose rules differ: it knows which ones it has written.
-        Ok(Loaded::Outdated { url }) if operator_holds_loaded(slo) => Loaded::Yes { url },
-        // Of a file nobody knows for whom its rules were generated.
-        Ok(Loaded::Outdated { url }) if cluster.is_none() => {
-            match loaded(prometheus, &of(Dialect::VictoriaMetrics)).await {
-                Ok(Loaded::Yes { url }) => Loaded::Yes { url },
-                _ => Loaded::Outdated { url },
-            }
+    facts.tiers = tiers(model);
+}
+
+/// Asks for everything else, where Prometheus answered at all.
+async fn examine(prometheus: &Prometheus, model: &Model, found: Result<Loaded, PrometheusError>, facts: &mut Facts) {
+    let asked = match found {
+        Ok(loaded) => {
+            facts.loaded = loaded;
+            ask(prometheus, model, facts).await
         }
-        Ok(loaded) => loaded,
-        Err(error) => {
-            facts.loaded = Loaded::Unreachable(error.to_string());
-            return facts;
-        }
+        Err(error) => Err(error),
     };
-    if let (Loaded::Missing { why, remedy, .. }, Some(client)) = (&mut facts.loaded, cluster) {
-        (*why, *remedy) = unselected(client, &target).await;
-    }
-    if let Err(error) = ask(prometheus, &model, &mut facts).await {
+    if let Err(error) = asked {
         facts.loaded = Loaded::Unreachable(error.to_string());
     }
-    facts
+}
+
+/// Why the operator does not hold it for ready, where it says something of its own.
+fn trouble(slo: &Slo) -> Option<String> {
+    let own = [c::REASON_NOT_OURS, c::REASON_BACKEND_FAILED, c::REASON_BACKEND_UNKNOWN, c::REASON_REFERENCE_MISSING];
+    let ready = slo.status.iter().flat_map(|status| &status.conditions).find(|condition| condition.type_ == c::READY);
+    ready
+        .filter(|ready| ready.status == "False" && own.contains(&ready.reason.as_str()))
+        .map(|ready| ready.message.clone())
 }
 
 /// Why no `Prometheus` object selects the rules, and what helps; nothing where that cannot be found out.

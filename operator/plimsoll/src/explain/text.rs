@@ -41,12 +41,7 @@ fn find(facts: &Facts) -> Finding {
     }
     match &facts.loaded {
         Loaded::Unreachable(cause) => {
-            return finding(
-                "could not be examined: Prometheus does not answer.".to_owned(),
-                format!(
-                    "see that it runs and can be reached from here, or give its address with --prometheus: {cause}"
-                ),
-            );
+            return finding("could not be examined: Prometheus does not answer.".to_owned(), unreachable(cause));
         }
         Loaded::Missing { remedy, .. } => {
             let next = match (remedy, facts.stored) {
@@ -132,6 +127,14 @@ fn find(facts: &Facts) -> Finding {
         return finding(format!("works, but {}", excess.headline), excess.remedy.clone());
     }
     finding("works; nothing is wrong.".to_owned(), quiet(&facts.tiers))
+}
+
+/// What to do where Prometheus does not answer. The cause is empty where it was not asked again.
+pub(super) fn unreachable(cause: &str) -> String {
+    if cause.is_empty() {
+        return "see above; it was not asked again".to_owned();
+    }
+    format!("see that it runs and can be reached from here, or give its address with --prometheus: {cause}")
 }
 
 /// Where to look first.
@@ -224,8 +227,8 @@ fn details(facts: &Facts) -> Vec<String> {
         all.push(format!("✗ {trouble}"));
     }
     match &facts.loaded {
-        Loaded::NotAsked => {}
-        Loaded::Unreachable(cause) => all.push(format!("✗ Prometheus {cause}")),
+        // Of a Prometheus that does not answer the last line says why.
+        Loaded::NotAsked | Loaded::Unreachable(_) => {}
         Loaded::Yes { url } => all.push(format!("✓ Prometheus {url} has loaded them")),
         Loaded::Outdated { url } => {
             all.push(format!("✗ Prometheus {url} has not loaded these rules yet, but others of this SLO"))

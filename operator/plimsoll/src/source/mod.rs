@@ -3,6 +3,7 @@
 
 pub mod files;
 pub mod inner;
+pub mod layout;
 pub mod path;
 pub mod scalar;
 pub mod tree;

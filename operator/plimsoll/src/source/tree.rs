@@ -10,7 +10,7 @@ use serde_saphyr::granit_parser::{
     ErrorKind, Event, Options, Parser, ScalarStyle, ScanError, Span, StrInput, StructureStyle, options,
 };
 
-use super::scalar;
+use super::{layout, scalar};
 
 /// Values that one document may have. A Kubernetes object is far smaller: etcd takes 1.5 MiB.
 pub const MAX_VALUES: usize = 500_000;
@@ -176,6 +176,7 @@ fn add(a: (usize, usize), b: (usize, usize)) -> (usize, usize) {
 
 /// The documents of a text, one after another; a broken one never stops the next.
 pub struct Documents<'a> {
+    text: &'a str,
     parser: Parser<'a, StrInput<'a>>,
     anchors: HashMap<usize, Node<'a>>,
     faults: Vec<Fault>,
@@ -190,6 +191,7 @@ impl<'a> Documents<'a> {
         let mut options: Options = options! {};
         options.set_emit_comments(false);
         Self {
+            text,
             parser: Parser::new_from_str_with_options(text, options),
             anchors: HashMap::new(),
             faults: Vec::new(),
@@ -207,7 +209,7 @@ impl<'a> Documents<'a> {
                 Some((event, pos))
             }
             Some(Err(error)) => {
-                self.faults.push(explain(&error));
+                self.faults.push(explain(self.text, &error));
                 None
             }
             None => {
@@ -430,7 +432,7 @@ impl Documents<'_> {
         match self.parser.proceed_next_document() {
             Ok(more) => self.done |= !more,
             Err(error) => {
-                self.faults.push(explain(&error));
+                self.faults.push(explain(self.text, &error));
                 self.done = true;
             }
         }
@@ -439,7 +441,7 @@ impl Documents<'_> {
 }
 
 /// The parser's error in the words of the person who wrote the file.
-fn explain(error: &ScanError) -> Fault {
+fn explain(text: &str, error: &ScanError) -> Fault {
     let marker = error.marker();
     let start = clamp(marker.byte_offset().unwrap_or(0));
     let tab = matches!(
@@ -482,11 +484,13 @@ fn explain(error: &ScanError) -> Fault {
         ErrorKind::UnexpectedCharacter { character } => {
             ("this character cannot begin a value", format!("{character}"), "quote the value")
         }
-        _ => (
-            "this is not YAML",
-            reason(&error.info()),
-            "quote values that hold ': ', ' #' or begin with a special character",
-        ),
+        _ => {
+            let words = reason(&error.info());
+            return layout::fault(text, start as usize, pos.line, &words).unwrap_or_else(|| {
+                let help = "quote values that hold ': ', ' #' or begin with a special character";
+                Fault::new(pos, "this is not YAML", words, help)
+            });
+        }
     };
     Fault::new(pos, message, label, help)
 }

@@ -214,6 +214,14 @@ fn paths_that_cannot_be_used() {
             &["--input", "in.csv", "--output", "out.csv", "--plot", "none/plot.svg"],
             "error: cannot write none/plot.svg: no such file or directory\n  └ help: make its directory first\n",
         ),
+        (
+            &["--input", "in.csv", "--output", "folder/../in.csv"],
+            "error: --output folder/../in.csv is the file of --input too\n  └ help: name another file\n",
+        ),
+        (
+            &["--input", "in.csv", "--output", "new.svg", "--plot", "new.svg"],
+            "error: --plot new.svg is the file of --output too\n  └ help: name another file\n",
+        ),
     ] {
         let ran = run(d, &[&["detect"], args].concat());
         assert_eq!((ran.code, ran.stderr.as_str()), (2, message), "{args:?}");
@@ -234,4 +242,9 @@ fn a_plot_shows_the_alert() {
     assert!(text.starts_with("<svg") && text.trim_end().ends_with("</svg>"));
     assert_eq!(text.matches("<circle").count(), 1, "one alert");
     assert!(text.contains("in.csv") && text.matches("<polyline").count() >= 2);
+    let labels: Vec<&str> = text.lines().map(str::trim).filter(|l| l.starts_with("11-1")).collect();
+    // 2023-11-14 22:13:20 and three days more, twice.
+    let hours = ["11-15 00:00", "11-15 12:00", "11-16 00:00", "11-16 12:00", "11-17 00:00", "11-17 12:00"];
+    assert_eq!(labels, [hours, hours].concat(), "{text}");
+    assert!(text.contains("time, UTC"));
 }

@@ -131,6 +131,32 @@ fn the_namespace_is_filled_in() {
     assert!(ran.stdout.contains("plimsoll.default.good.base"), "{}", ran.stdout);
     let ran = run_with_input(directory.path(), &["generate", "-n", "team", "-"], bare.as_bytes());
     assert!(ran.stdout.contains("plimsoll.team.good.base"), "{}", ran.stdout);
+    let two = format!("{bare}---\n{}", bare.replace("name: good", "name: other"));
+    for (text, args, note) in [
+        (&bare, &["generate"][..], ""),
+        (&bare, &["validate"], ""),
+        (&bare, &["generate", "--format", "prometheus-rule", "-n", "team"], ""),
+        (
+            &bare,
+            &["generate", "--format", "prometheus-rule"],
+            "1 object names no namespace: taken as default; give -n NAMESPACE\n",
+        ),
+        (
+            &two,
+            &["generate", "--format", "mimir"],
+            "2 objects name no namespace: taken as default; give -n NAMESPACE\n",
+        ),
+        (&GOOD.to_owned(), &["generate", "--format", "vmrule"], ""),
+    ] {
+        let ran = run_with_input(directory.path(), &[args, &["-"]].concat(), text.as_bytes());
+        assert_eq!((ran.code, ran.stderr.as_str()), (0, note), "{args:?}");
+    }
+    for command in ["validate", "generate", "explain"] {
+        let ran = run(directory.path(), &[command, "-n", "Foo_", "-"]);
+        assert_eq!((ran.code, ran.stdout.as_str()), (2, ""), "{command}");
+        let message = "error: invalid value 'Foo_' for '--namespace <NAMESPACE>': namespace is no Kubernetes name (only a-z, 0-9 and - between them); write foo\n";
+        assert!(ran.stderr.starts_with(message), "{}", ran.stderr);
+    }
 }
 
 #[test]
@@ -197,7 +223,7 @@ fn wrong_usage() {
 #[test]
 fn every_command_explains_itself() {
     let directory = tempfile::tempdir().unwrap();
-    for name in ["validate", "generate", "crds", "schemas", "presets", "completions"] {
+    for name in ["validate", "generate", "explain", "crds", "schemas", "presets", "completions"] {
         let ran = run(directory.path(), &[name, "--help"]);
         assert!(ran.stdout.contains("Example"), "{name}: {}", ran.stdout);
     }
@@ -205,5 +231,7 @@ fn every_command_explains_itself() {
         assert!(run(directory.path(), &["completions", shell]).stdout.contains("plimsoll"));
     }
     assert!(run(directory.path(), &["--version"]).stdout.starts_with("plimsoll 0."));
-    assert!(run(directory.path(), &["presets", "grpc-av"]).stdout.starts_with("grpc-availability\n  "));
+    for text in ["grpc-av", "GRPC-Av"] {
+        assert!(run(directory.path(), &["presets", text]).stdout.starts_with("grpc-availability\n  "), "{text}");
+    }
 }

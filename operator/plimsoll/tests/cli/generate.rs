@@ -73,7 +73,11 @@ fn nothing_to_generate() {
     );
     write(directory.path(), "a.yaml", GOOD.replace("99", "100"));
     let ran = run(directory.path(), &["generate"]);
-    assert_eq!((ran.stdout.as_str(), ran.code), ("groups: []\n", 1));
+    // An empty rule file would take away the rules that work.
+    assert_eq!((ran.stdout.as_str(), ran.code), ("", 1));
+    write(directory.path(), "a.yaml", LINES);
+    let ran = run(directory.path(), &["generate"]);
+    assert_eq!((ran.stdout.as_str(), ran.code), ("groups: []\n", 0));
 }
 
 #[test]
@@ -96,6 +100,78 @@ fn a_directory_is_changed_only_where_needed_and_cleaned() {
     let ran = run(d, &["generate", "slo", "--output", "rules"]);
     assert_eq!(ran.stderr, "1 file in rules, 0 changed\n");
     assert_eq!(fs::metadata(d.join("rules/plimsoll_shop_good.yaml")).unwrap().modified().unwrap(), before);
+}
+
+/// Only what Plimsoll has written for objects that are gone is named, and removed when that is asked for.
+#[test]
+fn files_of_objects_that_are_gone() {
+    let directory = tempfile::tempdir().unwrap();
+    let d = directory.path();
+    let named = |name: &str| GOOD.replace("name: good", &format!("name: {name}"));
+    write(d, "slo/a.yaml", named("a"));
+    write(d, "slo/b.yaml", named("b"));
+    write(d, "slo/alerts.yaml", ALERTS);
+    for format in ["prometheus", "loki", "prometheus-rule", "alertmanager"] {
+        run(d, &["generate", "slo", "--format", format, "-o", &format!("rules/{format}")]);
+        // Of others: another name, another content, another object's comment.
+        let path = format!("rules/{format}");
+        write(d, &format!("{path}/mine.yaml"), "groups:\n# shop/b: 99 % over 30d, 1 rule\n");
+        write(d, &format!("{path}/plimsoll_shop_c.yaml"), "groups: []\n");
+        write(d, &format!("{path}/plimsoll_shop_d.yaml"), "groups:\n# shop/b: 99 % over 30d, 1 rule\n");
+        fs::create_dir(d.join(format!("{path}/plimsoll_shop_e.yaml"))).unwrap();
+    }
+    let others = ["mine.yaml", "plimsoll_shop_c.yaml", "plimsoll_shop_d.yaml", "plimsoll_shop_e.yaml"];
+    fs::remove_file(d.join("slo/b.yaml")).unwrap();
+    fs::remove_file(d.join("slo/alerts.yaml")).unwrap();
+    let args = ["generate", "slo", "-o", "rules/prometheus"];
+    let ran = run(d, &args);
+    assert_eq!(
+        (ran.code, ran.stderr.as_str()),
+        (
+            0,
+            "\
+warning: rules/prometheus has files of objects that are not there any more
+  plimsoll.alertrule_shop_checkout.yaml
+  plimsoll_shop_b.yaml
+  └ help: remove them with --prune
+1 file in rules/prometheus, 0 changed
+"
+        )
+    );
+    // What is broken may be what such a file belongs to.
+    write(d, "slo/b.yaml", named("b").replace("99", "100"));
+    assert!(!run(d, &args).stderr.contains("--prune"));
+    let ran = run(d, &[&args[..], &["--prune"]].concat());
+    assert_eq!(ran.code, 1);
+    let refusal = "nothing removed, because an object has an error: 2 files of rules/prometheus may be its own\n";
+    assert!(ran.stderr.ends_with(&format!("{refusal}1 file in rules/prometheus, 0 changed\n")), "{}", ran.stderr);
+    fs::remove_file(d.join("slo/b.yaml")).unwrap();
+    let ran = run(d, &[&args[..], &["--prune"]].concat());
+    assert_eq!((ran.code, ran.stderr.as_str()), (0, "1 file in rules/prometheus, 0 changed, 2 removed\n"));
+    let mut kept = [&others[..], &["plimsoll_shop_a.yaml"]].concat();
+    kept.sort_unstable();
+    assert_eq!(names(&d.join("rules/prometheus")), kept);
+    for (format, removed) in [("loki", 1), ("prometheus-rule", 2), ("alertmanager", 1)] {
+        let path = format!("rules/{format}");
+        let ran = run(d, &["generate", "slo", "--format", format, "-o", &path, "--prune"]);
+        assert!(ran.stderr.ends_with(&format!(" changed, {removed} removed\n")), "{format}: {}", ran.stderr);
+        assert!(others.iter().all(|name| d.join(&path).join(name).exists()), "{format}");
+    }
+    let ran = run(d, &["generate", "slo", "--prune"]);
+    assert_eq!(ran.code, 2);
+    assert!(ran.stderr.contains("--output <DIR>"), "{}", ran.stderr);
+}
+
+/// Two forms may share a directory: what one leaves out is the other's.
+#[test]
+fn an_object_of_another_form_is_not_gone() {
+    let directory = tempfile::tempdir().unwrap();
+    let d = directory.path();
+    write(d, "slo/all.yaml", format!("{GOOD}---\n{ALERTS}"));
+    run(d, &["generate", "slo", "--format", "mimir", "-o", "rules"]);
+    let ran = run(d, &["generate", "slo", "--format", "loki", "-o", "rules", "--prune"]);
+    let left_out = "2 objects in PromQL left out: the other forms print them\n";
+    assert_eq!(ran.stderr, format!("{left_out}1 file in rules, 1 changed, 0 removed\n"));
 }
 
 #[test]
@@ -199,6 +275,13 @@ fn definitions_and_schemas() {
     assert_eq!(all["oneOf"][0], schema);
     assert_eq!(all["oneOf"].as_array().unwrap().len(), plimsoll_api::Kind::ALL.len());
 }
+
+const LINES: &str = "\
+apiVersion: plimsoll.dev/v1alpha1
+kind: AlertRule
+metadata: {name: lines, namespace: shop}
+spec: {matchers: {cluster: prod-eu}, rules: [{alert: Errors, logql: 'sum(rate({app=\"x\"}[1m])) > 1'}]}
+";
 
 const ALERTS: &str = "\
 apiVersion: plimsoll.dev/v1alpha1

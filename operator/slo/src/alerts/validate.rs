@@ -18,7 +18,9 @@ use crate::{
     duration,
     model::{SloId, Span},
     names, promql,
-    validate::{DEFAULT_BACKEND, DEFAULT_NAMESPACE, alerting, dns_name, label_name, label_value, template as go},
+    validate::{
+        DEFAULT_BACKEND, DEFAULT_NAMESPACE, alerting, dns_name, label_name, label_value, sense, template as go,
+    },
 };
 
 /// How often the rules of an AlertRule are evaluated that says nothing of it.
@@ -268,6 +270,7 @@ fn watch(
 fn vector(text: &str, path: &str, problems: &mut Vec<Problem>) -> Option<promql::Parsed> {
     let field = path.rsplit('.').next().unwrap_or(path);
     let parsed = promql::parse(text, path).map_err(|p| problems.push(p)).ok()?;
+    sense::quantiles(&parsed.expr, path, problems);
     let problem = if parsed.windowed {
         let problem = Problem::error(path, format!("{field} has $window, which only SLOs have"))
             .help("write a range, such as [5m]");

@@ -2,6 +2,7 @@
 
 pub(crate) mod alerting;
 mod exclusions;
+pub(crate) mod sense;
 mod sli;
 pub(crate) mod template;
 
@@ -370,7 +371,9 @@ pub(crate) fn label_syntax(name: &str, path: &str, problems: &mut Vec<Problem>) 
             .help("use a name without leading underscores")
     } else if !promql::is_label(name) {
         let fixed: String = name.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '_' }).collect();
-        let help = if promql::is_label(&fixed) {
+        let help = if name.contains(" - ") {
+            "write each entry of a list on a line of its own, their dashes below each other".to_owned()
+        } else if promql::is_label(&fixed) {
             format!("write {fixed}")
         } else {
             "use letters, digits and underscores".to_owned()

@@ -7,7 +7,7 @@ use promql_parser::{
 };
 use rust_decimal::Decimal;
 
-use super::dns_name;
+use super::{dns_name, sense};
 use crate::{
     duration,
     model::{Counter, Selector, Sli, SloId, Span, Targets},
@@ -273,8 +273,11 @@ fn latency(spec: &slo::Latency, problems: &mut Vec<Problem>) -> Option<Built> {
         );
         return None;
     }
+    let place = if unit.is_some() { "spec.sli.latency.unit" } else { path };
+    let unit = unit.unwrap_or(slo::LatencyUnit::Seconds);
+    sense::unit(&split.metric, unit, place, problems);
     let millis = Decimal::from(span?.millis);
-    let threshold = match unit.unwrap_or(slo::LatencyUnit::Seconds) {
+    let threshold = match unit {
         slo::LatencyUnit::Seconds => millis / Decimal::ONE_THOUSAND,
         slo::LatencyUnit::Milliseconds => millis,
     };
@@ -372,7 +375,9 @@ fn composite(spec: &slo::Composite, id: &SloId, problems: &mut Vec<Problem>) -> 
 }
 
 fn parsed(text: &str, path: &str, problems: &mut Vec<Problem>) -> Option<Parsed> {
-    promql::parse(text, path).map_err(|p| problems.push(p)).ok()
+    let parsed = promql::parse(text, path).map_err(|p| problems.push(p)).ok()?;
+    sense::quantiles(&parsed.expr, path, problems);
+    Some(parsed)
 }
 
 fn vector(text: &str, path: &str, problems: &mut Vec<Problem>) -> Option<Parsed> {

@@ -119,8 +119,10 @@ async fn quiet_burning_and_without_data(testbed: &Testbed) -> Result<()> {
     let says = async |name: &str, headline: &str, next: &str| -> Result<String> {
         wait_until(&format!("{name} to be explained"), SOON * 3, async || {
             let what = format!("slo/{name}");
-            let text =
-                explain(testbed, kubeconfig, &[&what, "-n", &namespace, "--prometheus", url]).await?.success()?;
+            let ended = explain(testbed, kubeconfig, &[&what, "-n", &namespace, "--prometheus", url]).await?;
+            let status = i32::from(headline.ends_with("it is invalid."));
+            ensure!(ended.status.code() == Some(status), "{ended:?}");
+            let text = ended.stdout;
             ensure!(text.starts_with(&format!("{name} {headline}\n")), "{text}");
             ensure!(last(&text).starts_with(next), "{text}");
             Ok(Some(text))
@@ -194,7 +196,9 @@ async fn quiet_burning_and_without_data(testbed: &Testbed) -> Result<()> {
     }
 
     let nowhere = ["slo/quiet", "-n", &namespace, "--prometheus", "http://127.0.0.1:1"];
-    let away = explain(testbed, kubeconfig, &nowhere).await?.success()?;
+    let away = explain(testbed, kubeconfig, &nowhere).await?;
+    ensure!(away.status.code() == Some(2), "{away:?}");
+    let away = away.stdout;
     ensure!(away.starts_with("quiet could not be examined: Prometheus does not answer.\n"), "{away}");
     ensure!(last(&away).starts_with("→ see that it runs and can be reached from here"), "{away}");
     ensure!(last(&away).contains("http://127.0.0.1:1 does not answer: ") && away.contains("refused"), "{away}");

@@ -1,0 +1,188 @@
+//! `plimsoll explain`: objects of files or of a cluster, one after the other, in words.
+
+use std::{
+    fmt::Debug,
+    path::{Path, PathBuf},
+};
+
+use anyhow::{Context as _, bail};
+use clap::Args;
+use kube::{Api, Client, Resource, api::ListParams, core::NamespaceResourceScope};
+use plimsoll_api::{Kind, Slo};
+use plimsoll_slo::validate::DEFAULT_NAMESPACE;
+use serde::de::DeserializeOwned;
+
+use super::{
+    Exit, check,
+    out::{self, Stop},
+    validate,
+};
+use crate::{
+    controller::stored::Object,
+    explain::Explainer,
+    prometheus::{Prometheus, http_client},
+};
+
+/// Says what SLOs and AlertRules watch, whether their rules work, and why they are quiet or fire.
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Examples:
+  plimsoll explain slo/checkout-availability -n shop --prometheus http://prometheus:9090
+  plimsoll explain slo/ --prometheus http://prometheus:9090     every object of the files below slo/
+  helm template chart/ | plimsoll explain -
+
+What ends in .yaml, .yml or .json, and what is there, is a file or a directory; slo/NAME and
+alertrule/NAME are otherwise objects of the cluster. Objects of files are checked as by validate: one with
+an error is reported on standard error, and the others are explained.
+
+Exit status: 0 explained, also what burns or has no data, 1 an object is invalid, 2 Prometheus or the API
+server does not answer, there is no such object, wrong usage, or something cannot be read or written")]
+pub struct Explain {
+    /// Files, directories, or - for standard input; slo/NAME or alertrule/NAME for one of the cluster
+    #[arg(value_name = "PATH|slo/NAME|alertrule/NAME", required = true)]
+    what: Vec<String>,
+    /// Namespace of what is in the cluster, and of objects in files that name none. Default: that of the
+    /// kubeconfig, and "default" for files
+    #[arg(short, long, value_name = "NAMESPACE", value_parser = check::namespace)]
+    namespace: Option<String>,
+    /// The Prometheus to ask
+    #[arg(long, value_name = "URL", env = "PLIMSOLL_PROMETHEUS")]
+    prometheus: Option<String>,
+}
+
+/// Runs it: files first, since they are checked together.
+///
+/// # Errors
+/// When the address of Prometheus is none, nothing is found, or the result cannot be written.
+pub fn run(args: &Explain) -> Result<Exit, Stop> {
+    let (mut paths, mut stored) = (Vec::new(), Vec::new());
+    for what in &args.what {
+        match in_cluster(what) {
+            Some(named) => stored.push(named),
+            None => paths.push(PathBuf::from(what)),
+        }
+    }
+    let prometheus = prometheus(args.prometheus.as_deref()).map_err(|error| super::failed(&error))?;
+    let mut session = Session { explainer: Explainer::new(prometheus), exit: Exit::Fine, first: true };
+    let runtime = super::runtime()?;
+    if !paths.is_empty() {
+        let namespace = args.namespace.as_deref();
+        runtime.block_on(session.files(&paths, namespace.unwrap_or(DEFAULT_NAMESPACE), stored.is_empty()))?;
+    }
+    if !stored.is_empty() {
+        runtime.block_on(session.cluster(&stored, args.namespace.as_deref()))?;
+    }
+    Ok(session.exit)
+}
+
+/// The kind and name of an object of the cluster. A folder may be called slo, and a file stays one when it is missing.
+fn in_cluster(what: &str) -> Option<(Kind, &str)> {
+    let (kind, name) = what.split_once('/')?;
+    let path = Path::new(what);
+    let file = path.extension().is_some_and(|e| e == "yaml" || e == "yml" || e == "json");
+    let kind = kind_of(kind).filter(|_| !file && !name.is_empty() && !path.exists())?;
+    Some((kind, name))
+}
+
+/// As kubectl takes the names of kinds: `slo`, `slos`, `alr`, `alertrule`, `alertrules`.
+fn kind_of(text: &str) -> Option<Kind> {
+    let short = |kind| if kind == Kind::AlertRule { "alr" } else { "slo" };
+    Kind::ALL.into_iter().find(|kind| [kind.plural(), short(*kind), &kind.name().to_lowercase()].contains(&text))
+}
+
+/// What has been said so far.
+struct Session {
+    explainer: Explainer,
+    exit: Exit,
+    first: bool,
+}
+
+impl Session {
+    /// Explains everything in the files; nothing at all is wrong usage when nothing else was asked for.
+    async fn files(&mut self, paths: &[PathBuf], namespace: &str, alone: bool) -> Result<(), Stop> {
+        let checked = check::check(paths, namespace);
+        out::stderr(&validate::text(&checked, super::colour(&std::io::stderr())));
+        if checked.models.is_empty() && checked.diagnostics.is_empty() && alone {
+            return Err(super::nothing_found());
+        }
+        if !checked.diagnostics.is_empty() && !checked.models.is_empty() {
+            out::stderr("\n");
+        }
+        self.exit = self.exit.max(validate::exit(&checked, false));
+        for model in &checked.models {
+            let explanation = self.explainer.model(model).await;
+            self.say(&explanation.text, explanation.valid)?;
+        }
+        Ok(())
+    }
+
+    /// Explains objects of the cluster; one that is not there does not stop the others.
+    async fn cluster(&mut self, names: &[(Kind, &str)], namespace: Option<&str>) -> Result<(), Stop> {
+        let client = Client::try_default().await.map_err(|error| no_cluster(error.into()))?;
+        let namespace = namespace.unwrap_or(client.default_namespace()).to_owned();
+        for (kind, name) in names {
+            match stored(&client, *kind, name, &namespace).await {
+                Ok(object) => {
+                    let explanation = self.explainer.stored(&object, &client).await;
+                    self.say(&explanation.text, explanation.valid)?;
+                }
+                Err(error) => {
+                    super::complain(&super::failed(&error));
+                    self.exit = Exit::Unusable;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Prints at once: asking about the next one may take a while.
+    fn say(&mut self, text: &str, valid: bool) -> Result<(), Stop> {
+        let gap = if std::mem::replace(&mut self.first, false) { "" } else { "\n" };
+        let exit = match (self.explainer.is_unanswered(), valid) {
+            (true, _) => Exit::Unusable,
+            (false, false) => Exit::Problems,
+            (false, true) => Exit::Fine,
+        };
+        self.exit = self.exit.max(exit);
+        out::stdout(|writer| writer.write_all(gap.as_bytes()).and_then(|()| writer.write_all(text.as_bytes())))
+    }
+}
+
+/// The client's own words name every place where it has looked; what helps is one sentence.
+fn no_cluster(error: anyhow::Error) -> Stop {
+    let Stop::Failed(cause, _) = super::failed(&error) else { return Stop::Quiet };
+    let help = "set KUBECONFIG to the file that names the cluster, or name files to explain without one".to_owned();
+    Stop::Failed(format!("no cluster: there is no usable kubeconfig: {cause}"), help)
+}
+
+async fn stored(client: &Client, kind: Kind, name: &str, namespace: &str) -> anyhow::Result<Object> {
+    Ok(match kind {
+        Kind::Slo => Object::Slo(Box::new(find::<Slo>(client, kind, name, namespace).await?)),
+        Kind::AlertRule => Object::AlertRule(Box::new(find(client, kind, name, namespace).await?)),
+    })
+}
+
+/// The stored object.
+async fn find<K>(client: &Client, kind: Kind, name: &str, namespace: &str) -> anyhow::Result<K>
+where
+    K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + DeserializeOwned + Debug,
+{
+    let found = Api::<K>::namespaced(client.clone(), namespace).get_opt(name).await;
+    if let Some(object) = found.with_context(|| format!("the {kind} {name} could not be read"))? {
+        return Ok(object);
+    }
+    let short = kind.name().to_lowercase();
+    let named = ListParams::default().fields(&format!("metadata.name={name}")).limit(1);
+    // Who may not list all namespaces does not learn of them here either.
+    let all = Api::<K>::all(client.clone()).list_metadata(&named).await.ok();
+    let elsewhere = match all.and_then(|list| list.items.into_iter().next()?.metadata.namespace) {
+        Some(namespace) => format!("it is in another one: plimsoll explain {short}/{name} -n {namespace}"),
+        None => format!("kubectl get {short} -A lists all"),
+    };
+    bail!("there is no {kind} {name} in namespace {namespace}; {elsewhere}");
+}
+
+/// A Prometheus for `--prometheus`.
+fn prometheus(url: Option<&str>) -> anyhow::Result<Option<Prometheus>> {
+    url.map(|url| Prometheus::new(http_client()?, url).map_err(anyhow::Error::msg).context("--prometheus")).transpose()
+}

@@ -1,0 +1,123 @@
+//! Files explained without a server; what servers answer is tested end to end.
+
+use super::*;
+
+fn two() -> String {
+    format!("{GOOD}---\n{}", GOOD.replace("name: good", "name: other"))
+}
+
+fn lines_of<'t>(text: &'t str, begin: &str) -> Vec<&'t str> {
+    text.lines().filter(|line| line.trim_start().starts_with(begin)).collect()
+}
+
+/// A run that finds no cluster and no Prometheus of this machine.
+fn explain(directory: &Path, args: &[&str]) -> Ran {
+    command(directory, &[&["explain"], args].concat())
+        .env("KUBECONFIG", directory.join("none"))
+        .env_remove("PLIMSOLL_PROMETHEUS")
+        .env_remove("KUBERNETES_SERVICE_HOST")
+        .stdin(Stdio::null())
+        .output()
+        .unwrap()
+        .into()
+}
+
+#[test]
+fn every_object_is_explained_one_after_the_other() {
+    let directory = tempfile::tempdir().unwrap();
+    let d = directory.path();
+    write(d, "slo/all.yaml", two());
+    write(
+        d,
+        "slo/pods.yml",
+        "apiVersion: plimsoll.dev/v1alpha1\nkind: AlertRule\nmetadata: {name: pods}\nspec: {rules: [{alert: Down, expr: up == 0}]}\n",
+    );
+    let ran = explain(d, &["slo"]);
+    assert_eq!((ran.code, ran.stderr.as_str()), (0, ""));
+    let parts: Vec<&str> = ran.stdout.split("\n\n").collect();
+    assert_eq!(parts.len(), 3, "{}", ran.stdout);
+    for (part, name) in parts.iter().zip(["good", "other"]) {
+        assert!(part.starts_with(&format!("{name} is valid; nobody was asked about its data.\n")), "{part}");
+        assert!(part.ends_with("    series: up\n  → give --prometheus URL to see them"), "{part}");
+    }
+    assert_eq!(
+        parts[2],
+        "pods is valid; nobody was asked about its alerts.\n  ✓ valid, rendered to 1 alert\n  · Down: up\n  → give --prometheus URL to see its alerts\n"
+    );
+    assert_eq!(explain(d, &["slo/all.yaml", "slo/pods.yml"]).stdout, ran.stdout);
+    let piped = run_with_input(d, &["explain", "-"], two().as_bytes());
+    assert_eq!(piped.stdout, format!("{}\n\n{}\n", parts[0], parts[1]));
+}
+
+#[test]
+fn what_is_wrong_is_said_as_by_validate() {
+    let directory = tempfile::tempdir().unwrap();
+    let d = directory.path();
+    write(d, "a.yaml", two().replacen("99", "0.9995", 1));
+    let ran = explain(d, &["a.yaml"]);
+    assert_eq!(ran.code, 1);
+    assert_eq!(
+        ran.stderr,
+        "\
+error: objective is a percentage
+  ┌ a.yaml:4:19
+4 │ spec: {objective: \"0.9995\", sli: {up: {series: up}}}
+  │                   ^^^^^^^^ 0.9995 % would allow 99 of 100 requests to fail
+  └ help: write \"99.95\"
+
+"
+    );
+    assert!(ran.stdout.starts_with("other is valid; "), "{}", ran.stdout);
+    // A warning is told once, with its place.
+    write(d, "a.yaml", GOOD.replace("up: {series: up}", "latency: {histogram: x_milliseconds, threshold: 300ms}"));
+    let ran = explain(d, &["a.yaml"]);
+    assert_eq!(ran.code, 0, "{}", ran.stderr);
+    assert!(ran.stderr.starts_with("warning: histogram ends in _milliseconds"), "{}", ran.stderr);
+    assert!(ran.stdout.starts_with("good is valid; ") && !ran.stdout.contains("_milliseconds,"), "{}", ran.stdout);
+}
+
+#[test]
+fn what_is_not_there_is_told_once() {
+    let directory = tempfile::tempdir().unwrap();
+    let d = directory.path();
+    write(d, "slo/pod.yaml", "apiVersion: v1\nkind: Pod\n");
+    for (args, message) in [
+        (&["slo/nosuch.yaml"][..], "error: slo/nosuch.yaml does not exist\n  └ help: check the path\n"),
+        (&["nosuch"], "error: nosuch does not exist\n  └ help: check the path\n"),
+        (&["slo/pod.yaml"], "error: no SLO found\n  └ help: name files with kind: SLO or AlertRule\n"),
+    ] {
+        let ran = explain(d, args);
+        assert_eq!((ran.code, ran.stdout.as_str(), ran.stderr.as_str()), (2, "", message), "{args:?}");
+    }
+    let ran = explain(d, &["slo/checkout"]);
+    assert_eq!((ran.code, ran.stdout.as_str()), (2, ""));
+    assert!(ran.stderr.starts_with("error: no cluster: there is no usable kubeconfig: "), "{}", ran.stderr);
+    assert!(
+        ran.stderr.ends_with(
+            "\n  └ help: set KUBECONFIG to the file that names the cluster, or name files to explain without one\n"
+        ),
+        "{}",
+        ran.stderr
+    );
+    assert_eq!(ran.stderr.matches("kubeconfig from").count(), 1, "{}", ran.stderr);
+}
+
+#[test]
+fn a_prometheus_that_does_not_answer_is_told_once() {
+    let directory = tempfile::tempdir().unwrap();
+    let d = directory.path();
+    write(d, "a.yaml", two());
+    let ran = explain(d, &["a.yaml", "--prometheus", "http://127.0.0.1:1"]);
+    assert_eq!((ran.code, ran.stderr.as_str()), (2, ""));
+    assert_eq!(ran.stdout.matches("127.0.0.1:1").count(), 1, "{}", ran.stdout);
+    for name in ["good", "other"] {
+        let headline = format!("{name} could not be examined: Prometheus does not answer.");
+        assert_eq!(lines_of(&ran.stdout, name), [headline], "{}", ran.stdout);
+    }
+    let next = lines_of(&ran.stdout, "→");
+    assert!(next[0].starts_with("  → see that it runs and can be reached from here"), "{}", ran.stdout);
+    assert_eq!(next[1], "  → see above; it was not asked again");
+    let ran = explain(d, &["a.yaml", "--prometheus", "nowhere"]);
+    assert_eq!((ran.code, ran.stdout.as_str()), (2, ""));
+    assert!(ran.stderr.starts_with("error: --prometheus: "), "{}", ran.stderr);
+}

@@ -1,0 +1,84 @@
+//! What can be read but hardly meant: a unit that the metric's name contradicts, a quantile that there is not.
+
+use plimsoll_api::{Problem, slo::LatencyUnit};
+use promql_parser::{
+    parser::{Expr, token},
+    util::visitor::{ExprVisitor, walk_expr},
+};
+
+/// Endings by which metrics name their unit, and the unit that reads them.
+const ENDINGS: [(&str, Option<LatencyUnit>); 10] = [
+    ("_seconds", Some(LatencyUnit::Seconds)),
+    ("_milliseconds", Some(LatencyUnit::Milliseconds)),
+    ("_millis", Some(LatencyUnit::Milliseconds)),
+    ("_ms", Some(LatencyUnit::Milliseconds)),
+    ("_microseconds", None),
+    ("_us", None),
+    ("_nanoseconds", None),
+    ("_ns", None),
+    ("_minutes", None),
+    ("_bytes", None),
+];
+
+/// Warns when a histogram's name says another unit than the one in which its threshold is compared.
+pub(super) fn unit(metric: &str, unit: LatencyUnit, path: &str, problems: &mut Vec<Problem>) {
+    let Some((ending, meant)) = ENDINGS.into_iter().find(|(ending, _)| metric.ends_with(ending)) else { return };
+    if meant == Some(unit) {
+        return;
+    }
+    let help = match meant {
+        Some(meant) => format!("write unit: {meant:?}, if the name is right"),
+        None => "use a histogram in seconds or milliseconds".to_owned(),
+    };
+    problems.push(
+        Problem::warning(path, format!("histogram ends in {ending}, but its unit is {unit:?}"))
+            .label(format!("the threshold is compared in {}", format!("{unit:?}").to_lowercase()))
+            .help(help),
+    );
+}
+
+/// Warns of every quantile outside of 0 to 1: its value is infinite, whatever the samples are.
+pub(crate) fn quantiles(expr: &Expr, path: &str, problems: &mut Vec<Problem>) {
+    struct Quantiles(Vec<(String, f64)>);
+    impl ExprVisitor for Quantiles {
+        type Error = std::convert::Infallible;
+        fn pre_visit(&mut self, expr: &Expr) -> Result<bool, Self::Error> {
+            let (function, quantile) = match expr {
+                Expr::Call(call) if matches!(call.func.name, "histogram_quantile" | "quantile_over_time") => {
+                    (call.func.name, call.args.args.first().map(AsRef::as_ref))
+                }
+                Expr::Aggregate(aggregate) if aggregate.op.id() == token::T_QUANTILE => {
+                    ("quantile", aggregate.param.as_deref())
+                }
+                _ => return Ok(true),
+            };
+            let outside = quantile.and_then(number).filter(|q| !(0.0..=1.0).contains(q));
+            self.0.extend(outside.map(|q| (function.to_owned(), q)));
+            Ok(true)
+        }
+    }
+    let mut found = Quantiles(Vec::new());
+    let Ok(_) = walk_expr(&mut found, expr);
+    for (function, quantile) in found.0 {
+        let help = if (2.0..=100.0).contains(&quantile) {
+            format!("write {} for the {quantile}th percentile", quantile / 100.0)
+        } else {
+            "write a number from 0 to 1, such as 0.99".to_owned()
+        };
+        problems.push(
+            Problem::warning(path, format!("{function} has a quantile outside of 0 to 1"))
+                .label(format!("{quantile} yields {}Inf", if quantile > 1.0 { '+' } else { '-' }))
+                .help(help),
+        );
+    }
+}
+
+/// The value of a number, however it is wrapped.
+fn number(expr: &Expr) -> Option<f64> {
+    match expr {
+        Expr::NumberLiteral(number) => Some(number.val),
+        Expr::Paren(paren) => number(&paren.expr),
+        Expr::Unary(unary) => number(&unary.expr).map(|value| -value),
+        _ => None,
+    }
+}
