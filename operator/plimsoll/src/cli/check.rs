@@ -115,9 +115,6 @@ impl File {
     }
 }
 
-/// A document of a file, or why it cannot be read.
-type Read<'f> = (&'f File, Result<Node<'f>, Vec<Fault>>);
-
 /// What a document is.
 enum Document {
     Object(Kind),
@@ -147,24 +144,30 @@ impl Checker<'_> {
 
     fn files(&mut self, files: &[File]) {
         self.checked.files += files.len();
-        let small = files.iter().map(|file| file.text.len()).sum::<usize>() <= 2 * BATCH_BYTES;
-        let documents: Box<dyn Iterator<Item = Read<'_>>> = if small {
-            let parsed = parallel::map(files, |file| Documents::new(&file.text).collect::<Vec<_>>());
-            Box::new(files.iter().zip(parsed).flat_map(|(file, all)| all.into_iter().map(move |one| (file, one))))
-        } else {
-            // Document by document: the trees of a large file take many times its size.
-            Box::new(files.iter().flat_map(|file| Documents::new(&file.text).map(move |document| (file, document))))
-        };
-        let mut batch = Vec::new();
-        for (file, document) in documents {
-            match document {
-                Ok(node) if node.is_null() => {}
-                Ok(node) => batch.push((file, node)),
-                Err(faults) => self.checked.diagnostics.extend(faults.into_iter().map(|f| file.fault(f))),
+        let namespace = self.namespace;
+        if files.len() > 1 && files.iter().map(|file| file.text.len()).sum::<usize>() <= 2 * BATCH_BYTES {
+            let read = parallel::map(files, |file| {
+                let documents = Documents::new(&file.text).filter(|read| !read.as_ref().is_ok_and(Node::is_null));
+                documents.map(|read| read.map(|node| findings(file, &node, namespace))).collect::<Vec<_>>()
+            });
+            for (file, documents) in files.iter().zip(read) {
+                documents.into_iter().for_each(|document| self.document(file, document));
             }
-            if batch.len() >= BATCH {
-                self.batch(&batch);
-                batch.clear();
+            return;
+        }
+        // Document by document: the trees of a large file take many times its size.
+        let mut batch = Vec::new();
+        for file in files {
+            for document in Documents::new(&file.text) {
+                match document {
+                    Ok(node) if node.is_null() => {}
+                    Ok(node) => batch.push((file, node)),
+                    Err(faults) => self.document(file, Err(faults)),
+                }
+                if batch.len() >= BATCH {
+                    self.batch(&batch);
+                    batch.clear();
+                }
             }
         }
         self.batch(&batch);
@@ -172,13 +175,16 @@ impl Checker<'_> {
 
     fn batch(&mut self, batch: &[(&File, Node<'_>)]) {
         let namespace = self.namespace;
-        let findings = parallel::map(batch, |(file, node)| {
-            let mut findings = Vec::new();
-            document(file, node, namespace, &mut findings);
-            findings
-        });
-        for ((file, _), findings) in batch.iter().zip(findings) {
-            findings.into_iter().for_each(|finding| self.merge(file, finding));
+        let found = parallel::map(batch, |(file, node)| findings(file, node, namespace));
+        for ((file, _), findings) in batch.iter().zip(found) {
+            self.document(file, Ok(findings));
+        }
+    }
+
+    fn document(&mut self, file: &File, read: Result<Vec<Finding>, Vec<Fault>>) {
+        match read {
+            Ok(findings) => findings.into_iter().for_each(|finding| self.merge(file, finding)),
+            Err(faults) => self.checked.diagnostics.extend(faults.into_iter().map(|fault| file.fault(fault))),
         }
     }
 
@@ -221,6 +227,13 @@ impl Checker<'_> {
         self.checked.diagnostics.sort_by(|a, b| a.order.cmp(&b.order).then(a.level.cmp(&b.level)));
         self.checked
     }
+}
+
+/// What one document yields: an object, or the objects of a List.
+fn findings(file: &File, node: &Node<'_>, namespace: &str) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    document(file, node, namespace, &mut findings);
+    findings
 }
 
 fn document(file: &File, node: &Node<'_>, namespace: &str, findings: &mut Vec<Finding>) {
