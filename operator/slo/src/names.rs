@@ -14,8 +14,8 @@ pub const SLICE: &str = "slo:slice:bad";
 pub const TOTAL_ROLLUP: &str = "slo:total_events:sum30m";
 /// Sum of [`BAD`], once a minute, over the last half hour.
 pub const BAD_ROLLUP: &str = "slo:bad_events:sum30m";
-/// Share of the last half hour in which [`TOTAL`] had samples.
-pub const PRESENT_ROLLUP: &str = "slo:present:ratio30m";
+/// Share of the last two hours in which [`TOTAL`] had samples.
+pub const PRESENT_ROLLUP: &str = "slo:present:ratio2h";
 /// Sum of [`TOTAL_ROLLUP`] over the period's full half hours.
 pub const TOTAL_CLOSED: &str = "slo:total_events:sum_closed";
 /// Sum of [`BAD_ROLLUP`] over the period's full half hours.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use plimsoll_api::slo::{NoData, Severity};
 
-use super::{BASE_RANGE, Context, HOUR, period};
+use super::{BASE_RANGE, Context, HOUR, ROLLUP, period};
 use crate::{
     model::{Period, Span, Targets, Tier},
     names,
@@ -13,6 +13,9 @@ use crate::{
 
 /// A deploy or a restart of everything is over by then; an outage is not.
 const NO_DATA_FOR: Span = Span::seconds(900);
+
+/// From here on a tier's floor is read from roll-ups.
+const DAY: Span = Span::seconds(86_400);
 
 /// The alert of one tier: both windows burn faster than its rate, and not for a handful of events.
 pub(super) fn burn(cx: &Context<'_>, tier: &Tier) -> Rule {
@@ -51,6 +54,11 @@ pub(super) fn bad_events(cx: &Context<'_>, window: Span) -> String {
     let series = cx.series(name);
     let series = match &cx.keep {
         Some(keep) => format!("({series} * ({keep}))"),
+        // Of a day or more, the half hour that is not full yet matters to no ticket.
+        None if window >= DAY => {
+            let sums = cx.series(names::BAD_ROLLUP);
+            return format!("sum_over_time({sums}[{window}:{ROLLUP}]) * 60");
+        }
         None => series,
     };
     format!("sum_over_time({series}[{window}:{step}]) * {}", step.as_seconds())

@@ -53,11 +53,13 @@ fn pair(cx: &Context<'_>, range: Span, total_name: &str, bad_name: &str) -> Vec<
     };
     let bad = finite(&bad_of(cx, range, &recorded));
     let bad = match cx.model.no_data {
-        NoData::Bad => format!("{bad} or 0 * ({raw}) or {recorded}"),
-        NoData::Alert | NoData::Ignore => format!("{bad} or 0 * {recorded}"),
+        NoData::Alert | NoData::Ignore if cx.single() && cx.dialect == Dialect::Prometheus => {
+            format!("({bad} or vector(0)) and on () {}", cx.series(total_name))
+        }
+        // Bad events of no group that has a total belong to nobody.
+        NoData::Alert | NoData::Ignore => format!("({bad} or 0 * {recorded}) and {recorded}"),
+        NoData::Bad => format!("({bad} or 0 * ({raw}) or {recorded}) and {recorded}"),
     };
-    // Bad events of no group that has a total belong to nobody.
-    let bad = format!("({bad}) and {recorded}");
     let masked = |expr: String| match &cx.keep {
         Some(keep) => format!("({expr}) * ({keep})"),
         None => expr,

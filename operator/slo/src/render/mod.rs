@@ -33,6 +33,8 @@ const SIX_HOURS: Span = Span::seconds(6 * 3600);
 const FOUR_DAYS: Span = Span::seconds(4 * 86_400);
 /// Spacing of roll-ups.
 const ROLLUP: Span = Span::seconds(1800);
+/// Spacing of the roll-ups of presence: coverage is looked at, not counted with.
+const PRESENCE: Span = Span::seconds(7200);
 
 /// Who evaluates the rules.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -81,7 +83,7 @@ pub fn render_for(model: &Model, dialect: Dialect) -> RuleSet {
         }
     }
     base.rules.extend(alerts::anomaly(&cx));
-    slow.rules.extend(alerts::no_data(&cx));
+    period.rules.extend(alerts::no_data(&cx));
 
     let groups = parts
         .into_iter()
@@ -147,6 +149,11 @@ impl<'a> Context<'a> {
 
     fn composite(&self) -> bool {
         matches!(self.model.sli, Sli::Weighted(_) | Sli::WorstOf(_))
+    }
+
+    /// True when there is one value of everything, so that sums need no labels to find each other by.
+    fn single(&self) -> bool {
+        self.model.group_by.is_empty() && !self.composite()
     }
 
     /// Every window of the tiers, and an hour for the screens, in ascending order.

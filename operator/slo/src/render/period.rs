@@ -1,7 +1,7 @@
 //! The SLO's own period: error ratio, budget, coverage, and the descriptive series.
 
 use super::{
-    Context, FOUR_DAYS, HOUR, ROLLUP, clock, id_matcher, plus,
+    Context, FOUR_DAYS, HOUR, PRESENCE, ROLLUP, clock, id_matcher, plus,
     windows::{self, Metric, combine},
 };
 use crate::{
@@ -21,7 +21,7 @@ pub(super) fn rollups(cx: &Context<'_>) -> Vec<Rule> {
         cx.record(names::BAD_ROLLUP, sum(Metric::Bad)),
         cx.record(
             names::PRESENT_ROLLUP,
-            format!("count_over_time(count({})[{ROLLUP}:5m]) / 6", cx.series(names::TOTAL)),
+            format!("count_over_time(count({})[{PRESENCE}:5m]) / 24", cx.series(names::TOTAL)),
         ),
     ]
 }
@@ -141,15 +141,15 @@ fn coverage(cx: &Context<'_>) -> String {
             format!("count_over_time(count({})[{span}:{step}]) / {expected}", cx.series(names::TOTAL))
         }
         (Period::Rolling(span), _) => {
-            let expected = span.as_seconds() / ROLLUP.as_seconds();
-            format!("{} / {expected}", over(cx, "sum_over_time", &cx.series(names::PRESENT_ROLLUP), ROLLUP))
+            let expected = span.as_seconds() / PRESENCE.as_seconds();
+            format!("{} / {expected}", over(cx, "sum_over_time", &cx.series(names::PRESENT_ROLLUP), PRESENCE))
         }
         (Period::Calendar { .. }, _) => {
             let since = format!("(time() - {})", cx.series(names::PERIOD_START));
             format!(
                 "{} * {} / {since}",
-                over(cx, "sum_over_time", &cx.series(names::PRESENT_ROLLUP), ROLLUP),
-                ROLLUP.as_seconds()
+                over(cx, "sum_over_time", &cx.series(names::PRESENT_ROLLUP), PRESENCE),
+                PRESENCE.as_seconds()
             )
         }
     };

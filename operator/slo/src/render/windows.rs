@@ -136,5 +136,10 @@ pub(super) fn total(cx: &Context<'_>, metric: Metric, id: &str, window: Span) ->
     let newest = masked.as_ref().unwrap_or(&series);
     // With no newest sample, in a scrape gap, the window still speaks of what it has.
     let weight = rust_decimal::Decimal::from(half.millis) / rust_decimal::Decimal::from(step.millis);
-    format!("{sum} + {} * {newest} or {sum}", weight.normalize())
+    let weight = weight.normalize();
+    // The sum is by far the dearer part, so it is written once where that can be.
+    if cx.single() {
+        return format!("sum({sum}) + ({weight} * sum({newest}) or vector(0))");
+    }
+    format!("{sum} + {weight} * {newest} or {sum}")
 }
