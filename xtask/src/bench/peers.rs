@@ -95,3 +95,21 @@ pub(crate) fn pyrra() -> RuleSet {
     ];
     RuleSet { groups: vec![group("increase", "150s", increase), group("burnrates", "30s", burn)] }
 }
+
+/// No generator's: the ratios alone, in the plainest form over the same two base series; no roll-ups, no budget, no
+/// alerts. What rules in this form can cost at least on the machine at hand.
+pub(crate) fn plain(id: &str) -> RuleSet {
+    let base = |metric: &str| format!("slo:{metric}_events:rate5m{{slo_id=\"{id}\"}}");
+    let ratio = |range: &str| {
+        let sum = |metric: &str| format!("sum_over_time({}[{range}])", base(metric));
+        record("ratio", format!("{} / ({} > 0)", sum("bad"), sum("total")), labels(&[("window", range)]))
+    };
+    let part = |name: &str, interval: &str, ranges: &[&str]| {
+        group(name, interval, ranges.iter().map(|range| ratio(range)).collect())
+    };
+    let mut fast = part("fast", "30s", &["5m", "30m", "1h"]);
+    fast.rules.insert(0, record("total", format!("sum(rate({ALL}[5m]))"), labels(&[])));
+    fast.rules.insert(1, record("bad", format!("sum(rate({BAD}[5m])) or 0 * {}", base("total")), labels(&[])));
+    let slow = part("slow", "120s", &["2h:2m", "6h:2m"]);
+    RuleSet { groups: vec![fast, slow, part("period", "300s", &["1d:5m", "3d:5m", "30d:5m"])] }
+}

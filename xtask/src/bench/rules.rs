@@ -30,7 +30,10 @@ pub(crate) fn run() -> Result<Vec<Target>> {
             println!("\n{name}");
             totals.push(measure(&prometheus, set).await?);
         }
-        summary(&names, &totals)
+        // Reads what Plimsoll's rules have recorded.
+        println!("\nPlain");
+        let plain = measure(&prometheus, &peers::plain("shop/checkout-availability")).await?;
+        summary(&names, &totals, plain)
     })
 }
 
@@ -141,7 +144,7 @@ async fn ask(prometheus: &Prometheus, rule: &Rule) -> Result<Cost> {
     Ok(best)
 }
 
-fn summary(names: &[&str], totals: &[Total]) -> Result<Vec<Target>> {
+fn summary(names: &[&str], totals: &[Total], plain: Total) -> Result<Vec<Target>> {
     println!("\nIn an hour");
     let header = ["", "samples", "of Sloth", "seconds", "of Sloth"];
     let mut rows = vec![header.map(str::to_owned).to_vec()];
@@ -159,6 +162,14 @@ fn summary(names: &[&str], totals: &[Total]) -> Result<Vec<Target>> {
             ]);
         }
     }
+    let (cost, base) = (plain.recording, sloth.recording);
+    rows.push(vec![
+        "plain ratios, nothing else".to_owned(),
+        grouped(cost.samples),
+        share(cost.samples, base.samples),
+        format!("{:.3}", cost.seconds),
+        share(cost.seconds, base.seconds),
+    ]);
     table::print(&rows);
     let share = |what, ours: f64, theirs: f64, most| Target::at_most(what, ours / theirs, most, "share");
     let (recording, all) = (sloth.recording, sloth.all);

@@ -156,21 +156,21 @@ fn labels(cx: &Context<'_>, severity: Severity) -> BTreeMap<String, String> {
 
 fn annotations(cx: &Context<'_>, tier: &Tier) -> BTreeMap<String, String> {
     let name = &cx.model.id;
-    let burn = lookup(cx, &query(cx, names::BURN_RATE, Some(&tier.long.to_string())), "printf \"%.1f\"", "?");
+    // Of the ratio: burn rates for screens are recorded less often than an alert may fire.
+    let burn =
+        format!("{} / {}", query(cx, names::ERROR_RATIO, Some(&tier.long.to_string())), cx.model.objective.budget());
+    let rate = lookup(cx, &burn, "printf \"%.1f\"", "?");
     let left = lookup(cx, &query(cx, names::BUDGET_REMAINING, None), "humanizePercentage", "an unknown share");
     let seconds = match &cx.model.period {
         Period::Rolling(span) => span.as_seconds(),
         Period::Calendar { unit, .. } => super::clock::nominal(*unit),
     };
-    let until = format!(
-        "({} > 0) * {seconds} / ignoring (window) ({} > 0)",
-        query(cx, names::BUDGET_REMAINING, None),
-        query(cx, names::BURN_RATE, Some(&tier.long.to_string()))
-    );
+    let until =
+        format!("({} > 0) * {seconds} / ignoring (window) ({} > 0)", query(cx, names::BUDGET_REMAINING, None), burn);
     let until = lookup(cx, &until, "humanizeDuration", "no time: it is spent");
     let groups: String = cx.model.group_by.iter().map(|g| format!(" {g}={{{{ $labels.{g} }}}}")).collect();
     let mut all = BTreeMap::from([
-        ("summary".to_owned(), format!("{name}{groups} burns its error budget {burn} times too fast")),
+        ("summary".to_owned(), format!("{name}{groups} burns its error budget {rate} times too fast")),
         (
             "description".to_owned(),
             format!(

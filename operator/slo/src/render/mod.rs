@@ -72,7 +72,7 @@ pub fn render_for(model: &Model, dialect: Dialect) -> RuleSet {
             _ => period.rules.push(rule),
         }
     }
-    base.rules.push(windows::burn_rate(&cx));
+    slow.rules.push(windows::burn_rate(&cx));
     period.rules.extend(period::rules(&cx));
     for tier in &model.tiers {
         let rule = alerts::burn(&cx, tier);
