@@ -7,13 +7,13 @@ use plimsoll_api::{Kind, conditions as c};
 use plimsoll_slo::alerts::Language;
 
 use super::{
-    apply::{Applied, Outcome},
+    apply::{Applied, Outcome, Scored},
     observe::{Loaded, Observation},
     render::Rendered,
     route::RouteError,
     stored::Shown,
 };
-use crate::{limits::Excess, sinks::SinkError};
+use crate::{limits::Excess, scorer::Fact, sinks::SinkError};
 
 /// A status to be written, unless it is stored already.
 #[derive(Clone, Debug, PartialEq)]
@@ -107,6 +107,7 @@ pub fn status(applied: &Rendered<Applied>, old: Option<&Shown>, asked: Option<As
         let mut set = Setter { conditions: &mut new.conditions, generation, now };
         set.set(c::RECONCILING, Some(true), c::REASON_CLEANUP_FAILED, leftover);
     }
+    Setter { conditions: &mut new.conditions, generation, now }.scored(applied.state.scored());
     // A fixed order, so that equal statuses are equal text.
     new.conditions.sort_by(|a, b| a.type_.cmp(&b.type_));
     Status { new }
@@ -264,6 +265,26 @@ impl Setter<'_> {
                 self.set(c::READY, Some(false), reason, message.as_str());
             }
             None => self.conditions.retain(|condition| condition.type_ != c::ROUTED),
+        }
+    }
+
+    /// Apart from readiness: rules that nothing is scored for work all the same.
+    fn scored(&mut self, scored: &Scored) {
+        match scored {
+            Scored::Unasked => {}
+            Scored::Unwanted => self.conditions.retain(|condition| condition.type_ != c::SCORED),
+            Scored::NoPrometheus => {
+                let message = "the operator knows no Prometheus to read from; start it with --prometheus URL";
+                self.set(c::SCORED, Some(false), c::REASON_NO_PROMETHEUS, message);
+            }
+            // After a start what was said before it stays until more is known.
+            Scored::Awaited if c::status(self.conditions, c::SCORED).is_some() => {}
+            Scored::Awaited => {
+                self.set(c::SCORED, None, c::REASON_WAITING, "the scorer's first questions are awaited");
+            }
+            Scored::Says(Fact { status, reason, message }) => {
+                self.set(c::SCORED, *status, reason, message.as_str());
+            }
         }
     }
 

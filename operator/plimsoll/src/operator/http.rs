@@ -1,4 +1,4 @@
-//! `/healthz`, `/readyz` and `/metrics`.
+//! `/healthz`, `/readyz`, `/metrics` and `/anomaly`. All are read only.
 
 use std::{
     net::SocketAddr,
@@ -8,7 +8,15 @@ use std::{
     },
 };
 
-use axum::{Router, extract::State, http::StatusCode, http::header, response::IntoResponse, routing::get};
+use axum::{
+    Json, Router,
+    extract::{Query, State},
+    http::StatusCode,
+    http::header,
+    response::IntoResponse,
+    routing::get,
+};
+use serde::Deserialize;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
@@ -34,6 +42,7 @@ pub async fn serve(address: SocketAddr, health: Health, stop: CancellationToken)
         .route("/healthz", get(|| async { "ok\n" }))
         .route("/readyz", get(readyz))
         .route("/metrics", get(metrics))
+        .route("/anomaly", get(anomaly))
         .with_state(health);
     axum::serve(listener, app).with_graceful_shutdown(stop.cancelled_owned()).await
 }
@@ -44,6 +53,38 @@ async fn readyz(State(health): State<Health>) -> impl IntoResponse {
     } else {
         (StatusCode::SERVICE_UNAVAILABLE, "starting\n")
     }
+}
+
+/// What `/anomaly` is asked for.
+#[derive(Debug, Deserialize)]
+struct Wanted {
+    /// `NAMESPACE/NAME` of an SLO or AlertRule.
+    #[serde(default)]
+    watch: String,
+    /// Labels that a series has: `pod=a,zone=b`.
+    #[serde(default)]
+    series: String,
+}
+
+async fn anomaly(State(health): State<Health>, Query(wanted): Query<Wanted>) -> impl IntoResponse {
+    let Wanted { watch, series } = wanted;
+    let labels: Option<Vec<(String, String)>> = series
+        .split(',')
+        .filter(|part| !part.is_empty())
+        .map(|part| part.split_once('=').map(|(name, value)| (name.to_owned(), value.trim_matches('"').to_owned())))
+        .collect();
+    let refuse = |code, text: &str| (code, format!("{text}\n")).into_response();
+    let Some(labels) = labels else {
+        return refuse(StatusCode::BAD_REQUEST, "series: write labels as pod=a,zone=b");
+    };
+    if watch.is_empty() {
+        return refuse(StatusCode::BAD_REQUEST, "watch: name an SLO or AlertRule as ?watch=NAMESPACE/NAME");
+    }
+    let found = health.metrics.anomalies().look(&watch, &labels);
+    if found.is_empty() {
+        return refuse(StatusCode::NOT_FOUND, "no such series is scored by this replica");
+    }
+    Json(found).into_response()
 }
 
 async fn metrics(State(health): State<Health>) -> impl IntoResponse {
