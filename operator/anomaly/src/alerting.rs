@@ -10,10 +10,11 @@ use crate::{
 
 /// Time constant of the level that a series has had lately, and of how far it scatters around it.
 const LEVEL: f64 = 1800.0;
-/// A series counts as returned when it lies within so many mean absolute deviations of its level of before, ...
+/// A series counts as returned when it lies within so many mean absolute deviations of its level of before, so that its
+/// usual ups and downs hold no alert up, ...
 const SCATTER: f64 = 4.0;
-/// ... but no nearer than the first and no farther than the second share of the way that it had gone.
-const WAY: [f64; 2] = [0.1, 0.5];
+/// ... or within this share of the way that it had gone, where it was all but constant.
+const WAY: f64 = 0.1;
 /// It must have returned for so long: one sample on the way is no return, and a spike is seen by every scrape.
 const RETURNED: f64 = 60.0;
 /// Across a longer gap a move says nothing, so that for the two samples after it only new values alert.
@@ -138,8 +139,7 @@ impl Alerting {
             begins = self.refractory.begins(time, Constants::DEFAULT.refractory);
         }
         if begins {
-            let [near, far] = WAY.map(|share| share * way.abs());
-            let edge = (SCATTER * self.scatter).clamp(near, far);
+            let edge = (SCATTER * self.scatter).max(WAY * way.abs());
             let sign = if way < 0.0 { -1.0 } else { 1.0 };
             let peak = verdict.score;
             self.stay = Some(Stay { begun: time, base: self.level, sign, edge, returned: None, on: true, peak });

@@ -325,3 +325,7 @@ fn api_time(now: Timestamp) -> api_jiff::Timestamp {
 #[cfg(test)]
 #[path = "conditions_tests.rs"]
 mod tests;
+
+#[cfg(test)]
+#[path = "scored_tests.rs"]
+mod scored_tests;

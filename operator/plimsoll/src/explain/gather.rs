@@ -10,7 +10,7 @@ use plimsoll_slo::{
     names, promql,
 };
 
-use super::facts::{Buckets, Facts, Loaded, Selector, Tier};
+use super::facts::{Buckets, Facts, Loaded, Scored, Selector, Tier};
 use crate::{
     controller::observe::{self, Wanted},
     limits::{self, Scope},
@@ -50,6 +50,7 @@ pub async fn gather(slo: &Slo, prometheus: Option<&Prometheus>, cluster: Option<
     facts.selectors = selectors(&model.sli);
     facts.tiers = tiers(&model);
     if let Some(status) = &slo.status {
+        facts.scored = Scored::of(&status.conditions);
         facts.trouble = status
             .conditions
             .iter()

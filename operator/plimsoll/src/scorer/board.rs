@@ -185,6 +185,17 @@ fn short(name: &'static str) -> &'static str {
     name.trim_start_matches("plimsoll_")
 }
 
+/// Labels that a scrape gives to what has none: they are of this process, and an alert that had them would be another one
+/// after each restart. What is there, if empty, is left alone where `honor_labels` is set.
+const OF_SCRAPES: [&str; 7] = ["container", "endpoint", "instance", "job", "namespace", "pod", "service"];
+
+/// The labels of a series as the text has them.
+fn exported(labels: &Labels) -> Vec<(&str, &str)> {
+    let own = labels.iter().map(|(name, value)| (name.as_str(), value.as_str()));
+    let lacks = |name: &&str| labels.iter().all(|(own, _)| own != name);
+    own.chain(OF_SCRAPES.into_iter().filter(lacks).map(|name| (name, ""))).collect()
+}
+
 /// A metric, what it is, and how it is read from a series.
 type Metric = (&'static str, &'static str, fn(&Series) -> Option<f64>);
 
@@ -220,7 +231,7 @@ impl Collector for Board {
             for (name, help, read) in metrics.iter().filter(|_| !series.is_empty()) {
                 let mut family = encoder.encode_descriptor(short(name), help, None, MetricType::Gauge)?;
                 for (labels, value) in series.iter().filter_map(|(labels, series)| Some((labels, read(series)?))) {
-                    ConstGauge::new(value).encode(family.encode_family(*labels)?)?;
+                    ConstGauge::new(value).encode(family.encode_family(&exported(labels))?)?;
                 }
             }
         }

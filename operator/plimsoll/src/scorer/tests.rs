@@ -316,7 +316,7 @@ async fn scores_are_exported_while_this_process_leads() {
         metrics.anomalies().with(0, |shard| take(&mut shard.table, &watch, now() as f64, [series]));
         let text = metrics.text();
         let line = text.lines().find(|line| line.starts_with(names::ANOMALY_SCORE)).unwrap();
-        let wanted = r#"plimsoll_anomaly_score{alertrule="shop/checkout",alert="Odd",pod="a\"b\n"} 0"#;
+        let wanted = r#"plimsoll_anomaly_score{alertrule="shop/checkout",alert="Odd",pod="a\"b\n",container="",endpoint="",instance="",job="",namespace="",service=""} 0"#;
         assert!(line.starts_with(wanted), "{line}");
         assert!(text.contains("\nplimsoll_anomaly_series 1"), "{text}");
         assert!(text.contains("\nplimsoll_anomaly_series_refused 0"), "{text}");
