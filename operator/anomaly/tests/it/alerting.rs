@@ -101,7 +101,8 @@ fn a_policy_with_a_score_begins_there() {
         let mut last = Alert::default();
         for row in 0..5 {
             let verdict = if row == 4 { verdict } else { Verdict::default() };
-            last = alerting.step(&Policy { score, ..POLICY }, Sample { time: f64::from(row) * STEP, value: 1.0 }, verdict);
+            last =
+                alerting.step(&Policy { score, ..POLICY }, Sample { time: f64::from(row) * STEP, value: 1.0 }, verdict);
         }
         last.begins
     };
@@ -145,7 +146,8 @@ fn what_is_no_news_changes_nothing() {
 
 /// Anything, most of it on a grid.
 fn hostile() -> impl Strategy<Value = Vec<(Sample, Verdict)>> {
-    let value = prop_oneof![6 => -1e3..1e3f64, 1 => Just(f64::NAN), 1 => Just(f64::MAX), 1 => Just(-f64::MAX), 2 => Just(0.0)];
+    let value =
+        prop_oneof![6 => -1e3..1e3f64, 1 => Just(f64::NAN), 1 => Just(f64::MAX), 1 => Just(-f64::MAX), 2 => Just(0.0)];
     let gap = prop_oneof![8 => Just(30.0), 1 => Just(0.0), 1 => Just(-60.0), 1 => 0.0..1e5f64];
     prop::collection::vec((value, gap, 0.0..1.0f64, any::<bool>()), 0..300).prop_map(|rows| {
         let mut time = 0.0;

@@ -13,7 +13,7 @@ use super::{
     route::RouteError,
     stored::Shown,
 };
-use crate::{limits::Excess, scorer::Fact, sinks::SinkError};
+use crate::{limits::Excess, sinks::SinkError};
 
 /// A status to be written, unless it is stored already.
 #[derive(Clone, Debug, PartialEq)]
@@ -282,8 +282,10 @@ impl Setter<'_> {
             Scored::Awaited => {
                 self.set(c::SCORED, None, c::REASON_WAITING, "the scorer's first questions are awaited");
             }
-            Scored::Says(Fact { status, reason, message }) => {
-                self.set(c::SCORED, *status, reason, message.as_str());
+            Scored::Says(fact) => {
+                let old = self.conditions.iter().find(|old| old.type_ == c::SCORED && old.reason == fact.reason);
+                let said = old.filter(|old| fact.repeats(&old.message)).map(|old| old.message.clone());
+                self.set(c::SCORED, fact.status, fact.reason, said.unwrap_or_else(|| fact.message.clone()));
             }
         }
     }

@@ -208,7 +208,9 @@ const OF_ALL: [Metric; 2] = [
 /// Of the most unusual ones.
 const OF_SOME: [Metric; 3] = [
     (names::ANOMALY_EXPECTED, "What a watched series was expected to be", |series| Some(series.band?.expected)),
-    (names::ANOMALY_LOWER, "Where the band of 90 % around the expected value begins", |series| Some(series.band?.lower)),
+    (names::ANOMALY_LOWER, "Where the band of 90 % around the expected value begins", |series| {
+        Some(series.band?.lower)
+    }),
     (names::ANOMALY_UPPER, "Where the band of 90 % around the expected value ends", |series| Some(series.band?.upper)),
 ];
 

@@ -38,6 +38,25 @@ pub struct Fact {
     pub message: String,
 }
 
+impl Fact {
+    /// Whether this message says the same, but for the times since when and for numbers that differ little: after a start
+    /// everything is found anew, and nothing of it is news.
+    pub fn repeats(&self, message: &str) -> bool {
+        let words = |text: &str| -> Vec<String> {
+            text.split_whitespace().map(|word| word.trim_end_matches([':', ';', ',']).to_owned()).collect()
+        };
+        let same = |(one, other): (&String, &String)| {
+            let number = |word: &str| word.parse::<usize>().ok();
+            let is_time = |word: &str| word.parse::<Timestamp>().is_ok();
+            one == other
+                || (is_time(one) && is_time(other))
+                || number(one).zip(number(other)).is_some_and(|(one, other)| !differs(one, other))
+        };
+        let (new, old) = (words(&self.message), words(message));
+        new.len() == old.len() && new.iter().zip(&old).all(same)
+    }
+}
+
 /// Why a watch could not be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Trouble {
@@ -118,7 +137,14 @@ impl Row {
             self.other = Some((told, begun));
             return false;
         }
-        *self = Self { told, since: begun, series: seen.series, refused: seen.refused, cause: cause.to_owned(), other: None };
+        *self = Self {
+            told,
+            since: begun,
+            series: seen.series,
+            refused: seen.refused,
+            cause: cause.to_owned(),
+            other: None,
+        };
         true
     }
 

@@ -84,8 +84,12 @@ async fn state_that_is_refused_is_read_anew_and_replaced() {
 /// What a series is at so many seconds after `NOW`, if it has a sample there by then.
 type World = fn(at: i64, now: i64) -> Option<String>;
 
+/// Noise between 10 and 11, the same for the same time.
 fn usual(at: i64) -> String {
-    format!("10.{}", (at / 30 * 7).rem_euclid(10))
+    let mut z = (at as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    format!("{}", 10.0 + (z >> 11) as f64 / (1u64 << 53) as f64)
 }
 
 /// A server of one series, with five hours of the past.
@@ -253,7 +257,9 @@ async fn what_is_refused_is_asked_ever_less_and_holds_nobody_up() {
     }
     let count = async |wanted: &str| {
         let all = server.received_requests().await.unwrap();
-        all.iter().filter(|request| request.url.query_pairs().any(|(name, value)| name == "query" && value == wanted)).count()
+        all.iter()
+            .filter(|request| request.url.query_pairs().any(|(name, value)| name == "query" && value == wanted))
+            .count()
     };
     assert!((2..=6).contains(&count("bad").await), "{}", count("bad").await);
     assert!((2..=6).contains(&count("large").await), "{}", count("large").await);
@@ -280,7 +286,9 @@ async fn a_server_that_is_away_is_told_for_all_and_its_return_too() {
         scorer.round(watches(), now).await;
     }
     let reasons = || -> Vec<&str> {
-        (0..20).map(|n| metrics.anomalies().facts().of(Kind::AlertRule, "shop", &n.to_string()).unwrap().reason).collect()
+        (0..20)
+            .map(|n| metrics.anomalies().facts().of(Kind::AlertRule, "shop", &n.to_string()).unwrap().reason)
+            .collect()
     };
     assert_eq!(reasons(), [c::REASON_SOURCE_UNREACHABLE; 20]);
     let changed = metrics.anomalies().facts().changed().await;
@@ -342,7 +350,8 @@ fn the_most_unusual_series_have_a_band() {
         serde_json::to_value(metrics.anomalies().look("shop/checkout", &labels(series))).unwrap()
     };
     let all = looked(&[]);
-    let pods: Vec<&str> = all["series"].as_array().unwrap().iter().map(|s| s["labels"]["pod"].as_str().unwrap()).collect();
+    let pods: Vec<&str> =
+        all["series"].as_array().unwrap().iter().map(|s| s["labels"]["pod"].as_str().unwrap()).collect();
     assert_eq!((pods.len(), pods[0]), (4, "b"), "the most unusual first");
     let one = &looked(&[("pod", "b")])["series"][0];
     assert_eq!((one["value"].as_f64(), one["time"].as_f64()), (Some(500.0), Some(now as f64)));

@@ -60,6 +60,8 @@ struct Term<'a>(&'a Board, u32);
 impl Drop for Term<'_> {
     fn drop(&mut self) {
         self.0.leave(self.1);
+        // The next leader tells what it sees.
+        self.0.facts().keep([]);
     }
 }
 
@@ -201,8 +203,7 @@ impl<'a> Scorer<'a> {
         let mut turns: Vec<(Watch, Progress)> = due.map(|(w, p)| (w.clone(), *p)).collect();
         turns.sort_by(|a, b| (a.1.asked, &a.0.labels).cmp(&(b.1.asked, &b.0.labels)));
         let mut left: BTreeSet<Watch> = turns.iter().map(|(watch, _)| watch.clone()).collect();
-        let (prometheus, board, shard, round) =
-            (&self.prometheus, self.metrics.anomalies(), self.shard, self.rounds);
+        let (prometheus, board, shard, round) = (&self.prometheus, self.metrics.anomalies(), self.shard, self.rounds);
         let mut asked = stream::iter(turns)
             .map(|(watch, progress)| async move {
                 let mut progress = Progress { asked: round, ..progress };

@@ -68,7 +68,7 @@ impl Store {
     /// The files of a shard in this folder, and the table that they hold, as far as it can be gone on with.
     pub(crate) fn open(folder: &Path, shard: u32) -> (Self, Result<Table, Refusal>) {
         let mut store =
-            Self { folder: folder.to_owned(), shard, generation: 0, journal: None, bytes: 0, rounds: 0 };
+            Self { folder: folder.to_owned(), shard, generation: 0, journal: None, bytes: 0, rounds: ROUNDS };
         let table = store.restore();
         (store, table)
     }
@@ -95,7 +95,7 @@ impl Store {
                 // Nothing may follow a torn record.
                 file.set_len(length).is_ok()
             });
-            self.bytes = length;
+            (self.bytes, self.rounds) = (length, 0);
         }
         Ok(table)
     }
@@ -108,8 +108,7 @@ impl Store {
             return Err(Refusal::Version);
         }
         let (found, used) = records(body);
-        let events: Vec<Event> =
-            found.iter().map_while(|record| postcard::from_bytes(record).ok()).collect();
+        let events: Vec<Event> = found.iter().map_while(|record| postcard::from_bytes(record).ok()).collect();
         if events.len() < found.len() {
             return Err(Refusal::Damaged);
         }
@@ -135,8 +134,7 @@ impl Store {
     /// Counts a round; true when it is time for a snapshot. One that failed is tried again after as many rounds.
     pub(crate) fn is_due(&mut self) -> bool {
         self.rounds += 1;
-        let first = self.journal.is_none() && self.generation == 0;
-        let due = first || self.rounds >= ROUNDS || self.bytes >= JOURNAL_MAX;
+        let due = self.rounds >= ROUNDS || self.bytes >= JOURNAL_MAX;
         if due {
             (self.rounds, self.bytes) = (0, 0);
         }

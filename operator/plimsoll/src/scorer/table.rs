@@ -257,9 +257,10 @@ impl Table {
 
     /// Series that were seen in the last quarter of an hour, and those that find no room.
     pub(crate) fn counts(&self, now: f64) -> (usize, usize) {
-        self.watches.keys().map(|watch| self.seen(watch, now)).fold((0, 0), |(series, refused), seen| {
-            (series + seen.series, refused + seen.refused)
-        })
+        self.watches
+            .keys()
+            .map(|watch| self.seen(watch, now))
+            .fold((0, 0), |(series, refused), seen| (series + seen.series, refused + seen.refused))
     }
 
     /// The series whose score says something of the present.

@@ -209,7 +209,9 @@ pub(super) async fn server(jump: u64, back: u64) -> MockServer {
         let query: BTreeMap<_, _> = request.url.query_pairs().collect();
         let number = |name: &str| query[name].parse::<u64>().unwrap();
         let (from, to, step) = (number("start"), number("end"), number("step"));
-        let value = |time: u64| if (jump..back).contains(&time) { "100".to_owned() } else { format!("10.{}", (time / 30 * 7) % 10) };
+        let value = |time: u64| {
+            if (jump..back).contains(&time) { "100".to_owned() } else { format!("10.{}", (time / 30 * 7) % 10) }
+        };
         let values: Vec<Value> =
             (from..=to).step_by(usize::try_from(step).unwrap()).map(|time| json!([time, value(time)])).collect();
         let result = json!([{"metric": {"__name__": "x", "pod": "a\"b"}, "values": values}]);

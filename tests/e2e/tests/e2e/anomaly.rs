@@ -9,7 +9,9 @@ use kube::{
 };
 use plimsoll_api::{AlertRule, conditions};
 use plimsoll_e2e::{Test, Testbed, operator::Operator, test};
-use plimsoll_testbed::{Component, ControlPlaneOptions, Folder, Prometheus, PrometheusOptions, SampleService, wait_until};
+use plimsoll_testbed::{
+    Component, ControlPlaneOptions, Folder, Prometheus, PrometheusOptions, SampleService, wait_until,
+};
 use serde_json::{Value, json};
 
 use crate::cluster::start;
@@ -63,13 +65,14 @@ async fn a_series_that_jumps_becomes_an_alert_which_outlives_the_operator(testbe
 
     let calm = prometheus.wait_for(SCORE, TURNS).await?;
     ensure!(calm.len() == 1 && calm[0].value().is_some_and(|score| score < 0.4), "{calm:?}");
-    ensure!(calm[0].labels.get("instance").is_none(), "no label of this process: {calm:?}");
+    ensure!(!calm[0].labels.contains_key("instance"), "no label of this process: {calm:?}");
     ensure!(operator.metric("plimsoll_anomaly_series").await? == 1);
     let scored = wait_until("the condition", TURNS, async || {
         let status = api.get("queue").await?.status.unwrap_or_default();
-        Ok(status.conditions.into_iter().find(|condition| {
-            condition.type_ == conditions::SCORED && condition.reason == conditions::REASON_SCORING
-        }))
+        Ok(status
+            .conditions
+            .into_iter()
+            .find(|condition| condition.type_ == conditions::SCORED && condition.reason == conditions::REASON_SCORING))
     })
     .await?;
     ensure!(scored.message.starts_with("QueueUnusual: 1 series scored since "), "{scored:?}");
@@ -103,8 +106,10 @@ async fn a_series_that_jumps_becomes_an_alert_which_outlives_the_operator(testbe
     .await?;
     prometheus.wait_for(&format!("{STATE} > 0"), TURNS).await?;
     let first = questions(&prometheus).await?;
-    wait_until("another turn", TURNS, async || Ok((questions(&prometheus).await? > first.max(before + 1.0)).then_some(())))
-        .await?;
+    wait_until("another turn", TURNS, async || {
+        Ok((questions(&prometheus).await? > first.max(before + 1.0)).then_some(()))
+    })
+    .await?;
     // A day of the past are 25 questions.
     let asked = questions(&prometheus).await? - before;
     ensure!(asked <= 8.0, "the past was read again: {asked} questions");
