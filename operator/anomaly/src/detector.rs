@@ -22,6 +22,8 @@ pub struct Verdict {
     /// How anomalous, in [0, 1], in the order in which a person would look: sudden moves among known values from
     /// [`ALERT`] on, new values from [`NEW`] on.
     pub score: f64,
+    /// Whether a person should look, were it not for alerts shortly before.
+    pub alarming: bool,
     /// Whether an alert begins at this sample.
     pub alert: bool,
 }

@@ -24,6 +24,24 @@ pub const FIRING: &str = "Firing";
 /// The route of an AlertRule leads to its receiver.
 pub const ROUTED: &str = "Routed";
 
+/// The anomaly scorer sees the series that `anomaly` asks for.
+pub const SCORED: &str = "Scored";
+
+/// Its series are scored.
+pub const REASON_SCORING: &str = "Scoring";
+/// Its series have too few samples yet.
+pub const REASON_LEARNING: &str = "Learning";
+/// Its query finds no series.
+pub const REASON_NO_SERIES: &str = "NoSeries";
+/// Its query finds more series than are scored.
+pub const REASON_TOO_MANY_SERIES: &str = "TooManySeries";
+/// Prometheus refuses its query.
+pub const REASON_QUERY_FAILED: &str = "QueryFailed";
+/// The Prometheus that has the series does not answer.
+pub const REASON_SOURCE_UNREACHABLE: &str = "SourceUnreachable";
+/// That Prometheus, or what stands before it, wants to be asked less.
+pub const REASON_THROTTLED: &str = "Throttled";
+
 /// Everything is as it should be.
 pub const REASON_OK: &str = "AsDeclared";
 /// The spec is invalid.

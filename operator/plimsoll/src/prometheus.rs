@@ -28,7 +28,17 @@ pub enum PrometheusError {
         /// Why.
         cause: String,
     },
-    /// It does not accept the request.
+    /// It, or what stands before it, wants to be asked less.
+    #[error("{url} wants to be asked less: {cause}")]
+    Throttled {
+        /// The server's address.
+        url: String,
+        /// In its words.
+        cause: String,
+        /// For how long nothing should be asked, if it says so.
+        retry_after: Option<Duration>,
+    },
+    /// It does not accept the request, or its answer is too large to be read.
     #[error("{url} refuses: {cause}")]
     Refused {
         /// The server's address.
@@ -316,9 +326,21 @@ impl Prometheus {
         }
         let answer = request.send().await.map_err(|error| self.unreachable(chain(&error.without_url())))?;
         let status = answer.status();
-        let body = bounded_bytes(answer, MAX_BYTES).await.map_err(|cause| self.unreachable(cause))?;
-        if status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS {
-            return Err(self.unreachable(format!("{status} {}", excerpt(&body))));
+        let retry_after = answer.headers().get(reqwest::header::RETRY_AFTER).and_then(|value| value.to_str().ok());
+        let retry_after = retry_after.and_then(|text| wait(text, jiff::Timestamp::now()));
+        let body = match bounded_bytes(answer, MAX_BYTES).await {
+            Ok(body) => body,
+            // Asked again it would be as large.
+            Err(Body::TooLarge(cause)) => return Err(PrometheusError::Refused { url: self.url(), cause }),
+            Err(Body::Broken(cause)) => return Err(self.unreachable(cause)),
+        };
+        let cause = || format!("{status} {}", excerpt(&body)).trim_end().to_owned();
+        let is_busy = status == StatusCode::SERVICE_UNAVAILABLE && retry_after.is_some();
+        if status == StatusCode::TOO_MANY_REQUESTS || is_busy {
+            return Err(PrometheusError::Throttled { url: self.url(), cause: cause(), retry_after });
+        }
+        if status.is_server_error() {
+            return Err(self.unreachable(cause()));
         }
         match serde_json::from_slice::<Answer<T>>(&body) {
             Ok(Answer { data: Some(data), status, .. }) if status == "success" => Ok(data),
@@ -339,16 +361,36 @@ impl Prometheus {
     }
 }
 
+/// How long an answer wants nothing to be asked: seconds, or until a date.
+fn wait(retry_after: &str, now: jiff::Timestamp) -> Option<Duration> {
+    if let Ok(seconds) = retry_after.trim().parse() {
+        return Some(Duration::from_secs(seconds));
+    }
+    let date = jiff::fmt::rfc2822::parse(retry_after.trim()).ok()?;
+    Some(Duration::try_from(date.timestamp().duration_since(now)).unwrap_or_default())
+}
+
 fn excerpt(body: &[u8]) -> String {
     String::from_utf8_lossy(body).trim().chars().take(300).collect()
 }
 
+/// Why a body could not be read.
+#[derive(Clone, Debug, thiserror::Error)]
+pub(crate) enum Body {
+    /// It is larger than it may be.
+    #[error("{0}")]
+    TooLarge(String),
+    /// It breaks off.
+    #[error("{0}")]
+    Broken(String),
+}
+
 /// The body, refused whole when it is larger than `max` bytes or breaks off.
-pub(crate) async fn bounded_bytes(mut answer: reqwest::Response, max: usize) -> Result<Vec<u8>, String> {
+pub(crate) async fn bounded_bytes(mut answer: reqwest::Response, max: usize) -> Result<Vec<u8>, Body> {
     let mut body = Vec::new();
-    while let Some(chunk) = answer.chunk().await.map_err(|error| chain(&error.without_url()))? {
+    while let Some(chunk) = answer.chunk().await.map_err(|error| Body::Broken(chain(&error.without_url())))? {
         if body.len() + chunk.len() > max {
-            return Err(format!("its answer is larger than {} MiB", max >> 20));
+            return Err(Body::TooLarge(format!("its answer is larger than {} MiB", max >> 20)));
         }
         body.extend_from_slice(&chunk);
     }

@@ -65,7 +65,7 @@ async fn every_failure_names_address_and_cause() {
         (ResponseTemplate::new(503).set_body_string("starting"), false, "503 Service Unavailable starting"),
         (ResponseTemplate::new(401).set_body_string("who?"), true, "401 Unauthorized who?"),
         (ResponseTemplate::new(200).set_body_string("<html>"), true, "not the API of a Prometheus"),
-        (ResponseTemplate::new(200).set_body_bytes(vec![b' '; MAX_BYTES + 1]), false, "larger than 16 MiB"),
+        (ResponseTemplate::new(200).set_body_bytes(vec![b' '; MAX_BYTES + 1]), true, "larger than 16 MiB"),
     ] {
         let error = query(answer).await.unwrap_err();
         assert_eq!(matches!(error, PrometheusError::Refused { .. }), refused, "{error}");

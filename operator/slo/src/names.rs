@@ -46,6 +46,15 @@ pub const ALERT_RULE_INFO: &str = "plimsoll_alertrule_info";
 /// Exported by the anomaly scorer with [`SLO_ID`], or [`ALERT_RULE`] and [`ALERT`], and the labels of
 /// the watched series.
 pub const ANOMALY_SCORE: &str = "plimsoll_anomaly_score";
+/// 0, or the highest score of the alert that stays while the series is not where it was; with the labels of
+/// [`ANOMALY_SCORE`]. The generated rules alert on it.
+pub const ANOMALY_STATE: &str = "plimsoll_anomaly_state";
+/// What a series was expected to be, of the series that are most unusual.
+pub const ANOMALY_EXPECTED: &str = "plimsoll_anomaly_expected";
+/// Where the band of 90 % around it begins.
+pub const ANOMALY_LOWER: &str = "plimsoll_anomaly_lower";
+/// Where it ends.
+pub const ANOMALY_UPPER: &str = "plimsoll_anomaly_upper";
 
 /// Alert of a burn-rate tier.
 pub const ALERT_BURN: &str = "SLOErrorBudgetBurn";

@@ -262,8 +262,10 @@ async fn started(program: &Program, folder: &Folder, url: &str) -> Result<Proces
 }
 
 fn write_config(folder: &Folder, options: &PrometheusOptions) -> Result<()> {
-    let jobs =
-        options.scrape.iter().map(|(job, targets)| json!({"job_name": job, "static_configs": [{"targets": targets}]}));
+    let jobs = options
+        .scrape
+        .iter()
+        .map(|(job, targets)| json!({"job_name": job, "honor_labels": true, "static_configs": [{"targets": targets}]}));
     let managers = options.alertmanager.iter().map(|url| {
         let (scheme, target) = url.split_once("://").unwrap_or(("http", url));
         json!({"scheme": scheme, "static_configs": [{"targets": [target]}]})

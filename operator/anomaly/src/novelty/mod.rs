@@ -11,7 +11,10 @@ mod memory;
 
 use serde::{Deserialize, Serialize};
 
-use crate::detector::{ALERT, Detector, NEW, Sample, Verdict};
+use crate::{
+    alerting::Refractory,
+    detector::{ALERT, Detector, NEW, Sample, Verdict},
+};
 pub use constants::Constants;
 use features::{FEATURES, Features};
 use jump::Jumps;
@@ -20,7 +23,7 @@ use memory::Memory;
 /// Remembered values for each view.
 const SLOTS: usize = 64;
 /// Rows before anything is judged.
-const WARM: u64 = 100;
+pub const WARM: u64 = 100;
 /// Blocks of rows over which the largest novelty is remembered, and rows in each.
 const REST: (usize, u64) = (10, 10);
 /// Watches one series; everything it knows is in here.
@@ -41,7 +44,7 @@ struct State {
     jumps: Jumps,
     /// Largest novelty of each block of rows, the newest block first.
     largest: [f32; REST.0],
-    alerted: f64,
+    refractory: Refractory,
 }
 
 impl Detector for Novelty {
@@ -99,7 +102,7 @@ impl State {
             memories: Default::default(),
             jumps: Jumps::default(),
             largest: [0.0; REST.0],
-            alerted: f64::NEG_INFINITY,
+            refractory: Refractory::default(),
         }
     }
 
@@ -114,11 +117,9 @@ impl State {
         self.time = sample.time;
         let novelty = if novelty > constants.record * record { novelty } else { 0.0 };
         let score = score(novelty, jump);
-        let alert = (jump >= 1.0 || novelty >= constants.certain) && sample.time - self.alerted > constants.refractory;
-        if alert {
-            self.alerted = sample.time;
-        }
-        Verdict { score, alert }
+        let alarming = jump >= 1.0 || novelty >= constants.certain;
+        let alert = alarming && self.refractory.begins(sample.time, constants.refractory);
+        Verdict { score, alarming, alert }
     }
 
     /// Follows the distance of rows slowly, so that a gap does not count.

@@ -249,7 +249,10 @@ mod tests {
         for values in [vec![], vec![1.0], vec![f64::NAN, f64::NAN], vec![2.0, 2.0], vec![-1e300, 1e300]] {
             let mut plot = Plot::default();
             for (t, value) in (0u32..).zip(values) {
-                plot.add(Sample { time: f64::from(t), value }, Verdict { score: 0.5, alert: value.is_finite() });
+                plot.add(
+                    Sample { time: f64::from(t), value },
+                    Verdict { score: 0.5, alert: value.is_finite(), ..Verdict::default() },
+                );
             }
             let text = plot.svg("title <&>");
             assert!(text.starts_with("<svg") && text.trim_end().ends_with("</svg>"), "{text}");

@@ -12,7 +12,10 @@ use super::{
     stored::Stored,
     validate::ValidateError,
 };
-use crate::sinks::{SinkError, Written};
+use crate::{
+    scorer::Fact,
+    sinks::{SinkError, Written},
+};
 
 /// What became of the rules. Made by [`apply`] and [`refuse`] only, so that no status can speak of
 /// rules that were never tried.
@@ -21,6 +24,23 @@ pub struct Applied {
     outcome: Outcome,
     leftover: Option<String>,
     routed: Option<Result<String, RouteError>>,
+    scored: Scored,
+}
+
+/// What the anomaly scorer sees of an object.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Scored {
+    /// It was not asked; what was said of it before stays.
+    #[default]
+    Unasked,
+    /// The object does not want to be scored.
+    Unwanted,
+    /// It wants to, and no Prometheus is known.
+    NoPrometheus,
+    /// Nothing is known yet.
+    Awaited,
+    /// This.
+    Says(Fact),
 }
 
 /// See [`Applied`].
@@ -64,6 +84,11 @@ impl Applied {
         self.routed.as_ref()
     }
 
+    /// What the anomaly scorer sees.
+    pub fn scored(&self) -> &Scored {
+        &self.scored
+    }
+
     /// Why rules remain where the SLO was before.
     pub fn leftover(&self) -> Option<&str> {
         self.leftover.as_deref()
@@ -72,13 +97,20 @@ impl Applied {
 
 impl Rendered<Applied> {
     fn new(stored: Arc<Stored>, outcome: Outcome) -> Self {
-        Self { stored, state: Applied { outcome, leftover: None, routed: None } }
+        Self { stored, state: Applied { outcome, leftover: None, routed: None, scored: Scored::Unasked } }
     }
 
     /// Where the route is, or why there is none.
     #[must_use]
     pub fn with_route(mut self, routed: Result<String, RouteError>) -> Self {
         self.state.routed = Some(routed);
+        self
+    }
+
+    /// What the anomaly scorer sees of it.
+    #[must_use]
+    pub fn with_scored(mut self, scored: Scored) -> Self {
+        self.state.scored = scored;
         self
     }
 

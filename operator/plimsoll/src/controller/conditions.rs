@@ -7,7 +7,7 @@ use plimsoll_api::{Kind, conditions as c};
 use plimsoll_slo::alerts::Language;
 
 use super::{
-    apply::{Applied, Outcome},
+    apply::{Applied, Outcome, Scored},
     observe::{Loaded, Observation},
     render::Rendered,
     route::RouteError,
@@ -107,6 +107,7 @@ pub fn status(applied: &Rendered<Applied>, old: Option<&Shown>, asked: Option<As
         let mut set = Setter { conditions: &mut new.conditions, generation, now };
         set.set(c::RECONCILING, Some(true), c::REASON_CLEANUP_FAILED, leftover);
     }
+    Setter { conditions: &mut new.conditions, generation, now }.scored(applied.state.scored());
     // A fixed order, so that equal statuses are equal text.
     new.conditions.sort_by(|a, b| a.type_.cmp(&b.type_));
     Status { new }
@@ -291,6 +292,28 @@ impl Setter<'_> {
         }
     }
 
+    /// Apart from readiness: rules that nothing is scored for work all the same.
+    fn scored(&mut self, scored: &Scored) {
+        match scored {
+            Scored::Unasked => {}
+            Scored::Unwanted => self.conditions.retain(|condition| condition.type_ != c::SCORED),
+            Scored::NoPrometheus => {
+                let message = "the operator knows no Prometheus to read from; start it with --prometheus URL";
+                self.set(c::SCORED, Some(false), c::REASON_NO_PROMETHEUS, message);
+            }
+            // After a start what was said before it stays until more is known.
+            Scored::Awaited if c::status(self.conditions, c::SCORED).is_some() => {}
+            Scored::Awaited => {
+                self.set(c::SCORED, None, c::REASON_WAITING, "the scorer's first questions are awaited");
+            }
+            Scored::Says(fact) => {
+                let old = self.conditions.iter().find(|old| old.type_ == c::SCORED && old.reason == fact.reason);
+                let said = old.filter(|old| fact.repeats(&old.message)).map(|old| old.message.clone());
+                self.set(c::SCORED, fact.status, fact.reason, said.unwrap_or_else(|| fact.message.clone()));
+            }
+        }
+    }
+
     fn observed(&mut self, kind: Kind, seen: &Observation) {
         let Observation { data, columns, .. } = seen;
         match columns.firing {
@@ -328,3 +351,7 @@ fn api_time(now: Timestamp) -> api_jiff::Timestamp {
 #[cfg(test)]
 #[path = "conditions_tests.rs"]
 mod tests;
+
+#[cfg(test)]
+#[path = "scored_tests.rs"]
+mod scored_tests;

@@ -41,7 +41,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 
 use self::{
-    apply::{Applied, Outcome, apply, refuse},
+    apply::{Applied, Outcome, Scored, apply, refuse},
     conditions::Asked,
     dereference::{Lookup, dereference},
     finalizer::FinalizerError,
@@ -257,6 +257,7 @@ async fn steps(stored: &Arc<Stored>, ctx: &Context) -> Result<(&'static str, Act
     if let Some(routed) = routed {
         applied = applied.with_route(routed);
     }
+    applied = applied.with_scored(scored(stored, ctx));
     let held = match applied.state.outcome() {
         Outcome::Held { written, wanted, .. } => Some((*written == Written::Changed, wanted)),
         Outcome::Failed(_) | Outcome::Refused(_) | Outcome::Stuck { .. } => None,
@@ -323,6 +324,18 @@ async fn route(
     }
 }
 
+/// What the scorer sees of the object, which it may have begun to look at before this edit.
+fn scored(stored: &Stored, ctx: &Context) -> Scored {
+    let (namespace, name) = id(stored);
+    if !stored.wants_anomaly() {
+        return Scored::Unwanted;
+    }
+    if ctx.prometheus.is_none() {
+        return Scored::NoPrometheus;
+    }
+    ctx.metrics.anomalies().facts().of(ctx.kind, &namespace, &name).map_or(Scored::Awaited, Scored::Says)
+}
+
 /// Says in the status why the finalizers are not as they should be; gives the reason to try again.
 async fn tell(stored: &Arc<Stored>, ctx: &Context, error: FinalizerError) -> ReconcileError {
     let old = ctx.status.stored(stored);
@@ -383,7 +396,8 @@ pub async fn run(setup: Setup, stop: CancellationToken) {
     for kind in &setup.kinds {
         tasks.spawn(background.clone().run_until_cancelled_owned(Arc::clone(kind).watch(touched.clone())));
     }
-    drop(touched);
+    // What the scorer tells of an object is part of its status.
+    tasks.spawn(background.clone().run_until_cancelled_owned(scorer::tell(Arc::clone(&setup.metrics), touched)));
     let queues: Vec<Queue> = Kind::ALL.into_iter().map(|kind| Queue::new(kind, &setup)).collect();
     let triggers: Vec<_> = queues.iter().map(|queue| (Arc::clone(&queue.ctx), queue.trigger.clone())).collect();
     tasks.spawn(background.clone().run_until_cancelled_owned(async move {

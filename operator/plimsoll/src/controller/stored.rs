@@ -84,6 +84,14 @@ impl Stored {
         }
     }
 
+    /// Whether it asks for the anomaly scorer.
+    pub fn wants_anomaly(&self) -> bool {
+        match &self.object {
+            Object::Slo(slo) => slo.spec.anomaly.is_some(),
+            Object::AlertRule(rule) => rule.spec.rules.iter().any(|rule| rule.anomaly.is_some()),
+        }
+    }
+
     /// The SLOs of the same namespace that it is made of, as it says itself.
     pub fn parts(&self) -> Vec<String> {
         let Object::Slo(slo) = &self.object else { return Vec::new() };

@@ -10,7 +10,10 @@ use plimsoll_slo::{
     names, promql,
 };
 
-use super::{facts::Loaded, gather};
+use super::{
+    facts::{Loaded, Scored},
+    gather,
+};
 use crate::{
     prometheus::{Prometheus, PrometheusError},
     sinks::Target,
@@ -35,6 +38,8 @@ pub struct Facts {
     pub loaded: Loaded,
     /// Its alerts.
     pub alerts: Vec<Alert>,
+    /// What the anomaly scorer sees of it.
+    pub scored: Option<Scored>,
 }
 
 /// What is known of one alert.
@@ -66,6 +71,7 @@ pub async fn gather(rule: &AlertRule, prometheus: Option<&Prometheus>, cluster: 
     facts.warnings = valid.warnings.iter().map(ToString::to_string).collect();
     if let Some(status) = &rule.status {
         facts.place.clone_from(&status.place);
+        facts.scored = Scored::of(&status.conditions);
         let ready = status.conditions.iter().find(|condition| condition.type_ == c::READY);
         let own = [
             c::REASON_NOT_OURS,
@@ -171,6 +177,9 @@ pub fn text(facts: &Facts) -> String {
             }
         }
     }
+    if let Some(scored) = &facts.scored {
+        let _ = writeln!(out, "  {}", scored.line());
+    }
     let _ = writeln!(out, "  → {next}");
     out
 }
@@ -234,6 +243,9 @@ fn find(facts: &Facts) -> (String, String) {
             "works; an alert is about to fire.".to_owned(),
             format!("{} fires when its condition has held for {hold}", alert.name),
         );
+    }
+    if let Some(scored) = facts.scored.as_ref().filter(|scored| scored.works == Some(false)) {
+        return ("works, but not all is scored.".to_owned(), format!("see to this: {}", scored.message));
     }
     let why = match facts.alerts.as_slice() {
         [one] if one.anomaly => "quiet: the scorer finds nothing unusual",
@@ -300,6 +312,13 @@ mod tests {
                         vec!["spec.rules[0].for: for is not a duration (it is negative); write it like 5m".to_owned()]
                 },
                 "pods is not ready: it is invalid. → write it like 5m, then apply it again",
+            ),
+            (
+                &|f| {
+                    let message = "Odd: its query finds no series since 2027-01-15T08:00:00Z".to_owned();
+                    f.scored = Some(Scored { works: Some(false), message });
+                },
+                "pods works, but not all is scored. → see to this: Odd: its query finds no series since 2027-01-15T08:00:00Z",
             ),
             (
                 &|f| f.logql = true,

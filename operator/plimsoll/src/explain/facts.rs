@@ -1,5 +1,8 @@
 //! What `explain` knows about one SLO.
 
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use plimsoll_api::conditions as c;
+
 use crate::limits::Excess;
 
 /// All of it.
@@ -43,6 +46,40 @@ pub struct Facts {
     pub excess: Vec<Excess>,
     /// Its tiers.
     pub tiers: Vec<Tier>,
+    /// What the anomaly scorer sees of it.
+    pub scored: Option<Scored>,
+}
+
+/// What the anomaly scorer sees of an object, from the status: in the words of its condition.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Scored {
+    /// Whether everything that was asked for is scored; `None` while that is not known.
+    pub works: Option<bool>,
+    /// In words.
+    pub message: String,
+}
+
+impl Scored {
+    /// What these conditions say of it.
+    pub fn of(conditions: &[Condition]) -> Option<Self> {
+        let condition = conditions.iter().find(|condition| condition.type_ == c::SCORED)?;
+        let works = match condition.status.as_str() {
+            "True" => Some(true),
+            "False" => Some(false),
+            _ => None,
+        };
+        Some(Self { works, message: condition.message.clone() })
+    }
+
+    /// On one line.
+    pub fn line(&self) -> String {
+        let mark = match self.works {
+            Some(true) => "✓",
+            Some(false) => "✗",
+            None => "·",
+        };
+        format!("{mark} anomalies: {}", self.message)
+    }
 }
 
 /// Whether Prometheus has the rules.

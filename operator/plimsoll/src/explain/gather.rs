@@ -10,7 +10,7 @@ use plimsoll_slo::{
     names, promql,
 };
 
-use super::facts::{Buckets, Facts, Loaded, Selector, Surplus, Tier};
+use super::facts::{Buckets, Facts, Loaded, Scored, Selector, Surplus, Tier};
 use crate::{
     controller::observe::{self, Wanted},
     limits::{self, Scope},
@@ -44,6 +44,7 @@ pub async fn gather(slo: &Slo, prometheus: Option<&Prometheus>, cluster: &Client
     let rules = plimsoll_slo::render_for(&model, if vmalert { Dialect::VictoriaMetrics } else { Dialect::Prometheus });
     describe(&model, &rules, &mut facts);
     facts.trouble = trouble(slo);
+    facts.scored = slo.status.as_ref().and_then(|status| Scored::of(&status.conditions));
     let Some(prometheus) = prometheus else {
         facts.loaded = from_status(slo);
         return facts;

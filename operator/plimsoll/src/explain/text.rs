@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use super::facts::{Buckets, Facts, Loaded, Selector, Surplus, Tier};
+use super::facts::{Buckets, Facts, Loaded, Scored, Selector, Surplus, Tier};
 
 /// An explanation for a terminal.
 pub fn text(facts: &Facts) -> String {
@@ -282,6 +282,7 @@ fn details(facts: &Facts) -> Vec<String> {
         }
         all.push(text);
     }
+    all.extend(facts.scored.iter().map(Scored::line));
     all
 }
 

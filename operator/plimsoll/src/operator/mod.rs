@@ -26,6 +26,7 @@ use self::{
 use crate::{
     controller::{self, Setup},
     prometheus::{Prometheus, http_client},
+    scorer,
     sinks::{Config, config::PrometheusConfig},
 };
 
@@ -53,6 +54,12 @@ pub struct OperatorArgs {
     /// Seconds after which another replica takes over from one that is gone
     #[arg(long, value_name = "SECONDS", default_value_t = 15, value_parser = clap::value_parser!(u16).range(3..=600))]
     pub lease_seconds: u16,
+    /// Folder on a volume in which the anomaly scorer's state outlives the process. Without it a start reads the last day anew
+    #[arg(long, value_name = "FOLDER", env = "PLIMSOLL_STATE_DIR")]
+    pub state_dir: Option<PathBuf>,
+    /// Series whose expected value and band are exported: the most unusual ones
+    #[arg(long, value_name = "COUNT", default_value_t = 20)]
+    pub anomaly_bands: u16,
     /// The webhook
     #[command(flatten)]
     pub webhook: crate::webhook::WebhookArgs,
@@ -106,6 +113,11 @@ pub async fn run(args: OperatorArgs) -> anyhow::Result<()> {
     kube_config.default_retry = false;
     let namespace = args.namespace.clone().unwrap_or_else(|| kube_config.default_namespace.clone());
     let metrics = Metrics::new();
+    if let Some(folder) = &args.state_dir {
+        scorer::check(folder).map_err(anyhow::Error::msg).context("--state-dir")?;
+    }
+    let options = scorer::Options { state: args.state_dir.clone(), bands: usize::from(args.anomaly_bands) };
+    metrics.anomalies().configure(options);
     let stop = CancellationToken::new();
     let ready = Arc::new(AtomicBool::new(false));
     let mut tasks: tokio::task::JoinSet<anyhow::Result<&'static str>> = tokio::task::JoinSet::new();

@@ -1,20 +1,21 @@
 #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 use std::collections::BTreeMap;
 
-use plimsoll_api::anomaly::Direction;
+use plimsoll_api::anomaly::{Direction, Sensitivity};
+use plimsoll_slo::names;
 use serde_json::{Value, json};
 use wiremock::{Mock, MockServer, Request, ResponseTemplate, matchers::path};
 
 use super::{
-    table::{FORGOTTEN, FRESH, VANISHED},
+    table::{FORGOTTEN, FRESH, Samples, Seen, VANISHED},
     watches::Labels,
     *,
 };
 use crate::{controller::stored::Object, prometheus::http_client};
 
-const NOW: u64 = 1_800_000_000;
+pub(super) const NOW: u64 = 1_800_000_000;
 
-fn labels(pairs: &[(&str, &str)]) -> Labels {
+pub(super) fn labels(pairs: &[(&str, &str)]) -> Labels {
     pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
 }
 
@@ -41,8 +42,30 @@ fn alert_rule() -> Stored {
     }))
 }
 
-fn watch(direction: Direction) -> Watch {
-    Watch { labels: labels(&[("alertrule", "shop/checkout"), ("alert", "Odd")]), query: "x".to_owned(), direction }
+pub(super) fn watch(direction: Direction) -> Watch {
+    let labels = labels(&[("alertrule", "shop/checkout"), ("alert", "Odd")]);
+    Watch { labels, query: "x".to_owned(), direction, ..Watch::example() }
+}
+
+/// A question up to `until` was answered so; gives the number of series for which there was no room.
+pub(super) fn take(
+    table: &mut Table,
+    watch: &Watch,
+    until: f64,
+    found: impl IntoIterator<Item = (Labels, Samples)>,
+) -> usize {
+    let found = table.news(watch, found);
+    table.apply(&Event::Read { watch: watch.clone(), until: until as u64, found });
+    table.seen(watch, until).refused
+}
+
+fn sweep(table: &mut Table, now: f64, watches: &[&Watch]) {
+    let watches: BTreeSet<Watch> = watches.iter().map(|watch| (*watch).clone()).collect();
+    let event = Event::Swept { now, watches };
+    let Event::Swept { watches, .. } = &event else { return };
+    let (dusty, before) = (table.is_dusty(now, watches), table.bytes());
+    table.apply(&event);
+    assert_eq!(dusty, table.bytes() != before, "a sweep is needed when it changes something");
 }
 
 #[test]
@@ -106,12 +129,12 @@ fn labels_of_a_series_do_not_pass_for_ours() {
 }
 
 /// A rhythm of ten values, minute by minute, until `end`.
-fn calm(rows: u64, end: u64) -> Vec<(f64, f64)> {
+pub(super) fn calm(rows: u64, end: u64) -> Vec<(f64, f64)> {
     (0..rows).map(|row| ((end - (rows - 1 - row) * 60) as f64, 10.0 + ((row * 7) % 10) as f64 / 10.0)).collect()
 }
 
-fn score(table: &Table, now: u64) -> Option<f64> {
-    table.scores(now as f64).map(|(_, score)| score).next()
+pub(super) fn score(table: &Table, now: u64) -> Option<f64> {
+    table.fresh(now as f64).map(|(_, series)| series.score).next()
 }
 
 #[test]
@@ -121,9 +144,9 @@ fn a_jump_counts_on_the_side_that_is_asked_for() {
     {
         for (value, wanted) in [(100.0, up), (-80.0, down)] {
             let (watch, mut table) = (watch(direction), Table::default());
-            table.take(&watch, NOW as f64, [(Vec::new(), calm(1440, NOW - 60))]);
+            take(&mut table, &watch, NOW as f64, [(Vec::new(), calm(1440, NOW - 60))]);
             assert!(score(&table, NOW).unwrap() < 0.4, "calm");
-            table.take(&watch, NOW as f64, [(Vec::new(), vec![(NOW as f64, value)])]);
+            take(&mut table, &watch, NOW as f64, [(Vec::new(), vec![(NOW as f64, value)])]);
             assert_eq!(score(&table, NOW).unwrap() >= 0.5, wanted, "{direction:?} {value}");
         }
     }
@@ -132,11 +155,11 @@ fn a_jump_counts_on_the_side_that_is_asked_for() {
 #[test]
 fn what_is_no_news_changes_nothing() {
     let (watch, mut table) = (watch(Direction::Both), Table::default());
-    table.take(&watch, NOW as f64, [(Vec::new(), calm(1440, NOW))]);
+    take(&mut table, &watch, NOW as f64, [(Vec::new(), calm(1440, NOW))]);
     let before = score(&table, NOW);
     let now = NOW as f64;
     let late = [(now, 500.0), (now - 60.0, 500.0), (now + 30.0, f64::NAN), (now + 60.0, f64::INFINITY)];
-    table.take(&watch, now, [(Vec::new(), late.to_vec())]);
+    take(&mut table, &watch, now, [(Vec::new(), late.to_vec())]);
     assert_eq!(score(&table, NOW), before);
     // Nor has it begun to count as new again.
     assert_eq!(score(&table, NOW + FRESH as u64 + 1), None, "a score of the past is not shown");
@@ -146,15 +169,15 @@ fn what_is_no_news_changes_nothing() {
 fn series_vanish_and_are_forgotten() {
     let (watch, mut table) = (watch(Direction::Both), Table::default());
     let now = NOW as f64;
-    table.take(&watch, now, [(Vec::new(), calm(10, NOW))]);
+    take(&mut table, &watch, now, [(Vec::new(), calm(10, NOW))]);
     assert_eq!(table.counts(now + VANISHED), (1, 0));
     assert_eq!(table.counts(now + VANISHED + 1.0), (0, 0));
-    table.sweep(now + FORGOTTEN, |_| true);
+    sweep(&mut table, now + FORGOTTEN, &[&watch]);
     assert_eq!(table.len(), 1);
-    table.sweep(now + FORGOTTEN + 1.0, |_| true);
+    sweep(&mut table, now + FORGOTTEN + 1.0, &[&watch]);
     assert_eq!(table.len(), 0);
-    table.take(&watch, now, [(Vec::new(), calm(10, NOW))]);
-    table.sweep(now, |_| false);
+    take(&mut table, &watch, now, [(Vec::new(), calm(10, NOW))]);
+    sweep(&mut table, now, &[]);
     assert_eq!(table.len(), 0, "watched no more");
 }
 
@@ -166,27 +189,29 @@ fn there_is_room_for_so_many_and_the_living_come_first() {
         (from..from + many).map(move |n| (labels(&[("pod", &n.to_string())]), vec![(time, 1.0)]))
     };
     let first = watch(Direction::Both);
-    assert_eq!(table.take(&first, now, some(0, PER_WATCH + 3, now)), 3);
+    assert_eq!(take(&mut table, &first, now, some(0, PER_WATCH + 3, now)), 3);
     assert_eq!(table.counts(now), (PER_WATCH, 3));
     // The same ones again are known.
-    assert_eq!(table.take(&first, now, some(0, PER_WATCH, now + 30.0)), 0);
+    assert_eq!(take(&mut table, &first, now, some(0, PER_WATCH, now + 30.0)), 0);
     let later = now + 30.0 + VANISHED + 1.0;
-    assert_eq!(table.take(&first, later, some(PER_WATCH, 3, later)), 0, "in the place of vanished ones");
+    assert_eq!(take(&mut table, &first, later, some(PER_WATCH, 3, later)), 0, "in the place of vanished ones");
     for n in 0..IN_ALL / PER_WATCH + 2 {
-        table.take(&Watch { query: n.to_string(), ..first.clone() }, now, some(0, PER_WATCH, now));
+        take(&mut table, &Watch { query: n.to_string(), ..first.clone() }, now, some(0, PER_WATCH, now));
         assert!(table.len() <= IN_ALL);
     }
     assert_eq!(table.len(), IN_ALL);
 }
 
-/// A Prometheus that has one calm series, which jumps at a time.
-async fn server(jump: u64) -> MockServer {
+/// A Prometheus that has one calm series, which jumps at a time and falls back at another.
+pub(super) async fn server(jump: u64, back: u64) -> MockServer {
     let server = MockServer::start().await;
     let answer = move |request: &Request| {
         let query: BTreeMap<_, _> = request.url.query_pairs().collect();
         let number = |name: &str| query[name].parse::<u64>().unwrap();
         let (from, to, step) = (number("start"), number("end"), number("step"));
-        let value = |time: u64| if time >= jump { "100".to_owned() } else { format!("10.{}", (time / 30 * 7) % 10) };
+        let value = |time: u64| {
+            if (jump..back).contains(&time) { "100".to_owned() } else { format!("10.{}", (time / 30 * 7) % 10) }
+        };
         let values: Vec<Value> =
             (from..=to).step_by(usize::try_from(step).unwrap()).map(|time| json!([time, value(time)])).collect();
         let result = json!([{"metric": {"__name__": "x", "pod": "a\"b"}, "values": values}]);
@@ -197,18 +222,27 @@ async fn server(jump: u64) -> MockServer {
     server
 }
 
-fn scorer<'a>(url: &str, metrics: &'a Metrics) -> Scorer<'a> {
-    Scorer::new(Prometheus::new(http_client().unwrap(), url).unwrap().with_retries(0), metrics)
+pub(super) fn scorer<'a>(url: &str, metrics: &'a Metrics) -> Scorer<'a> {
+    Scorer::new(Prometheus::new(http_client().unwrap(), url).unwrap(), metrics, 0)
+}
+
+pub(super) fn present(metrics: &Metrics, now: u64) -> Option<f64> {
+    metrics.anomalies().with(0, |shard| score(&shard.table, now))
+}
+
+/// The peak of the alert that stays.
+pub(super) fn state(metrics: &Metrics, now: u64) -> Option<f64> {
+    metrics.anomalies().with(0, |shard| shard.table.fresh(now as f64).map(|(_, series)| series.alert.peak).next())
 }
 
 #[tokio::test]
 async fn history_is_read_once_and_a_jump_raises_the_score() {
     let jump = NOW + 60;
-    let server = server(jump).await;
+    let server = server(jump, u64::MAX).await;
     let metrics = Metrics::default();
     let mut scorer = scorer(&server.uri(), &metrics);
     let watches = || vec![watch(Direction::Up)];
-    let present = |now| score(&metrics.anomalies().table(), now);
+    let present = |now| present(&metrics, now);
     scorer.round(watches(), NOW).await;
     let requests = server.received_requests().await.unwrap().len();
     assert!((24..=28).contains(&requests), "a day in pieces: {requests}");
@@ -218,17 +252,19 @@ async fn history_is_read_once_and_a_jump_raises_the_score() {
     assert!(present(NOW + 30).unwrap() < 0.4);
     scorer.round(watches(), jump).await;
     assert!(present(jump).unwrap() >= 0.5);
+    assert_eq!(state(&metrics, jump), present(jump));
     scorer.round(Vec::new(), jump).await;
     assert_eq!(present(jump), None, "watched no more");
 }
 
 #[tokio::test]
 async fn an_anomaly_of_the_past_is_learnt_and_not_told() {
-    let server = server(NOW - 3600).await;
+    let server = server(NOW - 3600, u64::MAX).await;
     let metrics = Metrics::default();
     scorer(&server.uri(), &metrics).round(vec![watch(Direction::Both)], NOW).await;
-    let present = score(&metrics.anomalies().table(), NOW).unwrap();
+    let present = present(&metrics, NOW).unwrap();
     assert!(present < 0.4, "{present}");
+    assert_eq!(state(&metrics, NOW), Some(0.0), "the level of an hour is accepted");
 }
 
 #[tokio::test]
@@ -240,16 +276,16 @@ async fn a_prometheus_that_fails_raises_nothing() {
         ResponseTemplate::new(400).set_body_json(refusal),
         ResponseTemplate::new(200).set_body_string("<html>"),
     ] {
-        let up = server(NOW + 30).await;
+        let up = server(NOW + 30, u64::MAX).await;
         let metrics = Metrics::default();
         let mut scorer = scorer(&up.uri(), &metrics);
         scorer.round(vec![watch(Direction::Both)], NOW).await;
-        let before = score(&metrics.anomalies().table(), NOW);
+        let before = present(&metrics, NOW);
         up.reset().await;
         Mock::given(path("/api/v1/query_range")).respond_with(answer).mount(&up).await;
         scorer.round(vec![watch(Direction::Both)], NOW + 60).await;
-        assert_eq!(score(&metrics.anomalies().table(), NOW + 60), before);
-        assert_eq!(score(&metrics.anomalies().table(), NOW + 200), None);
+        assert_eq!(present(&metrics, NOW + 60), before);
+        assert_eq!(present(&metrics, NOW + 200), None);
         assert!(metrics.text().contains("plimsoll_anomaly_failures_total 1"), "{}", metrics.text());
     }
 }
@@ -275,14 +311,14 @@ async fn a_server_that_is_away_is_asked_little_and_all_get_their_turn() {
 async fn scores_are_exported_while_this_process_leads() {
     let metrics = Metrics::default();
     {
-        let _term = Term(metrics.anomalies());
+        let _term = Term(metrics.anomalies(), 0);
         let watch = watch(Direction::Both);
         let metric = BTreeMap::from([("pod".to_owned(), "a\"b\n".to_owned())]);
         let series = (watch.exported(&metric), calm(200, now()));
-        metrics.anomalies().table().take(&watch, now() as f64, [series]);
+        metrics.anomalies().with(0, |shard| take(&mut shard.table, &watch, now() as f64, [series]));
         let text = metrics.text();
         let line = text.lines().find(|line| line.starts_with(names::ANOMALY_SCORE)).unwrap();
-        let wanted = r#"plimsoll_anomaly_score{alertrule="shop/checkout",alert="Odd",pod="a\"b\n"} 0"#;
+        let wanted = r#"plimsoll_anomaly_score{alertrule="shop/checkout",alert="Odd",pod="a\"b\n",container="",endpoint="",instance="",job="",namespace="",service=""} 0"#;
         assert!(line.starts_with(wanted), "{line}");
         assert!(text.contains("\nplimsoll_anomaly_series 1"), "{text}");
         assert!(text.contains("\nplimsoll_anomaly_series_refused 0"), "{text}");

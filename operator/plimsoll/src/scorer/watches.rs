@@ -2,8 +2,16 @@
 
 use std::collections::HashMap;
 
-use plimsoll_api::anomaly::Direction;
-use plimsoll_slo::{AnyModel, AnyValid, alerts::Watch as Condition, names, promql::quote};
+use plimsoll_anomaly::alerting::{Policy, Side};
+use plimsoll_api::anomaly::{Direction, Sensitivity};
+use plimsoll_slo::{
+    AnyModel, AnyValid,
+    alerts::{ANOMALY_ACCEPTED, Watch as Condition, sensitivity},
+    model::Span,
+    names,
+    promql::quote,
+};
+use serde::{Deserialize, Serialize};
 
 use crate::controller::stored::{Object, Stored};
 
@@ -15,8 +23,8 @@ const OURS: [&str; 4] = [names::SLO_ID, names::ALERT_RULE, names::ALERT, SIGNAL]
 /// Labels in order, as they are exported.
 pub(crate) type Labels = Vec<(String, String)>;
 
-/// One query whose series are scored.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+/// One query whose series are scored. An edit of any of it makes another watch, whose past is judged anew.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub(crate) struct Watch {
     /// On each of its scores; no two watches have the same.
     pub(crate) labels: Labels,
@@ -24,12 +32,38 @@ pub(crate) struct Watch {
     pub(crate) query: String,
     /// Which side is unusual.
     pub(crate) direction: Direction,
+    /// How easily something is.
+    pub(crate) sensitivity: Sensitivity,
+    /// Seconds after which a level that stays is accepted.
+    pub(crate) accept: u64,
 }
 
 impl Watch {
     fn new(labels: &[(&str, &str)], query: String, direction: Direction) -> Self {
         let labels = labels.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
-        Self { labels, query, direction }
+        let accept = ANOMALY_ACCEPTED.as_seconds();
+        Self { labels, query, direction, sensitivity: Sensitivity::default(), accept }
+    }
+
+    /// With this sensitivity, and an alert that is told only when it has held for so long.
+    fn told(self, sensitivity: Sensitivity, hold: Option<Span>) -> Self {
+        let accept = self.accept.saturating_add(hold.map_or(0, Span::as_seconds));
+        Self { sensitivity, accept, ..self }
+    }
+
+    /// One that stands for all.
+    pub(crate) fn example() -> Self {
+        Self::new(&[(names::ALERT_RULE, "a/b"), (names::ALERT, "c")], "d".to_owned(), Direction::Both)
+    }
+
+    /// When an alert of its series begins and ends.
+    pub(crate) fn policy(&self) -> Policy {
+        let side = match self.direction {
+            Direction::Both => Side::Both,
+            Direction::Up => Side::Up,
+            Direction::Down => Side::Down,
+        };
+        Policy { side, score: sensitivity(self.sensitivity).score, accept: self.accept as f64 }
     }
 
     /// The labels of the score of this series: its own, and ours. Where they collide the series' gets the
@@ -62,27 +96,29 @@ fn legacy(name: &str) -> String {
 /// The watches of one object.
 fn of(model: &AnyModel) -> Vec<Watch> {
     match model {
-        AnyModel::Slo(model) if model.anomaly.is_some() => {
+        AnyModel::Slo(model) => {
+            let Some(chosen) = model.anomaly else { return Vec::new() };
             let id = model.id.to_string();
             // Fewer bad events are no anomaly; fewer events are.
             [(names::TOTAL, "total", Direction::Both), (names::BAD, "bad", Direction::Up)]
                 .map(|(series, signal, direction)| {
                     let query = format!("{series}{{{}={}}}", names::SLO_ID, quote(&id));
-                    Watch::new(&[(names::SLO_ID, &id), (SIGNAL, signal)], query, direction)
+                    let watch = Watch::new(&[(names::SLO_ID, &id), (SIGNAL, signal)], query, direction);
+                    watch.told(chosen, sensitivity(chosen).hold)
                 })
                 .into()
         }
-        AnyModel::Slo(_) => Vec::new(),
         AnyModel::AlertRule(model) => {
             let id = model.id.to_string();
             let anomalies = model.alerts.iter().filter_map(|alert| match &alert.watch {
-                Condition::Anomaly(anomaly) => Some((&alert.name, anomaly)),
+                Condition::Anomaly(anomaly) => Some((alert, anomaly)),
                 Condition::Expression(_) => None,
             });
             anomalies
-                .map(|(name, anomaly)| {
-                    let labels = [(names::ALERT_RULE, id.as_str()), (names::ALERT, name.as_str())];
-                    Watch::new(&labels, anomaly.query.clone(), anomaly.direction)
+                .map(|(alert, anomaly)| {
+                    let labels = [(names::ALERT_RULE, id.as_str()), (names::ALERT, alert.name.as_str())];
+                    let watch = Watch::new(&labels, anomaly.query.clone(), anomaly.direction);
+                    watch.told(anomaly.sensitivity, alert.hold)
                 })
                 .collect()
         }

@@ -99,7 +99,8 @@ impl RulerApi {
         let answer = request.send().await.map_err(|e| unavailable(chain(&e.without_url())))?;
         let status = answer.status();
         // An answer that breaks off must not be taken for all there is.
-        let body = crate::prometheus::bounded_bytes(answer, MAX_BYTES).await.map_err(&unavailable)?;
+        let body = crate::prometheus::bounded_bytes(answer, MAX_BYTES).await;
+        let body = body.map_err(|cause| unavailable(cause.to_string()))?;
         let body = String::from_utf8_lossy(&body).into_owned();
         if status == StatusCode::NOT_FOUND {
             return Ok(None);

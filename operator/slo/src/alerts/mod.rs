@@ -113,15 +113,26 @@ pub struct Anomaly {
     pub sensitivity: Sensitivity,
 }
 
-/// From which score on an alert fires, and how long the score must stay there; 0.5 is where the
-/// detector itself would speak.
-pub const fn sensitivity(sensitivity: Sensitivity) -> (&'static str, Option<Span>) {
+/// What a sensitivity means: the one table of it.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Threshold {
+    /// The score at which an alert begins; `None`: wherever `plimsoll detect` would alert.
+    pub score: Option<f64>,
+    /// How long it must stay before somebody is told.
+    pub hold: Option<Span>,
+}
+
+/// See [`Threshold`]. A spike of one sample stays for about 90 seconds, so only what lasts is told at `Low`.
+pub const fn sensitivity(sensitivity: Sensitivity) -> Threshold {
     match sensitivity {
-        Sensitivity::Low => ("0.6", Some(Span::seconds(60))),
-        Sensitivity::Medium => ("0.5", None),
-        Sensitivity::High => ("0.4", None),
+        Sensitivity::Low => Threshold { score: Some(0.6), hold: Some(Span::seconds(120)) },
+        Sensitivity::Medium => Threshold { score: None, hold: None },
+        Sensitivity::High => Threshold { score: Some(0.4), hold: None },
     }
 }
 
-/// A score falls as soon as the detector has seen the new value a few times; the alert stays this long.
+/// The scorer accepts a level as the new normal when it has lasted this long, and longer by what the alert's `for` takes.
+pub const ANOMALY_ACCEPTED: Span = Span::seconds(3600);
+
+/// A series that comes and goes is one alert for this long.
 pub const ANOMALY_KEEP_FIRING: Span = Span::seconds(600);

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{Alert, Language, Model, Watch, sensitivity, validate::fixed_labels, validate::severity_label};
+use super::{Alert, Language, Model, Watch, validate::fixed_labels, validate::severity_label};
 use crate::{
     model::SloId,
     names, promql, revision,
@@ -43,17 +43,14 @@ fn info(model: &Model) -> Option<Rule> {
 fn rule(model: &Model, alert: &Alert) -> Rule {
     let expr = match &alert.watch {
         Watch::Expression(expr) => expr.clone(),
-        Watch::Anomaly(anomaly) => {
-            let (threshold, _) = sensitivity(anomaly.sensitivity);
-            format!(
-                "{}{{{}={},{}={}}} >= {threshold}",
-                names::ANOMALY_SCORE,
-                names::ALERT,
-                promql::quote(&alert.name),
-                names::ALERT_RULE,
-                promql::quote(&model.id.to_string())
-            )
-        }
+        Watch::Anomaly(_) => format!(
+            "{}{{{}={},{}={}}} > 0",
+            names::ANOMALY_STATE,
+            names::ALERT,
+            promql::quote(&alert.name),
+            names::ALERT_RULE,
+            promql::quote(&model.id.to_string())
+        ),
     };
     Rule {
         alert: Some(alert.name.clone()),

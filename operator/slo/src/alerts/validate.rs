@@ -153,7 +153,7 @@ fn alert(spec: &api::Alert, shared: &Shared<'_>, path: &str, problems: &mut Vec<
     let annotations = self::annotations(annotations, &values, path, problems);
     let (hold, keep) = match &watch {
         Some(Watch::Anomaly(anomaly)) => {
-            (hold.or(sensitivity(anomaly.sensitivity).1), keep.or(Some(ANOMALY_KEEP_FIRING)))
+            (hold.or(sensitivity(anomaly.sensitivity).hold), keep.or(Some(ANOMALY_KEEP_FIRING)))
         }
         _ => (hold, keep),
     };

@@ -108,7 +108,7 @@ pub(super) fn no_data(cx: &Context<'_>) -> Option<Rule> {
 /// The ticket of an indicator that the scorer finds unusual; Alertmanager holds it back while the same
 /// SLO burns. Never a page: unusual is not yet broken.
 pub(super) fn anomaly(cx: &Context<'_>) -> Option<Rule> {
-    let (threshold, hold) = crate::alerts::sensitivity(cx.model.anomaly?);
+    let hold = crate::alerts::sensitivity(cx.model.anomaly?).hold;
     let name = &cx.model.id;
     let groups: String = cx.model.group_by.iter().map(|g| format!(" {g}={{{{ $labels.{g} }}}}")).collect();
     let mut annotations = BTreeMap::from([
@@ -121,7 +121,7 @@ pub(super) fn anomaly(cx: &Context<'_>) -> Option<Rule> {
     own_annotations(cx, &mut annotations);
     Some(Rule {
         alert: Some(names::ALERT_ANOMALY.to_owned()),
-        expr: format!("max by ({}) ({}) >= {threshold}", cx.identity(), cx.series(names::ANOMALY_SCORE)),
+        expr: format!("max by ({}) ({}) > 0", cx.identity(), cx.series(names::ANOMALY_STATE)),
         hold: hold.map(|span| span.to_string()),
         keep_firing_for: Some(crate::alerts::ANOMALY_KEEP_FIRING.to_string()),
         labels: labels(cx, Severity::Ticket),

@@ -7,10 +7,12 @@ use kube::{
     Api,
     api::{Patch, PatchParams},
 };
-use plimsoll_api::AlertRule;
+use plimsoll_api::{AlertRule, conditions};
 use plimsoll_e2e::{Test, Testbed, operator::Operator, test};
-use plimsoll_testbed::{Component, ControlPlaneOptions, Folder, Prometheus, PrometheusOptions, SampleService};
-use serde_json::json;
+use plimsoll_testbed::{
+    Component, ControlPlaneOptions, Folder, Prometheus, PrometheusOptions, SampleService, wait_until,
+};
+use serde_json::{Value, json};
 
 use crate::cluster::start;
 
@@ -21,11 +23,18 @@ const NEEDS: &[Component] =
     &[Component::Etcd, Component::Kubernetes, Component::Prometheus, Component::PrometheusOperator];
 
 pub(crate) fn tests() -> Vec<Test> {
-    vec![test(NEEDS, a_series_that_jumps_becomes_an_alert)]
+    vec![test(NEEDS, a_series_that_jumps_becomes_an_alert_which_outlives_the_operator)]
 }
 
 /// The series has no past, so the query makes one: ten values in turn, to which the series is added.
-async fn a_series_that_jumps_becomes_an_alert(testbed: &Testbed) -> Result<()> {
+const QUERY: &str = "vector(10 + time() % 300 / 300) + (sum(queue_length) or vector(0))";
+const SCORE: &str = "plimsoll_anomaly_score{alertrule=\"default/queue\",alert=\"QueueUnusual\"}";
+const STATE: &str = "plimsoll_anomaly_state{alertrule=\"default/queue\",alert=\"QueueUnusual\"}";
+const FIRING: &str = "ALERTS{alertname=\"QueueUnusual\",alertstate=\"firing\",alertrule=\"default/queue\"}";
+/// Since when it fires: another one, or one that had ended in between, has another time.
+const SINCE: &str = "ALERTS_FOR_STATE{alertname=\"QueueUnusual\",alertrule=\"default/queue\"}";
+
+async fn a_series_that_jumps_becomes_an_alert_which_outlives_the_operator(testbed: &Testbed) -> Result<()> {
     let sample = SampleService::start().await?;
     let labels = "cluster=\"eu\"";
     sample.set("queue_length", labels, 0.0);
@@ -40,29 +49,79 @@ async fn a_series_that_jumps_becomes_an_alert(testbed: &Testbed) -> Result<()> {
     let files = json!({"directory": prometheus.rule_folder(), "reloadUrl": format!("{}/-/reload", prometheus.url())});
     let backends = json!({"backends": {"default": {"ruleFiles": files}}, "prometheus": {"url": prometheus.url()}});
     std::fs::write(&config, backends.to_string())?;
-    let mut operator =
-        Operator::start(testbed.plimsoll()?, &plane, &["--config", &config.display().to_string()]).await?;
+    let (config, state) = (config.display().to_string(), folder.join("state").display().to_string());
+    let arguments = ["--config", &config, "--state-dir", &state];
+    let mut operator = Operator::start(testbed.plimsoll()?, &plane, &arguments).await?;
     let metrics = operator.target().to_owned();
     prometheus.reconfigure(|options| options.scrape.push(("plimsoll".to_owned(), vec![metrics]))).await?;
 
-    let query = "vector(10 + time() % 300 / 300) + (sum(queue_length) or vector(0))";
     let object = json!({
         "apiVersion": plimsoll_api::API_VERSION, "kind": "AlertRule", "metadata": {"name": "queue"},
         "spec": {"interval": "1s", "matchers": {"cluster": "eu"},
-            "rules": [{"alert": "QueueUnusual", "anomaly": {"query": query, "direction": "Up"}}]},
+            "rules": [{"alert": "QueueUnusual", "anomaly": {"query": QUERY, "direction": "Up"}}]},
     });
     let api: Api<AlertRule> = Api::namespaced(client, "default");
     api.patch("queue", &PatchParams::apply("test").force(), &Patch::Apply(&object)).await?;
 
-    let score = "plimsoll_anomaly_score{alertrule=\"default/queue\",alert=\"QueueUnusual\"}";
-    let calm = prometheus.wait_for(score, TURNS).await?;
+    let calm = prometheus.wait_for(SCORE, TURNS).await?;
     ensure!(calm.len() == 1 && calm[0].value().is_some_and(|score| score < 0.4), "{calm:?}");
+    ensure!(!calm[0].labels.contains_key("instance"), "no label of this process: {calm:?}");
     ensure!(operator.metric("plimsoll_anomaly_series").await? == 1);
+    let scored = wait_until("the condition", TURNS, async || {
+        let status = api.get("queue").await?.status.unwrap_or_default();
+        Ok(status
+            .conditions
+            .into_iter()
+            .find(|condition| condition.type_ == conditions::SCORED && condition.reason == conditions::REASON_SCORING))
+    })
+    .await?;
+    ensure!(scored.message.starts_with("QueueUnusual: 1 series scored since "), "{scored:?}");
+
     sample.set("queue_length", labels, 90.0);
-    let firing = "ALERTS{alertname=\"QueueUnusual\",alertstate=\"firing\",alertrule=\"default/queue\"}";
-    prometheus.wait_for(firing, TURNS).await?;
-    let all = prometheus.query(&format!("max_over_time({score}[5m])")).await?;
+    prometheus.wait_for(FIRING, TURNS).await?;
+    let all = prometheus.query(&format!("max_over_time({STATE}[5m])")).await?;
     ensure!(all.len() == 1 && all[0].value().is_some_and(|score| score >= 0.5), "{all:?}");
     ensure!(operator.metric("plimsoll_anomaly_failures_total").await? == 0);
+    let looked = reqwest::get(format!("http://{}/anomaly?watch=default/queue", operator.target())).await?;
+    let looked: Value = serde_json::from_str(&looked.error_for_status()?.text().await?)?;
+    let one = &looked["series"][0];
+    ensure!(one["value"].as_f64() > one["high"].as_f64() && one["since"].is_f64(), "{looked}");
+    let since = prometheus.value(SINCE).await?;
+    ensure!(since.is_some());
+
+    // Killed in the middle of the alert, and started anew under another address.
+    let before = questions(&prometheus).await?;
+    operator.kill()?;
+    let mut operator = Operator::start(testbed.plimsoll()?, &plane, &arguments).await?;
+    let metrics = operator.target().to_owned();
+    prometheus
+        .reconfigure(|options| {
+            options.scrape.retain(|(job, _)| job != "plimsoll");
+            options.scrape.push(("plimsoll".to_owned(), vec![metrics]));
+        })
+        .await?;
+    wait_until("the state to be read", TURNS, async || {
+        Ok((operator.metric("plimsoll_anomaly_series").await? == 1).then_some(()))
+    })
+    .await?;
+    prometheus.wait_for(&format!("{STATE} > 0"), TURNS).await?;
+    let first = questions(&prometheus).await?;
+    wait_until("another turn", TURNS, async || {
+        Ok((questions(&prometheus).await? > first.max(before + 1.0)).then_some(()))
+    })
+    .await?;
+    // A day of the past are 25 questions.
+    let asked = questions(&prometheus).await? - before;
+    ensure!(asked <= 8.0, "the past was read again: {asked} questions");
+    ensure!(operator.log()?.contains("the scorer goes on from its stored state"));
+    ensure!(prometheus.query(FIRING).await?.len() == 1);
+    ensure!(prometheus.value(SINCE).await? == since, "the alert is the one of before");
     operator.stop().await
+}
+
+/// Range queries that Prometheus was asked.
+async fn questions(prometheus: &Prometheus) -> Result<f64> {
+    let text = reqwest::get(format!("{}/metrics", prometheus.url())).await?.text().await?;
+    let wanted = "prometheus_http_requests_total{code=\"200\",handler=\"/api/v1/query_range\"}";
+    Ok(text.lines().find_map(|line| line.strip_prefix(wanted)?.trim().parse().ok()).unwrap_or(0.0))
 }

@@ -144,7 +144,8 @@ fn methods(series: &[Loaded], learnt: impl Fn(&Loaded) -> usize + Sync) -> Vec<M
         ("null", &|s| baselines::null(s.samples.len())),
     ];
     methods.extend(baselines.into_iter().map(|(name, scores)| {
-        let verdicts = |s: &Loaded| scores(s).into_iter().map(|score| Verdict { score, alert: false }).collect();
+        let verdicts =
+            |s: &Loaded| scores(s).into_iter().map(|score| Verdict { score, ..Verdict::default() }).collect();
         Method { name, results: parallel::map(series, verdicts), alerts: false }
     }));
     methods

@@ -1,0 +1,189 @@
+//! From what a detector says of each sample to what a person is told: an alert begins, stays while the series is where it
+//! should not be, and ends when it returns or when its new level is accepted. All times are in seconds.
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    detector::{NEW, Sample, Verdict},
+    novelty::Constants,
+};
+
+/// Time constant of the level that a series has had lately, and of how far it scatters around it.
+const LEVEL: f64 = 1800.0;
+/// A series counts as returned when it lies within so many mean absolute deviations of its level of before, so that its
+/// usual ups and downs hold no alert up, ...
+const SCATTER: f64 = 4.0;
+/// ... or within this share of the way that it had gone, where it was all but constant.
+const WAY: f64 = 0.1;
+/// It must have returned for so long: one sample on the way is no return, and a spike is seen by every scrape.
+const RETURNED: f64 = 60.0;
+/// Across a longer gap a move says nothing, so that for the two samples after it only new values alert.
+const GAP: f64 = 300.0;
+/// After a longer one nobody knows whether the series is where it was.
+const LOST: f64 = 900.0;
+
+/// No alert begins until so many seconds after the last one began: a series cannot flood.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Refractory {
+    begun: f64,
+}
+
+impl Default for Refractory {
+    fn default() -> Self {
+        Self { begun: f64::NEG_INFINITY }
+    }
+}
+
+impl Refractory {
+    /// Whether an alert may begin at this time, which it then does.
+    pub fn begins(&mut self, time: f64, seconds: f64) -> bool {
+        let begins = time - self.begun > seconds;
+        if begins {
+            self.begun = time;
+        }
+        begins
+    }
+}
+
+/// Which side of a series' recent level counts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Side {
+    /// Either.
+    #[default]
+    Both,
+    /// What lies above.
+    Up,
+    /// What lies below.
+    Down,
+}
+
+/// When an alert begins, and how long it may stay.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Policy {
+    /// The side that counts.
+    pub side: Side,
+    /// The score at which an alert begins; `None`: wherever the detector itself finds a sample alarming.
+    pub score: Option<f64>,
+    /// Seconds after which a level is accepted: the alert ends although the series has not returned.
+    pub accept: f64,
+}
+
+/// What stands after a sample.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Alert {
+    /// An alert begins with this sample.
+    pub begins: bool,
+    /// An alert stays, or has just begun.
+    pub on: bool,
+    /// The highest score of the alert that stays; 0 without one.
+    pub peak: f64,
+    /// The sample lies on the side that counts.
+    pub asked: bool,
+}
+
+/// The alerts of one series; everything it knows is in here.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Alerting {
+    /// Time of the last sample.
+    time: Option<f64>,
+    level: f64,
+    scatter: f64,
+    /// Samples for which a move says nothing.
+    unsure: u8,
+    refractory: Refractory,
+    stay: Option<Stay>,
+}
+
+/// Where a series is that is not where it was.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+struct Stay {
+    begun: f64,
+    /// The level of before.
+    base: f64,
+    /// 1 above it, -1 below.
+    sign: f64,
+    /// Nearer than this to the base it has returned.
+    edge: f64,
+    /// Since when it has returned.
+    returned: Option<f64>,
+    on: bool,
+    peak: f64,
+}
+
+impl Alerting {
+    /// Takes the next sample and the detector's verdict on it. One that is not newer than the last, or has no value, is
+    /// passed over.
+    pub fn step(&mut self, policy: &Policy, sample: Sample, verdict: Verdict) -> Alert {
+        let Sample { time, value } = sample;
+        let elapsed = self.time.map(|last| time - last);
+        if !time.is_finite() || !value.is_finite() || elapsed.is_some_and(|elapsed| elapsed <= 0.0) {
+            return Alert { asked: true, ..self.stands() };
+        }
+        if elapsed.is_none_or(|elapsed| elapsed > GAP) {
+            self.unsure = 2;
+        }
+        if elapsed.is_some_and(|elapsed| elapsed > LOST) {
+            self.stay = None;
+        }
+        let way = if elapsed.is_some() { value - self.level } else { 0.0 };
+        let asked = match policy.side {
+            Side::Both => true,
+            Side::Up => way > 0.0,
+            Side::Down => way < 0.0,
+        };
+        let known = self.unsure == 0 || verdict.score >= NEW;
+        let alarming = policy.score.map_or(verdict.alarming, |score| verdict.score >= score);
+        self.follow(policy, sample, if asked { verdict.score } else { 0.0 });
+        let mut begins = false;
+        if asked && known && alarming && !self.stands().on {
+            begins = self.refractory.begins(time, Constants::DEFAULT.refractory);
+        }
+        if begins {
+            let edge = (SCATTER * self.scatter).max(WAY * way.abs());
+            let sign = if way < 0.0 { -1.0 } else { 1.0 };
+            let peak = verdict.score;
+            self.stay = Some(Stay { begun: time, base: self.level, sign, edge, returned: None, on: true, peak });
+        }
+        self.learn(elapsed, value, way);
+        self.time = Some(time);
+        Alert { begins, asked, ..self.stands() }
+    }
+
+    /// Ends the alert of before, or lets it stay; within the refractory time one that comes back is the same.
+    fn follow(&mut self, policy: &Policy, sample: Sample, score: f64) {
+        let Some(stay) = &mut self.stay else { return };
+        let age = sample.time - stay.begun;
+        if age >= policy.accept || (!stay.on && age > Constants::DEFAULT.refractory) {
+            self.stay = None;
+            return;
+        }
+        if (sample.value - stay.base) * stay.sign > stay.edge {
+            (stay.returned, stay.on) = (None, true);
+        } else {
+            let since = *stay.returned.get_or_insert(sample.time);
+            stay.on &= sample.time - since < RETURNED;
+        }
+        if stay.on {
+            stay.peak = stay.peak.max(score);
+        }
+    }
+
+    fn learn(&mut self, elapsed: Option<f64>, value: f64, way: f64) {
+        // The first sample is its own level.
+        let weight = elapsed.map_or(1.0, |elapsed| 1.0 - (-elapsed / LEVEL).exp());
+        self.level = (1.0 - weight) * self.level + weight * value;
+        self.scatter = ((1.0 - weight) * self.scatter + weight * way.abs()).min(f64::MAX);
+        self.unsure = self.unsure.saturating_sub(u8::from(elapsed.is_some_and(|elapsed| elapsed <= GAP)));
+    }
+
+    /// As it stands, without a further sample.
+    fn stands(&self) -> Alert {
+        let on = self.stay.as_ref().filter(|stay| stay.on);
+        Alert { begins: false, on: on.is_some(), peak: on.map_or(0.0, |stay| stay.peak), asked: false }
+    }
+
+    /// When the alert that stays has begun, in seconds since 1970.
+    pub fn since(&self) -> Option<f64> {
+        self.stay.as_ref().filter(|stay| stay.on).map(|stay| stay.begun)
+    }
+}
