@@ -6,5 +6,8 @@ pub mod forecast;
 pub mod group;
 pub mod lstm;
 pub mod novelty;
+mod peaks;
+pub mod watch;
 
 pub use detector::{Detector, Sample, Verdict};
+pub use watch::Watch;

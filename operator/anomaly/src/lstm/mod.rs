@@ -10,7 +10,7 @@ mod gradient_tests;
 mod train;
 
 pub use adam::Adam;
-pub use train::{Gradients, Tape};
+pub use train::Tape;
 
 use activation::{sigmoid, tanh};
 use ndarray::linalg::general_mat_mul;

@@ -3,29 +3,7 @@
 use super::activation::tanh;
 use super::{Network, rows, rows_mut};
 use ndarray::linalg::general_mat_mul;
-use ndarray::{Array1, Array2, Axis, Slice};
-
-/// Gradients of a loss, shaped as the weights.
-#[derive(Clone, Debug)]
-pub struct Gradients {
-    gates: Array2<f32>,
-    gate_bias: Array1<f32>,
-    head: Array2<f32>,
-    head_bias: Array1<f32>,
-}
-
-impl Gradients {
-    /// In the order of [`Network::parameters`].
-    #[must_use]
-    pub fn parameters(&self) -> [&[f32]; 4] {
-        [
-            self.gates.as_slice().unwrap_or_default(),
-            self.gate_bias.as_slice().unwrap_or_default(),
-            self.head.as_slice().unwrap_or_default(),
-            self.head_bias.as_slice().unwrap_or_default(),
-        ]
-    }
-}
+use ndarray::{Array2, Axis, Slice};
 
 /// What a forward pass over `steps` steps of `batch` windows leaves for the backward one. Step `t` of window `b` is row
 /// `t · batch + b` of every matrix.
@@ -82,9 +60,10 @@ impl Tape {
         }
     }
 
-    /// Gradients of the loss whose gradient by [`Tape::out`] is `d_out`; the state before step 0 counts as constant.
+    /// Gradients of the loss whose gradient by [`Tape::out`] is `d_out`, each in the place of its weight; the state before
+    /// step 0 counts as constant.
     #[must_use]
-    pub fn backward(&self, network: &Network, d_out: &Array2<f32>) -> Gradients {
+    pub fn backward(&self, network: &Network, d_out: &Array2<f32>) -> Network {
         let (inputs, hidden, batch) = (network.inputs(), network.hidden(), self.batch);
         let mut d_z = Array2::<f32>::zeros(self.gates.raw_dim());
         // What the head says of each hidden state, for all steps at once.
@@ -115,7 +94,7 @@ impl Tape {
             }
             general_mat_mul(1.0, &rows(&d_z, at, batch), &recurrent.t(), 0.0, &mut d_h);
         }
-        Gradients {
+        Network {
             gates: self.x.t().dot(&d_z).as_standard_layout().into_owned(),
             gate_bias: d_z.sum_axis(Axis(0)),
             head: self.top.t().dot(d_out).as_standard_layout().into_owned(),
