@@ -112,7 +112,7 @@ fn watch(course: Course, seed: u64) -> Alerts {
             for (first, fires) in alerts.anomaly.iter_mut().zip(fires) {
                 *first = first.or(since.filter(|_| fires));
             }
-        } else if at >= WEEK && at < 2 * WEEK {
+        } else if (WEEK..2 * WEEK).contains(&at) {
             for ((wrong, quiet), fires) in alerts.wrong.iter_mut().zip(&quiet).zip(fires) {
                 *wrong += usize::from(fires && *quiet >= MERGED);
             }

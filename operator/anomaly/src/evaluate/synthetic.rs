@@ -159,7 +159,8 @@ fn plateau(along: f64) -> f64 {
 
 fn place(fault: Fault, course: &Course, random: &mut Random) -> Range<usize> {
     // A weekday of the last two weeks, early enough for the longest fault.
-    let day = SPLIT / DAY + [0, 1, 2, 7, 8][random.below(5)];
+    let weekday = random.below(5);
+    let day = SPLIT / DAY + if weekday < 3 { weekday } else { weekday + 4 };
     let hours = |random: &mut Random, low, high| (between(random, low, high) * 12.0) as usize;
     let (middle, length) = match fault {
         Fault::Drift => (DAY, hours(random, 48.0, 96.0)),

@@ -21,7 +21,7 @@ mod state;
 mod tests;
 pub mod vote;
 
-use crate::lstm::activation::softplus;
+use crate::lstm::activation::Soften;
 use crate::lstm::{Adam, Network, Random};
 use clock::Clock;
 use head::{OUTPUTS, bias, spread};
@@ -263,10 +263,9 @@ impl Forecaster {
         let Scratch { x, cell, gates, out, soft, .. } = &mut scratch;
         self.network.step(x, cell, gates, out);
         soft.assign(out);
-        pulp::Arch::new().dispatch(
-            #[inline(always)]
-            || soft.iter_mut().for_each(|v| *v = softplus(*v)),
-        );
+        if let Some(values) = soft.as_slice_mut() {
+            pulp::Arch::new().dispatch(Soften(values));
+        }
         for at in 0..scratch.live.len() {
             outlooks.extend(self.say(at, &scratch));
         }

@@ -9,8 +9,10 @@ use serde::{Deserialize, Serialize};
 use super::Outlook;
 use crate::peaks::{Peaks, Scarcity};
 
-/// Seconds of a series before it is judged: its week is known then.
-const RIPE: f64 = 7.0 * 86_400.0;
+/// Seconds of a series after which its week is known, so that drifts can be told, and after which it is also known how
+/// often it drifts, so that alerts can be raised.
+const KNOWN: f64 = 7.0 * 86_400.0;
+const RIPE: f64 = 14.0 * 86_400.0;
 /// Drift that is alarming; see [`Outlook::drift`].
 const DRIFT: f64 = 1.0;
 /// Drifts within half a day are one; one in four weeks is scarce.
@@ -26,11 +28,14 @@ pub struct Vote {
 impl Vote {
     /// Takes in what was said at one row, at `time`. True where an alert begins.
     pub fn step(&mut self, time: f64, outlook: &Outlook) -> bool {
-        if outlook.age < RIPE {
+        if outlook.age < KNOWN {
             return false;
         }
         let strength = outlook.drift.abs() / DRIFT;
         let strength = strength / self.peaks.see(&SCARCITY, time, strength);
+        if outlook.age < RIPE {
+            return false;
+        }
         let begins = strength >= 1.0 && self.strength < 1.0;
         self.strength = strength as f32;
         begins

@@ -27,7 +27,7 @@ impl Frame {
             return (value == self.low).then_some(0);
         }
         let place = (value - self.low) / self.unit + 0.5;
-        (place >= 0.0 && place < TOP + 1.0).then_some(place as u16)
+        (0.0..TOP + 1.0).contains(&place).then_some(place as u16)
     }
 
     pub(super) fn value(&self, code: u16) -> f32 {
