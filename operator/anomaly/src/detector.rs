@@ -1,6 +1,7 @@
 //! What a detector is: samples of one series in, one verdict for each out.
 
 use crate::novelty::Novelty;
+use crate::watch::Alone;
 
 /// One sample of a series.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -28,6 +29,11 @@ pub struct Verdict {
     pub alert: bool,
 }
 
+/// The score of something that ranks below new values: below [`ALERT`] up to the strength 1, from there on towards [`NEW`].
+pub(crate) fn move_score(strength: f64) -> f64 {
+    if strength >= 1.0 { NEW - (NEW - ALERT) / strength } else { ALERT * strength.max(0.0) }
+}
+
 /// Watches one series.
 pub trait Detector: Send {
     /// Judges the next sample and learns from it.
@@ -44,4 +50,7 @@ pub struct Entry {
 }
 
 /// Every detector, in the order of the tables.
-pub const DETECTORS: &[Entry] = &[Entry { name: "novelty", make: || Box::<Novelty>::default() }];
+pub const DETECTORS: &[Entry] = &[
+    Entry { name: "novelty", make: || Box::<Novelty>::default() },
+    Entry { name: "novelty and drift", make: || Box::<Alone>::default() },
+];

@@ -8,5 +8,8 @@ pub mod group;
 pub mod journal;
 pub mod lstm;
 pub mod novelty;
+mod peaks;
+pub mod watch;
 
 pub use detector::{Detector, Sample, Verdict};
+pub use watch::Watch;

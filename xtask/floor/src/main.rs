@@ -3,13 +3,17 @@
 //! - `measure OUT PROGRAM ARGUMENT…` runs a program with its standard output in a file, and prints what that took.
 //! - `copy DIRECTORY BYTES` reads all files and writes so many bytes: the least that a generator can do.
 //! - `parse DIRECTORY` reads all files and parses their YAML.
-//! - `forecast SERIES TICKS` prints how many samples a second the forecaster takes in.
+//! - `anomaly SERIES TICKS` prints how many samples a second the scorer takes in.
+//! - `ablation ROUNDS` prints what each part of the scorer finds on series of which the truth is known.
+//! - `lead ROUNDS` prints when the anomaly alerts and the burn-rate alerts of a synthetic service come.
 //! - `write KUBECONFIG FILE…` sends the writes that each file lists, as fast as eight at a time go.
 
 // Its output is for the program that called it.
 #![allow(clippy::print_stdout)]
 
-mod forecast;
+mod ablation;
+mod anomaly;
+mod lead;
 mod write;
 
 use std::fs::{self, File};
@@ -28,10 +32,12 @@ fn main() -> Result<()> {
         ["measure", out, program, rest @ ..] => measure(out, program, rest),
         ["copy", directory, bytes] => copy(directory, bytes.parse()?),
         ["parse", directory] => parse(directory),
-        ["forecast", series, ticks] => forecast::run(series.parse()?, ticks.parse()?),
+        ["anomaly", series, ticks] => anomaly::run(series.parse()?, ticks.parse()?),
+        ["ablation", rounds] => ablation::run(rounds.parse()?),
+        ["lead", rounds] => lead::run(rounds.parse()?),
         ["write", kubeconfig, files @ ..] => write::run(kubeconfig, files),
         _ => bail!(
-            "measure OUT PROGRAM ARGUMENT… | copy DIRECTORY BYTES | parse DIRECTORY | forecast SERIES TICKS | write KUBECONFIG FILE…"
+            "measure OUT PROGRAM ARGUMENT… | copy DIRECTORY BYTES | parse DIRECTORY | anomaly SERIES TICKS | ablation ROUNDS | lead ROUNDS | write KUBECONFIG FILE…"
         ),
     }
 }

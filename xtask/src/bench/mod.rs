@@ -2,9 +2,11 @@
 //!
 //! `docs/performance.md` holds the figures and says how they came about.
 
+mod ablation;
 mod anomaly;
 mod generate;
 mod history;
+mod lead;
 mod peers;
 mod reads;
 mod reconcile;
@@ -31,8 +33,12 @@ enum Which {
     Rules,
     /// `plimsoll generate` with 1,000 SLOs.
     Generate,
-    /// What forecasting 10,000 series costs.
+    /// What scoring 10,000 series costs.
     Anomaly,
+    /// What each part of the scorer finds on series of which the truth is known.
+    Ablation,
+    /// How much earlier than the burn-rate alerts the anomaly alerts of a synthetic service come.
+    Lead,
     /// The operator with 2,000 SLOs on a real API server.
     Reconcile,
 }
@@ -49,6 +55,12 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     }
     if wanted(Which::Anomaly) {
         targets.extend(anomaly::run()?);
+    }
+    if wanted(Which::Ablation) {
+        ablation::run()?;
+    }
+    if wanted(Which::Lead) {
+        lead::run()?;
     }
     if wanted(Which::Reconcile) {
         targets.extend(reconcile::run()?);

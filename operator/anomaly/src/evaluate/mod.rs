@@ -5,4 +5,5 @@ pub mod baselines;
 pub mod events;
 pub mod halves;
 pub mod nab;
+pub mod synthetic;
 pub mod vus;

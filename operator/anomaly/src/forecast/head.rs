@@ -19,9 +19,15 @@ pub(crate) fn bias() -> [f32; OUTPUTS] {
 /// The quantiles that the outputs `o` of one horizon mean.
 #[inline(always)]
 pub(crate) fn quantiles(o: &[f32; LEVELS]) -> [f32; LEVELS] {
-    let [a, b, median, c, d] = *o;
-    let (lower, upper) = (median - softplus(b), median + softplus(c));
-    [lower - softplus(a), lower, median, upper, upper + softplus(d)]
+    spread(o, &o.map(softplus))
+}
+
+/// The same, with [`softplus`] of the outputs at hand.
+#[inline(always)]
+pub(crate) fn spread(o: &[f32; LEVELS], soft: &[f32; LEVELS]) -> [f32; LEVELS] {
+    let ([_, _, median, _, _], [a, b, _, c, d]) = (*o, *soft);
+    let (lower, upper) = (median - b, median + c);
+    [lower - a, lower, median, upper, upper + d]
 }
 
 /// Pinball loss of `quantiles` for the outcome `z`, summed over the levels, in any unit.

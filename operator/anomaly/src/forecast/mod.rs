@@ -19,14 +19,16 @@ pub mod snapshot;
 mod state;
 #[cfg(test)]
 mod tests;
+pub mod vote;
 
+use crate::lstm::activation::Soften;
 use crate::lstm::{Adam, Network, Random};
 use clock::Clock;
-use head::{OUTPUTS, bias, quantiles};
+use head::{OUTPUTS, bias, spread};
 use inputs::{INPUTS, Start, fill};
 use ndarray::Array2;
 use replay::{Recording, Replay};
-use state::{LIMIT, Promise, State};
+use state::{LIMIT, State};
 
 /// The levels of the quantiles: the 90 % band, the quartiles, the median.
 pub const QUANTILES: [f32; LEVELS] = [0.05, 0.25, 0.5, 0.75, 0.95];
@@ -97,8 +99,12 @@ pub struct Row {
 pub struct Outlook {
     /// The series.
     pub series: usize,
+    /// Seconds since the series' first row.
+    pub age: f64,
     /// This row against the band forecast for it: 0 at the median, ±1 at the edges of the 90 % band. NaN if none was.
     pub surprise: f64,
+    /// The same against the band forecast `lead` seconds ago; of these a series keeps eight at a time, so it is often NaN.
+    pub later_surprise: f64,
     /// How one-sidedly the series has left its own day and week over the last hours: ±1 if every row lay on one side by the
     /// usual error; 0 if rows scatter around them, and in the first two days. Slow drifts show here that no single row shows.
     pub drift: f64,
@@ -147,6 +153,8 @@ struct Scratch {
     cell: Array2<f32>,
     gates: Array2<f32>,
     out: Array2<f32>,
+    /// Softplus of `out`.
+    soft: Array2<f32>,
     starts: Vec<[Start; HORIZONS]>,
     live: Vec<Live>,
 }
@@ -155,7 +163,7 @@ struct Scratch {
 #[derive(Clone, Copy, Debug)]
 struct Live {
     series: usize,
-    surprise: f64,
+    surprise: [f64; HORIZONS],
 }
 
 impl Forecaster {
@@ -252,8 +260,12 @@ impl Forecaster {
         if scratch.live.len() != rows.len() {
             scratch.cut(self.settings.hidden);
         }
-        let Scratch { x, cell, gates, out, .. } = &mut scratch;
+        let Scratch { x, cell, gates, out, soft, .. } = &mut scratch;
         self.network.step(x, cell, gates, out);
+        soft.assign(out);
+        if let Some(values) = soft.as_slice_mut() {
+            pulp::Arch::new().dispatch(Soften(values));
+        }
         for at in 0..scratch.live.len() {
             outlooks.extend(self.say(at, &scratch));
         }
@@ -279,7 +291,7 @@ impl Forecaster {
         if broken {
             state.forget_promises();
         }
-        let surprise = state.surprise(value);
+        let surprise = state.surprises(value);
         state.settle(&now, value);
         let recording = self.recorded.get(row.series).copied().unwrap_or(NOT);
         if broken {
@@ -344,23 +356,26 @@ impl Forecaster {
         let (live, starts) = (scratch.live.get(at)?, scratch.starts.get(at)?);
         let hidden = self.settings.hidden;
         let place = live.series * hidden..(live.series + 1) * hidden;
-        let (x, cell, out) = (scratch.x.row(at), scratch.cell.row(at), scratch.out.row(at));
+        let (x, cell) = (scratch.x.row(at), scratch.cell.row(at));
+        let (out, soft) = (scratch.out.row(at), scratch.soft.row(at));
         self.hidden.get_mut(place.clone())?.copy_from_slice(x.as_slice()?.get(INPUTS..)?);
         self.cell.get_mut(place)?.copy_from_slice(cell.as_slice()?);
         let state = self.states.get_mut(live.series)?;
         let lead = state.lead(self.settings.lead);
         let mut said = [[0.0; LEVELS]; HORIZONS];
-        let outputs = out.as_slice()?.as_chunks::<LEVELS>().0;
-        for (k, ((said, outputs), start)) in said.iter_mut().zip(outputs).zip(starts).enumerate() {
-            let quantiles = state.calibrate(k, start, &quantiles(outputs));
+        let outputs = out.as_slice()?.as_chunks::<LEVELS>().0.iter().zip(soft.as_slice()?.as_chunks::<LEVELS>().0);
+        for (k, ((said, (outputs, soft)), start)) in said.iter_mut().zip(outputs).zip(starts).enumerate() {
+            let quantiles = state.calibrate(k, start, &spread(outputs, soft));
             *said = quantiles.map(|q| state.anchor + f64::from(q));
-            let promise = Promise { due: 0, base: start.base, unit: start.unit, quantiles, experts: start.experts };
-            state.promise(k, lead, promise);
+            state.promise(k, lead, start, quantiles);
         }
         let [next, later] = said;
+        let [surprise, later_surprise] = live.surprise;
         Some(Outlook {
             series: live.series,
-            surprise: live.surprise,
+            age: state.time - state.first,
+            surprise,
+            later_surprise,
             drift: state.drift(),
             next,
             later,
@@ -384,6 +399,7 @@ impl Scratch {
         self.cell = Array2::zeros((n, hidden));
         self.gates = Array2::zeros((n, 4 * hidden));
         self.out = Array2::zeros((n, OUTPUTS));
+        self.soft = Array2::zeros((n, OUTPUTS));
     }
 
     /// Drops the rows beyond those that are live.

@@ -13,7 +13,7 @@ use half::f16;
 use ndarray::{Array1, Array2};
 use std::fmt;
 
-const FORMAT: &[u8; 8] = b"PLMFC\0\0\x01";
+const FORMAT: &[u8; 8] = b"PLMFC\0\0\x02";
 
 /// Why bytes are no snapshot of this version.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -156,7 +156,7 @@ impl<const N: usize> Field for Profile<N> {
     }
 }
 
-fn checksum(bytes: &[u8]) -> u64 {
+pub(crate) fn checksum(bytes: &[u8]) -> u64 {
     bytes.iter().fold(0xcbf2_9ce4_8422_2325, |sum, b| (sum ^ u64::from(*b)).wrapping_mul(0x0100_0000_01b3))
 }
 

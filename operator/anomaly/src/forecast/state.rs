@@ -3,9 +3,11 @@
 //! Values are held as single-precision differences from the series' first value, in which they keep seven digits.
 
 use super::clock::Clock;
+use super::inputs::Start;
 use super::profile::Profile;
 use super::recent::Recent;
 use super::{HORIZONS, LEVELS, QUANTILES};
+use half::f16;
 
 /// Simple forecasts of which each horizon keeps the record: last value, four exponential means, the day's profile,
 /// day's and week's profiles moved by the present distance from them, and the median of the last values.
@@ -38,6 +40,8 @@ const EXPERT_CUT: f32 = 30.0;
 /// The least unit, in mean absolute errors of the last five rows: in a burst everything is seen and said in larger units.
 const BURST: f32 = 0.7;
 const TINY: f32 = 1e-30;
+/// Within what half precision holds.
+const FULL: f32 = 6e4;
 /// Differences beyond this are no measurements that single precision could hold.
 pub(crate) const LIMIT: f64 = 1e30;
 
@@ -49,7 +53,8 @@ pub(crate) struct Promise {
     pub(crate) base: f32,
     pub(crate) unit: f32,
     pub(crate) quantiles: [f32; LEVELS],
-    pub(crate) experts: [f32; EXPERTS],
+    /// In units from the base.
+    pub(crate) experts: [f16; EXPERTS],
 }
 
 /// One series.
@@ -178,7 +183,9 @@ impl State {
 
     fn judge(&mut self, horizon: usize, x: f32, promise: &Promise) {
         let base = self.cut(horizon, (x - promise.base).abs(), CUT);
-        let misses = promise.experts.map(|e| self.cut(horizon, (x - e).abs(), EXPERT_CUT));
+        let from_base = x - promise.base;
+        let misses =
+            promise.experts.map(|e| self.cut(horizon, (from_base - promise.unit * f32::from(e)).abs(), EXPERT_CUT));
         let (Some(judged), Some(unit), Some(miss), Some(offset)) = (
             self.judged.get_mut(horizon),
             self.unit.get_mut(horizon),
@@ -332,20 +339,22 @@ impl State {
 }
 
 impl State {
-    /// `x` against the band promised for it: 0 at the median, ±1 at the edges; NaN if none was promised.
-    pub(crate) fn surprise(&self, x: f32) -> f64 {
-        let [low, _, median, _, high] = self.next.quantiles;
-        if self.next.due != self.rows || self.rows == 0 {
-            return f64::NAN;
-        }
-        let width = if x > median { high - median } else { median - low };
-        // Where the band has no width (a constant series so far) its unit stands in, at a thousandth of the value at least.
-        let least = (0.1 * self.next.unit).max(1e-3 * (f64::from(median) + self.anchor).abs() as f32).max(TINY);
-        (f64::from(x - median) / f64::from(width.max(least))).clamp(-1e3, 1e3)
+    /// `x` against the bands promised for it at each horizon: 0 at the median, ±1 at the edges; NaN if none was promised.
+    pub(crate) fn surprises(&self, x: f32) -> [f64; HORIZONS] {
+        let against = |promise: &Promise| {
+            let [low, _, median, _, high] = promise.quantiles;
+            let width = if x > median { high - median } else { median - low };
+            // Where the band has no width (a constant series so far) its unit stands in, at a thousandth of the value at least.
+            let least = (0.1 * promise.unit).max(1e-3 * (f64::from(median) + self.anchor).abs() as f32).max(TINY);
+            (f64::from(x - median) / f64::from(width.max(least))).clamp(-1e3, 1e3)
+        };
+        let due = |promise: &&Promise| promise.due == self.rows && self.rows > 0;
+        let later = self.later.iter().find(due);
+        [Some(&self.next).filter(due), later].map(|promise| promise.map_or(f64::NAN, against))
     }
 
     /// Quantiles in values from those in units, moved by the conformal offsets and put in order from the median outwards.
-    pub(crate) fn calibrate(&self, horizon: usize, start: &super::inputs::Start, raw: &[f32; LEVELS]) -> [f32; LEVELS] {
+    pub(crate) fn calibrate(&self, horizon: usize, start: &Start, raw: &[f32; LEVELS]) -> [f32; LEVELS] {
         let [low, .., high] = *raw;
         let spread = (high - low).clamp(0.02, 30.0);
         let offsets = self.offset.get(horizon).copied().unwrap_or_default();
@@ -359,14 +368,19 @@ impl State {
     }
 
     /// Keeps a forecast made after the last row until its row comes; of the farther ones every [`State::stride`]th.
-    pub(crate) fn promise(&mut self, horizon: usize, lead: u32, promise: Promise) {
-        if horizon == 0 {
-            self.next = Promise { due: self.rows, ..promise };
-        } else if self.rows.is_multiple_of(Self::stride(lead)) {
-            let place = (self.rows / Self::stride(lead)) as usize % WAITING;
-            if let Some(slot) = self.later.get_mut(place) {
-                *slot = Promise { due: self.rows - 1 + lead, ..promise };
-            }
-        }
+    pub(crate) fn promise(&mut self, horizon: usize, lead: u32, start: &Start, quantiles: [f32; LEVELS]) {
+        let stride = Self::stride(lead);
+        let slot = if horizon == 0 {
+            Some((&mut self.next, self.rows))
+        } else if self.rows.is_multiple_of(stride) {
+            self.later.get_mut((self.rows / stride) as usize % WAITING).map(|slot| (slot, self.rows - 1 + lead))
+        } else {
+            None
+        };
+        let Some((slot, due)) = slot else { return };
+        let Start { base, unit, experts } = *start;
+        let scale = 1.0 / unit.max(TINY);
+        let experts = experts.map(|e| f16::from_f32(((e - base) * scale).clamp(-FULL, FULL)));
+        *slot = Promise { due, base, unit, quantiles, experts };
     }
 }

@@ -42,6 +42,18 @@ pub(crate) fn softplus(x: f32) -> f32 {
     x.max(0.0) + ln(1.0 + exp(-x.abs()))
 }
 
+/// [`softplus`] of every value in its place.
+pub(crate) struct Soften<'a>(pub(crate) &'a mut [f32]);
+
+impl pulp::WithSimd for Soften<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: pulp::Simd>(self, _: S) {
+        self.0.iter_mut().for_each(|v| *v = softplus(*v));
+    }
+}
+
 /// Natural logarithm of a positive, normal number, to about 1e-6. Branch-free.
 #[inline(always)]
 pub(crate) fn ln(x: f32) -> f32 {

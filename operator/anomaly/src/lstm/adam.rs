@@ -1,6 +1,6 @@
 //! Adam (Kingma and Ba, 2015) with a bound on the gradient's norm.
 
-use super::{Gradients, Network};
+use super::Network;
 
 /// First and second moments of every weight.
 #[derive(Clone, Debug, PartialEq)]
@@ -27,7 +27,7 @@ impl Adam {
 
     /// One step against `gradients`, whose norm is first cut to `bound`. A gradient that is not finite is left out whole:
     /// false is returned and nothing changes.
-    pub fn step(&mut self, network: &mut Network, gradients: &Gradients, rate: f32, bound: f32) -> bool {
+    pub fn step(&mut self, network: &mut Network, gradients: &Network, rate: f32, bound: f32) -> bool {
         let norm = gradients
             .parameters()
             .iter()

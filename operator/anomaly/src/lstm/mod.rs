@@ -10,7 +10,7 @@ mod gradient_tests;
 mod train;
 
 pub use adam::Adam;
-pub use train::{Gradients, Tape};
+pub use train::Tape;
 
 use activation::{sigmoid, tanh};
 use ndarray::linalg::general_mat_mul;
@@ -68,12 +68,8 @@ impl Network {
         let (inputs, hidden) = (self.inputs(), self.hidden());
         z.assign(&self.gate_bias);
         general_mat_mul(1.0, x, &self.gates, 1.0, z);
-        let arch = pulp::Arch::new();
-        if let (Some(z), Some(c), Some(x)) = (z.as_slice_mut(), cell.as_slice_mut(), x.as_slice_mut()) {
-            arch.dispatch(
-                #[inline(always)]
-                || activate(z, c, x, inputs, hidden),
-            );
+        if let (Some(gates), Some(cell), Some(x)) = (z.as_slice_mut(), cell.as_slice_mut(), x.as_slice_mut()) {
+            pulp::Arch::new().dispatch(Activate { gates, cell, x, inputs, hidden });
         }
         self.project(&x.view(), out);
     }
@@ -106,24 +102,41 @@ impl Network {
     }
 }
 
-/// Gates, new cell and new hidden state of every row. Lengths agree by construction; zips stop at the shortest.
-#[inline(always)]
-fn activate(z: &mut [f32], cell: &mut [f32], x: &mut [f32], inputs: usize, hidden: usize) {
-    let rows =
-        z.chunks_exact_mut(4 * hidden).zip(cell.chunks_exact_mut(hidden)).zip(x.chunks_exact_mut(inputs + hidden));
-    for ((z, c), x) in rows {
-        let (i, rest) = z.split_at_mut(hidden);
-        let (f, rest) = rest.split_at_mut(hidden);
-        let (g, o) = rest.split_at_mut(hidden);
-        let (_, h) = x.split_at_mut(inputs);
-        let gates = i.iter_mut().zip(f).zip(g).zip(o);
-        for ((((i, f), g), o), (c, h)) in gates.zip(c.iter_mut().zip(h)) {
-            *i = sigmoid(*i);
-            *f = sigmoid(*f);
-            *g = tanh(*g);
-            *o = sigmoid(*o);
-            *c = *f * *c + *i * *g;
-            *h = *o * tanh(*c);
+/// Gates, new cell and new hidden state of every row. Lengths agree by construction; zips stop at the shortest. A type of
+/// its own and not a closure, which would be compiled apart from its caller and so without the vector units.
+struct Activate<'a> {
+    gates: &'a mut [f32],
+    cell: &'a mut [f32],
+    x: &'a mut [f32],
+    inputs: usize,
+    hidden: usize,
+}
+
+impl pulp::WithSimd for Activate<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: pulp::Simd>(self, _: S) {
+        let Self { gates, cell, x, inputs, hidden } = self;
+        let rows = gates
+            .chunks_exact_mut(4 * hidden)
+            .zip(cell.chunks_exact_mut(hidden))
+            .zip(x.chunks_exact_mut(inputs + hidden));
+        for ((z, c), x) in rows {
+            // Short loops over few slices each, which become vector instructions.
+            let (i_f, g_o) = z.split_at_mut(2 * hidden);
+            i_f.iter_mut().for_each(|v| *v = sigmoid(*v));
+            let (g, o) = g_o.split_at_mut(hidden);
+            g.iter_mut().for_each(|v| *v = tanh(*v));
+            o.iter_mut().for_each(|v| *v = sigmoid(*v));
+            let (i, f) = i_f.split_at(hidden);
+            for ((c, f), (i, g)) in c.iter_mut().zip(f).zip(i.iter().zip(g)) {
+                *c = *f * *c + *i * *g;
+            }
+            let (_, h) = x.split_at_mut(inputs);
+            for (h, (c, o)) in h.iter_mut().zip(c.iter().zip(o)) {
+                *h = *o * tanh(*c);
+            }
         }
     }
 }

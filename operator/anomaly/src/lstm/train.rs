@@ -3,29 +3,7 @@
 use super::activation::tanh;
 use super::{Network, rows, rows_mut};
 use ndarray::linalg::general_mat_mul;
-use ndarray::{Array1, Array2, Axis, Slice};
-
-/// Gradients of a loss, shaped as the weights.
-#[derive(Clone, Debug)]
-pub struct Gradients {
-    gates: Array2<f32>,
-    gate_bias: Array1<f32>,
-    head: Array2<f32>,
-    head_bias: Array1<f32>,
-}
-
-impl Gradients {
-    /// In the order of [`Network::parameters`].
-    #[must_use]
-    pub fn parameters(&self) -> [&[f32]; 4] {
-        [
-            self.gates.as_slice().unwrap_or_default(),
-            self.gate_bias.as_slice().unwrap_or_default(),
-            self.head.as_slice().unwrap_or_default(),
-            self.head_bias.as_slice().unwrap_or_default(),
-        ]
-    }
-}
+use ndarray::{Array2, Axis, Slice};
 
 /// What a forward pass over `steps` steps of `batch` windows leaves for the backward one. Step `t` of window `b` is row
 /// `t · batch + b` of every matrix.
@@ -82,9 +60,10 @@ impl Tape {
         }
     }
 
-    /// Gradients of the loss whose gradient by [`Tape::out`] is `d_out`; the state before step 0 counts as constant.
+    /// Gradients of the loss whose gradient by [`Tape::out`] is `d_out`, each in the place of its weight; the state before
+    /// step 0 counts as constant.
     #[must_use]
-    pub fn backward(&self, network: &Network, d_out: &Array2<f32>) -> Gradients {
+    pub fn backward(&self, network: &Network, d_out: &Array2<f32>) -> Network {
         let (inputs, hidden, batch) = (network.inputs(), network.hidden(), self.batch);
         let mut d_z = Array2::<f32>::zeros(self.gates.raw_dim());
         // What the head says of each hidden state, for all steps at once.
@@ -107,15 +86,12 @@ impl Tape {
                     dc.as_slice_mut(),
                     dh.as_slice(),
                 ) {
-                    pulp::Arch::new().dispatch(
-                        #[inline(always)]
-                        || gate_gradients(hidden, gates, before, after, dz, dc, dh),
-                    );
+                    pulp::Arch::new().dispatch(GateGradients { hidden, gates, before, after, dz, dc, dh });
                 }
             }
             general_mat_mul(1.0, &rows(&d_z, at, batch), &recurrent.t(), 0.0, &mut d_h);
         }
-        Gradients {
+        Network {
             gates: self.x.t().dot(&d_z).as_standard_layout().into_owned(),
             gate_bias: d_z.sum_axis(Axis(0)),
             head: self.top.t().dot(d_out).as_standard_layout().into_owned(),
@@ -125,31 +101,41 @@ impl Tape {
 }
 
 /// Of one row and step: gradients by the gates' sums into `dz`; `dc` goes from the new cell state to the old one.
-#[inline(always)]
-fn gate_gradients(
+struct GateGradients<'a> {
     hidden: usize,
-    gates: &[f32],
-    before: &[f32],
-    after: &[f32],
-    dz: &mut [f32],
-    dc: &mut [f32],
-    dh: &[f32],
-) {
-    let (i, rest) = gates.split_at(hidden);
-    let (f, rest) = rest.split_at(hidden);
-    let (g, o) = rest.split_at(hidden);
-    let (di, rest) = dz.split_at_mut(hidden);
-    let (df, rest) = rest.split_at_mut(hidden);
-    let (dg, d_o) = rest.split_at_mut(hidden);
-    let values = i.iter().zip(f).zip(g).zip(o).zip(before).zip(after).zip(dh);
-    let grads = di.iter_mut().zip(df).zip(dg).zip(d_o).zip(dc);
-    for (((((((i, f), g), o), before), after), dh), ((((di, df), dg), d_o), dc)) in values.zip(grads) {
-        let squashed = tanh(*after);
-        let d = *dc + dh * o * (1.0 - squashed * squashed);
-        *d_o = dh * squashed * o * (1.0 - o);
-        *di = d * g * i * (1.0 - i);
-        *df = d * before * f * (1.0 - f);
-        *dg = d * i * (1.0 - g * g);
-        *dc = d * f;
+    gates: &'a [f32],
+    before: &'a [f32],
+    after: &'a [f32],
+    dz: &'a mut [f32],
+    dc: &'a mut [f32],
+    dh: &'a [f32],
+}
+
+impl pulp::WithSimd for GateGradients<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: pulp::Simd>(self, _: S) {
+        let Self { hidden, gates, before, after, dz, dc, dh } = self;
+        let (i, rest) = gates.split_at(hidden);
+        let (f, rest) = rest.split_at(hidden);
+        let (g, o) = rest.split_at(hidden);
+        let (di, rest) = dz.split_at_mut(hidden);
+        let (df, rest) = rest.split_at_mut(hidden);
+        let (dg, d_o) = rest.split_at_mut(hidden);
+        // Of the output gate first, where the squashed cell stands in between.
+        for ((d_o, after), ((dc, dh), o)) in d_o.iter_mut().zip(after).zip(dc.iter_mut().zip(dh).zip(o)) {
+            let squashed = tanh(*after);
+            *dc += dh * o * (1.0 - squashed * squashed);
+            *d_o = dh * squashed * o * (1.0 - o);
+        }
+        for (((di, dg), d), (i, g)) in di.iter_mut().zip(dg).zip(dc.iter()).zip(i.iter().zip(g)) {
+            *di = d * g * i * (1.0 - i);
+            *dg = d * i * (1.0 - g * g);
+        }
+        for (((df, before), f), d) in df.iter_mut().zip(before).zip(f).zip(dc) {
+            *df = *d * before * f * (1.0 - f);
+            *d *= f;
+        }
     }
 }

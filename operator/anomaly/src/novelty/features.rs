@@ -2,12 +2,18 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::frame::{Frame, NONE};
+
 /// Views.
 pub(super) const FEATURES: usize = 4;
 /// Rows of the two means.
 const SHORT: usize = 10;
 pub(super) const LONG: usize = 30;
-const HOURS: usize = 168;
+const HOURS: usize = 24;
+const DAYS: usize = 7;
+/// Rows after which it is looked whether the profile's frame is too wide, and what too wide is.
+const LOOK: u64 = 1024;
+const COARSE: f32 = 16.0;
 /// Largest magnitude of a feature, so that a range of 32-bit numbers cannot overflow.
 const LIMIT: f64 = 1e37;
 
@@ -17,23 +23,23 @@ pub(super) struct Features {
     /// The first value: features are counted from it, so that a large offset costs no precision.
     origin: f64,
     /// The last values, the newest last overwritten at `rows % LONG`.
-    ring: Vec<f32>,
-    profile: Vec<f32>,
-    /// Values seen in each hour of the week, up to 255.
-    counts: Vec<u8>,
+    ring: [f32; LONG],
+    /// Usual value of each hour of the week, as codes in `frame`.
+    profile: [[u16; HOURS]; DAYS],
+    frame: Frame,
 }
 
 impl Features {
     pub(super) fn new(origin: f64) -> Self {
-        Self { origin, ring: vec![0.0; LONG], profile: vec![0.0; HOURS], counts: vec![0; HOURS] }
+        Self { origin, ring: [0.0; LONG], profile: [[NONE; HOURS]; DAYS], frame: Frame::of(0.0) }
     }
 
     /// The views of row `row` (counted from 0): signed root, residual of the hour of the week, short and long mean.
     pub(super) fn see(&mut self, rate: f64, row: u64, time: f64, value: f64) -> [f32; FEATURES] {
         let root = |x: f64| x.abs().sqrt().copysign(x);
         let x = (value - self.origin).clamp(-LIMIT, LIMIT);
-        let hour = (time.rem_euclid(604_800.0) / 3600.0) as usize % HOURS;
-        let residual = self.residual(rate, hour, x);
+        let hour = (time as i64).div_euclid(3600).rem_euclid((DAYS * HOURS) as i64) as usize;
+        let residual = self.residual(rate as f32, row, hour, x as f32);
         let at = (row % LONG as u64) as usize;
         if let Some(slot) = self.ring.get_mut(at) {
             *slot = x as f32;
@@ -43,28 +49,41 @@ impl Features {
     }
 
     /// How far the value is from the profile of its hour; then moves the profile.
-    fn residual(&mut self, rate: f64, hour: usize, x: f64) -> f32 {
-        let (Some(profile), Some(count)) = (self.profile.get_mut(hour), self.counts.get_mut(hour)) else { return 0.0 };
-        let expected = f64::from(*profile);
-        let residual = if *count > 0 { x - expected } else { 0.0 };
-        *count = count.saturating_add(1);
-        *profile = (expected + rate.max(1.0 / f64::from(*count)) * (x - expected)) as f32;
-        residual.clamp(-LIMIT, LIMIT) as f32
+    fn residual(&mut self, rate: f32, row: u64, hour: usize, x: f32) -> f32 {
+        let known = self.profile.as_flattened().get(hour).copied().unwrap_or(NONE);
+        let (residual, learnt) = if known == NONE {
+            (0.0, x)
+        } else {
+            let expected = self.frame.value(known);
+            (x - expected, expected + rate * (x - expected))
+        };
+        let unfit = self.frame.code(learnt).is_none();
+        if unfit || row % LOOK == LOOK - 1 {
+            let (low, high) = self.frame.range(self.profile.as_flattened()).unwrap_or((learnt, learnt));
+            let (low, high) = (low.min(learnt), high.max(learnt));
+            if unfit || (high > low && COARSE * (high - low) < self.frame.width()) {
+                self.frame.refit(low, high, self.profile.as_flattened_mut());
+            }
+        }
+        if let Some(slot) = self.profile.as_flattened_mut().get_mut(hour) {
+            *slot = self.frame.code(learnt).unwrap_or_default();
+        }
+        residual.clamp(-LIMIT as f32, LIMIT as f32)
     }
 
     /// Means of the last values; `at` is the newest one's place in the ring.
     fn means(&self, at: usize, row: u64) -> (f32, f32) {
         let seen = (row + 1).min(LONG as u64) as usize;
-        let sum = |count: usize| -> f64 {
-            let (before, after) = self.ring.split_at(at + 1);
-            let recent = before.iter().rev().chain(after.iter().rev()).take(count);
-            recent.map(|v| f64::from(*v)).sum()
-        };
-        let (short, long) = (seen.min(SHORT), seen);
-        ((sum(short) / short as f64) as f32, (sum(long) / long as f64) as f32)
-    }
-
-    pub(super) fn bytes(&self) -> usize {
-        8 + 4 * (LONG + HOURS) + HOURS
+        // Places that were never written hold 0.
+        let [ring @ .., _, _] = &self.ring;
+        let [.., a, b] = &self.ring;
+        let mut sums = [f64::from(*a), f64::from(*b), 0.0, 0.0];
+        for part in ring.as_chunks::<4>().0 {
+            sums.iter_mut().zip(part).for_each(|(sum, v)| *sum += f64::from(*v));
+        }
+        let short = seen.min(SHORT);
+        let recent = (0..short).map(|back| if back <= at { at - back } else { at + LONG - back });
+        let newest: f64 = recent.filter_map(|i| self.ring.get(i)).map(|v| f64::from(*v)).sum();
+        ((newest / short as f64) as f32, (sums.iter().sum::<f64>() / seen as f64) as f32)
     }
 }

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::Constants;
+use crate::peaks::{Peaks, Scarcity};
 
 /// Moves over one and over two rows.
 const LAGS: usize = 2;
@@ -11,14 +12,8 @@ const HOURS: usize = 24;
 const CLIP_AFTER: u64 = 30;
 /// A move counts in its hour's scale up to this many mean squares, so that one spike does not make the hour deaf.
 const HOUR_CLIP: f64 = 30.0;
-/// Bands of peaks, six to an octave; the first begins three below the strength 1.
-const BANDS: usize = 13;
-const BANDS_PER_OCTAVE: f64 = 6.0;
-const FIRST_BAND: f64 = -3.0;
-/// Moves of this strength begin a peak; those within so many seconds are one.
-const NOTABLE: f64 = 0.3;
+/// Moves within so many seconds are one peak.
 const PEAK_S: f64 = 1860.0;
-const WEEK_S: f64 = 604_800.0;
 
 /// How much a series moves.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -71,12 +66,13 @@ impl Jumps {
             return 0.0;
         }
         let strength = (largest / usual).sqrt() / constants.jump;
-        strength / self.peaks.see(constants, time, strength)
+        let scarcity = Scarcity { apart: PEAK_S, weekly: constants.scarce, memory: constants.peaks };
+        strength / self.peaks.see(&scarcity, time, strength)
     }
 
     /// By how much moves at this time of day are larger than usual; then learns this row's.
     fn hour(&mut self, constants: &Constants, time: f64, step: f64, relative: Option<f64>) -> f64 {
-        let hour = (time.rem_euclid(86_400.0) / 3600.0) as usize % HOURS;
+        let hour = (time as i64).div_euclid(3600).rem_euclid(HOURS as i64) as usize;
         let Some(scale) = self.hours.get_mut(hour) else { return 1.0 };
         // Half of it on the scale of logarithms, and quiet hours count as usual ones.
         let usual = f64::from(*scale).sqrt().max(1.0);
@@ -85,60 +81,5 @@ impl Jumps {
             *scale += (rate * (relative.min(HOUR_CLIP) - f64::from(*scale))) as f32;
         }
         usual
-    }
-}
-
-/// How often a series' moves peak near the level of alarm: where they often do, the level is higher, as high as the
-/// peaks become scarce.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-struct Peaks {
-    /// Peaks of each band, those long ago counting less.
-    bands: [f32; BANDS],
-    /// Seconds seen, those long ago counting less.
-    span: f64,
-    begin: f64,
-    highest: f64,
-    level: f64,
-}
-
-impl Default for Peaks {
-    fn default() -> Self {
-        Self { bands: [0.0; BANDS], span: 0.0, begin: f64::NEG_INFINITY, highest: 0.0, level: 1.0 }
-    }
-}
-
-impl Peaks {
-    /// The level of alarm for this row; then learns it.
-    fn see(&mut self, constants: &Constants, time: f64, strength: f64) -> f64 {
-        let level = self.level;
-        if strength < NOTABLE {
-            return level;
-        }
-        let since = time - self.begin;
-        if since > PEAK_S {
-            if since.is_finite() {
-                self.close(constants, since);
-            }
-            (self.begin, self.highest) = (time, strength);
-        } else {
-            self.highest = self.highest.max(strength);
-        }
-        level
-    }
-
-    /// Counts the peak, which began this many seconds ago, and sets the level.
-    fn close(&mut self, constants: &Constants, since: f64) {
-        let fades = (-since / constants.peaks).exp();
-        self.span = self.span * fades + since;
-        let band = (self.highest.log2() * BANDS_PER_OCTAVE - FIRST_BAND).floor();
-        for (i, count) in self.bands.iter_mut().enumerate() {
-            *count *= fades as f32;
-            *count += f32::from(band == i as f64);
-        }
-        let weeks = self.span / WEEK_S;
-        let below = -FIRST_BAND as usize;
-        let scarce = |bands: &[f32]| f64::from(bands.iter().sum::<f32>()) <= constants.scarce * weeks;
-        let raised = self.bands.windows(below).position(scarce).unwrap_or(BANDS - below);
-        self.level = (raised as f64 / BANDS_PER_OCTAVE).exp2();
     }
 }

@@ -6,6 +6,7 @@
 
 mod constants;
 mod features;
+mod frame;
 mod jump;
 mod memory;
 
@@ -20,8 +21,6 @@ use features::{FEATURES, Features};
 use jump::Jumps;
 use memory::Memory;
 
-/// Remembered values for each view.
-const SLOTS: usize = 64;
 /// Rows before anything is judged.
 pub const WARM: u64 = 100;
 /// Blocks of rows over which the largest novelty is remembered, and rows in each.
@@ -84,9 +83,7 @@ impl Novelty {
 
     /// Bytes of its state.
     pub fn bytes(&self) -> usize {
-        let heap = self.inner.as_ref().map_or(0, |state| {
-            size_of::<State>() + state.features.bytes() + state.memories.iter().map(Memory::bytes).sum::<usize>()
-        });
+        let heap = self.inner.as_ref().map_or(0, |_| size_of::<State>());
         size_of::<Self>() + heap
     }
 }

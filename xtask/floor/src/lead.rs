@@ -1,0 +1,349 @@
+//! A synthetic service whose latency goes wrong: when the anomaly's alert comes, and when the SLO's own burn-rate alerts.
+//!
+//! Requests come in a daily wave and take a log-normal time; every 30 s a histogram of them is scraped. What the scorer
+//! reads are rates over five minutes, as Plimsoll's rules record them; burn rates and windows are the default tiers.
+
+use anyhow::Result;
+use plimsoll_anomaly::lstm::Random;
+use plimsoll_anomaly::novelty::Novelty;
+use plimsoll_anomaly::{Detector as _, Sample};
+use plimsoll_slo::validate::{DEFAULT_MINIMUM_BAD_EVENTS, DEFAULT_TIERS};
+use serde_json::{Value, json};
+use std::f64::consts::TAU;
+
+/// Seconds between scrapes, and scrapes of a five-minute rate, of a day and of a week.
+const STEP: f64 = 30.0;
+const RANGE: usize = 10;
+const DAY: usize = 2880;
+const WEEK: usize = 7 * DAY;
+/// Scrapes for which a fault is watched.
+const WATCHED: usize = DAY;
+/// Buckets of the histogram: from 5 ms, four to each doubling.
+const BUCKETS: usize = 48;
+const FIRST: f64 = 0.005;
+/// Slower is bad, and the share of requests that may be.
+const THRESHOLD: f64 = 0.32;
+const BUDGET: f64 = 0.001;
+/// Scores at which the rules of Medium and of Low sensitivity begin, and scrapes for which a score must stay there.
+const SENSITIVITIES: [(f64, usize); 2] = [(0.5, 0), (0.6, 2)];
+/// Alerts: those of the SLO's rates at each sensitivity, then those of the latency's quantile.
+const ALERTS: usize = 2 * SENSITIVITIES.len();
+/// Scrapes without an alert after which it is another one.
+const MERGED: usize = 60;
+/// Seconds over which the level is taken above which a rise is one.
+const LEVEL_S: f64 = 1800.0;
+
+/// What the latency does.
+#[derive(Clone, Copy, PartialEq)]
+enum Course {
+    Clean,
+    /// From 1 to a factor within some scrapes, and stays there.
+    Ramp,
+    /// To a factor at once.
+    Step,
+    /// To a factor for some scrapes.
+    Spike,
+}
+
+/// Scrapes after the begin of the fault at which each alert first came.
+#[derive(Default)]
+struct Alerts {
+    burn: Option<usize>,
+    page: Option<usize>,
+    anomaly: [Option<usize>; ALERTS],
+    /// Anomaly alerts that began in the last clean week.
+    wrong: [usize; ALERTS],
+    burnt: usize,
+}
+
+pub(crate) fn run(rounds: usize) -> Result<()> {
+    let mut out = Vec::new();
+    for (name, course) in
+        [("ramp", Course::Ramp), ("step", Course::Step), ("spike", Course::Spike), ("clean", Course::Clean)]
+    {
+        let each: Vec<Value> = (0..rounds)
+            .map(|round| {
+                let a = watch(course, 1000 * course as u64 + round as u64);
+                json!({"burn": a.burn, "page": a.page, "anomaly": a.anomaly, "wrong": a.wrong, "burnt": a.burnt})
+            })
+            .collect();
+        out.push(json!({"course": name, "each": each}));
+    }
+    println!("{}", json!({"step": STEP, "weeks": 1, "courses": out}));
+    Ok(())
+}
+
+/// One service: a week to get to know it, a clean week, and a fault at a random time of the day after.
+fn watch(course: Course, seed: u64) -> Alerts {
+    let mut random = Random(seed);
+    let begin = 2 * WEEK + random.below(DAY);
+    let mut service = Service::random(&mut random);
+    let fault = Fault::random(course, &mut random);
+    let mut detectors = [(); 3].map(|()| Watched::default());
+    let mut burns = Burns::default();
+    let mut alerts = Alerts::default();
+    let (mut quiet, mut held) = ([MERGED; ALERTS], [0usize; ALERTS]);
+    let mut burning = false;
+    for at in 0..begin + WATCHED {
+        let factor = if at < begin { 1.0 } else { fault.factor(at - begin) };
+        let counts = service.scrape(at, factor, &mut random);
+        burns.add(&counts);
+        let window = service.window();
+        if window.total <= 0.0 {
+            continue;
+        }
+        let time = 1.7e9 + STEP * at as f64;
+        let per_second = 1.0 / (STEP * RANGE as f64);
+        let scores = [(window.total * per_second, false), (window.bad * per_second, true), (window.p99, true)];
+        let mut scores = detectors.iter_mut().zip(scores).map(|(d, (value, up))| d.score(time, value, up));
+        let [total, bad, latency] = [(); 3].map(|()| scores.next().unwrap_or_default());
+        let (any, page) = burns.fire();
+        let mut fires = [false; ALERTS];
+        let each =
+            [total.max(bad), latency].into_iter().flat_map(|score| SENSITIVITIES.map(|(at, hold)| (score, at, hold)));
+        for ((fires, held), (score, at, hold)) in fires.iter_mut().zip(&mut held).zip(each) {
+            *held = if score >= at { *held + 1 } else { 0 };
+            *fires = *held > hold;
+        }
+        if at >= begin {
+            let since = Some(at - begin);
+            alerts.burn = alerts.burn.or(since.filter(|_| any));
+            alerts.page = alerts.page.or(since.filter(|_| page));
+            for (first, fires) in alerts.anomaly.iter_mut().zip(fires) {
+                *first = first.or(since.filter(|_| fires));
+            }
+        } else if (WEEK..2 * WEEK).contains(&at) {
+            for ((wrong, quiet), fires) in alerts.wrong.iter_mut().zip(&quiet).zip(fires) {
+                *wrong += usize::from(fires && *quiet >= MERGED);
+            }
+            alerts.burnt += usize::from(any && !burning);
+        }
+        quiet.iter_mut().zip(fires).for_each(|(quiet, fires)| *quiet = if fires { 0 } else { *quiet + 1 });
+        burning = any;
+    }
+    alerts
+}
+
+/// One score, as the scorer exports it.
+#[derive(Default)]
+struct Watched {
+    detector: Novelty,
+    level: Option<f64>,
+}
+
+impl Watched {
+    fn score(&mut self, time: f64, value: f64, up: bool) -> f64 {
+        let level = *self.level.get_or_insert(value);
+        let verdict = self.detector.step(Sample { time, value });
+        self.level = Some(level + (1.0 - (-STEP / LEVEL_S).exp()) * (value - level));
+        if up && value <= level { 0.0 } else { verdict.score }
+    }
+}
+
+struct Fault {
+    course: Course,
+    factor: f64,
+    length: f64,
+}
+
+impl Fault {
+    fn random(course: Course, random: &mut Random) -> Self {
+        let scrapes = |seconds: f64| seconds / STEP;
+        let length = match course {
+            // Ramps from half an hour to twelve hours, spikes from five minutes to an hour, evenly on the scale of logarithms.
+            Course::Ramp => scrapes(1800.0 * 24f64.powf(unit(random))),
+            Course::Spike => scrapes(300.0 * 12f64.powf(unit(random))),
+            Course::Clean | Course::Step => 0.0,
+        };
+        Self { course, factor: 1.3 * (4.0f64 / 1.3).powf(unit(random)), length }
+    }
+
+    /// By how much everything takes longer, so many scrapes after the begin.
+    fn factor(&self, since: usize) -> f64 {
+        let along = since as f64 / self.length.max(1.0);
+        match self.course {
+            Course::Clean => 1.0,
+            Course::Step => self.factor,
+            Course::Ramp => self.factor.powf(along.min(1.0)),
+            Course::Spike if along < 1.0 => self.factor,
+            Course::Spike => 1.0,
+        }
+    }
+}
+
+/// One scrape, or a window of them.
+#[derive(Clone, Copy, Default)]
+struct Counts {
+    total: f64,
+    bad: f64,
+    p99: f64,
+}
+
+struct Service {
+    rate: f64,
+    wave: f64,
+    phase: f64,
+    median: f64,
+    sigma: f64,
+    /// How much slower it is at the busiest than at the quietest.
+    loaded: f64,
+    /// A slow wander of the latency.
+    wander: f64,
+    recent: [[f64; BUCKETS]; RANGE],
+    seen: usize,
+}
+
+impl Service {
+    fn random(random: &mut Random) -> Self {
+        Self {
+            rate: 20.0 * 20f64.powf(unit(random)),
+            wave: 0.2 + 0.6 * unit(random),
+            phase: unit(random),
+            median: 0.03 + 0.03 * unit(random),
+            sigma: 0.4 + 0.15 * unit(random),
+            loaded: 0.3 * unit(random),
+            wander: 0.0,
+            recent: [[0.0; BUCKETS]; RANGE],
+            seen: 0,
+        }
+    }
+
+    /// The requests of one scrape's time, by bucket; gives their number and how many are bad.
+    fn scrape(&mut self, at: usize, factor: f64, random: &mut Random) -> Counts {
+        let load = self.wave * (TAU * (at as f64 / DAY as f64 + self.phase)).sin();
+        self.wander = 0.99 * self.wander + 0.005 * normal(random);
+        let median = self.median * (1.0 + self.loaded * load + self.wander) * factor;
+        let requests = poisson(self.rate * (1.0 + load) * STEP, random);
+        let mut left = requests;
+        let mut below = 0.0;
+        let mut counts = [0.0; BUCKETS];
+        for (bucket, count) in counts.iter_mut().enumerate() {
+            let cumulated = cumulated((edge(bucket) / median).ln() / self.sigma);
+            let share = if bucket + 1 == BUCKETS { 1.0 } else { (cumulated - below) / (1.0 - below).max(1e-12) };
+            *count = binomial(left, share, random);
+            left -= *count;
+            below = cumulated;
+        }
+        if let Some(slot) = self.recent.get_mut(self.seen % RANGE) {
+            *slot = counts;
+        }
+        self.seen += 1;
+        Counts { total: requests, bad: bad(&counts), p99: 0.0 }
+    }
+
+    /// The last five minutes.
+    fn window(&self) -> Counts {
+        let mut sum = [0.0; BUCKETS];
+        self.recent.iter().for_each(|counts| sum.iter_mut().zip(counts).for_each(|(s, c)| *s += c));
+        let total: f64 = sum.iter().sum();
+        // Within a bucket by straight line, as histogram_quantile does.
+        let mut below = 0.0;
+        let mut p99 = edge(BUCKETS - 1);
+        for (bucket, count) in sum.iter().enumerate() {
+            if below + count >= 0.99 * total && *count > 0.0 {
+                let low = if bucket == 0 { 0.0 } else { edge(bucket - 1) };
+                p99 = low + (edge(bucket) - low) * (0.99 * total - below) / count;
+                break;
+            }
+            below += count;
+        }
+        Counts { total, bad: bad(&sum), p99 }
+    }
+}
+
+/// The upper edge of a bucket; that of bucket 23 is the threshold.
+fn edge(bucket: usize) -> f64 {
+    FIRST * ((bucket + 1) as f64 / 4.0).exp2()
+}
+
+fn bad(counts: &[f64; BUCKETS]) -> f64 {
+    counts.iter().enumerate().filter(|(bucket, _)| edge(*bucket) > THRESHOLD * 1.001).map(|(_, count)| count).sum()
+}
+
+/// All that the tiers need: sums of requests and of bad ones up to each scrape.
+#[derive(Default)]
+struct Burns {
+    totals: Vec<f64>,
+    bads: Vec<f64>,
+}
+
+impl Burns {
+    fn add(&mut self, counts: &Counts) {
+        self.totals.push(self.totals.last().copied().unwrap_or_default() + counts.total);
+        self.bads.push(self.bads.last().copied().unwrap_or_default() + counts.bad);
+    }
+
+    /// Requests and bad ones of the last so many seconds.
+    fn over(&self, seconds: f64) -> (f64, f64) {
+        let sum = |all: &[f64]| {
+            let before = all.len().checked_sub(1 + (seconds / STEP) as usize).and_then(|at| all.get(at));
+            all.last().copied().unwrap_or_default() - before.copied().unwrap_or_default()
+        };
+        (sum(&self.totals), sum(&self.bads))
+    }
+
+    /// Whether any tier fires, and whether one that pages does.
+    fn fire(&self) -> (bool, bool) {
+        let mut fires = (false, false);
+        for (_, rate, long, short, severity) in DEFAULT_TIERS {
+            let rate = f64::try_from(rate).unwrap_or(f64::INFINITY);
+            let over = |seconds: f64| {
+                let (total, bad) = self.over(seconds);
+                (bad / total.max(1.0) > rate * BUDGET, bad)
+            };
+            let (burns, bad) = over(long.millis as f64 / 1000.0);
+            if burns && bad >= DEFAULT_MINIMUM_BAD_EVENTS as f64 && over(short.millis as f64 / 1000.0).0 {
+                fires.0 = true;
+                fires.1 |= severity == plimsoll_api::slo::Severity::Page;
+            }
+        }
+        fires
+    }
+}
+
+fn unit(random: &mut Random) -> f64 {
+    f64::from(random.unit())
+}
+
+/// Standard normal, by Box and Muller.
+fn normal(random: &mut Random) -> f64 {
+    (-2.0 * (1.0 - unit(random)).ln()).sqrt() * (TAU * unit(random)).cos()
+}
+
+/// Normal distribution function, to 1e-7 (Abramowitz and Stegun 26.2.17).
+fn cumulated(z: f64) -> f64 {
+    let t = 1.0 / (1.0 + 0.231_641_9 * z.abs());
+    let series =
+        t * (0.319_381_530 + t * (-0.356_563_782 + t * (1.781_477_937 + t * (-1.821_255_978 + t * 1.330_274_429))));
+    let above = (-0.5 * z * z).exp() / TAU.sqrt() * series;
+    if z >= 0.0 { 1.0 - above } else { above }
+}
+
+fn poisson(mean: f64, random: &mut Random) -> f64 {
+    if mean > 30.0 {
+        return (mean + mean.sqrt() * normal(random)).round().max(0.0);
+    }
+    // By counting exponential waits (Knuth).
+    let (limit, mut product, mut count) = ((-mean).exp(), 1.0 - unit(random), 0.0);
+    while product > limit {
+        product *= 1.0 - unit(random);
+        count += 1.0;
+    }
+    count
+}
+
+fn binomial(count: f64, share: f64, random: &mut Random) -> f64 {
+    let share = share.clamp(0.0, 1.0);
+    let rare = count * share.min(1.0 - share);
+    if count <= 0.0 || share == 0.0 {
+        0.0
+    } else if share == 1.0 {
+        count
+    } else if rare > 30.0 {
+        (count * share + (rare * share.max(1.0 - share)).sqrt() * normal(random)).round().clamp(0.0, count)
+    } else if share <= 0.5 {
+        poisson(count * share, random).min(count)
+    } else {
+        count - poisson(count * (1.0 - share), random).min(count)
+    }
+}
