@@ -39,7 +39,8 @@ impl JointVerdict {
     /// The same in the terms of a detector of one series: it ranks as a move, since each value by itself is known.
     #[must_use]
     pub fn verdict(&self) -> Verdict {
-        Verdict { score: move_score(self.strength), alert: self.strength >= 1.0 }
+        let alarming = self.strength >= 1.0;
+        Verdict { score: move_score(self.strength), alarming, alert: alarming }
     }
 }
 
