@@ -7,14 +7,17 @@ use std::{
     sync::Arc,
 };
 
-use plimsoll_api::{API_VERSION, AlertRule, GROUP, Level, Problem, Slo, VERSION, shape};
+use plimsoll_api::{
+    API_VERSION, AlertRule, GROUP, Kind, Level, Problem, Runbook, RunbookApproval, RunbookExecution, Slo, VERSION,
+    shape,
+};
 use plimsoll_slo::{AnyModel, AnyValid, SloId, alerts};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::{
     graph,
-    kinds::{self, Kind},
+    kinds::{self, AnyKind},
     parallel,
     report::{Diagnostic, Place},
 };
@@ -30,7 +33,7 @@ const NAMESPACE_MAX: usize = 63;
 /// What was found.
 #[derive(Debug, Default)]
 pub struct Checked {
-    /// The usable objects, in the order of the files.
+    /// The usable objects that become rules, in the order of the files.
     pub models: Vec<AnyModel>,
     /// All problems, by file and line.
     pub diagnostics: Vec<Diagnostic>,
@@ -87,7 +90,7 @@ struct Checker<'c> {
     namespace: &'c str,
     checked: Checked,
     /// Where each name was seen first, whether or not the object is usable.
-    seen: HashMap<(Kind, SloId), (Arc<str>, u32)>,
+    seen: HashMap<(AnyKind, SloId), (Arc<str>, u32)>,
     composites: Vec<graph::Composite>,
 }
 
@@ -118,7 +121,7 @@ type Read<'f> = (&'f File, Result<Node<'f>, Vec<Fault>>);
 
 /// What a document is.
 enum Document {
-    Object(Kind),
+    Object(AnyKind),
     List,
     Foreign,
     Wrong(Problem),
@@ -130,7 +133,7 @@ struct Finding {
     diagnostics: Vec<Diagnostic>,
     /// False for objects of other groups.
     ours: bool,
-    id: Option<(Kind, SloId, Pos)>,
+    id: Option<(AnyKind, SloId, Pos)>,
     model: Option<AnyModel>,
     composite: Option<graph::Composite>,
 }
@@ -233,7 +236,7 @@ fn document(file: &File, node: &Node<'_>, namespace: &str, findings: &mut Vec<Fi
     });
 }
 
-fn object(file: &File, node: &Node<'_>, kind: Kind, namespace: &str) -> Finding {
+fn object(file: &File, node: &Node<'_>, kind: AnyKind, namespace: &str) -> Finding {
     let mut value = node.to_json();
     let mut problems = Vec::new();
     envelope(&value, &mut problems);
@@ -241,7 +244,10 @@ fn object(file: &File, node: &Node<'_>, kind: Kind, namespace: &str) -> Finding 
         Some(spec) => shape::check(spec, kinds::spec_schema(kind), "spec", &mut problems),
         None => {
             let fields: Vec<&str> = required(kind).iter().map(|(field, _)| *field).collect();
-            let help = format!("add spec with {}", fields.join(" and "));
+            let help = match fields.as_slice() {
+                [] => "add it".to_owned(),
+                fields => format!("add spec with {}", fields.join(" and ")),
+            };
             problems.push(Problem::error("spec", "spec is missing").help(help));
         }
     }
@@ -254,8 +260,7 @@ fn object(file: &File, node: &Node<'_>, kind: Kind, namespace: &str) -> Finding 
     let id = identify(&mut value, namespace)
         .map(|id| (kind, id, path::place(node, &file.text, "metadata.name", None, false)));
     let mut finding = Finding { ours: true, id, ..Finding::default() };
-    if let Some(valid) = judge(kind, &value, &mut problems, &removed) {
-        let AnyValid { model, warnings } = valid;
+    if let Some(AnyValid { model, warnings }) = judge(kind, &value, &mut problems, &removed) {
         problems.extend(warnings);
         if !problems.iter().any(|p| p.level == Level::Error) {
             finding.composite = composite(file, node, &model);
@@ -271,7 +276,7 @@ fn object(file: &File, node: &Node<'_>, kind: Kind, namespace: &str) -> Finding 
 ///
 /// A number that should be text is taken as that text: `objective: 0.9995` lacks quotes, but what it
 /// really lacks is a percentage. Other wrong fields are left out, and named in `removed`.
-fn mend(node: &Node<'_>, kind: Kind, problems: &[Problem], removed: &mut Vec<String>) -> Changes {
+fn mend(node: &Node<'_>, kind: AnyKind, problems: &[Problem], removed: &mut Vec<String>) -> Changes {
     let mut changes = Changes::default();
     for problem in problems.iter().filter(|p| !is_unknown_field(p)) {
         let found = path::find(node, &problem.path);
@@ -298,15 +303,18 @@ fn mend(node: &Node<'_>, kind: Kind, problems: &[Problem], removed: &mut Vec<Str
 }
 
 /// What every spec of a kind has, and what may stand for it while the rest is checked.
-fn required(kind: Kind) -> &'static [(&'static str, &'static str)] {
+fn required(kind: AnyKind) -> &'static [(&'static str, &'static str)] {
     match kind {
-        Kind::Slo => &[("objective", r#""99""#), ("sli", "{}")],
-        Kind::AlertRule => &[("rules", "[]")],
+        AnyKind::Rules(Kind::Slo) => &[("objective", r#""99""#), ("sli", "{}")],
+        AnyKind::Rules(Kind::AlertRule) => &[("rules", "[]")],
+        AnyKind::Runbook => &[("serviceAccountName", r#""default""#), ("trigger", "{}"), ("steps", "[]")],
+        // Written by the operator and by `plimsoll runbook approve`; nothing but their shape is checked here.
+        AnyKind::RunbookExecution | AnyKind::RunbookApproval => &[],
     }
 }
 
 /// Puts something into required fields that are missing or were left out.
-fn fill(value: &mut Value, kind: Kind, removed: &mut Vec<String>) {
+fn fill(value: &mut Value, kind: AnyKind, removed: &mut Vec<String>) {
     let Some(spec) = value.get_mut("spec").and_then(Value::as_object_mut) else { return };
     for (key, filler) in required(kind) {
         if !spec.contains_key(*key) {
@@ -371,7 +379,7 @@ fn classify(node: &Node<'_>, named: bool) -> Document {
     let kind = text("kind");
     let Some(api_version) = text("apiVersion") else {
         // In a directory, files for other programs are no mistake; an object without apiVersion is.
-        let looks_ours = kind.is_none_or(|k| Kind::parse(k).is_some())
+        let looks_ours = kind.is_none_or(|k| AnyKind::parse(k).is_some())
             && entries.iter().any(|e: &Entry<'_>| matches!(e.key.as_ref(), "apiVersion" | "kind" | "spec"));
         return if named || looks_ours {
             Document::Wrong(
@@ -387,7 +395,7 @@ fn classify(node: &Node<'_>, named: bool) -> Document {
     }
     if group != GROUP {
         let near = shape::suggest(group, &[GROUP]);
-        return match kind.and_then(Kind::parse) {
+        return match kind.and_then(AnyKind::parse) {
             Some(_) if near.starts_with("did you mean") => {
                 Document::Wrong(Problem::error("apiVersion", format!("unknown API group {group}")).help(near))
             }
@@ -402,7 +410,7 @@ fn classify(node: &Node<'_>, named: bool) -> Document {
     }
     match kind {
         None => Document::Wrong(Problem::error("kind", "kind is missing").help("add kind: SLO")),
-        Some(kind) => Kind::parse(kind).map_or_else(
+        Some(kind) => AnyKind::parse(kind).map_or_else(
             || {
                 Document::Wrong(
                     Problem::error("kind", format!("{GROUP} has no kind {kind}"))
@@ -415,7 +423,7 @@ fn classify(node: &Node<'_>, named: bool) -> Document {
 }
 
 fn is_our_list(group: &str, kind: &str) -> bool {
-    group == GROUP && kind.strip_suffix("List").is_some_and(|k| Kind::parse(k).is_some())
+    group == GROUP && kind.strip_suffix("List").is_some_and(|k| AnyKind::parse(k).is_some())
 }
 
 /// The part of an object that every kind shares.
@@ -470,13 +478,20 @@ fn dns(text: &str, field: &str, max: usize, dots: bool, problems: &mut Vec<Probl
     }
 }
 
-/// What can be rendered of an object, or why nothing can.
-fn judge(kind: Kind, value: &Value, problems: &mut Vec<Problem>, removed: &[String]) -> Option<AnyValid> {
+/// What can be rendered of an object; nothing of a kind that becomes no rules, or when `problems` says why.
+fn judge(kind: AnyKind, value: &Value, problems: &mut Vec<Problem>, removed: &[String]) -> Option<AnyValid> {
     let judged = match kind {
-        Kind::Slo => plimsoll_slo::validate(&deserialize::<Slo>(value, problems)?).map(AnyValid::from),
-        Kind::AlertRule => alerts::validate(&deserialize::<AlertRule>(value, problems)?).map(AnyValid::from),
+        AnyKind::Rules(Kind::Slo) => {
+            plimsoll_slo::validate(&deserialize::<Slo>(value, problems)?).map(|valid| Some(AnyValid::from(valid)))
+        }
+        AnyKind::Rules(Kind::AlertRule) => {
+            alerts::validate(&deserialize::<AlertRule>(value, problems)?).map(|valid| Some(AnyValid::from(valid)))
+        }
+        AnyKind::Runbook => deserialize::<Runbook>(value, problems).map(|_| Ok(None))?,
+        AnyKind::RunbookExecution => deserialize::<RunbookExecution>(value, problems).map(|_| Ok(None))?,
+        AnyKind::RunbookApproval => deserialize::<RunbookApproval>(value, problems).map(|_| Ok(None))?,
     };
-    judged.map_err(|more| rules(more, problems, removed)).ok()
+    judged.map_err(|more| rules(more, problems, removed)).ok().flatten()
 }
 
 /// The typed object. What the schema could not say is said by the type.
