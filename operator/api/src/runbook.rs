@@ -204,7 +204,7 @@ pub struct Parameter {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 128))]
     pub from_label: Option<String>,
-    /// Of an object: it owns the object of this parameter, as a Deployment owns its Pods.
+    /// Of a workload or Node: it owns the Pod of this parameter, as a Deployment does, or runs it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 63))]
     pub owner_of: Option<String>,
