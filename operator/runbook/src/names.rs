@@ -3,6 +3,7 @@
 
 use jiff::Timestamp;
 use serde::Serialize;
+use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 /// Who made an object, and the label of every object that a run makes.
@@ -38,9 +39,36 @@ pub fn of_step(execution: &str, step: &str) -> String {
 /// # Errors
 /// None that can occur: every spec can be written as JSON.
 pub fn spec_hash(spec: &impl Serialize) -> Result<String, serde_json::Error> {
-    // Through a value, whose maps are sorted: what the API server stored and returned has the same hash.
-    let value = serde_json::to_value(spec)?;
-    Ok(hash(&[&value.to_string()]))
+    let mut text = String::new();
+    canonical(&serde_json::to_value(spec)?, &mut text);
+    Ok(hash(&[&text]))
+}
+
+/// JSON with the keys of every map in order: what the API server stored and returned has the same hash.
+fn canonical(value: &Value, out: &mut String) {
+    match value {
+        Value::Object(map) => {
+            let mut fields: Vec<_> = map.iter().collect();
+            fields.sort_by_key(|(key, _)| *key);
+            out.push('{');
+            for (key, field) in fields {
+                out.push_str(&Value::from(key.as_str()).to_string());
+                out.push(':');
+                canonical(field, out);
+                out.push(',');
+            }
+            out.push('}');
+        }
+        Value::Array(items) => {
+            out.push('[');
+            for item in items {
+                canonical(item, out);
+                out.push(',');
+            }
+            out.push(']');
+        }
+        other => out.push_str(&other.to_string()),
+    }
 }
 
 /// A fingerprint of labels, for occurrences that no Alertmanager made one for: 16 hexadecimal digits.

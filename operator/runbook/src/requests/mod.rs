@@ -47,7 +47,8 @@ pub struct Request {
     pub to: Server,
     /// `GET`, `POST`, `PATCH`, `DELETE`.
     pub method: &'static str,
-    /// The path with its query, percent-encoded. `{picked}` in it is what an earlier call picked.
+    /// The path with its query, percent-encoded; `""`: the destination has its own. `{picked}` in it is what an earlier
+    /// call picked.
     pub path: String,
     /// The content type of the body.
     pub content_type: Option<&'static str>,
@@ -305,7 +306,10 @@ impl fmt::Display for Request {
             Server::Grafana => f.write_str("Grafana: ")?,
             Server::Destination(name) => write!(f, "destination {name}: ")?,
         }
-        write!(f, "{} {}", self.method, self.path)?;
+        f.write_str(self.method)?;
+        if !self.path.is_empty() {
+            write!(f, " {}", self.path)?;
+        }
         if let Some(content_type) = self.content_type {
             write!(f, " ({content_type})")?;
         }

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use plimsoll_api::{
-    Action, Problem,
+    Action, Level, Problem,
     gate::Branch,
     runbook::{OnFailure, Step},
     shape::suggest,
@@ -33,7 +33,8 @@ pub(super) fn steps(steps: &[Step], deadline: Option<Span>, context: &mut Contex
         }
     }
     branches(steps, context);
-    if let Some(deadline) = deadline.filter(|deadline| total > deadline.as_seconds()) {
+    let fine = context.problems.iter().all(|problem| problem.level == Level::Warning);
+    if let Some(deadline) = deadline.filter(|deadline| fine && total > deadline.as_seconds()) {
         context.problems.push(
             Problem::warning("spec.deadline", "the steps may take longer than the deadline")
                 .label(format!("their timeouts add up to {}, the deadline is {deadline}", Span::seconds(total)))
@@ -66,6 +67,9 @@ fn step(step: &Step, path: &str, context: &mut Context<'_>) -> Option<(Step, Spa
             let path = format!("{path}.compensate");
             let undo_act = action_of(undo, &path, context);
             let undo = undo_act.and_then(|act| actions::action(act, undo, timeout, &path, context));
+            if act.is_some_and(Act::is_borrowed) {
+                context.error(&path, "this step is put back by itself", "", "remove compensate");
+            }
             if undo_act.is_some_and(|act| matches!(act, Act::Query(_) | Act::Verify(_) | Act::Wait(_))) {
                 context.error(&path, "this undoes nothing", "", "name an action that changes something back");
             }
