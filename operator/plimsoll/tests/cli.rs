@@ -17,6 +17,8 @@ mod detect;
 mod files;
 #[path = "cli/generate.rs"]
 mod generate;
+#[path = "cli/runbook.rs"]
+mod runbook;
 
 /// What a run yielded.
 struct Ran {

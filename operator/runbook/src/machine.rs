@@ -4,8 +4,8 @@
 //!
 //! 1. It reads the execution and calls [`step`] with [`Event::Loaded`].
 //! 2. [`step`] returns a status and a [`Command`]. For [`Command::Store`], the shell stores the status under the
-//!    resource version that it read, and calls [`step`] with that status and [`Event::Stored`]. When storing fails in
-//!    any way, it begins at 1: it must not go on from a status that may not be stored.
+//!    resource version that it read, and calls [`step`] with that status and [`Event::Stored`], which says what the
+//!    store begins. When storing fails in any way, it begins at 1: it must not go on from a status that may not be stored.
 //! 3. For [`Command::Check`] and [`Command::Act`] it does that and calls [`step`] with what came back.
 //! 4. For [`Command::Wait`] it comes back at that time, or earlier when what is waited for may be there, with
 //!    [`Event::Woken`]. [`Command::Finished`] ends the circle.
@@ -30,7 +30,7 @@ use plimsoll_api::{
 use crate::{
     guards::{self, Refusal},
     model::seconds,
-    validate,
+    names, validate,
 };
 
 /// What is true while a step is taken, beside what happened.
@@ -49,8 +49,8 @@ pub struct World {
 pub enum Event {
     /// The status was read. Whatever was going on is over.
     Loaded,
-    /// The status that was returned last has been stored.
-    Stored,
+    /// The status that was returned last has been stored; what [`Command::Store`] said comes back with it.
+    Stored(Option<What>),
     /// Time has passed, or something may have changed.
     Woken,
     /// The answer to [`Command::Check`].
@@ -87,8 +87,8 @@ pub struct Report {
 /// What is done next.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Command {
-    /// Store the returned status, then [`Event::Stored`].
-    Store,
+    /// Store the returned status, then [`Event::Stored`] with the same: what is begun by that, if anything is.
+    Store(Option<What>),
     /// Ask the condition again, and the guards; then [`Event::Checked`].
     Check,
     /// Do it; then [`Event::Done`].
@@ -159,7 +159,11 @@ pub fn step(
     let mut machine = Machine { spec, status: status.clone(), world: *world };
     let command = machine.next(event);
     // What differs from what is stored is stored before anything is done with it.
-    let command = if machine.status == *status { command } else { Command::Store };
+    let command = match command {
+        Command::Store(begins) => Command::Store(begins),
+        command if machine.status == *status => command,
+        _ => Command::Store(None),
+    };
     (machine.status, command)
 }
 
@@ -174,6 +178,9 @@ impl Machine<'_> {
         if self.status.phase.is_terminal() {
             return Command::Finished;
         }
+        if let Some(command) = self.tampered() {
+            return command;
+        }
         if self.status.resolved_at.is_none() {
             self.status.resolved_at = self.world.resolved_at.map(Time);
         }
@@ -182,6 +189,16 @@ impl Machine<'_> {
             Phase::Running | Phase::Verifying => self.running(event),
             _ => Command::Finished,
         }
+    }
+
+    /// The spec is what it was at the first look: what the API server's rule of immutability cannot see is seen here.
+    fn tampered(&mut self) -> Option<Command> {
+        let hash = names::spec_hash(self.spec).unwrap_or_default();
+        if *self.status.spec_hash.get_or_insert_with(|| hash.clone()) == hash {
+            return None;
+        }
+        let message = "its spec is not what it was: nothing more is done, and nothing is undone by it";
+        Some(self.finish(Phase::Failed, "SpecChanged", message))
     }
 
     /// Before anything is done.
@@ -195,7 +212,7 @@ impl Machine<'_> {
         match event {
             Event::Checked(checked) => self.checked(checked),
             // What was stored was a refusal: then is when to ask again.
-            Event::Stored if self.status.phase == Phase::Blocked => self.blocked(None),
+            Event::Stored(_) if self.status.phase == Phase::Blocked => self.blocked(None),
             _ => Command::Check,
         }
     }
@@ -213,7 +230,7 @@ impl Machine<'_> {
                 // Much may have happened while somebody thought about it.
                 Decision::Approve => {
                     self.phase(Phase::Pending, "Approved", &format!("{} approved it{words}", decided.decider));
-                    Command::Store
+                    Command::Store(None)
                 }
             };
         }
@@ -258,12 +275,12 @@ impl Machine<'_> {
             Mode::Approve if self.status.approval.is_none() => {
                 self.status.asked_at = Some(Time(self.world.now));
                 self.phase(Phase::AwaitingApproval, "Asked", "somebody must approve it");
-                Command::Store
+                Command::Store(None)
             }
             Mode::Approve | Mode::Auto => {
                 self.status.started_at = Some(Time(self.world.now));
                 self.phase(Phase::Running, "Started", "its steps are done");
-                Command::Store
+                Command::Store(None)
             }
         }
     }

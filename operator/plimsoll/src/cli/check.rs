@@ -35,6 +35,8 @@ const NAMESPACE_MAX: usize = 63;
 pub struct Checked {
     /// The usable objects that become rules, in the order of the files.
     pub models: Vec<AnyModel>,
+    /// The usable runbooks, in the order of the files: nothing is generated of them.
+    pub runbooks: Vec<plimsoll_runbook::Model>,
     /// All problems, by file and line.
     pub diagnostics: Vec<Diagnostic>,
     /// Files and other texts that were read.
@@ -134,8 +136,16 @@ struct Finding {
     /// False for objects of other groups.
     ours: bool,
     id: Option<(AnyKind, SloId, Pos)>,
-    model: Option<AnyModel>,
+    usable: Option<Usable>,
     composite: Option<graph::Composite>,
+}
+
+/// A usable object of a kind that is more than its shape.
+enum Usable {
+    /// It becomes rules.
+    Rules(AnyModel),
+    /// It becomes executions.
+    Runbook(Box<plimsoll_runbook::Model>),
 }
 
 impl Checker<'_> {
@@ -184,7 +194,7 @@ impl Checker<'_> {
     /// In the order of the files, so that of two objects with one name it is always the second that
     /// is wrong.
     fn merge(&mut self, file: &File, finding: Finding) {
-        let Finding { diagnostics, ours, id, mut model, composite } = finding;
+        let Finding { diagnostics, ours, id, mut usable, composite } = finding;
         if ours {
             self.checked.objects += 1;
         } else {
@@ -199,16 +209,20 @@ impl Checker<'_> {
                         .help("rename or remove one of them");
                     let place = Place::new(&file.name, &file.text, pos);
                     self.checked.diagnostics.push(Diagnostic::problem(problem, place, (file.number, pos.start)));
-                    model = None;
+                    usable = None;
                 }
                 None => {
                     self.seen.insert((kind, id), (file.name.clone(), pos.line));
                 }
             }
         }
-        if let Some(model) = model {
-            self.composites.extend(composite);
-            self.checked.models.push(model);
+        match usable {
+            Some(Usable::Rules(model)) => {
+                self.composites.extend(composite);
+                self.checked.models.push(model);
+            }
+            Some(Usable::Runbook(model)) => self.checked.runbooks.push(*model),
+            None => {}
         }
     }
 
@@ -260,11 +274,13 @@ fn object(file: &File, node: &Node<'_>, kind: AnyKind, namespace: &str) -> Findi
     let id = identify(&mut value, namespace)
         .map(|id| (kind, id, path::place(node, &file.text, "metadata.name", None, false)));
     let mut finding = Finding { ours: true, id, ..Finding::default() };
-    if let Some(AnyValid { model, warnings }) = judge(kind, &value, &mut problems, &removed) {
+    if let Some((usable, warnings)) = judge(kind, &value, &mut problems, &removed) {
         problems.extend(warnings);
         if !problems.iter().any(|p| p.level == Level::Error) {
-            finding.composite = composite(file, node, &model);
-            finding.model = Some(model);
+            if let Usable::Rules(model) = &usable {
+                finding.composite = composite(file, node, model);
+            }
+            finding.usable = Some(usable);
         }
     }
     finding.diagnostics = problems.into_iter().map(|p| file.problem(node, p)).collect();
@@ -478,20 +494,27 @@ fn dns(text: &str, field: &str, max: usize, dots: bool, problems: &mut Vec<Probl
     }
 }
 
-/// What can be rendered of an object; nothing of a kind that becomes no rules, or when `problems` says why.
-fn judge(kind: AnyKind, value: &Value, problems: &mut Vec<Problem>, removed: &[String]) -> Option<AnyValid> {
+/// What is usable of an object, with its warnings; nothing of a kind that is only its shape, or when `problems` says why.
+fn judge(
+    kind: AnyKind,
+    value: &Value,
+    problems: &mut Vec<Problem>,
+    removed: &[String],
+) -> Option<(Usable, Vec<Problem>)> {
+    let of_rules = |AnyValid { model, warnings }| (Usable::Rules(model), warnings);
     let judged = match kind {
         AnyKind::Rules(Kind::Slo) => {
-            plimsoll_slo::validate(&deserialize::<Slo>(value, problems)?).map(|valid| Some(AnyValid::from(valid)))
+            plimsoll_slo::validate(&deserialize::<Slo>(value, problems)?).map(|valid| of_rules(valid.into()))
         }
         AnyKind::Rules(Kind::AlertRule) => {
-            alerts::validate(&deserialize::<AlertRule>(value, problems)?).map(|valid| Some(AnyValid::from(valid)))
+            alerts::validate(&deserialize::<AlertRule>(value, problems)?).map(|valid| of_rules(valid.into()))
         }
-        AnyKind::Runbook => deserialize::<Runbook>(value, problems).map(|_| Ok(None))?,
-        AnyKind::RunbookExecution => deserialize::<RunbookExecution>(value, problems).map(|_| Ok(None))?,
-        AnyKind::RunbookApproval => deserialize::<RunbookApproval>(value, problems).map(|_| Ok(None))?,
+        AnyKind::Runbook => plimsoll_runbook::validate(&deserialize::<Runbook>(value, problems)?)
+            .map(|valid| (Usable::Runbook(Box::new(valid.model)), valid.warnings)),
+        AnyKind::RunbookExecution => return deserialize::<RunbookExecution>(value, problems).and(None),
+        AnyKind::RunbookApproval => return deserialize::<RunbookApproval>(value, problems).and(None),
     };
-    judged.map_err(|more| rules(more, problems, removed)).ok().flatten()
+    judged.map_err(|more| rules(more, problems, removed)).ok()
 }
 
 /// The typed object. What the schema could not say is said by the type.

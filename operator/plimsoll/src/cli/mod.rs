@@ -11,6 +11,7 @@ pub mod parallel;
 pub mod plot;
 pub mod presets;
 pub mod report;
+pub mod runbook;
 pub mod schemas;
 pub mod series;
 pub mod validate;
@@ -46,6 +47,7 @@ enum Command {
     Crds(schemas::Crds),
     Schemas(schemas::Schemas),
     Presets(presets::Presets),
+    Runbook(runbook::Runbook),
     /// Says what an SLO or AlertRule watches, whether its rules work, and why it is quiet or fires
     Explain(crate::explain::ExplainArgs),
     /// Runs the operator: SLOs and AlertRules of the cluster become rules, and their conditions say how that went
@@ -120,6 +122,7 @@ fn run(command: Command) -> Result<Exit, Stop> {
         Command::Crds(args) => schemas::crds(&args),
         Command::Schemas(args) => schemas::schemas(&args),
         Command::Presets(args) => presets::run(&args),
+        Command::Runbook(args) => runbook::run(&args),
         Command::Explain(args) => {
             let text = block_on(crate::explain::run(&args))?;
             out::stdout(|writer| writer.write_all(text.as_bytes())).map(|()| Exit::Fine)

@@ -19,7 +19,8 @@ impl Machine<'_> {
                 return self.settle(what);
             }
             match event {
-                Event::Stored => return self.act(what),
+                // A store that was for something else begins nothing.
+                Event::Stored(Some(begins)) if *begins == what => return self.act(what),
                 Event::Done(report) => self.ended(&what, report),
                 // It may have been done: by this operator before a crash, or by another one.
                 _ => {
@@ -114,7 +115,7 @@ impl Machine<'_> {
                 return command;
             }
             self.effect(&what).attempts = Some(1);
-            return Command::Store;
+            return Command::Store(Some(what));
         }
         let message = if now < until { "not to its end: the alert was resolved" } else { "waited" };
         let outcome =
@@ -133,7 +134,7 @@ impl Machine<'_> {
         if self.settles(what).is_none() {
             self.effect(what).attempts = Some(1);
         }
-        Command::Store
+        Command::Store(Some(what.clone()))
     }
 
     fn act(&mut self, what: What) -> Command {
@@ -198,7 +199,7 @@ impl Machine<'_> {
                 return Some(command);
             }
             self.effect(what).attempts = Some(attempts + 1);
-            return Some(Command::Store);
+            return Some(Command::Store(Some(what.clone())));
         };
         self.ended(what, &Report { outcome, message, artifacts: Vec::new(), answer: None });
         None

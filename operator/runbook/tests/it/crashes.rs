@@ -166,7 +166,7 @@ impl Shell {
             let again = step(&self.spec, &status, &event, &world);
             assert_eq!((&next, &command), (&again.0, &again.1), "a step is a function");
             event = match &command {
-                Command::Store => {
+                Command::Store(begins) => {
                     assert_ne!(next, status, "nothing is stored for nothing");
                     match turn.crash {
                         Some(0) => return Some(command),
@@ -178,12 +178,12 @@ impl Shell {
                         }
                     }
                     status = self.load();
-                    Event::Stored
+                    Event::Stored(begins.clone())
                 }
                 Command::Act(doing) => {
                     assert_eq!(next, status);
                     self.intended(&doing.what, &status);
-                    assert_eq!(event, Event::Stored, "only what was stored just now is done");
+                    assert_eq!(event, Event::Stored(Some(doing.what.clone())), "only what was stored just now is done");
                     if turn.crash == Some(2) {
                         return Some(command);
                     }
@@ -272,7 +272,7 @@ fn quiet() -> Turn {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(1000))]
+    #![proptest_config(ProptestConfig::with_cases(500))]
 
     /// For any crash points, outcomes and events: what is done once is never done twice, nothing is done without its
     /// stored intent, and in quiet times every run ends.
@@ -352,9 +352,9 @@ fn crash(at: u8) -> Turn {
 #[test]
 fn what_is_done_once_ends_as_unknown_after_a_crash() {
     let exec = json!({"steps": [{"name": "a", "exec": {"pod": "pod", "command": ["touch", "x"]}}]});
-    // The check, two statuses stored, the second with the intent; then it dies before or after the effect.
+    // The hash stored, the check, two statuses stored, the second with the intent; then it dies before or after the effect.
     for (at, times) in [(2, 0), (3, 1)] {
-        let turns = [vec![quiet(); 3], vec![crash(at)]].concat();
+        let turns = [vec![quiet(); 4], vec![crash(at)]].concat();
         let shell = run(&exec, turns);
         let status = shell.load();
         assert_eq!((status.phase, status.reason.as_deref()), (Phase::Unknown, Some("StepUnknown")), "{at}");
@@ -365,7 +365,7 @@ fn what_is_done_once_ends_as_unknown_after_a_crash() {
         );
     }
     let repeatable = json!({"steps": [{"name": "a", "evictPod": {"pod": "pod"}}]});
-    let shell = run(&repeatable, [vec![quiet(); 3], vec![crash(3)]].concat());
+    let shell = run(&repeatable, [vec![quiet(); 4], vec![crash(3)]].concat());
     assert_eq!(shell.load().phase, Phase::Succeeded);
     assert_eq!(shell.load().steps[0].effect.attempts, Some(2));
 }
@@ -413,4 +413,18 @@ fn a_telemetry_profile_is_put_back_when_its_time_is_over() {
     assert_eq!(shell.done.get(&What::Undo("a".to_owned())), Some(&1));
     let put_back = status.steps[0].compensation.as_ref().unwrap().finished_at.clone().unwrap().0;
     assert!(put_back >= noon() + SignedDuration::from_mins(20), "{put_back}");
+}
+
+#[test]
+fn a_spec_that_was_changed_does_nothing() {
+    let patch =
+        json!({"mode": "Auto", "steps": [{"name": "a", "wait": "5m"}, {"name": "b", "evictPod": {"pod": "pod"}}]});
+    let mut shell = Shell::new(planned(&patch).unwrap().spec);
+    // Until it waits, then it dies.
+    assert!(shell.live(&mut [vec![quiet(); 3], vec![crash(0)]].concat().into_iter()).is_some());
+    shell.spec.objects[0].uid = "another".to_owned();
+    shell.live(&mut std::iter::repeat_with(quiet).take(50));
+    let status = shell.load();
+    assert_eq!((status.phase, status.reason.as_deref()), (Phase::Failed, Some("SpecChanged")));
+    assert!(shell.done.is_empty());
 }
