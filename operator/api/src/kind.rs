@@ -1,8 +1,8 @@
-//! The kinds of this API group that become rules.
+//! The kinds of this API group: those that become rules, and all of them.
 
 use std::fmt;
 
-/// A kind of this API group.
+/// A kind that becomes rules.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Kind {
     /// `SLO`.
@@ -13,7 +13,7 @@ pub enum Kind {
 }
 
 impl Kind {
-    /// Every kind.
+    /// Every kind that becomes rules.
     pub const ALL: [Self; 2] = [Self::Slo, Self::AlertRule];
 
     /// As in a file.
@@ -48,6 +48,61 @@ impl Kind {
 }
 
 impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// Any kind of this API group, with rules or without.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum AnyKind {
+    /// One that becomes rules.
+    Rules(Kind),
+    /// `Runbook`.
+    Runbook,
+    /// `RunbookExecution`.
+    RunbookExecution,
+    /// `RunbookApproval`.
+    RunbookApproval,
+}
+
+impl AnyKind {
+    /// Every kind.
+    pub const ALL: [Self; 5] = [
+        Self::Rules(Kind::Slo),
+        Self::Rules(Kind::AlertRule),
+        Self::Runbook,
+        Self::RunbookExecution,
+        Self::RunbookApproval,
+    ];
+
+    /// As in a file.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Rules(kind) => kind.name(),
+            Self::Runbook => "Runbook",
+            Self::RunbookExecution => "RunbookExecution",
+            Self::RunbookApproval => "RunbookApproval",
+        }
+    }
+
+    /// As in the API's paths.
+    pub const fn plural(self) -> &'static str {
+        match self {
+            Self::Rules(kind) => kind.plural(),
+            Self::Runbook => "runbooks",
+            Self::RunbookExecution => "runbookexecutions",
+            Self::RunbookApproval => "runbookapprovals",
+        }
+    }
+
+    /// The kind of this name.
+    pub fn parse(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|k| k.name() == name)
+    }
+}
+
+impl fmt::Display for AnyKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.name())
     }

@@ -50,6 +50,7 @@ pub fn check(value: &Value, schema: &Value, path: &str, problems: &mut Vec<Probl
 }
 
 fn object(map: &serde_json::Map<String, Value>, schema: &Value, path: &str, problems: &mut Vec<Problem>) {
+    bounds(map.len(), schema, "minProperties", "maxProperties", "entries", path, problems);
     let properties = schema.get("properties").and_then(Value::as_object);
     let additional = schema.get("additionalProperties").filter(|a| a.is_object());
     for (key, field) in map {
@@ -79,6 +80,13 @@ fn duplicates(items: &[Value], schema: &Value, path: &str, problems: &mut Vec<Pr
         .filter_map(Value::as_str)
         .collect();
     let mut seen = std::collections::BTreeSet::new();
+    if schema.get("x-kubernetes-list-type").and_then(Value::as_str) == Some("set") {
+        for (i, item) in items.iter().enumerate().filter(|(_, item)| !seen.insert(vec![item.to_string()])) {
+            problems.push(
+                Problem::error(format!("{path}[{i}]"), format!("{item} is there twice")).help("remove one of them"),
+            );
+        }
+    }
     for (i, item) in items.iter().enumerate() {
         let id: Vec<String> = keys.iter().filter_map(|k| item.get(k)).map(ToString::to_string).collect();
         if !id.is_empty() && !seen.insert(id.clone()) {
@@ -213,9 +221,11 @@ mod tests {
             "bad": {"type": "string"}, "total": {"type": "string"}, "n": {"type": "integer", "minimum": 1},
             "kind": {"type": "string", "enum": ["Page", "Ticket"]},
             "other": {"type": "string", "enum": ["Low", "High"]},
+            "words": {"type": "array", "x-kubernetes-list-type": "set", "items": {"type": "string"}},
+            "env": {"type": "object", "maxProperties": 1, "additionalProperties": {"type": "string"}},
             "tiers": {"type": "array", "maxItems": 2, "x-kubernetes-list-map-keys": ["name"], "items": {"type": "object", "properties": {"name": {"type": "string"}}}}
         }});
-        let value = json!({"bda": "x", "bad": 5.5, "n": 0, "kind": "page", "other": 0, "tiers": [{"name": "a"}, {"name": "a"}, {"name": null}]});
+        let value = json!({"bda": "x", "bad": 5.5, "n": 0, "kind": "page", "other": 0, "words": ["a", "a"], "env": {"A": "1", "B": "2"}, "tiers": [{"name": "a"}, {"name": "a"}, {"name": null}]});
         let mut problems = Vec::new();
         check(&value, &schema, "", &mut problems);
         let mut lines: Vec<String> = problems.iter().map(ToString::to_string).collect();
@@ -225,6 +235,7 @@ mod tests {
             [
                 "bad: bad is a string (this is a number); write \"5.5\" in quotes",
                 "bda: unknown field bda; did you mean bad?",
+                "env: env is too long (2 entries); use at most 1 entries",
                 "kind: page is not a choice of kind; did you mean Page?",
                 "n: n is too small (0); use 1 or more",
                 "other: 0 is not a choice of other; use one of Low, High",
@@ -232,6 +243,7 @@ mod tests {
                 "tiers[1]: name \"a\" is there twice; rename or remove one of them",
                 "tiers[2].name: name is empty; give it a value or remove the field",
                 "total: total is missing; add it",
+                "words[1]: \"a\" is there twice; remove one of them",
             ]
         );
     }

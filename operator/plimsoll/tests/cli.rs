@@ -19,6 +19,8 @@ mod explain;
 mod files;
 #[path = "cli/generate.rs"]
 mod generate;
+#[path = "cli/runbook.rs"]
+mod runbook;
 
 /// What a run yielded.
 struct Ran {

@@ -12,6 +12,7 @@ pub mod render;
 pub mod revision;
 pub mod rules;
 pub mod validate;
+pub mod weekly;
 pub mod zone;
 
 pub use any::{AnyModel, AnyValid};

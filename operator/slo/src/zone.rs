@@ -122,7 +122,8 @@ fn quarter(date: Date) -> Option<Date> {
     Date::new(date.year(), month, 1).ok()
 }
 
-fn find(name: &str) -> Option<TimeZone> {
+/// The zone of an IANA name, for reckoning; `None` when there is no such zone.
+pub fn find(name: &str) -> Option<TimeZone> {
     // Only names: a POSIX string or a file path is not portable to other readers.
     let named = name.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '/' | '_' | '-' | '+'));
     named.then(|| TimeZone::get(name).ok()).flatten()

@@ -7,14 +7,17 @@ use std::{
     sync::Arc,
 };
 
-use plimsoll_api::{API_VERSION, AlertRule, GROUP, Level, Problem, Slo, VERSION, shape};
+use plimsoll_api::{
+    API_VERSION, AlertRule, GROUP, Kind, Level, Problem, Runbook, RunbookApproval, RunbookExecution, Slo, VERSION,
+    shape,
+};
 use plimsoll_slo::{AnyModel, AnyValid, SloId, alerts};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::{
     graph,
-    kinds::{self, Kind},
+    kinds::{self, AnyKind},
     mend, parallel,
     report::{Diagnostic, Place},
 };
@@ -30,8 +33,10 @@ const NAMESPACE_MAX: usize = 63;
 /// What was found.
 #[derive(Debug, Default)]
 pub struct Checked {
-    /// The usable objects, in the order of the files.
+    /// The usable objects that become rules, in the order of the files.
     pub models: Vec<AnyModel>,
+    /// The usable runbooks, in the order of the files: nothing is generated of them.
+    pub runbooks: Vec<plimsoll_runbook::Model>,
     /// All problems, by file and line.
     pub diagnostics: Vec<Diagnostic>,
     /// Files and other texts that were read.
@@ -89,7 +94,7 @@ struct Checker<'c> {
     namespace: &'c str,
     checked: Checked,
     /// Where each name was seen first, whether or not the object is usable.
-    seen: HashMap<(Kind, SloId), (Arc<str>, u32)>,
+    seen: HashMap<(AnyKind, SloId), (Arc<str>, u32)>,
     composites: Vec<graph::Composite>,
 }
 
@@ -117,7 +122,7 @@ impl File {
 
 /// What a document is.
 enum Document {
-    Object(Kind),
+    Object(AnyKind),
     List,
     Foreign,
     Wrong(Problem),
@@ -131,9 +136,17 @@ struct Finding {
     ours: bool,
     /// True when it names no namespace.
     bare: bool,
-    id: Option<(Kind, SloId, Pos)>,
-    model: Option<AnyModel>,
+    id: Option<(AnyKind, SloId, Pos)>,
+    usable: Option<Usable>,
     composite: Option<graph::Composite>,
+}
+
+/// A usable object of a kind that is more than its shape.
+enum Usable {
+    /// It becomes rules.
+    Rules(AnyModel),
+    /// It becomes executions.
+    Runbook(Box<plimsoll_runbook::Model>),
 }
 
 impl Checker<'_> {
@@ -191,7 +204,7 @@ impl Checker<'_> {
     /// In the order of the files, so that of two objects with one name it is always the second that
     /// is wrong.
     fn merge(&mut self, file: &File, finding: Finding) {
-        let Finding { diagnostics, ours, bare, id, mut model, composite } = finding;
+        let Finding { diagnostics, ours, bare, id, mut usable, composite } = finding;
         if ours {
             self.checked.objects += 1;
         } else {
@@ -206,17 +219,21 @@ impl Checker<'_> {
                         .help("rename or remove one of them");
                     let place = Place::new(&file.name, &file.text, pos);
                     self.checked.diagnostics.push(Diagnostic::problem(problem, place, (file.number, pos.start)));
-                    model = None;
+                    usable = None;
                 }
                 None => {
                     self.seen.insert((kind, id), (file.name.clone(), pos.line));
                 }
             }
         }
-        if let Some(model) = model {
-            self.checked.bare += usize::from(bare);
-            self.composites.extend(composite);
-            self.checked.models.push(model);
+        match usable {
+            Some(Usable::Rules(model)) => {
+                self.checked.bare += usize::from(bare);
+                self.composites.extend(composite);
+                self.checked.models.push(model);
+            }
+            Some(Usable::Runbook(model)) => self.checked.runbooks.push(*model),
+            None => {}
         }
     }
 
@@ -251,7 +268,7 @@ fn document(file: &File, node: &Node<'_>, namespace: &str, findings: &mut Vec<Fi
     });
 }
 
-fn object(file: &File, node: &Node<'_>, kind: Kind, namespace: &str) -> Finding {
+fn object(file: &File, node: &Node<'_>, kind: AnyKind, namespace: &str) -> Finding {
     let mut value = node.to_json();
     let mut problems = Vec::new();
     envelope(kind, &value, &mut problems);
@@ -260,7 +277,10 @@ fn object(file: &File, node: &Node<'_>, kind: Kind, namespace: &str) -> Finding 
         None if value.pointer("/metadata/spec").is_some() => {}
         None => {
             let fields: Vec<&str> = mend::required(kinds::spec_schema(kind)).collect();
-            let help = format!("add spec with {}", fields.join(" and "));
+            let help = match fields.as_slice() {
+                [] => "add it".to_owned(),
+                fields => format!("add spec with {}", fields.join(" and ")),
+            };
             problems.push(Problem::error("spec", "spec is missing").help(help));
         }
     }
@@ -272,8 +292,10 @@ fn object(file: &File, node: &Node<'_>, kind: Kind, namespace: &str) -> Finding 
     let id = identify(&mut value, namespace)
         .map(|id| (kind, id, path::place(node, &file.text, "metadata.name", None, false)));
     let mut finding = Finding { ours: true, bare, id, ..Finding::default() };
-    finding.model = judge(kind, &value, &mut problems, &mended);
-    finding.composite = finding.model.as_ref().and_then(|model| composite(file, node, model));
+    finding.usable = judge(kind, &value, &mut problems, &mended);
+    if let Some(Usable::Rules(model)) = &finding.usable {
+        finding.composite = composite(file, node, model);
+    }
     finding.diagnostics = problems.into_iter().map(|p| file.problem(node, p)).collect();
     finding
 }
@@ -327,7 +349,7 @@ fn classify(node: &Node<'_>, named: bool) -> Document {
     let kind = text("kind");
     let Some(api_version) = text("apiVersion") else {
         // In a directory, files for other programs are no mistake; an object without apiVersion is.
-        let looks_ours = kind.is_none_or(|k| Kind::parse(k).is_some())
+        let looks_ours = kind.is_none_or(|k| AnyKind::parse(k).is_some())
             && entries.iter().any(|e: &Entry<'_>| matches!(e.key.as_ref(), "apiVersion" | "kind" | "spec"));
         return if named || looks_ours {
             Document::Wrong(
@@ -343,7 +365,7 @@ fn classify(node: &Node<'_>, named: bool) -> Document {
     }
     if group != GROUP {
         let near = shape::suggest(group, &[GROUP]);
-        return match kind.and_then(Kind::parse) {
+        return match kind.and_then(AnyKind::parse) {
             Some(_) if near.starts_with("did you mean") => {
                 Document::Wrong(Problem::error("apiVersion", format!("unknown API group {group}")).help(near))
             }
@@ -358,7 +380,7 @@ fn classify(node: &Node<'_>, named: bool) -> Document {
     }
     match kind {
         None => Document::Wrong(Problem::error("kind", "kind is missing").help("add kind: SLO")),
-        Some(kind) => Kind::parse(kind).map_or_else(
+        Some(kind) => AnyKind::parse(kind).map_or_else(
             || {
                 Document::Wrong(
                     Problem::error("kind", format!("{GROUP} has no kind {kind}"))
@@ -371,11 +393,11 @@ fn classify(node: &Node<'_>, named: bool) -> Document {
 }
 
 fn is_our_list(group: &str, kind: &str) -> bool {
-    group == GROUP && kind.strip_suffix("List").is_some_and(|k| Kind::parse(k).is_some())
+    group == GROUP && kind.strip_suffix("List").is_some_and(|k| AnyKind::parse(k).is_some())
 }
 
 /// The part of an object that every kind shares.
-fn envelope(kind: Kind, value: &Value, problems: &mut Vec<Problem>) {
+fn envelope(kind: AnyKind, value: &Value, problems: &mut Vec<Problem>) {
     const FIELDS: [&str; 5] = ["apiVersion", "kind", "metadata", "spec", "status"];
     for key in value.as_object().into_iter().flat_map(|m| m.keys()).filter(|k| !FIELDS.contains(&k.as_str())) {
         let inner = kinds::spec_schema(kind).get("properties").and_then(|p| p.get(key)).is_some();
@@ -444,18 +466,27 @@ fn dns(text: &str, field: &str, max: usize, dots: bool, problems: &mut Vec<Probl
     }
 }
 
-/// What can be rendered of an object, or why nothing can.
-fn judge(kind: Kind, value: &Value, problems: &mut Vec<Problem>, mended: &[String]) -> Option<AnyModel> {
+/// What can be used of an object, or why nothing can; nothing of a kind that is only its shape.
+fn judge(kind: AnyKind, value: &Value, problems: &mut Vec<Problem>, mended: &[String]) -> Option<Usable> {
+    let of_rules = |AnyValid { model, warnings }| (Usable::Rules(model), warnings);
     let judged = match kind {
-        Kind::Slo => plimsoll_slo::validate(&deserialize::<Slo>(value, problems)?).map(AnyValid::from),
-        Kind::AlertRule => alerts::validate(&deserialize::<AlertRule>(value, problems)?).map(AnyValid::from),
+        AnyKind::Rules(Kind::Slo) => {
+            plimsoll_slo::validate(&deserialize::<Slo>(value, problems)?).map(|valid| of_rules(valid.into()))
+        }
+        AnyKind::Rules(Kind::AlertRule) => {
+            alerts::validate(&deserialize::<AlertRule>(value, problems)?).map(|valid| of_rules(valid.into()))
+        }
+        AnyKind::Runbook => plimsoll_runbook::validate(&deserialize::<Runbook>(value, problems)?)
+            .map(|valid| (Usable::Runbook(Box::new(valid.model)), valid.warnings)),
+        AnyKind::RunbookExecution => return deserialize::<RunbookExecution>(value, problems).and(None),
+        AnyKind::RunbookApproval => return deserialize::<RunbookApproval>(value, problems).and(None),
     };
-    let (model, more) = match judged {
-        Ok(AnyValid { model, warnings }) => (Some(model), warnings),
+    let (usable, more) = match judged {
+        Ok((usable, warnings)) => (Some(usable), warnings),
         Err(more) => (None, more),
     };
     rules(more, problems, mended);
-    model.filter(|_| problems.iter().all(|p| p.level == Level::Warning))
+    usable.filter(|_| problems.iter().all(|p| p.level == Level::Warning))
 }
 
 /// The typed object. What the schema could not say is said by the type.

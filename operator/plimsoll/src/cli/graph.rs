@@ -5,7 +5,7 @@ use std::{
     sync::Arc,
 };
 
-use plimsoll_api::{Kind, Problem};
+use plimsoll_api::{AnyKind, Kind, Problem};
 use plimsoll_slo::SloId;
 
 use super::report::{Diagnostic, Place};
@@ -48,9 +48,13 @@ pub struct Found {
 }
 
 /// Checks all composites against everything that was seen.
-pub fn check(composites: &[Composite], seen: &HashMap<(Kind, SloId), (Arc<str>, u32)>) -> Found {
+pub fn check(composites: &[Composite], seen: &HashMap<(AnyKind, SloId), (Arc<str>, u32)>) -> Found {
     let mut found = Found::default();
-    for part in composites.iter().flat_map(|c| &c.parts).filter(|p| !seen.contains_key(&(Kind::Slo, p.id.clone()))) {
+    for part in composites
+        .iter()
+        .flat_map(|c| &c.parts)
+        .filter(|p| !seen.contains_key(&(AnyKind::Rules(Kind::Slo), p.id.clone())))
+    {
         found.diagnostics.push(
             part.report(
                 Problem::warning(&part.path, format!("no SLO {} in these files", part.id))

@@ -4,26 +4,27 @@ use std::sync::LazyLock;
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::CustomResourceExt;
-pub use plimsoll_api::Kind;
-use plimsoll_api::{AlertRule, Slo};
+pub use plimsoll_api::AnyKind;
+use plimsoll_api::{AlertRule, Kind, Runbook, RunbookApproval, RunbookExecution, Slo};
 use serde_json::{Value, json};
 
 /// The definition of a kind for the API server.
-pub fn crd(kind: Kind) -> CustomResourceDefinition {
+pub fn crd(kind: AnyKind) -> CustomResourceDefinition {
     match kind {
-        Kind::Slo => Slo::crd(),
-        Kind::AlertRule => AlertRule::crd(),
+        AnyKind::Rules(Kind::Slo) => Slo::crd(),
+        AnyKind::Rules(Kind::AlertRule) => AlertRule::crd(),
+        AnyKind::Runbook => Runbook::crd(),
+        AnyKind::RunbookExecution => RunbookExecution::crd(),
+        AnyKind::RunbookApproval => RunbookApproval::crd(),
     }
 }
 
 /// The schema of a kind's `spec`, as in the definition.
-pub fn spec_schema(kind: Kind) -> &'static Value {
-    static SLO: LazyLock<Value> = LazyLock::new(|| schema_of_spec(&crd(Kind::Slo)));
-    static ALERT_RULE: LazyLock<Value> = LazyLock::new(|| schema_of_spec(&crd(Kind::AlertRule)));
-    match kind {
-        Kind::Slo => &SLO,
-        Kind::AlertRule => &ALERT_RULE,
-    }
+pub fn spec_schema(kind: AnyKind) -> &'static Value {
+    static SCHEMAS: LazyLock<[Value; AnyKind::ALL.len()]> =
+        LazyLock::new(|| AnyKind::ALL.map(|kind| schema_of_spec(&crd(kind))));
+    static NONE: Value = Value::Null;
+    AnyKind::ALL.into_iter().zip(SCHEMAS.iter()).find(|(k, _)| *k == kind).map_or(&NONE, |(_, schema)| schema)
 }
 
 fn schema_of_spec(crd: &CustomResourceDefinition) -> Value {
@@ -37,7 +38,7 @@ fn schema_of_spec(crd: &CustomResourceDefinition) -> Value {
 
 /// The names of all kinds.
 pub fn names() -> Vec<&'static str> {
-    Kind::ALL.into_iter().map(Kind::name).collect()
+    AnyKind::ALL.into_iter().map(AnyKind::name).collect()
 }
 
 /// What a person may write under `metadata`; the API server knows it, a definition does not hold it.

@@ -4,7 +4,7 @@
 use plimsoll_api::Problem;
 use serde_json::{Map, Value, json};
 
-use super::kinds::{self, Kind};
+use super::kinds::{self, AnyKind};
 use crate::source::{
     Node, path,
     tree::{Changes, Data},
@@ -15,7 +15,7 @@ use crate::source::{
 /// A number that should be text is taken as that text: `objective: 0.9995` lacks quotes, but what it
 /// really lacks is a percentage. Of other fields, those that may be missing are left out, and the others
 /// get an empty value; no entry of a list is left out, which would give the others new numbers.
-pub fn mend(node: &Node<'_>, kind: Kind, problems: &[Problem]) -> (Value, Vec<String>) {
+pub fn mend(node: &Node<'_>, kind: AnyKind, problems: &[Problem]) -> (Value, Vec<String>) {
     let mut changes = Changes::default();
     let mut wrong = Vec::new();
     for problem in problems.iter().filter(|p| !is_unknown_field(p) && !is_twice(p)) {

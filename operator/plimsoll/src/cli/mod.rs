@@ -14,6 +14,7 @@ pub mod plot;
 pub mod presets;
 pub mod prune;
 pub mod report;
+pub mod runbook;
 pub mod schemas;
 pub mod series;
 pub mod validate;
@@ -50,6 +51,7 @@ enum Command {
     Crds(schemas::Crds),
     Schemas(schemas::Schemas),
     Presets(presets::Presets),
+    Runbook(runbook::Runbook),
     Explain(explain::Explain),
     /// Runs the operator: SLOs and AlertRules of the cluster become rules, and their conditions say how that went
     Operator(Box<crate::operator::OperatorArgs>),
@@ -141,6 +143,7 @@ fn run(command: Command) -> Result<Exit, Stop> {
         Command::Crds(args) => schemas::crds(&args),
         Command::Schemas(args) => schemas::schemas(&args),
         Command::Presets(args) => presets::run(&args),
+        Command::Runbook(args) => runbook::run(&args),
         Command::Explain(args) => explain::run(&args),
         Command::Operator(args) => block_on(crate::operator::run(*args)).map(|()| Exit::Fine),
         Command::Bench(args) => bench::run(&args),

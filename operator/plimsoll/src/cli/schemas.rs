@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 
 use super::{
     Exit,
-    kinds::{self, Kind},
+    kinds::{self, AnyKind},
     out::{self, Directory, Stop},
     yaml,
 };
@@ -46,12 +46,12 @@ pub struct Schemas {
 /// When the result cannot be written.
 pub fn crds(args: &Crds) -> Result<Exit, Stop> {
     let Some(path) = &args.output else {
-        let all: String = Kind::ALL.into_iter().map(|kind| format!("---\n{}", crd(kind))).collect();
+        let all: String = AnyKind::ALL.into_iter().map(|kind| format!("---\n{}", crd(kind))).collect();
         out::stdout(|writer| writer.write_all(all.as_bytes()))?;
         return Ok(Exit::Fine);
     };
     let mut directory = Directory::open(path)?;
-    for kind in Kind::ALL {
+    for kind in AnyKind::ALL {
         directory.put(&format!("{}.yaml", file_name(kind)), &crd(kind))?;
     }
     directory.finish()?;
@@ -66,7 +66,7 @@ pub fn schemas(args: &Schemas) -> Result<Exit, Stop> {
     if let Some(path) = &args.output {
         return write_schemas(path);
     }
-    let all: Vec<Value> = Kind::ALL.into_iter().map(schema).collect();
+    let all: Vec<Value> = AnyKind::ALL.into_iter().map(schema).collect();
     let text = match all.as_slice() {
         [one] => pretty(one),
         _ => pretty(&json!({"$schema": DRAFT, "oneOf": all})),
@@ -76,18 +76,18 @@ pub fn schemas(args: &Schemas) -> Result<Exit, Stop> {
 
 fn write_schemas(path: &std::path::Path) -> Result<Exit, Stop> {
     let mut directory = Directory::open(path)?;
-    for kind in Kind::ALL {
+    for kind in AnyKind::ALL {
         directory.put(&format!("{}.json", file_name(kind)), &pretty(&schema(kind)))?;
     }
     directory.finish()?;
     Ok(Exit::Fine)
 }
 
-fn file_name(kind: Kind) -> String {
+fn file_name(kind: AnyKind) -> String {
     kind.name().to_lowercase()
 }
 
-fn crd(kind: Kind) -> String {
+fn crd(kind: AnyKind) -> String {
     let mut out = String::new();
     yaml::value(&mut out, &serde_json::to_value(kinds::crd(kind)).unwrap_or_default(), 0);
     out.push('\n');
@@ -102,7 +102,7 @@ fn pretty(value: &Value) -> String {
 const DRAFT: &str = "http://json-schema.org/draft-07/schema#";
 
 /// The schema of a whole file of this kind.
-pub fn schema(kind: Kind) -> Value {
+pub fn schema(kind: AnyKind) -> Value {
     json!({
         "$schema": DRAFT,
         "title": kind.name(),

@@ -1,0 +1,57 @@
+//! Schemas of texts that several kinds share, so that each is said once.
+
+use schemars::{Schema, SchemaGenerator, json_schema};
+
+/// A Prometheus duration: `30d`, `1h30m`, `5m`.
+pub fn duration(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({
+        "type": "string",
+        "maxLength": 32,
+        "x-kubernetes-validations": [{
+            "rule": "self.matches('^([0-9]+(ms|[smhdwy]))+$')",
+            "message": "this is not a duration; write it like 30d, 1h30m or 5m",
+        }],
+    })
+}
+
+/// A decimal as a string, so that it stays exact: `"0.9"`.
+pub fn decimal(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({
+        "type": "string",
+        "maxLength": 16,
+        "x-kubernetes-validations": [{
+            "rule": "self.matches('^[0-9]{1,9}([.][0-9]{1,6})?$')",
+            "message": "this is not a decimal; write it like \"0.9\"",
+        }],
+    })
+}
+
+/// A quantity of bytes as Kubernetes writes it: `512Mi`, `2Gi`.
+pub fn bytes(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({
+        "type": "string",
+        "maxLength": 16,
+        "x-kubernetes-validations": [{
+            "rule": "self.matches('^[1-9][0-9]{0,11}(Ki|Mi|Gi|Ti)?$')",
+            "message": "this is not a size; write it like 512Mi or 2Gi",
+        }],
+    })
+}
+
+/// A name as Kubernetes takes it for labels, containers and steps: `last-words`.
+pub fn label(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({
+        "type": "string",
+        "minLength": 1,
+        "maxLength": 63,
+        "x-kubernetes-validations": [{
+            "rule": "self.matches('^[a-z0-9]([-a-z0-9]*[a-z0-9])?$')",
+            "message": "this is no name; use a-z, 0-9 and - between them",
+        }],
+    })
+}
+
+/// An object of another API whose shape is not ours to know.
+pub fn foreign(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({"type": "object", "x-kubernetes-preserve-unknown-fields": true})
+}

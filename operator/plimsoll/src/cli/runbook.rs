@@ -1,0 +1,384 @@
+//! `plimsoll runbook`: what a runbook would do.
+
+use std::{collections::BTreeMap, fmt::Write as _, fs, path::PathBuf};
+
+use clap::{Args, Subcommand};
+use jiff::Timestamp;
+use plimsoll_api::{
+    Level,
+    execution::{Earlier, Facts, ObjectRef},
+    runbook::Mode,
+};
+use plimsoll_runbook::{
+    Act, Model, act, alertmanager,
+    matching::{Occurrence, matches},
+    parameters::{self, Lookup, Which},
+    plan::{PROTECTED, Planned, Settings, plan},
+    requests::{self, Call, Run},
+};
+use serde_json::{Value, json};
+
+use super::{
+    Exit, check,
+    out::{self, Stop},
+    validate,
+};
+use crate::source::files::shown;
+
+/// Runbooks: what they would do.
+#[derive(Args, Debug)]
+pub struct Runbook {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand, Debug)]
+enum Command {
+    Test(Test),
+}
+
+/// Says what a runbook would do about an alert: whether it matches, with which parameters, what could stop it, and
+/// the exact requests that it would send. No server is asked.
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Examples:
+  plimsoll runbook test crashloop.yaml --alert alert.json
+  plimsoll runbook test gameday.yaml                            as if somebody ran it by hand
+  plimsoll runbook test crashloop.yaml --parameter pod=checkout-1
+
+An alert is a message of Alertmanager's webhook, or one alert or a list of them as Alertmanager's API has them.
+
+Exit status: 0 it would be started, 1 it would not or has an error, 2 wrong usage or something cannot be read")]
+struct Test {
+    /// The file with the runbook
+    #[arg(value_name = "FILE")]
+    file: PathBuf,
+    /// The file with the alert; without it, somebody runs it by hand
+    #[arg(long, short, value_name = "FILE")]
+    alert: Option<PathBuf>,
+    /// A value of a parameter; it goes before the label's
+    #[arg(long, short, value_name = "NAME=VALUE", value_parser = pair)]
+    parameter: Vec<(String, String)>,
+    /// Namespace of a runbook that names none
+    #[arg(long, short, value_name = "NAMESPACE", default_value = "default")]
+    namespace: String,
+}
+
+fn pair(text: &str) -> Result<(String, String), String> {
+    let (name, value) = text.split_once('=').ok_or("write NAME=VALUE")?;
+    Ok((name.to_owned(), value.to_owned()))
+}
+
+/// Runs it.
+///
+/// # Errors
+/// When something cannot be read, or the result cannot be written.
+pub fn run(args: &Runbook) -> Result<Exit, Stop> {
+    let Command::Test(args) = &args.command;
+    let checked = check::check(std::slice::from_ref(&args.file), &args.namespace);
+    out::stderr(&validate::text(&checked, super::colour(&std::io::stderr())));
+    if checked.unread {
+        return Ok(Exit::Unusable);
+    }
+    if checked.count(Level::Error) > 0 {
+        out::stderr(&format!("{}\n", validate::summary(&checked)));
+        return Ok(Exit::Problems);
+    }
+    if checked.runbooks.is_empty() {
+        let message = format!("{} holds no Runbook", shown(&args.file));
+        return Err(Stop::Failed(message, "name a file with kind: Runbook".to_owned()));
+    }
+    let now = Timestamp::now();
+    let occurrences = occurrences(args, now)?;
+    let given: BTreeMap<String, String> = args.parameter.iter().cloned().collect();
+    let mut text = String::new();
+    let mut started = 0;
+    for model in &checked.runbooks {
+        for (what, occurrence) in &occurrences {
+            if !text.is_empty() {
+                text.push('\n');
+            }
+            started += usize::from(tell(&mut text, model, what, occurrence, &given, now));
+        }
+    }
+    out::stdout(|writer| writer.write_all(text.as_bytes()))?;
+    Ok(if started > 0 { Exit::Fine } else { Exit::Problems })
+}
+
+/// What happened, each with its name for a person.
+fn occurrences(args: &Test, now: Timestamp) -> Result<Vec<(String, Occurrence)>, Stop> {
+    let Some(path) = &args.alert else {
+        let asked = Occurrence::Asked { by: "you".to_owned(), at: now };
+        return Ok(vec![("a run by hand".to_owned(), asked)]);
+    };
+    let failed = |why: String| {
+        let help = "copy a message of Alertmanager's webhook, or an alert of its API, into the file".to_owned();
+        Stop::Failed(format!("{}: {why}", shown(path)), help)
+    };
+    let text = fs::read_to_string(path).map_err(|error| {
+        Stop::Failed(
+            format!("cannot read {}: {}", shown(path), crate::source::files::cause(&error)),
+            "check the path".to_owned(),
+        )
+    })?;
+    let value: Value = serde_json::from_str(&text).map_err(|error| failed(format!("this is no JSON: {error}")))?;
+    let alerts = match value {
+        Value::Array(items) => items.into_iter().map(alertmanager::alert).collect::<Result<Vec<_>, _>>(),
+        value if value.get("alerts").is_some() => alertmanager::message(value).map(|received| received.alerts),
+        value => alertmanager::alert(value).map(|alert| vec![alert]),
+    };
+    let alerts = alerts.map_err(failed)?;
+    if alerts.is_empty() {
+        return Err(failed("it holds no alert".to_owned()));
+    }
+    let named = |alert: plimsoll_runbook::matching::Alert| {
+        let name = alert.labels.get("alertname").map_or("without a name", String::as_str);
+        (format!("alert {name} since {}", alert.starts_at), Occurrence::Alert(alert))
+    };
+    Ok(alerts.into_iter().map(named).collect())
+}
+
+/// Tells what one runbook would do about one occurrence; true when it would be started.
+fn tell(
+    text: &mut String,
+    model: &Model,
+    what: &str,
+    occurrence: &Occurrence,
+    given: &BTreeMap<String, String>,
+    now: Timestamp,
+) -> bool {
+    let name = format!("{}/{}", model.namespace, model.name);
+    let evidence = match matches(model, occurrence, now) {
+        Ok(evidence) => evidence,
+        Err(why) => {
+            let _ = writeln!(text, "{name} is not started by {what}: {why}.");
+            return false;
+        }
+    };
+    let _ = writeln!(text, "{name} matches {what}.");
+    let values = match parameters::resolve(model, &evidence.labels, given) {
+        Ok(values) => values,
+        Err(wrong) => {
+            text.push_str("It is not started, since parameters are missing or wrong:\n");
+            for parameters::Wrong { parameter, message } in wrong {
+                let _ = writeln!(text, "  ✗ {parameter}: {message}");
+            }
+            return false;
+        }
+    };
+    let objects: Vec<ObjectRef> = values.lookups.iter().map(|lookup| assumed(model, lookup, &values.values)).collect();
+    let condition = evidence.condition.clone();
+    parameters_of(text, &values.values, &objects);
+    match plan(model, &settings(model), evidence, &values.values, objects, None) {
+        Ok(planned) => {
+            guards(text, model, &planned, condition.as_deref());
+            steps(text, model, &planned, now);
+            assumptions(text, &planned);
+            true
+        }
+        Err(wrong) => {
+            text.push_str("It is not started:\n");
+            for why in wrong {
+                let _ = writeln!(text, "  ✗ {why}");
+            }
+            false
+        }
+    }
+}
+
+fn parameters_of(text: &mut String, values: &BTreeMap<String, String>, objects: &[ObjectRef]) {
+    if values.is_empty() && objects.is_empty() {
+        return;
+    }
+    text.push_str("\nParameters:\n");
+    for object in objects {
+        let place = object.namespace.as_ref().map(|namespace| format!(" in namespace {namespace}")).unwrap_or_default();
+        let _ = writeln!(text, "  {} = {} {}{place}", object.parameter, object.kind.name(), object.name);
+    }
+    for (name, value) in values.iter().filter(|(name, _)| !objects.iter().any(|object| object.parameter == **name)) {
+        let _ = writeln!(text, "  {name} = {value:?}");
+    }
+}
+
+/// What could stop it, with the numbers of this runbook.
+fn guards(text: &mut String, model: &Model, planned: &Planned, condition: Option<&str>) {
+    let safety = &model.safety;
+    text.push_str("\nIn a cluster it is asked first, and nothing is done when an answer is missing:\n");
+    let mut line = |what: String| {
+        let _ = writeln!(text, "  - {what}");
+    };
+    match condition {
+        Some(condition) => line(format!("does it still hold? {condition}")),
+        None => line("nothing: this trigger has no condition that could be asked again".to_owned()),
+    }
+    line("are runbooks paused?".to_owned());
+    line(format!("may whoever wrote it use ServiceAccount {}/{}?", model.namespace, model.service_account_name));
+    line("does another run act upon the same target?".to_owned());
+    line(format!("did a run for the same target end less than {} ago?", safety.cooldown));
+    line(format!("are {} runs under way already?", safety.max_concurrent));
+    line(format!("has it run {} times in the last {}?", safety.budget_runs, safety.budget_per));
+    line(format!("did the last {} runs fail, less than {} ago?", safety.failures, safety.open_for));
+    line(format!("were more than {} % of the workload's Pods acted upon?", safety.max_targets_percent));
+    let takes = planned
+        .spec
+        .steps
+        .iter()
+        .filter_map(|step| Act::of(&step.action))
+        .any(|act| matches!(act, Act::EvictPod(_) | Act::Restart(_) | Act::Chaos(_)));
+    if takes {
+        line(format!("are at least {} other Pods ready, and does the PodDisruptionBudget agree?", safety.min_healthy));
+    }
+    for chaos in planned.spec.steps.iter().filter_map(|step| step.action.chaos.as_ref()) {
+        let slos = if chaos.slos.is_empty() { "any SLO of the namespace".to_owned() } else { chaos.slos.join(" or ") };
+        line(format!("does {slos} burn, or have less than {} % of its budget?", chaos.min_budget.unwrap_or(25)));
+    }
+    line(format!("is the target in {} or the operator's namespace? It never acts there", PROTECTED.join(", ")));
+    text.push('\n');
+    text.push_str(match model.mode {
+        Mode::Off => "Mode Off: it is not started.\n",
+        Mode::DryRun => "Mode DryRun: an execution is made that says this; nothing is sent.\n",
+        Mode::Approve => "Mode Approve: then it waits for a RunbookApproval.\n",
+        Mode::Auto => "Mode Auto: then it is done.\n",
+    });
+}
+
+fn steps(text: &mut String, model: &Model, planned: &Planned, now: Timestamp) {
+    let run = Run {
+        namespace: &model.namespace,
+        name: &planned.name,
+        uid: "UID-OF-THE-EXECUTION",
+        created: now,
+        spec: &planned.spec,
+    };
+    let account = format!("system:serviceaccount:{}:{}", model.namespace, model.service_account_name);
+    let _ = writeln!(text, "\nExecution {}, as {account}:", planned.name);
+    for (i, step) in planned.spec.steps.iter().enumerate() {
+        let Some(action) = Act::of(&step.action) else { continue };
+        let (timeout, failure) = (step.timeout.as_deref().unwrap_or("5m"), step.on_failure.unwrap_or_default());
+        let field = action.kind().field();
+        let _ = writeln!(text, "\n{}. {} ({field}), at most {timeout}, on failure: {failure:?}", i + 1, step.name);
+        let crash = match action.class() {
+            plimsoll_runbook::Class::Repeatable => "is done again after a crash",
+            plimsoll_runbook::Class::Once => "is never done again after a crash; the run ends as Unknown",
+        };
+        let row = act::row(action.kind());
+        let reason = if action.class() == row.class { row.reason } else { "its author says that it may be repeated" };
+        let _ = writeln!(text, "   {crash}: {reason}");
+        calls(text, requests::of(&run, step));
+        let undo = requests::undo(&run, step);
+        if undo.as_ref().is_ok_and(|calls| !calls.is_empty()) {
+            text.push_str("   to undo it:\n");
+            calls(text, undo);
+        }
+    }
+    if let Some(verify) = &planned.spec.verify {
+        let after = verify.after.as_deref().unwrap_or("10m");
+        let below = verify.below.as_deref().unwrap_or("1");
+        let failure = verify.on_failure.unwrap_or_default();
+        let _ = writeln!(
+            text,
+            "\nAt last, after {after}: SLO {} must burn slower than {below}, else: {failure:?}",
+            verify.slo
+        );
+        calls(text, Ok(requests::verification(&run, verify)));
+    }
+}
+
+fn calls(text: &mut String, calls: Result<Vec<Call>, String>) {
+    match calls {
+        Ok(calls) => {
+            for Call { what, request, .. } in calls {
+                let _ = writeln!(text, "   → {request}\n     {what}");
+                if let Some(body) = &request.body {
+                    let _ = writeln!(text, "     {body}");
+                }
+            }
+        }
+        Err(why) => {
+            let _ = writeln!(text, "   ✗ {why}");
+        }
+    }
+}
+
+fn assumptions(text: &mut String, planned: &Planned) {
+    text.push_str(
+        "\nNo cluster was asked. It is assumed that the objects are there with 1 container and 1 of 1 replicas,\n",
+    );
+    text.push_str(
+        "that nothing else changes them, and that the operator's configuration allows the images and destinations.\n",
+    );
+    for object in &planned.spec.objects {
+        let _ = writeln!(text, "  {} stands for what the cluster says", object.uid);
+    }
+}
+
+/// An object as it could be; what only a cluster knows is in capitals.
+fn assumed(model: &Model, lookup: &Lookup, values: &BTreeMap<String, String>) -> ObjectRef {
+    let Lookup { parameter, kind, namespace, which } = lookup;
+    let name = match which {
+        Which::Named(name) => name.clone(),
+        Which::OwnerOf(owned) => format!("{}-OF-{}", kind.name().to_uppercase(), owned.to_uppercase()),
+    };
+    // Whatever container the steps name is there; without a name there is one.
+    let mut containers: Vec<String> =
+        model.steps.iter().filter_map(named_container).map(|name| values.get(&name).cloned().unwrap_or(name)).collect();
+    containers.dedup();
+    if containers.is_empty() {
+        containers.push("CONTAINER".to_owned());
+    }
+    let facts = Facts {
+        containers,
+        workload_uid: Some(format!("UID-OF-WORKLOAD-OF-{}", parameter.to_uppercase())),
+        replicas: Some(1),
+        ready: Some(1),
+        pod_labels: [("LABEL".to_owned(), "OF-ITS-PODS".to_owned())].into(),
+        revision: Some(2),
+        template: Some(json!("THE-PRESENT-TEMPLATE")),
+        earlier: Some(Earlier {
+            revision: 1,
+            replica_set: "THE-EARLIER-REPLICASET".to_owned(),
+            template: json!("THE-EARLIER-TEMPLATE"),
+        }),
+        unschedulable: Some(false),
+        intervals: vec!["THE-PRESENT-INTERVAL".to_owned()],
+        sampling: Some("\"THE-PRESENT-PERCENTAGE\"".to_owned()),
+        ..Facts::default()
+    };
+    ObjectRef {
+        parameter: parameter.clone(),
+        kind: *kind,
+        namespace: namespace.clone(),
+        name,
+        uid: format!("UID-OF-{}", parameter.to_uppercase()),
+        facts,
+    }
+}
+
+/// The container that a step names, itself or by a parameter.
+fn named_container(step: &plimsoll_api::runbook::Step) -> Option<String> {
+    match Act::of(&step.action) {
+        Some(Act::Logs(logs)) => logs.container.clone(),
+        Some(Act::DebugContainer(debug)) => debug.target.clone(),
+        Some(Act::HeapDump(dump)) => dump.container.clone(),
+        Some(Act::Exec(exec)) => exec.container.clone(),
+        _ => None,
+    }
+}
+
+/// A configuration that allows what the runbook names.
+fn settings(model: &Model) -> Settings {
+    let mut settings = Settings { operator_namespace: "plimsoll-system".to_owned(), ..Settings::default() };
+    // The empty beginning is that of every image; they are named by digest all the same.
+    settings.images.push(String::new());
+    let acts = model.steps.iter().flat_map(|step| [Some(&step.action), step.compensate.as_deref()]).flatten();
+    for act in acts.filter_map(Act::of) {
+        match act {
+            Act::Notify(notify) => settings.destinations.push(notify.destination.clone()),
+            Act::Verify(verify) => settings.destinations.extend(verify.escalate_to.clone()),
+            _ => {}
+        }
+    }
+    settings.destinations.extend(model.verify.as_ref().and_then(|verify| verify.escalate_to.clone()));
+    settings.destinations.extend(model.approval_notify.clone());
+    settings
+}

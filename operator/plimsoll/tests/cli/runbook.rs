@@ -1,0 +1,128 @@
+//! `plimsoll runbook test`: what a runbook would do, in words and requests.
+
+use std::fs;
+
+use super::{GOOD, run, write};
+
+const RUNBOOK: &str = "\
+apiVersion: plimsoll.dev/v1alpha1
+kind: Runbook
+metadata: {name: crashloop, namespace: shop}
+spec:
+  serviceAccountName: evidence
+  trigger: {alert: ['alertname=\"PodRestarting\"']}
+  parameters:
+  - {name: pod, object: Pod, fromLabel: pod}
+  - {name: container, string: '[a-z0-9-]{1,63}', fromLabel: container}
+  steps:
+  - {name: last-words, logs: {pod: pod, container: container, previous: true}}
+  - {name: again, evictPod: {pod: pod}, onFailure: Continue}
+  artifacts: {volume: evidence}
+";
+
+fn message(alerts: &str) -> String {
+    format!(r#"{{"version": "4", "status": "firing", "alerts": [{alerts}]}}"#)
+}
+
+const ALERT: &str = r#"{"status": "firing", "labels": {"alertname": "PodRestarting", "namespace": "shop", "pod": "checkout-1", "container": "app"}, "startsAt": "2026-11-26T12:00:00Z", "fingerprint": "f1"}"#;
+
+#[test]
+fn says_what_it_would_send() {
+    let directory = tempfile::tempdir().unwrap();
+    write(directory.path(), "rb.yaml", RUNBOOK);
+    write(directory.path(), "alert.json", message(ALERT));
+    let ran = run(directory.path(), &["runbook", "test", "rb.yaml", "--alert", "alert.json"]);
+    assert_eq!((ran.code, ran.stderr.as_str()), (0, ""));
+    for line in [
+        "shop/crashloop matches alert PodRestarting since 2026-11-26T12:00:00Z.",
+        "  pod = Pod checkout-1 in namespace shop",
+        "  container = \"app\"",
+        "  - does it still hold? ALERTS{alertname=\"PodRestarting\",alertstate=\"firing\",container=\"app\",pod=\"checkout-1\"}",
+        "  - did a run for the same target end less than 30m ago?",
+        "  - are at least 1 other Pods ready, and does the PodDisruptionBudget agree?",
+        "Mode DryRun: an execution is made that says this; nothing is sent.",
+        "1. last-words (logs), at most 5m, on failure: Stop",
+        "   is done again after a crash: reading changes nothing",
+        "   → GET /api/v1/namespaces/shop/pods/checkout-1/log?container=app&timestamps=true&limitBytes=10485760&previous=true",
+        "2. again (evictPod), at most 5m, on failure: Continue",
+        "   → POST /api/v1/namespaces/shop/pods/checkout-1/eviction (application/json)",
+        "  UID-OF-POD stands for what the cluster says",
+    ] {
+        assert!(ran.stdout.lines().any(|found| found == line), "{line}\n--- in\n{}", ran.stdout);
+    }
+}
+
+#[test]
+fn says_why_it_is_not_started() {
+    let directory = tempfile::tempdir().unwrap();
+    write(directory.path(), "rb.yaml", RUNBOOK);
+    for (alert, wanted) in [
+        (
+            ALERT.replace("PodRestarting", "Other"),
+            "shop/crashloop is not started by alert Other since 2026-11-26T12:00:00Z: the alert does not match alertname=\"PodRestarting\": it has \"Other\".\n",
+        ),
+        (
+            ALERT.replace("\"firing\"", "\"resolved\""),
+            "shop/crashloop is not started by alert PodRestarting since 2026-11-26T12:00:00Z: the alert is resolved.\n",
+        ),
+        (
+            ALERT.replace("checkout-1", "../secrets"),
+            "shop/crashloop matches alert PodRestarting since 2026-11-26T12:00:00Z.\nIt is not started, since parameters are missing or wrong:\n  ✗ pod: \"../secrets\" is no name of a Pod\n",
+        ),
+    ] {
+        write(directory.path(), "alert.json", message(&alert));
+        let ran = run(directory.path(), &["runbook", "test", "rb.yaml", "--alert", "alert.json"]);
+        assert_eq!((ran.code, ran.stderr.as_str(), ran.stdout.as_str()), (1, "", wanted));
+    }
+}
+
+#[test]
+fn runs_by_hand_with_parameters() {
+    let directory = tempfile::tempdir().unwrap();
+    write(directory.path(), "rb.yaml", RUNBOOK);
+    let arguments = ["runbook", "test", "rb.yaml", "--parameter", "pod=cart-7", "--parameter", "container=app"];
+    let ran = run(directory.path(), &arguments);
+    assert_eq!(ran.code, 0, "{}{}", ran.stdout, ran.stderr);
+    assert!(ran.stdout.starts_with("shop/crashloop matches a run by hand.\n"), "{}", ran.stdout);
+    let wrong = run(directory.path(), &["runbook", "test", "rb.yaml", "--parameter", "node=a"]);
+    assert_eq!(wrong.code, 1);
+    assert!(wrong.stdout.contains("  ✗ node: the runbook has no such parameter\n"), "{}", wrong.stdout);
+}
+
+#[test]
+fn says_what_cannot_be_read() {
+    let directory = tempfile::tempdir().unwrap();
+    write(directory.path(), "rb.yaml", RUNBOOK);
+    write(directory.path(), "slo.yaml", GOOD);
+    for (content, wanted) in [
+        ("{", "error: alert.json: this is no JSON: EOF while parsing an object at line 1 column 1\n"),
+        (
+            r#"{"version": "3", "alerts": []}"#,
+            "error: alert.json: this is version 3 of Alertmanager's webhook, not 4\n",
+        ),
+        ("[]", "error: alert.json: it holds no alert\n"),
+    ] {
+        fs::write(directory.path().join("alert.json"), content).unwrap();
+        let ran = run(directory.path(), &["runbook", "test", "rb.yaml", "--alert", "alert.json"]);
+        assert_eq!(ran.code, 2, "{content}");
+        assert!(ran.stderr.starts_with(wanted), "{}", ran.stderr);
+    }
+    let ran = run(directory.path(), &["runbook", "test", "rb.yaml", "--alert", "none.json"]);
+    assert_eq!(ran.code, 2);
+    assert!(ran.stderr.starts_with("error: cannot read none.json: "), "{}", ran.stderr);
+    let ran = run(directory.path(), &["runbook", "test", "slo.yaml"]);
+    assert_eq!((ran.code, ran.stderr.lines().next()), (2, Some("error: slo.yaml holds no Runbook")));
+}
+
+/// A runbook is checked, and nothing is generated of it.
+#[test]
+fn a_runbook_is_validated_and_not_generated() {
+    let directory = tempfile::tempdir().unwrap();
+    write(directory.path(), "rb.yaml", RUNBOOK);
+    let ran = run(directory.path(), &["validate", "rb.yaml"]);
+    assert_eq!((ran.code, ran.stdout.as_str()), (0, "checked 1 object in 1 file: 0 errors, 0 warnings\n"));
+    write(directory.path(), "slo.yaml", GOOD);
+    let ran = run(directory.path(), &["generate", "."]);
+    assert_eq!(ran.code, 0, "{}", ran.stderr);
+    assert!(!ran.stdout.contains("crashloop"), "{}", ran.stdout);
+}

@@ -1,0 +1,431 @@
+//! Whether a run may start now. Every guard is asked, so that a person reads all reasons at once; what cannot be known
+//! refuses.
+//!
+//! All counting is over the executions that the API server has, so a restart or another leader forgets nothing.
+
+use jiff::{SignedDuration, Timestamp};
+use plimsoll_api::{
+    RunbookExecutionSpec,
+    execution::{Facts, ObjectRef, Phase},
+    runbook::{Mode, Step},
+};
+use plimsoll_slo::model::Span;
+
+use crate::{
+    Act,
+    model::Safety,
+    plan::{PROTECTED, Settings},
+};
+
+/// What is known at the moment. `None` is what could not be read.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Circumstances {
+    /// The kill switch: everything is paused.
+    pub paused: Option<bool>,
+    /// The runbook's mode now, which may have changed since the run was planned; `Some(None)`: it was deleted.
+    pub mode: Option<Option<Mode>>,
+    /// The runbook's other executions, this one left out.
+    pub history: Option<Vec<Past>>,
+    /// Executions of any runbook that have the same target and have not ended, this one left out.
+    pub same_target: Option<Vec<String>>,
+    /// SLOs of the namespace.
+    pub slos: Option<Vec<SloNow>>,
+    /// Whether the ServiceAccount exists and who wrote the runbook may use it.
+    pub author_may: Option<bool>,
+    /// Facts of the target as they are now; of an object that is not there any more, `Some(None)`.
+    pub target: Option<Option<Facts>>,
+}
+
+/// Another execution of the same runbook.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Past {
+    /// Its name.
+    pub name: String,
+    /// The UID of its target; `""` without one.
+    pub target_uid: String,
+    /// The UID of the workload that its target belongs to, where it is a Pod.
+    pub workload_uid: Option<String>,
+    /// How far it is.
+    pub phase: Phase,
+    /// When it began to run; `None`: it never did, and counts for nothing.
+    pub started_at: Option<Timestamp>,
+    /// When it ended.
+    pub finished_at: Option<Timestamp>,
+    /// False for one that would only have been done (mode DryRun).
+    pub real: bool,
+}
+
+/// An SLO as it is now.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct SloNow {
+    /// Its name.
+    pub name: String,
+    /// Whether an alert of it fires; `None`: not known.
+    pub burning: Option<bool>,
+    /// Percent of the error budget that is left, rounded down; `None`: not known.
+    pub budget: Option<i64>,
+}
+
+/// Which guard refuses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Guard {
+    /// Everything is paused, or it cannot be known.
+    Paused,
+    /// The runbook's mode is Off, or it was deleted.
+    Off,
+    /// A namespace in which no runbook acts.
+    ProtectedNamespace,
+    /// The target is not there any more.
+    TargetGone,
+    /// Who wrote the runbook may not use its ServiceAccount.
+    NotAllowed,
+    /// Another run has the same target.
+    TargetBusy,
+    /// As many runs as there may be at the same time.
+    MaxConcurrent,
+    /// The target was acted upon a short time ago.
+    Cooldown,
+    /// As many runs as there may be in a time.
+    Budget,
+    /// It failed again and again.
+    CircuitBreaker,
+    /// Too many Pods of the workload were acted upon.
+    MaxTargets,
+    /// Too few Pods are ready.
+    MinHealthy,
+    /// An SLO burns or has too little budget for a fault.
+    SloAtRisk,
+    /// Something that a guard must know could not be read.
+    NotKnown,
+}
+
+impl Guard {
+    /// The reason of the phase: one word.
+    pub const fn reason(self) -> &'static str {
+        match self {
+            Self::Paused => "Paused",
+            Self::Off => "Off",
+            Self::ProtectedNamespace => "ProtectedNamespace",
+            Self::TargetGone => "TargetGone",
+            Self::NotAllowed => "NotAllowed",
+            Self::TargetBusy => "TargetBusy",
+            Self::MaxConcurrent => "MaxConcurrent",
+            Self::Cooldown => "Cooldown",
+            Self::Budget => "Budget",
+            Self::CircuitBreaker => "CircuitBreaker",
+            Self::MaxTargets => "MaxTargets",
+            Self::MinHealthy => "MinHealthy",
+            Self::SloAtRisk => "SloAtRisk",
+            Self::NotKnown => "NotKnown",
+        }
+    }
+
+    /// True when waiting does not help: the run is skipped instead of held back.
+    pub const fn is_final(self) -> bool {
+        matches!(self, Self::Off | Self::ProtectedNamespace | Self::TargetGone)
+    }
+}
+
+/// A guard that refuses.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    /// Which.
+    pub guard: Guard,
+    /// Why, a sentence without a full stop.
+    pub message: String,
+    /// When it may let the run go, where that is known.
+    pub until: Option<Timestamp>,
+}
+
+/// Every guard that refuses; none: the run may start.
+pub fn check(
+    spec: &RunbookExecutionSpec,
+    safety: &Safety,
+    settings: &Settings,
+    circumstances: &Circumstances,
+    now: Timestamp,
+) -> Vec<Refusal> {
+    let mut check = Check { spec, safety, settings, circumstances, now, refusals: Vec::new() };
+    check.all();
+    check.refusals
+}
+
+struct Check<'c> {
+    spec: &'c RunbookExecutionSpec,
+    safety: &'c Safety,
+    settings: &'c Settings,
+    circumstances: &'c Circumstances,
+    now: Timestamp,
+    refusals: Vec<Refusal>,
+}
+
+impl Check<'_> {
+    fn refuse(&mut self, guard: Guard, message: impl Into<String>) {
+        self.refusals.push(Refusal { guard, message: message.into(), until: None });
+    }
+
+    fn refuse_until(&mut self, guard: Guard, message: impl Into<String>, until: Timestamp) {
+        self.refusals.push(Refusal { guard, message: message.into(), until: Some(until) });
+    }
+
+    fn all(&mut self) {
+        match self.circumstances.paused {
+            Some(false) => {}
+            Some(true) => self.refuse(Guard::Paused, "all runbooks are paused"),
+            None => self.refuse(Guard::Paused, "it cannot be read whether runbooks are paused"),
+        }
+        match self.circumstances.mode {
+            Some(Some(Mode::Off)) => self.refuse(Guard::Off, "the runbook's mode is Off by now"),
+            Some(None) => self.refuse(Guard::Off, "the runbook was deleted"),
+            Some(Some(_)) => {}
+            None => self.refuse(Guard::NotKnown, "the runbook cannot be read"),
+        }
+        self.namespaces();
+        self.rights();
+        self.target();
+        self.history();
+        self.chaos();
+    }
+
+    fn namespaces(&mut self) {
+        let spec = self.spec;
+        for object in &spec.objects {
+            let Some(namespace) = &object.namespace else { continue };
+            if PROTECTED.contains(&namespace.as_str()) {
+                self.refuse(Guard::ProtectedNamespace, format!("namespace {namespace} is the cluster's own"));
+            } else if *namespace == self.settings.operator_namespace {
+                self.refuse(Guard::ProtectedNamespace, format!("namespace {namespace} is the operator's own"));
+            }
+        }
+    }
+
+    fn rights(&mut self) {
+        let account = &self.spec.service_account_name;
+        match self.circumstances.author_may {
+            Some(true) => {}
+            Some(false) => {
+                let message = format!("who wrote the runbook may not use ServiceAccount {account}, or there is none");
+                self.refuse(Guard::NotAllowed, message);
+            }
+            None => {
+                let message =
+                    format!("it cannot be known whether who wrote the runbook may use ServiceAccount {account}");
+                self.refuse(Guard::NotKnown, message);
+            }
+        }
+    }
+
+    fn target_object(&self) -> Option<&ObjectRef> {
+        let target = self.spec.target.as_ref()?;
+        self.spec.objects.iter().find(|object| object.parameter == *target)
+    }
+
+    fn target(&mut self) {
+        match &self.circumstances.same_target {
+            None => self.refuse(Guard::NotKnown, "other runs of the same target cannot be read"),
+            Some(runs) => {
+                if let Some(run) = runs.first() {
+                    self.refuse(Guard::TargetBusy, format!("execution {run} acts upon the same target"));
+                }
+            }
+        }
+        let Some(object) = self.target_object() else { return };
+        let shown = format!("{} {}", object.kind.name(), object.name);
+        match &self.circumstances.target {
+            None => self.refuse(Guard::NotKnown, format!("{shown} cannot be read")),
+            Some(None) => {
+                self.refuse(Guard::TargetGone, format!("{shown} with UID {} is not there any more", object.uid));
+            }
+            Some(Some(facts)) => {
+                if self.acts().any(takes_a_pod) {
+                    self.healthy(facts, &shown);
+                }
+            }
+        }
+    }
+
+    fn acts(&self) -> impl Iterator<Item = Act<'_>> {
+        self.spec.steps.iter().filter_map(|step: &Step| Act::of(&step.action))
+    }
+
+    fn healthy(&mut self, facts: &Facts, shown: &str) {
+        let least = self.safety.min_healthy;
+        match facts.ready {
+            // Facts of a Pod do not count itself.
+            Some(ready) if ready >= least => {}
+            Some(ready) => self
+                .refuse(Guard::MinHealthy, format!("beside {shown} {ready} Pods are ready, minHealthy wants {least}")),
+            None if least == 0 => {}
+            None => self.refuse(Guard::NotKnown, format!("it cannot be known how many Pods beside {shown} are ready")),
+        }
+        if facts.disruptions_allowed == Some(0) {
+            self.refuse(Guard::MinHealthy, format!("the PodDisruptionBudget of {shown} lets no Pod go now"));
+        }
+    }
+
+    fn history(&mut self) {
+        let circumstances = self.circumstances;
+        let Some(history) = &circumstances.history else {
+            return self.refuse(Guard::NotKnown, "the runbook's other executions cannot be read");
+        };
+        // What was only shown counts for what is only shown, so that a dry run says what a real one would.
+        let real = self.spec.mode != Mode::DryRun;
+        let ran: Vec<&Past> = history.iter().filter(|past| past.started_at.is_some() && past.real == real).collect();
+        self.concurrent(&ran);
+        self.cooldown(&ran);
+        self.budget(&ran);
+        self.breaker(&ran);
+        self.share(&ran);
+    }
+
+    fn concurrent(&mut self, ran: &[&Past]) {
+        let running = ran.iter().filter(|past| past.finished_at.is_none()).count();
+        let most = self.safety.max_concurrent;
+        if i64::try_from(running).unwrap_or(i64::MAX) >= most {
+            self.refuse(Guard::MaxConcurrent, format!("{running} runs are under way, maxConcurrent is {most}"));
+        }
+    }
+
+    fn cooldown(&mut self, ran: &[&Past]) {
+        let uid = self.target_object().map_or("", |object| object.uid.as_str());
+        let last = ran
+            .iter()
+            .filter(|past| past.target_uid == uid)
+            .filter_map(|past| Some((past.finished_at?, past.name.as_str())))
+            .max();
+        if let Some((finished, name)) = last {
+            let until = after(finished, self.safety.cooldown);
+            if until > self.now {
+                let message =
+                    format!("execution {name} ended at {finished}, and the cooldown is {}", self.safety.cooldown);
+                self.refuse_until(Guard::Cooldown, message, until);
+            }
+        }
+    }
+
+    fn budget(&mut self, ran: &[&Past]) {
+        let Safety { budget_runs, budget_per, .. } = self.safety;
+        let mut starts: Vec<Timestamp> = ran
+            .iter()
+            .filter_map(|past| past.started_at)
+            .filter(|started| after(*started, *budget_per) > self.now)
+            .collect();
+        starts.sort();
+        let runs = i64::try_from(starts.len()).unwrap_or(i64::MAX);
+        if runs >= *budget_runs {
+            // When so many have left the time that one more fits.
+            let leaves = usize::try_from(runs - *budget_runs).unwrap_or(0);
+            let until = starts.get(leaves).map(|started| after(*started, *budget_per));
+            let message = format!("it has run {runs} times in the last {budget_per}, the budget is {budget_runs}");
+            self.refusals.push(Refusal { guard: Guard::Budget, message, until });
+        }
+    }
+
+    fn breaker(&mut self, ran: &[&Past]) {
+        let mut ended: Vec<(Timestamp, Phase)> =
+            ran.iter().filter_map(|past| Some((past.finished_at?, past.phase))).collect();
+        ended.sort();
+        let failed = ended
+            .iter()
+            .rev()
+            .take_while(|(_, phase)| matches!(phase, Phase::Failed | Phase::Unknown | Phase::RolledBack));
+        let failures = i64::try_from(failed.count()).unwrap_or(i64::MAX);
+        if let Some((last, _)) = ended.last()
+            && failures >= self.safety.failures
+        {
+            let until = after(*last, self.safety.open_for);
+            if until > self.now {
+                let message =
+                    format!("the last {failures} runs did not succeed, it stays away for {}", self.safety.open_for);
+                self.refuse_until(Guard::CircuitBreaker, message, until);
+            }
+        }
+    }
+
+    /// Of one workload, at most a share of the Pods within the cooldown, and always one.
+    fn share(&mut self, ran: &[&Past]) {
+        let Some(facts) = self.target_object().map(|object| &object.facts) else { return };
+        let Some(workload) = facts.workload_uid.clone() else { return };
+        let percent = self.safety.max_targets_percent;
+        let recent = |past: &&&Past| {
+            past.workload_uid.as_ref() == Some(&workload)
+                && past.finished_at.is_none_or(|finished| after(finished, self.safety.cooldown) > self.now)
+        };
+        let acted = i64::try_from(ran.iter().filter(recent).count()).unwrap_or(i64::MAX);
+        match facts.replicas {
+            Some(replicas) => {
+                let most = (replicas.saturating_mul(percent) / 100).max(1);
+                if acted >= most {
+                    let message = format!(
+                        "{acted} Pods of the same workload were acted upon within the cooldown, {percent} % of {replicas} is {most}"
+                    );
+                    self.refuse(Guard::MaxTargets, message);
+                }
+            }
+            None => self.refuse(Guard::NotKnown, "it cannot be known how many Pods the workload has"),
+        }
+    }
+
+    fn chaos(&mut self) {
+        let spec = self.spec;
+        for chaos in spec.steps.iter().filter_map(|step| step.action.chaos.as_ref()) {
+            for (slo, message) in at_risk(chaos, self.circumstances.slos.as_deref()) {
+                let guard = if slo.is_none() { Guard::NotKnown } else { Guard::SloAtRisk };
+                self.refuse(guard, message);
+            }
+        }
+    }
+}
+
+/// SLOs that a fault would endanger, each with a sentence; `None` for what cannot be known. The shell asks this again
+/// while the fault lasts, and ends it when there is one.
+pub fn at_risk(chaos: &plimsoll_api::chaos::Chaos, slos: Option<&[SloNow]>) -> Vec<(Option<String>, String)> {
+    let Some(slos) = slos else { return vec![(None, "the SLOs of the namespace cannot be read".to_owned())] };
+    let least = chaos.min_budget.unwrap_or(MIN_BUDGET);
+    let mut found = Vec::new();
+    for name in chaos.slos.iter().filter(|name| !slos.iter().any(|slo| slo.name == **name)) {
+        found.push((None, format!("there is no SLO {name}")));
+    }
+    for slo in slos.iter().filter(|slo| chaos.slos.is_empty() || chaos.slos.contains(&slo.name)) {
+        let name = &slo.name;
+        match (slo.burning, slo.budget) {
+            (Some(true), _) => found.push((Some(name.clone()), format!("SLO {name} burns"))),
+            (_, Some(budget)) if budget < least => {
+                let message = format!("SLO {name} has {budget} % of its error budget left, a fault wants {least} %");
+                found.push((Some(name.clone()), message));
+            }
+            (None, _) | (_, None) => {
+                found.push((None, format!("it cannot be known whether SLO {name} burns or what budget it has")));
+            }
+            (Some(false), Some(_)) => {}
+        }
+    }
+    found
+}
+
+/// Percent of an error budget that must be left for a fault.
+const MIN_BUDGET: i64 = 25;
+
+/// True for an action after which there may be a Pod less for a while.
+fn takes_a_pod(act: Act<'_>) -> bool {
+    matches!(act, Act::EvictPod(_) | Act::Restart(_) | Act::Chaos(_))
+}
+
+fn after(at: Timestamp, span: Span) -> Timestamp {
+    let millis = i64::try_from(span.millis).unwrap_or(i64::MAX);
+    at.saturating_add(SignedDuration::from_millis(millis)).unwrap_or(Timestamp::MAX)
+}
+
+/// The message of a run that is held back: the first reason, and how many more there are.
+pub fn summary(refusals: &[Refusal]) -> Option<(&'static str, String)> {
+    // What is final decides, whatever else there is.
+    let first = refusals.iter().find(|refusal| refusal.guard.is_final()).or(refusals.first())?;
+    let others: Vec<&str> =
+        refusals.iter().filter(|refusal| *refusal != first).map(|refusal| refusal.message.as_str()).collect();
+    let message = if others.is_empty() {
+        first.message.clone()
+    } else {
+        format!("{}; besides, {}", first.message, others.join("; "))
+    };
+    Some((first.guard.reason(), message))
+}

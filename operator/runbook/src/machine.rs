@@ -1,0 +1,315 @@
+//! The state machine of a run: what is done next, and what is remembered before it is done.
+//!
+//! The state is the execution's status and nothing else. The shell turns in this circle:
+//!
+//! 1. It reads the execution and calls [`step`] with [`Event::Loaded`].
+//! 2. [`step`] returns a status and a [`Command`]. For [`Command::Store`], the shell stores the status under the
+//!    resource version that it read, and calls [`step`] with that status and [`Event::Stored`], which says what the
+//!    store begins. When storing fails in any way, it begins at 1: it must not go on from a status that may not be stored.
+//! 3. For [`Command::Check`] and [`Command::Act`] it does that and calls [`step`] with what came back.
+//! 4. For [`Command::Wait`] it comes back at that time, or earlier when what is waited for may be there, with
+//!    [`Event::Woken`]. [`Command::Finished`] ends the circle.
+//!
+//! [`Command::Act`] comes only on [`Event::Stored`], for a status that has the intent of just that: **intent before
+//! effect** is a property of this function, not of the shell. A status that is read (after a crash, by another leader,
+//! after storing failed) and has an intent without an outcome is one whose effect may have been: a repeatable action is
+//! done again with another intent; one that is done once ends the run as Unknown.
+
+mod endings;
+mod running;
+
+use jiff::{SignedDuration, Timestamp};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use plimsoll_api::{
+    RunbookExecutionSpec, RunbookExecutionStatus,
+    approval::Decision,
+    execution::{ArtifactRef, Decided, Outcome, Phase},
+    runbook::Mode,
+};
+
+use crate::{
+    guards::{self, Refusal},
+    model::seconds,
+    names, validate,
+};
+
+/// What is true while a step is taken, beside what happened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct World {
+    /// The time.
+    pub now: Timestamp,
+    /// Whether all runbooks are paused; what is not known counts as paused.
+    pub paused: Option<bool>,
+    /// When the alert was resolved, as far as is known.
+    pub resolved_at: Option<Timestamp>,
+}
+
+/// What happened.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Event {
+    /// The status was read. Whatever was going on is over.
+    Loaded,
+    /// The status that was returned last has been stored; what [`Command::Store`] said comes back with it.
+    Stored(Option<What>),
+    /// Time has passed, or something may have changed.
+    Woken,
+    /// The answer to [`Command::Check`].
+    Checked(Checked),
+    /// A decision that is valid: of this execution and spec, in time, by somebody who may.
+    Decided(Decided),
+    /// The answer to [`Command::Act`].
+    Done(Report),
+}
+
+/// Whether the run may start.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Checked {
+    /// Whether what started it still holds, asked of Prometheus again; `None`: it could not be asked. A trigger
+    /// without a condition holds.
+    pub holds: Option<bool>,
+    /// The guards that refuse.
+    pub refusals: Vec<Refusal>,
+}
+
+/// How an act ended.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Report {
+    /// How.
+    pub outcome: Outcome,
+    /// What happened, a sentence without a full stop.
+    pub message: String,
+    /// What was kept.
+    pub artifacts: Vec<ArtifactRef>,
+    /// Of a query: whether it has any series. Of a verification: whether the SLO has recovered.
+    pub answer: Option<bool>,
+}
+
+/// What is done next.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Command {
+    /// Store the returned status, then [`Event::Stored`] with the same: what is begun by that, if anything is.
+    Store(Option<What>),
+    /// Ask the condition again, and the guards; then [`Event::Checked`].
+    Check,
+    /// Do it; then [`Event::Done`].
+    Act(Doing),
+    /// Nothing now.
+    Wait {
+        /// Come back then, at the latest.
+        until: Option<Timestamp>,
+        /// What is waited for.
+        awaits: Awaits,
+    },
+    /// Nothing ever.
+    Finished,
+}
+
+/// Something with an effect.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Doing {
+    /// What.
+    pub what: What,
+    /// When it has taken too long: then it is ended and its outcome is TimedOut.
+    pub until: Timestamp,
+}
+
+/// What is done.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum What {
+    /// The step of this name.
+    Step(String),
+    /// What undoes the step of this name.
+    Undo(String),
+    /// The verification of the whole run.
+    Verify,
+    /// The message to a person that it did not help: to this destination.
+    Escalate(String),
+}
+
+/// What a run waits for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Awaits {
+    /// A decision.
+    Approval,
+    /// A guard.
+    Guard,
+    /// That runbooks are no longer paused.
+    Unpaused,
+    /// The end of a `wait`, or that things settle before a verification.
+    Time,
+    /// The end of a telemetry profile.
+    Lease,
+}
+
+/// How often something may be begun: what brings the operator down again and again is let be.
+pub const MAX_ATTEMPTS: i64 = 5;
+/// How often guards are asked again at least, in seconds.
+pub const RECHECK: i64 = 30;
+/// How long telling a person may take, in seconds.
+pub(crate) const ESCALATION: i64 = 60;
+
+/// One step of a run: see the module's description. `status` is what is stored, but for [`Event::Checked`],
+/// [`Event::Decided`] and [`Event::Done`], which come on top of it.
+pub fn step(
+    spec: &RunbookExecutionSpec,
+    status: &RunbookExecutionStatus,
+    event: &Event,
+    world: &World,
+) -> (RunbookExecutionStatus, Command) {
+    let mut machine = Machine { spec, status: status.clone(), world: *world };
+    let command = machine.next(event);
+    // What differs from what is stored is stored before anything is done with it.
+    let command = match command {
+        Command::Store(begins) => Command::Store(begins),
+        command if machine.status == *status => command,
+        _ => Command::Store(None),
+    };
+    (machine.status, command)
+}
+
+struct Machine<'m> {
+    spec: &'m RunbookExecutionSpec,
+    status: RunbookExecutionStatus,
+    world: World,
+}
+
+impl Machine<'_> {
+    fn next(&mut self, event: &Event) -> Command {
+        if self.status.phase.is_terminal() {
+            return Command::Finished;
+        }
+        if let Some(command) = self.tampered() {
+            return command;
+        }
+        if self.status.resolved_at.is_none() {
+            self.status.resolved_at = self.world.resolved_at.map(Time);
+        }
+        match self.status.phase {
+            Phase::Pending | Phase::Blocked | Phase::AwaitingApproval => self.before(event),
+            Phase::Running | Phase::Verifying => self.running(event),
+            _ => Command::Finished,
+        }
+    }
+
+    /// The spec is what it was at the first look: what the API server's rule of immutability cannot see is seen here.
+    fn tampered(&mut self) -> Option<Command> {
+        let hash = names::spec_hash(self.spec).unwrap_or_default();
+        if *self.status.spec_hash.get_or_insert_with(|| hash.clone()) == hash {
+            return None;
+        }
+        let message = "its spec is not what it was: nothing more is done, and nothing is undone by it";
+        Some(self.finish(Phase::Failed, "SpecChanged", message))
+    }
+
+    /// Before anything is done.
+    fn before(&mut self, event: &Event) -> Command {
+        if self.status.resolved_at.is_some() {
+            return self.skip("Resolved", "the alert was resolved before anything was done");
+        }
+        if self.awaits_decision() {
+            return self.await_decision(event);
+        }
+        match event {
+            Event::Checked(checked) => self.checked(checked),
+            // What was stored was a refusal: then is when to ask again.
+            Event::Stored(_) if self.status.phase == Phase::Blocked => self.blocked(None),
+            _ => Command::Check,
+        }
+    }
+
+    fn awaits_decision(&self) -> bool {
+        self.spec.mode == Mode::Approve && self.status.phase == Phase::AwaitingApproval
+    }
+
+    fn await_decision(&mut self, event: &Event) -> Command {
+        if let Event::Decided(decided) = event {
+            let words = decided.reason.as_ref().map(|reason| format!(": {reason}")).unwrap_or_default();
+            self.status.approval = Some(decided.clone());
+            return match decided.decision {
+                Decision::Deny => self.skip("Denied", &format!("{} denied it{words}", decided.decider)),
+                // Much may have happened while somebody thought about it.
+                Decision::Approve => {
+                    self.phase(Phase::Pending, "Approved", &format!("{} approved it{words}", decided.decider));
+                    Command::Store(None)
+                }
+            };
+        }
+        let within = seconds(self.spec.approval_within.as_deref(), validate::DEFAULT_APPROVAL);
+        let asked = self.status.asked_at.get_or_insert(Time(self.world.now)).0;
+        let until = later(asked, within);
+        if self.world.now >= until {
+            return self.skip("ApprovalExpired", "nobody decided in time");
+        }
+        Command::Wait { until: Some(until), awaits: Awaits::Approval }
+    }
+
+    fn checked(&mut self, checked: &Checked) -> Command {
+        match checked.holds {
+            Some(true) => {}
+            Some(false) => return self.skip("ConditionGone", "what started it does not hold any more"),
+            None => {
+                self.phase(Phase::Blocked, "NotKnown", "it cannot be asked whether what started it still holds");
+                return self.blocked(None);
+            }
+        }
+        if let Some((reason, message)) = guards::summary(&checked.refusals) {
+            if checked.refusals.iter().any(|refusal| refusal.guard.is_final()) {
+                return self.skip(reason, &message);
+            }
+            if self.spec.mode == Mode::DryRun {
+                let message = format!("it would have been held back: {message}");
+                return self.finish(Phase::Succeeded, "DryRun", &message);
+            }
+            self.phase(Phase::Blocked, reason, &message);
+            return self.blocked(checked.refusals.iter().filter_map(|refusal| refusal.until).min());
+        }
+        match self.spec.mode {
+            Mode::Off => self.skip("Off", "the runbook's mode is Off"),
+            Mode::DryRun => {
+                // It counts as started, so that the next dry run is held back as a real one would be.
+                self.status.started_at = Some(Time(self.world.now));
+                let steps: Vec<&str> = self.spec.steps.iter().map(|step| step.name.as_str()).collect();
+                let message = format!("it would have been done: {}", steps.join(", "));
+                self.finish(Phase::Succeeded, "DryRun", &message)
+            }
+            Mode::Approve if self.status.approval.is_none() => {
+                self.status.asked_at = Some(Time(self.world.now));
+                self.phase(Phase::AwaitingApproval, "Asked", "somebody must approve it");
+                Command::Store(None)
+            }
+            Mode::Approve | Mode::Auto => {
+                self.status.started_at = Some(Time(self.world.now));
+                self.phase(Phase::Running, "Started", "its steps are done");
+                Command::Store(None)
+            }
+        }
+    }
+
+    /// When guards are asked again.
+    fn blocked(&self, until: Option<Timestamp>) -> Command {
+        let soon = later(self.world.now, RECHECK);
+        Command::Wait { until: Some(until.map_or(soon, |until| until.min(soon))), awaits: Awaits::Guard }
+    }
+
+    fn phase(&mut self, phase: Phase, reason: &str, message: &str) {
+        self.status.phase = phase;
+        self.status.reason = Some(reason.to_owned());
+        self.status.message = Some(message.to_owned());
+    }
+
+    fn skip(&mut self, reason: &str, message: &str) -> Command {
+        self.finish(Phase::Skipped, reason, message)
+    }
+
+    fn finish(&mut self, phase: Phase, reason: &str, message: &str) -> Command {
+        self.phase(phase, reason, message);
+        self.status.step = None;
+        self.status.finished_at = Some(Time(self.world.now));
+        Command::Finished
+    }
+}
+
+/// A time, some seconds later.
+pub(crate) fn later(at: Timestamp, seconds: i64) -> Timestamp {
+    at.saturating_add(SignedDuration::from_secs(seconds)).unwrap_or(Timestamp::MAX)
+}

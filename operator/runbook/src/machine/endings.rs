@@ -1,0 +1,67 @@
+//! How a run ends: what must be put back is put back first.
+
+use plimsoll_api::execution::{Effect, Outcome};
+
+use super::{Command, Machine, Phase, What};
+use crate::Act;
+
+impl Machine<'_> {
+    /// Tells a person, undoes what must be undone, and ends.
+    pub(super) fn wind_down(&mut self) -> Command {
+        let Some(ending) = self.status.ending.clone() else { return Command::Finished };
+        let is_open = |effect: Option<&Effect>| effect.is_none_or(|effect| effect.outcome.is_none());
+        let next = match &ending.escalate_to {
+            Some(to) if is_open(self.status.escalation.as_ref()) => Some(What::Escalate(to.clone())),
+            _ => self.to_undo(ending.phase).map(What::Undo),
+        };
+        if let Some(what) = next {
+            if let Some(command) = self.held() {
+                return command;
+            }
+            if self.status.phase != Phase::Running {
+                self.status.phase = Phase::Running;
+            }
+            self.status.reason = Some("Ending".to_owned());
+            self.status.message = Some(ending.message);
+            return self.begin(&what);
+        }
+        let undone = |outcome: Outcome| {
+            let mut all = self.status.steps.iter().filter_map(|step| Some((&step.name, step.compensation.as_ref()?)));
+            all.find(|(_, effect)| effect.outcome == Some(outcome)).map(|(name, _)| name.clone())
+        };
+        let unknown = undone(Outcome::Unknown);
+        let failed = undone(Outcome::Failed).or(undone(Outcome::TimedOut));
+        match (unknown, failed) {
+            (Some(step), _) => {
+                let message =
+                    format!("{}; what undoes step {step} may have been done, its end was not seen", ending.message);
+                self.finish(Phase::Unknown, "UndoUnknown", &message)
+            }
+            (None, Some(step)) => {
+                let message = format!("{}; step {step} could not be undone", ending.message);
+                let phase = if ending.phase == Phase::Unknown { Phase::Unknown } else { Phase::Failed };
+                self.finish(phase, "UndoFailed", &message)
+            }
+            (None, None) => self.finish(ending.phase, &ending.reason, &ending.message),
+        }
+    }
+
+    /// The last step that must be undone and is not yet.
+    fn to_undo(&self, ending: Phase) -> Option<String> {
+        let done = self.status.steps.iter().rev();
+        done.filter(|entry| entry.effect.attempts.is_some())
+            .filter(|entry| entry.compensation.as_ref().is_none_or(|effect| effect.outcome.is_none()))
+            .find(|entry| {
+                let Some(step) = self.spec_step(&entry.name) else { return false };
+                let Some(act) = Act::of(&step.action) else { return false };
+                let undoable = step.compensate.is_some() || act.undoes_itself();
+                let outcome = entry.effect.outcome;
+                // What failed may have been done in part.
+                let rolled_back = ending == Phase::RolledBack && undoable && outcome != Some(Outcome::Skipped);
+                // A fault that came to its end has put everything back itself.
+                let over = matches!(act, Act::Chaos(_)) && outcome == Some(Outcome::Succeeded);
+                rolled_back || act.is_borrowed() && !over && outcome != Some(Outcome::Skipped)
+            })
+            .map(|entry| entry.name.clone())
+    }
+}

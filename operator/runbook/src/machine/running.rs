@@ -1,0 +1,375 @@
+//! Steps one after the other, and whether they helped.
+
+use plimsoll_api::{
+    execution::{Effect, Ending, Outcome, StepStatus},
+    gate::{Branch, OnUnverified, Verify},
+    runbook::{OnFailure, Step},
+};
+
+use super::{
+    Awaits, Command, Doing, Event, MAX_ATTEMPTS, Machine, Phase, RECHECK, Report, Time, Timestamp, What, later,
+    seconds, validate,
+};
+use crate::{Act, Class, plan};
+
+impl Machine<'_> {
+    pub(super) fn running(&mut self, event: &Event) -> Command {
+        if let Some(what) = self.current() {
+            if self.settles(&what).is_some() {
+                return self.settle(what);
+            }
+            match event {
+                // A store that was for something else begins nothing.
+                Event::Stored(Some(begins)) if *begins == what => return self.act(what),
+                Event::Done(report) => self.ended(&what, report),
+                // It may have been done: by this operator before a crash, or by another one.
+                _ => {
+                    if let Some(command) = self.recover(&what) {
+                        return command;
+                    }
+                }
+            }
+        }
+        self.go_on()
+    }
+
+    /// What has an intent and no outcome.
+    fn current(&self) -> Option<What> {
+        let open = |effect: &Effect| effect.intent_time.is_some() && effect.outcome.is_none();
+        for step in &self.status.steps {
+            if open(&step.effect) {
+                return Some(What::Step(step.name.clone()));
+            }
+            if step.compensation.as_ref().is_some_and(open) {
+                return Some(What::Undo(step.name.clone()));
+            }
+        }
+        if self.status.verification.as_ref().is_some_and(open) {
+            return Some(What::Verify);
+        }
+        let told = self.status.escalation.as_ref().is_some_and(open);
+        let to = self.status.ending.as_ref().and_then(|ending| ending.escalate_to.clone());
+        to.filter(|_| told).map(What::Escalate)
+    }
+
+    /// The ledger's entry.
+    pub(super) fn effect(&mut self, what: &What) -> &mut Effect {
+        match what {
+            What::Step(name) => &mut self.entry(name).effect,
+            What::Undo(name) => self.entry(name).compensation.get_or_insert_default(),
+            What::Verify => self.status.verification.get_or_insert_default(),
+            What::Escalate(_) => self.status.escalation.get_or_insert_default(),
+        }
+    }
+
+    fn entry(&mut self, name: &str) -> &mut StepStatus {
+        let at = self.status.steps.iter().position(|step| step.name == name).unwrap_or_else(|| {
+            self.status.steps.push(StepStatus { name: name.to_owned(), ..StepStatus::default() });
+            self.status.steps.len() - 1
+        });
+        #[allow(clippy::indexing_slicing, reason = "the place was found or made just now")]
+        &mut self.status.steps[at]
+    }
+
+    pub(super) fn spec_step(&self, name: &str) -> Option<&Step> {
+        self.spec.steps.iter().find(|step| step.name == name)
+    }
+
+    /// The verification that a thing to do is.
+    fn verify_of(&self, what: &What) -> Option<&Verify> {
+        match what {
+            What::Verify => self.spec.verify.as_ref(),
+            What::Step(name) => self.spec_step(name)?.action.verify.as_ref(),
+            What::Undo(_) | What::Escalate(_) => None,
+        }
+    }
+
+    /// How long a thing to do only waits, in seconds; `None` once it acts.
+    fn settles(&mut self, what: &What) -> Option<i64> {
+        if self.effect(what).attempts.is_some() {
+            return None;
+        }
+        if let Some(verify) = self.verify_of(what) {
+            return Some(seconds(verify.after.as_deref(), validate::DEFAULT_AFTER));
+        }
+        match what {
+            What::Step(name) => {
+                let wait = self.spec_step(name)?.action.wait.as_deref()?;
+                Some(seconds(Some(wait), validate::DEFAULT_TIMEOUT))
+            }
+            _ => None,
+        }
+    }
+
+    /// Waits, then goes on: a `wait` is over, a verification begins to ask.
+    fn settle(&mut self, what: What) -> Command {
+        let wait = self.settles(&what).unwrap_or(0);
+        let now = self.world.now;
+        let until = later(self.begun(&what), wait);
+        // Nothing acts, so there is nothing that must be waited for when it is to be stopped.
+        if now < until && self.status.resolved_at.is_none() {
+            return Command::Wait { until: Some(until), awaits: Awaits::Time };
+        }
+        if self.verify_of(&what).is_some() && self.status.resolved_at.is_none() {
+            if let Some(command) = self.held() {
+                return command;
+            }
+            self.effect(&what).attempts = Some(1);
+            return Command::Store(Some(what));
+        }
+        let message = if now < until { "not to its end: the alert was resolved" } else { "waited" };
+        let outcome =
+            if now < until || self.verify_of(&what).is_some() { Outcome::Skipped } else { Outcome::Succeeded };
+        self.close(&what, outcome, message);
+        self.go_on()
+    }
+
+    /// Stores the intent of something. What only waits at first has no attempt yet.
+    pub(super) fn begin(&mut self, what: &What) -> Command {
+        let now = Time(self.world.now);
+        if let What::Step(name) | What::Undo(name) = what {
+            self.status.step = Some(name.clone());
+        }
+        self.effect(what).intent_time = Some(now);
+        if self.settles(what).is_none() {
+            self.effect(what).attempts = Some(1);
+        }
+        Command::Store(Some(what.clone()))
+    }
+
+    fn act(&mut self, what: What) -> Command {
+        let until = self.until(&what);
+        Command::Act(Doing { what, until })
+    }
+
+    /// When the intent of something was stored.
+    fn begun(&mut self, what: &What) -> Timestamp {
+        let now = self.world.now;
+        self.effect(what).intent_time.as_ref().map_or(now, |time| time.0)
+    }
+
+    /// When something has taken too long.
+    fn until(&mut self, what: &What) -> Timestamp {
+        let begun = self.begun(what);
+        let allowed = match what {
+            What::Step(name) | What::Undo(name) => {
+                let timeout = self.spec_step(name).and_then(|step| step.timeout.as_deref());
+                seconds(timeout, validate::DEFAULT_TIMEOUT)
+            }
+            What::Verify => {
+                let after = self.verify_of(what).and_then(|verify| verify.after.as_deref());
+                seconds(after, validate::DEFAULT_AFTER) + seconds(None, validate::DEFAULT_TIMEOUT)
+            }
+            What::Escalate(_) => super::ESCALATION,
+        };
+        later(begun, allowed)
+    }
+
+    fn class(&self, what: &What) -> Class {
+        let act = match what {
+            What::Step(name) => self.spec_step(name).and_then(|step| Act::of(&step.action)),
+            What::Undo(name) => self.spec_step(name).and_then(|step| match &step.compensate {
+                Some(undo) => Act::of(undo),
+                None => Act::of(&step.action),
+            }),
+            // A message that comes twice is better than none; asking changes nothing.
+            What::Verify | What::Escalate(_) => return Class::Repeatable,
+        };
+        act.map_or(Class::Once, Act::class)
+    }
+
+    /// An intent without an outcome, and nobody who acts: again, or never again.
+    fn recover(&mut self, what: &What) -> Option<Command> {
+        if self.class(what) == Class::Once {
+            let message = "it was begun and its end was not seen; it is not begun again";
+            self.ended(
+                what,
+                &Report { outcome: Outcome::Unknown, message: message.to_owned(), artifacts: Vec::new(), answer: None },
+            );
+            return None;
+        }
+        let attempts = self.effect(what).attempts.unwrap_or(0);
+        let until = self.until(what);
+        let (outcome, message) = if self.world.now >= until {
+            (Outcome::TimedOut, "its time was over when its end was not seen".to_owned())
+        } else if attempts >= MAX_ATTEMPTS {
+            (Outcome::Failed, format!("it was begun {attempts} times and its end was never seen"))
+        } else {
+            if let Some(command) = self.held() {
+                return Some(command);
+            }
+            self.effect(what).attempts = Some(attempts + 1);
+            return Some(Command::Store(Some(what.clone())));
+        };
+        self.ended(what, &Report { outcome, message, artifacts: Vec::new(), answer: None });
+        None
+    }
+
+    /// While runbooks are paused nothing is begun; what cannot be read is paused.
+    pub(super) fn held(&self) -> Option<Command> {
+        let paused = self.world.paused != Some(false);
+        paused.then(|| Command::Wait { until: Some(later(self.world.now, RECHECK)), awaits: Awaits::Unpaused })
+    }
+
+    pub(super) fn close(&mut self, what: &What, outcome: Outcome, message: &str) {
+        let now = Time(self.world.now);
+        let effect = self.effect(what);
+        effect.outcome = Some(outcome);
+        effect.finished_at = Some(now);
+        effect.message = Some(message.to_owned());
+    }
+
+    /// Stores an outcome and what follows from it.
+    fn ended(&mut self, what: &What, report: &Report) {
+        let Report { outcome, message, artifacts, answer } = report;
+        // A question without an answer was not answered.
+        let asks = self.verify_of(what).is_some() || self.asks(what);
+        let outcome =
+            if asks && *outcome == Outcome::Succeeded && answer.is_none() { Outcome::Failed } else { *outcome };
+        self.close(what, outcome, message);
+        self.effect(what).artifacts.clone_from(artifacts);
+        match what {
+            What::Undo(_) | What::Escalate(_) => {}
+            What::Verify => self.verified(what, outcome, *answer),
+            What::Step(name) => self.step_ended(name, what, outcome, *answer),
+        }
+    }
+
+    fn asks(&self, what: &What) -> bool {
+        matches!(what, What::Step(name) if self.spec_step(name).is_some_and(|step| step.action.query.is_some()))
+    }
+
+    fn step_ended(&mut self, name: &str, what: &What, outcome: Outcome, answer: Option<bool>) {
+        let Some(step) = self.spec_step(name).cloned() else { return };
+        if let Some(profile) = &step.action.telemetry_profile
+            && outcome == Outcome::Succeeded
+        {
+            let begun = self.begun(what);
+            self.entry(name).lease_until = Some(Time(later(begun, plan::lease(profile))));
+        }
+        if outcome == Outcome::Unknown {
+            let message = format!("step {name} may have been done; its end was not seen: look, then start another run");
+            return self.end(Phase::Unknown, "StepUnknown", &message);
+        }
+        if step.action.verify.is_some() {
+            return self.verified(what, outcome, answer);
+        }
+        match (outcome, &step.action.query, answer) {
+            (Outcome::Succeeded, Some(query), Some(found)) => {
+                let branch = if found { query.found } else { query.empty };
+                match branch.unwrap_or(if found { Branch::Continue } else { Branch::Stop }) {
+                    Branch::Continue => {}
+                    Branch::Stop => {
+                        let seen = if found { "has a result" } else { "has no result" };
+                        self.skip_steps(None, "not needed");
+                        self.end(Phase::Succeeded, "Stopped", &format!("the query of step {name} {seen}"));
+                    }
+                    Branch::GoTo => self.skip_steps(query.go_to.as_deref(), "gone past"),
+                }
+            }
+            (Outcome::Succeeded | Outcome::Skipped, _, _) => {}
+            (outcome, _, _) => self.failed(&step, outcome),
+        }
+    }
+
+    fn failed(&mut self, step: &Step, outcome: Outcome) {
+        let how = if outcome == Outcome::TimedOut { "took too long" } else { "failed" };
+        let message = format!("step {} {how}", step.name);
+        match step.on_failure.unwrap_or_default() {
+            OnFailure::Continue => {}
+            OnFailure::Stop => self.end(Phase::Failed, "StepFailed", &message),
+            OnFailure::Compensate => self.end(Phase::RolledBack, "StepFailed", &message),
+        }
+    }
+
+    fn verified(&mut self, what: &What, outcome: Outcome, answer: Option<bool>) {
+        if outcome == Outcome::Skipped || outcome == Outcome::Succeeded && answer == Some(true) {
+            return;
+        }
+        let Some(verify) = self.verify_of(what).cloned() else { return };
+        let seen = self.effect(what).message.clone().unwrap_or_default();
+        let message = format!("SLO {} has not recovered: {seen}", verify.slo);
+        match verify.on_failure.unwrap_or_default() {
+            OnUnverified::Rollback => self.end(Phase::RolledBack, "NotRecovered", &message),
+            OnUnverified::Escalate => {
+                self.end(Phase::Failed, "NotRecovered", &message);
+                if let Some(ending) = &mut self.status.ending {
+                    ending.escalate_to.clone_from(&verify.escalate_to);
+                }
+            }
+        }
+    }
+
+    /// No further step is begun.
+    pub(super) fn end(&mut self, phase: Phase, reason: &str, message: &str) {
+        if self.status.ending.is_none() {
+            self.status.ending =
+                Some(Ending { phase, reason: reason.to_owned(), message: message.to_owned(), escalate_to: None });
+        }
+    }
+
+    /// Steps that have not begun are skipped, up to one.
+    fn skip_steps(&mut self, until: Option<&str>, message: &str) {
+        let open: Vec<String> = self.open_steps().take_while(|name| Some(name.as_str()) != until).collect();
+        for name in open {
+            let what = What::Step(name);
+            self.close(&what, Outcome::Skipped, message);
+        }
+    }
+
+    /// Steps without an entry, in order.
+    fn open_steps(&self) -> impl Iterator<Item = String> {
+        let known = &self.status.steps;
+        self.spec
+            .steps
+            .iter()
+            .filter(|step| !known.iter().any(|entry| entry.name == step.name))
+            .map(|step| step.name.clone())
+    }
+
+    /// What comes next when nothing is under way.
+    fn go_on(&mut self) -> Command {
+        if self.status.ending.is_some() {
+            return self.wind_down();
+        }
+        let next = self.open_steps().next();
+        let unverified = self.spec.verify.is_some()
+            && self.status.verification.as_ref().is_none_or(|effect| effect.outcome.is_none());
+        if next.is_some() || unverified {
+            if self.status.resolved_at.is_some() {
+                self.skip_steps(None, "the alert was resolved");
+                self.end(Phase::Succeeded, "Resolved", "the alert was resolved; what had not begun was not begun");
+                return self.wind_down();
+            }
+            let started = self.status.started_at.as_ref().map_or(self.world.now, |time| time.0);
+            if self.world.now >= later(started, seconds(Some(&self.spec.deadline), validate::DEFAULT_DEADLINE)) {
+                let message = format!("it took longer than its deadline, {}", self.spec.deadline);
+                self.end(Phase::Failed, "Deadline", &message);
+                return self.wind_down();
+            }
+        }
+        if let Some(name) = next {
+            return self.held().unwrap_or_else(|| self.begin(&What::Step(name)));
+        }
+        if unverified {
+            if let Some(command) = self.held() {
+                return command;
+            }
+            self.phase(Phase::Verifying, "Verifying", "whether it helped is being asked");
+            self.status.step = None;
+            return self.begin(&What::Verify);
+        }
+        if let Some(until) = self.lease() {
+            return Command::Wait { until: Some(until), awaits: Awaits::Lease };
+        }
+        self.end(Phase::Succeeded, "Done", "all steps are done");
+        self.wind_down()
+    }
+
+    /// When the first telemetry profile that still lasts is over.
+    fn lease(&self) -> Option<Timestamp> {
+        let lasting = self.status.steps.iter().filter(|step| step.compensation.is_none());
+        let until = lasting.filter_map(|step| step.lease_until.as_ref()).map(|time| time.0).min()?;
+        (until > self.world.now && self.status.resolved_at.is_none()).then_some(until)
+    }
+}

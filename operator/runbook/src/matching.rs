@@ -1,0 +1,243 @@
+//! Whether something that happened starts a runbook; if not, why not, in words.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use plimsoll_api::{
+    execution::{Evidence, TriggerKind},
+    runbook::Mode,
+    slo::Severity,
+};
+use plimsoll_slo::{names as series, promql::quote};
+use rust_decimal::Decimal;
+
+use crate::{
+    model::{Model, Trigger},
+    names,
+    parameters::{NAMESPACE_LABEL, is_granted},
+};
+
+/// Something that happened.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Occurrence {
+    /// An alert, from Alertmanager or Prometheus; also that of an SLO.
+    Alert(Alert),
+    /// A score of the anomaly scorer.
+    Score(Score),
+    /// A series of the runbook's own query.
+    Series {
+        /// Its labels.
+        labels: BTreeMap<String, String>,
+        /// Its value, a decimal.
+        value: String,
+        /// Since when it holds.
+        since: Timestamp,
+    },
+    /// A moment of the runbook's own schedule.
+    Moment(Timestamp),
+    /// Somebody asks for it.
+    Asked {
+        /// The name by which the API server knows them.
+        by: String,
+        /// When.
+        at: Timestamp,
+    },
+}
+
+/// An alert.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Alert {
+    /// Its labels.
+    pub labels: BTreeMap<String, String>,
+    /// Alertmanager's fingerprint; `""`: one is made of the labels.
+    pub fingerprint: String,
+    /// Since when it fires.
+    pub starts_at: Timestamp,
+    /// False when it is resolved.
+    pub firing: bool,
+    /// When it was resolved.
+    pub ends_at: Option<Timestamp>,
+    /// The runbooks that the SLO or AlertRule of the alert names.
+    pub runbooks: Vec<String>,
+}
+
+/// A score of the anomaly scorer.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Score {
+    /// Labels of the series, with `slo_id` or `alertrule`.
+    pub labels: BTreeMap<String, String>,
+    /// From 0 to 1.
+    pub score: Decimal,
+    /// Since when it is above the runbook's bound.
+    pub since: Timestamp,
+    /// The runbooks that the SLO or AlertRule names.
+    pub runbooks: Vec<String>,
+}
+
+/// Whether an occurrence starts a runbook.
+///
+/// # Errors
+/// Why it does not, a sentence without a full stop.
+pub fn matches(model: &Model, occurrence: &Occurrence, now: Timestamp) -> Result<Evidence, String> {
+    if model.mode == Mode::Off {
+        return Err("its mode is Off".to_owned());
+    }
+    // Also a runbook with another trigger can be run by hand.
+    if let Occurrence::Asked { by, at } = occurrence {
+        let labels = BTreeMap::from([("requested_by".to_owned(), by.clone())]);
+        let mut evidence = evidence(TriggerKind::Manual, labels, *at, None, None);
+        evidence.requested_by = Some(by.clone());
+        return Ok(evidence);
+    }
+    match (&model.trigger, occurrence) {
+        (Trigger::Alert(matchers), Occurrence::Alert(alert)) => {
+            fires(model, alert)?;
+            if let Some(matcher) = matchers.iter().find(|matcher| !matcher.matches(&alert.labels)) {
+                let has = alert.labels.get(matcher.label()).map_or("nothing".to_owned(), |value| quote(value));
+                return Err(format!("the alert does not match {matcher}: it has {has}"));
+            }
+            Ok(of_alert(TriggerKind::Alert, model, alert))
+        }
+        (Trigger::Slo { burning, names }, Occurrence::Alert(alert)) => {
+            fires(model, alert)?;
+            slo(model, *burning, names, alert)?;
+            Ok(of_alert(TriggerKind::Slo, model, alert))
+        }
+        (Trigger::Anomaly { above, slo, alert_rule, lasting }, Occurrence::Score(score)) => {
+            let scope = [(slo, series::SLO_ID), (alert_rule, series::ALERT_RULE)];
+            let named = scope.iter().find_map(|(name, label)| Some((name.as_ref()?, *label)));
+            match named {
+                Some((name, label)) => {
+                    let id = format!("{}/{name}", model.namespace);
+                    if score.labels.get(label) != Some(&id) {
+                        return Err(format!("the score is not of {id}"));
+                    }
+                }
+                None if !score.runbooks.contains(&model.name) => {
+                    return Err("neither an SLO nor an AlertRule of the score names it".to_owned());
+                }
+                None => of_namespace(model, score.labels.get(series::SLO_ID).or(score.labels.get(series::ALERT_RULE)))?,
+            }
+            if score.score <= *above {
+                return Err(format!("the score {} is not above {above}", score.score));
+            }
+            lasts(score.since, *lasting, now)?;
+            let condition = format!("{} > {above}", selector(series::ANOMALY_SCORE, &score.labels));
+            let value = Some(score.score.to_string());
+            Ok(evidence(TriggerKind::Anomaly, score.labels.clone(), score.since, value, Some(condition)))
+        }
+        (Trigger::Query { expr, lasting }, Occurrence::Series { labels, value, since }) => {
+            namespace(model, labels)?;
+            lasts(*since, *lasting, now)?;
+            Ok(evidence(TriggerKind::Query, labels.clone(), *since, Some(value.clone()), Some(expr.clone())))
+        }
+        (Trigger::Schedule(_), Occurrence::Moment(at)) => {
+            Ok(evidence(TriggerKind::Schedule, BTreeMap::new(), *at, None, None))
+        }
+        (trigger, _) => Err(format!("it is started by {}", what(trigger))),
+    }
+}
+
+/// What starts a runbook, in words.
+fn what(trigger: &Trigger) -> &'static str {
+    match trigger {
+        Trigger::Alert(_) => "an alert",
+        Trigger::Slo { .. } => "an SLO that burns",
+        Trigger::Anomaly { .. } => "an anomaly",
+        Trigger::Query { .. } => "a query",
+        Trigger::Schedule(_) => "its schedule",
+        Trigger::Manual => "somebody by hand",
+    }
+}
+
+fn fires(model: &Model, alert: &Alert) -> Result<(), String> {
+    if !alert.firing {
+        return Err("the alert is resolved".to_owned());
+    }
+    namespace(model, &alert.labels)
+}
+
+/// A label cannot carry a runbook into a namespace that nobody granted.
+fn namespace(model: &Model, labels: &BTreeMap<String, String>) -> Result<(), String> {
+    match labels.get(NAMESPACE_LABEL) {
+        Some(other) if !is_granted(model, other) => {
+            Err(format!("the alert is of namespace {other}, which is neither its own nor one of spec.namespaces"))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn of_namespace(model: &Model, id: Option<&String>) -> Result<(), String> {
+    match id.and_then(|id| id.split_once('/')) {
+        Some((namespace, _)) if namespace == model.namespace => Ok(()),
+        _ => Err(format!("it is not of namespace {}", model.namespace)),
+    }
+}
+
+fn slo(model: &Model, burning: Severity, wanted: &[String], alert: &Alert) -> Result<(), String> {
+    let label = |name: &str| alert.labels.get(name).map(String::as_str).unwrap_or_default();
+    if label("alertname") != series::ALERT_BURN {
+        return Err(format!("the alert is not {}", series::ALERT_BURN));
+    }
+    of_namespace(model, alert.labels.get(series::SLO_ID))?;
+    let name = label(series::SLO_ID).split_once('/').map_or("", |(_, name)| name);
+    if wanted.is_empty() && !alert.runbooks.contains(&model.name) {
+        return Err(format!("SLO {name} does not name it in its runbooks"));
+    }
+    if !wanted.is_empty() && !wanted.iter().any(|wanted| wanted == name) {
+        return Err(format!("SLO {name} is none of {}", wanted.join(", ")));
+    }
+    match (burning, label(series::SEVERITY)) {
+        (_, "page") | (Severity::Ticket, "ticket") => Ok(()),
+        (_, other) => Err(format!("SLO {name} burns at severity {other:?}, not Page")),
+    }
+}
+
+fn lasts(since: Timestamp, lasting: Option<plimsoll_slo::model::Span>, now: Timestamp) -> Result<(), String> {
+    let Some(span) = lasting else { return Ok(()) };
+    let held = now.duration_since(since).as_secs();
+    if held < i64::try_from(span.as_seconds()).unwrap_or(i64::MAX) {
+        return Err(format!("it has held for {held} s, not yet for {span}"));
+    }
+    Ok(())
+}
+
+fn of_alert(kind: TriggerKind, model: &Model, alert: &Alert) -> Evidence {
+    // Only labels that the rule itself sets: what Prometheus adds when it sends an alert is not on its series.
+    let used: BTreeMap<String, String> = model
+        .parameters
+        .iter()
+        .filter_map(|p| p.from_label.as_deref())
+        .chain(["alertname", series::SLO_ID])
+        .filter_map(|label| Some((label.to_owned(), alert.labels.get(label)?.clone())))
+        .chain([("alertstate".to_owned(), "firing".to_owned())])
+        .collect();
+    let condition = selector("ALERTS", &used);
+    let mut evidence = evidence(kind, alert.labels.clone(), alert.starts_at, None, Some(condition));
+    if !alert.fingerprint.is_empty() {
+        evidence.fingerprint.clone_from(&alert.fingerprint);
+    }
+    evidence
+}
+
+fn evidence(
+    kind: TriggerKind,
+    labels: BTreeMap<String, String>,
+    starts_at: Timestamp,
+    value: Option<String>,
+    condition: Option<String>,
+) -> Evidence {
+    let fingerprint = names::fingerprint(&format!("{kind:?}"), &labels);
+    Evidence { kind, fingerprint, starts_at: Time(starts_at), labels, value, condition, requested_by: None }
+}
+
+/// `ALERTS{alertname="x"}`; labels that PromQL cannot name are left out.
+fn selector(metric: &str, labels: &BTreeMap<String, String>) -> String {
+    let named: Vec<String> = labels
+        .iter()
+        .filter(|(name, _)| plimsoll_slo::promql::is_label(name) && name.as_str() != "__name__")
+        .map(|(name, value)| format!("{name}={}", quote(value)))
+        .collect();
+    format!("{metric}{{{}}}", named.join(","))
+}

@@ -1,0 +1,132 @@
+//! Actions outside the cluster's API: Prometheus, Alertmanager, Grafana, messages.
+
+use jiff::SignedDuration;
+use plimsoll_api::{
+    action::{Annotate, Notify, Silence},
+    gate::Verify,
+    runbook::Step,
+};
+use plimsoll_slo::{model::Span, names as series, promql::quote};
+use rust_decimal::Decimal;
+use serde_json::{Value, json};
+
+use super::{Call, JSON, Pick, Request, Run, Server, encoded, put};
+use crate::{matcher::Matcher, model::seconds};
+
+fn request(to: Server, method: &'static str, path: String) -> Request {
+    Request { to, method, path, content_type: None, body: None, streams: false }
+}
+
+pub(super) fn query(expr: &str, what: &str) -> Call {
+    Call::new(what, request(Server::Prometheus, "GET", format!("/api/v1/query?query={}", encoded(expr))))
+}
+
+/// The burn rates of an SLO over five minutes, one for each group.
+pub fn verify_query(namespace: &str, verify: &Verify) -> String {
+    let id = quote(&format!("{namespace}/{}", verify.slo));
+    format!("{}{{{}={id},{}=\"5m\"}}", series::BURN_RATE, series::SLO_ID, series::WINDOW)
+}
+
+pub(super) fn verify(run: &Run<'_>, verify: &Verify) -> Call {
+    query(&verify_query(run.namespace, verify), &format!("ask how fast SLO {} burns", verify.slo))
+}
+
+/// Whether an answer of Prometheus has any series.
+///
+/// # Errors
+/// When it is no answer.
+pub fn found(answer: &Value) -> Result<bool, String> {
+    let result = answer.pointer("/data/result").and_then(Value::as_array);
+    match (answer.get("status").and_then(Value::as_str), result) {
+        (Some("success"), Some(series)) => Ok(!series.is_empty()),
+        _ => Err("this is no answer of Prometheus".to_owned()),
+    }
+}
+
+/// Whether all burn rates of an answer are below the bound, and what was seen in words. Without any series it is not
+/// known, and what is not known is not recovered.
+///
+/// # Errors
+/// When it is no answer.
+pub fn verified(answer: &Value, verify: &Verify) -> Result<(bool, String), String> {
+    let slo = &verify.slo;
+    if !found(answer)? {
+        return Ok((false, format!("SLO {slo} has no burn rate: its rules are not loaded, or it has no data")));
+    }
+    let below: Decimal =
+        verify.below.as_deref().unwrap_or("1").parse().map_err(|_| "below is no decimal".to_owned())?;
+    let mut worst: Option<Decimal> = None;
+    for series in answer.pointer("/data/result").and_then(Value::as_array).into_iter().flatten() {
+        let value = series.pointer("/value/1").and_then(Value::as_str).unwrap_or_default();
+        let rate = value.parse::<Decimal>().or_else(|_| Decimal::from_scientific(value));
+        let Ok(rate) = rate else { return Ok((false, format!("SLO {slo} burns at {value}"))) };
+        worst = Some(worst.map_or(rate, |worst| worst.max(rate)));
+    }
+    let worst = worst.unwrap_or(Decimal::MAX);
+    Ok((worst < below, format!("SLO {slo} burns at {}, {below} is the bound", worst.round_dp(2).normalize())))
+}
+
+/// Who a silence is by, which tells it apart from every other.
+fn author(run: &Run<'_>, step: &Step) -> String {
+    format!("plimsoll {}/{}/{}", run.namespace, run.name, step.name)
+}
+
+pub(super) fn silence(run: &Run<'_>, step: &Step, silence: &Silence) -> Result<Vec<Call>, String> {
+    let mut matchers = Vec::new();
+    for text in &silence.matchers {
+        let matcher = Matcher::parse(text, "").map_err(|problem| problem.to_string())?;
+        let (regex, equal) = matcher.flags();
+        matchers.push(json!({"name": matcher.label(), "value": matcher.value(), "isRegex": regex, "isEqual": equal}));
+    }
+    let length = seconds(Some(&silence.r#for), Span::seconds(3600));
+    let ends = run.created.saturating_add(SignedDuration::from_secs(length)).map_err(|error| error.to_string())?;
+    let body = json!({
+        "matchers": matchers,
+        "startsAt": run.created.to_string(),
+        "endsAt": ends.to_string(),
+        "createdBy": author(run, step),
+        "comment": silence.comment,
+    });
+    let post = request(Server::Alertmanager, "POST", "/api/v2/silences".to_owned()).body(JSON, body);
+    Ok(vec![Call::new(format!("silence until {ends}"), post)])
+}
+
+pub(super) fn unsilence(run: &Run<'_>, step: &Step, _: &Silence) -> Result<Vec<Call>, String> {
+    let mut find = Call::new("find the silence", request(Server::Alertmanager, "GET", "/api/v2/silences".to_owned()));
+    find.pick = Some(Pick { list: "", entry: Some(("createdBy", author(run, step))), take: "/id", optional: true });
+    let delete = request(Server::Alertmanager, "DELETE", "/api/v2/silence/{picked}".to_owned());
+    Ok(vec![find, Call::new("end the silence", delete).fine(&[404])])
+}
+
+pub(super) fn notify(run: &Run<'_>, step: &Step, notify: &Notify) -> Call {
+    let mut call = message(run, &notify.destination, &notify.message);
+    if let Some(body) = &mut call.request.body {
+        put(body, "step", json!(step.name));
+    }
+    call
+}
+
+/// A message to a destination about a run: of a step, that it did not help, that an approval is waited for.
+pub fn message(run: &Run<'_>, destination: &str, message: &str) -> Call {
+    let body = json!({
+        "message": message,
+        "runbook": run.spec.runbook.name,
+        "namespace": run.namespace,
+        "execution": run.name,
+        "labels": run.spec.trigger.labels,
+    });
+    let to = Server::Destination(destination.to_owned());
+    Call::new(format!("tell {destination}"), request(to, "POST", String::new()).body(JSON, body))
+}
+
+pub(super) fn annotate(run: &Run<'_>, annotate: &Annotate) -> Call {
+    let tags: Vec<&str> = ["plimsoll", run.spec.runbook.name.as_str()]
+        .into_iter()
+        .chain(annotate.tags.iter().map(String::as_str))
+        .collect();
+    let mut body = json!({"text": annotate.text, "tags": tags});
+    if let Some(dashboard) = &annotate.dashboard {
+        put(&mut body, "dashboardUID", json!(dashboard));
+    }
+    Call::new("mark it in Grafana", request(Server::Grafana, "POST", "/api/annotations".to_owned()).body(JSON, body))
+}

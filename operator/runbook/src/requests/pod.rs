@@ -1,0 +1,189 @@
+//! Actions on a Pod: what it says, what it holds.
+
+use plimsoll_api::{
+    action::{Core, DebugContainer, Exec, HeapDump, Jvm, Logs, Profile},
+    execution::ObjectRef,
+    runbook::Step,
+};
+use serde_json::{Value, json};
+
+use super::{Call, Expect, Progress, Request, Run, STRATEGIC_PATCH, Until, encoded, path_of, put, same};
+use crate::{model::seconds, validate};
+
+const MEBIBYTE: u64 = 1 << 20;
+
+fn limit(text: Option<&String>, default: u64) -> u64 {
+    text.and_then(|text| validate::bytes(text)).unwrap_or(default)
+}
+
+pub(super) fn logs(run: &Run<'_>, logs: &Logs) -> Result<Vec<Call>, String> {
+    let pod = run.object(&logs.pod)?;
+    let limit = limit(logs.limit.as_ref(), 10 * MEBIBYTE);
+    let container = logs.container.clone().unwrap_or_default();
+    let previous = logs.previous == Some(true);
+    let mut path = format!("{}/log?container={container}&timestamps=true&limitBytes={limit}", path_of(pod));
+    if previous {
+        path.push_str("&previous=true");
+    }
+    if let Some(tail) = logs.tail {
+        path.push_str(&format!("&tailLines={tail}"));
+    }
+    let name = format!("{container}{}.log", if previous { ".previous" } else { "" });
+    Ok(vec![same(pod), Call::new("keep the log", Request::get(path)).keep(name, Some(limit))])
+}
+
+pub(super) fn debug(run: &Run<'_>, debug: &DebugContainer, name: &str) -> Result<Vec<Call>, String> {
+    let pod = run.object(&debug.pod)?;
+    let limit = limit(debug.limit.as_ref(), 10 * MEBIBYTE);
+    let target = debug.target.as_deref().unwrap_or_default();
+    let log = format!("{}/log?container={name}&limitBytes={limit}", path_of(pod));
+    Ok(vec![
+        ephemeral(pod, name, target, &debug.image, &debug.command, debug.ptrace == Some(true), true),
+        Call::new("wait for its end", Request::get(path_of(pod)))
+            .expect(Expect::Until(Until::ContainerEnded(name.to_owned()))),
+        Call::new("keep its output", Request::get(log)).keep("output.txt", Some(limit)),
+    ])
+}
+
+/// The same patch again is no change: lists of containers are merged by name. The UID makes it fail on another Pod.
+fn ephemeral(
+    pod: &ObjectRef,
+    name: &str,
+    target: &str,
+    image: &str,
+    command: &[String],
+    ptrace: bool,
+    read_only: bool,
+) -> Call {
+    let mut capabilities = json!({"drop": ["ALL"]});
+    if ptrace {
+        put(&mut capabilities, "add", json!(["SYS_PTRACE"]));
+    }
+    let mut security = json!({
+        "allowPrivilegeEscalation": false,
+        "capabilities": capabilities,
+        "privileged": false,
+        "readOnlyRootFilesystem": read_only,
+        "seccompProfile": {"type": "RuntimeDefault"},
+    });
+    // Whoever looks into another process must be its user, or root.
+    if !ptrace {
+        put(&mut security, "runAsNonRoot", json!(true));
+    }
+    let body = json!({
+        "metadata": {"uid": pod.uid},
+        "spec": {"ephemeralContainers": [{
+            "name": name,
+            "image": image,
+            "imagePullPolicy": "IfNotPresent",
+            "command": command,
+            "targetContainerName": target,
+            "securityContext": security,
+            "terminationMessagePolicy": "File",
+        }]},
+    });
+    let request = Request::kubernetes("PATCH", format!("{}/ephemeralcontainers", path_of(pod)));
+    Call::new(format!("add the debug container {name}"), request.body(STRATEGIC_PATCH, body))
+}
+
+pub(super) fn profile(run: &Run<'_>, profile: &Profile) -> Result<Vec<Call>, String> {
+    let pod = run.object(&profile.pod)?;
+    let (namespace, name) = (pod.namespace.as_deref().unwrap_or_default(), &pod.name);
+    let root = format!("/api/v1/namespaces/{namespace}/pods/{name}:{}/proxy/debug/pprof", profile.port);
+    let mut calls = vec![same(pod)];
+    for kind in &profile.kinds {
+        let kind_name = kind.name();
+        let (query, file) = if kind.takes_time() {
+            let span = seconds(profile.r#for.as_deref(), plimsoll_slo::model::Span::seconds(30));
+            (format!("?seconds={span}"), if kind_name == "trace" { "trace.out" } else { "profile.pb.gz" }.to_owned())
+        } else {
+            (String::new(), format!("{kind_name}.pb.gz"))
+        };
+        let request = Request::get(format!("{root}/{kind_name}{query}"));
+        calls.push(Call::new(format!("keep the profile {kind_name}"), request).keep(file, None));
+    }
+    Ok(calls)
+}
+
+fn program(pod: &ObjectRef, container: &str, command: &[&str], what: &str) -> Call {
+    let arguments: String = command.iter().map(|entry| format!("&command={}", encoded(entry))).collect();
+    let path = format!("{}/exec?container={container}&stdout=true&stderr=true{arguments}", path_of(pod));
+    Call::new(what, Request { streams: true, ..Request::get(path) })
+}
+
+pub(super) fn exec(run: &Run<'_>, exec: &Exec) -> Result<Vec<Call>, String> {
+    let pod = run.object(&exec.pod)?;
+    let limit = limit(exec.limit.as_ref(), MEBIBYTE);
+    let command: Vec<&str> = exec.command.iter().map(String::as_str).collect();
+    let what = format!("run {}", exec.command.first().map_or("nothing", String::as_str));
+    let call = program(pod, exec.container.as_deref().unwrap_or_default(), &command, &what);
+    Ok(vec![same(pod), call.keep("output.txt", Some(limit))])
+}
+
+pub(super) fn heap_dump(run: &Run<'_>, step: &Step, dump: &HeapDump, name: &str) -> Result<Vec<Call>, String> {
+    let pod = run.object(&dump.pod)?;
+    let container = dump.container.as_deref().unwrap_or_default();
+    let limit = dump.limit.as_ref().and_then(|text| validate::bytes(text));
+    let whole = |mut call: Call| {
+        if let Some(keep) = &mut call.keep {
+            keep.whole = true;
+        }
+        call
+    };
+    if let Some(Jvm { pid, all, directory }) = &dump.jvm {
+        let directory = directory.as_deref().unwrap_or("/tmp").trim_end_matches('/');
+        let file = format!("{directory}/{name}.hprof");
+        let pid = pid.unwrap_or(1).to_string();
+        let mut jcmd = vec!["jcmd", pid.as_str(), "GC.heap_dump"];
+        if *all == Some(true) {
+            jcmd.push("-all");
+        }
+        jcmd.push(&file);
+        // jcmd writes over nothing: what a crash has left goes first.
+        return Ok(vec![
+            same(pod),
+            program(pod, container, &["rm", "-f", &file], "remove what an earlier attempt left"),
+            program(pod, container, &jcmd, "write the heap to a file"),
+            whole(program(pod, container, &["cat", &file], "keep the file").keep("heap.hprof", limit)),
+            program(pod, container, &["rm", "-f", &file], "remove the file"),
+        ]);
+    }
+    let Some(Core { image, pid }) = &dump.core else { return Err("heapDump has neither jvm nor core".to_owned()) };
+    let pid = pid.unwrap_or(1).to_string();
+    let life = seconds(step.timeout.as_deref(), validate::DEFAULT_TIMEOUT).to_string();
+    let file = format!("/tmp/core.{pid}");
+    let idle = ["sleep".to_owned(), life];
+    Ok(vec![
+        ephemeral(pod, name, container, image, &idle, true, false),
+        Call::new("wait until it runs", Request::get(path_of(pod)))
+            .expect(Expect::Until(Until::ContainerRuns(name.to_owned()))),
+        program(pod, name, &["gcore", "-o", "/tmp/core", &pid], "write a core of the process"),
+        whole(program(pod, name, &["cat", &file], "keep the core").keep("core", limit)),
+        program(pod, name, &["rm", "-f", &file], "remove the file"),
+    ])
+}
+
+/// Whether an ephemeral container runs or has ended.
+pub(super) fn container(pod: &Value, name: &str, ended: bool) -> Progress {
+    let statuses = pod.pointer("/status/ephemeralContainerStatuses").and_then(Value::as_array);
+    let status = statuses.into_iter().flatten().find(|s| s.get("name").and_then(Value::as_str) == Some(name));
+    let phase = pod.pointer("/status/phase").and_then(Value::as_str).unwrap_or_default();
+    if matches!(phase, "Succeeded" | "Failed") {
+        return Progress::Never(format!("the Pod is {phase}"));
+    }
+    let Some(state) = status.and_then(|status| status.get("state")) else {
+        return Progress::Waiting("the kubelet has not begun it".to_owned());
+    };
+    let reason = |kind: &str| state.pointer(&format!("/{kind}/reason")).and_then(Value::as_str).unwrap_or_default();
+    match (state.get("terminated"), state.get("running"), ended) {
+        (Some(_), _, true) | (_, Some(_), false) => Progress::Done,
+        (Some(_), _, false) => Progress::Never(format!("it has ended: {}", reason("terminated"))),
+        (_, Some(_), true) => Progress::Waiting("it runs".to_owned()),
+        _ => match reason("waiting") {
+            why @ ("ErrImageNeverPull" | "InvalidImageName" | "CreateContainerConfigError") => {
+                Progress::Never(format!("it cannot start: {why}"))
+            }
+            why => Progress::Waiting(format!("it has not started: {why}")),
+        },
+    }
+}

@@ -1,0 +1,176 @@
+//! Actions on workloads, Pods as a whole and Nodes.
+
+use plimsoll_api::{
+    action::{Cordon, EvictPod, Job, Restart, Rollback, Scale},
+    execution::ObjectRef,
+    runbook::Step,
+};
+use plimsoll_slo::model::Span;
+use serde_json::{Value, json};
+
+use super::{Call, Expect, JSON, JSON_PATCH, MERGE_PATCH, Progress, Request, Run, Until, path, path_of, put, same};
+use crate::{model::seconds, validate};
+
+/// The annotation by which `kubectl rollout restart` makes a new template.
+const RESTARTED_AT: &str = "kubectl.kubernetes.io/restartedAt";
+
+fn replicas(workload: &ObjectRef, replicas: i64) -> Vec<Call> {
+    let request = Request::kubernetes("PATCH", format!("{}/scale", path_of(workload)));
+    let patch = request.body(MERGE_PATCH, json!({"spec": {"replicas": replicas}}));
+    vec![same(workload), Call::new(format!("set {replicas} replicas"), patch)]
+}
+
+pub(super) fn scale(run: &Run<'_>, scale: &Scale) -> Result<Vec<Call>, String> {
+    let wanted = scale.replicas.ok_or("the number of replicas was not planned")?;
+    Ok(replicas(run.object(&scale.workload)?, wanted))
+}
+
+pub(super) fn unscale(run: &Run<'_>, scale: &Scale) -> Result<Vec<Call>, String> {
+    let workload = run.object(&scale.workload)?;
+    let before = workload.facts.replicas.ok_or("it is not known how many replicas there were")?;
+    Ok(replicas(workload, before))
+}
+
+fn rolled(workload: &ObjectRef) -> Call {
+    Call::new("wait for the rollout", Request::get(path_of(workload))).expect(Expect::Until(Until::RolledOut))
+}
+
+pub(super) fn restart(run: &Run<'_>, restart: &Restart) -> Result<Vec<Call>, String> {
+    let workload = run.object(&restart.workload)?;
+    let body = json!({
+        "metadata": {"uid": workload.uid},
+        "spec": {"template": {"metadata": {"annotations": {RESTARTED_AT: run.created.to_string()}}}},
+    });
+    let patch = Request::kubernetes("PATCH", path_of(workload)).body(MERGE_PATCH, body);
+    Ok(vec![Call::new("begin a rollout of the same template", patch), rolled(workload)])
+}
+
+fn template(workload: &ObjectRef, template: &Value, what: String) -> Vec<Call> {
+    let body = json!([
+        {"op": "test", "path": "/metadata/uid", "value": workload.uid},
+        {"op": "replace", "path": "/spec/template", "value": template},
+    ]);
+    let patch = Request::kubernetes("PATCH", path_of(workload)).body(JSON_PATCH, body);
+    vec![Call::new(what, patch), rolled(workload)]
+}
+
+pub(super) fn rollback(run: &Run<'_>, rollback: &Rollback) -> Result<Vec<Call>, String> {
+    let workload = run.object(&rollback.workload)?;
+    let earlier = workload.facts.earlier.as_ref().ok_or("no earlier revision was planned")?;
+    Ok(template(workload, &earlier.template, format!("go back to revision {}", earlier.revision)))
+}
+
+pub(super) fn unrollback(run: &Run<'_>, rollback: &Rollback) -> Result<Vec<Call>, String> {
+    let workload = run.object(&rollback.workload)?;
+    let before = workload.facts.template.as_ref().ok_or("it is not known what the template was")?;
+    Ok(template(workload, before, "go forward to the template of before".to_owned()))
+}
+
+pub(super) fn evict(run: &Run<'_>, evict: &EvictPod) -> Result<Vec<Call>, String> {
+    let pod = run.object(&evict.pod)?;
+    let mut options = json!({"preconditions": {"uid": pod.uid}});
+    if let Some(period) = &evict.grace_period {
+        put(&mut options, "gracePeriodSeconds", json!(seconds(Some(period), Span::seconds(30))));
+    }
+    let body = json!({
+        "apiVersion": "policy/v1",
+        "kind": "Eviction",
+        "metadata": {"name": pod.name, "namespace": pod.namespace},
+        "deleteOptions": options,
+    });
+    let request = Request::kubernetes("POST", format!("{}/eviction", path_of(pod))).body(JSON, body);
+    // 404 and 409: that very Pod is gone already. 429: its PodDisruptionBudget does not let it go now.
+    Ok(vec![Call::new("evict the Pod", request).fine(&[404, 409]).again(&[429])])
+}
+
+fn unschedulable(node: &ObjectRef, value: bool) -> Vec<Call> {
+    let body = json!({"metadata": {"uid": node.uid}, "spec": {"unschedulable": value}});
+    let what = if value { "keep new Pods off the Node" } else { "let new Pods come to the Node" };
+    vec![Call::new(what, Request::kubernetes("PATCH", path_of(node)).body(MERGE_PATCH, body))]
+}
+
+pub(super) fn cordon(run: &Run<'_>, cordon: &Cordon) -> Result<Vec<Call>, String> {
+    Ok(unschedulable(run.object(&cordon.node)?, cordon.undo != Some(true)))
+}
+
+pub(super) fn uncordon(run: &Run<'_>, cordon: &Cordon) -> Result<Vec<Call>, String> {
+    let node = run.object(&cordon.node)?;
+    Ok(unschedulable(node, node.facts.unschedulable.unwrap_or(false)))
+}
+
+pub(super) fn job(run: &Run<'_>, step: &Step, job: &Job, name: &str) -> Vec<Call> {
+    let env: Vec<Value> = job.env.iter().map(|(name, value)| json!({"name": name, "value": value})).collect();
+    let body = json!({
+        "apiVersion": "batch/v1",
+        "kind": "Job",
+        "metadata": run.metadata(name),
+        "spec": {
+            "backoffLimit": 0,
+            "activeDeadlineSeconds": seconds(step.timeout.as_deref(), validate::DEFAULT_TIMEOUT),
+            "ttlSecondsAfterFinished": seconds(job.ttl.as_deref(), Span::seconds(86_400)).max(
+                // Whatever the step's timeout, the Job outlives it: else it could be made twice.
+                seconds(step.timeout.as_deref(), validate::DEFAULT_TIMEOUT).saturating_mul(2),
+            ),
+            "template": {
+                "metadata": {"labels": run.labels()},
+                "spec": {
+                    "restartPolicy": "Never",
+                    "automountServiceAccountToken": false,
+                    "serviceAccountName": run.spec.service_account_name,
+                    "securityContext": {"runAsNonRoot": true, "seccompProfile": {"type": "RuntimeDefault"}},
+                    "containers": [{
+                        "name": "job",
+                        "image": job.image,
+                        "command": job.command,
+                        "env": env,
+                        "securityContext": {
+                            "allowPrivilegeEscalation": false,
+                            "capabilities": {"drop": ["ALL"]},
+                            "privileged": false,
+                            "readOnlyRootFilesystem": true,
+                        },
+                    }],
+                },
+            },
+        },
+    });
+    let jobs = path("batch/v1", Some(run.namespace), "jobs", "");
+    let this = format!("{jobs}/{name}");
+    let pods = path("v1", Some(run.namespace), "pods", "");
+    let list = Request::get(format!("{pods}?labelSelector=batch.kubernetes.io%2Fjob-name%3D{name}"));
+    let mut pick = Call::new("find its Pod", list);
+    pick.pick = Some(super::Pick { list: "/items", entry: None, take: "/metadata/name", optional: false });
+    vec![
+        Call::new(format!("make the Job {name}"), Request::kubernetes("POST", jobs).body(JSON, body)).fine(&[409]),
+        Call::new("see that it is of this run", Request::get(this.clone())).expect(Expect::Ours(run.name.to_owned())),
+        Call::new("wait for its end", Request::get(this)).expect(Expect::Until(Until::JobComplete)),
+        pick,
+        Call::new("keep its output", Request::get(format!("{pods}/{{picked}}/log?container=job&limitBytes=10485760")))
+            .keep("output.txt", Some(10 << 20)),
+    ]
+}
+
+/// Whether a Deployment, StatefulSet or DaemonSet has all Pods of its newest template.
+pub(super) fn rolled_out(object: &Value) -> Progress {
+    let number = |pointer: &str| object.pointer(pointer).and_then(Value::as_i64);
+    if number("/status/observedGeneration") < number("/metadata/generation") {
+        return Progress::Waiting("its controller has not seen the change".to_owned());
+    }
+    let conditions = object.pointer("/status/conditions").and_then(Value::as_array).into_iter().flatten();
+    if conditions.into_iter().any(|c| c.get("reason").and_then(Value::as_str) == Some("ProgressDeadlineExceeded")) {
+        return Progress::Never("the rollout does not get on (ProgressDeadlineExceeded)".to_owned());
+    }
+    let daemon_set = number("/status/desiredNumberScheduled");
+    let wanted = daemon_set.or(number("/spec/replicas")).unwrap_or(1);
+    let (updated, available) = match daemon_set {
+        Some(_) => (number("/status/updatedNumberScheduled"), number("/status/numberAvailable")),
+        None => (number("/status/updatedReplicas"), number("/status/availableReplicas")),
+    };
+    let (updated, available) = (updated.unwrap_or(0), available.unwrap_or(0));
+    // Pods of the old template count as replicas until they are gone.
+    let old = daemon_set.map_or_else(|| number("/status/replicas").unwrap_or(0) - updated, |_| 0);
+    if updated >= wanted && available >= wanted && old <= 0 {
+        return Progress::Done;
+    }
+    Progress::Waiting(format!("{updated} of {wanted} Pods are new, {available} are available"))
+}

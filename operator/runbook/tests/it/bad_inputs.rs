@@ -1,0 +1,314 @@
+//! Each input that must be refused, with the very words of the refusal.
+
+use plimsoll_runbook::parameters;
+use serde_json::{Value, json};
+
+use crate::{IMAGE, labels, model, planned, planned_with, problems};
+
+/// One bad input and all that is said of it.
+fn check(cases: &[(&str, Value, &[&str])]) {
+    for (what, patch, want) in cases {
+        assert_eq!(problems(patch), *want, "{what}");
+    }
+}
+
+/// A runbook with this one step.
+fn step(step: Value) -> Value {
+    json!({"steps": [step]})
+}
+
+#[test]
+fn the_base_is_fine() {
+    assert_eq!(problems(&json!({})), [""; 0]);
+}
+
+#[test]
+fn actions_and_parameters() {
+    check(&[
+        (
+            "unknown parameter",
+            step(json!({"name": "a", "logs": {"pod": "pdo"}})),
+            &[
+                "error: spec.steps[0].logs.pod: there is no parameter pdo; did you mean pod? Or add it to spec.parameters",
+            ],
+        ),
+        (
+            "unknown parameter in a text",
+            step(json!({"name": "a", "notify": {"destination": "payments", "message": "$(who) restarts"}})),
+            &[
+                "error: spec.steps[0].notify.message: there is no parameter who; use one of pod. Or add it to spec.parameters",
+            ],
+        ),
+        (
+            "no action",
+            step(json!({"name": "a"})),
+            &["error: spec.steps[0]: a step has exactly one action (it has none); add one, such as logs: {pod: pod}"],
+        ),
+        (
+            "two actions",
+            step(json!({"name": "a", "wait": "5s", "evictPod": {"pod": "pod"}})),
+            &["error: spec.steps[0]: a step has exactly one action (it has evictPod and wait); make a step of each"],
+        ),
+        (
+            "an object of another kind",
+            step(json!({"name": "a", "restart": {"workload": "pod"}})),
+            &[
+                "error: spec.steps[0].restart.workload: parameter pod is no Deployment or StatefulSet or DaemonSet (it is a Pod); name a parameter with object: Deployment",
+            ],
+        ),
+        (
+            "a string that takes everything",
+            json!({"parameters": [{"name": "pod", "object": "Pod", "fromLabel": "pod"}, {"name": "x", "string": ".*", "fromLabel": "x"}]}),
+            &[
+                "error: spec.parameters[1].string: string takes everything (a label could then be anything at all); name the characters that are meant, such as [a-z0-9-]{1,63}",
+                "warning: spec.parameters[1].name: no step uses parameter x; use it as x or $(x), or remove it",
+            ],
+        ),
+        (
+            "nothing says what it is",
+            json!({"parameters": [{"name": "pod", "object": "Pod"}]}),
+            &[
+                "error: spec.parameters[0]: nothing says what pod is (a trigger brings labels only); add fromLabel, ownerOf or default",
+            ],
+        ),
+        (
+            "a default of another type",
+            json!({"parameters": [{"name": "pod", "object": "Pod", "default": "../kube-system"}]}),
+            &[
+                "error: spec.parameters[0].default: default is not what pod takes (\"../kube-system\" is no name of a Pod); write a value of its own type",
+            ],
+        ),
+        (
+            "nowhere to keep evidence",
+            json!({"artifacts": null}),
+            &["error: spec.steps[0].logs: evidence has nowhere to go; add spec.artifacts, such as {volume: evidence}"],
+        ),
+    ]);
+}
+
+#[test]
+fn images_and_commands() {
+    let debug = |image: &str, command: Value| {
+        step(json!({"name": "a", "debugContainer": {"pod": "pod", "image": image, "command": command}}))
+    };
+    check(&[
+        (
+            "mutable tag",
+            debug("registry.example/debug:latest", json!(["ps"])),
+            &[
+                "error: spec.steps[0].debugContainer.image: image is not named by its digest (its tag can be moved to another image); add the digest: registry.example/debug@sha256:...",
+            ],
+        ),
+        (
+            "a part of an entry",
+            debug(IMAGE, json!(["ps", "--pod=$(pod)"])),
+            &[
+                "error: spec.steps[0].debugContainer.command[1]: $(pod) is only a part of this entry (a value stays what it is only as an entry of its own); write $(pod) as its own entry",
+            ],
+        ),
+        (
+            "the program itself",
+            debug(IMAGE, json!(["$(pod)"])),
+            &["error: spec.steps[0].debugContainer.command[0]: a parameter cannot be the program; name the program"],
+        ),
+        (
+            "a shell",
+            debug(IMAGE, json!(["/bin/sh", "-ec", "echo", "$(pod)"])),
+            &[
+                "error: spec.steps[0].debugContainer.command[0]: a parameter never reaches a shell (sh would read it as a script); name the program itself, each argument as an entry of its own",
+            ],
+        ),
+    ]);
+    assert_eq!(problems(&debug(IMAGE, json!(["sh", "-c", "ps aux"]))), [""; 0]);
+}
+
+#[test]
+fn bounds_and_order() {
+    let workload = json!([{"name": "pod", "object": "Pod", "fromLabel": "pod"}, {"name": "app", "object": "Deployment", "ownerOf": "pod"}]);
+    let scale = |scale: Value| json!({"parameters": workload, "steps": [{"name": "a", "scale": scale}]});
+    let query = |a: Value, b: Value| json!({"steps": [{"name": "a", "query": a}, {"name": "b", "query": b}]});
+    let chaos = |duration: &str| {
+        step(json!({"name": "a", "chaos": {"object": "pod", "duration": duration, "podChaos": {"action": "PodKill"}}}))
+    };
+    check(&[
+        (
+            "scale out of its bounds",
+            scale(json!({"workload": "app", "replicas": 12, "max": 10})),
+            &[
+                "error: spec.steps[0].scale.replicas: replicas is out of its own bounds (12 is not within 1 and 10); change replicas, min or max",
+            ],
+        ),
+        (
+            "two ways to scale",
+            scale(json!({"workload": "app", "replicas": 2, "by": 1, "max": 10})),
+            &[
+                "error: spec.steps[0].scale: scale has exactly one of replicas, by and percent; write it like {by: 1, max: 10}",
+            ],
+        ),
+        (
+            "timeout 0",
+            step(json!({"name": "a", "timeout": "0s", "logs": {"pod": "pod"}})),
+            &["error: spec.steps[0].timeout: timeout is not a duration (it is zero); write it like 30d, 1h30m or 5m"],
+        ),
+        (
+            "a fault without end",
+            chaos("30d"),
+            &["error: spec.steps[0].chaos.duration: duration is too long (30d); use at most 1h"],
+        ),
+        (
+            "a ring of steps",
+            query(json!({"expr": "up"}), json!({"expr": "up", "empty": "GoTo", "goTo": "a"})),
+            &[
+                "error: spec.steps[1].query.goTo: step a does not come later (steps could go round in a ring); name a later step",
+            ],
+        ),
+        (
+            "a parameter within PromQL",
+            step(json!({"name": "a", "query": {"expr": "up{pod=\"x-$(pod)\"}"}})),
+            &[
+                "error: spec.steps[0].query.expr: a parameter in PromQL is a whole value in quotes; write it like up{pod=\"$(pod)\"}",
+            ],
+        ),
+        (
+            "a silence of everything",
+            step(json!({"name": "a", "silence": {"matchers": ["pod=~\"a.*\""], "for": "1h", "comment": "x"}})),
+            &[
+                "error: spec.steps[0].silence.matchers: the silence would cover too much (no matcher is by equality); add one by equality, such as alertname=\"PodRestarting\"",
+            ],
+        ),
+        (
+            "an address instead of a destination",
+            step(json!({"name": "a", "notify": {"destination": "https://evil.example", "message": "x"}})),
+            &[
+                "error: spec.steps[0].notify.destination: destination is a name, not an address (https://evil.example); name a destination of the operator's configuration",
+            ],
+        ),
+        (
+            "a trigger for every alert",
+            json!({"trigger": {"alert": ["severity!=\"none\""]}}),
+            &[
+                "error: spec.trigger.alert: the matchers match almost every alert (none of them says what an alert must have); add one by = or =~, such as alertname=\"PodRestarting\"",
+            ],
+        ),
+        (
+            "a wrong day",
+            json!({"trigger": {"alert": null, "schedule": "Moon 10:00"}}),
+            &[
+                "error: spec.trigger.schedule: schedule is not weekdays and a time (Moon); write it like Sun 03:00, Mon-Fri 22:30 or 03:00",
+            ],
+        ),
+        (
+            "keys that lead out",
+            json!({"artifacts": {"volume": null, "s3": {"bucket": "evidence", "prefix": "a/../b"}}}),
+            &[
+                "error: spec.artifacts.s3.prefix: prefix leads out of the bucket's keys (a/../b); use names and / between them",
+            ],
+        ),
+    ]);
+}
+
+#[test]
+fn values_of_labels() {
+    let patch = json!({
+        "parameters": [
+            {"name": "pod", "object": "Pod", "fromLabel": "pod"},
+            {"name": "path", "string": "[^ ]{1,20}", "fromLabel": "path"},
+            {"name": "n", "integer": {"min": 1, "max": 9}, "fromLabel": "n"},
+        ],
+        "steps": [{"name": "a", "exec": {"pod": "pod", "command": ["du", "$(path)", "$(n)"]}}],
+    });
+    let model = model(&patch);
+    for (name, value, message) in [
+        ("pod", "checkout;reboot", "\"checkout;reboot\" is no name of a Pod"),
+        ("pod", "../../secrets", "\"../../secrets\" is no name of a Pod"),
+        ("pod", "a\nb", "it has the control character U+000A"),
+        ("pod", "$(reboot)", "\"$(reboot)\" is no name of a Pod"),
+        ("pod", "", "the label pod is missing, and there is no default"),
+        ("pod", "other/checkout", "namespace other is neither the runbook's own nor one of spec.namespaces"),
+        ("path", "--exclude=x", "\"--exclude=x\" begins with a dash, which a program would read as an option"),
+        ("path", "a/../../etc", "\"a/../../etc\" has .., which leads out of a path"),
+        ("path", "a b", "\"a b\" does not match [^ ]{1,20} as a whole"),
+        ("n", "10", "10 is not within 1 and 9"),
+        ("n", "+5", "\"+5\" is no whole number"),
+        ("n", "1e3", "\"1e3\" is no whole number"),
+    ] {
+        let mut all = labels(&[("pod", "checkout-1"), ("path", "/data"), ("n", "5")]);
+        all.insert(name.to_owned(), value.to_owned());
+        let wrong = parameters::resolve(&model, &all, &Default::default()).unwrap_err();
+        let found: Vec<(&str, &str)> = wrong.iter().map(|w| (w.parameter.as_str(), w.message.as_str())).collect();
+        assert_eq!(found, [(name, message)], "{name} = {value:?}");
+    }
+    let all = labels(&[("pod", "checkout-1"), ("path", "/data"), ("n", "5"), ("namespace", "other")]);
+    assert!(parameters::resolve(&model, &all, &Default::default()).is_err(), "a label forges a namespace");
+}
+
+#[test]
+fn an_owner_is_where_what_it_owns_is() {
+    let model = model(&json!({
+        "namespaces": ["other"],
+        "parameters": [
+            {"name": "app", "object": "Deployment", "ownerOf": "pod"},
+            {"name": "pod", "object": "Pod", "fromLabel": "pod"},
+        ],
+    }));
+    let all = labels(&[("pod", "checkout-1"), ("namespace", "other")]);
+    let lookups = parameters::resolve(&model, &all, &Default::default()).unwrap().lookups;
+    let found: Vec<_> = lookups.iter().map(|l| (l.parameter.as_str(), l.namespace.as_deref())).collect();
+    assert_eq!(found, [("pod", Some("other")), ("app", Some("other"))]);
+}
+
+#[test]
+fn what_planning_refuses() {
+    let image = "elsewhere.example/x@sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
+    let workload = json!([{"name": "pod", "object": "Pod", "fromLabel": "pod"}, {"name": "app", "object": "Deployment", "ownerOf": "pod"}]);
+    let with_app = |step: Value| json!({"parameters": workload, "steps": [step]});
+    assert_eq!(
+        planned(&step(json!({"name": "a", "debugContainer": {"pod": "pod", "image": image, "command": ["ps"]}}))),
+        Err(vec![format!(
+            "step a: the operator's configuration does not allow image {image}; allowed are registry.example/"
+        )])
+    );
+    assert_eq!(
+        planned(&step(json!({"name": "a", "logs": {"pod": "pod", "container": "sidecar"}}))),
+        Err(vec!["step a: the Pod has no container sidecar, only app".to_owned()])
+    );
+    assert_eq!(
+        planned(&step(json!({"name": "a", "notify": {"destination": "nobody", "message": "x"}}))),
+        Err(vec!["step a: the operator's configuration has no destination nobody".to_owned()])
+    );
+    assert_eq!(
+        planned(&json!({"approval": {"notify": "nobody"}, "verify": {"slo": "checkout", "escalateTo": "nobody"}})),
+        Err(vec![
+            "spec.approval.notify: the operator's configuration has no destination nobody".to_owned(),
+            "spec.verify.escalateTo: the operator's configuration has no destination nobody".to_owned(),
+        ])
+    );
+    assert_eq!(
+        planned_with(&with_app(json!({"name": "a", "scale": {"workload": "app", "by": 1, "max": 10}})), |object| {
+            object.facts.autoscaler = Some("checkout".to_owned());
+        }),
+        Err(vec![
+            "step a: HorizontalPodAutoscaler checkout has the workload and would undo it; change its bounds instead"
+                .to_owned()
+        ])
+    );
+    assert_eq!(
+        planned_with(&with_app(json!({"name": "a", "rollback": {"workload": "app"}})), |object| {
+            object.facts.earlier = None;
+        }),
+        Err(vec!["step a: there is no earlier revision to go back to".to_owned()])
+    );
+    let chaos = json!({"name": "a", "chaos": {"object": "app", "duration": "30s", "podChaos": {"action": "PodKill"}}});
+    assert_eq!(
+        planned_with(&with_app(chaos), |object| object.facts.pod_labels.clear()),
+        Err(vec![
+            "step a: app has no labels by which exactly its Pods are found, so the fault could hit others".to_owned()
+        ])
+    );
+    for namespace in ["kube-system", "plimsoll-system"] {
+        assert_eq!(
+            planned_with(&json!({}), |object| object.namespace = Some(namespace.to_owned())),
+            Err(vec![format!("Pod {namespace}/checkout-1 is in a protected namespace")])
+        );
+    }
+}

@@ -1,0 +1,443 @@
+//! The state machine under crashes at any point, outcomes of any kind, and anything that may happen meanwhile.
+//!
+//! A shell is played that follows the contract of `machine`: it stores under a version, acts, and can die before or
+//! after each of these. What holds is checked against a ledger of what was really done.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use jiff::{SignedDuration, Timestamp};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use plimsoll_api::{
+    RunbookExecutionSpec, RunbookExecutionStatus,
+    approval::Decision,
+    execution::{Decided, Outcome, Phase},
+};
+use plimsoll_runbook::{
+    Act, Class,
+    guards::{Guard, Refusal},
+    machine::{Awaits, Checked, Command, Event, Report, What, World, step},
+};
+use proptest::prelude::*;
+use serde_json::{Value, json};
+
+use crate::{noon, planned};
+
+/// What the world does in one turn.
+#[derive(Clone, Debug)]
+struct Turn {
+    /// Where the operator dies: before storing, after it, before acting, after it.
+    crash: Option<u8>,
+    /// How an act ends.
+    outcome: u8,
+    /// The answer of a query or verification.
+    answer: Option<bool>,
+    /// Whether the condition holds, and a guard refuses.
+    holds: Option<bool>,
+    refused: bool,
+    /// Somebody decides so.
+    decision: Option<bool>,
+    paused: Option<bool>,
+    resolved: bool,
+    /// Seconds that pass.
+    seconds: i64,
+}
+
+fn turn() -> impl Strategy<Value = Turn> {
+    let rarely = |n: u32| proptest::bool::weighted(1.0 / f64::from(n));
+    (
+        (proptest::option::weighted(0.2, 0u8..4), 0u8..10, proptest::option::weighted(0.9, any::<bool>())),
+        (prop_oneof![8 => Just(Some(true)), 1 => Just(Some(false)), 1 => Just(None)], rarely(5)),
+        (
+            proptest::option::weighted(0.5, proptest::bool::weighted(0.8)),
+            prop_oneof![9 => Just(Some(false)), 1 => Just(Some(true)), 1 => Just(None)],
+        ),
+        (rarely(40), prop_oneof![5 => 0i64..5, 2 => 5i64..700, 1 => 700i64..9000]),
+    )
+        .prop_map(|((crash, outcome, answer), (holds, refused), (decision, paused), (resolved, seconds))| Turn {
+            crash,
+            outcome,
+            answer,
+            holds,
+            refused,
+            decision,
+            paused,
+            resolved,
+            seconds,
+        })
+}
+
+/// Runbooks of many shapes.
+fn spec() -> impl Strategy<Value = RunbookExecutionSpec> {
+    let action = prop_oneof![
+        Just(json!({"logs": {"pod": "pod"}})),
+        Just(json!({"exec": {"pod": "pod", "command": ["touch", "x"]}})),
+        Just(json!({"exec": {"pod": "pod", "command": ["touch", "x"], "idempotent": true}})),
+        Just(json!({"scale": {"workload": "app", "by": 1, "max": 10}})),
+        Just(json!({"wait": "30s"})),
+        Just(json!({"query": {"expr": "up"}})),
+        Just(json!({"query": {"expr": "up", "found": "Stop", "empty": "Continue"}})),
+        Just(json!({"verify": {"slo": "checkout", "after": "1m", "onFailure": "Rollback"}})),
+        Just(json!({"verify": {"slo": "checkout", "after": "1m", "escalateTo": "payments"}})),
+        Just(json!({"telemetryProfile": {"object": "monitor", "profile": "debug", "for": "10m"}})),
+        Just(json!({"chaos": {"object": "pod", "duration": "30s", "networkChaos": {"loss": 5}}})),
+        Just(json!({"evictPod": {"pod": "pod"}})),
+    ];
+    let step = (action, prop_oneof![Just("Stop"), Just("Continue"), Just("Compensate")], 0u8..4);
+    let mode = prop_oneof![4 => Just("Auto"), 2 => Just("Approve"), 1 => Just("DryRun")];
+    (prop::collection::vec(step, 1..6), mode, any::<bool>()).prop_map(|(steps, mode, verify)| {
+        let steps: Vec<Value> = steps
+            .into_iter()
+            .enumerate()
+            .map(|(i, (mut step, on_failure, undo))| {
+                let asks = step.get("verify").is_some();
+                let borrowed = step.get("telemetryProfile").is_some() || step.get("chaos").is_some();
+                step["name"] = json!(format!("s{i}"));
+                if !asks {
+                    step["onFailure"] = json!(on_failure);
+                }
+                match undo {
+                    _ if borrowed => {}
+                    0 => step["compensate"] = json!({"exec": {"pod": "pod", "command": ["rm", "x"]}}),
+                    1 => step["compensate"] = json!({"scale": {"workload": "app", "by": -1, "max": 10}}),
+                    _ => {}
+                }
+                step
+            })
+            .collect();
+        let mut patch = json!({
+            "mode": mode,
+            "parameters": [
+                {"name": "pod", "object": "Pod", "fromLabel": "pod"},
+                {"name": "app", "object": "Deployment", "ownerOf": "pod"},
+                {"name": "monitor", "object": "ServiceMonitor", "default": "checkout"},
+            ],
+            "steps": steps,
+        });
+        if verify {
+            patch["verify"] = json!({"slo": "checkout", "after": "2m", "onFailure": "Rollback"});
+        }
+        planned(&patch).unwrap_or_else(|wrong| panic!("{patch}: {wrong:?}")).spec
+    })
+}
+
+/// The world outside the state machine.
+struct Shell {
+    spec: RunbookExecutionSpec,
+    /// What the API server has, as it has it.
+    stored: String,
+    now: Timestamp,
+    resolved_at: Option<Timestamp>,
+    /// How often each thing was really done.
+    done: BTreeMap<What, usize>,
+    /// In which order.
+    log: Vec<What>,
+}
+
+impl Shell {
+    fn new(spec: RunbookExecutionSpec) -> Self {
+        let stored = serde_json::to_string(&RunbookExecutionStatus::default()).unwrap();
+        Self { spec, stored, now: noon(), resolved_at: None, done: BTreeMap::new(), log: Vec::new() }
+    }
+
+    fn load(&self) -> RunbookExecutionStatus {
+        let status: RunbookExecutionStatus = serde_json::from_str(&self.stored).unwrap();
+        assert_eq!(serde_json::to_string(&status).unwrap(), self.stored, "the state survives being stored");
+        status
+    }
+
+    /// The class of what is done, by the action that does it.
+    fn class(&self, what: &What) -> Class {
+        let (What::Step(name) | What::Undo(name)) = what else { return Class::Repeatable };
+        let step = self.spec.steps.iter().find(|step| step.name == *name).unwrap();
+        let undo = matches!(what, What::Undo(_)).then_some(step.compensate.as_deref()).flatten();
+        Act::of(undo.unwrap_or(&step.action)).unwrap().class()
+    }
+
+    /// The operator runs until it dies or waits; `turns` say what happens. What it waits for at last.
+    fn live(&mut self, turns: &mut impl Iterator<Item = Turn>) -> Option<Command> {
+        let mut status = self.load();
+        let mut event = Event::Loaded;
+        loop {
+            let turn = turns.next()?;
+            self.now += SignedDuration::from_secs(turn.seconds);
+            if turn.resolved {
+                self.resolved_at.get_or_insert(self.now);
+            }
+            let world = World { now: self.now, paused: turn.paused, resolved_at: self.resolved_at };
+            let (next, command) = step(&self.spec, &status, &event, &world);
+            let again = step(&self.spec, &status, &event, &world);
+            assert_eq!((&next, &command), (&again.0, &again.1), "a step is a function");
+            event = match &command {
+                Command::Store(begins) => {
+                    assert_ne!(next, status, "nothing is stored for nothing");
+                    match turn.crash {
+                        Some(0) => return Some(command),
+                        crash => {
+                            self.stored = serde_json::to_string(&next).unwrap();
+                            if crash == Some(1) {
+                                return Some(command);
+                            }
+                        }
+                    }
+                    status = self.load();
+                    Event::Stored(begins.clone())
+                }
+                Command::Act(doing) => {
+                    assert_eq!(next, status);
+                    self.intended(&doing.what, &status);
+                    assert_eq!(event, Event::Stored(Some(doing.what.clone())), "only what was stored just now is done");
+                    if turn.crash == Some(2) {
+                        return Some(command);
+                    }
+                    *self.done.entry(doing.what.clone()).or_default() += 1;
+                    self.log.push(doing.what.clone());
+                    if turn.crash == Some(3) {
+                        return Some(command);
+                    }
+                    Event::Done(report(&turn))
+                }
+                Command::Check => {
+                    let refusal = Refusal { guard: Guard::Cooldown, message: "it cools down".to_owned(), until: None };
+                    let refusals = if turn.refused { vec![refusal] } else { Vec::new() };
+                    Event::Checked(Checked { holds: turn.holds, refusals })
+                }
+                Command::Wait { until, awaits } => {
+                    assert_eq!(next, status);
+                    assert!(until.is_some_and(|until| until > self.now), "{awaits:?} until {until:?}");
+                    if turn.crash.is_some() {
+                        return Some(command);
+                    }
+                    // Sometimes nothing happens until then.
+                    if turn.outcome < 5 {
+                        self.now = until.unwrap();
+                    }
+                    match (awaits, turn.decision) {
+                        (Awaits::Approval, Some(yes)) => Event::Decided(Decided {
+                            approval: "a".to_owned(),
+                            decision: if yes { Decision::Approve } else { Decision::Deny },
+                            decider: "sre".to_owned(),
+                            reason: None,
+                            at: Time(self.now),
+                        }),
+                        _ => Event::Woken,
+                    }
+                }
+                Command::Finished => {
+                    assert!(status.phase.is_terminal());
+                    return Some(command);
+                }
+            };
+        }
+    }
+
+    /// The steps that were undone, in order.
+    fn undone(&self) -> Vec<String> {
+        let undone =
+            self.log.iter().filter_map(|what| if let What::Undo(name) = what { Some(name.clone()) } else { None });
+        let mut names: Vec<String> = undone.collect();
+        names.dedup();
+        names
+    }
+
+    /// Intent before effect: what the API server has says that just this will be done.
+    fn intended(&self, what: &What, status: &RunbookExecutionStatus) {
+        assert_eq!(self.load(), *status);
+        let entry = |name: &String| status.steps.iter().find(|entry| entry.name == *name).unwrap();
+        let effect = match what {
+            What::Step(name) => entry(name).effect.clone(),
+            What::Undo(name) => entry(name).compensation.clone().unwrap(),
+            What::Verify => status.verification.clone().unwrap(),
+            What::Escalate(_) => status.escalation.clone().unwrap(),
+        };
+        assert!(
+            effect.intent_time.is_some() && effect.attempts.is_some() && effect.outcome.is_none(),
+            "{what:?}: {effect:?}"
+        );
+        let before = self.done.get(what).copied().unwrap_or(0);
+        assert!(before < usize::try_from(effect.attempts.unwrap()).unwrap(), "{what:?} is done without an attempt");
+    }
+}
+
+fn report(turn: &Turn) -> Report {
+    let outcome = match turn.outcome {
+        0..=6 => Outcome::Succeeded,
+        7 => Outcome::Failed,
+        8 => Outcome::TimedOut,
+        _ => Outcome::Unknown,
+    };
+    Report { outcome, message: "it was so".to_owned(), artifacts: Vec::new(), answer: turn.answer }
+}
+
+/// A turn in which all goes well and nothing dies.
+fn quiet() -> Turn {
+    Turn {
+        crash: None,
+        outcome: 0,
+        answer: Some(true),
+        holds: Some(true),
+        refused: false,
+        decision: Some(true),
+        paused: Some(false),
+        resolved: false,
+        seconds: 0,
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(300))]
+
+    /// For any crash points, outcomes and events: what is done once is never done twice, nothing is done without its
+    /// stored intent, and in quiet times every run ends.
+    #[test]
+    fn whatever_crashes(spec in spec(), turns in prop::collection::vec(turn(), 0..80)) {
+        let mut shell = Shell::new(spec);
+        let mut turns = turns.into_iter().peekable();
+        while turns.peek().is_some() {
+            if shell.live(&mut turns) == Some(Command::Finished) {
+                break;
+            }
+        }
+        let last = shell.live(&mut std::iter::repeat_with(quiet).take(400));
+        prop_assert_eq!(last, Some(Command::Finished));
+        let status = shell.load();
+        prop_assert!(status.phase.is_terminal());
+        prop_assert!(status.finished_at.is_some() && status.reason.is_some() && status.message.is_some());
+        for (what, times) in &shell.done {
+            if shell.class(what) == Class::Once {
+                prop_assert!(*times <= 1, "{:?} was done {} times", what, times);
+            }
+        }
+        // Nothing is left open, and what was done is known or said to be unknown.
+        for entry in &status.steps {
+            prop_assert!(entry.effect.outcome.is_some(), "{entry:?}");
+            let undone = entry.compensation.as_ref();
+            prop_assert!(undone.is_none_or(|effect| effect.outcome.is_some()), "{entry:?}");
+            if entry.effect.outcome == Some(Outcome::Unknown) {
+                prop_assert!(matches!(status.phase, Phase::Unknown), "{:?} {entry:?}", status.phase);
+            }
+        }
+        // Steps are begun in their order, and undone in the other.
+        let order: Vec<&str> = status.steps.iter().map(|entry| entry.name.as_str()).collect();
+        let mut sorted = order.clone();
+        sorted.sort_unstable();
+        prop_assert_eq!(order, sorted);
+        let mut reversed = shell.undone();
+        reversed.sort_unstable_by(|a, b| b.cmp(a));
+        prop_assert_eq!(shell.undone(), reversed);
+        // What is borrowed is put back, or it is said that it could not be.
+        for entry in &status.steps {
+            let step = shell.spec.steps.iter().find(|step| step.name == entry.name).unwrap();
+            if step.action.telemetry_profile.is_some() && entry.effect.outcome == Some(Outcome::Succeeded) {
+                prop_assert!(entry.compensation.is_some(), "{entry:?}");
+            }
+        }
+        // A dry run does nothing.
+        if shell.spec.mode == plimsoll_api::runbook::Mode::DryRun {
+            prop_assert!(shell.done.is_empty());
+        }
+    }
+
+    /// Once it is known that the alert is resolved, no step is begun.
+    #[test]
+    fn resolved_alerts_begin_nothing(spec in spec(), turns in prop::collection::vec(turn(), 1..40)) {
+        let mut shell = Shell::new(spec);
+        shell.live(&mut turns.into_iter());
+        let begun: BTreeSet<String> = shell.load().steps.iter().filter(|e| e.effect.attempts.is_some()).map(|e| e.name.clone()).collect();
+        shell.resolved_at.get_or_insert(shell.now);
+        shell.live(&mut std::iter::repeat_with(quiet).take(400));
+        for entry in shell.load().steps {
+            prop_assert!(begun.contains(&entry.name) || entry.effect.attempts.is_none(), "{entry:?}");
+        }
+    }
+}
+
+fn run(patch: &Value, turns: Vec<Turn>) -> Shell {
+    let mut patch = patch.clone();
+    patch["mode"] = json!("Auto");
+    let mut shell = Shell::new(planned(&patch).unwrap().spec);
+    let mut turns = turns.into_iter().chain(std::iter::repeat_with(quiet).take(200));
+    while shell.live(&mut turns).is_some_and(|command| command != Command::Finished) {}
+    shell
+}
+
+fn crash(at: u8) -> Turn {
+    Turn { crash: Some(at), ..quiet() }
+}
+
+#[test]
+fn what_is_done_once_ends_as_unknown_after_a_crash() {
+    let exec = json!({"steps": [{"name": "a", "exec": {"pod": "pod", "command": ["touch", "x"]}}]});
+    // The hash stored, the check, two statuses stored, the second with the intent; then it dies before or after the effect.
+    for (at, times) in [(2, 0), (3, 1)] {
+        let turns = [vec![quiet(); 4], vec![crash(at)]].concat();
+        let shell = run(&exec, turns);
+        let status = shell.load();
+        assert_eq!((status.phase, status.reason.as_deref()), (Phase::Unknown, Some("StepUnknown")), "{at}");
+        assert_eq!(shell.done.get(&What::Step("a".to_owned())).copied().unwrap_or(0), times);
+        assert_eq!(
+            status.message.as_deref(),
+            Some("step a may have been done; its end was not seen: look, then start another run")
+        );
+    }
+    let repeatable = json!({"steps": [{"name": "a", "evictPod": {"pod": "pod"}}]});
+    let shell = run(&repeatable, [vec![quiet(); 4], vec![crash(3)]].concat());
+    assert_eq!(shell.load().phase, Phase::Succeeded);
+    assert_eq!(shell.load().steps[0].effect.attempts, Some(2));
+}
+
+#[test]
+fn what_was_done_is_undone_last_first() {
+    let patch = json!({
+        "parameters": [{"name": "pod", "object": "Pod", "fromLabel": "pod"}, {"name": "app", "object": "Deployment", "ownerOf": "pod"}],
+        "steps": [
+            {"name": "a", "scale": {"workload": "app", "by": 1, "max": 9}},
+            {"name": "b", "evictPod": {"pod": "pod"}, "compensate": {"notify": {"destination": "payments", "message": "x"}}},
+        ],
+        "verify": {"slo": "checkout", "after": "1m", "onFailure": "Rollback"},
+    });
+    let sick = Turn { answer: Some(false), ..quiet() };
+    let shell = run(&patch, vec![sick; 100]);
+    let status = shell.load();
+    assert_eq!((status.phase, status.reason.as_deref()), (Phase::RolledBack, Some("NotRecovered")));
+    assert_eq!(shell.undone(), ["b", "a"]);
+    assert_eq!(shell.done.len(), 5, "two steps, the question, two undone: {:?}", shell.done);
+}
+
+#[test]
+fn a_person_is_told_when_it_did_not_help() {
+    let patch = json!({"verify": {"slo": "checkout", "after": "1m", "escalateTo": "payments"}});
+    let shell = run(&patch, vec![Turn { answer: Some(false), ..quiet() }; 100]);
+    let status = shell.load();
+    assert_eq!((status.phase, status.reason.as_deref()), (Phase::Failed, Some("NotRecovered")));
+    assert_eq!(status.message.as_deref(), Some("SLO checkout has not recovered: it was so"));
+    assert_eq!(shell.done.get(&What::Escalate("payments".to_owned())), Some(&1));
+}
+
+#[test]
+fn a_telemetry_profile_is_put_back_when_its_time_is_over() {
+    let patch = json!({
+        "parameters": [{"name": "monitor", "object": "ServiceMonitor", "default": "checkout"}],
+        "steps": [{"name": "a", "telemetryProfile": {"object": "monitor", "profile": "debug", "for": "20m"}}],
+        "artifacts": null,
+    });
+    let shell = run(&patch, Vec::new());
+    let status = shell.load();
+    assert_eq!(status.phase, Phase::Succeeded);
+    assert_eq!(shell.done.get(&What::Undo("a".to_owned())), Some(&1));
+    let put_back = status.steps[0].compensation.as_ref().unwrap().finished_at.clone().unwrap().0;
+    assert!(put_back >= noon() + SignedDuration::from_mins(20), "{put_back}");
+}
+
+#[test]
+fn a_spec_that_was_changed_does_nothing() {
+    let patch =
+        json!({"mode": "Auto", "steps": [{"name": "a", "wait": "5m"}, {"name": "b", "evictPod": {"pod": "pod"}}]});
+    let mut shell = Shell::new(planned(&patch).unwrap().spec);
+    // Until it waits, then it dies.
+    assert!(shell.live(&mut [vec![quiet(); 3], vec![crash(0)]].concat().into_iter()).is_some());
+    shell.spec.objects[0].uid = "another".to_owned();
+    shell.live(&mut std::iter::repeat_with(quiet).take(50));
+    let status = shell.load();
+    assert_eq!((status.phase, status.reason.as_deref()), (Phase::Failed, Some("SpecChanged")));
+    assert!(shell.done.is_empty());
+}

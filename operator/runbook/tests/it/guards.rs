@@ -1,0 +1,166 @@
+//! What keeps a run from starting.
+
+use jiff::SignedDuration;
+use plimsoll_api::{execution::Phase, runbook::Mode};
+use plimsoll_runbook::guards::{Circumstances, Guard, Past, SloNow, check};
+use serde_json::{Value, json};
+
+use crate::{model, noon, object, planned, settings};
+
+/// Circumstances in which nothing refuses.
+fn fine() -> Circumstances {
+    Circumstances {
+        paused: Some(false),
+        mode: Some(Some(Mode::Auto)),
+        history: Some(Vec::new()),
+        same_target: Some(Vec::new()),
+        slos: Some(vec![SloNow { name: "checkout".to_owned(), burning: Some(false), budget: Some(80) }]),
+        author_may: Some(true),
+        target: Some(Some(object("pod", plimsoll_api::runbook::ObjectKind::Pod, "checkout-1").facts)),
+    }
+}
+
+fn past(minutes: i64, phase: Phase) -> Past {
+    let ago = |minutes: i64| noon() - SignedDuration::from_mins(minutes);
+    Past {
+        name: format!("run-{minutes}"),
+        target_uid: "another-uid".to_owned(),
+        workload_uid: None,
+        phase,
+        started_at: Some(ago(minutes + 1)),
+        finished_at: phase.is_terminal().then(|| ago(minutes)),
+        real: true,
+    }
+}
+
+fn refusals(patch: &Value, circumstances: &Circumstances) -> Vec<(Guard, String)> {
+    let mut patch = patch.clone();
+    patch["mode"] = json!("Auto");
+    let spec = planned(&patch).unwrap().spec;
+    let found = check(&spec, &model(&patch).safety, &settings(), circumstances, noon());
+    found.into_iter().map(|refusal| (refusal.guard, refusal.message)).collect()
+}
+
+fn one(patch: &Value, circumstances: &Circumstances) -> (Guard, String) {
+    let found = refusals(patch, circumstances);
+    assert_eq!(found.len(), 1, "{found:?}");
+    found.into_iter().next().unwrap()
+}
+
+#[test]
+fn what_cannot_be_read_refuses() {
+    assert_eq!(refusals(&json!({}), &fine()), []);
+    let nothing = Circumstances::default();
+    let guards: Vec<Guard> = refusals(&json!({}), &nothing).into_iter().map(|(guard, _)| guard).collect();
+    assert_eq!(
+        guards,
+        [Guard::Paused, Guard::NotKnown, Guard::NotKnown, Guard::NotKnown, Guard::NotKnown, Guard::NotKnown]
+    );
+    let unread = Circumstances { history: None, ..fine() };
+    assert_eq!(one(&json!({}), &unread), (Guard::NotKnown, "the runbook's other executions cannot be read".to_owned()));
+}
+
+#[test]
+fn the_kill_switch_and_the_mode() {
+    let paused = Circumstances { paused: Some(true), ..fine() };
+    assert_eq!(one(&json!({}), &paused), (Guard::Paused, "all runbooks are paused".to_owned()));
+    let off = Circumstances { mode: Some(Some(Mode::Off)), ..fine() };
+    assert_eq!(one(&json!({}), &off).0, Guard::Off);
+    let gone = Circumstances { target: Some(None), ..fine() };
+    assert_eq!(
+        one(&json!({}), &gone),
+        (Guard::TargetGone, "Pod checkout-1 with UID checkout-1-uid is not there any more".to_owned())
+    );
+    let busy = Circumstances { same_target: Some(vec!["other-1".to_owned()]), ..fine() };
+    assert_eq!(one(&json!({}), &busy), (Guard::TargetBusy, "execution other-1 acts upon the same target".to_owned()));
+    let may_not = Circumstances { author_may: Some(false), ..fine() };
+    assert_eq!(one(&json!({}), &may_not).0, Guard::NotAllowed);
+}
+
+#[test]
+fn counters_come_from_the_history() {
+    let with = |history: Vec<Past>| Circumstances { history: Some(history), ..fine() };
+    let same = |mut past: Past| {
+        past.target_uid = "checkout-1-uid".to_owned();
+        past
+    };
+    let cooled = one(&json!({}), &with(vec![same(past(10, Phase::Succeeded))]));
+    assert_eq!(
+        cooled,
+        (Guard::Cooldown, "execution run-10 ended at 2026-11-26T11:50:00Z, and the cooldown is 30m".to_owned())
+    );
+    assert_eq!(refusals(&json!({}), &with(vec![same(past(31, Phase::Succeeded))])), []);
+    assert_eq!(one(&json!({}), &with(vec![past(5, Phase::Running)])).0, Guard::MaxConcurrent);
+    let many: Vec<Past> = (1..=10).map(|i| past(60 * i, Phase::Succeeded)).collect();
+    assert_eq!(
+        one(&json!({}), &with(many)),
+        (Guard::Budget, "it has run 10 times in the last 1d, the budget is 10".to_owned())
+    );
+    let failed: Vec<Past> = (1..=3).map(|i| past(10 * i, Phase::Failed)).collect();
+    assert_eq!(
+        one(&json!({}), &with(failed.clone())),
+        (Guard::CircuitBreaker, "the last 3 runs did not succeed, it stays away for 1h".to_owned())
+    );
+    let mut mended = failed;
+    mended.push(past(5, Phase::Succeeded));
+    assert_eq!(refusals(&json!({}), &with(mended)), []);
+    let of_workload = |mut past: Past| {
+        past.workload_uid = Some("workload".to_owned());
+        past
+    };
+    assert_eq!(
+        one(&json!({}), &with(vec![of_workload(past(10, Phase::Succeeded))])),
+        (
+            Guard::MaxTargets,
+            "1 Pods of the same workload were acted upon within the cooldown, 25 % of 4 is 1".to_owned()
+        )
+    );
+    // What was only shown counts for nothing that is real, and what never began for nothing.
+    let mut shown = same(past(10, Phase::Succeeded));
+    shown.real = false;
+    let mut skipped = same(past(10, Phase::Skipped));
+    skipped.started_at = None;
+    assert_eq!(refusals(&json!({}), &with(vec![shown, skipped])), []);
+}
+
+#[test]
+fn the_last_healthy_pods_stay() {
+    let evict = json!({"steps": [{"name": "a", "evictPod": {"pod": "pod"}}], "safety": {"minHealthy": 4}});
+    assert_eq!(
+        one(&evict, &fine()),
+        (Guard::MinHealthy, "beside Pod checkout-1 3 Pods are ready, minHealthy wants 4".to_owned())
+    );
+    let mut held = fine();
+    if let Some(Some(facts)) = &mut held.target {
+        facts.disruptions_allowed = Some(0);
+    }
+    let evict = json!({"steps": [{"name": "a", "evictPod": {"pod": "pod"}}]});
+    assert_eq!(
+        one(&evict, &held),
+        (Guard::MinHealthy, "the PodDisruptionBudget of Pod checkout-1 lets no Pod go now".to_owned())
+    );
+    // Looking takes no Pod away.
+    assert_eq!(refusals(&json!({"safety": {"minHealthy": 4}}), &fine()), []);
+}
+
+#[test]
+fn faults_wait_for_quiet_times() {
+    let chaos = |more: Value| {
+        let mut chaos = json!({"object": "pod", "duration": "30s", "networkChaos": {"loss": 10}});
+        chaos.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        json!({"steps": [{"name": "a", "chaos": chaos}]})
+    };
+    let slo = |burning: Option<bool>, budget: Option<i64>| Circumstances {
+        slos: Some(vec![SloNow { name: "checkout".to_owned(), burning, budget }]),
+        ..fine()
+    };
+    assert_eq!(refusals(&chaos(json!({})), &fine()), []);
+    assert_eq!(one(&chaos(json!({})), &slo(Some(true), Some(90))), (Guard::SloAtRisk, "SLO checkout burns".to_owned()));
+    assert_eq!(
+        one(&chaos(json!({})), &slo(Some(false), Some(24))),
+        (Guard::SloAtRisk, "SLO checkout has 24 % of its error budget left, a fault wants 25 %".to_owned())
+    );
+    assert_eq!(one(&chaos(json!({})), &slo(None, Some(90))).0, Guard::NotKnown);
+    assert_eq!(one(&chaos(json!({})), &Circumstances { slos: None, ..fine() }).0, Guard::NotKnown);
+    assert_eq!(one(&chaos(json!({"slos": ["cart"]})), &fine()), (Guard::NotKnown, "there is no SLO cart".to_owned()));
+}

@@ -1,0 +1,279 @@
+//! What is planned and what is sent.
+
+use plimsoll_api::{execution::TriggerKind, runbook::Step};
+use plimsoll_runbook::{
+    matching::{Alert, Occurrence, Score, matches},
+    names,
+    requests::{self, Call, Expect, Run, Server},
+};
+use serde_json::{Value, json};
+
+use crate::{IMAGE, alert, labels, model, noon, planned, planned_with};
+
+/// The requests of the first step of a runbook, as lines, and the calls themselves.
+fn sent(patch: &Value, undo: bool) -> (Vec<String>, Vec<Call>) {
+    let planned = planned(patch).unwrap_or_else(|wrong| panic!("{patch}: {wrong:?}"));
+    let run = Run { namespace: "shop", name: "crashloop-1", uid: "rbx-uid", created: noon(), spec: &planned.spec };
+    let step: &Step = &planned.spec.steps[0];
+    let calls = if undo { requests::undo(&run, step) } else { requests::of(&run, step) }.unwrap();
+    (calls.iter().map(|call| call.request.to_string()).collect(), calls)
+}
+
+fn with(step: Value) -> Value {
+    json!({
+        "parameters": [
+            {"name": "pod", "object": "Pod", "fromLabel": "pod"},
+            {"name": "app", "object": "Deployment", "ownerOf": "pod"},
+            {"name": "node", "object": "Node", "ownerOf": "pod"},
+            {"name": "monitor", "object": "ServiceMonitor", "default": "checkout"},
+        ],
+        "steps": [step],
+    })
+}
+
+fn lines(step: Value) -> Vec<String> {
+    sent(&with(step), false).0
+}
+
+const POD: &str = "/api/v1/namespaces/shop/pods/checkout-1";
+const APP: &str = "/apis/apps/v1/namespaces/shop/deployments/owner";
+
+#[test]
+fn every_action_has_its_requests() {
+    let own = names::of_step("crashloop-1", "a");
+    let get = format!("GET {POD}");
+    let cases = [
+        (json!({"logs": {"pod": "pod", "previous": true, "tail": 9}}), vec![
+            get.clone(),
+            format!("GET {POD}/log?container=app&timestamps=true&limitBytes=10485760&previous=true&tailLines=9"),
+        ]),
+        (json!({"debugContainer": {"pod": "pod", "image": IMAGE, "command": ["ps", "$(pod)"]}}), vec![
+            format!("PATCH {POD}/ephemeralcontainers (application/strategic-merge-patch+json)"),
+            get.clone(),
+            format!("GET {POD}/log?container={own}&limitBytes=10485760"),
+        ]),
+        (json!({"profile": {"pod": "pod", "port": 6060, "kinds": ["heap", "profile"], "for": "10s"}}), vec![
+            get.clone(),
+            "GET /api/v1/namespaces/shop/pods/checkout-1:6060/proxy/debug/pprof/heap".to_owned(),
+            "GET /api/v1/namespaces/shop/pods/checkout-1:6060/proxy/debug/pprof/profile?seconds=10".to_owned(),
+        ]),
+        (json!({"exec": {"pod": "pod", "command": ["cat", "/proc/1/status"]}}), vec![
+            get.clone(),
+            format!("GET {POD}/exec?container=app&stdout=true&stderr=true&command=cat&command=%2Fproc%2F1%2Fstatus"),
+        ]),
+        (json!({"scale": {"workload": "app", "by": 2, "max": 5}}), vec![
+            format!("GET {APP}"),
+            format!("PATCH {APP}/scale (application/merge-patch+json)"),
+        ]),
+        (json!({"restart": {"workload": "app"}}), vec![
+            format!("PATCH {APP} (application/merge-patch+json)"),
+            format!("GET {APP}"),
+        ]),
+        (json!({"rollback": {"workload": "app"}}), vec![
+            format!("PATCH {APP} (application/json-patch+json)"),
+            format!("GET {APP}"),
+        ]),
+        (json!({"evictPod": {"pod": "pod"}}), vec![format!("POST {POD}/eviction (application/json)")]),
+        (json!({"cordon": {"node": "node"}}), vec!["PATCH /api/v1/nodes/owner (application/merge-patch+json)".to_owned()]),
+        (json!({"chaos": {"object": "app", "duration": "30s", "networkChaos": {"delay": {"latency": "100ms"}}}}), {
+            let all = "/apis/chaos-mesh.org/v1alpha1/namespaces/shop/networkchaos";
+            vec![
+                format!("POST {all} (application/json)"),
+                format!("GET {all}/{own}"),
+                format!("GET {all}/{own}"),
+                format!("GET {all}/{own}"),
+            ]
+        }),
+        (json!({"telemetryProfile": {"object": "monitor", "profile": "debug"}}), vec![
+            "PATCH /apis/monitoring.coreos.com/v1/namespaces/shop/servicemonitors/checkout (application/json-patch+json)".to_owned(),
+        ]),
+        (json!({"silence": {"matchers": ["pod=\"$(pod)\""], "for": "1h", "comment": "$(pod)"}}), vec![
+            "Alertmanager: POST /api/v2/silences (application/json)".to_owned(),
+        ]),
+        (json!({"notify": {"destination": "payments", "message": "$(pod) restarts"}}), vec![
+            "destination payments: POST (application/json)".to_owned(),
+        ]),
+        (json!({"annotate": {"text": "$(pod)"}}), vec!["Grafana: POST /api/annotations (application/json)".to_owned()]),
+        (json!({"wait": "5s"}), vec![]),
+        (json!({"query": {"expr": "up{pod=\"$(pod)\"}"}}), vec![
+            "Prometheus: GET /api/v1/query?query=up%7Bpod%3D%22checkout%2D1%22%7D".to_owned(),
+        ]),
+        (json!({"verify": {"slo": "checkout"}}), vec![
+            "Prometheus: GET /api/v1/query?query=slo%3Aburn%5Frate%3Awindow%7Bslo%5Fid%3D%22shop%2Fcheckout%22%2Cwindow%3D%225m%22%7D".to_owned(),
+        ]),
+    ];
+    for (action, want) in cases {
+        let mut step = action.clone();
+        step["name"] = json!("a");
+        assert_eq!(lines(step), want, "{action}");
+    }
+}
+
+#[test]
+fn nobody_smuggles_privileges_in() {
+    let (_, calls) = sent(
+        &with(
+            json!({"name": "a", "debugContainer": {"pod": "pod", "image": IMAGE, "command": ["ps"], "ptrace": true}}),
+        ),
+        false,
+    );
+    let body = calls[0].request.body.as_ref().unwrap();
+    assert_eq!(body["metadata"]["uid"], "checkout-1-uid");
+    assert_eq!(
+        body["spec"]["ephemeralContainers"][0]["securityContext"],
+        json!({
+            "allowPrivilegeEscalation": false, "privileged": false, "readOnlyRootFilesystem": true,
+            "capabilities": {"drop": ["ALL"], "add": ["SYS_PTRACE"]}, "seccompProfile": {"type": "RuntimeDefault"},
+        })
+    );
+    let (_, calls) = sent(&with(json!({"name": "a", "job": {"image": IMAGE, "command": ["true"]}})), false);
+    let spec = &calls[0].request.body.as_ref().unwrap()["spec"];
+    assert_eq!((&spec["backoffLimit"], &spec["activeDeadlineSeconds"]), (&json!(0), &json!(300)));
+    assert_eq!(spec["template"]["spec"]["automountServiceAccountToken"], json!(false));
+    assert_eq!(calls[0].fine, [409]);
+    assert_eq!(calls[1].expect, Expect::Ours("crashloop-1".to_owned()));
+}
+
+#[test]
+fn bodies_are_fixed_when_the_run_is_planned() {
+    let body = |step: Value, undo: bool| sent(&with(step), undo).1.iter().find_map(|c| c.request.body.clone()).unwrap();
+    let scale = json!({"name": "a", "scale": {"workload": "app", "by": 9, "max": 5}});
+    assert_eq!(body(scale.clone(), false), json!({"spec": {"replicas": 5}}));
+    assert_eq!(body(scale, true), json!({"spec": {"replicas": 4}}));
+    let restart = body(json!({"name": "a", "restart": {"workload": "app"}}), false);
+    let annotations = &restart["spec"]["template"]["metadata"]["annotations"];
+    assert_eq!(annotations["kubectl.kubernetes.io/restartedAt"], "2026-11-26T12:00:00Z");
+    let image = "/1/value/spec/containers/0/image";
+    let rollback = json!({"name": "a", "rollback": {"workload": "app"}});
+    assert_eq!(body(rollback.clone(), false).pointer(image), Some(&json!("checkout:7")));
+    assert_eq!(body(rollback, true).pointer(image), Some(&json!("checkout:8")));
+    let telemetry = json!({"name": "a", "telemetryProfile": {"object": "monitor", "profile": "debug"}});
+    let path = |i: usize| format!("/spec/endpoints/{i}/interval");
+    assert_eq!(
+        body(telemetry.clone(), false),
+        json!([
+            {"op": "test", "path": "/metadata/uid", "value": "checkout-uid"},
+            {"op": "add", "path": path(0), "value": "5s"},
+            {"op": "add", "path": path(1), "value": "5s"},
+        ])
+    );
+    assert_eq!(
+        body(telemetry, true),
+        json!([
+            {"op": "test", "path": "/metadata/uid", "value": "checkout-uid"},
+            {"op": "add", "path": path(0), "value": "30s"},
+            {"op": "add", "path": path(1), "value": ""},
+            {"op": "remove", "path": path(1)},
+        ])
+    );
+    let silence = json!({"name": "a", "silence": {"matchers": ["pod=\"$(pod)\"", "namespace=\"other\""], "for": "1h", "comment": "$(pod)"}});
+    let silence = body(silence, false);
+    let matcher = |name: &str, value: &str| json!({"name": name, "value": value, "isRegex": false, "isEqual": true});
+    assert_eq!(silence["matchers"], json!([matcher("pod", "checkout-1"), matcher("namespace", "shop")]));
+    assert_eq!(silence["endsAt"], "2026-11-26T13:00:00Z");
+}
+
+#[test]
+fn the_name_is_the_lock() {
+    let first = planned(&json!({})).unwrap();
+    assert_eq!(planned(&json!({})).unwrap(), first);
+    assert_eq!(first.name.len(), "crashloop-".len() + 16);
+    let other = planned_with(&json!({}), |object| object.uid = "another".to_owned()).unwrap();
+    assert_ne!(other.name, first.name);
+    // What is done is a part of the hash that an approval names, not of the name.
+    let edited = planned(&json!({"deadline": "30m"})).unwrap();
+    assert_eq!(edited.name, first.name);
+    assert_ne!(edited.spec_hash, first.spec_hash);
+    let stored: plimsoll_api::RunbookExecutionSpec =
+        serde_json::from_str(&serde_json::to_string(&first.spec).unwrap()).unwrap();
+    assert_eq!(names::spec_hash(&stored).unwrap(), first.spec_hash);
+}
+
+#[test]
+fn what_matches_and_why_not() {
+    let base = model(&json!({}));
+    let refused = |occurrence: &Occurrence| matches(&base, occurrence, noon()).unwrap_err();
+    let evidence =
+        matches(&base, &alert(&[("alertname", "PodRestarting"), ("pod", "a"), ("cluster", "eu")]), noon()).unwrap();
+    assert_eq!((evidence.kind, evidence.fingerprint.as_str()), (TriggerKind::Alert, "f1"));
+    // External labels are not on the series of Prometheus.
+    assert_eq!(evidence.condition.as_deref(), Some(r#"ALERTS{alertname="PodRestarting",alertstate="firing",pod="a"}"#));
+    assert_eq!(
+        refused(&alert(&[("alertname", "Other")])),
+        r#"the alert does not match alertname="PodRestarting": it has "Other""#
+    );
+    assert_eq!(
+        refused(&alert(&[("alertname", "PodRestarting"), ("namespace", "kube-system")])),
+        "the alert is of namespace kube-system, which is neither its own nor one of spec.namespaces"
+    );
+    let resolved = Occurrence::Alert(Alert { firing: false, ..Alert::default() });
+    assert_eq!(refused(&resolved), "the alert is resolved");
+    assert_eq!(refused(&Occurrence::Moment(noon())), "it is started by an alert");
+    let asked = Occurrence::Asked { by: "sre".to_owned(), at: noon() };
+    assert_eq!(matches(&base, &asked, noon()).unwrap().requested_by.as_deref(), Some("sre"));
+    let off = model(&json!({"mode": "Off"}));
+    assert_eq!(matches(&off, &asked, noon()).unwrap_err(), "its mode is Off");
+}
+
+#[test]
+fn slos_and_scores_start_what_they_name() {
+    let burn = |severity: &str, runbooks: &[&str]| {
+        Occurrence::Alert(Alert {
+            labels: labels(&[("alertname", "SLOErrorBudgetBurn"), ("slo_id", "shop/checkout"), ("severity", severity)]),
+            firing: true,
+            runbooks: runbooks.iter().map(|name| (*name).to_owned()).collect(),
+            ..Alert::default()
+        })
+    };
+    let page = model(&json!({"trigger": {"alert": null, "slo": {"burning": "Page"}}}));
+    assert_eq!(matches(&page, &burn("page", &["crashloop"]), noon()).map(|e| e.kind), Ok(TriggerKind::Slo));
+    assert_eq!(
+        matches(&page, &burn("page", &[]), noon()).unwrap_err(),
+        "SLO checkout does not name it in its runbooks"
+    );
+    assert_eq!(
+        matches(&page, &burn("ticket", &["crashloop"]), noon()).unwrap_err(),
+        "SLO checkout burns at severity \"ticket\", not Page"
+    );
+    let named = model(&json!({"trigger": {"alert": null, "slo": {"burning": "Ticket", "names": ["cart"]}}}));
+    assert_eq!(matches(&named, &burn("page", &[]), noon()).unwrap_err(), "SLO checkout is none of cart");
+
+    let odd = model(&json!({"trigger": {"alert": null, "anomaly": {"above": "0.9", "slo": "checkout"}, "for": "1m"}}));
+    let score = |score: &str, since: &str| {
+        Occurrence::Score(Score {
+            labels: labels(&[("slo_id", "shop/checkout")]),
+            score: score.parse().unwrap(),
+            since: crate::at(since),
+            runbooks: Vec::new(),
+        })
+    };
+    let evidence = matches(&odd, &score("0.95", "2026-11-26T11:59:00Z"), noon()).unwrap();
+    assert_eq!(evidence.condition.as_deref(), Some("plimsoll_anomaly_score{slo_id=\"shop/checkout\"} > 0.9"));
+    assert_eq!(
+        matches(&odd, &score("0.9", "2026-11-26T11:59:00Z"), noon()).unwrap_err(),
+        "the score 0.9 is not above 0.9"
+    );
+    assert_eq!(
+        matches(&odd, &score("0.95", "2026-11-26T11:59:30Z"), noon()).unwrap_err(),
+        "it has held for 30 s, not yet for 1m"
+    );
+}
+
+#[test]
+fn recovery_is_read_from_the_burn_rates() {
+    let verify = model(&json!({"verify": {"slo": "checkout"}})).verify.unwrap();
+    let answer = |rates: &[&str]| {
+        let series: Vec<Value> = rates.iter().map(|rate| json!({"metric": {}, "value": [0, rate]})).collect();
+        json!({"status": "success", "data": {"resultType": "vector", "result": series}})
+    };
+    for (rates, recovered) in
+        [(&["0.4", "0.999"][..], true), (&["0.4", "1"], false), (&["NaN"], false), (&[], false), (&["1e-7"], true)]
+    {
+        assert_eq!(requests::verified(&answer(rates), &verify).unwrap().0, recovered, "{rates:?}");
+    }
+    assert!(requests::verified(&json!({"status": "error"}), &verify).is_err());
+    assert_eq!(
+        sent(&with(json!({"name": "a", "verify": {"slo": "checkout"}})), false).1[0].request.to,
+        Server::Prometheus
+    );
+}
