@@ -1,13 +1,13 @@
 #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 use std::collections::BTreeMap;
 
-use plimsoll_api::anomaly::{Direction, Sensitivity};
+use plimsoll_api::anomaly::Direction;
 use plimsoll_slo::names;
 use serde_json::{Value, json};
 use wiremock::{Mock, MockServer, Request, ResponseTemplate, matchers::path};
 
 use super::{
-    table::{FORGOTTEN, FRESH, Samples, Seen, VANISHED},
+    table::{FORGOTTEN, FRESH, Samples, VANISHED},
     watches::Labels,
     *,
 };
