@@ -17,8 +17,12 @@ const SCATTER: f64 = 4.0;
 const WAY: f64 = 0.1;
 /// It must have returned for so long: one sample on the way is no return, and a spike is seen by every scrape.
 const RETURNED: f64 = 60.0;
-/// Across a longer gap a move says nothing, so that for the two samples after it only new values alert.
+/// Across a longer gap a move says nothing, nor does for a while a mean over it.
 const GAP: f64 = 300.0;
+/// Samples after a gap until a move counts again, and until a value counts that is new by less than [`FAR`].
+const AFTER_GAP: [u8; 2] = [2, 30];
+/// The score of values far beyond all that the series has had.
+const FAR: f64 = 0.8;
 /// After a longer one nobody knows whether the series is where it was.
 const LOST: f64 = 900.0;
 
@@ -88,8 +92,8 @@ pub struct Alerting {
     time: Option<f64>,
     level: f64,
     scatter: f64,
-    /// Samples for which a move says nothing.
-    unsure: u8,
+    /// Samples since the last gap.
+    since_gap: u8,
     refractory: Refractory,
     stay: Option<Stay>,
 }
@@ -120,7 +124,7 @@ impl Alerting {
             return Alert { asked: true, ..self.stands() };
         }
         if elapsed.is_none_or(|elapsed| elapsed > GAP) {
-            self.unsure = 2;
+            self.since_gap = 0;
         }
         if elapsed.is_some_and(|elapsed| elapsed > LOST) {
             self.stay = None;
@@ -131,7 +135,8 @@ impl Alerting {
             Side::Up => way > 0.0,
             Side::Down => way < 0.0,
         };
-        let known = self.unsure == 0 || verdict.score >= NEW;
+        let [move_counts, new_counts] = AFTER_GAP.map(|samples| self.since_gap >= samples);
+        let known = verdict.score >= FAR || if verdict.score < NEW { move_counts } else { new_counts };
         let alarming = policy.score.map_or(verdict.alarming, |score| verdict.score >= score);
         self.follow(policy, sample, if asked { verdict.score } else { 0.0 });
         let mut begins = false;
@@ -173,7 +178,7 @@ impl Alerting {
         let weight = elapsed.map_or(1.0, |elapsed| 1.0 - (-elapsed / LEVEL).exp());
         self.level = (1.0 - weight) * self.level + weight * value;
         self.scatter = ((1.0 - weight) * self.scatter + weight * way.abs()).min(f64::MAX);
-        self.unsure = self.unsure.saturating_sub(u8::from(elapsed.is_some_and(|elapsed| elapsed <= GAP)));
+        self.since_gap = self.since_gap.saturating_add(1);
     }
 
     /// As it stands, without a further sample.

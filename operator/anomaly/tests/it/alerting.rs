@@ -99,8 +99,8 @@ fn a_policy_with_a_score_begins_there() {
     let begins = |score: Option<f64>, verdict: Verdict| {
         let mut alerting = Alerting::default();
         let mut last = Alert::default();
-        for row in 0..5 {
-            let verdict = if row == 4 { verdict } else { Verdict::default() };
+        for row in 0..40 {
+            let verdict = if row == 39 { verdict } else { Verdict::default() };
             last =
                 alerting.step(&Policy { score, ..POLICY }, Sample { time: f64::from(row) * STEP, value: 1.0 }, verdict);
         }

@@ -19,7 +19,7 @@ use super::watches::{Labels, Watch};
 
 /// Series of one watch.
 pub(crate) const PER_WATCH: usize = 500;
-/// Series in all, at some 4 KB each.
+/// Series in all.
 pub(crate) const IN_ALL: usize = 10_000;
 /// Seconds after which a score says nothing of the present.
 pub(crate) const FRESH: f64 = 120.0;
