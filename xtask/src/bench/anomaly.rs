@@ -27,7 +27,7 @@ pub(crate) fn run() -> Result<Vec<Target>> {
     let figures = measured(&["anomaly", &SERIES.to_string(), &TICKS.to_string()])?;
     let figure = |name: &str| figures.get(name).and_then(Value::as_f64).with_context(|| format!("no figure {name}"));
     let (mean, watched, trained) = (figure("mean")?, figure("watched")?, figure("trained")?);
-    println!("\nScoring {SERIES} series, {TICKS} samples each at {STEP} s, one core");
+    println!("\nScoring {SERIES} series, {TICKS} samples each at {STEP} s; samples a second of processor time");
     let row = |what: &str, rate: f64| {
         vec![what.to_owned(), table::grouped(rate), format!("{:.3}", 1e6 / rate), format!("{:.0}", mean / rate)]
     };

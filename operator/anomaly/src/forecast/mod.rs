@@ -103,8 +103,6 @@ pub struct Outlook {
     pub age: f64,
     /// This row against the band forecast for it: 0 at the median, ±1 at the edges of the 90 % band. NaN if none was.
     pub surprise: f64,
-    /// The same against the band forecast `lead` seconds ago; of these a series keeps eight at a time, so it is often NaN.
-    pub later_surprise: f64,
     /// How one-sidedly the series has left its own day and week over the last hours: ±1 if every row lay on one side by the
     /// usual error; 0 if rows scatter around them, and in the first two days. Slow drifts show here that no single row shows.
     pub drift: f64,
@@ -163,7 +161,7 @@ struct Scratch {
 #[derive(Clone, Copy, Debug)]
 struct Live {
     series: usize,
-    surprise: [f64; HORIZONS],
+    surprise: f64,
 }
 
 impl Forecaster {
@@ -291,7 +289,7 @@ impl Forecaster {
         if broken {
             state.forget_promises();
         }
-        let surprise = state.surprises(value);
+        let surprise = state.surprise(value);
         state.settle(&now, value);
         let recording = self.recorded.get(row.series).copied().unwrap_or(NOT);
         if broken {
@@ -370,12 +368,10 @@ impl Forecaster {
             state.promise(k, lead, start, quantiles);
         }
         let [next, later] = said;
-        let [surprise, later_surprise] = live.surprise;
         Some(Outlook {
             series: live.series,
             age: state.time - state.first,
-            surprise,
-            later_surprise,
+            surprise: live.surprise,
             drift: state.drift(),
             next,
             later,

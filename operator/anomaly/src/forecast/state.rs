@@ -339,18 +339,16 @@ impl State {
 }
 
 impl State {
-    /// `x` against the bands promised for it at each horizon: 0 at the median, ±1 at the edges; NaN if none was promised.
-    pub(crate) fn surprises(&self, x: f32) -> [f64; HORIZONS] {
-        let against = |promise: &Promise| {
-            let [low, _, median, _, high] = promise.quantiles;
-            let width = if x > median { high - median } else { median - low };
-            // Where the band has no width (a constant series so far) its unit stands in, at a thousandth of the value at least.
-            let least = (0.1 * promise.unit).max(1e-3 * (f64::from(median) + self.anchor).abs() as f32).max(TINY);
-            (f64::from(x - median) / f64::from(width.max(least))).clamp(-1e3, 1e3)
-        };
-        let due = |promise: &&Promise| promise.due == self.rows && self.rows > 0;
-        let later = self.later.iter().find(due);
-        [Some(&self.next).filter(due), later].map(|promise| promise.map_or(f64::NAN, against))
+    /// `x` against the band promised for it: 0 at the median, ±1 at the edges; NaN if none was promised.
+    pub(crate) fn surprise(&self, x: f32) -> f64 {
+        let [low, _, median, _, high] = self.next.quantiles;
+        if self.next.due != self.rows || self.rows == 0 {
+            return f64::NAN;
+        }
+        let width = if x > median { high - median } else { median - low };
+        // Where the band has no width (a constant series so far) its unit stands in, at a thousandth of the value at least.
+        let least = (0.1 * self.next.unit).max(1e-3 * (f64::from(median) + self.anchor).abs() as f32).max(TINY);
+        (f64::from(x - median) / f64::from(width.max(least))).clamp(-1e3, 1e3)
     }
 
     /// Quantiles in values from those in units, moved by the conformal offsets and put in order from the median outwards.
