@@ -2,10 +2,10 @@
 
 use std::fmt::Write as _;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
 use plimsoll_e2e::{NODE, Test, Testbed, test};
-use plimsoll_testbed::{Prometheus, PrometheusOptions, Series, wait_until};
-use serde_json::{Value, json};
+use plimsoll_testbed::{Prometheus, PrometheusOptions, Series};
+use serde_json::json;
 use std::time::Duration;
 
 use crate::{
