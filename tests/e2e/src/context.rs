@@ -5,15 +5,37 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use anyhow::Result;
-use plimsoll_testbed::{Bin, Stack};
+use plimsoll_testbed::{Bin, ControlPlane, ControlPlaneOptions, Network, Node, Stack};
 use tokio::sync::OnceCell;
 
 /// What all tests of the process share.
 #[derive(Default)]
 pub(crate) struct Shared {
     stack: OnceCell<Stack>,
+    node: OnceCell<NodeStack>,
     namespaces: AtomicUsize,
     program: OnceLock<PathBuf>,
+}
+
+/// A control plane with a real node.
+pub struct NodeStack {
+    // In this order they are ended.
+    /// The node.
+    pub node: Node,
+    /// The control plane.
+    pub control_plane: ControlPlane,
+    /// What both are in.
+    pub network: Arc<Network>,
+}
+
+impl NodeStack {
+    /// Starts it and waits until pods can run: about 15 seconds.
+    pub async fn start(bin: &Bin) -> Result<Self> {
+        let network = Network::new()?;
+        let control_plane = ControlPlane::start(bin, ControlPlaneOptions::within(&network)).await?;
+        let node = Node::start(bin, &control_plane).await?;
+        Ok(Self { node, control_plane, network })
+    }
 }
 
 /// One test's view of the servers.
@@ -37,6 +59,11 @@ impl Testbed {
     /// The servers that tests share, started by the first that asks. They must not be stopped.
     pub async fn shared(&self) -> Result<&Stack> {
         self.shared.stack.get_or_try_init(|| Stack::start(&self.bin)).await
+    }
+
+    /// The node that tests share, with a control plane of its own. It must not be stopped.
+    pub async fn node(&self) -> Result<&NodeStack> {
+        self.shared.node.get_or_try_init(|| NodeStack::start(&self.bin)).await
     }
 
     /// A new namespace on the shared control plane, deleted after the test.

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use anyhow::{Result, anyhow};
 use libtest_mimic::{Arguments, Failed, Trial};
-use plimsoll_testbed::{Binaries, Component, ensure_components};
+use plimsoll_testbed::{Binaries, Component, Missing, Node, ensure_components, on_path};
 use tokio::runtime::Runtime;
 
 use crate::context::{Shared, Testbed};
@@ -27,6 +27,43 @@ pub const PROMETHEUS: &[Component] = &[Component::Prometheus];
 /// What a VictoriaMetrics of one's own needs.
 pub const VICTORIA_METRICS: &[Component] = &[Component::VictoriaMetrics];
 
+/// What [`Testbed::node`] needs, and a machine where a node can be started.
+pub const NODE: Needs = Needs {
+    components: &[Component::Etcd, Component::Kubernetes, Component::Prometheus, Component::Workloads],
+    node: true,
+    programs: &[],
+};
+
+/// What a test cannot do without.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Needs {
+    /// The servers' programs.
+    pub components: &'static [Component],
+    /// Whether it needs what [`Node::missing`] looks for.
+    pub node: bool,
+    /// Programs of the machine.
+    pub programs: &'static [&'static str],
+}
+
+impl From<&'static [Component]> for Needs {
+    fn from(components: &'static [Component]) -> Self {
+        Self { components, node: false, programs: &[] }
+    }
+}
+
+impl Needs {
+    fn look(self) -> Result<Binaries> {
+        if let Some(missing) = self.node.then(Node::missing).flatten() {
+            return Ok(Binaries::Missing(missing));
+        }
+        if let Some(program) = self.programs.iter().find(|program| !on_path(program)) {
+            let how = "install it, and put it on the path".to_owned();
+            return Ok(Binaries::Missing(Missing { what: (*program).to_owned(), how }));
+        }
+        ensure_components(self.components)
+    }
+}
+
 /// A test that hangs must not take the others with it. Longer than any wait inside one.
 const DEADLINE: Duration = Duration::from_secs(600);
 
@@ -35,12 +72,12 @@ type Body = Box<dyn FnOnce(&Runtime, &Testbed) -> Result<()> + Send>;
 /// One line of a table of tests.
 pub struct Test {
     name: String,
-    needs: &'static [Component],
+    needs: Needs,
     body: Body,
 }
 
-/// A test by the servers that it needs and its function, whose path is its name.
-pub fn test<F>(needs: &'static [Component], body: F) -> Test
+/// A test by what it needs (components, or [`NODE`]) and its function, whose path is its name.
+pub fn test<F>(needs: impl Into<Needs>, body: F) -> Test
 where
     F: AsyncFn(&Testbed) -> Result<()> + Send + 'static,
 {
@@ -52,7 +89,7 @@ where
             outcome.unwrap_or_else(|_| Err(anyhow!("still running after {DEADLINE:?}")))
         })
     });
-    Test { name, needs, body }
+    Test { name, needs: needs.into(), body }
 }
 
 /// Runs the tests that the command line chooses (it is that of the standard harness).
@@ -78,10 +115,10 @@ fn run_chosen(arguments: &Arguments, tests: Vec<Test>) -> Result<ExitCode> {
         // Listing, or a filter that leaves it out, must not build servers.
         let chosen = !arguments.list && arguments.filter.as_ref().is_none_or(|filter| test.name.contains(filter));
         let binaries = if chosen {
-            match looked_for.get(test.needs) {
+            match looked_for.get(&test.needs) {
                 Some(binaries) => Clone::clone(binaries),
                 None => {
-                    let binaries = ensure_components(test.needs)?;
+                    let binaries = test.needs.look()?;
                     looked_for.insert(test.needs, binaries.clone());
                     binaries
                 }

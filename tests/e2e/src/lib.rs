@@ -17,5 +17,5 @@ mod context;
 mod harness;
 pub mod operator;
 
-pub use context::Testbed;
-pub use harness::{CONTROL_PLANE, PROMETHEUS, STACK, Test, VICTORIA_METRICS, run, test};
+pub use context::{NodeStack, Testbed};
+pub use harness::{CONTROL_PLANE, NODE, Needs, PROMETHEUS, STACK, Test, VICTORIA_METRICS, run, test};

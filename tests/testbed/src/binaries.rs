@@ -103,6 +103,13 @@ pub fn cache_folder() -> Result<PathBuf> {
     Ok(base.join("plimsoll"))
 }
 
+/// Whether the machine has a program.
+#[must_use]
+pub fn on_path(program: &str) -> bool {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&path).any(|folder| folder.join(program).is_file())
+}
+
 fn in_given_folder(folder: &Path, components: &[Component]) -> Binaries {
     for component in components {
         if let Some(absent) = expected(component.recipe()).into_iter().find(|name| !folder.join(name).exists()) {
@@ -170,6 +177,16 @@ fn recipe_hash(recipe: &Recipe, module: &Path) -> Result<String> {
             ensure!(name == "main.go", "{} is not there: the test was built from another checkout", path.display());
         }
         hasher.update([0]);
+    }
+    for program in recipe.programs.iter().filter(|program| program.package.starts_with("./")) {
+        let folder = module.join(program.package);
+        let entries = fs::read_dir(&folder).with_context(|| format!("reading {}", folder.display()))?;
+        let mut files = entries.map(|entry| Ok(entry?.path())).collect::<Result<Vec<_>>>()?;
+        files.sort();
+        for file in files {
+            hasher.update(fs::read(&file).with_context(|| format!("reading {}", file.display()))?);
+            hasher.update([0]);
+        }
     }
     hasher.update(format!("{recipe:?}"));
     Ok(hasher.finalize().iter().take(6).map(|byte| format!("{byte:02x}")).collect())

@@ -1,7 +1,8 @@
-//! A Kubernetes control plane without nodes: etcd, API server, controller manager, scheduler.
+//! A Kubernetes control plane: etcd, API server, controller manager, scheduler.
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
@@ -11,6 +12,7 @@ use serde_json::json;
 use crate::binaries::Bin;
 use crate::folder::Folder;
 use crate::http;
+use crate::network::{Network, port_for};
 use crate::pki::{self, Authority, Identity};
 use crate::ports::free_port;
 use crate::process::{Process, Program};
@@ -30,11 +32,13 @@ pub struct ControlPlaneOptions {
     pub scheduler: bool,
     /// More arguments for the API server.
     pub api_server_arguments: Vec<String>,
+    /// Start it inside a network, where a [`crate::Node`] can be added. Its addresses hold outside as well.
+    pub network: Option<Arc<Network>>,
 }
 
 impl Default for ControlPlaneOptions {
     fn default() -> Self {
-        Self { controller_manager: true, scheduler: true, api_server_arguments: Vec::new() }
+        Self { controller_manager: true, scheduler: true, api_server_arguments: Vec::new(), network: None }
     }
 }
 
@@ -43,6 +47,12 @@ impl ControlPlaneOptions {
     #[must_use]
     pub fn api_only() -> Self {
         Self { controller_manager: false, scheduler: false, ..Self::default() }
+    }
+
+    /// Everything, inside a network.
+    #[must_use]
+    pub fn within(network: &Arc<Network>) -> Self {
+        Self { network: Some(Arc::clone(network)), ..Self::default() }
     }
 }
 
@@ -62,6 +72,7 @@ pub struct ControlPlane {
     client_authority: Authority,
     admin: Identity,
     kubeconfig: PathBuf,
+    network: Option<Arc<Network>>,
     // Last: the programs write into it until they are dead.
     folder: Folder,
 }
@@ -78,9 +89,10 @@ impl ControlPlane {
         let admin = client_authority.client("admin", Some("system:masters"))?;
         let service_accounts = pki::key_pair(&pki, "service-accounts")?;
 
-        let etcd_url = format!("http://127.0.0.1:{}", free_port()?);
-        let etcd_program = etcd_program(bin, &folder, &etcd_url)?;
-        let port = free_port()?;
+        let network = options.network.clone();
+        let etcd_url = format!("http://127.0.0.1:{}", port_for(network.as_ref()).await?);
+        let etcd_program = etcd_program(bin, &folder, &etcd_url)?.within(network.as_ref());
+        let port = port_for(network.as_ref()).await?;
         let url = format!("https://127.0.0.1:{port}");
         let programs = bin.folder(Component::Kubernetes)?.to_owned();
         let api_server_program = api_server_program(ApiServer {
@@ -93,7 +105,8 @@ impl ControlPlane {
             client_authority: &client_authority,
             service_accounts: &service_accounts,
             more: &options.api_server_arguments,
-        })?;
+        })?
+        .within(network.as_ref());
 
         let mut this = Self {
             scheduler: None,
@@ -109,6 +122,7 @@ impl ControlPlane {
             client_authority,
             admin: admin.clone(),
             kubeconfig: folder.join("kubeconfig"),
+            network,
             folder,
         };
         this.write_kubeconfig(&this.kubeconfig, &admin)?;
@@ -135,8 +149,9 @@ impl ControlPlane {
 
     async fn start_controller(&self, name: &str, more: &[String]) -> Result<Process> {
         let kubeconfig = self.kubeconfig_for(&format!("system:{name}"), None)?;
-        let port = free_port()?;
+        let port = port_for(self.network.as_ref()).await?;
         let program = Program::new(self.programs.join(name))
+            .within(self.network.as_ref())
             .args(
                 ["--kubeconfig", "--authentication-kubeconfig", "--authorization-kubeconfig"]
                     .map(|flag| format!("{flag}={}", kubeconfig.display())),
@@ -193,6 +208,17 @@ impl ControlPlane {
     /// Files for programs that take no kubeconfig: the server's authority, the administrator's certificate and key.
     pub(crate) fn files(&self) -> [&Path; 3] {
         [&self.server_authority.certificate, &self.admin.certificate, &self.admin.key]
+    }
+
+    /// The authority that clients' certificates come from, for a server that is to know the API server.
+    pub(crate) fn client_authority(&self) -> &Path {
+        &self.client_authority.certificate
+    }
+
+    /// The network that it runs in, if it is not the machine's own.
+    #[must_use]
+    pub fn network(&self) -> Option<&Arc<Network>> {
+        self.network.as_ref()
     }
 
     /// Runs kubectl as the administrator; gives its output, or an error with its message.
@@ -329,6 +355,7 @@ fn api_server_program(given: ApiServer<'_>) -> Result<Program> {
     let server = given.server_authority.server("apiserver")?;
     let proxy_authority = Authority::new(given.pki, "proxy-ca")?;
     let proxy = proxy_authority.client("front-proxy", None)?;
+    let kubelet_client = given.client_authority.client("kube-apiserver-kubelet-client", Some("system:masters"))?;
     let files = [
         ("--client-ca-file", &given.client_authority.certificate),
         ("--tls-cert-file", &server.certificate),
@@ -336,6 +363,8 @@ fn api_server_program(given: ApiServer<'_>) -> Result<Program> {
         ("--requestheader-client-ca-file", &proxy_authority.certificate),
         ("--proxy-client-cert-file", &proxy.certificate),
         ("--proxy-client-key-file", &proxy.key),
+        ("--kubelet-client-certificate", &kubelet_client.certificate),
+        ("--kubelet-client-key", &kubelet_client.key),
         ("--service-account-key-file", &given.service_accounts.certificate),
         ("--service-account-signing-key-file", &given.service_accounts.key),
     ];
@@ -351,6 +380,8 @@ fn api_server_program(given: ApiServer<'_>) -> Result<Program> {
             "--advertise-address=10.99.0.1",
             "--service-cluster-ip-range=10.0.0.0/24",
             "--authorization-mode=Node,RBAC",
+            // A node's name is in no DNS.
+            "--kubelet-preferred-address-types=InternalIP",
             "--requestheader-allowed-names=front-proxy",
             "--requestheader-username-headers=X-Remote-User",
             "--requestheader-group-headers=X-Remote-Group",

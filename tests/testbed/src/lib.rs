@@ -1,5 +1,5 @@
-//! Real servers for tests, on loopback and without containers: a Kubernetes control plane, prometheus-operator,
-//! Prometheus and Alertmanager, built from source once.
+//! Real servers for tests, on loopback and without a container daemon: a Kubernetes control plane, prometheus-operator,
+//! Prometheus and Alertmanager, built from source once; and, where one is root, a node whose pods are real.
 //!
 //! [`ensure_binaries`] finds or builds the programs; [`Stack`] starts everything, and each server can be started by
 //! itself. Whatever is started here ends with the value that stands for it, and with the process at the latest.
@@ -10,9 +10,13 @@
 mod alertmanager;
 mod binaries;
 mod cargo;
+mod cgroups;
 mod control_plane;
 mod folder;
 mod http;
+mod images;
+mod network;
+mod node;
 mod pki;
 mod ports;
 mod process;
@@ -25,13 +29,20 @@ mod stack;
 mod usage;
 mod victoria_metrics;
 mod wait;
+mod worker;
 
 pub use alertmanager::{Alert, AlertStatus, Alertmanager, WebhookReceiver};
-pub use binaries::{Bin, Binaries, FOLDER_VARIABLE, Missing, cache_folder, ensure_binaries, ensure_components};
+pub use binaries::{
+    Bin, Binaries, FOLDER_VARIABLE, Missing, cache_folder, ensure_binaries, ensure_components, on_path,
+};
 pub use cargo::{PROGRAM_VARIABLE, cargo, plimsoll, plimsoll_and_tests};
+pub use cgroups::cgroups_of_nodes;
 pub use control_plane::{ControlPlane, ControlPlaneOptions, client_from};
 pub use folder::{Folder, KEEP_VARIABLE};
+pub use images::{DEBUG_IMAGE, PAUSE_IMAGE, SAMPLE_IMAGE};
+pub use network::Network;
 pub use nix::sys::signal::Signal;
+pub use node::Node;
 pub use ports::free_port;
 pub use process::{OWNER_VARIABLE, Output, Process, Program, running_children};
 pub use prometheus::{Prometheus, PrometheusOptions, Promtool, Rule, RuleGroup, Series};

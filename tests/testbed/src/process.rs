@@ -11,15 +11,16 @@ use std::io::{Read, Seek, Write};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::OnceLock;
-use std::sync::mpsc::{Sender, channel};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, bail};
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
 
+use crate::network::Network;
 use crate::wait::wait_until;
+use crate::worker::Worker;
 
 /// Set in the environment of every child to the id of the process that started it, so that a person, or a test, can find them.
 pub const OWNER_VARIABLE: &str = "PLIMSOLL_TESTBED_OWNER";
@@ -32,6 +33,7 @@ pub struct Program {
     arguments: Vec<OsString>,
     environment: Vec<(OsString, OsString)>,
     folder: Option<PathBuf>,
+    network: Option<Arc<Network>>,
 }
 
 impl Program {
@@ -39,7 +41,21 @@ impl Program {
     pub fn new(path: impl Into<PathBuf>) -> Self {
         let path = path.into();
         let name = path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned();
-        Self { name, path, arguments: Vec::new(), environment: Vec::new(), folder: None }
+        Self { name, path, arguments: Vec::new(), environment: Vec::new(), folder: None, network: None }
+    }
+
+    /// What its messages call it, where the file is only what starts it.
+    #[must_use]
+    pub fn named(mut self, name: &str) -> Self {
+        name.clone_into(&mut self.name);
+        self
+    }
+
+    /// Starts it inside a network, if one is given.
+    #[must_use]
+    pub fn within(mut self, network: Option<&Arc<Network>>) -> Self {
+        self.network = network.cloned();
+        self
     }
 
     /// Adds an argument.
@@ -103,8 +119,11 @@ impl Program {
             command.current_dir(folder);
         }
         command.stdin(stdin).stdout(stdout).stderr(stderr).process_group(0);
-        start_from_lasting_thread(command)
-            .with_context(|| format!("starting {} (with setpriv, from util-linux)", self.path.display()))
+        let child = match &self.network {
+            Some(network) => network.worker().run(move || command.spawn())?,
+            None => lasting_thread()?.run(move || command.spawn())?,
+        };
+        child.with_context(|| format!("starting {} (with setpriv, from util-linux)", self.path.display()))
     }
 }
 
@@ -115,23 +134,19 @@ fn read_all(file: &mut File) -> Result<String> {
     Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
 
-/// Starts a command from a thread that lives as long as the process.
+/// A thread that lives as long as the process, to start commands from.
 ///
 /// The kernel's "parent" of a child is the thread that started it: with the thread of one test, everything
 /// that this test was the first to need would die at its end.
-fn start_from_lasting_thread(mut command: Command) -> Result<Child> {
-    type Job = Box<dyn FnOnce() + Send>;
-    static STARTER: OnceLock<Sender<Job>> = OnceLock::new();
-    let starter = STARTER.get_or_init(|| {
-        let (sender, jobs) = channel::<Job>();
-        std::thread::spawn(move || jobs.into_iter().for_each(|job| job()));
-        sender
-    });
-    let (reply, answer) = channel();
-    starter
-        .send(Box::new(move || drop(reply.send(command.spawn()))))
-        .map_err(|_| anyhow!("the starting thread has ended"))?;
-    Ok(answer.recv()??)
+fn lasting_thread() -> Result<&'static Worker> {
+    static STARTER: OnceLock<Worker> = OnceLock::new();
+    match STARTER.get() {
+        Some(worker) => Ok(worker),
+        None => {
+            let worker = Worker::start("starter", || Ok(()))?;
+            Ok(STARTER.get_or_init(|| worker))
+        }
+    }
 }
 
 /// A running program; killed, with its children, when dropped.

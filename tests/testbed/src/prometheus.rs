@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
@@ -12,7 +13,7 @@ use serde_json::{Value, json};
 use crate::binaries::Bin;
 use crate::folder::Folder;
 use crate::http;
-use crate::ports::free_port;
+use crate::network::{Network, port_for};
 use crate::process::{Process, Program};
 use crate::recipe::Component;
 use crate::wait::wait_until;
@@ -35,6 +36,8 @@ pub struct PrometheusOptions {
     pub blocks: Option<PathBuf>,
     /// More arguments, such as `--enable-feature=…`.
     pub arguments: Vec<String>,
+    /// Start it inside a network, where it can scrape pods. Its address holds outside as well.
+    pub network: Option<Arc<Network>>,
 }
 
 impl Default for PrometheusOptions {
@@ -47,6 +50,7 @@ impl Default for PrometheusOptions {
             evaluation_interval: interval,
             blocks: None,
             arguments: Vec::new(),
+            network: None,
         }
     }
 }
@@ -133,11 +137,12 @@ impl Prometheus {
             None => fs::create_dir(folder.join("data"))?,
         }
         write_config(&folder, &options)?;
-        let port = free_port()?;
+        let port = port_for(options.network.as_ref()).await?;
         let url = format!("http://127.0.0.1:{port}");
         let given = options.arguments.iter().any(|argument| argument.starts_with(RETENTION_TIME));
         let long_lived = (!given).then(|| format!("{RETENTION_TIME}10y"));
         let program = Program::new(bin.path(Component::Prometheus, "prometheus")?)
+            .within(options.network.as_ref())
             .arg(format!("--config.file={}", folder.join("prometheus.yml").display()))
             .arg(format!("--storage.tsdb.path={}", folder.join("data").display()))
             .arg(format!("--web.listen-address=127.0.0.1:{port}"))

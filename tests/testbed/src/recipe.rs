@@ -17,6 +17,8 @@ pub enum Component {
     PrometheusOperator,
     /// VictoriaMetrics and vmalert.
     VictoriaMetrics,
+    /// What runs in the pods of a [`crate::Node`].
+    Workloads,
 }
 
 impl Component {
@@ -28,6 +30,7 @@ impl Component {
         Self::Alertmanager,
         Self::PrometheusOperator,
         Self::VictoriaMetrics,
+        Self::Workloads,
     ];
 
     /// How it is built.
@@ -40,6 +43,7 @@ impl Component {
             Self::Alertmanager => &ALERTMANAGER,
             Self::PrometheusOperator => &PROMETHEUS_OPERATOR,
             Self::VictoriaMetrics => &VICTORIA_METRICS,
+            Self::Workloads => &WORKLOADS,
         }
     }
 }
@@ -153,6 +157,18 @@ const VICTORIA_METRICS: Recipe = Recipe {
             links: &[],
         },
         Program { package: "github.com/VictoriaMetrics/VictoriaMetrics/app/vmalert", output: "vmalert", links: &[] },
+    ],
+    tags: "",
+    ldflags: "",
+    files: None,
+};
+
+const WORKLOADS: Recipe = Recipe {
+    name: "workloads",
+    programs: &[
+        Program { package: "./pause", output: "pause", links: &[] },
+        Program { package: "./sample", output: "sample", links: &[] },
+        Program { package: "./debug", output: "debug", links: &[] },
     ],
     tags: "",
     ldflags: "",

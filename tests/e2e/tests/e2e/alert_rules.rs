@@ -248,13 +248,13 @@ async fn the_webhook_refuses_in_the_words_of_the_command_line(testbed: &Testbed)
 }
 
 /// The AlertRules of a file of presets.
-fn preset(name: &str) -> Result<Vec<Value>> {
+pub(crate) fn preset(name: &str) -> Result<Vec<Value>> {
     let path = format!("{}/../../examples/presets/{name}.yaml", env!("CARGO_MANIFEST_DIR"));
     let all: Vec<Value> = serde_saphyr::from_multiple(&std::fs::read_to_string(path)?)?;
     Ok(all.into_iter().filter(|object| object["kind"] == "AlertRule").collect())
 }
 
-fn firing(alert: &str) -> String {
+pub(crate) fn firing(alert: &str) -> String {
     format!("ALERTS{{alertname=\"{alert}\",alertstate=\"firing\"}}")
 }
 

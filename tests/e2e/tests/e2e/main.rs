@@ -11,6 +11,8 @@ mod alertmanager;
 mod anomaly;
 mod cluster;
 mod explain;
+mod go_faults;
+mod node;
 mod operator;
 mod outside;
 mod path;
@@ -44,6 +46,8 @@ fn main() -> ExitCode {
         runbooks::tests(),
         victoria::tests(),
         explain::tests(),
+        go_faults::tests(),
+        node::tests(),
         webhook::tests(),
     ];
     plimsoll_e2e::run(tables.into_iter().flatten().collect())
