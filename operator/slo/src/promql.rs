@@ -7,7 +7,6 @@ use plimsoll_api::Problem;
 use promql_parser::{
     label::{MatchOp, Matcher},
     parser::{self, Expr, VectorSelector, token, value::ValueType},
-    util::visitor::{ExprVisitor, walk_expr},
 };
 
 use crate::{
@@ -50,21 +49,13 @@ impl Parsed {
 
     /// Every vector selector in the expression, also inside ranges.
     pub fn selectors(&self) -> Vec<VectorSelector> {
-        struct All(Vec<VectorSelector>);
-        impl ExprVisitor for All {
-            type Error = std::convert::Infallible;
-            fn pre_visit(&mut self, expr: &Expr) -> Result<bool, Self::Error> {
-                match expr {
-                    Expr::VectorSelector(s) => self.0.push(s.clone()),
-                    Expr::MatrixSelector(m) => self.0.push(m.vs.clone()),
-                    _ => {}
-                }
-                Ok(true)
-            }
-        }
-        let mut all = All(Vec::new());
-        let Ok(_) = walk_expr(&mut all, &self.expr);
-        all.0
+        let mut all = Vec::new();
+        each(&self.expr, &mut |expr| match expr {
+            Expr::VectorSelector(s) => all.push(s.clone()),
+            Expr::MatrixSelector(m) => all.push(m.vs.clone()),
+            _ => {}
+        });
+        all
     }
 }
 
@@ -131,7 +122,8 @@ pub(crate) fn tree(text: &str) -> Result<Expr, String> {
     each_selector(&mut expr, &mut |selector| {
         for matcher in selector.matchers.matchers.iter_mut().chain(selector.matchers.or_matchers.iter_mut().flatten()) {
             if uncompile(matcher)
-                && let Some(pattern) = matcher.value.parse::<usize>().ok().and_then(|at| patterns.get(at))
+                && let Some(pattern) =
+                    matcher.value.trim_end_matches('|').parse::<usize>().ok().and_then(|at| patterns.get(at))
             {
                 (*pattern).clone_into(&mut matcher.value);
             }
@@ -155,7 +147,32 @@ pub(crate) fn uncompile(matcher: &mut Matcher) -> bool {
     true
 }
 
+/// Calls `visit` with every node, from left to right; the parser's own walk leaves out parameters of aggregations.
+pub(crate) fn each<'e>(expr: &'e Expr, visit: &mut impl FnMut(&'e Expr)) {
+    let mut open = vec![expr];
+    while let Some(expr) = open.pop() {
+        visit(expr);
+        open.extend(children(expr).into_iter().rev());
+    }
+}
+
 /// The children of a node, for walks that must not recurse.
+pub(crate) fn children(expr: &Expr) -> Vec<&Expr> {
+    match expr {
+        Expr::Aggregate(a) => a.param.as_deref().into_iter().chain([a.expr.as_ref()]).collect(),
+        Expr::Unary(u) => vec![&u.expr],
+        Expr::Binary(b) => vec![&b.lhs, &b.rhs],
+        Expr::Paren(p) => vec![&p.expr],
+        Expr::Subquery(s) => vec![&s.expr],
+        Expr::Call(c) => c.args.args.iter().map(AsRef::as_ref).collect(),
+        Expr::NumberLiteral(_)
+        | Expr::StringLiteral(_)
+        | Expr::VectorSelector(_)
+        | Expr::MatrixSelector(_)
+        | Expr::Extension(_) => Vec::new(),
+    }
+}
+
 pub(crate) fn children_mut(expr: &mut Expr) -> Vec<&mut Expr> {
     match expr {
         Expr::Aggregate(a) => a.param.as_deref_mut().into_iter().chain([a.expr.as_mut()]).collect(),
@@ -188,6 +205,9 @@ pub(crate) fn each_selector(expr: &mut Expr, visit: &mut impl FnMut(&mut VectorS
 /// escapes, or there is none.
 fn plain_patterns(text: &str) -> Option<(String, Vec<&str>)> {
     let (mut masked, mut patterns) = (String::with_capacity(text.len()), Vec::new());
+    let named =
+        |before: &str| before.trim_end().ends_with(|c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | ':'));
+    let nameless = text.match_indices('{').any(|(at, _)| !named(text.get(..at).unwrap_or_default()));
     let mut rest = text;
     while let Some(at) = rest.find(['"', '\'', '`']) {
         let (before, from) = rest.split_at(at);
@@ -199,7 +219,9 @@ fn plain_patterns(text: &str) -> Option<(String, Vec<&str>)> {
         }
         masked.push_str(before);
         if before.trim_end().ends_with("=~") || before.trim_end().ends_with("!~") {
-            let _ = write!(masked, "\"{}\"", patterns.len());
+            // Of a selector without a name, the parser wants one matcher that the empty text does not match.
+            let empty = if nameless && re2::may_be_empty(content) { "|" } else { "" };
+            let _ = write!(masked, "\"{}{empty}\"", patterns.len());
             patterns.push(content);
         } else {
             masked.push_str(from.get(..content.len() + 2)?);
@@ -212,41 +234,34 @@ fn plain_patterns(text: &str) -> Option<(String, Vec<&str>)> {
 
 /// The first regular expression, in a matcher or in `label_replace`, that Prometheus would refuse or misread.
 fn bad_regex(expr: &Expr) -> Option<(String, Complaint)> {
-    struct First(Option<(String, Complaint)>);
-    impl First {
-        fn look(&mut self, pattern: &str) {
-            if self.0.is_none() {
-                self.0 = re2::complaint(pattern).map(|complaint| (pattern.to_owned(), complaint));
+    let mut first = None;
+    let mut look = |pattern: &str| {
+        if first.is_none() {
+            first = re2::complaint(pattern).map(|complaint| (pattern.to_owned(), complaint));
+        }
+    };
+    let mut selector = |selector: &VectorSelector| {
+        let either = selector.matchers.or_matchers.iter().flatten();
+        for matcher in selector.matchers.matchers.iter().chain(either) {
+            if matches!(matcher.op, MatchOp::Re(_) | MatchOp::NotRe(_)) {
+                look(&matcher.value);
             }
         }
-        fn selector(&mut self, selector: &VectorSelector) {
-            let either = selector.matchers.or_matchers.iter().flatten();
-            for matcher in selector.matchers.matchers.iter().chain(either) {
-                if matches!(matcher.op, MatchOp::Re(_) | MatchOp::NotRe(_)) {
-                    self.look(&matcher.value);
-                }
-            }
+    };
+    each(expr, &mut |expr| match expr {
+        Expr::VectorSelector(it) => selector(it),
+        Expr::MatrixSelector(matrix) => selector(&matrix.vs),
+        _ => {}
+    });
+    each(expr, &mut |expr| {
+        if let Expr::Call(call) = expr
+            && call.func.name == "label_replace"
+            && let Some(Expr::StringLiteral(pattern)) = call.args.args.last().map(AsRef::as_ref)
+        {
+            look(&pattern.val);
         }
-    }
-    impl ExprVisitor for First {
-        type Error = std::convert::Infallible;
-        fn pre_visit(&mut self, expr: &Expr) -> Result<bool, Self::Error> {
-            match expr {
-                Expr::VectorSelector(selector) => self.selector(selector),
-                Expr::MatrixSelector(matrix) => self.selector(&matrix.vs),
-                Expr::Call(call) if call.func.name == "label_replace" => {
-                    if let Some(Expr::StringLiteral(pattern)) = call.args.args.last().map(AsRef::as_ref) {
-                        self.look(&pattern.val);
-                    }
-                }
-                _ => {}
-            }
-            Ok(self.0.is_none())
-        }
-    }
-    let mut first = First(None);
-    let Ok(_) = walk_expr(&mut first, expr);
-    first.0
+    });
+    first
 }
 
 /// Functions and aggregations that the parser knows and a Prometheus without feature flags refuses.
@@ -262,22 +277,16 @@ const EXPERIMENTAL: [&str; 8] = [
 ];
 
 fn experimental(expr: &Expr) -> Option<&'static str> {
-    struct First(Option<&'static str>);
-    impl ExprVisitor for First {
-        type Error = std::convert::Infallible;
-        fn pre_visit(&mut self, expr: &Expr) -> Result<bool, Self::Error> {
-            let name = match expr {
-                Expr::Call(call) => call.func.name.to_owned(),
-                Expr::Aggregate(aggregate) => aggregate.op.to_string(),
-                _ => return Ok(true),
-            };
-            self.0 = self.0.or_else(|| EXPERIMENTAL.into_iter().find(|known| *known == name));
-            Ok(self.0.is_none())
-        }
-    }
-    let mut first = First(None);
-    let Ok(_) = walk_expr(&mut first, expr);
-    first.0
+    let mut first = None;
+    each(expr, &mut |expr| {
+        let name = match expr {
+            Expr::Call(call) => call.func.name.to_owned(),
+            Expr::Aggregate(aggregate) => aggregate.op.to_string(),
+            _ => return,
+        };
+        first = first.or_else(|| EXPERIMENTAL.into_iter().find(|known| *known == name));
+    });
+    first
 }
 
 /// Unbalanced brackets and quotes, with their place; the parser tells neither.
@@ -451,6 +460,7 @@ mod tests {
             ("sum(mad_over_time(a[5m]))", 4..17, ""),
             ("sum(limitk(1, a))", 4..10, ""),
             ("a{b=~\"(?x) c\"}", 6..12, "Prometheus has only the flags i, m, s and U"),
+            ("topk(scalar(x{a=~\"d(\"}), y{b=~\"c\"})", 18..20, "a ( is never closed"),
             ("rate(a{b!~\"c{1001}\"}[5m])", 11..18, "it repeats more than 1000 times"),
             (
                 "label_replace(a, \"b\", \"$1\", \"c\", \"(?=d)\")",
@@ -460,6 +470,16 @@ mod tests {
         ] {
             let problem = parse(text, "spec.sli.events.bad").expect_err(text);
             assert_eq!((problem.span, problem.label.as_str()), (Some(span), label), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_selects_everything_is_refused() {
+        for text in [r#"{job=~".*"}"#, r#"sum(rate({job=~"|a"}[5m]))"#, r#"{job!~"a"}"#, r#"{a="", b=~"x?"} > 5"#] {
+            assert!(parse(text, "x").is_err(), "{text}");
+        }
+        for text in [r#"{job=~".+"}"#, r#"{job=~"a.*", b=~".*"}"#, r#"a{job=~".*"}"#, r#"{job!~".*|a", b=~"|c"}"#] {
+            assert_eq!(parse(text, "x").map(|p| p.text).map_err(|p| p.to_string()), Ok(text.to_owned()));
         }
     }
 

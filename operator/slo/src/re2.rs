@@ -261,6 +261,12 @@ pub fn matches_everything(pattern: &str) -> bool {
     parsed.is_ok_and(|hir| everything(&hir))
 }
 
+/// True when `pattern` may match the empty text; also when it cannot be read.
+pub fn may_be_empty(pattern: &str) -> bool {
+    let parsed = ParserBuilder::new().build().parse(pattern);
+    parsed.map_or(true, |hir| hir.properties().minimum_len().is_none_or(|least| least == 0))
+}
+
 /// Structural: an expression that hides it better is let through.
 fn everything(hir: &Hir) -> bool {
     match hir.kind() {

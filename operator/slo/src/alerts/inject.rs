@@ -63,23 +63,6 @@ fn dialect(parsed: &promql::Parsed, path: &str) -> Result<(), Problem> {
     Ok(())
 }
 
-/// Children of a node, for walks that must not recurse.
-fn children(expr: &Expr) -> Vec<&Expr> {
-    match expr {
-        Expr::Aggregate(a) => a.param.as_deref().into_iter().chain([a.expr.as_ref()]).collect(),
-        Expr::Unary(u) => vec![&u.expr],
-        Expr::Binary(b) => vec![&b.lhs, &b.rhs],
-        Expr::Paren(p) => vec![&p.expr],
-        Expr::Subquery(s) => vec![&s.expr],
-        Expr::Call(c) => c.args.args.iter().map(AsRef::as_ref).collect(),
-        Expr::NumberLiteral(_)
-        | Expr::StringLiteral(_)
-        | Expr::VectorSelector(_)
-        | Expr::MatrixSelector(_)
-        | Expr::Extension(_) => Vec::new(),
-    }
-}
-
 /// Brings a tree into the form in which it is printed: matchers sorted, without what means nothing,
 /// such as `by ()` and `ignoring ()`.
 fn tidy(expr: &mut Expr) {
@@ -122,7 +105,7 @@ fn depth(expr: &Expr) -> usize {
     let (mut open, mut deepest) = (vec![(expr, 1)], 0);
     while let Some((expr, depth)) = open.pop() {
         deepest = deepest.max(depth);
-        open.extend(children(expr).into_iter().map(|child| (child, depth + 1)));
+        open.extend(promql::children(expr).into_iter().map(|child| (child, depth + 1)));
     }
     deepest
 }
@@ -143,7 +126,7 @@ pub(super) fn any(expr: &Expr, has: &impl Fn(&Expr) -> bool) -> bool {
         if has(expr) {
             return true;
         }
-        open.extend(children(expr));
+        open.extend(promql::children(expr));
     }
     false
 }

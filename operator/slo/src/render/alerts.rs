@@ -14,7 +14,7 @@ use crate::{
 /// A deploy or a restart of everything is over by then; an outage is not.
 const NO_DATA_FOR: Span = Span::seconds(900);
 
-/// From here on a tier's floor is read from roll-ups.
+/// From here on a tier's floor is counted by roll-ups.
 const DAY: Span = Span::seconds(86_400);
 
 /// The alert of one tier: both windows burn faster than its rate, and not for a handful of events.
@@ -25,7 +25,7 @@ pub(super) fn burn(cx: &Context<'_>, tier: &Tier) -> Rule {
     if cx.model.minimum_bad_events > 0 {
         expr.push_str(&format!(
             " and on ({}) {} >= {}",
-            cx.identity(),
+            if from_sums(cx, tier.long) { String::new() } else { cx.identity() },
             bad_events(cx, tier.long),
             cx.model.minimum_bad_events
         ));
@@ -43,6 +43,11 @@ pub(super) fn burn(cx: &Context<'_>, tier: &Tier) -> Rule {
     }
 }
 
+/// Whether the bad events of a window are counted by half-hourly sums, and by what has come since.
+fn from_sums(cx: &Context<'_>, window: Span) -> bool {
+    window >= DAY && cx.keep.is_none() && cx.single() && period::records_sums(cx)
+}
+
 /// Bad events in the window; a subquery, so that the number does not depend on the group's interval.
 pub(super) fn bad_events(cx: &Context<'_>, window: Span) -> String {
     let step = match window {
@@ -54,10 +59,9 @@ pub(super) fn bad_events(cx: &Context<'_>, window: Span) -> String {
     let series = cx.series(name);
     let series = match &cx.keep {
         Some(keep) => format!("({series} * ({keep}))"),
-        // Of a day or more, the half hour that is not full yet matters to no ticket.
-        None if window >= DAY => {
-            let sums = cx.series(names::BAD_ROLLUP);
-            return format!("sum_over_time({sums}[{window}:{ROLLUP}]) * 60");
+        None if from_sums(cx, window) => {
+            let (sums, open) = (cx.series(names::BAD_ROLLUP), cx.series(names::BAD_OPEN));
+            return format!("(sum(sum_over_time({sums}[{window}:{ROLLUP}])) + (sum({open}) or vector(0))) * 60");
         }
         None => series,
     };

@@ -40,7 +40,7 @@ pub(super) fn rules(cx: &Context<'_>) -> Vec<Rule> {
     if let Period::Calendar { unit, zone, corrections } = &cx.model.period {
         rules.push(cx.record(names::PERIOD_START, clock::unit_start(*unit, zone, corrections)));
     }
-    let record_sums = matches!(source(cx), Source::Rollups) && !cx.composite();
+    let record_sums = records_sums(cx);
     if record_sums {
         for metric in [Metric::Total, Metric::Bad] {
             rules.push(cx.record(metric.closed(), rolled(cx, metric, &cx.id)));
@@ -58,6 +58,11 @@ pub(super) fn rules(cx: &Context<'_>) -> Vec<Rule> {
     rules.push(cx.record(names::COVERAGE, coverage(cx)));
     rules.push(info(cx, &period));
     rules
+}
+
+/// Whether the sums of the period, closed and open, are series of their own.
+pub(super) fn records_sums(cx: &Context<'_>) -> bool {
+    matches!(source(cx), Source::Rollups) && !cx.composite()
 }
 
 /// From where the period's sums are read.
@@ -145,7 +150,9 @@ fn coverage(cx: &Context<'_>) -> String {
             format!("{} / {expected}", over(cx, "sum_over_time", &cx.series(names::PRESENT_ROLLUP), PRESENCE))
         }
         (Period::Calendar { .. }, _) => {
-            let since = format!("(time() - {})", cx.series(names::PERIOD_START));
+            // Both ends at the even hours by which presence is told.
+            let (step, start) = (PRESENCE.as_seconds(), cx.series(names::PERIOD_START));
+            let since = format!("((time() - time() % {step} - ({start} - {start} % {step})) > 0)");
             format!(
                 "{} * {} / {since}",
                 over(cx, "sum_over_time", &cx.series(names::PRESENT_ROLLUP), PRESENCE),

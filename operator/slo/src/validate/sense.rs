@@ -1,10 +1,9 @@
 //! What can be read but hardly meant: a unit that the metric's name contradicts, a quantile that there is not.
 
 use plimsoll_api::{Problem, slo::LatencyUnit};
-use promql_parser::{
-    parser::{Expr, token},
-    util::visitor::{ExprVisitor, walk_expr},
-};
+use promql_parser::parser::{Expr, token};
+
+use crate::promql;
 
 /// Endings by which metrics name their unit, and the unit that reads them.
 const ENDINGS: [(&str, Option<LatencyUnit>); 10] = [
@@ -39,27 +38,21 @@ pub(super) fn unit(metric: &str, unit: LatencyUnit, path: &str, problems: &mut V
 
 /// Warns of every quantile outside of 0 to 1: its value is infinite, whatever the samples are.
 pub(crate) fn quantiles(expr: &Expr, path: &str, problems: &mut Vec<Problem>) {
-    struct Quantiles(Vec<(String, f64)>);
-    impl ExprVisitor for Quantiles {
-        type Error = std::convert::Infallible;
-        fn pre_visit(&mut self, expr: &Expr) -> Result<bool, Self::Error> {
-            let (function, quantile) = match expr {
-                Expr::Call(call) if matches!(call.func.name, "histogram_quantile" | "quantile_over_time") => {
-                    (call.func.name, call.args.args.first().map(AsRef::as_ref))
-                }
-                Expr::Aggregate(aggregate) if aggregate.op.id() == token::T_QUANTILE => {
-                    ("quantile", aggregate.param.as_deref())
-                }
-                _ => return Ok(true),
-            };
-            let outside = quantile.and_then(number).filter(|q| !(0.0..=1.0).contains(q));
-            self.0.extend(outside.map(|q| (function.to_owned(), q)));
-            Ok(true)
-        }
-    }
-    let mut found = Quantiles(Vec::new());
-    let Ok(_) = walk_expr(&mut found, expr);
-    for (function, quantile) in found.0 {
+    let mut found: Vec<(String, f64)> = Vec::new();
+    promql::each(expr, &mut |expr| {
+        let (function, quantile) = match expr {
+            Expr::Call(call) if matches!(call.func.name, "histogram_quantile" | "quantile_over_time") => {
+                (call.func.name, call.args.args.first().map(AsRef::as_ref))
+            }
+            Expr::Aggregate(aggregate) if aggregate.op.id() == token::T_QUANTILE => {
+                ("quantile", aggregate.param.as_deref())
+            }
+            _ => return,
+        };
+        let outside = quantile.and_then(number).filter(|q| !(0.0..=1.0).contains(q));
+        found.extend(outside.map(|q| (function.to_owned(), q)));
+    });
+    for (function, quantile) in found {
         let help = if (2.0..=100.0).contains(&quantile) {
             format!("write {} for the {quantile}th percentile", quantile / 100.0)
         } else {
