@@ -61,7 +61,9 @@ pub(super) fn bad_events(cx: &Context<'_>, window: Span) -> String {
         Some(keep) => format!("({series} * ({keep}))"),
         None if from_sums(cx, window) => {
             let (sums, open) = (cx.series(names::BAD_ROLLUP), cx.series(names::BAD_OPEN));
-            return format!("(sum(sum_over_time({sums}[{window}:{ROLLUP}])) + (sum({open}) or vector(0))) * 60");
+            // A young SLO has no half hour yet.
+            let (sums, open) = (format!("sum(sum_over_time({sums}[{window}:{ROLLUP}]))"), format!("sum({open})"));
+            return format!("(({sums} or vector(0)) + ({open} or vector(0))) * 60");
         }
         None => series,
     };
