@@ -486,7 +486,15 @@ fn judge(kind: AnyKind, value: &Value, problems: &mut Vec<Problem>, mended: &[St
         Err(more) => (None, more),
     };
     rules(more, problems, mended);
-    usable.filter(|_| problems.iter().all(|p| p.level == Level::Warning))
+    let refused = problems.iter().any(|p| p.level == Level::Error);
+    if usable.is_none() && !refused {
+        // Whoever drops an object without a word has its working rules removed.
+        problems.push(
+            Problem::error("spec", "this object is refused, and nothing says why")
+                .help("please report it together with the object: Plimsoll has a fault that it brings out"),
+        );
+    }
+    usable.filter(|_| !refused)
 }
 
 /// The typed object. What the schema could not say is said by the type.
@@ -506,12 +514,13 @@ fn deserialize<T: DeserializeOwned>(value: &Value, problems: &mut Vec<Problem>) 
 /// Takes what the rules of the kind say. Where they say more about a field than that it is no string, or
 /// which field of an entry makes it the second of its name, they are heard; what is due to a field that was mended is not.
 fn rules(more: Vec<Problem>, problems: &mut Vec<Problem>, mended: &[String]) {
+    let due = |path: &str| mended.iter().any(|m| mend::concerns(path, m));
+    let more: Vec<Problem> = more.into_iter().filter(|p| !due(&p.path)).collect();
     let said = |path: &str| more.iter().any(|m| m.level == Level::Error && m.path == path);
     let named = |path: &str| more.iter().any(|m| mend::is_twice(m) && m.path.starts_with(&format!("{path}.")));
     problems.retain(|p| !(mend::is_no_string(p) && said(&p.path) || mend::is_twice(p) && named(&p.path)));
     let known: HashSet<String> = problems.iter().map(|p| p.path.clone()).collect();
-    let due = |path: &str| mended.iter().any(|m| mend::concerns(path, m));
-    problems.extend(more.into_iter().filter(|p| !known.contains(&p.path) && !due(&p.path)));
+    problems.extend(more.into_iter().filter(|p| !known.contains(&p.path)));
 }
 
 /// A plain scalar that YAML reads as something else than a string: the help repeats what is written,
@@ -529,3 +538,7 @@ fn spell(root: &Node<'_>, problem: &mut Problem) {
         problem.label = format!("YAML reads {text} as {shown}");
     }
 }
+
+#[cfg(test)]
+#[path = "check_tests.rs"]
+mod tests;
