@@ -406,6 +406,14 @@ async fn a_route_leads_to_a_receiver_of_the_namespace_or_says_why_not() {
     assert_eq!(bench.ready().0, "AsDeclared");
     assert_eq!(bench.reconcile().await, [""; 0]);
 
+    // What an earlier version made under another name would notify twice.
+    let mut former = written;
+    former["metadata"]["name"] = json!("plimsoll.alertrule-former");
+    let former_name = format!("{CONFIGS}/plimsoll.alertrule-former");
+    bench.api.put(&former_name, former);
+    assert_eq!(bench.reconcile().await, [format!("DELETE {former_name}")]);
+    assert_eq!(bench.reconcile().await, [""; 0]);
+
     bench.api.put(ALERT_RULE, {
         let mut object = bench.api.get(ALERT_RULE).unwrap();
         object["spec"].as_object_mut().unwrap().remove("route");
