@@ -19,7 +19,7 @@ use super::{
 };
 use crate::{
     controller::stored::Object,
-    explain::Explainer,
+    explain::{Explainer, Explanation},
     prometheus::{Prometheus, http_client},
 };
 
@@ -111,7 +111,7 @@ impl Session {
         self.exit = self.exit.max(validate::exit(&checked, false));
         for model in &checked.models {
             let explanation = self.explainer.model(model).await;
-            self.say(&explanation.text, explanation.valid)?;
+            self.say(&explanation)?;
         }
         Ok(())
     }
@@ -124,7 +124,7 @@ impl Session {
             match stored(&client, *kind, name, &namespace).await {
                 Ok(object) => {
                     let explanation = self.explainer.stored(&object, &client).await;
-                    self.say(&explanation.text, explanation.valid)?;
+                    self.say(&explanation)?;
                 }
                 Err(error) => {
                     super::complain(&super::failed(&error));
@@ -136,15 +136,17 @@ impl Session {
     }
 
     /// Prints at once: asking about the next one may take a while.
-    fn say(&mut self, text: &str, valid: bool) -> Result<(), Stop> {
+    fn say(&mut self, explanation: &Explanation) -> Result<(), Stop> {
         let gap = if std::mem::replace(&mut self.first, false) { "" } else { "\n" };
-        let exit = match (self.explainer.is_unanswered(), valid) {
-            (true, _) => Exit::Unusable,
-            (false, false) => Exit::Problems,
-            (false, true) => Exit::Fine,
+        let exit = match (explanation.answered, explanation.valid) {
+            (false, _) => Exit::Unusable,
+            (true, false) => Exit::Problems,
+            (true, true) => Exit::Fine,
         };
         self.exit = self.exit.max(exit);
-        out::stdout(|writer| writer.write_all(gap.as_bytes()).and_then(|()| writer.write_all(text.as_bytes())))
+        out::stdout(|writer| {
+            writer.write_all(gap.as_bytes()).and_then(|()| writer.write_all(explanation.text.as_bytes()))
+        })
     }
 }
 
