@@ -88,7 +88,7 @@ pub fn run(args: &Generate) -> Result<Exit, Stop> {
     let colour = super::colour(&std::io::stderr());
     out::stderr(&validate::text(&checked, colour));
     if checked.models.is_empty() && checked.diagnostics.is_empty() {
-        return Err(super::nothing_found());
+        return Err(super::nothing_found(&checked, "generated of"));
     }
     if checked.count(Level::Error) > 0 {
         out::stderr(&format!("{}\n", validate::summary(&checked)));
