@@ -49,6 +49,9 @@ pub struct Checked {
     pub bare: usize,
     /// True when something that was asked for could not be read.
     pub unread: bool,
+    /// The first object that has the name of a kind of ours and another API: `slo/a.yaml:1 is an SLO of openslo/v1`.
+    /// That it is left alone is right, or its author's slip.
+    pub namesake: Option<String>,
 }
 
 impl Checked {
@@ -65,7 +68,17 @@ const BATCH_BYTES: usize = 1 << 20;
 
 /// Reads and checks all files behind `paths`. Objects without a namespace get `namespace`.
 pub fn check(paths: &[PathBuf], namespace: &str) -> Checked {
-    let (inputs, troubles) = expand(paths);
+    read(paths, namespace, false)
+}
+
+/// Like [`check`], also of directories that hold no file any more: for who asks what has gone.
+pub fn check_emptied(paths: &[PathBuf], namespace: &str) -> Checked {
+    read(paths, namespace, true)
+}
+
+fn read(paths: &[PathBuf], namespace: &str, emptied: bool) -> Checked {
+    let (inputs, mut troubles) = expand(paths);
+    troubles.retain(|trouble| !(emptied && trouble.empty));
     let mut checker = Checker { namespace, checked: Checked::default(), seen: HashMap::new(), composites: Vec::new() };
     for trouble in troubles {
         checker.trouble(trouble, 0);
@@ -125,6 +138,8 @@ enum Document {
     Object(AnyKind),
     List,
     Foreign,
+    /// Foreign, by an API of this name, with a kind of ours.
+    Namesake(AnyKind, String),
     Wrong(Problem),
 }
 
@@ -139,6 +154,7 @@ struct Finding {
     id: Option<(AnyKind, SloId, Pos)>,
     usable: Option<Usable>,
     composite: Option<graph::Composite>,
+    namesake: Option<String>,
 }
 
 /// A usable object of a kind that is more than its shape.
@@ -204,7 +220,8 @@ impl Checker<'_> {
     /// In the order of the files, so that of two objects with one name it is always the second that
     /// is wrong.
     fn merge(&mut self, file: &File, finding: Finding) {
-        let Finding { diagnostics, ours, bare, id, mut usable, composite } = finding;
+        let Finding { diagnostics, ours, bare, id, mut usable, composite, namesake } = finding;
+        self.checked.namesake = self.checked.namesake.take().or(namesake);
         if ours {
             self.checked.objects += 1;
         } else {
@@ -257,6 +274,11 @@ fn document(file: &File, node: &Node<'_>, namespace: &str, findings: &mut Vec<Fi
     let wrong = |problem| Finding { diagnostics: vec![file.problem(node, problem)], ours: true, ..Finding::default() };
     findings.push(match classify(node, file.named) {
         Document::Foreign => Finding::default(),
+        Document::Namesake(kind, api) => {
+            let article = if matches!(kind, AnyKind::Rules(_)) { "an" } else { "a" };
+            let namesake = Some(format!("{}:{} is {article} {kind} of {api}", file.name, node.pos.line));
+            Finding { namesake, ..Finding::default() }
+        }
         Document::Wrong(problem) => wrong(problem),
         Document::List => match node.get("items").map(|n| &n.data) {
             Some(Data::List(items)) => {
@@ -339,7 +361,7 @@ fn classify(node: &Node<'_>, named: bool) -> Document {
         return if named {
             Document::Wrong(
                 Problem::error("", format!("this is {what}, not a Kubernetes object"))
-                    .help(format!("begin with apiVersion: {API_VERSION} and kind: SLO")),
+                    .help(format!("begin with apiVersion: {API_VERSION} and kind: SLO, AlertRule or Runbook")),
             )
         } else {
             Document::Foreign
@@ -369,7 +391,8 @@ fn classify(node: &Node<'_>, named: bool) -> Document {
             Some(_) if near.starts_with("did you mean") => {
                 Document::Wrong(Problem::error("apiVersion", format!("unknown API group {group}")).help(near))
             }
-            _ => Document::Foreign,
+            Some(kind) => Document::Namesake(kind, api_version.to_owned()),
+            None => Document::Foreign,
         };
     }
     if version != VERSION {
@@ -379,7 +402,7 @@ fn classify(node: &Node<'_>, named: bool) -> Document {
         );
     }
     match kind {
-        None => Document::Wrong(Problem::error("kind", "kind is missing").help("add kind: SLO")),
+        None => Document::Wrong(Problem::error("kind", "kind is missing").help("add kind: SLO, AlertRule or Runbook")),
         Some(kind) => AnyKind::parse(kind).map_or_else(
             || {
                 Document::Wrong(
@@ -486,7 +509,15 @@ fn judge(kind: AnyKind, value: &Value, problems: &mut Vec<Problem>, mended: &[St
         Err(more) => (None, more),
     };
     rules(more, problems, mended);
-    usable.filter(|_| problems.iter().all(|p| p.level == Level::Warning))
+    let refused = problems.iter().any(|p| p.level == Level::Error);
+    if usable.is_none() && !refused {
+        // Whoever drops an object without a word has its working rules removed.
+        problems.push(
+            Problem::error("spec", "this object is refused, and nothing says why")
+                .help("please report it together with the object: Plimsoll has a fault that it brings out"),
+        );
+    }
+    usable.filter(|_| !refused)
 }
 
 /// The typed object. What the schema could not say is said by the type.
@@ -506,12 +537,13 @@ fn deserialize<T: DeserializeOwned>(value: &Value, problems: &mut Vec<Problem>) 
 /// Takes what the rules of the kind say. Where they say more about a field than that it is no string, or
 /// which field of an entry makes it the second of its name, they are heard; what is due to a field that was mended is not.
 fn rules(more: Vec<Problem>, problems: &mut Vec<Problem>, mended: &[String]) {
+    let due = |path: &str| mended.iter().any(|m| mend::concerns(path, m));
+    let more: Vec<Problem> = more.into_iter().filter(|p| !due(&p.path)).collect();
     let said = |path: &str| more.iter().any(|m| m.level == Level::Error && m.path == path);
     let named = |path: &str| more.iter().any(|m| mend::is_twice(m) && m.path.starts_with(&format!("{path}.")));
     problems.retain(|p| !(mend::is_no_string(p) && said(&p.path) || mend::is_twice(p) && named(&p.path)));
     let known: HashSet<String> = problems.iter().map(|p| p.path.clone()).collect();
-    let due = |path: &str| mended.iter().any(|m| mend::concerns(path, m));
-    problems.extend(more.into_iter().filter(|p| !known.contains(&p.path) && !due(&p.path)));
+    problems.extend(more.into_iter().filter(|p| !known.contains(&p.path)));
 }
 
 /// A plain scalar that YAML reads as something else than a string: the help repeats what is written,
@@ -529,3 +561,7 @@ fn spell(root: &Node<'_>, problem: &mut Problem) {
         problem.label = format!("YAML reads {text} as {shown}");
     }
 }
+
+#[cfg(test)]
+#[path = "check_tests.rs"]
+mod tests;

@@ -19,7 +19,7 @@ use super::{
 };
 use crate::{
     controller::stored::Object,
-    explain::Explainer,
+    explain::{Explainer, Explanation},
     prometheus::{Prometheus, http_client},
 };
 
@@ -33,10 +33,12 @@ Examples:
 
 What ends in .yaml, .yml or .json, and what is there, is a file or a directory; slo/NAME and
 alertrule/NAME are otherwise objects of the cluster. Objects of files are checked as by validate: one with
-an error is reported on standard error, and the others are explained.
+an error is reported on standard error, and the others are explained. Other kinds are not explained; what a
+Runbook would do is said by plimsoll runbook test FILE.
 
 Exit status: 0 explained, also what burns or has no data, 1 an object is invalid, 2 Prometheus or the API
-server does not answer, there is no such object, wrong usage, or something cannot be read or written")]
+server does not answer or refuses to, there is no such object, wrong usage, or something cannot be read or
+written")]
 pub struct Explain {
     /// Files, directories, or - for standard input; slo/NAME or alertrule/NAME for one of the cluster
     #[arg(value_name = "PATH|slo/NAME|alertrule/NAME", required = true)]
@@ -58,7 +60,8 @@ pub fn run(args: &Explain) -> Result<Exit, Stop> {
     let (mut paths, mut stored) = (Vec::new(), Vec::new());
     for what in &args.what {
         match in_cluster(what) {
-            Some(named) => stored.push(named),
+            Some((Some(kind), name)) => stored.push((kind, name)),
+            Some((None, _)) => return Err(unexplained(what)),
             None => paths.push(PathBuf::from(what)),
         }
     }
@@ -75,13 +78,27 @@ pub fn run(args: &Explain) -> Result<Exit, Stop> {
     Ok(session.exit)
 }
 
-/// The kind and name of an object of the cluster. A folder may be called slo, and a file stays one when it is missing.
-fn in_cluster(what: &str) -> Option<(Kind, &str)> {
+/// The kind and name of an object of the cluster; without a kind where it is one that is not explained. A folder may be
+/// called slo, and a file stays one when it is missing.
+fn in_cluster(what: &str) -> Option<(Option<Kind>, &str)> {
     let (kind, name) = what.split_once('/')?;
     let path = Path::new(what);
     let file = path.extension().is_some_and(|e| e == "yaml" || e == "yml" || e == "json");
-    let kind = kind_of(kind).filter(|_| !file && !name.is_empty() && !path.exists())?;
-    Some((kind, name))
+    if file || name.is_empty() || path.exists() {
+        return None;
+    }
+    match kind_of(kind) {
+        Some(kind) => Some((Some(kind), name)),
+        // Neither a folder nor a way through several.
+        None => (!kind.is_empty() && !kind.starts_with('.') && !name.contains('/') && !Path::new(kind).exists())
+            .then_some((None, name)),
+    }
+}
+
+/// What is said of `runbook/restart` and `pod/checkout`.
+fn unexplained(what: &str) -> Stop {
+    let help = "name files or directories, slo/NAME or alertrule/NAME; of a Runbook plimsoll runbook test FILE says what it would do";
+    Stop::Failed(format!("{what} is no file, and no kind that is explained"), help.to_owned())
 }
 
 /// As kubectl takes the names of kinds: `slo`, `slos`, `alr`, `alertrule`, `alertrules`.
@@ -103,7 +120,7 @@ impl Session {
         let checked = check::check(paths, namespace);
         out::stderr(&validate::text(&checked, super::colour(&std::io::stderr())));
         if checked.models.is_empty() && checked.diagnostics.is_empty() && alone {
-            return Err(super::nothing_found());
+            return Err(super::nothing_found(&checked, "explained of"));
         }
         if !checked.diagnostics.is_empty() && !checked.models.is_empty() {
             out::stderr("\n");
@@ -111,7 +128,7 @@ impl Session {
         self.exit = self.exit.max(validate::exit(&checked, false));
         for model in &checked.models {
             let explanation = self.explainer.model(model).await;
-            self.say(&explanation.text, explanation.valid)?;
+            self.say(&explanation)?;
         }
         Ok(())
     }
@@ -124,7 +141,7 @@ impl Session {
             match stored(&client, *kind, name, &namespace).await {
                 Ok(object) => {
                     let explanation = self.explainer.stored(&object, &client).await;
-                    self.say(&explanation.text, explanation.valid)?;
+                    self.say(&explanation)?;
                 }
                 Err(error) => {
                     super::complain(&super::failed(&error));
@@ -136,15 +153,17 @@ impl Session {
     }
 
     /// Prints at once: asking about the next one may take a while.
-    fn say(&mut self, text: &str, valid: bool) -> Result<(), Stop> {
+    fn say(&mut self, explanation: &Explanation) -> Result<(), Stop> {
         let gap = if std::mem::replace(&mut self.first, false) { "" } else { "\n" };
-        let exit = match (self.explainer.is_unanswered(), valid) {
-            (true, _) => Exit::Unusable,
-            (false, false) => Exit::Problems,
-            (false, true) => Exit::Fine,
+        let exit = match (explanation.answered, explanation.valid) {
+            (false, _) => Exit::Unusable,
+            (true, false) => Exit::Problems,
+            (true, true) => Exit::Fine,
         };
         self.exit = self.exit.max(exit);
-        out::stdout(|writer| writer.write_all(gap.as_bytes()).and_then(|()| writer.write_all(text.as_bytes())))
+        out::stdout(|writer| {
+            writer.write_all(gap.as_bytes()).and_then(|()| writer.write_all(explanation.text.as_bytes()))
+        })
     }
 }
 

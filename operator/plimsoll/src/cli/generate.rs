@@ -10,7 +10,8 @@ use serde_json::{Value, json};
 use super::{
     Exit, Paths, check,
     out::{self, Directory, Stop},
-    parallel, prune,
+    parallel,
+    prune::{self, Inputs},
     report::count,
     validate, yaml,
 };
@@ -73,8 +74,8 @@ pub struct Generate {
     /// Write one file for each object into this directory instead of standard output
     #[arg(long, short, value_name = "DIR")]
     output: Option<PathBuf>,
-    /// Remove the files of this directory that Plimsoll has written for objects that are gone. Files of others
-    /// stay, and all do while an object has an error
+    /// Remove the files of this directory that a run with the same paths and namespace has written for objects that
+    /// are no longer there. Files of other runs and of others stay, and all do while an object has an error
     #[arg(long, requires = "output")]
     prune: bool,
 }
@@ -84,11 +85,12 @@ pub struct Generate {
 /// # Errors
 /// When the result cannot be written.
 pub fn run(args: &Generate) -> Result<Exit, Stop> {
-    let mut checked = check::check(&args.paths.paths, args.paths.namespace());
+    let check = if args.prune { check::check_emptied } else { check::check };
+    let mut checked = check(&args.paths.paths, args.paths.namespace());
     let colour = super::colour(&std::io::stderr());
     out::stderr(&validate::text(&checked, colour));
-    if checked.models.is_empty() && checked.diagnostics.is_empty() {
-        return Err(super::nothing_found());
+    if checked.models.is_empty() && checked.diagnostics.is_empty() && !args.prune {
+        return Err(super::nothing_found(&checked, "generated of"));
     }
     if checked.count(Level::Error) > 0 {
         out::stderr(&format!("{}\n", validate::summary(&checked)));
@@ -104,9 +106,10 @@ pub fn run(args: &Generate) -> Result<Exit, Stop> {
     match &args.output {
         Some(path) => {
             let mut directory = Directory::open(path)?;
+            let inputs = Inputs::of(path, &args.paths);
             for models in checked.models.chunks(BATCH) {
                 let texts = parallel::map(models, |model| {
-                    let mut text = head(args.format).to_owned();
+                    let mut text = format!("{}{}", inputs.head(), head(args.format));
                     document(&mut text, model, args.format);
                     text
                 });
@@ -115,8 +118,7 @@ pub fn run(args: &Generate) -> Result<Exit, Stop> {
                 }
             }
             directory.finish()?;
-            let broken = checked.unread || checked.count(Level::Error) > 0;
-            let removed = prune::prune(path, &produced, args.prune, broken)?;
+            let removed = prune::prune(path, &produced, &inputs, args.prune, doubt(&checked).as_deref())?;
             out::stderr(&format!(
                 "{} in {}, {} changed{removed}\n",
                 count(checked.models.len(), "file"),
@@ -136,7 +138,15 @@ pub fn run(args: &Generate) -> Result<Exit, Stop> {
     Ok(validate::exit(&checked, false))
 }
 
-/// What stands once at the top of a file.
+/// Why a file that this run did not write may all the same be that of an object which is there.
+fn doubt(checked: &check::Checked) -> Option<String> {
+    if checked.unread || checked.count(Level::Error) > 0 {
+        return Some("an object has an error".to_owned());
+    }
+    checked.namesake.clone()
+}
+
+/// What stands once at the top of the rules.
 const fn head(format: Format) -> &'static str {
     match format {
         Format::Prometheus => "groups:\n",

@@ -131,9 +131,15 @@ fn complain(stop: &Stop) {
     out::stderr(&format!("error: {message}\n{help}"));
 }
 
-/// What is said where the paths hold no object of ours.
-fn nothing_found() -> Stop {
-    Stop::Failed("no SLO found".to_owned(), "name files with kind: SLO or AlertRule".to_owned())
+/// What is said where the paths hold no object from which rules come; `done` is what this command does with those:
+/// `explained`.
+fn nothing_found(checked: &check::Checked, done: &str) -> Stop {
+    let help = if checked.objects > 0 {
+        format!("nothing is {done} the other kinds; plimsoll runbook test FILE says what a Runbook would do")
+    } else {
+        "name files with kind: SLO or AlertRule".to_owned()
+    };
+    Stop::Failed("no SLO or AlertRule found".to_owned(), help)
 }
 
 fn run(command: Command) -> Result<Exit, Stop> {

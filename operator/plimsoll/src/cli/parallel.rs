@@ -85,7 +85,11 @@ pub fn write<T: Sync>(
             turn.next = begin + CHUNK;
             mine.notify_all();
             if turn.result.is_ok() {
-                turn.result = turn.writer.write_all(text.as_bytes());
+                // Of what broke off nothing is written, nor anything that comes after it.
+                turn.result = match &worked {
+                    Ok(()) => turn.writer.write_all(text.as_bytes()),
+                    Err(_) => Err(io::Error::other("the work on an item broke off")),
+                };
             }
             let stop = turn.result.is_err();
             drop(turn);
@@ -125,6 +129,21 @@ mod tests {
                 if n > 3 { Err(io::ErrorKind::WriteZero) } else { Ok(()) }
             );
         }
+    }
+
+    #[test]
+    fn of_work_that_panics_nothing_is_written() {
+        let items: Vec<usize> = (0..1000).collect();
+        let mut written = Vec::new();
+        let ended = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            super::write(&items, &mut written, |text, item| {
+                text.push_str(&format!("{item}\n"));
+                assert_ne!(*item, 40, "an item that cannot be worked on");
+            })
+        }));
+        assert!(ended.is_err(), "the panic goes on");
+        let wanted: String = (0..32).map(|item| format!("{item}\n")).collect();
+        assert_eq!(String::from_utf8(written).unwrap(), wanted);
     }
 
     #[test]

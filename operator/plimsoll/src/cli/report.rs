@@ -101,7 +101,7 @@ impl Diagnostic {
 
     /// From a file that cannot be used.
     pub fn trouble(trouble: Trouble, file: usize) -> Self {
-        let Trouble { message, help } = trouble;
+        let Trouble { message, help, empty: _ } = trouble;
         Self {
             level: Level::Error,
             message,

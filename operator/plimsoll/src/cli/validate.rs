@@ -25,7 +25,7 @@ pub enum Output {
     Github,
 }
 
-/// Checks SLOs without a server: shape, names, PromQL, and the SLOs against each other.
+/// Checks SLOs, AlertRules and Runbooks without a server: shape, names, PromQL, and SLOs against each other.
 #[derive(Args, Debug)]
 #[command(after_help = "\
 Examples:
@@ -34,7 +34,7 @@ Examples:
   plimsoll validate --output github slo/     annotations in a pull request
   helm template chart/ | plimsoll validate -
 
-Objects of other kinds are left alone.
+Objects of other API groups are left alone.
 
 Exit status: 0 fine, 1 problems found, 2 wrong usage or something cannot be read")]
 pub struct Validate {

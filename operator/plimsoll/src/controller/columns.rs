@@ -116,8 +116,7 @@ impl Numbers {
         for sample in prometheus.query(&format!("min by ({id}) ({})", names::BUDGET_REMAINING)).await? {
             numbers.budget.insert(sample.label(id).to_owned(), sample.value());
         }
-        let burn = format!("max by ({id}) ({}{{{}=\"1h\"}})", names::BURN_RATE, names::WINDOW);
-        for sample in prometheus.query(&burn).await? {
+        for sample in prometheus.query(&burn()).await? {
             numbers.burn.insert(sample.label(id).to_owned(), sample.value());
         }
         let alerts = format!(
@@ -159,9 +158,27 @@ impl Numbers {
     }
 }
 
+/// The burn over an hour of all SLOs. [`names::BURN_RATE`] follows the ratios by minutes, while alerts do not wait for
+/// it; it serves as long as the objective is not recorded yet.
+fn burn() -> String {
+    let (id, hour) = (names::SLO_ID, format!("{}=\"1h\"", names::WINDOW));
+    let worst = |series: &str| format!("max by ({id}) ({series}{{{hour}}})");
+    let budget = format!("(1 - max by ({id}) ({}))", names::OBJECTIVE);
+    format!("{} / on ({id}) {budget} or {}", worst(names::ERROR_RATIO), worst(names::BURN_RATE))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_burn_is_that_of_the_alerts() {
+        assert_eq!(
+            burn(),
+            "max by (slo_id) (slo:error_ratio:window{window=\"1h\"}) / on (slo_id) (1 - max by (slo_id) (slo:objective:ratio)) or max by (slo_id) (slo:burn_rate:window{window=\"1h\"})"
+        );
+        assert!(plimsoll_slo::promql::parse(&burn(), "burn").is_ok());
+    }
 
     fn columns(budget: f64, burn: f64, alert: Option<Severity>) -> Columns {
         Columns { budget: Some(budget), burn: Some(burn), alert: Some(alert), firing: None }

@@ -99,13 +99,12 @@ pub fn status(applied: &Rendered<Applied>, old: Option<&Shown>, asked: Option<As
     }
     if let Some(leftover) = applied.state.leftover() {
         // The rules work where they are now, so this is no lack of readiness.
-        // It may have been taken out above, and should keep its time.
-        if c::status(&new.conditions, c::RECONCILING).is_none() {
-            let before = old.iter().flat_map(|old| &old.conditions).find(|old| old.type_ == c::RECONCILING);
-            new.conditions.extend(before.cloned());
-        }
+        // Another cause may stand there from above; this one should keep its time.
+        new.conditions.retain(|condition| condition.type_ != c::RECONCILING);
+        let before = old.iter().flat_map(|old| &old.conditions).find(|old| old.type_ == c::RECONCILING);
+        new.conditions.extend(before.cloned());
         let mut set = Setter { conditions: &mut new.conditions, generation, now };
-        set.set(c::RECONCILING, Some(true), c::REASON_CLEANUP_FAILED, leftover);
+        set.reconciling(c::REASON_CLEANUP_FAILED, leftover);
     }
     Setter { conditions: &mut new.conditions, generation, now }.scored(applied.state.scored());
     // A fixed order, so that equal statuses are equal text.
@@ -122,7 +121,8 @@ pub fn waiting_since(old: Option<&Shown>, generation: Option<i64>) -> Option<Tim
         })
     };
     find(c::RULES_LOADED, &[c::REASON_WAITING, c::REASON_PROGRESSING, c::REASON_NOT_LOADED])?;
-    // There from the first write to the last, whatever became of RulesLoaded meanwhile.
+    // There from the first write to the last, whatever became of RulesLoaded meanwhile; begun anew with each
+    // generation and cause.
     Some(find(c::RECONCILING, &[c::REASON_WAITING])?.last_transition_time.0)
 }
 
@@ -137,10 +137,18 @@ impl Setter<'_> {
         c::set(self.conditions, type_, status, reason, message, self.generation, api_time(self.now));
     }
 
-    /// kstatus' two conditions are abnormal when true: they are there only then.
-    fn progress(&mut self, reconciling: Option<&str>, stalled: Option<(&str, &str)>) {
+    /// Its time says since when these very rules wait for this, so that of others is not kept.
+    fn reconciling(&mut self, reason: &str, message: &str) {
+        let generation = self.generation;
+        self.conditions
+            .retain(|old| old.type_ != c::RECONCILING || old.observed_generation == generation && old.reason == reason);
+        self.set(c::RECONCILING, Some(true), reason, message);
+    }
+
+    /// kstatus' two conditions are abnormal when true: they are there only then. Each has a reason and a message.
+    fn progress(&mut self, reconciling: Option<(&str, &str)>, stalled: Option<(&str, &str)>) {
         match reconciling {
-            Some(message) => self.set(c::RECONCILING, Some(true), c::REASON_WAITING, message),
+            Some((reason, message)) => self.reconciling(reason, message),
             None => self.conditions.retain(|condition| condition.type_ != c::RECONCILING),
         }
         match stalled {
@@ -164,7 +172,7 @@ impl Setter<'_> {
         };
         self.set(c::READY, Some(false), reason, message.as_str());
         if error.is_transient() {
-            self.progress(Some(&message), None);
+            self.progress(Some((reason, &message)), None);
         } else {
             self.progress(None, Some((reason, &message)));
         }
@@ -172,8 +180,7 @@ impl Setter<'_> {
 
     fn stuck(&mut self, reason: &'static str, message: &str) {
         self.set(c::READY, Some(false), reason, message);
-        self.set(c::RECONCILING, Some(true), reason, message);
-        self.conditions.retain(|condition| condition.type_ != c::STALLED);
+        self.progress(Some((reason, message)), None);
     }
 
     /// Nobody can say whether the rules are loaded.
@@ -229,7 +236,7 @@ impl Setter<'_> {
                     "written to {place}; Prometheus {url} works with other rules of it so far (asked since {since})"
                 );
                 self.set(c::RULES_LOADED, None, c::REASON_PROGRESSING, message.as_str());
-                self.progress(Some(&message), None);
+                self.progress(Some((c::REASON_WAITING, &message)), None);
             }
             Loaded::Outdated { overdue: true } => {
                 let message = format!(
@@ -237,13 +244,13 @@ impl Setter<'_> {
                 );
                 self.set(c::RULES_LOADED, Some(false), c::REASON_NOT_LOADED, message.as_str());
                 self.set(c::READY, Some(false), c::REASON_NOT_LOADED, message.as_str());
-                self.progress(Some(&message), None);
+                self.progress(Some((c::REASON_WAITING, &message)), None);
             }
             Loaded::Asking | Loaded::Outdated { overdue: false } => {
                 let message = format!("written to {place}; Prometheus {url} is asked since {since}");
                 self.set(c::RULES_LOADED, None, c::REASON_WAITING, message.as_str());
                 self.set(c::READY, None, c::REASON_WAITING, message.as_str());
-                self.progress(Some(&message), None);
+                self.progress(Some((c::REASON_WAITING, &message)), None);
             }
             Loaded::Missing { group, hint } => {
                 let mut message =
@@ -254,7 +261,7 @@ impl Setter<'_> {
                 }
                 self.set(c::RULES_LOADED, Some(false), c::REASON_NOT_LOADED, message.as_str());
                 self.set(c::READY, Some(false), c::REASON_NOT_LOADED, message.as_str());
-                self.progress(Some(&message), None);
+                self.progress(Some((c::REASON_WAITING, &message)), None);
             }
             Loaded::Failing(cause) => {
                 let message = format!("Prometheus {url} has the rules, but one fails: {cause}");
@@ -268,7 +275,7 @@ impl Setter<'_> {
                 if !was_ready {
                     self.set(c::READY, None, c::REASON_UNREACHABLE, cause.as_str());
                 }
-                self.progress((!is_current).then_some(cause.as_str()), None);
+                self.progress((!is_current).then_some((c::REASON_UNREACHABLE, cause.as_str())), None);
             }
         }
     }

@@ -145,7 +145,36 @@ async fn failures_that_pass_are_progress_and_others_are_not() {
     let away = SinkError::Unavailable { what: "ruler http://x".into(), cause: "503".into() };
     let found = lines(&status(&applied(Err(away)).await, None, None, at(5)));
     let message = "ruler http://x could not be written: 503";
-    assert_eq!(found, [format!("Ready=False BackendFailed {message}"), format!("Reconciling=True Waiting {message}")]);
+    let reconciling = format!("Reconciling=True BackendFailed {message}");
+    assert_eq!(found, [format!("Ready=False BackendFailed {message}"), reconciling]);
+}
+
+/// The status as of a generation of the object.
+async fn status_of(generation: i64, result: Result<Written, SinkError>, old: Option<&Shown>, now: i64) -> Shown {
+    let mut applied = applied(result).await;
+    let mut stored = (*applied.stored).clone();
+    if let Object::Slo(slo) = &mut stored.object {
+        slo.metadata.generation = Some(generation);
+    }
+    applied.stored = Arc::new(stored);
+    status(&applied, old, asked(&seen(Loaded::Asking)), at(now)).get().clone()
+}
+
+/// An edit, and rules that could not be written, do not count for the rules that are waited for after them.
+#[tokio::test]
+async fn patience_is_with_these_rules_and_begins_when_they_are_written() {
+    let second = status_of(2, Ok(Written::Changed), None, 0).await;
+    assert_eq!(waiting_since(Some(&second), Some(2)), Some(at(0)));
+    assert_eq!(waiting_since(Some(&second), Some(3)), None, "nothing is known of it yet");
+    let third = status_of(3, Ok(Written::Changed), Some(&second), 240).await;
+    assert_eq!(waiting_since(Some(&third), Some(3)), Some(at(240)));
+    let again = status_of(3, Ok(Written::Unchanged), Some(&third), 270).await;
+    assert_eq!(waiting_since(Some(&again), Some(3)), Some(at(240)), "the same rules are waited for");
+    let away = SinkError::Unavailable { what: "ruler http://x".into(), cause: "503".into() };
+    let failed = status_of(3, Err(away), Some(&again), 300).await;
+    assert_eq!(waiting_since(Some(&failed), Some(3)), None, "what is not written is not waited for");
+    let written = status_of(3, Ok(Written::Changed), Some(&failed), 600).await;
+    assert_eq!(waiting_since(Some(&written), Some(3)), Some(at(600)));
 }
 
 #[tokio::test]

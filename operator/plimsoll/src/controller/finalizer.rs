@@ -54,17 +54,30 @@ fn backends(stored: &Stored) -> Vec<String> {
     stored.finalizers().iter().filter_map(|f| f.strip_prefix(PREFIX)).map(str::to_owned).collect()
 }
 
-/// Sets the finalizer, before anything is written outside.
+/// Whether an object is still what it was when it was read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Presence {
+    /// It is there.
+    There,
+    /// It is gone, or another one has its name.
+    Gone,
+}
+
+/// Sets the finalizer, before anything is written outside. For an object that is gone nothing may be written.
 ///
 /// # Errors
-/// When it could not be set: then nothing may be written.
-pub(super) async fn before_write(stored: &Stored, valid: &Validated, ctx: &Context) -> Result<(), FinalizerError> {
+/// When it could not be set: then nothing may be written either.
+pub(super) async fn before_write(
+    stored: &Stored,
+    valid: &Validated,
+    ctx: &Context,
+) -> Result<Presence, FinalizerError> {
     if !valid.backend.is_outside() {
-        return Ok(());
+        return Ok(Presence::There);
     }
     let mut wanted = backends(stored);
     if wanted.iter().any(|name| name == valid.model.backend()) {
-        return Ok(());
+        return Ok(Presence::There);
     }
     wanted.push(valid.model.backend().to_owned());
     set(stored, &wanted, ctx).await
@@ -94,7 +107,7 @@ pub(super) async fn after_write(stored: &Stored, ctx: &Context) -> Result<(), Fi
     remove_from(&old, Some(&place), stored, ctx).await?;
     // By the spec, not by what was stored before this write: the new backend's own may have come since.
     let kept: Vec<String> = if sink.is_outside() { vec![current.to_owned()] } else { Vec::new() };
-    set(stored, &kept, ctx).await
+    set(stored, &kept, ctx).await.map(drop)
 }
 
 /// Cleans up after a deleted SLO.
@@ -107,7 +120,7 @@ pub(super) async fn clean(stored: &Stored, ctx: &Context) -> Result<(), Finalize
         return Ok(());
     }
     remove_from(&all, None, stored, ctx).await?;
-    set(stored, &[], ctx).await
+    set(stored, &[], ctx).await.map(drop)
 }
 
 async fn remove_from(
@@ -133,7 +146,7 @@ async fn remove_from(
 }
 
 /// Server-side apply of the list: finalizers of others are not touched.
-async fn set(stored: &Stored, backends: &[String], ctx: &Context) -> Result<(), FinalizerError> {
+async fn set(stored: &Stored, backends: &[String], ctx: &Context) -> Result<Presence, FinalizerError> {
     let (kind, meta) = (stored.kind_of(), stored.meta());
     let finalizers: Vec<String> = backends.iter().map(|name| format!("{PREFIX}{name}")).collect();
     let body = json!({
@@ -145,9 +158,32 @@ async fn set(stored: &Stored, backends: &[String], ctx: &Context) -> Result<(), 
     let api: Api<PartialObjectMeta<Stored>> = Api::namespaced_with(ctx.client.clone(), namespace, &kind);
     let params = PatchParams::apply(FIELD_MANAGER).force();
     match api.patch(&stored.name_any(), &params, &Patch::Apply(&body)).await {
-        Ok(_) => Ok(()),
-        // It is gone. Then nothing needs to be removed from it; but what must be set first has not been set.
-        Err(kube::Error::Api(error)) if backends.is_empty() && [404, 409].contains(&error.code) => Ok(()),
+        Ok(_) => Ok(Presence::There),
+        Err(kube::Error::Api(error)) if is_gone(error.code, &error.message) => Ok(Presence::Gone),
         Err(error) => Err(FinalizerError::Write(error)),
+    }
+}
+
+/// The request names the uid, so that none but this object takes it. An API server tells by words alone whether it
+/// was the uid that did not fit.
+fn is_gone(code: u16, message: &str) -> bool {
+    code == 404 || code == 409 && message.to_lowercase().contains("uid")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_gone;
+
+    #[test]
+    fn gone_is_what_has_no_name_or_another_uid() {
+        for (code, message, gone) in [
+            (404, "slos.plimsoll.dev \"checkout\" not found", true),
+            (409, "uid mismatch: the provided object specified uid u1, and no existing object was found", true),
+            (409, "Precondition failed: UID in precondition: u1, UID in object meta: u2", true),
+            (409, "the object has been modified; please apply your changes to the latest version", false),
+            (403, "slos.plimsoll.dev is forbidden", false),
+        ] {
+            assert_eq!(is_gone(code, message), gone, "{message}");
+        }
     }
 }

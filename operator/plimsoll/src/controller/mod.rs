@@ -44,7 +44,7 @@ use self::{
     apply::{Applied, Outcome, Scored, apply, refuse},
     conditions::Asked,
     dereference::{Lookup, dereference},
-    finalizer::FinalizerError,
+    finalizer::{FinalizerError, Presence},
     observe::{Id, Observations},
     render::{Rendered, render},
     route::RouteError,
@@ -241,8 +241,11 @@ async fn steps(stored: &Arc<Stored>, ctx: &Context) -> Result<(&'static str, Act
     let backend = facts.backend.as_ref().ok().cloned();
     let mut applied = match validate(facts) {
         Ok(valid) => {
-            if let Err(error) = finalizer::before_write(stored, &valid, ctx).await {
-                return Err(tell(stored, ctx, error).await);
+            match finalizer::before_write(stored, &valid, ctx).await {
+                Ok(Presence::There) => {}
+                // What goes with it, or has its name now, is told by the watch.
+                Ok(Presence::Gone) => return Ok(("gone", Action::await_change())),
+                Err(error) => return Err(tell(stored, ctx, error).await),
             }
             apply(render(valid)).await
         }

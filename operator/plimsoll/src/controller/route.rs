@@ -113,9 +113,21 @@ pub async fn apply(client: &Client, stored: &Stored, route: &Route) -> Result<(S
     secrets(client, &target.namespace, &route.receiver, &receiver).await?;
     let spec = route.config(&id, &receiver);
     let place = format!("AlertmanagerConfig {}/{name}", target.namespace);
-    if ours.and_then(|known| known.data.get("spec")).is_some_and(|known| holds(known, &spec)) {
-        return Ok((place, Written::Unchanged));
+    // An earlier version gave it another name: two of them would notify twice.
+    let owned = |object: &&DynamicObject| object.owner_references().iter().any(|owner| owner.uid == target.uid);
+    let former: Vec<&DynamicObject> =
+        all.iter().filter(|object| object.name_any() != name && is_copy(object)).filter(owned).collect();
+    let holds = ours.and_then(|known| known.data.get("spec")).is_some_and(|known| holds(known, &spec));
+    if !holds {
+        put(&api, &target, &name, &spec).await?;
     }
+    for object in &former {
+        delete(&api, object).await?;
+    }
+    Ok((place, if holds && former.is_empty() { Written::Unchanged } else { Written::Changed }))
+}
+
+async fn put(api: &Api<DynamicObject>, target: &Target, name: &str, spec: &Value) -> Result<(), RouteError> {
     let mut labels = target.labels.clone();
     labels.insert(MANAGED_BY.0.to_owned(), MANAGED_BY.1.to_owned());
     let body = json!({
@@ -125,12 +137,12 @@ pub async fn apply(client: &Client, stored: &Stored, route: &Route) -> Result<(S
             "name": name,
             "namespace": target.namespace,
             "labels": labels,
-            "ownerReferences": [owner_reference(&target)],
+            "ownerReferences": [owner_reference(target)],
         },
         "spec": spec,
     });
-    api.patch(&name, &PatchParams::apply(FIELD_MANAGER).force(), &Patch::Apply(&body)).await.map_err(failed)?;
-    Ok((place, Written::Changed))
+    api.patch(name, &PatchParams::apply(FIELD_MANAGER).force(), &Patch::Apply(&body)).await.map_err(failed)?;
+    Ok(())
 }
 
 /// Removes what a route before this one left.
@@ -139,14 +151,19 @@ pub async fn apply(client: &Client, stored: &Stored, route: &Route) -> Result<(S
 /// When it is there and cannot be removed.
 pub async fn remove(client: &Client, stored: &Stored) -> Result<(), RouteError> {
     let target = Target::of(stored.kind_of(), stored.meta());
-    let name = target.object_name();
     let api: Api<DynamicObject> = Api::namespaced_with(client.clone(), &target.namespace, &resource());
-    let Some(known) = api.get_opt(&name).await.map_err(failed)? else { return Ok(()) };
-    if !known.owner_references().iter().any(|owner| owner.uid == target.uid) {
-        return Ok(());
+    for name in [Some(target.object_name()), target.former_object_name()].into_iter().flatten() {
+        let Some(known) = api.get_opt(&name).await.map_err(failed)? else { continue };
+        if known.owner_references().iter().any(|owner| owner.uid == target.uid) {
+            delete(&api, &known).await?;
+        }
     }
-    let preconditions = Some(Preconditions { uid: known.metadata.uid, resource_version: None });
-    match api.delete(&name, &DeleteParams { preconditions, ..DeleteParams::background() }).await {
+    Ok(())
+}
+
+async fn delete(api: &Api<DynamicObject>, known: &DynamicObject) -> Result<(), RouteError> {
+    let preconditions = Some(Preconditions { uid: known.metadata.uid.clone(), resource_version: None });
+    match api.delete(&known.name_any(), &DeleteParams { preconditions, ..DeleteParams::background() }).await {
         Ok(_) => Ok(()),
         Err(kube::Error::Api(status)) if status.code == 404 || status.code == 409 => Ok(()),
         Err(error) => Err(failed(error)),

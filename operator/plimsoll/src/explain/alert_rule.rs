@@ -11,8 +11,8 @@ use plimsoll_slo::{
 };
 
 use super::{
-    facts::{Loaded, Scored},
-    gather,
+    facts::{Loaded, Refusal, Scored},
+    gather::{self, note},
 };
 use crate::{
     prometheus::{Prometheus, PrometheusError},
@@ -36,6 +36,8 @@ pub struct Facts {
     pub logql: bool,
     /// Whether its rules are loaded.
     pub loaded: Loaded,
+    /// What Prometheus refused to answer.
+    pub refusals: Vec<Refusal>,
     /// Its alerts.
     pub alerts: Vec<Alert>,
     /// What the anomaly scorer sees of it.
@@ -101,9 +103,10 @@ pub async fn model(model: &alerts::Model, prometheus: Option<&Prometheus>) -> Fa
     };
     let Some(prometheus) = prometheus.filter(|_| !facts.logql) else { return facts };
     let found = async {
-        facts.loaded = gather::loaded(prometheus, &alerts::render(model)).await?;
+        let loaded = gather::loaded(prometheus, &alerts::render(model)).await;
+        facts.loaded = note(loaded, gather::GROUPS, &mut facts.refusals)?.unwrap_or_default();
         for alert in &mut facts.alerts {
-            ask(prometheus, &model.id.to_string(), alert).await?;
+            ask(prometheus, &model.id.to_string(), alert, &mut facts.refusals).await?;
         }
         Ok::<(), PrometheusError>(())
     };
@@ -129,15 +132,23 @@ fn alert(alert: &alerts::Alert) -> Alert {
     }
 }
 
-async fn ask(prometheus: &Prometheus, id: &str, alert: &mut Alert) -> Result<(), PrometheusError> {
+async fn ask(
+    prometheus: &Prometheus,
+    id: &str,
+    alert: &mut Alert,
+    refusals: &mut Vec<Refusal>,
+) -> Result<(), PrometheusError> {
     for (selector, series) in &mut alert.selectors {
-        *series = Some(gather::count(prometheus, &format!("count({selector})")).await?);
+        let found = gather::count(prometheus, &format!("count({selector})")).await;
+        *series = note(found, &format!("{}: {selector}", alert.name), refusals)?;
     }
     let (name, id) = (promql::quote(&alert.name), promql::quote(id));
     let mut of_state = [0, 0];
     for (count, state) in of_state.iter_mut().zip(["firing", "pending"]) {
         let query = format!("count(ALERTS{{alertname={name},{}={id},alertstate=\"{state}\"}})", names::ALERT_RULE);
-        *count = gather::count(prometheus, &query).await?;
+        let found = gather::count(prometheus, &query).await;
+        let Some(found) = note(found, &format!("whether {} fires", alert.name), refusals)? else { return Ok(()) };
+        *count = found;
     }
     alert.firing = Some(of_state.into());
     Ok(())
@@ -177,6 +188,9 @@ pub fn text(facts: &Facts) -> String {
             }
         }
     }
+    for refusal in &facts.refusals {
+        let _ = writeln!(out, "  {}", refusal.line());
+    }
     if let Some(scored) = &facts.scored {
         let _ = writeln!(out, "  {}", scored.line());
     }
@@ -199,7 +213,7 @@ fn find(facts: &Facts) -> (String, String) {
             let next = "ask Loki for its rules: GET /loki/api/v1/rules".to_owned();
             return ("is valid; Loki's rules are not asked for here.".to_owned(), next);
         }
-        Loaded::NotAsked => {
+        Loaded::NotAsked if facts.refusals.is_empty() => {
             let next = "give --prometheus URL to see its alerts".to_owned();
             return ("is valid; nobody was asked about its alerts.".to_owned(), next);
         }
@@ -222,7 +236,7 @@ fn find(facts: &Facts) -> (String, String) {
             let next = format!("repair the expression that this error is about: {cause}");
             return ("is not ready: one of its rules fails.".to_owned(), next);
         }
-        Loaded::Yes { .. } => {}
+        Loaded::NotAsked | Loaded::Yes { .. } => {}
     }
     let fires = |alert: &&Alert| alert.firing.is_some_and(|(firing, _)| firing > 0);
     if let Some(alert) = facts.alerts.iter().find(fires) {
@@ -236,6 +250,9 @@ fn find(facts: &Facts) -> (String, String) {
             let next = format!("check the names in {selector}, and spec.matchers, against what Prometheus has");
             return (format!("cannot fire: a selector of {} matches nothing.", alert.name), next);
         }
+    }
+    if let Some(refusal) = facts.refusals.first() {
+        return ("could not be examined wholly: Prometheus refuses to answer.".to_owned(), refusal.next());
     }
     if let Some(alert) = facts.alerts.iter().find(|alert| alert.firing.is_some_and(|(_, pending)| pending > 0)) {
         let hold = alert.hold.as_deref().unwrap_or("a moment");

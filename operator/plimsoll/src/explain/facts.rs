@@ -32,6 +32,8 @@ pub struct Facts {
     pub trouble: Option<String>,
     /// Whether Prometheus has them.
     pub loaded: Loaded,
+    /// What Prometheus refused to answer.
+    pub refusals: Vec<Refusal>,
     /// Its selectors.
     pub selectors: Vec<Selector>,
     /// The histogram's buckets, where it has a threshold.
@@ -79,6 +81,32 @@ impl Scored {
             None => "·",
         };
         format!("{mark} anomalies: {}", self.message)
+    }
+}
+
+/// A question of this object alone that Prometheus refuses, while it answers others.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Refusal {
+    /// What was asked for: `total: http_requests_total`, `its rule groups`.
+    pub about: String,
+    /// In Prometheus' words.
+    pub cause: String,
+}
+
+impl Refusal {
+    /// On one line.
+    pub fn line(&self) -> String {
+        format!("✗ Prometheus refuses to answer for {}: {}", self.about, self.cause)
+    }
+
+    /// What to do.
+    pub fn next(&self) -> String {
+        if self.cause.contains("too many samples") {
+            format!("narrow it with matchers, or raise --query.max-samples of Prometheus: {}", self.about)
+        } else {
+            let Self { about, cause } = self;
+            format!("see why it refuses to answer for {about}, or give another address with --prometheus: {cause}")
+        }
     }
 }
 

@@ -10,7 +10,7 @@ use plimsoll_slo::{
     names, promql,
 };
 
-use super::facts::{Buckets, Facts, Loaded, Scored, Selector, Surplus, Tier};
+use super::facts::{Buckets, Facts, Loaded, Refusal, Scored, Selector, Surplus, Tier};
 use crate::{
     controller::observe::{self, Wanted},
     limits::{self, Scope},
@@ -93,15 +93,33 @@ fn describe(model: &Model, rules: &RuleSet, facts: &mut Facts) {
 
 /// Asks for everything else, where Prometheus answered at all.
 async fn examine(prometheus: &Prometheus, model: &Model, found: Result<Loaded, PrometheusError>, facts: &mut Facts) {
-    let asked = match found {
-        Ok(loaded) => {
+    let asked = async {
+        if let Some(loaded) = note(found, GROUPS, &mut facts.refusals)? {
             facts.loaded = loaded;
-            ask(prometheus, model, facts).await
         }
-        Err(error) => Err(error),
+        ask(prometheus, model, facts).await
     };
-    if let Err(error) = asked {
+    if let Err(error) = asked.await {
         facts.loaded = Loaded::Unreachable(error.to_string());
+    }
+}
+
+/// What the question for loaded groups is about.
+pub(super) const GROUPS: &str = "its rule groups";
+
+/// What was answered. A refusal says nothing of other questions: it is noted, and they are asked.
+pub(super) fn note<T>(
+    answer: Result<T, PrometheusError>,
+    about: &str,
+    refusals: &mut Vec<Refusal>,
+) -> Result<Option<T>, PrometheusError> {
+    match answer {
+        Ok(found) => Ok(Some(found)),
+        Err(PrometheusError::Refused { url: _, cause }) => {
+            refusals.push(Refusal { about: about.to_owned(), cause });
+            Ok(None)
+        }
+        Err(error @ (PrometheusError::Unreachable { .. } | PrometheusError::Throttled { .. })) => Err(error),
     }
 }
 
@@ -243,25 +261,13 @@ pub(super) async fn loaded(prometheus: &Prometheus, rules: &RuleSet) -> Result<L
 
 async fn ask(prometheus: &Prometheus, model: &Model, facts: &mut Facts) -> Result<(), PrometheusError> {
     for selector in &mut facts.selectors {
-        let series = count(prometheus, &format!("count({})", selector.text)).await?;
-        selector.series = Some(series);
-        if series == 0 {
-            let metric = selector.text.split(['{', ' ']).next().unwrap_or_default();
-            if promql::is_metric(metric) {
-                selector.of_metric = Some(count(prometheus, &format!("count({metric})")).await?);
-            }
-            continue;
-        }
-        for label in &model.group_by {
-            if count(prometheus, &format!("count(({}) and ({}))", selector.text, having(&selector.text, label))).await?
-                == 0
-            {
-                selector.lacks.push(label.clone());
-            }
-        }
+        let about = format!("{}: {}", selector.role, selector.text);
+        let asked = examine_selector(prometheus, &model.group_by, selector).await;
+        note(asked, &about, &mut facts.refusals)?;
     }
     if let Sli::Latency { histogram, threshold } = &model.sli {
-        facts.buckets = Some(buckets(prometheus, histogram, &threshold.to_string()).await?);
+        let found = buckets(prometheus, histogram, &threshold.to_string()).await;
+        facts.buckets = note(found, &format!("the buckets of {histogram}"), &mut facts.refusals)?;
     }
     if let Sli::Events { good, bad, total: Some(total) } = &model.sli {
         // An expression that fails is told as a rule that fails.
@@ -269,17 +275,61 @@ async fn ask(prometheus: &Prometheus, model: &Model, facts: &mut Facts) -> Resul
     }
     let id = format!("{}=\"{}\"", names::SLO_ID, model.id);
     let base = format!("{}{{{id}}}", names::TOTAL);
-    let groups = count(prometheus, &format!("count({base})")).await?;
+    let found = count(prometheus, &format!("count({base})")).await;
+    let Some(groups) = note(found, &base, &mut facts.refusals)? else { return Ok(()) };
     facts.data = Some(groups > 0);
     // What can only be a warning must not take the rest of the explanation with it.
     facts.excess.extend(limits::period(&Scope::of(model), prometheus.retention().await.unwrap_or(None)));
     if groups > limits::GROUPS {
-        facts.excess.extend(limits::groups(groups, prometheus.widest(&base, &model.group_by).await?));
+        let widest = prometheus.widest(&base, &model.group_by).await;
+        let widest = note(widest, &base, &mut facts.refusals)?.flatten();
+        facts.excess.extend(limits::groups(groups, widest));
     }
+    let burning = burning(prometheus, model, &id, groups, facts).await;
+    note(burning, "its budget and burn", &mut facts.refusals).map(drop)
+}
+
+/// What a selector matches, and what it lacks.
+async fn examine_selector(
+    prometheus: &Prometheus,
+    group_by: &[String],
+    selector: &mut Selector,
+) -> Result<(), PrometheusError> {
+    let series = count(prometheus, &format!("count({})", selector.text)).await?;
+    selector.series = Some(series);
+    if series == 0 {
+        let metric = selector.text.split(['{', ' ']).next().unwrap_or_default();
+        if promql::is_metric(metric) {
+            selector.of_metric = Some(count(prometheus, &format!("count({metric})")).await?);
+        }
+        return Ok(());
+    }
+    for label in group_by {
+        let with = format!("count(({}) and ({}))", selector.text, having(&selector.text, label));
+        if count(prometheus, &with).await? == 0 {
+            selector.lacks.push(label.clone());
+        }
+    }
+    Ok(())
+}
+
+/// The ratios by the budget, as the alerts read them: the recorded burn rate follows by minutes.
+fn burns(model: &Model, id: &str) -> String {
+    let budget = model.objective.budget();
+    format!("max by ({}) ({}{{{id}}}) / {budget}", names::WINDOW, names::ERROR_RATIO)
+}
+
+/// The budget, how fast it burns, and which tiers fire.
+async fn burning(
+    prometheus: &Prometheus,
+    model: &Model,
+    id: &str,
+    groups: u64,
+    facts: &mut Facts,
+) -> Result<(), PrometheusError> {
     facts.budget = single(prometheus, &format!("min({}{{{id}}})", names::BUDGET_REMAINING)).await?;
-    let windows = format!("max by ({}) ({}{{{id}}})", names::WINDOW, names::BURN_RATE);
     let burns: BTreeMap<String, f64> = prometheus
-        .query(&windows)
+        .query(&burns(model, id))
         .await?
         .iter()
         .map(|sample| (sample.label(names::WINDOW).to_owned(), sample.value()))

@@ -29,17 +29,14 @@ pub struct Explanation {
     pub text: String,
     /// False when the object cannot be rendered.
     pub valid: bool,
+    /// False when Prometheus was asked and has not answered every question.
+    pub answered: bool,
 }
 
 impl Explainer {
     /// Asks this Prometheus, or nobody.
     pub fn new(prometheus: Option<Prometheus>) -> Self {
         Self { prometheus, silent: false }
-    }
-
-    /// True when Prometheus was asked and has not answered.
-    pub fn is_unanswered(&self) -> bool {
-        self.silent
     }
 
     /// Explains what a file holds; what its author should know was said when the file was checked.
@@ -75,17 +72,19 @@ impl Explainer {
     fn slo(&mut self, mut facts: Facts) -> Explanation {
         let valid = facts.problems.is_empty();
         self.settle(&mut facts.loaded, valid);
-        Explanation { text: text(&facts), valid }
+        let answered = !self.silent && facts.refusals.is_empty();
+        Explanation { text: text(&facts), valid, answered }
     }
 
     fn alert_rule(&mut self, mut facts: alert_rule::Facts) -> Explanation {
         let valid = facts.problems.is_empty();
         // Prometheus is never asked about LogQL.
         self.settle(&mut facts.loaded, valid && !facts.logql);
-        Explanation { text: alert_rule::text(&facts), valid }
+        let answered = !self.silent && facts.refusals.is_empty();
+        Explanation { text: alert_rule::text(&facts), valid, answered }
     }
 
-    /// Notes that Prometheus does not answer, and says it of the objects for which it was not asked again.
+    /// Notes that Prometheus does not answer at all, and says it of the objects for which it was not asked again.
     fn settle(&mut self, loaded: &mut facts::Loaded, asked: bool) {
         if self.prometheus.is_none() || !asked {
             return;
@@ -96,3 +95,7 @@ impl Explainer {
         self.silent = matches!(loaded, facts::Loaded::Unreachable(_));
     }
 }
+
+#[cfg(test)]
+#[path = "tests.rs"]
+mod tests;

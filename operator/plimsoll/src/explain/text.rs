@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use super::facts::{Buckets, Facts, Loaded, Scored, Selector, Surplus, Tier};
+use super::facts::{Buckets, Facts, Loaded, Refusal, Scored, Selector, Surplus, Tier};
 
 /// An explanation for a terminal.
 pub fn text(facts: &Facts) -> String {
@@ -95,7 +95,7 @@ fn find(facts: &Facts) -> Finding {
             ),
         );
     }
-    if facts.loaded == Loaded::NotAsked {
+    if facts.loaded == Loaded::NotAsked && facts.refusals.is_empty() {
         return finding(
             "is valid; nobody was asked about its data.".to_owned(),
             "give --prometheus URL to see them".to_owned(),
@@ -122,6 +122,9 @@ fn find(facts: &Facts) -> Finding {
                 number(tier.burn_short)
             ),
         );
+    }
+    if let Some(refusal) = facts.refusals.first() {
+        return finding("could not be examined wholly: Prometheus refuses to answer.".to_owned(), refusal.next());
     }
     if let Some(excess) = facts.excess.first() {
         return finding(format!("works, but {}", excess.headline), excess.remedy.clone());
@@ -259,6 +262,7 @@ fn details(facts: &Facts) -> Vec<String> {
             all.push(format!("✗ {role}: its series lack the label {}", lacks.join(", ")));
         }
     }
+    all.extend(facts.refusals.iter().map(Refusal::line));
     if let Some(budget) = facts.budget {
         all.push(format!("  budget left: {:.1} %", budget * 100.0));
     }

@@ -186,3 +186,22 @@ fn each_cause_has_its_next_step() {
         with(&|f| f.trouble = Some("PrometheusRule a/b exists and is not owned by this SLO; it is left alone".into()));
     assert!(next.contains("PrometheusRule a/b exists"));
 }
+
+#[test]
+fn a_refusal_has_its_own_words_and_next_step() {
+    let refusal = |cause: &str| Refusal { about: "total: requests_total".into(), cause: cause.into() };
+    let mut facts = Facts { refusals: vec![refusal("query would load too many samples")], ..good() };
+    assert_eq!(first(&facts), "cart-availability could not be examined wholly: Prometheus refuses to answer.");
+    assert_eq!(
+        last(&facts),
+        "  → narrow it with matchers, or raise --query.max-samples of Prometheus: total: requests_total"
+    );
+    facts.refusals = vec![refusal("parse error")];
+    assert_eq!(
+        last(&facts),
+        "  → see why it refuses to answer for total: requests_total, or give another address with --prometheus: parse error"
+    );
+    // What is known to be wrong goes first.
+    facts.tiers.iter_mut().for_each(|tier| tier.firing = true);
+    assert_eq!(first(&facts), "cart-availability is burning: the tiers fast and slow fires.");
+}

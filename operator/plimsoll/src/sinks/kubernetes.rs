@@ -3,6 +3,8 @@
 //! All objects of the kind are watched, but only a compact entry of each is kept: enough to know
 //! without asking whether it is ours and whether it says what it should.
 
+mod former;
+
 use std::{
     borrow::Cow,
     collections::{BTreeMap, BTreeSet, HashMap},
@@ -361,7 +363,12 @@ impl Objects {
 
     /// The entry of the target's object, if it is there and ours.
     fn ours(&self, target: &Target) -> Result<Option<Entry>, SinkError> {
-        let Some(entry) = self.state().objects.get(&key(&target.namespace, &target.object_name())).cloned() else {
+        self.owned(target, &target.object_name())
+    }
+
+    /// The entry of the object of this name, if it is there and the target's.
+    fn owned(&self, target: &Target, name: &str) -> Result<Option<Entry>, SinkError> {
+        let Some(entry) = self.state().objects.get(&key(&target.namespace, name)).cloned() else {
             return Ok(None);
         };
         match &entry.owner {
@@ -391,7 +398,7 @@ impl Objects {
         Api::namespaced_with(self.client.clone(), &target.namespace, &self.resource)
     }
 
-    async fn apply(
+    async fn put(
         &self,
         target: &Target,
         labels: BTreeMap<String, String>,
@@ -485,15 +492,14 @@ impl Objects {
         self.ours(target)?.ok_or_else(|| SinkError::NotReady { what: self.what(target), cause: gone })
     }
 
-    async fn remove(&self, target: &Target) -> Result<Written, SinkError> {
+    async fn remove_named(&self, target: &Target, name: &str) -> Result<Written, SinkError> {
         self.ready(target)?;
-        let Ok(Some(known)) = self.ours(target) else { return Ok(Written::Unchanged) };
-        let name = target.object_name();
+        let Ok(Some(known)) = self.owned(target, name) else { return Ok(Written::Unchanged) };
         let params = DeleteParams {
             preconditions: Some(Preconditions { uid: Some(known.uid.into()), resource_version: None }),
             ..DeleteParams::background()
         };
-        match self.api(target).delete(&name, &params).await {
+        match self.api(target).delete(name, &params).await {
             Ok(_) => Ok(Written::Changed),
             Err(kube::Error::Api(status)) if status.code == 404 || status.code == 409 => Ok(Written::Unchanged),
             Err(error) => Err(self.failed(target, error)),

@@ -111,3 +111,38 @@ async fn a_kind_that_the_cluster_lacks_is_named() {
     assert!(error.is_transient());
     assert!(error.to_string().contains("the cluster has no kind PrometheusRule (monitoring.coreos.com/v1)"), "{error}");
 }
+
+/// A rule object of a version whose names were longer is taken away once the new one is there; one of others stays.
+#[tokio::test]
+async fn an_object_of_a_former_name_goes() {
+    let name = "a".repeat(200);
+    let target = conformance::target(&name);
+    let former = target.former_object_name().unwrap();
+    assert!(former.len() > target.object_name().len());
+    assert_eq!(conformance::target("a").former_object_name(), None);
+    let rules = conformance::rules(&target, "vector(1)");
+    let at = |name: &str| format!("/apis/monitoring.coreos.com/v1/namespaces/default/prometheusrules/{name}");
+    let object = |owner: &OwnerReference| json!({"metadata": {"name": former, "namespace": "default", "ownerReferences": [owner]}, "spec": rules});
+    let api = crate::testing::FakeApi::default();
+    api.put(&at(&former), object(&owner_reference(&target)));
+    let sink = deaf(&api).await;
+    assert_eq!(sink.write(&target, &rules).await.unwrap(), Written::Changed);
+    let name = target.object_name();
+    assert_eq!(api.writes(), [format!("PATCH {}", at(&name)), format!("DELETE {}", at(&former))]);
+    assert!(api.get(&at(&name)).is_some());
+
+    // A process that ended in between leaves it to the next one.
+    api.put(&at(&former), object(&owner_reference(&target)));
+    assert_eq!(deaf(&api).await.write(&target, &rules).await.unwrap(), Written::Changed);
+    assert_eq!(api.get(&at(&former)), None);
+    assert_eq!(deaf(&api).await.write(&target, &rules).await.unwrap(), Written::Unchanged);
+
+    let theirs = object(&OwnerReference { uid: "theirs".to_owned(), ..owner_reference(&target) });
+    api.put(&at(&former), theirs);
+    assert_eq!(deaf(&api).await.write(&target, &rules).await.unwrap(), Written::Unchanged);
+    assert!(api.get(&at(&former)).is_some());
+
+    api.put(&at(&former), object(&owner_reference(&target)));
+    assert_eq!(deaf(&api).await.delete(&target).await.unwrap(), Written::Changed);
+    assert_eq!((api.get(&at(&former)), api.get(&at(&name))), (None, None));
+}

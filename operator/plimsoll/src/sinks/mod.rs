@@ -77,12 +77,22 @@ impl Target {
     pub fn object_name(&self) -> String {
         object_name(self.kind, &self.name)
     }
+
+    /// The longer name that an earlier version gave the same object, where it did: what is left under it says the same
+    /// a second time.
+    pub fn former_object_name(&self) -> Option<String> {
+        let whole = format!("{}-{}", self.kind.prefix(), self.name);
+        (whole.len() > OBJECT_NAME_MAX).then(|| shorten(&whole, NAME_MAX))
+    }
 }
+
+/// Longest name that the API server takes; names were shortened to it before [`OBJECT_NAME_MAX`].
+const NAME_MAX: usize = 253;
 
 /// Longest name of an object that holds rules. prometheus-operator puts the rules of all objects into ConfigMaps, each
 /// under `NAMESPACE-NAME-UID.yaml`. A key has at most 253 characters, and with a longer one the API server refuses
 /// the rules of all others as well.
-pub const OBJECT_NAME_MAX: usize = 253 - (63 + 1 + 1 + 36 + 5);
+pub const OBJECT_NAME_MAX: usize = NAME_MAX - (63 + 1 + 1 + 36 + 5);
 
 /// See [`Target::object_name`].
 pub fn object_name(kind: Kind, name: &str) -> String {

@@ -31,11 +31,13 @@ pub struct Trouble {
     pub message: String,
     /// What to do.
     pub help: String,
+    /// True for a directory that was read and holds no file of ours: that may be meant.
+    pub empty: bool,
 }
 
 impl Trouble {
     fn new(message: impl Into<String>, help: impl Into<String>) -> Self {
-        Self { message: message.into(), help: help.into() }
+        Self { message: message.into(), help: help.into(), empty: false }
     }
 }
 
@@ -97,10 +99,9 @@ fn directory(root: &Path, seen: &mut BTreeSet<PathBuf>, inputs: &mut Vec<Input>,
         }
     }
     if !any {
-        troubles.push(Trouble::new(
-            format!("{} has no .yaml, .yml or .json file", shown(root)),
-            "name a directory with SLO files, or the files themselves",
-        ));
+        let message = format!("{} has no .yaml, .yml or .json file", shown(root));
+        let help = "name a directory with files of SLOs, AlertRules or Runbooks, or the files themselves".to_owned();
+        troubles.push(Trouble { message, help, empty: true });
     }
 }
 

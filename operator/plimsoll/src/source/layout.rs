@@ -44,6 +44,11 @@ pub fn fault(text: &str, at: usize, number: u32, words: &str) -> Option<Fault> {
             }
             no_colon(previous)
         }
+        // The scanner tells of it where the key would have had to end, which may be the next line.
+        words if words.contains("simple key") => {
+            let keyless = std::iter::once(line).chain(above()).take(2).find(|line| !has_colon(line.content()))?;
+            below_block(text, keyless).or_else(|| no_colon(keyless))
+        }
         "did not find expected ',' or '}'" | "did not find expected ',' or ']'" => {
             let bracket = if words.contains('}') { '}' } else { ']' };
             let help = if first {
@@ -117,24 +122,64 @@ fn misplaced(line: Line<'_>, levels: &[Level], words: &str) -> Option<Fault> {
     (!fits.is_empty()).then(|| line.fault(message, spaces(indent), &fits))
 }
 
-/// `description: a: b`
+/// `description: a: b`, `sli: events: {…}` and `objective: 99.9:`
 fn inner_colon(line: Line<'_>, colon: usize) -> Fault {
+    let key = line.text.get(..colon).unwrap_or_default().trim_start_matches([' ', '-']);
     let value = line.text.get(colon + 1..).unwrap_or_default();
     let start = line.start + colon + 1 + (value.len() - value.trim_start().len());
     let value = value.trim();
     let quoted = format!("write '{}'", value.replace('\'', "''"));
-    Fault {
+    let fault = |message: &str, label: &str, help: String| Fault {
         pos: line.pos(start, value.len()),
-        message: "this value holds ': '".to_owned(),
-        label: "what stands before it is read as a key".to_owned(),
-        help: if value.starts_with(['\'', '"']) { "end the value at its closing quote".to_owned() } else { quoted },
+        message: message.to_owned(),
+        label: label.to_owned(),
+        help,
+    };
+    let (inner, rest) = match value.split_once(": ") {
+        Some((inner, rest)) => (inner, rest.trim_start()),
+        None => (value.strip_suffix(':').unwrap_or(value), ""),
+    };
+    let is_field = inner.starts_with(|c: char| c.is_ascii_lowercase()) && inner.chars().all(char::is_alphanumeric);
+    let holds = "this value holds ': '";
+    let read = "what stands before it is read as a key";
+    if value.starts_with(['\'', '"']) {
+        return fault(holds, read, "end the value at its closing quote".to_owned());
     }
+    let own_line = format!("put {inner} on a line of its own, indented deeper than {key}");
+    match (is_field, rest.starts_with(['{', '[', '"', '\'', '|', '>']) || rest.is_empty()) {
+        (true, true) => fault("a key stands in the value of another", "", own_line),
+        (true, false) => fault(holds, read, format!("{own_line}; if it is text, {quoted}")),
+        (false, _) if rest.is_empty() && !inner.contains(": ") => {
+            fault("this value ends with a colon", "", format!("write {inner}, or all of it in quotes: '{value}'"))
+        }
+        (false, _) => fault(holds, read, quoted),
+    }
+}
+
+fn has_colon(content: &str) -> bool {
+    content.contains(": ") || content.ends_with(':')
+}
+
+/// A line that should belong to the text of a `|` or `>` above it and is not indented like it.
+fn below_block(text: &str, line: Line<'_>) -> Option<Fault> {
+    let indent = line.indent();
+    let mut body = None;
+    for above in above(text, line) {
+        if above.indent() > indent {
+            body = Some(Level { indent: above.indent(), line: above.number });
+            continue;
+        }
+        let mark = above.content().rsplit_once(": ")?.1.trim_end_matches(['-', '+', '1', '2', '4']);
+        let level = body.filter(|_| ["|", ">"].contains(&mark))?;
+        return Some(line.fault("this line has left the text above it", spaces(indent), &[level]));
+    }
+    None
 }
 
 /// `objective "99"` and `objective:"99"`, on which the next line's key cannot follow.
 fn no_colon(line: Line<'_>) -> Option<Fault> {
     let content = line.content().trim_start_matches("- ");
-    if content.contains(": ") || content.ends_with(':') {
+    if has_colon(content) {
         return None;
     }
     let (message, key, value) = match content.split_once(':') {

@@ -81,10 +81,23 @@ fn what_is_not_there_is_told_once() {
     let directory = tempfile::tempdir().unwrap();
     let d = directory.path();
     write(d, "slo/pod.yaml", "apiVersion: v1\nkind: Pod\n");
+    write(
+        d,
+        "slo/runbook.yaml",
+        "apiVersion: plimsoll.dev/v1alpha1\nkind: Runbook\nmetadata: {name: a}\nspec: {serviceAccountName: a, trigger: {manual: {}}, steps: [{name: rest, wait: 1m}]}\n",
+    );
     for (args, message) in [
         (&["slo/nosuch.yaml"][..], "error: slo/nosuch.yaml does not exist\n  └ help: check the path\n"),
         (&["nosuch"], "error: nosuch does not exist\n  └ help: check the path\n"),
-        (&["slo/pod.yaml"], "error: no SLO found\n  └ help: name files with kind: SLO or AlertRule\n"),
+        (&["slo/pod.yaml"], "error: no SLO or AlertRule found\n  └ help: name files with kind: SLO or AlertRule\n"),
+        (
+            &["runbook/restart"],
+            "error: runbook/restart is no file, and no kind that is explained\n  └ help: name files or directories, slo/NAME or alertrule/NAME; of a Runbook plimsoll runbook test FILE says what it would do\n",
+        ),
+        (
+            &["slo/runbook.yaml"],
+            "error: no SLO or AlertRule found\n  └ help: nothing is explained of the other kinds; plimsoll runbook test FILE says what a Runbook would do\n",
+        ),
     ] {
         let ran = explain(d, args);
         assert_eq!((ran.code, ran.stdout.as_str(), ran.stderr.as_str()), (2, "", message), "{args:?}");

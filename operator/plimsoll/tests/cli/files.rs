@@ -21,7 +21,7 @@ fn paths_that_yield_nothing() {
         ("huge.yaml", "error: huge.yaml is larger than 16 MiB\n  └ help: split it into several files\n"),
         (
             "empty",
-            "error: empty has no .yaml, .yml or .json file\n  └ help: name a directory with SLO files, or the files themselves\n",
+            "error: empty has no .yaml, .yml or .json file\n  └ help: name a directory with files of SLOs, AlertRules or Runbooks, or the files themselves\n",
         ),
         ("good.yaml/x", "error: good.yaml/x cannot be read: not a directory\n"),
     ] {
@@ -117,7 +117,7 @@ error: this is a list, not a Kubernetes object
   ┌ stdin:1:1
 1 │ - 1
   │ ^^^
-  └ help: begin with apiVersion: plimsoll.dev/v1alpha1 and kind: SLO
+  └ help: begin with apiVersion: plimsoll.dev/v1alpha1 and kind: SLO, AlertRule or Runbook
 checked 1 object in 1 file: 1 error, 0 warnings
 "
     );

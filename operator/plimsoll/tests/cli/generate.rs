@@ -69,7 +69,7 @@ fn nothing_to_generate() {
     let ran = run(directory.path(), &["generate"]);
     assert_eq!(
         (ran.stderr.as_str(), ran.code),
-        ("error: no SLO found\n  └ help: name files with kind: SLO or AlertRule\n", 2)
+        ("error: no SLO or AlertRule found\n  └ help: name files with kind: SLO or AlertRule\n", 2)
     );
     write(directory.path(), "a.yaml", GOOD.replace("99", "100"));
     let ran = run(directory.path(), &["generate"]);
@@ -130,7 +130,7 @@ fn files_of_objects_that_are_gone() {
         (
             0,
             "\
-warning: rules/prometheus has files of objects that are not there any more
+warning: rules/prometheus has files of objects that are not among those given any more
   plimsoll.alertrule_shop_checkout.yaml
   plimsoll_shop_b.yaml
   └ help: remove them with --prune
@@ -160,6 +160,97 @@ warning: rules/prometheus has files of objects that are not there any more
     let ran = run(d, &["generate", "slo", "--prune"]);
     assert_eq!(ran.code, 2);
     assert!(ran.stderr.contains("--output <DIR>"), "{}", ran.stderr);
+}
+
+/// What is gone is known of what is read: nobody else's files are touched.
+#[test]
+fn only_what_the_same_inputs_wrote_is_pruned() {
+    let directory = tempfile::tempdir().unwrap();
+    let d = directory.path();
+    let named = |name: &str| GOOD.replace("name: good", &format!("name: {name}"));
+    for name in ["a1", "a2", "b1"] {
+        write(d, &format!("team-{}/{name}.yaml", &name[..1]), named(name));
+    }
+    let generate = |args: &[&str]| run(d, &[&["generate", "-o", "rules"], args].concat());
+    assert_eq!(generate(&["team-a"]).stderr, "2 files in rules, 2 changed\n");
+    let text = fs::read_to_string(d.join("rules/plimsoll_shop_a1.yaml")).unwrap();
+    assert!(text.starts_with("# inputs: [\"../team-a\"]\ngroups:\n# shop/a1: "), "{text}");
+    let other = generate(&["team-b", "--prune"]);
+    assert_eq!((other.code, other.stderr.as_str()), (0, "1 file in rules, 1 changed, 0 removed, 2 of other inputs\n"));
+    // Another namespace, another place of the same name, a part.
+    fs::create_dir_all(d.join("elsewhere/team-a")).unwrap();
+    write(d, "elsewhere/team-a/x.yaml", named("x"));
+    for args in [&["team-a/a1.yaml"][..], &["elsewhere/team-a"], &["team-a/a1.yaml", "team-b"], &["team-b", "-n", "x"]]
+    {
+        generate(&[args, &["--prune"]].concat());
+        assert_eq!(
+            names(&d.join("rules")).iter().filter(|name| !name.contains("_x.")).count(),
+            3,
+            "{args:?}: {:?}",
+            names(&d.join("rules"))
+        );
+    }
+    // The same ones, however they are written.
+    generate(&["team-a"]);
+    fs::remove_file(d.join("team-a/a2.yaml")).unwrap();
+    let ran = generate(&["./team-a/", "--prune"]);
+    assert_eq!(ran.stderr, "1 file in rules, 0 changed, 1 removed, 2 of other inputs\n");
+    assert!(!d.join("rules/plimsoll_shop_a2.yaml").exists());
+}
+
+#[test]
+fn the_last_object_of_a_directory_is_pruned_too() {
+    let directory = tempfile::tempdir().unwrap();
+    let d = directory.path();
+    for rest in [None, Some("apiVersion: v1\nkind: ConfigMap\n")] {
+        write(d, "slo/a.yaml", GOOD);
+        run(d, &["generate", "slo", "-o", "rules"]);
+        fs::remove_file(d.join("slo/a.yaml")).unwrap();
+        if let Some(rest) = rest {
+            write(d, "slo/rest.yaml", rest);
+        }
+        let ran = run(d, &["generate", "slo", "-o", "rules"]);
+        assert_eq!(ran.code, 2, "without --prune it is a mistake: {}", ran.stderr);
+        let ran = run(d, &["generate", "slo", "-o", "rules", "--prune"]);
+        assert_eq!((ran.code, ran.stderr.as_str()), (0, "0 files in rules, 0 changed, 1 removed\n"));
+        assert_eq!(names(&d.join("rules")), [""; 0]);
+    }
+    // One that is not there is another matter.
+    write(d, "slo/a.yaml", GOOD);
+    run(d, &["generate", "slo", "-o", "rules"]);
+    fs::remove_dir_all(d.join("slo")).unwrap();
+    let ran = run(d, &["generate", "slo", "-o", "rules", "--prune"]);
+    assert_eq!(ran.code, 2, "{}", ran.stderr);
+    assert_eq!(names(&d.join("rules")), ["plimsoll_shop_good.yaml"]);
+}
+
+/// Whatever may hide an object removes nothing.
+#[test]
+fn doubts_remove_nothing() {
+    let directory = tempfile::tempdir().unwrap();
+    let d = directory.path();
+    let args = ["generate", "slo", "-o", "rules", "--prune"];
+    for (broken, why) in [
+        (GOOD.replace("plimsoll.dev/v1alpha1", "plimsoll.com/v2"), "an object has an error"),
+        (GOOD.replace("plimsoll.dev/v1alpha1", "openslo/v1"), "slo/a.yaml:1 is an SLO of openslo/v1"),
+        (GOOD.replace("\"99\"", "{value: 99}"), "an object has an error"),
+        (GOOD.replace("apiVersion: plimsoll.dev/v1alpha1\n", ""), "an object has an error"),
+    ] {
+        write(d, "slo/a.yaml", GOOD);
+        run(d, &args);
+        assert_eq!(names(&d.join("rules")), ["plimsoll_shop_good.yaml"]);
+        write(d, "slo/a.yaml", &broken);
+        let ran = run(d, &args);
+        let words = format!("nothing removed, because {why}: 1 file of rules may be its own\n");
+        assert!(ran.stderr.contains(&words), "{}", ran.stderr);
+        assert_eq!(names(&d.join("rules")), ["plimsoll_shop_good.yaml"], "{broken}");
+    }
+    let piped = run_with_input(d, &["generate", "-", "-o", "piped"], GOOD.as_bytes());
+    assert_eq!(piped.code, 0, "{}", piped.stderr);
+    let other = GOOD.replace("name: good", "name: other");
+    let piped = run_with_input(d, &["generate", "-", "-o", "piped", "--prune"], other.as_bytes());
+    assert!(piped.stderr.starts_with("nothing removed, since standard input"), "{}", piped.stderr);
+    assert_eq!(names(&d.join("piped")), ["plimsoll_shop_good.yaml", "plimsoll_shop_other.yaml"]);
 }
 
 /// Two forms may share a directory: what one leaves out is the other's.

@@ -2,6 +2,7 @@
 
 use plimsoll_api::{Problem, slo::LatencyUnit};
 use promql_parser::parser::{Expr, token};
+use rust_decimal::{Decimal, prelude::FromPrimitive};
 
 use crate::promql;
 
@@ -54,7 +55,7 @@ pub(crate) fn quantiles(expr: &Expr, path: &str, problems: &mut Vec<Problem>) {
     });
     for (function, quantile) in found {
         let help = if (2.0..=100.0).contains(&quantile) {
-            format!("write {} for the {quantile}th percentile", quantile / 100.0)
+            format!("write {} for the {quantile}th percentile", hundredth(quantile))
         } else {
             "write a number from 0 to 1, such as 0.99".to_owned()
         };
@@ -66,6 +67,14 @@ pub(crate) fn quantiles(expr: &Expr, path: &str, problems: &mut Vec<Problem>) {
     }
 }
 
+/// In decimal, as a person divides: 99.9 becomes 0.999.
+fn hundredth(percent: f64) -> String {
+    Decimal::from_f64(percent).map_or_else(
+        || (percent / 100.0).to_string(),
+        |percent| (percent / Decimal::ONE_HUNDRED).normalize().to_string(),
+    )
+}
+
 /// The value of a number, however it is wrapped.
 fn number(expr: &Expr) -> Option<f64> {
     match expr {
@@ -73,5 +82,17 @@ fn number(expr: &Expr) -> Option<f64> {
         Expr::Paren(paren) => number(&paren.expr),
         Expr::Unary(unary) => number(&unary.expr).map(|value| -value),
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn percentiles_become_ratios_without_noise() {
+        for (percent, ratio) in
+            [(99.9, "0.999"), (99.0, "0.99"), (99.99, "0.9999"), (50.0, "0.5"), (100.0, "1"), (2.5, "0.025")]
+        {
+            assert_eq!(super::hundredth(percent), ratio);
+        }
     }
 }
