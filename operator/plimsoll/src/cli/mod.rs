@@ -12,6 +12,7 @@ pub mod plot;
 pub mod presets;
 pub mod report;
 pub mod runbook;
+pub mod runbook_cluster;
 pub mod schemas;
 pub mod series;
 pub mod validate;

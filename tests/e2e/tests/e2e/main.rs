@@ -15,6 +15,7 @@ mod operator;
 mod outside;
 mod path;
 mod readme;
+mod runbooks;
 mod testbed;
 mod testbed_ends;
 mod traffic;
@@ -40,6 +41,7 @@ fn main() -> ExitCode {
         outside::tests(),
         path::tests(),
         readme::tests(),
+        runbooks::tests(),
         victoria::tests(),
         explain::tests(),
         webhook::tests(),

@@ -1,0 +1,109 @@
+//! The kill switch: one ConfigMap that holds every runbook, also after a restart. What cannot be read holds as well.
+
+use std::{sync::Arc, time::Duration};
+
+use k8s_openapi::api::core::v1::ConfigMap;
+use kube::{Api, Client};
+use tokio::sync::watch;
+
+use crate::{operator::metrics::Metrics, sinks::kubernetes::chain};
+
+/// The ConfigMap, in the operator's namespace.
+pub const CONFIG_MAP: &str = "plimsoll-runbooks";
+/// Its key: `true` pauses.
+pub const PAUSED: &str = "paused";
+/// Its key that says why.
+pub const REASON: &str = "reason";
+/// How often it is read: what is under way stops within two seconds.
+const LOOK: Duration = Duration::from_secs(1);
+/// A read that takes longer has failed.
+const ANSWER: Duration = Duration::from_millis(900);
+
+/// Reads the switch.
+#[derive(Clone)]
+pub struct Switch {
+    api: Api<ConfigMap>,
+    seen: Arc<watch::Sender<Option<bool>>>,
+    metrics: Arc<Metrics>,
+}
+
+impl Switch {
+    /// Of this namespace. Until it is read, everything is paused.
+    pub fn new(client: Client, namespace: &str, metrics: Arc<Metrics>) -> Self {
+        Self { api: Api::namespaced(client, namespace), seen: Arc::new(watch::Sender::new(None)), metrics }
+    }
+
+    /// Whether runbooks are paused, asked of the API server now; `None` when it cannot be known.
+    pub async fn paused(&self) -> Option<bool> {
+        let read = tokio::time::timeout(ANSWER, self.api.get_opt(CONFIG_MAP)).await;
+        let paused = match read {
+            Ok(Ok(map)) => Some(is_paused(map.as_ref())),
+            Ok(Err(error)) => {
+                tracing::warn!(error = %chain(&error), "it cannot be read whether runbooks are paused, so they are");
+                None
+            }
+            Err(_) => {
+                tracing::warn!("it takes too long to read whether runbooks are paused, so they are");
+                None
+            }
+        };
+        self.metrics.runbooks_paused(paused != Some(false));
+        self.seen.send_if_modified(|seen| std::mem::replace(seen, paused) != paused);
+        paused
+    }
+
+    /// Reads it again and again.
+    pub async fn watch(&self) {
+        let mut ticks = tokio::time::interval(LOOK);
+        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            ticks.tick().await;
+            self.paused().await;
+        }
+    }
+
+    /// Waits until runbooks are paused.
+    pub async fn until_paused(&self) {
+        let mut seen = self.seen.subscribe();
+        // The sender lives as long as this.
+        let _ = seen.wait_for(|paused| *paused != Some(false)).await;
+    }
+
+    /// Told of every change.
+    pub fn changes(&self) -> watch::Receiver<Option<bool>> {
+        self.seen.subscribe()
+    }
+}
+
+/// Anything but a clear no pauses.
+fn is_paused(map: Option<&ConfigMap>) -> bool {
+    let Some(map) = map else { return false };
+    match map.data.as_ref().and_then(|data| data.get(PAUSED)).map(String::as_str) {
+        None | Some("false") => false,
+        Some(_) => true,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use serde_json::json;
+
+    use super::*;
+    use crate::testing::FakeApi;
+
+    #[tokio::test]
+    async fn anything_but_a_clear_no_pauses() {
+        let api = FakeApi::default();
+        let switch = Switch::new(api.client(), "ops", Metrics::new());
+        assert_eq!(switch.paused().await, Some(false));
+        let at = "/api/v1/namespaces/ops/configmaps/plimsoll-runbooks";
+        for (value, wanted) in [("true", true), ("yes", true), ("", true), ("false", false)] {
+            api.put(at, json!({"metadata": {"name": "plimsoll-runbooks"}, "data": {"paused": value}}));
+            assert_eq!(switch.paused().await, Some(wanted), "{value}");
+        }
+        // What is not a ConfigMap cannot be read.
+        api.put(at, json!({"metadata": {"name": "plimsoll-runbooks"}, "data": 7}));
+        assert_eq!(switch.paused().await, None);
+    }
+}
