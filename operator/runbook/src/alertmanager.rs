@@ -90,13 +90,15 @@ mod tests {
 
     use super::*;
 
+    type Change<'c> = &'c dyn Fn(&mut Value);
+
     #[test]
     fn messages_are_taken_whole_or_not_at_all() {
         let item = json!({
             "status": "firing", "labels": {"alertname": "A"}, "annotations": {"runbooks": "a, b"},
             "startsAt": "2026-11-26T12:00:00.5Z", "endsAt": "0001-01-01T00:00:00Z", "fingerprint": "f", "new": 1,
         });
-        let with = |change: &dyn Fn(&mut Value)| {
+        let with = |change: Change<'_>| {
             let mut whole = json!({"version": "4", "alerts": [item.clone()], "truncatedAlerts": 2, "groupKey": "{}"});
             change(&mut whole);
             message(whole)
@@ -111,7 +113,7 @@ mod tests {
             m["alerts"][0]["endsAt"] = json!("2026-11-26T12:05:00Z");
         });
         assert_eq!(resolved.map(|r| r.alerts.first().and_then(|a| a.ends_at).is_some()), Ok(true));
-        let cases: [(&dyn Fn(&mut Value), &str); 5] = [
+        let cases: [(Change<'_>, &str); 5] = [
             (&|m| m["version"] = json!("3"), "this is version 3 of Alertmanager's webhook, not 4"),
             (&|m| m["version"] = json!(null), "this is no message of Alertmanager: it has no version"),
             (&|m| m["alerts"][0]["labels"] = json!({}), "alerts[0]: this is no alert: it has no labels"),

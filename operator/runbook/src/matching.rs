@@ -93,7 +93,7 @@ pub fn matches(model: &Model, occurrence: &Occurrence, now: Timestamp) -> Result
     match (&model.trigger, occurrence) {
         (Trigger::Alert(matchers), Occurrence::Alert(alert)) => {
             fires(model, alert)?;
-            for matcher in matchers.iter().filter(|matcher| !matcher.matches(&alert.labels)) {
+            if let Some(matcher) = matchers.iter().find(|matcher| !matcher.matches(&alert.labels)) {
                 let has = alert.labels.get(matcher.label()).map_or("nothing".to_owned(), |value| quote(value));
                 return Err(format!("the alert does not match {matcher}: it has {has}"));
             }

@@ -187,7 +187,10 @@ fn definitions_and_schemas() {
     let d = directory.path();
     let ran = run(d, &["crds", "--output", "crds"]);
     assert_eq!(ran.code, 0, "{}", ran.stderr);
-    assert_eq!(names(&d.join("crds")), ["alertrule.yaml", "schemas", "slo.yaml"]);
+    assert_eq!(
+        names(&d.join("crds")),
+        ["alertrule.yaml", "runbook.yaml", "runbookapproval.yaml", "runbookexecution.yaml", "schemas", "slo.yaml"]
+    );
     let crd: serde_json::Value = serde_saphyr::from_str(&fs::read_to_string(d.join("crds/slo.yaml")).unwrap()).unwrap();
     assert_eq!(crd, serde_json::to_value(<plimsoll_api::Slo as kube::CustomResourceExt>::crd()).unwrap());
     let schema: serde_json::Value =
@@ -197,7 +200,7 @@ fn definitions_and_schemas() {
     assert_eq!(schema.to_string().matches("x-kubernetes").count(), 0);
     let all: serde_json::Value = serde_json::from_str(&run(d, &["schemas"]).stdout).unwrap();
     assert_eq!(all["oneOf"][0], schema);
-    assert_eq!(all["oneOf"].as_array().unwrap().len(), plimsoll_api::Kind::ALL.len());
+    assert_eq!(all["oneOf"].as_array().unwrap().len(), plimsoll_api::AnyKind::ALL.len());
 }
 
 const ALERTS: &str = "\

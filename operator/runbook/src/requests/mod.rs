@@ -336,6 +336,13 @@ fn same(object: &ObjectRef) -> Call {
         .expect(Expect::Uid(object.uid.clone()))
 }
 
+/// Puts a field into a map.
+fn put(map: &mut Value, key: &str, value: Value) {
+    if let Some(map) = map.as_object_mut() {
+        map.insert(key.to_owned(), value);
+    }
+}
+
 /// A value in a query of an address.
 fn encoded(text: &str) -> String {
     percent_encoding::utf8_percent_encode(text, percent_encoding::NON_ALPHANUMERIC).to_string()

@@ -10,7 +10,7 @@ use plimsoll_slo::{model::Span, names as series, promql::quote};
 use rust_decimal::Decimal;
 use serde_json::{Value, json};
 
-use super::{Call, JSON, Pick, Request, Run, Server, encoded};
+use super::{Call, JSON, Pick, Request, Run, Server, encoded, put};
 use crate::{matcher::Matcher, model::seconds};
 
 fn request(to: Server, method: &'static str, path: String) -> Request {
@@ -118,7 +118,7 @@ pub(super) fn annotate(run: &Run<'_>, annotate: &Annotate) -> Call {
         .collect();
     let mut body = json!({"text": annotate.text, "tags": tags});
     if let Some(dashboard) = &annotate.dashboard {
-        body["dashboardUID"] = json!(dashboard);
+        put(&mut body, "dashboardUID", json!(dashboard));
     }
     Call::new("mark it in Grafana", request(Server::Grafana, "POST", "/api/annotations".to_owned()).body(JSON, body))
 }

@@ -7,7 +7,7 @@ use plimsoll_api::{
 };
 use serde_json::{Value, json};
 
-use super::{Call, Expect, Progress, Request, Run, STRATEGIC_PATCH, Until, encoded, path_of, same};
+use super::{Call, Expect, Progress, Request, Run, STRATEGIC_PATCH, Until, encoded, path_of, put, same};
 use crate::{model::seconds, validate};
 
 const MEBIBYTE: u64 = 1 << 20;
@@ -57,7 +57,7 @@ fn ephemeral(
 ) -> Call {
     let mut capabilities = json!({"drop": ["ALL"]});
     if ptrace {
-        capabilities["add"] = json!(["SYS_PTRACE"]);
+        put(&mut capabilities, "add", json!(["SYS_PTRACE"]));
     }
     let mut security = json!({
         "allowPrivilegeEscalation": false,
@@ -68,7 +68,7 @@ fn ephemeral(
     });
     // Whoever looks into another process must be its user, or root.
     if !ptrace {
-        security["runAsNonRoot"] = json!(true);
+        put(&mut security, "runAsNonRoot", json!(true));
     }
     let body = json!({
         "metadata": {"uid": pod.uid},

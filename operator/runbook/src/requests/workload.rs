@@ -8,7 +8,7 @@ use plimsoll_api::{
 use plimsoll_slo::model::Span;
 use serde_json::{Value, json};
 
-use super::{Call, Expect, JSON, JSON_PATCH, MERGE_PATCH, Progress, Request, Run, Until, path, path_of, same};
+use super::{Call, Expect, JSON, JSON_PATCH, MERGE_PATCH, Progress, Request, Run, Until, path, path_of, put, same};
 use crate::{model::seconds, validate};
 
 /// The annotation by which `kubectl rollout restart` makes a new template.
@@ -70,7 +70,7 @@ pub(super) fn evict(run: &Run<'_>, evict: &EvictPod) -> Result<Vec<Call>, String
     let pod = run.object(&evict.pod)?;
     let mut options = json!({"preconditions": {"uid": pod.uid}});
     if let Some(period) = &evict.grace_period {
-        options["gracePeriodSeconds"] = json!(seconds(Some(period), Span::seconds(30)));
+        put(&mut options, "gracePeriodSeconds", json!(seconds(Some(period), Span::seconds(30))));
     }
     let body = json!({
         "apiVersion": "policy/v1",

@@ -15,6 +15,7 @@ mod operator;
 mod outside;
 mod path;
 mod readme;
+mod runbook_runs;
 mod runbooks;
 mod testbed;
 mod testbed_ends;
@@ -41,6 +42,7 @@ fn main() -> ExitCode {
         outside::tests(),
         path::tests(),
         readme::tests(),
+        runbook_runs::tests(),
         runbooks::tests(),
         victoria::tests(),
         explain::tests(),
