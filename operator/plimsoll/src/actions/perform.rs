@@ -107,8 +107,12 @@ impl Actor<'_> {
         let mut artifacts = Vec::new();
         let mut shelf = None;
         let mut picked = String::new();
-        let mut performed =
-            Performed { outcome: Outcome::Succeeded, message: String::new(), artifacts: Vec::new(), answer: Value::Null };
+        let mut performed = Performed {
+            outcome: Outcome::Succeeded,
+            message: String::new(),
+            artifacts: Vec::new(),
+            answer: Value::Null,
+        };
         for call in calls {
             match self.call(call, &mut picked, &mut shelf, &mut artifacts).await {
                 Ok(Given::Answer(answer)) => {

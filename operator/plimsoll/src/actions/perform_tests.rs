@@ -42,7 +42,8 @@ impl Scripted {
             let next = if answers.len() > 1 { answers.pop_front() } else { answers.front().cloned() };
             let (code, body) = next.unwrap();
             let body = body.as_str().map_or_else(|| body.to_string(), str::to_owned);
-            let answer = Response::builder().status(StatusCode::from_u16(code).unwrap()).body(Body::from(body.into_bytes()));
+            let answer =
+                Response::builder().status(StatusCode::from_u16(code).unwrap()).body(Body::from(body.into_bytes()));
             async move { Ok::<_, std::io::Error>(answer.unwrap()) }
         });
         let own = Client::new(gate.layer(service), "default");
@@ -124,7 +125,11 @@ async fn what_is_not_as_it_must_be_ends_the_step() {
         ((403, forbidden), call("PATCH", "/x"), "do it: 403 deployments.apps \"a\" is forbidden: User cannot patch"),
         ((404, json!("a proxy's secret")), call("GET", "/x"), "do it: 404"),
         ((200, json!({"metadata": {"uid": "v"}})), other, "do it: it is another object of the same name by now"),
-        ((200, json!({"metadata": {}})), ours, "do it: an object of this name is there that this execution has not made"),
+        (
+            (200, json!({"metadata": {}})),
+            ours,
+            "do it: an object of this name is there that this execution has not made",
+        ),
         ((200, failed), job, "do it: the Job has failed"),
     ] {
         let server = Scripted::new([answer]);
@@ -162,7 +167,8 @@ async fn what_is_done_once_is_sent_once() {
 #[tokio::test]
 async fn whoever_does_not_lead_abandons_without_a_word() {
     let server = Scripted::new([(200, json!({}))]);
-    let gate = GateLayer { lease: crate::operator::gate::Lease::default(), metrics: crate::operator::metrics::Metrics::new() };
+    let gate =
+        GateLayer { lease: crate::operator::gate::Lease::default(), metrics: crate::operator::metrics::Metrics::new() };
     let outside = outside(&gate, "http://127.0.0.1:9/");
     for mut call in [call("PATCH", "/x"), call("POST", "")] {
         if call.request.path.is_empty() {
@@ -170,8 +176,14 @@ async fn whoever_does_not_lead_abandons_without_a_word() {
         }
         let deadline = Instant::now() + Duration::from_secs(3);
         let room = Err("nowhere".to_owned());
-        let actor =
-            Actor { account: server.account(&gate), outside: &outside, room, traceparent: None, repeatable: true, deadline };
+        let actor = Actor {
+            account: server.account(&gate),
+            outside: &outside,
+            room,
+            traceparent: None,
+            repeatable: true,
+            deadline,
+        };
         assert_eq!(actor.perform(&[call]).await, Finish::Abandoned);
     }
     assert!(server.lines().is_empty());
@@ -229,7 +241,8 @@ async fn a_destination_is_never_quoted() {
     let nobody = Scripted::new([(200, json!({}))]);
     let room = Err("nowhere".to_owned());
     let account = nobody.account(&gate);
-    let actor = Actor { account, outside: &outside, room, traceparent: Some(TRACE.to_owned()), repeatable: true, deadline };
+    let actor =
+        Actor { account, outside: &outside, room, traceparent: Some(TRACE.to_owned()), repeatable: true, deadline };
     let Finish::Done(done) = actor.perform(&[tell.clone()]).await else { unreachable!() };
     assert_eq!((done.outcome, done.message.as_str()), (Outcome::Failed, "do it: 403"));
     let requests = server.received_requests().await.unwrap();

@@ -46,9 +46,13 @@ impl Program {
             }
             loop {
                 let message = match socket.next().await {
-                    Some(Ok(message)) if message.is_close() => return finish(strict, &seen).map(|e| (Err(e), (socket, seen, true))),
+                    Some(Ok(message)) if message.is_close() => {
+                        return finish(strict, &seen).map(|e| (Err(e), (socket, seen, true)));
+                    }
                     Some(Ok(message)) => message.into_data(),
-                    Some(Err(error)) => return Some((Err(format!("the connection broke off: {error}")), (socket, seen, true))),
+                    Some(Err(error)) => {
+                        return Some((Err(format!("the connection broke off: {error}")), (socket, seen, true)));
+                    }
                     None => return finish(strict, &seen).map(|e| (Err(e), (socket, seen, true))),
                 };
                 match message.first().copied() {
@@ -102,7 +106,8 @@ mod tests {
 
     #[test]
     fn the_end_is_told_without_what_the_program_said() {
-        let failed = br#"{"status":"Failure","message":"command terminated with exit code 3: s3cret","reason":"NonZeroExitCode",
+        let failed =
+            br#"{"status":"Failure","message":"command terminated with exit code 3: s3cret","reason":"NonZeroExitCode",
             "details":{"causes":[{"reason":"ExitCode","message":"3"}]}}"#;
         assert_eq!(read(failed), End::Badly("the program ended with code 3".to_owned()));
         assert_eq!(read(br#"{"status":"Success"}"#), End::Well);

@@ -87,7 +87,9 @@ pub async fn start(
 ) -> anyhow::Result<impl Future<Output = anyhow::Result<&'static str>> + Send + 'static> {
     let address = args.alerts_listen.context("--alerts-listen")?;
     if args.alerts_token_file.is_empty() && args.alerts_client_ca.is_none() {
-        bail!("--alerts-listen {address}: everybody could start runbooks; give --alerts-token-file or --alerts-client-ca");
+        bail!(
+            "--alerts-listen {address}: everybody could start runbooks; give --alerts-token-file or --alerts-client-ca"
+        );
     }
     let tokens = Tokens::read(args.alerts_token_file.clone()).context("--alerts-token-file")?;
     let clients = args.alerts_client_ca.as_deref().map(authorities).transpose().context("--alerts-client-ca")?;

@@ -210,8 +210,7 @@ impl Shelf<'_> {
             }
             other => other?,
         };
-        let kept =
-            Kept { name: name.to_owned(), bytes, sha256: sha256.clone(), stored: Timestamp::now(), truncated };
+        let kept = Kept { name: name.to_owned(), bytes, sha256: sha256.clone(), stored: Timestamp::now(), truncated };
         self.manifest.artifacts.retain(|old| old.name != name);
         self.manifest.artifacts.push(kept);
         self.write().await?;

@@ -67,12 +67,13 @@ impl Archive {
 
     fn bucket(s3: &S3, config: &ArtifactsConfig, keys: Option<Keys>) -> Result<Self, ArtifactError> {
         let S3 { bucket, prefix, store, secret_name: _ } = s3;
-        let store = match store {
-            Some(name) => config.stores.get(name).cloned().ok_or_else(|| {
-                ArtifactError::Unknown(format!("the operator's configuration has no store {name}"))
-            })?,
-            None => Store::default(),
-        };
+        let store =
+            match store {
+                Some(name) => config.stores.get(name).cloned().ok_or_else(|| {
+                    ArtifactError::Unknown(format!("the operator's configuration has no store {name}"))
+                })?,
+                None => Store::default(),
+            };
         let base = Path::parse(prefix.as_deref().unwrap_or_default())
             .map_err(|error| ArtifactError::Unknown(format!("s3.prefix: {error}")))?;
         let store: Arc<dyn ObjectStore> = Arc::new(builder(bucket, &store, keys)?.build()?);

@@ -45,8 +45,7 @@ impl Archive {
     /// Removes what is beside a manifest, and last the manifest, without which nobody would come again.
     async fn remove(&self, manifest: &Path) -> Result<(), ArtifactError> {
         let Some(step) = manifest.parent() else { return Ok(()) };
-        let objects: Vec<Path> =
-            self.store.list(Some(&step)).map_ok(|object| object.location).try_collect().await?;
+        let objects: Vec<Path> = self.store.list(Some(&step)).map_ok(|object| object.location).try_collect().await?;
         for object in objects.iter().filter(|object| *object != manifest).chain([manifest]) {
             match self.store.delete(object).await {
                 Ok(()) | Err(object_store::Error::NotFound { .. }) => {}

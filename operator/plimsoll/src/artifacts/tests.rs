@@ -55,8 +55,7 @@ async fn what_is_kept_is_what_was_given_and_the_manifest_says_so() {
     assert_eq!(stored.len(), size);
     let hash = Sha256::digest(&stored).iter().map(|b| format!("{b:02x}")).collect::<String>();
     assert_eq!(kept.sha256, hash);
-    let manifest: Manifest =
-        serde_json::from_slice(&std::fs::read(file.with_file_name(MANIFEST)).unwrap()).unwrap();
+    let manifest: Manifest = serde_json::from_slice(&std::fs::read(file.with_file_name(MANIFEST)).unwrap()).unwrap();
     assert_eq!((manifest.place, manifest.expires), (place("x"), later));
     assert_eq!(manifest.artifacts[0].sha256, hash);
     // Nobody else can come in.
@@ -119,10 +118,7 @@ async fn what_has_come_to_its_end_goes_and_nothing_else() {
 async fn what_is_not_configured_is_told() {
     let folder = tempfile::tempdir().unwrap();
     let error = Archive::volume("other", &config(folder.path())).unwrap_err();
-    assert_eq!(
-        error.to_string(),
-        "spec.artifacts: the operator's configuration has no volume other; it has: evidence"
-    );
+    assert_eq!(error.to_string(), "spec.artifacts: the operator's configuration has no volume other; it has: evidence");
     assert!(Archive::volume("evidence", &config(&folder.path().join("gone"))).is_err());
     let unpaired = Store { access_key_id_file: Some("x".into()), ..Store::default() };
     let config = ArtifactsConfig { stores: [("m".to_owned(), unpaired)].into(), ..ArtifactsConfig::default() };
@@ -154,7 +150,12 @@ async fn a_bucket_is_spoken_to_with_the_given_keys() {
         ..Store::default()
     };
     let config = ArtifactsConfig { stores: [("minio".to_owned(), store)].into(), ..ArtifactsConfig::default() };
-    let s3 = S3 { bucket: "dumps".to_owned(), prefix: Some("a/b".to_owned()), store: Some("minio".to_owned()), secret_name: None };
+    let s3 = S3 {
+        bucket: "dumps".to_owned(),
+        prefix: Some("a/b".to_owned()),
+        store: Some("minio".to_owned()),
+        secret_name: None,
+    };
     let artifacts = plimsoll_api::runbook::Artifacts { s3: Some(s3), ..Default::default() };
     let client = crate::testing::FakeApi::default().client();
     let archive = Archive::open(&artifacts, &config, &client, "shop").await.unwrap();

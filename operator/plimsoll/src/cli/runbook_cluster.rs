@@ -207,9 +207,10 @@ async fn refused(client: &Client, namespace: &str, uid: &str, since: Timestamp) 
         let series = event.series.as_ref().map(|series| series.last_observed_time.0);
         series.or(event.event_time.as_ref().map(|time| time.0))
     };
-    let told = all.items.iter().filter(|event| {
-        event.type_.as_deref() == Some("Warning") && newest(event).is_some_and(|at| at >= since)
-    });
+    let told = all
+        .items
+        .iter()
+        .filter(|event| event.type_.as_deref() == Some("Warning") && newest(event).is_some_and(|at| at >= since));
     Ok(told.max_by_key(|event| newest(event)).and_then(|event| event.note.clone()))
 }
 
@@ -223,7 +224,10 @@ async fn decide(client: &Client, args: &Decide, decision: Decision) -> anyhow::R
     let hash = status.spec_hash.context("the execution has no specHash yet; try again")?;
     let reviews: Api<SelfSubjectReview> = Api::all(client.clone());
     let review = reviews.create(&PostParams::default(), &SelfSubjectReview::default()).await.context("who you are")?;
-    let me = review.status.and_then(|status| status.user_info?.username).context("the API server does not say who you are")?;
+    let me = review
+        .status
+        .and_then(|status| status.user_info?.username)
+        .context("the API server does not say who you are")?;
     let word = if decision == Decision::Approve { "approve" } else { "deny" };
     let now = Timestamp::now();
     let expires = now.checked_add(SignedDuration::from_mins(i64::from(args.minutes)))?;
@@ -339,7 +343,14 @@ fn told(execution: &RunbookExecution, namespace: &str) -> String {
         text.push('\n');
     };
     let reason = status.reason.as_deref().map(|reason| format!(" ({reason})")).unwrap_or_default();
-    line(&mut text, format!("{name} is {}{reason}: {}", status.phase.name(), status.message.as_deref().unwrap_or("nobody has looked at it yet")));
+    line(
+        &mut text,
+        format!(
+            "{name} is {}{reason}: {}",
+            status.phase.name(),
+            status.message.as_deref().unwrap_or("nobody has looked at it yet")
+        ),
+    );
     let trigger = &spec.trigger;
     let by = trigger.requested_by.as_deref().map(|by| format!(" by {by}")).unwrap_or_default();
     line(
@@ -393,7 +404,8 @@ fn effect(name: &str, effect: &Effect) -> String {
     let mut text = format!("  - {name}: {sign}{took}: {}", effect.message.as_deref().unwrap_or_default());
     for artifact in &effect.artifacts {
         let cut = if artifact.truncated == Some(true) { ", cut off" } else { "" };
-        let _ = write!(text, "\n      {} ({} bytes{cut}, sha256 {})", artifact.location, artifact.bytes, artifact.sha256);
+        let _ =
+            write!(text, "\n      {} ({} bytes{cut}, sha256 {})", artifact.location, artifact.bytes, artifact.sha256);
     }
     text
 }

@@ -94,7 +94,11 @@ impl Default for Metrics {
         registry.register("runbook_refusals", "Runbooks that were not started, by reason", runbook_refusals.clone());
         registry.register("runbook_executions", "Executions that ended, by phase", runbook_executions.clone());
         registry.register("runbook_steps", "Steps that ended, by action and outcome", runbook_steps.clone());
-        registry.register("runbooks_paused", "1 while all runbooks are paused, or it is not known", runbooks_paused.clone());
+        registry.register(
+            "runbooks_paused",
+            "1 while all runbooks are paused, or it is not known",
+            runbooks_paused.clone(),
+        );
         let anomalies = Arc::<Board>::default();
         registry.register_collector(Box::new(Arc::clone(&anomalies)));
         Self {

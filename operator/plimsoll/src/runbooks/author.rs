@@ -115,7 +115,12 @@ impl Authority {
                     );
                     return Err((403, message));
                 }
-                None => return Err((503, "it cannot be asked whether you may use the ServiceAccount; try again".to_owned())),
+                None => {
+                    return Err((
+                        503,
+                        "it cannot be asked whether you may use the ServiceAccount; try again".to_owned(),
+                    ));
+                }
             }
             author.seal = self.sealer.of_author(namespace, name, &spec, &author).map_err(|e| (500, e.to_string()))?;
             notes.push((AUTHOR, serde_json::to_string(&author).map_err(|error| (500, error.to_string()))?));
@@ -142,9 +147,8 @@ impl Authority {
         if text.len() > RUN_MAX {
             return Err(wrong(format!("it is longer than {RUN_MAX} bytes")));
         }
-        let mut run: RunRequest = serde_json::from_str(text).map_err(|error| {
-            wrong(format!("{error}; use: plimsoll runbook run {name} -n {namespace}"))
-        })?;
+        let mut run: RunRequest = serde_json::from_str(text)
+            .map_err(|error| wrong(format!("{error}; use: plimsoll runbook run {name} -n {namespace}")))?;
         run.by = username.to_owned();
         run.at = Timestamp::now().to_string();
         run.seal = self.sealer.of_run(namespace, name, &run);

@@ -27,7 +27,8 @@ use plimsoll_runbook::{
 use super::{
     dispatch::Known,
     facts::{self, Wanted},
-    lookup, proof::Author,
+    lookup,
+    proof::Author,
     read::text,
 };
 use crate::actions::{Outside, account};
@@ -188,8 +189,7 @@ pub async fn may_impersonate(client: &Client, author: &Author, namespace: &str, 
 async fn target(client: &Client, execution: &RunbookExecution, namespace: &str) -> Option<Option<Facts>> {
     let Some(target) = target_of(execution) else { return Some(None) };
     let spec = &execution.spec;
-    let account =
-        account::client(client, namespace, &spec.service_account_name, spec.traceparent.as_deref()).ok()?;
+    let account = account::client(client, namespace, &spec.service_account_name, spec.traceparent.as_deref()).ok()?;
     let found = lookup::named(&account, target.kind, target.namespace.as_deref(), &target.name).await.ok()?;
     let Some(object) = found.filter(|object| text(object, "/metadata/uid") == target.uid) else { return Some(None) };
     facts::gather(&account, target.kind, &object, Wanted::default()).await.ok().map(Some)

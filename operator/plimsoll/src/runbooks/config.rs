@@ -64,7 +64,10 @@ impl RunbooksConfig {
             endpoint.check().map_err(|message| format!("destinations.{name}.url: {message}"))?;
         }
         if images.iter().any(|prefix| !prefix.contains('/')) {
-            return Err("images: each must name a registry and end where any image may follow, like registry.example/debug/".to_owned());
+            return Err(
+                "images: each must name a registry and end where any image may follow, like registry.example/debug/"
+                    .to_owned(),
+            );
         }
         if *keep_days == 0 {
             return Err("keepDays: at least 1, or budgets and cooldowns would be forgotten".to_owned());

@@ -6,12 +6,7 @@ use kube::{
     Api, Client, ResourceExt,
     api::{ListParams, Patch, PatchParams},
 };
-use plimsoll_api::{
-    RunbookApproval, RunbookExecution,
-    approval::Decision,
-    conditions,
-    execution::Decided,
-};
+use plimsoll_api::{RunbookApproval, RunbookExecution, approval::Decision, conditions, execution::Decided};
 use serde_json::json;
 
 use super::{
@@ -70,7 +65,10 @@ fn judge(
     let right = sealer.of_object("approval", &namespace, &approval.name_any(), spec).unwrap_or_default();
     let given = approval.annotations().get(SEAL).map(String::as_str).unwrap_or_default();
     if !Sealer::is(given, &right) {
-        return Err(("NotSealed", "nobody vouches for its decider; write it again, with the operator's webhook on".to_owned()));
+        return Err((
+            "NotSealed",
+            "nobody vouches for its decider; write it again, with the operator's webhook on".to_owned(),
+        ));
     }
     let hash = execution.status.as_ref().and_then(|status| status.spec_hash.as_deref());
     if hash != Some(spec.spec_hash.as_str()) {
@@ -83,10 +81,16 @@ fn judge(
         let wrote = execution.annotations().get(WRITTEN_BY);
         let asked = execution.spec.trigger.requested_by.as_ref();
         if wrote == Some(&spec.decider) {
-            return Err(("OwnRunbook", format!("{} wrote the runbook, and somebody else must approve it", spec.decider)));
+            return Err((
+                "OwnRunbook",
+                format!("{} wrote the runbook, and somebody else must approve it", spec.decider),
+            ));
         }
         if asked == Some(&spec.decider) {
-            return Err(("OwnRequest", format!("{} asked for the run, and somebody else must approve it", spec.decider)));
+            return Err((
+                "OwnRequest",
+                format!("{} asked for the run, and somebody else must approve it", spec.decider),
+            ));
         }
     }
     Ok(())
@@ -151,10 +155,12 @@ mod tests {
         assert_eq!(reason(|_, a| a["spec"]["decider"] = json!("ann")), "OwnRunbook");
         assert_eq!(reason(|_, a| a["spec"]["decider"] = json!("bob")), "OwnRequest");
         // Anybody may say no.
-        let deny = |who: &'static str| given(move |_, a| {
-            a["spec"]["decider"] = json!(who);
-            a["spec"]["decision"] = json!("Deny");
-        });
+        let deny = |who: &'static str| {
+            given(move |_, a| {
+                a["spec"]["decider"] = json!(who);
+                a["spec"]["decision"] = json!("Deny");
+            })
+        };
         assert_eq!((deny("ann"), deny("bob")), (Ok(()), Ok(())));
     }
 }

@@ -176,12 +176,8 @@ impl Dispatcher {
                 return Ok(self.refuse(runbook, "ParameterWrong", &all.join("; ")).await);
             }
         };
-        let account = account::client(
-            &self.client,
-            &model.namespace,
-            &model.service_account_name,
-            traceparent.as_deref(),
-        );
+        let account =
+            account::client(&self.client, &model.namespace, &model.service_account_name, traceparent.as_deref());
         let account = account.map_err(|error| NotStored(error.to_string()))?;
         let objects = match lookup::all(&account, &values.lookups, &model.steps).await {
             Ok(objects) => objects,
@@ -215,7 +211,9 @@ impl Dispatcher {
             Some([(SEAL.to_owned(), seal), (WRITTEN_BY.to_owned(), author.username.clone())].into());
         match api.create(&PostParams::default(), &execution).await {
             Ok(_) => Ok(Stored::Now),
-            Err(kube::Error::Api(status)) if status.code == 409 && status.reason == "AlreadyExists" => Ok(Stored::Before),
+            Err(kube::Error::Api(status)) if status.code == 409 && status.reason == "AlreadyExists" => {
+                Ok(Stored::Before)
+            }
             // The namespace is gone, and the runbook with it.
             Err(kube::Error::Api(status)) if status.code == 404 => Ok(Stored::Nothing),
             Err(error) => Err(NotStored(format!("RunbookExecution {}/{name}: {}", model.namespace, chain(&error)))),
@@ -379,9 +377,11 @@ fn asks_who_names(model: &Model) -> bool {
 fn check(runbook: &Runbook, sealer: &Sealer) -> Result<Known, Unusable> {
     let valid = plimsoll_runbook::validate(runbook)
         .map_err(|problems| Unusable::Invalid(plimsoll_api::problem::summary(&problems)))?;
-    let unsealed = |message: &str| Unusable::Unsealed(format!("{message}; apply it again, with the operator's webhook on"));
+    let unsealed =
+        |message: &str| Unusable::Unsealed(format!("{message}; apply it again, with the operator's webhook on"));
     let noted = runbook.annotations().get(AUTHOR).ok_or_else(|| unsealed("nobody has noted who wrote it"))?;
-    let author: Author = serde_json::from_str(noted).map_err(|_| unsealed("the note of who wrote it is not readable"))?;
+    let author: Author =
+        serde_json::from_str(noted).map_err(|_| unsealed("the note of who wrote it is not readable"))?;
     let right = sealer
         .of_author(&runbook.namespace().unwrap_or_default(), &runbook.name_any(), &runbook.spec, &author)
         .map_err(|error| unsealed(&error.to_string()))?;

@@ -4,12 +4,7 @@
 use std::{sync::Arc, time::Duration};
 
 use jiff::Timestamp;
-use kube::{
-    Api, Client, ResourceExt,
-    api::PostParams,
-    core::DeserializeGuard,
-    runtime::reflector::Store,
-};
+use kube::{Api, Client, ResourceExt, api::PostParams, core::DeserializeGuard, runtime::reflector::Store};
 use plimsoll_api::{
     Runbook, RunbookExecution, RunbookExecutionStatus, conditions,
     execution::{Outcome, Phase},

@@ -92,7 +92,8 @@ pub async fn workload_of(client: &Client, pod: &Value) -> Result<Option<(ObjectK
 }
 
 fn controller(object: &Value) -> Option<(&str, &str)> {
-    let owner = entries(object, "/metadata/ownerReferences").find(|owner| owner.get("controller") == Some(&Value::Bool(true)))?;
+    let owner = entries(object, "/metadata/ownerReferences")
+        .find(|owner| owner.get("controller") == Some(&Value::Bool(true)))?;
     Some((text(owner, "/kind"), text(owner, "/name")))
 }
 
@@ -194,7 +195,8 @@ fn intervals(object: &Value, pointer: &str) -> Vec<String> {
 /// Who keeps an object as it is in Git.
 fn keeper(object: &Value) -> Option<&'static str> {
     let has = |pointer: &str| object.pointer(pointer).is_some();
-    if has("/metadata/annotations/argocd.argoproj.io~1tracking-id") || has("/metadata/labels/argocd.argoproj.io~1instance")
+    if has("/metadata/annotations/argocd.argoproj.io~1tracking-id")
+        || has("/metadata/labels/argocd.argoproj.io~1instance")
     {
         return Some("Argo CD");
     }
@@ -213,7 +215,8 @@ mod tests {
     fn cluster() -> (FakeApi, Value) {
         let api = FakeApi::default();
         let apps = "/apis/apps/v1/namespaces/shop";
-        let owner = |kind: &str, name: &str, uid: &str| json!([{"kind": kind, "name": name, "uid": uid, "controller": true}]);
+        let owner =
+            |kind: &str, name: &str, uid: &str| json!([{"kind": kind, "name": name, "uid": uid, "controller": true}]);
         let deployment = json!({"metadata": {"name": "checkout", "namespace": "shop", "uid": "d",
             "annotations": {"deployment.kubernetes.io/revision": "3", "argocd.argoproj.io/tracking-id": "x"}},
             "spec": {"replicas": 4, "selector": {"matchLabels": {"app": "checkout"}},
@@ -270,7 +273,8 @@ mod tests {
         let monitor = json!({"spec": {"endpoints": [{"interval": "30s"}, {}]}});
         let facts = gather(&client, ObjectKind::ServiceMonitor, &monitor, Wanted::default()).await.unwrap();
         assert_eq!(facts.intervals, ["30s", ""]);
-        let collector = json!({"spec": {"config": {"processors": {"probabilistic_sampler": {"sampling_percentage": 10}}}}});
+        let collector =
+            json!({"spec": {"config": {"processors": {"probabilistic_sampler": {"sampling_percentage": 10}}}}});
         let facts = gather(&client, ObjectKind::OpenTelemetryCollector, &collector, Wanted::default()).await.unwrap();
         assert_eq!(facts.sampling.as_deref(), Some("10"));
     }

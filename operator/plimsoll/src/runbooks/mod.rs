@@ -49,12 +49,7 @@ use self::{
     switch::Switch,
     triggers::Triggers,
 };
-use crate::{
-    actions::Outside,
-    operator::metrics::Metrics,
-    prometheus::Prometheus,
-    sinks::kubernetes::chain,
-};
+use crate::{actions::Outside, operator::metrics::Metrics, prometheus::Prometheus, sinks::kubernetes::chain};
 
 /// Executions that are worked on at the same time. Most of that is waiting.
 const CONCURRENCY: u16 = 256;
@@ -87,8 +82,7 @@ impl Front {
         let writer = reflector::store::Writer::<Guarded>::default();
         let teller = Teller::new(client.clone());
         let settings = config.settings(namespace);
-        let dispatcher =
-            Dispatcher::new(client.clone(), writer.as_reader(), sealer, settings, teller, metrics);
+        let dispatcher = Dispatcher::new(client.clone(), writer.as_reader(), sealer, settings, teller, metrics);
         Self { dispatcher: Arc::new(dispatcher), writer, client }
     }
 
@@ -159,11 +153,7 @@ pub async fn lead(setup: Setup, stop: CancellationToken) {
 
 /// Works on executions: new ones, those that were told something, those whose approval came, and all of them when
 /// runbooks are not paused any more.
-async fn executions(
-    executor: Arc<Executor>,
-    writer: reflector::store::Writer<Execution>,
-    stop: CancellationToken,
-) {
+async fn executions(executor: Arc<Executor>, writer: reflector::store::Writer<Execution>, stop: CancellationToken) {
     let api: Api<Execution> = Api::all(executor.client.clone());
     let reader = executor.all.clone();
     // Its own statuses are no news to it.

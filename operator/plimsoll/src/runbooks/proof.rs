@@ -77,9 +77,9 @@ impl Sealer {
             if let Some(secret) = secrets.get_opt(SECRET).await? {
                 let key = secret.data.as_ref().and_then(|data| data.get(KEY)).map(|key| key.0.as_slice());
                 let key = key.and_then(|key| <[u8; 32]>::try_from(key).ok());
-                return key
-                    .map(Self::new)
-                    .ok_or_else(|| anyhow::anyhow!("secret {SECRET} has no key of 32 bytes; delete it and write all runbooks anew"));
+                return key.map(Self::new).ok_or_else(|| {
+                    anyhow::anyhow!("secret {SECRET} has no key of 32 bytes; delete it and write all runbooks anew")
+                });
             }
             let mut key = [0; 32];
             rustls::crypto::ring::default_provider()

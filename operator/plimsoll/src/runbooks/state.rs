@@ -8,9 +8,7 @@ use kube::{
     Api, Client, Resource, ResourceExt,
     api::{Patch, PatchParams},
     runtime::{
-        Config, Controller, Predicate as _, WatchStreamExt as _,
-        controller::Action,
-        predicates, reflector, watcher,
+        Config, Controller, Predicate as _, WatchStreamExt as _, controller::Action, predicates, reflector, watcher,
     },
 };
 use plimsoll_api::{
@@ -82,10 +80,15 @@ impl States {
                 match may_use(&self.client, &known.author, &namespace, account).await {
                     Some(true) => (Some(true), REASON_OK, String::new()),
                     Some(false) => {
-                        let message = format!("{author} may not use ServiceAccount {account}, or there is none of the name");
+                        let message =
+                            format!("{author} may not use ServiceAccount {account}, or there is none of the name");
                         (Some(false), "NotAllowed", message)
                     }
-                    None => (None, "NotKnown", format!("it cannot be known whether {author} may use ServiceAccount {account}")),
+                    None => (
+                        None,
+                        "NotKnown",
+                        format!("it cannot be known whether {author} may use ServiceAccount {account}"),
+                    ),
                 }
             }
         };

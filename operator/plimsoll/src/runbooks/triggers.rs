@@ -56,7 +56,9 @@ pub async fn resync(dispatcher: Arc<Dispatcher>, outside: Outside, stop: Cancell
             loop {
                 dispatcher.resync.notified().await;
                 dispatcher.metrics.alert("not_asked_for");
-                tracing::warn!("alerts did not come through, and runbooks.alertmanager is not configured, so nobody can be asked for them");
+                tracing::warn!(
+                    "alerts did not come through, and runbooks.alertmanager is not configured, so nobody can be asked for them"
+                );
             }
         };
         stop.run_until_cancelled(bell).await;
@@ -116,12 +118,7 @@ pub struct Triggers {
 
 impl Triggers {
     /// For these.
-    pub fn new(
-        dispatcher: Arc<Dispatcher>,
-        client: Client,
-        prometheus: Option<Prometheus>,
-        has_alerts: bool,
-    ) -> Self {
+    pub fn new(dispatcher: Arc<Dispatcher>, client: Client, prometheus: Option<Prometheus>, has_alerts: bool) -> Self {
         Self { dispatcher, client, prometheus, has_alerts, since: HashMap::new(), seen: HashSet::new() }
     }
 

@@ -201,7 +201,8 @@ mod tests {
         assert_eq!(verdict, Verdict::Denied);
         let message = review.pointer("/response/status/message").and_then(Value::as_str).unwrap();
         assert!(message.starts_with("spec.matchers.cluster: matcher cluster tells nothing apart"), "{message}");
-        let spec = json!({"serviceAccountName": "a", "trigger": {"alert": ["pod"]}, "steps": [{"name": "a", "wait": "1s"}]});
+        let spec =
+            json!({"serviceAccountName": "a", "trigger": {"alert": ["pod"]}, "steps": [{"name": "a", "wait": "1s"}]});
         let object = json!({"kind": "Runbook", "metadata": {"name": "a", "namespace": "b"}, "spec": spec});
         let body = json!({"request": {"uid": "u", "kind": {"kind": "Runbook"}, "object": object}});
         let (review, _) = answer(body.to_string().as_bytes()).unwrap();

@@ -13,8 +13,8 @@ use k8s_openapi::{
     ByteString,
     api::{
         admissionregistration::v1::{
-            MutatingWebhook, MutatingWebhookConfiguration, RuleWithOperations, ServiceReference, ValidatingWebhook, ValidatingWebhookConfiguration,
-            WebhookClientConfig,
+            MutatingWebhook, MutatingWebhookConfiguration, RuleWithOperations, ServiceReference, ValidatingWebhook,
+            ValidatingWebhookConfiguration, WebhookClientConfig,
         },
         core::v1::Secret,
     },

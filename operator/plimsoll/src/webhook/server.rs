@@ -148,13 +148,7 @@ pub fn app(metrics: Arc<Metrics>, authority: Option<Authority>) -> Router {
     routes.layer(DefaultBodyLimit::disable()).with_state(state)
 }
 
-async fn author(
-    authority: &Authority,
-    metrics: &Metrics,
-    intake: &Intake,
-    headers: HeaderMap,
-    body: Body,
-) -> Response {
+async fn author(authority: &Authority, metrics: &Metrics, intake: &Intake, headers: HeaderMap, body: Body) -> Response {
     let answered = timeout(REQUEST, async {
         let taken = intake.read(&headers, body).await.map_err(|_| "the review could not be read".to_owned())?;
         authority.answer(&taken.bytes).await
@@ -176,11 +170,7 @@ async fn author(
     }
 }
 
-async fn validate(
-    State((metrics, intake)): State<(Arc<Metrics>, Intake)>,
-    headers: HeaderMap,
-    body: Body,
-) -> Response {
+async fn validate(State((metrics, intake)): State<(Arc<Metrics>, Intake)>, headers: HeaderMap, body: Body) -> Response {
     let json = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
     if !json.is_some_and(|value| value.trim_start().starts_with("application/json")) {
         metrics.admitted("bad_request");

@@ -76,7 +76,8 @@ impl Ground {
         let folder = Folder::new("runbooks")?;
         std::fs::write(folder.join("token"), TOKEN)?;
         std::fs::create_dir(folder.join("evidence"))?;
-        let config = json!({"runbooks": {"artifacts": {"volumes": {"evidence": {"directory": folder.join("evidence")}}}}});
+        let config =
+            json!({"runbooks": {"artifacts": {"volumes": {"evidence": {"directory": folder.join("evidence")}}}}});
         std::fs::write(folder.join("config.yaml"), config.to_string())?;
         let alerts = format!("127.0.0.1:{}", free_port()?);
         let webhook = format!("127.0.0.1:{}", free_port()?);
@@ -119,7 +120,8 @@ impl Ground {
 
     /// A ServiceAccount with rights in the namespace, which the operator may be.
     async fn account(&self, name: &str, rules: Value) -> Result<()> {
-        let account = json!({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": name, "namespace": "shop"}});
+        let account =
+            json!({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": name, "namespace": "shop"}});
         self.plane.apply(&account.to_string()).await?;
         let be = json!([{"apiGroups": [""], "resources": ["serviceaccounts"], "resourceNames": [name], "verbs": ["impersonate"]}]);
         for (role, rules, subject, of) in
@@ -174,10 +176,10 @@ impl Ground {
         let secrets: Api<Secret> = Api::namespaced(self.client.clone(), "plimsoll-system");
         let secret = secrets.get("plimsoll-alerts").await?;
         let authority = secret.data.and_then(|mut data| data.remove("ca.crt")).context("ca.crt")?;
-        let client = reqwest::Client::builder()
-            .tls_certs_only(reqwest::Certificate::from_pem_bundle(&authority.0)?)
-            .build()?;
-        let answer = client.post(format!("https://{}/alerts", self.alerts)).bearer_auth(token).json(body).send().await?;
+        let client =
+            reqwest::Client::builder().tls_certs_only(reqwest::Certificate::from_pem_bundle(&authority.0)?).build()?;
+        let answer =
+            client.post(format!("https://{}/alerts", self.alerts)).bearer_auth(token).json(body).send().await?;
         Ok((answer.status().as_u16(), answer.text().await?))
     }
 
@@ -279,8 +281,10 @@ async fn the_same_alert_a_hundred_times_is_one_execution(testbed: &Testbed) -> R
     // The same again, after a restart too, is known; another start of the alert is another one, and in its cooldown.
     operator.stop().await?;
     let mut operator = ground.operator(testbed).await?;
-    wait_until("the alert to be known again", SOON, async || Ok((ground.post(TOKEN, &both).await?.0 == 200).then_some(())))
-        .await?;
+    wait_until("the alert to be known again", SOON, async || {
+        Ok((ground.post(TOKEN, &both).await?.0 == 200).then_some(()))
+    })
+    .await?;
     ensure!(ground.of("acts").await?.len() == 1);
     let events: Api<Event> = Api::namespaced(ground.client.clone(), "shop");
     let told = events.list(&ListParams::default()).await?;
@@ -478,7 +482,11 @@ async fn a_runaway_is_stopped(testbed: &Testbed) -> Result<()> {
         let mut reasons: Vec<String> = all.iter().filter_map(|one| one.status.as_ref()?.reason.clone()).collect();
         reasons.sort();
         ensure!(all.len() == 5 && reasons.len() == 5, "{reasons:?}");
-        ensure!(all.iter().all(|one| one.status.as_ref().is_some_and(|s| matches!(s.phase, Phase::Blocked | Phase::Succeeded))), "{reasons:?}");
+        ensure!(
+            all.iter()
+                .all(|one| one.status.as_ref().is_some_and(|s| matches!(s.phase, Phase::Blocked | Phase::Succeeded))),
+            "{reasons:?}"
+        );
         Ok(Some(reasons))
     })
     .await?;
@@ -539,7 +547,8 @@ impl Cut {
         };
         // A program that was begun, and whose end nobody sees.
         let response = if runs { None } else { Some(passed.await?) };
-        if (write || runs) && self.left.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |n| n.checked_sub(1)) == Ok(1) {
+        if (write || runs) && self.left.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |n| n.checked_sub(1)) == Ok(1)
+        {
             self.reached.notify_one();
             std::future::pending::<()>().await;
         }
