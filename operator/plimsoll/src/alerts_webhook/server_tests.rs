@@ -193,3 +193,49 @@ async fn alerts_at_once_are_bounded() {
     given.ledger.never.store(false, Ordering::SeqCst);
     assert_eq!(given.post(payload(1).to_string()).await.0, StatusCode::OK);
 }
+
+/// With authorities of clients, whoever has no certificate of theirs does not even get a connection.
+#[tokio::test]
+async fn without_a_client_certificate_there_is_no_connection() {
+    use rcgen::{BasicConstraints, CertificateParams, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair};
+
+    let given = given();
+    let names = ["127.0.0.1".to_owned()];
+    let certificates = crate::webhook::certificates::make(&names, None, Timestamp::now()).unwrap();
+    let identity = crate::webhook::server::Identity::default();
+    identity.set(&certificates.certificate, &certificates.key).unwrap();
+    let authority_key = KeyPair::generate().unwrap();
+    let mut authority = CertificateParams::new(Vec::new()).unwrap();
+    authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("ca.crt");
+    std::fs::write(&file, authority.self_signed(&authority_key).unwrap().pem()).unwrap();
+    let key = KeyPair::generate().unwrap();
+    let mut leaf = CertificateParams::new(vec!["alertmanager".to_owned()]).unwrap();
+    leaf.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
+    let client = leaf.signed_by(&key, &Issuer::new(authority, authority_key)).unwrap();
+
+    let config = crate::webhook::server::tls(&identity, Some(super::super::authorities(&file).unwrap())).unwrap();
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("https://{}{PATH}", listener.local_addr().unwrap());
+    let stop = tokio_util::sync::CancellationToken::new();
+    let serving = tokio::spawn(crate::webhook::server::serve(listener, config, given.app.clone(), stop.clone()));
+    crate::prometheus::http_client().unwrap();
+    let post = async |identity: Option<reqwest::Identity>| {
+        let trusted = reqwest::Certificate::from_pem_bundle(certificates.authorities.as_bytes()).unwrap();
+        let mut builder = reqwest::Client::builder().tls_certs_only(trusted);
+        if let Some(identity) = identity {
+            builder = builder.identity(identity);
+        }
+        let request = builder.build().unwrap().post(&url).bearer_auth(TOKEN);
+        let request = request.header("content-type", "application/json").body(payload(1).to_string());
+        request.send().await.map(|answer| answer.status().as_u16())
+    };
+    assert!(post(None).await.is_err());
+    assert_eq!(given.state(), (0, 0));
+    let pem = format!("{}{}", key.serialize_pem(), client.pem());
+    assert_eq!(post(Some(reqwest::Identity::from_pem(pem.as_bytes()).unwrap())).await.unwrap(), 200);
+    assert_eq!(given.state(), (1, 0));
+    stop.cancel();
+    serving.await.unwrap();
+}

@@ -400,3 +400,7 @@ impl Desk for Dispatcher {
         self.resync.notify_one();
     }
 }
+
+#[cfg(test)]
+#[path = "dispatch_tests.rs"]
+mod tests;

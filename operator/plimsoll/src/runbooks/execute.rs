@@ -111,7 +111,7 @@ impl Executor {
         let mut event = Event::Loaded;
         let mut alone = None;
         loop {
-            let paused = self.switch.paused().await;
+            let paused = self.switch.just_now().await;
             let world = World { now: Timestamp::now(), paused, resolved_at: resolved_at(&execution) };
             let stored = execution.status.clone().unwrap_or_default();
             let (status, command) = step(&execution.spec, &stored, &event, &world);

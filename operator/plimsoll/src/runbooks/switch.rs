@@ -1,10 +1,13 @@
 //! The kill switch: one ConfigMap that holds every runbook, also after a restart. What cannot be read holds as well.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::{Api, Client};
-use tokio::sync::watch;
+use tokio::{sync::watch, time::Instant};
 
 use crate::{operator::metrics::Metrics, sinks::kubernetes::chain};
 
@@ -16,6 +19,8 @@ pub const PAUSED: &str = "paused";
 pub const REASON: &str = "reason";
 /// How often it is read: what is under way stops within two seconds.
 const LOOK: Duration = Duration::from_secs(1);
+/// What was asked longer ago is asked again.
+const FRESH: Duration = Duration::from_millis(1500);
 /// A read that takes longer has failed.
 const ANSWER: Duration = Duration::from_millis(900);
 
@@ -24,17 +29,24 @@ const ANSWER: Duration = Duration::from_millis(900);
 pub struct Switch {
     api: Api<ConfigMap>,
     seen: Arc<watch::Sender<Option<bool>>>,
+    read_at: Arc<Mutex<Option<Instant>>>,
     metrics: Arc<Metrics>,
 }
 
 impl Switch {
     /// Of this namespace. Until it is read, everything is paused.
     pub fn new(client: Client, namespace: &str, metrics: Arc<Metrics>) -> Self {
-        Self { api: Api::namespaced(client, namespace), seen: Arc::new(watch::Sender::new(None)), metrics }
+        Self {
+            api: Api::namespaced(client, namespace),
+            seen: Arc::new(watch::Sender::new(None)),
+            read_at: Arc::default(),
+            metrics,
+        }
     }
 
     /// Whether runbooks are paused, asked of the API server now; `None` when it cannot be known.
     pub async fn paused(&self) -> Option<bool> {
+        let asked = Instant::now();
         let read = tokio::time::timeout(ANSWER, self.api.get_opt(CONFIG_MAP)).await;
         let paused = match read {
             Ok(Ok(map)) => Some(is_paused(map.as_ref())),
@@ -48,8 +60,15 @@ impl Switch {
             }
         };
         self.metrics.runbooks_paused(paused != Some(false));
+        *self.read_at.lock().unwrap_or_else(PoisonError::into_inner) = Some(asked);
         self.seen.send_if_modified(|seen| std::mem::replace(seen, paused) != paused);
         paused
+    }
+
+    /// The same, as it was read a moment ago at most: before every step of every run.
+    pub async fn just_now(&self) -> Option<bool> {
+        let read_at = *self.read_at.lock().unwrap_or_else(PoisonError::into_inner);
+        if read_at.is_some_and(|at| at.elapsed() < FRESH) { *self.seen.borrow() } else { self.paused().await }
     }
 
     /// Reads it again and again.

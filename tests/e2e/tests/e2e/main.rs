@@ -15,6 +15,7 @@ mod operator;
 mod outside;
 mod path;
 mod readme;
+mod runbook_ground;
 mod runbook_runs;
 mod runbooks;
 mod testbed;

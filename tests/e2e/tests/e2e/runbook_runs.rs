@@ -10,23 +10,24 @@ use std::{
 };
 
 use anyhow::{Context, Result, ensure};
-use axum::{Json, Router};
-use k8s_openapi::{
-    api::{apps::v1::Deployment, core::v1::Secret, events::v1::Event},
-    jiff::Timestamp,
-};
+use axum::Router;
+use k8s_openapi::{api::events::v1::Event, jiff::Timestamp};
 use kube::{
-    Api, Client, CustomResourceExt, ResourceExt,
+    Api, Client, ResourceExt,
     api::{ListParams, Patch, PatchParams, PostParams},
 };
-use plimsoll_api::{Runbook, RunbookApproval, RunbookExecution, RunbookExecutionStatus, execution::Phase};
-use plimsoll_e2e::{CONTROL_PLANE, Test, Testbed, operator::Operator, test};
-use plimsoll_testbed::{ControlPlane, ControlPlaneOptions, Folder, Program, Server, free_port, wait_until};
+use plimsoll_api::{Runbook, RunbookExecution, RunbookExecutionStatus, execution::Phase};
+use plimsoll_e2e::{CONTROL_PLANE, Test, Testbed, test};
+use plimsoll_testbed::{Alertmanager, Component, Prometheus, PrometheusOptions, Server, wait_until};
 use serde_json::{Value, json};
 
-use crate::cluster::{SOON, install};
+use crate::{
+    cluster::SOON,
+    runbook_ground::{Ground, TOKEN, alert, ended, may_scale, post, scaling},
+};
 
-const TOKEN: &str = "the-token-of-alertmanager";
+const MONITORED: &[Component] =
+    &[Component::Etcd, Component::Kubernetes, Component::Prometheus, Component::Alertmanager];
 
 pub(crate) fn tests() -> Vec<Test> {
     vec![
@@ -35,207 +36,9 @@ pub(crate) fn tests() -> Vec<Test> {
         test(CONTROL_PLANE, somebody_else_must_approve),
         test(CONTROL_PLANE, the_kill_switch_holds_across_a_restart),
         test(CONTROL_PLANE, a_runaway_is_stopped),
+        test(MONITORED, from_prometheus_through_alertmanager_to_what_helps_and_what_does_not),
         test(CONTROL_PLANE, killed_at_every_write_nothing_is_done_twice),
     ]
-}
-
-/// What a test needs: the kinds, a Prometheus that says yes, files, and where Alertmanager would post.
-struct Ground {
-    plane: ControlPlane,
-    client: Client,
-    _prometheus: Server,
-    folder: Folder,
-    alerts: String,
-    webhook: String,
-    prometheus: String,
-}
-
-impl Ground {
-    async fn new(testbed: &Testbed) -> Result<Self> {
-        let plane = ControlPlane::start(testbed.bin(), ControlPlaneOptions::api_only()).await?;
-        let client = install(&plane).await?;
-        for definition in [Runbook::crd(), RunbookExecution::crd(), RunbookApproval::crd()] {
-            plane.apply(&serde_json::to_string(&definition)?).await?;
-        }
-        let (runbooks, approvals): (Api<Runbook>, Api<RunbookApproval>) =
-            (Api::all(client.clone()), Api::all(client.clone()));
-        wait_until("the kinds of runbooks", SOON, async || {
-            approvals.list(&ListParams::default()).await?;
-            Ok(Some(runbooks.list(&ListParams::default()).await?))
-        })
-        .await?;
-        plane.kubectl(["create", "namespace", "shop"]).await?;
-        plane.kubectl(["create", "namespace", "plimsoll-system"]).await?;
-        for manifest in ["rbac.yaml", "runbooks.yaml"] {
-            let path = format!(concat!(env!("CARGO_MANIFEST_DIR"), "/../../manifests/{}"), manifest);
-            plane.apply(&std::fs::read_to_string(path)?).await?;
-        }
-        let one = json!({"status": "success", "data": {"resultType": "vector",
-            "result": [{"metric": {}, "value": [0, "1"]}]}});
-        let prometheus = Server::start(Router::new().fallback(move || async move { Json(one) })).await?;
-        let folder = Folder::new("runbooks")?;
-        std::fs::write(folder.join("token"), TOKEN)?;
-        std::fs::create_dir(folder.join("evidence"))?;
-        let config =
-            json!({"runbooks": {"artifacts": {"volumes": {"evidence": {"directory": folder.join("evidence")}}}}});
-        std::fs::write(folder.join("config.yaml"), config.to_string())?;
-        let alerts = format!("127.0.0.1:{}", free_port()?);
-        let webhook = format!("127.0.0.1:{}", free_port()?);
-        let url = prometheus.url();
-        Ok(Self { plane, client, _prometheus: prometheus, folder, alerts, webhook, prometheus: url })
-    }
-
-    /// An operator with the rights of the manifests, and no others.
-    async fn operator(&self, testbed: &Testbed) -> Result<Operator> {
-        let user = "system:serviceaccount:plimsoll-system:plimsoll";
-        self.operator_by(testbed, &self.plane.kubeconfig_for(user, None)?).await
-    }
-
-    async fn operator_by(&self, testbed: &Testbed, kubeconfig: &std::path::Path) -> Result<Operator> {
-        let url = format!("https://{}", self.webhook);
-        let token = self.folder.join("token");
-        let config = self.folder.join("config.yaml");
-        let arguments = [
-            "--no-leader-election",
-            "--config",
-            config.to_str().context("a path in UTF-8")?,
-            "--namespace",
-            "plimsoll-system",
-            "--prometheus",
-            &self.prometheus,
-            "--webhook-listen",
-            &self.webhook,
-            "--webhook-url",
-            &url,
-            "--runbooks",
-            "--alerts-listen",
-            &self.alerts,
-            "--alerts-name",
-            "127.0.0.1",
-            "--alerts-token-file",
-            token.to_str().context("a path in UTF-8")?,
-        ];
-        Operator::start_with(testbed.plimsoll()?, kubeconfig, &arguments).await
-    }
-
-    /// A ServiceAccount with rights in the namespace, which the operator may be.
-    async fn account(&self, name: &str, rules: Value) -> Result<()> {
-        let account =
-            json!({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": name, "namespace": "shop"}});
-        self.plane.apply(&account.to_string()).await?;
-        let be = json!([{"apiGroups": [""], "resources": ["serviceaccounts"], "resourceNames": [name], "verbs": ["impersonate"]}]);
-        for (role, rules, subject, of) in
-            [(name.to_owned(), rules, name, "shop"), (format!("be-{name}"), be, "plimsoll", "plimsoll-system")]
-        {
-            let meta = json!({"name": role, "namespace": "shop"});
-            let api = "rbac.authorization.k8s.io/v1";
-            let binding = json!({"apiVersion": api, "kind": "RoleBinding", "metadata": meta,
-                "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": role},
-                "subjects": [{"kind": "ServiceAccount", "name": subject, "namespace": of}]});
-            let role = json!({"apiVersion": api, "kind": "Role", "metadata": meta, "rules": rules});
-            for object in [role, binding] {
-                self.plane.apply(&object.to_string()).await?;
-            }
-        }
-        Ok(())
-    }
-
-    async fn deployment(&self, name: &str) -> Result<()> {
-        let object = json!({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": name, "namespace": "shop"},
-            "spec": {"replicas": 1, "selector": {"matchLabels": {"app": name}}, "template": {"metadata": {"labels": {"app": name}},
-                "spec": {"containers": [{"name": "app", "image": "registry.example/app"}]}}}});
-        self.plane.apply(&object.to_string()).await.map(drop)
-    }
-
-    async fn replicas(&self, name: &str) -> Result<i32> {
-        let api: Api<Deployment> = Api::namespaced(self.client.clone(), "shop");
-        api.get(name).await?.spec.and_then(|spec| spec.replicas).context("replicas")
-    }
-
-    /// Writes a runbook, once the webhook is there to note who does.
-    async fn runbook(&self, name: &str, spec: Value) -> Result<Runbook> {
-        let api: Api<Runbook> = Api::namespaced(self.client.clone(), "shop");
-        let object = json!({"apiVersion": plimsoll_api::API_VERSION, "kind": "Runbook", "metadata": {"name": name}, "spec": spec});
-        wait_until(&format!("runbook {name} to be stored"), SOON, async || {
-            Ok(Some(api.patch(name, &PatchParams::apply("test").force(), &Patch::Apply(&object)).await?))
-        })
-        .await?;
-        wait_until(&format!("runbook {name} to be ready"), SOON, async || {
-            let runbook = api.get(name).await?;
-            let conditions = runbook.status.clone().unwrap_or_default().conditions;
-            match conditions.iter().find(|condition| condition.type_ == "Ready") {
-                Some(ready) if ready.status == "True" => Ok(Some(runbook)),
-                other => anyhow::bail!("{name} is {other:?}"),
-            }
-        })
-        .await
-    }
-
-    /// Posts a message as Alertmanager does; gives the code and the answer.
-    async fn post(&self, token: &str, body: &Value) -> Result<(u16, String)> {
-        let secrets: Api<Secret> = Api::namespaced(self.client.clone(), "plimsoll-system");
-        let secret = secrets.get("plimsoll-alerts").await?;
-        let authority = secret.data.and_then(|mut data| data.remove("ca.crt")).context("ca.crt")?;
-        let client =
-            reqwest::Client::builder().tls_certs_only(reqwest::Certificate::from_pem_bundle(&authority.0)?).build()?;
-        let answer =
-            client.post(format!("https://{}/alerts", self.alerts)).bearer_auth(token).json(body).send().await?;
-        Ok((answer.status().as_u16(), answer.text().await?))
-    }
-
-    fn executions(&self) -> Api<RunbookExecution> {
-        Api::namespaced(self.client.clone(), "shop")
-    }
-
-    async fn of(&self, runbook: &str) -> Result<Vec<RunbookExecution>> {
-        let all = self.executions().list(&ListParams::default()).await?.items;
-        Ok(all.into_iter().filter(|execution| execution.spec.runbook.name == runbook).collect())
-    }
-
-    /// Waits until the only execution of a runbook is as it should be.
-    async fn only(&self, runbook: &str, wanted: impl Fn(&RunbookExecutionStatus) -> bool) -> Result<RunbookExecution> {
-        wait_until(&format!("the execution of {runbook}"), SOON, async || {
-            let all = self.of(runbook).await?;
-            ensure!(all.len() == 1, "{} executions", all.len());
-            let found = all.into_iter().next().filter(|one| one.status.as_ref().is_some_and(&wanted));
-            Ok(Some(found.with_context(|| "it is otherwise".to_owned())?))
-        })
-        .await
-        .map_err(|error| error.context(format!("{runbook}")))
-    }
-
-    /// Runs the command line as a user; gives its output, or its error.
-    async fn plimsoll(&self, testbed: &Testbed, kubeconfig: &std::path::Path, arguments: &[&str]) -> Result<String> {
-        let program = Program::new(testbed.plimsoll()?).arg("runbook").args(arguments).env("KUBECONFIG", kubeconfig);
-        program.run("", Duration::from_secs(60)).await?.success()
-    }
-}
-
-fn alert(name: &str, workload: &str, fingerprint: u64) -> Value {
-    json!({"status": "firing", "labels": {"alertname": name, "namespace": "shop", "deployment": workload},
-        "annotations": {}, "startsAt": "2026-01-01T00:00:00.123Z", "endsAt": "0001-01-01T00:00:00Z",
-        "fingerprint": format!("{fingerprint:016x}")})
-}
-
-fn post(alerts: &[Value]) -> Value {
-    json!({"version": "4", "groupKey": "{}", "truncatedAlerts": 0, "status": "firing", "receiver": "plimsoll", "alerts": alerts})
-}
-
-fn scaling(alert: &str, mode: &str, account: &str, replicas: i64) -> Value {
-    json!({"mode": mode, "serviceAccountName": account, "trigger": {"alert": [format!("alertname=\"{alert}\"")]},
-        "parameters": [{"name": "workload", "object": "Deployment", "fromLabel": "deployment"}],
-        "steps": [{"name": "more", "scale": {"workload": "workload", "replicas": replicas, "max": 10}}]})
-}
-
-/// What scaling needs; an autoscaler is looked for first.
-fn may_scale() -> Value {
-    json!([{"apiGroups": ["apps"], "resources": ["deployments"], "verbs": ["get"]},
-        {"apiGroups": ["apps"], "resources": ["deployments/scale"], "verbs": ["patch"]},
-        {"apiGroups": ["autoscaling"], "resources": ["horizontalpodautoscalers"], "verbs": ["list"]}])
-}
-
-fn ended(phase: Phase) -> impl Fn(&RunbookExecutionStatus) -> bool {
-    move |status| status.phase == phase
 }
 
 async fn the_same_alert_a_hundred_times_is_one_execution(testbed: &Testbed) -> Result<()> {
@@ -510,6 +313,57 @@ async fn a_runaway_is_stopped(testbed: &Testbed) -> Result<()> {
         Ok(all.iter().find(|one| one.status.as_ref().is_some_and(|s| s.reason.as_deref() == Some("Resolved"))).cloned())
     })
     .await?;
+    operator.stop().await
+}
+
+/// Two alerts of a real Prometheus, by a real Alertmanager: after one run the SLO burns slowly enough, after the other
+/// it does not, so what was done is undone.
+async fn from_prometheus_through_alertmanager_to_what_helps_and_what_does_not(testbed: &Testbed) -> Result<()> {
+    let alertmanager =
+        Alertmanager::start(testbed.bin(), &json!({"route": {"receiver": "none"}, "receivers": [{"name": "none"}]}))
+            .await?;
+    let options =
+        PrometheusOptions { alertmanager: Some(alertmanager.url().to_owned()), ..PrometheusOptions::default() };
+    let prometheus = Prometheus::start(testbed.bin(), options).await?;
+    let ground = Ground::with(testbed, Some(prometheus.url()), Some(alertmanager.url())).await?;
+    ground.account("scaler", may_scale()).await?;
+    for name in ["helped", "hurt"] {
+        ground.deployment(name).await?;
+    }
+    let mut operator = ground.operator(testbed).await?;
+    for (name, alert, on_failure) in [("helped", "Helped", "Escalate"), ("hurt", "Hurt", "Rollback")] {
+        let mut spec = scaling(alert, "Auto", "scaler", 3);
+        spec["verify"] = json!({"slo": name, "after": "1s", "onFailure": on_failure});
+        if let Some(steps) = spec["steps"].as_array_mut().filter(|_| name == "helped") {
+            let silence =
+                json!({"matchers": ["alertname=\"Helped\""], "for": "1h", "comment": "it is being looked at"});
+            steps.push(json!({"name": "quiet", "silence": silence}));
+        }
+        ground.runbook(name, spec).await?;
+    }
+    let authority = ground.folder.join("ca.crt");
+    std::fs::write(&authority, ground.authority().await?)?;
+    let mut config = Alertmanager::webhook_config(&ground.alerts_url());
+    config["receivers"][0]["webhook_configs"][0]["http_config"] =
+        json!({"authorization": {"credentials": TOKEN}, "tls_config": {"ca_file": authority}});
+    alertmanager.configure(&config).await?;
+
+    let alert = |name: &str, workload: &str| json!({"alert": name, "expr": "vector(1)", "labels": {"namespace": "shop", "deployment": workload}});
+    let burn = |slo: &str, rate: &str| json!({"record": "slo:burn_rate:window", "expr": format!("vector({rate})"), "labels": {"slo_id": format!("shop/{slo}"), "window": "5m"}});
+    let rules = [alert("Helped", "helped"), alert("Hurt", "hurt"), burn("helped", "0.5"), burn("hurt", "20")];
+    prometheus.load_rules("rules.yml", &json!({"groups": [{"name": "test", "rules": rules}]}).to_string()).await?;
+
+    let helped = ground.only("helped", ended(Phase::Succeeded)).await?;
+    ensure!(ground.replicas("helped").await? == 3);
+    let verified = helped.status.and_then(|status| status.verification?.message).unwrap_or_default();
+    ensure!(verified.contains("burns at 0.5"), "{verified}");
+    let silences = alertmanager.amtool(["silence", "query", "-o", "json"]).await?;
+    ensure!(silences.contains(&format!("plimsoll shop/{}/quiet", helped.metadata.name.context("name")?)), "{silences}");
+
+    let hurt = ground.only("hurt", ended(Phase::RolledBack)).await?;
+    let status = hurt.status.context("status")?;
+    ensure!(status.reason.as_deref() == Some("NotRecovered"), "{status:?}");
+    ensure!(ground.replicas("hurt").await? == 1, "it was not put back");
     operator.stop().await
 }
 
