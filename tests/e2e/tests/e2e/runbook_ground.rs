@@ -62,7 +62,7 @@ impl Ground {
         let folder = Folder::new("runbooks")?;
         std::fs::write(folder.join("token"), TOKEN)?;
         std::fs::create_dir(folder.join("evidence"))?;
-        let config =
+        let mut config =
             json!({"runbooks": {"artifacts": {"volumes": {"evidence": {"directory": folder.join("evidence")}}}}});
         if let Some(url) = alertmanager {
             config["runbooks"]["alertmanager"] = json!({"url": url});
@@ -81,29 +81,32 @@ impl Ground {
     }
 
     pub(crate) async fn operator_by(&self, testbed: &Testbed, kubeconfig: &Path) -> Result<Operator> {
-        let url = format!("https://{}", self.webhook);
-        let token = self.folder.join("token");
-        let config = self.folder.join("config.yaml");
-        let arguments = [
-            "--no-leader-election",
-            "--config",
-            config.to_str().context("a path in UTF-8")?,
-            "--namespace",
-            "plimsoll-system",
-            "--prometheus",
-            &self.prometheus,
-            "--webhook-listen",
-            &self.webhook,
-            "--webhook-url",
-            &url,
-            "--runbooks",
-            "--alerts-listen",
-            &self.alerts,
-            "--alerts-name",
-            "127.0.0.1",
-            "--alerts-token-file",
-            token.to_str().context("a path in UTF-8")?,
-        ];
+        self.start(testbed, kubeconfig, &self.alerts, &self.webhook, &["--no-leader-election"]).await
+    }
+
+    /// One of several operators, of which one leads, and where it takes alerts.
+    pub(crate) async fn replica(&self, testbed: &Testbed, identity: &str) -> Result<(Operator, String)> {
+        let user = "system:serviceaccount:plimsoll-system:plimsoll";
+        let [alerts, webhook] = [free_port()?, free_port()?].map(|port| format!("127.0.0.1:{port}"));
+        let election = ["--identity", identity, "--lease-seconds", "3"];
+        let kubeconfig = self.plane.kubeconfig_for(user, None)?;
+        Ok((self.start(testbed, &kubeconfig, &alerts, &webhook, &election).await?, alerts))
+    }
+
+    async fn start(
+        &self,
+        testbed: &Testbed,
+        kubeconfig: &Path,
+        alerts: &str,
+        webhook: &str,
+        more: &[&str],
+    ) -> Result<Operator> {
+        let url = format!("https://{webhook}");
+        let [token, config] = ["token", "config.yaml"].map(|file| self.folder.join(file).display().to_string());
+        let mut arguments = vec!["--namespace", "plimsoll-system", "--runbooks", "--prometheus", &self.prometheus];
+        arguments.extend(["--config", &config, "--webhook-listen", webhook, "--webhook-url", &url]);
+        arguments.extend(["--alerts-listen", alerts, "--alerts-name", "127.0.0.1", "--alerts-token-file", &token]);
+        arguments.extend(more);
         Operator::start_with(testbed.plimsoll()?, kubeconfig, &arguments).await
     }
 
@@ -174,10 +177,15 @@ impl Ground {
 
     /// Posts a message as Alertmanager does; gives the code and the answer.
     pub(crate) async fn post(&self, token: &str, body: &Value) -> Result<(u16, String)> {
+        self.post_to(&self.alerts, token, body).await
+    }
+
+    /// The same to one of several operators.
+    pub(crate) async fn post_to(&self, address: &str, token: &str, body: &Value) -> Result<(u16, String)> {
         let authority = self.authority().await?;
         let client =
             reqwest::Client::builder().tls_certs_only(reqwest::Certificate::from_pem_bundle(&authority)?).build()?;
-        let answer = client.post(self.alerts_url()).bearer_auth(token).json(body).send().await?;
+        let answer = client.post(format!("https://{address}/alerts")).bearer_auth(token).json(body).send().await?;
         Ok((answer.status().as_u16(), answer.text().await?))
     }
 

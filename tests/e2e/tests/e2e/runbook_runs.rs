@@ -36,6 +36,7 @@ pub(crate) fn tests() -> Vec<Test> {
         test(CONTROL_PLANE, somebody_else_must_approve),
         test(CONTROL_PLANE, the_kill_switch_holds_across_a_restart),
         test(CONTROL_PLANE, a_runaway_is_stopped),
+        test(CONTROL_PLANE, any_replica_takes_alerts_and_the_next_leader_goes_on),
         test(MONITORED, from_prometheus_through_alertmanager_to_what_helps_and_what_does_not),
         test(CONTROL_PLANE, killed_at_every_write_nothing_is_done_twice),
     ]
@@ -316,6 +317,34 @@ async fn a_runaway_is_stopped(testbed: &Testbed) -> Result<()> {
     operator.stop().await
 }
 
+async fn any_replica_takes_alerts_and_the_next_leader_goes_on(testbed: &Testbed) -> Result<()> {
+    let ground = Ground::new(testbed).await?;
+    ground.account("scaler", may_scale()).await?;
+    ground.deployment("checkout").await?;
+    let (mut first, _) = ground.replica(testbed, "first").await?;
+    wait_until("the first to lead", SOON, async || Ok((first.metric("plimsoll_leader").await? == 1).then_some(())))
+        .await?;
+    let (mut second, alerts) = ground.replica(testbed, "second").await?;
+    let mut spec = scaling("Slow", "Auto", "scaler", 3);
+    let scale = spec["steps"][0].clone();
+    spec["steps"] = json!([{"name": "first", "wait": "4s"}, scale]);
+    ground.runbook("slow", spec).await?;
+    let one = post(&[alert("Slow", "checkout", 1)]);
+    wait_until("the second to know the runbook", SOON, async || {
+        let (code, message) = ground.post_to(&alerts, TOKEN, &one).await?;
+        ensure!(code == 200, "{code} {message}");
+        Ok((!ground.of("slow").await?.is_empty()).then_some(()))
+    })
+    .await?;
+    ground.only("slow", |status| !status.steps.is_empty()).await?;
+    ensure!(second.metric("plimsoll_leader").await? == 0);
+    first.kill()?;
+    let done = ground.only("slow", ended(Phase::Succeeded)).await?;
+    ensure!(second.metric("plimsoll_leader").await? == 1 && ground.replicas("checkout").await? == 3);
+    ensure!(done.status.is_some_and(|status| status.steps.len() == 2));
+    second.stop().await
+}
+
 /// Two alerts of a real Prometheus, by a real Alertmanager: after one run the SLO burns slowly enough, after the other
 /// it does not, so what was done is undone.
 async fn from_prometheus_through_alertmanager_to_what_helps_and_what_does_not(testbed: &Testbed) -> Result<()> {
@@ -333,7 +362,7 @@ async fn from_prometheus_through_alertmanager_to_what_helps_and_what_does_not(te
     let mut operator = ground.operator(testbed).await?;
     for (name, alert, on_failure) in [("helped", "Helped", "Escalate"), ("hurt", "Hurt", "Rollback")] {
         let mut spec = scaling(alert, "Auto", "scaler", 3);
-        spec["verify"] = json!({"slo": name, "after": "1s", "onFailure": on_failure});
+        spec["verify"] = json!({"slo": name, "after": "10s", "onFailure": on_failure});
         if let Some(steps) = spec["steps"].as_array_mut().filter(|_| name == "helped") {
             let silence =
                 json!({"matchers": ["alertname=\"Helped\""], "for": "1h", "comment": "it is being looked at"});
@@ -420,8 +449,9 @@ async fn killed_at_every_write_nothing_is_done_twice(testbed: &Testbed) -> Resul
     rules.as_array_mut().context("rules")?.push(more);
     ground.account("scaler", rules).await?;
     ground.deployment("checkout").await?;
+    // No controller makes the account that a Pod has when it names none.
     let pod = json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "checkout", "namespace": "shop"},
-        "spec": {"automountServiceAccountToken": false, "containers": [{"name": "app", "image": "registry.example/app"}]}});
+        "spec": {"serviceAccountName": "scaler", "automountServiceAccountToken": false, "containers": [{"name": "app", "image": "registry.example/app"}]}});
     ground.plane.apply(&pod.to_string()).await?;
     // The runbooks are written while an undisturbed operator is there.
     let mut writer = ground.operator(testbed).await?;
@@ -469,8 +499,9 @@ async fn killed_at_every_write_nothing_is_done_twice(testbed: &Testbed) -> Resul
             .await
         };
         // The post itself may be what is cut off.
+        let message = post(&[one]);
         let posted = tokio::select! {
-            posted = ground.post(TOKEN, &post(&[one.clone()])) => Some(posted?.0),
+            posted = ground.post(TOKEN, &message) => Some(posted?.0),
             () = cut.reached.notified() => None,
         };
         let killed = match posted {
@@ -487,7 +518,7 @@ async fn killed_at_every_write_nothing_is_done_twice(testbed: &Testbed) -> Resul
         cut.left.store(usize::MAX, Ordering::SeqCst);
         let mut again = ground.operator_by(testbed, &kubeconfig).await?;
         wait_until("the alert to be taken", SOON, async || {
-            Ok((ground.post(TOKEN, &post(&[one.clone()])).await?.0 == 200).then_some(()))
+            Ok((ground.post(TOKEN, &message).await?.0 == 200).then_some(()))
         })
         .await?;
         let status = over().await?;
