@@ -76,7 +76,7 @@ pub fn resolve(
         match (&parameter.of, found) {
             (Type::Object(kind), found) => {
                 let namespace = if of_label { labels.get(NAMESPACE_LABEL) } else { None };
-                match self::lookup(model, parameter, *kind, found, namespace) {
+                match self::lookup(model, parameter, *kind, found, namespace, &values.lookups) {
                     Ok(lookup) => {
                         if let Which::Named(named) = &lookup.which {
                             values.values.insert(name.clone(), named.clone());
@@ -111,6 +111,7 @@ fn lookup(
     kind: ObjectKind,
     found: Option<&String>,
     label_namespace: Option<&String>,
+    before: &[Lookup],
 ) -> Result<Lookup, String> {
     let lookup = |namespace: &str, which| Lookup {
         parameter: parameter.name.clone(),
@@ -121,7 +122,11 @@ fn lookup(
     let Some(text) = found else {
         // The owner's namespace is that of what it owns.
         return match &parameter.owner_of {
-            Some(owned) => Ok(lookup(&model.namespace, Which::OwnerOf(owned.clone()))),
+            Some(owned) => {
+                let pod = before.iter().find(|lookup| lookup.parameter == *owned);
+                let namespace = pod.and_then(|pod| pod.namespace.as_deref()).unwrap_or(&model.namespace);
+                Ok(lookup(namespace, Which::OwnerOf(owned.clone())))
+            }
             None => Err(missing(parameter)),
         };
     };

@@ -74,6 +74,8 @@ pub fn plan(
         planner.values.insert(object.parameter.clone(), object.name.clone());
     }
     let steps: Vec<Step> = model.steps.iter().map(|step| planner.step(step)).collect();
+    planner.told("spec.approval.notify", model.approval_notify.as_ref());
+    planner.told("spec.verify.escalateTo", model.verify.as_ref().and_then(|verify| verify.escalate_to.as_ref()));
     let Planner { mut wrong, notes, .. } = planner;
     let target_uid = match &model.target {
         Some(target) => match objects.iter().find(|object| object.parameter == *target) {
@@ -160,6 +162,13 @@ impl Planner<'_> {
     /// The facts of an object; none when it was not found, which is told already.
     fn facts(&mut self, parameter: &str) -> Facts {
         self.object(parameter).map(|object| object.facts).unwrap_or_default()
+    }
+
+    /// A destination that a person named.
+    fn told(&mut self, place: &str, destination: Option<&String>) {
+        if let Some(name) = destination.filter(|name| !self.settings.destinations.contains(name)) {
+            self.wrong.push(format!("{place}: the operator's configuration has no destination {name}"));
+        }
     }
 
     fn step(&mut self, step: &Step) -> Step {
@@ -305,12 +314,7 @@ impl Planner<'_> {
             Act::TelemetryProfile(profile) => filled.telemetry_profile = Some(self.telemetry(step, profile)),
             Act::Silence(silence) => filled.silence = Some(self.silence(silence)),
             Act::Notify(notify) => {
-                if !self.settings.destinations.contains(&notify.destination) {
-                    self.wrong.push(format!(
-                        "step {step}: the operator's configuration has no destination {}",
-                        notify.destination
-                    ));
-                }
+                self.told(&format!("step {step}"), Some(&notify.destination));
                 let message = self.fill(&notify.message);
                 filled.notify = Some(plimsoll_api::action::Notify { message, ..notify.clone() });
             }
@@ -322,7 +326,8 @@ impl Planner<'_> {
                 let expr = text::fill_promql(&query.expr, &self.values);
                 filled.query = Some(plimsoll_api::gate::Query { expr, ..query.clone() });
             }
-            Act::Wait(_) | Act::Verify(_) => {}
+            Act::Verify(verify) => self.told(&format!("step {step}"), verify.escalate_to.as_ref()),
+            Act::Wait(_) => {}
         }
         filled
     }

@@ -270,7 +270,8 @@ fn steps(text: &mut String, model: &Model, planned: &Planned, now: Timestamp) {
             plimsoll_runbook::Class::Repeatable => "is done again after a crash",
             plimsoll_runbook::Class::Once => "is never done again after a crash; the run ends as Unknown",
         };
-        let reason = act::row(action.kind()).reason;
+        let row = act::row(action.kind());
+        let reason = if action.class() == row.class { row.reason } else { "its author says that it may be repeated" };
         let _ = writeln!(text, "   {crash}: {reason}");
         calls(text, requests::of(&run, step));
         let undo = requests::undo(&run, step);
@@ -378,10 +379,15 @@ fn settings(model: &Model) -> Settings {
     let mut settings = Settings { operator_namespace: "plimsoll-system".to_owned(), ..Settings::default() };
     // The empty beginning is that of every image; they are named by digest all the same.
     settings.images.push(String::new());
-    let told = model.steps.iter().flat_map(|step| {
-        let undo = step.compensate.as_ref().and_then(|undo| undo.notify.as_ref());
-        [step.action.notify.as_ref(), undo].into_iter().flatten().map(|notify| notify.destination.clone())
-    });
-    settings.destinations = told.collect();
+    let acts = model.steps.iter().flat_map(|step| [Some(&step.action), step.compensate.as_deref()]).flatten();
+    for act in acts.filter_map(Act::of) {
+        match act {
+            Act::Notify(notify) => settings.destinations.push(notify.destination.clone()),
+            Act::Verify(verify) => settings.destinations.extend(verify.escalate_to.clone()),
+            _ => {}
+        }
+    }
+    settings.destinations.extend(model.verify.as_ref().and_then(|verify| verify.escalate_to.clone()));
+    settings.destinations.extend(model.approval_notify.clone());
     settings
 }

@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 
 use crate::{Act, names};
 
-pub use outside::{found, verified, verify_query};
+pub use outside::{found, message, verified, verify_query};
 
 /// Who is asked.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -99,16 +99,24 @@ pub(super) fn unsilence(run: &Run<'_>, step: &Step, _: &Silence) -> Result<Vec<C
 }
 
 pub(super) fn notify(run: &Run<'_>, step: &Step, notify: &Notify) -> Call {
+    let mut call = message(run, &notify.destination, &notify.message);
+    if let Some(body) = &mut call.request.body {
+        put(body, "step", json!(step.name));
+    }
+    call
+}
+
+/// A message to a destination about a run: of a step, that it did not help, that an approval is waited for.
+pub fn message(run: &Run<'_>, destination: &str, message: &str) -> Call {
     let body = json!({
-        "message": notify.message,
+        "message": message,
         "runbook": run.spec.runbook.name,
         "namespace": run.namespace,
         "execution": run.name,
-        "step": step.name,
         "labels": run.spec.trigger.labels,
     });
-    let to = Server::Destination(notify.destination.clone());
-    Call::new(format!("tell {}", notify.destination), request(to, "POST", String::new()).body(JSON, body))
+    let to = Server::Destination(destination.to_owned());
+    Call::new(format!("tell {destination}"), request(to, "POST", String::new()).body(JSON, body))
 }
 
 pub(super) fn annotate(run: &Run<'_>, annotate: &Annotate) -> Call {

@@ -243,6 +243,21 @@ fn values_of_labels() {
 }
 
 #[test]
+fn an_owner_is_where_what_it_owns_is() {
+    let model = model(&json!({
+        "namespaces": ["other"],
+        "parameters": [
+            {"name": "app", "object": "Deployment", "ownerOf": "pod"},
+            {"name": "pod", "object": "Pod", "fromLabel": "pod"},
+        ],
+    }));
+    let all = labels(&[("pod", "checkout-1"), ("namespace", "other")]);
+    let lookups = parameters::resolve(&model, &all, &Default::default()).unwrap().lookups;
+    let found: Vec<_> = lookups.iter().map(|l| (l.parameter.as_str(), l.namespace.as_deref())).collect();
+    assert_eq!(found, [("pod", Some("other")), ("app", Some("other"))]);
+}
+
+#[test]
 fn what_planning_refuses() {
     let image = "elsewhere.example/x@sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
     let workload = json!([{"name": "pod", "object": "Pod", "fromLabel": "pod"}, {"name": "app", "object": "Deployment", "ownerOf": "pod"}]);
@@ -260,6 +275,13 @@ fn what_planning_refuses() {
     assert_eq!(
         planned(&step(json!({"name": "a", "notify": {"destination": "nobody", "message": "x"}}))),
         Err(vec!["step a: the operator's configuration has no destination nobody".to_owned()])
+    );
+    assert_eq!(
+        planned(&json!({"approval": {"notify": "nobody"}, "verify": {"slo": "checkout", "escalateTo": "nobody"}})),
+        Err(vec![
+            "spec.approval.notify: the operator's configuration has no destination nobody".to_owned(),
+            "spec.verify.escalateTo: the operator's configuration has no destination nobody".to_owned(),
+        ])
     );
     assert_eq!(
         planned_with(&with_app(json!({"name": "a", "scale": {"workload": "app", "by": 1, "max": 10}})), |object| {

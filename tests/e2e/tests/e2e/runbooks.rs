@@ -51,7 +51,7 @@ async fn the_api_server_checks_runbooks(testbed: &Testbed) -> Result<()> {
             json!({"parameters": [{"name": "pod", "object": "Pod", "string": "a"}]}),
             "a parameter has exactly one of string, integer, enum and object",
         ),
-        (json!({"artifacts": {}}), "artifacts has exactly one of volume and s3"),
+        (json!({"artifacts": {"volume": "a", "s3": {"bucket": "abc"}}}), "artifacts has exactly one of volume and s3"),
     ] {
         let refusal = plane.apply(&runbook(&patch).to_string()).await;
         let said = refusal.err().map(|error| format!("{error:#}")).unwrap_or_default();
