@@ -81,17 +81,17 @@ impl Authority {
             "RunbookApproval" => self.approval(&request),
             _ => Ok(Vec::new()),
         };
-        let mut response = json!({"uid": request.uid, "allowed": judged.is_ok()});
-        match judged {
-            Ok(notes) if !notes.is_empty() => {
+        let response = match judged {
+            Ok(notes) if notes.is_empty() => json!({"uid": request.uid, "allowed": true}),
+            Ok(notes) => {
                 let patch = serde_json::to_vec(&annotate(&request.object, notes)).unwrap_or_default();
-                response["patchType"] = json!("JSONPatch");
                 // In an answer bytes are base64, as in a Secret.
-                response["patch"] = json!(ByteString(patch));
+                json!({"uid": request.uid, "allowed": true, "patchType": "JSONPatch", "patch": ByteString(patch)})
             }
-            Ok(_) => {}
-            Err((code, message)) => response["status"] = json!({"code": code, "message": message}),
-        }
+            Err((code, message)) => {
+                json!({"uid": request.uid, "allowed": false, "status": {"code": code, "message": message}})
+            }
+        };
         Ok(json!({"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "response": response}))
     }
 

@@ -72,10 +72,15 @@ pub fn refused_already(
     known: &Known,
     settings: &Settings,
 ) -> Vec<Refusal> {
-    let (uid, own) = (&execution.spec.runbook.uid, execution.uid());
-    let of_runbook = |other: &&RunbookExecution| other.spec.runbook.uid == *uid && other.uid() != own;
+    let (uid, own) = (&execution.spec.runbook.uid, &execution.metadata.uid);
+    // What never began counts for nothing, and there may be very many of that.
+    let counts = |other: &&RunbookExecution| {
+        other.status.as_ref().is_some_and(|status| status.started_at.is_some())
+            && other.spec.runbook.uid == *uid
+            && other.metadata.uid != *own
+    };
     let state = all.state();
-    let history = state.iter().filter_map(|guarded| guarded.0.as_ref().ok()).filter(of_runbook).map(past).collect();
+    let history = state.iter().filter_map(|guarded| guarded.0.as_ref().ok()).filter(counts).map(past).collect();
     let around = Circumstances {
         paused: Some(false),
         mode: Some(Some(known.model.mode)),
@@ -84,9 +89,9 @@ pub fn refused_already(
         author_may: Some(true),
         ..Circumstances::default()
     };
-    let counts = [Guard::Budget, Guard::MaxConcurrent, Guard::Cooldown, Guard::CircuitBreaker, Guard::MaxTargets];
+    let asked = [Guard::Budget, Guard::MaxConcurrent, Guard::Cooldown, Guard::CircuitBreaker, Guard::MaxTargets];
     let mut refusals = check(&execution.spec, &known.model.safety, settings, &around, Timestamp::now());
-    refusals.retain(|refusal| counts.contains(&refusal.guard));
+    refusals.retain(|refusal| asked.contains(&refusal.guard));
     refusals
 }
 

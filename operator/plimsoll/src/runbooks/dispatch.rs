@@ -15,17 +15,23 @@ use kube::{
     core::DeserializeGuard,
     runtime::{events::EventType, reflector::Store},
 };
-use plimsoll_api::{Runbook, RunbookExecution, execution::RunbookExecutionSpec};
+use plimsoll_api::{
+    Runbook, RunbookExecution,
+    execution::{ObjectRef, RunbookExecutionSpec},
+};
 use plimsoll_runbook::{
     matching::{self, Occurrence, matches},
     model::{Model, Trigger},
     names,
-    parameters::resolve,
+    parameters::{Lookup, resolve},
     plan::{Planned, Settings, plan},
 };
 use plimsoll_slo::names as series;
 use serde_json::{Value, json};
-use tokio::{sync::Notify, time::Instant};
+use tokio::{
+    sync::{Notify, Semaphore},
+    time::Instant,
+};
 
 use super::{
     events::Teller,
@@ -49,6 +55,8 @@ pub const RESOLVED_AT: &str = "plimsoll.dev/resolved-at";
 pub const WRITTEN_BY: &str = "plimsoll.dev/written-by";
 /// How long it is remembered that something was stored or told, so that repetitions are cheap.
 const RECENT: Duration = Duration::from_secs(60);
+/// Occurrences that are looked up and stored at the same time.
+const AT_ONCE: usize = 32;
 /// How much is remembered.
 const MOST: usize = 20_000;
 /// A `Runbook` that may be unreadable.
@@ -74,6 +82,9 @@ pub enum Unusable {
     Unsealed(String),
 }
 
+/// A runbook that was read, or why it cannot be started.
+type Checked = Result<Arc<Known>, Unusable>;
+
 /// What everything that starts runbooks shares.
 pub struct Dispatcher {
     /// A client that needs no lease.
@@ -90,7 +101,8 @@ pub struct Dispatcher {
     pub metrics: Arc<Metrics>,
     /// Rung when Alertmanager must be asked for all alerts.
     pub resync: Notify,
-    known: Mutex<HashMap<String, (Option<String>, Result<Arc<Known>, Unusable>)>>,
+    turns: Semaphore,
+    known: Mutex<HashMap<String, (Option<String>, Checked)>>,
     recent: Mutex<HashMap<String, Instant>>,
     named: Mutex<HashMap<String, (Instant, Vec<String>)>>,
 }
@@ -113,6 +125,7 @@ impl Dispatcher {
             teller,
             metrics,
             resync: Notify::new(),
+            turns: Semaphore::new(AT_ONCE),
             known: Mutex::default(),
             recent: Mutex::default(),
             named: Mutex::default(),
@@ -135,7 +148,7 @@ impl Dispatcher {
     ///
     /// # Errors
     /// Why it cannot be started.
-    pub fn know(&self, guarded: &Guarded) -> Result<Arc<Known>, Unusable> {
+    pub fn know(&self, guarded: &Guarded) -> Checked {
         let runbook = guarded.0.as_ref().map_err(|error| Unusable::Invalid(error.error.clone()))?;
         let key = runbook.uid().unwrap_or_default();
         let version = runbook.resource_version();
@@ -198,6 +211,21 @@ impl Dispatcher {
             }
         }
         Ok(stored)
+    }
+
+    /// The objects of a run, as its ServiceAccount sees them.
+    async fn look_up(
+        &self,
+        model: &Model,
+        lookups: &[Lookup],
+        traceparent: Option<&str>,
+    ) -> Result<Vec<ObjectRef>, LookupError> {
+        if lookups.is_empty() {
+            return Ok(Vec::new());
+        }
+        let account = account::client(&self.client, &model.namespace, &model.service_account_name, traceparent)
+            .map_err(|error| LookupError::Failed("serviceAccountName".to_owned(), error.to_string()))?;
+        lookup::all(&account, lookups, &model.steps).await
     }
 
     async fn create(&self, model: &Model, author: &Author, planned: &Planned) -> Result<Stored, NotStored> {

@@ -14,10 +14,9 @@ use plimsoll_runbook::{
     Act, Class,
     guards::{self, check},
     machine::{Awaits, Checked, Command, Doing, Event, Report, What, World, step},
-    requests::{self, Call, Expect, JSON, Request, Run, Server},
+    requests::{self, Call, Run},
     validate,
 };
-use serde_json::json;
 use tokio::{sync::Mutex, time::Instant};
 
 use super::{
@@ -240,7 +239,7 @@ impl Executor {
         let run =
             Run { namespace: &namespace, name: &name, uid: &uid, created: Timestamp::now(), spec: &execution.spec };
         let text = format!("somebody must approve it: plimsoll runbook approve {name} -n {namespace}");
-        let call = message(&run, to, &text);
+        let call = requests::message(&run, to, &text);
         let traceparent = execution.spec.traceparent.as_deref();
         if let Err(error) = self.outside.send(&call.request, "", traceparent).await {
             tracing::warn!(%error, execution = %name, "nobody could be told that an approval is wanted");
@@ -263,7 +262,9 @@ impl Executor {
         let uid = execution.uid().unwrap_or_default();
         let created = execution.creation_timestamp().map_or(Timestamp::UNIX_EPOCH, |time| time.0);
         let run = Run { namespace: &namespace, name: &name, uid: &uid, created, spec: &execution.spec };
-        let task = match task(&run, &doing.what) {
+        let ending = execution.status.as_ref().and_then(|status| status.ending.as_ref());
+        let why = ending.map_or("it did not help", |ending| ending.message.as_str());
+        let task = match task(&run, &doing.what, why) {
             Ok(task) => task,
             Err(message) => return Ok(Acted::Reported(failed(message))),
         };
@@ -355,7 +356,8 @@ struct Task<'s> {
     asks: bool,
 }
 
-fn task<'s>(run: &Run<'s>, what: &What) -> Result<Task<'s>, String> {
+/// `why` is what somebody is told when they must look.
+fn task<'s>(run: &Run<'s>, what: &What, why: &str) -> Result<Task<'s>, String> {
     let find = |name: &str| {
         run.spec.steps.iter().find(|step| step.name == name).ok_or_else(|| format!("the execution has no step {name}"))
     };
@@ -397,39 +399,13 @@ fn task<'s>(run: &Run<'s>, what: &What) -> Result<Task<'s>, String> {
         }
         What::Escalate(to) => Task {
             name: "escalate".to_owned(),
-            calls: vec![message(run, to, "it did not help; somebody must look")],
+            calls: vec![requests::message(run, to, why)],
             repeatable: true,
             step: None,
             verify: None,
             asks: false,
         },
     })
-}
-
-/// A message to a destination about a run.
-pub fn message(run: &Run<'_>, to: &str, text: &str) -> Call {
-    Call {
-        what: format!("tell {to}"),
-        request: Request {
-            to: Server::Destination(to.to_owned()),
-            method: "POST",
-            path: String::new(),
-            content_type: Some(JSON),
-            body: Some(json!({
-                "message": text,
-                "runbook": run.spec.runbook.name,
-                "namespace": run.namespace,
-                "execution": run.name,
-                "labels": run.spec.trigger.labels,
-            })),
-            streams: false,
-        },
-        fine: &[],
-        again: &[],
-        expect: Expect::Code,
-        keep: None,
-        pick: None,
-    }
 }
 
 /// What an answer of Prometheus means.

@@ -52,7 +52,7 @@ use self::{
 use crate::{actions::Outside, operator::metrics::Metrics, prometheus::Prometheus, sinks::kubernetes::chain};
 
 /// Executions that are worked on at the same time. Most of that is waiting.
-const CONCURRENCY: u16 = 256;
+const CONCURRENCY: u16 = 128;
 const RETRY: Duration = Duration::from_secs(1);
 /// Executions that are held back are asked about less often the more there are: so many each second.
 const ASKED_PER_SECOND: u64 = 100;

@@ -83,7 +83,7 @@ impl News {
     }
 }
 
-fn effects<'s>(status: &'s RunbookExecutionStatus) -> impl Iterator<Item = (&'s str, &'static str, &'s Effect)> {
+fn effects(status: &RunbookExecutionStatus) -> impl Iterator<Item = (&str, &'static str, &Effect)> {
     status.steps.iter().flat_map(|step| {
         let undone = step.compensation.as_ref().map(|effect| (step.name.as_str(), "Undo", effect));
         [Some((step.name.as_str(), "Step", &step.effect)), undone].into_iter().flatten()

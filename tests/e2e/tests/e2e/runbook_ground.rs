@@ -211,7 +211,7 @@ impl Ground {
             Ok(Some(found.with_context(|| "it is otherwise".to_owned())?))
         })
         .await
-        .map_err(|error| error.context(format!("{runbook}")))
+        .map_err(|error| error.context(runbook.to_owned()))
     }
 
     /// Runs the command line as a user; gives its output, or its error.
