@@ -189,10 +189,9 @@ impl Dispatcher {
                 return Ok(self.refuse(runbook, "ParameterWrong", &all.join("; ")).await);
             }
         };
-        let account =
-            account::client(&self.client, &model.namespace, &model.service_account_name, traceparent.as_deref());
-        let account = account.map_err(|error| NotStored(error.to_string()))?;
-        let objects = match lookup::all(&account, &values.lookups, &model.steps).await {
+        // However many alerts come, the API server is asked about so many at once.
+        let _turn = self.turns.acquire().await.map_err(|error| NotStored(error.to_string()))?;
+        let objects = match self.look_up(model, &values.lookups, traceparent.as_deref()).await {
             Ok(objects) => objects,
             Err(error @ LookupError::Missing(..)) => {
                 return Ok(self.refuse(runbook, "TargetNotFound", &error.to_string()).await);

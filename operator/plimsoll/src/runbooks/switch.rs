@@ -81,11 +81,11 @@ impl Switch {
         }
     }
 
-    /// Waits until runbooks are paused.
+    /// Waits until runbooks are paused. What merely cannot be read ends nothing that is under way; it begins nothing.
     pub async fn until_paused(&self) {
         let mut seen = self.seen.subscribe();
         // The sender lives as long as this.
-        let _ = seen.wait_for(|paused| *paused != Some(false)).await;
+        let _ = seen.wait_for(|paused| *paused == Some(true)).await;
     }
 
     /// Told of every change.
@@ -106,6 +106,7 @@ fn is_paused(map: Option<&ConfigMap>) -> bool {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
+    use futures::FutureExt;
     use serde_json::json;
 
     use super::*;
@@ -121,8 +122,13 @@ mod tests {
             api.put(at, json!({"metadata": {"name": "plimsoll-runbooks"}, "data": {"paused": value}}));
             assert_eq!(switch.paused().await, Some(wanted), "{value}");
         }
+        // What is under way ends when it is said, not when it cannot be read.
+        api.put(at, json!({"metadata": {"name": "plimsoll-runbooks"}, "data": {"paused": "true"}}));
+        assert_eq!(switch.paused().await, Some(true));
+        switch.until_paused().await;
         // What is not a ConfigMap cannot be read.
         api.put(at, json!({"metadata": {"name": "plimsoll-runbooks"}, "data": 7}));
         assert_eq!(switch.paused().await, None);
+        assert_eq!(switch.until_paused().now_or_never(), None);
     }
 }
