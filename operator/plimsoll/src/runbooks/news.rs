@@ -50,7 +50,9 @@ impl News {
         }
         let items = items(&before, &after);
         let started = before.started_at.is_none() && after.started_at.is_some();
-        let of_runbook = started || before.phase != after.phase && after.phase.is_terminal();
+        // What never began is no run, and there may be very many of that.
+        let ended = before.phase != after.phase && after.phase.is_terminal();
+        let of_runbook = after.started_at.is_some() && (started || ended);
         if items.is_empty() && !of_runbook {
             return;
         }

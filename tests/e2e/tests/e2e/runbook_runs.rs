@@ -320,7 +320,7 @@ async fn a_runaway_is_stopped(testbed: &Testbed) -> Result<()> {
 
 /// More than can be stored at once: what is not stored is a 503, and sent again as Alertmanager does.
 async fn of_many_alerts_none_is_lost(testbed: &Testbed) -> Result<()> {
-    const POSTS: u64 = 120;
+    const POSTS: u64 = 40;
     const EACH: u64 = 50;
     let ground = Ground::new(testbed).await?;
     ground.account("nobody", json!([])).await?;
