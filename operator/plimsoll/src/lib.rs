@@ -1,16 +1,21 @@
 //! Plimsoll: SLOs as code for Kubernetes. The binary is a thin `main` around this crate, so that
 //! tests and tools use the same code.
 
+pub mod actions;
+pub mod alerts_webhook;
+pub mod artifacts;
 pub mod cli;
 pub mod controller;
 pub mod explain;
 pub mod limits;
 pub mod operator;
 pub mod prometheus;
+pub mod runbooks;
 pub mod scorer;
 pub mod selecting;
 pub mod sinks;
 pub mod source;
+pub mod trace;
 pub mod webhook;
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! A Kubernetes API for unit tests: objects in a map, server-side apply, merge patches, lists and watches.
+//! A Kubernetes API for unit tests: objects in a map, creation, server-side apply, merge patches, lists and watches.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 
 use std::{
@@ -109,6 +109,9 @@ impl FakeApi {
             };
         }
         let body: Value = serde_json::from_slice(&body).unwrap();
+        if parts.method == Method::POST && !path.ends_with("/events") {
+            return state.create(&path, body);
+        }
         let apply = parts.headers.get("content-type").is_some_and(|v| v.to_str().unwrap().contains("apply"));
         state.write(&path, query, body, apply)
     }
@@ -143,6 +146,24 @@ impl State {
             return answer(&json!({"metadata": {"resourceVersion": self.version.to_string()}, "items": items}));
         }
         status(StatusCode::NOT_FOUND, "not found")
+    }
+
+    fn create(&mut self, collection: &str, mut object: Value) -> Response<Answer> {
+        // Reviews, which are answered and not stored, it does not know.
+        let Some(name) = object["metadata"]["name"].as_str() else {
+            return status(StatusCode::NOT_FOUND, "not found");
+        };
+        let path = format!("{collection}/{name}");
+        if self.objects.contains_key(&path) {
+            let body = json!({"kind": "Status", "status": "Failure", "code": 409, "reason": "AlreadyExists", "message": "exists"});
+            return Response::builder().status(StatusCode::CONFLICT).body(whole(&body)).unwrap();
+        }
+        self.step();
+        object["metadata"]["uid"] = json!(format!("uid-{}", self.version));
+        object["metadata"]["resourceVersion"] = json!(self.version.to_string());
+        self.objects.insert(path.clone(), object.clone());
+        self.tell(&path, "ADDED", &object);
+        answer(&object)
     }
 
     fn write(&mut self, path: &str, query: &str, body: Value, apply: bool) -> Response<Answer> {

@@ -15,6 +15,7 @@ pub mod presets;
 pub mod prune;
 pub mod report;
 pub mod runbook;
+pub mod runbook_cluster;
 pub mod schemas;
 pub mod series;
 pub mod validate;

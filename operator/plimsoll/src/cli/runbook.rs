@@ -1,4 +1,4 @@
-//! `plimsoll runbook`: what a runbook would do.
+//! `plimsoll runbook`: what a runbook would do, and through [`runbook_cluster`](super::runbook_cluster) what it does.
 
 use std::{collections::BTreeMap, fmt::Write as _, fs, path::PathBuf};
 
@@ -21,11 +21,12 @@ use serde_json::{Value, json};
 use super::{
     Exit, check,
     out::{self, Stop},
+    runbook_cluster::{self, ClusterCommand},
     validate,
 };
 use crate::source::files::shown;
 
-/// Runbooks: what they would do.
+/// Runbooks: what they would do, what they did, and what they may do.
 #[derive(Args, Debug)]
 pub struct Runbook {
     #[command(subcommand)]
@@ -35,6 +36,8 @@ pub struct Runbook {
 #[derive(Subcommand, Debug)]
 enum Command {
     Test(Test),
+    #[command(flatten)]
+    Cluster(ClusterCommand),
 }
 
 /// Says what a runbook would do about an alert: whether it matches, with which parameters, what could stop it, and
@@ -74,7 +77,13 @@ fn pair(text: &str) -> Result<(String, String), String> {
 /// # Errors
 /// When something cannot be read, or the result cannot be written.
 pub fn run(args: &Runbook) -> Result<Exit, Stop> {
-    let Command::Test(args) = &args.command;
+    let args = match &args.command {
+        Command::Test(args) => args,
+        Command::Cluster(command) => {
+            let text = super::block_on(runbook_cluster::run(command))?;
+            return out::stdout(|writer| writer.write_all(text.as_bytes())).map(|()| Exit::Fine);
+        }
+    };
     let checked = check::check(std::slice::from_ref(&args.file), &args.namespace);
     out::stderr(&validate::text(&checked, super::colour(&std::io::stderr())));
     if checked.unread {

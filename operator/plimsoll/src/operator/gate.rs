@@ -16,7 +16,7 @@ use tower::{BoxError, Layer, Service};
 use super::metrics::Metrics;
 
 /// Values of the metric's label: what the operator writes.
-pub const KINDS: [&str; 13] = [
+pub const KINDS: [&str; 21] = [
     "slos",
     "slos/status",
     "alertrules",
@@ -29,12 +29,25 @@ pub const KINDS: [&str; 13] = [
     "secrets",
     RULER,
     RULE_FILE,
+    "runbooks",
+    "runbooks/status",
+    "runbookexecutions",
+    "runbookexecutions/status",
+    "runbookapprovals/status",
+    "configmaps",
+    AS_ACCOUNT,
+    OUTSIDE,
     "other",
 ];
 /// A rule group in a ruler.
 pub const RULER: &str = "ruler";
 /// A file with rules.
 pub const RULE_FILE: &str = "rulefile";
+
+/// What a step of a runbook does as the runbook's ServiceAccount.
+pub const AS_ACCOUNT: &str = "account";
+/// What a step of a runbook does outside the cluster: a silence, a message, an annotation.
+pub const OUTSIDE: &str = "outside";
 
 /// A write was attempted by a process that does not lead.
 #[derive(Debug, thiserror::Error)]
@@ -169,18 +182,23 @@ where
     }
 
     fn call(&mut self, request: Request<Body>) -> Self::Future {
-        if matches!(*request.method(), Method::GET | Method::HEAD | Method::OPTIONS) {
-            // A watch goes on for as long as it likes; kube ends it when nothing comes.
-            let watch = request
-                .uri()
-                .query()
-                .is_some_and(|query| query.split('&').any(|part| part == "watch=true" || part == "watch=1"));
+        let path = request.uri().path();
+        // A program is begun by a GET, and changes whatever it likes.
+        let runs = path.ends_with("/exec");
+        if matches!(*request.method(), Method::GET | Method::HEAD | Method::OPTIONS) && !runs {
+            // A watch goes on for as long as it likes; kube ends it when nothing comes. A profile takes as long as
+            // it was asked to.
+            let lasts = path.contains("/proxy/")
+                || request
+                    .uri()
+                    .query()
+                    .is_some_and(|query| query.split('&').any(|part| part == "watch=true" || part == "watch=1"));
             let answer = self.inner.call(request);
             return Box::pin(
-                async move { if watch { answer.await.map_err(Into::into) } else { in_time(answer).await } },
+                async move { if lasts { answer.await.map_err(Into::into) } else { in_time(answer).await } },
             );
         }
-        let kind = kind(request.uri().path());
+        let kind = if request.headers().contains_key("impersonate-user") { AS_ACCOUNT } else { kind(path) };
         let metrics = Arc::clone(&self.rules.metrics);
         if !self.rules.lease.is_held(Instant::now()) {
             metrics.wrote(kind, "dropped");
@@ -192,7 +210,7 @@ where
             metrics.wrote(
                 kind,
                 match &answer {
-                    Ok(response) if response.status().is_success() => "ok",
+                    Ok(response) if response.status().is_success() || response.status() == SWITCHING => "ok",
                     Ok(response) if response.status().is_client_error() => "refused",
                     Ok(_) | Err(_) => "failed",
                 },
@@ -201,6 +219,9 @@ where
         })
     }
 }
+
+/// A WebSocket was opened.
+const SWITCHING: http::StatusCode = http::StatusCode::SWITCHING_PROTOCOLS;
 
 /// The API server's own limit for a request is a minute.
 const ANSWER: Duration = Duration::from_secs(60);
@@ -263,11 +284,13 @@ mod tests {
         };
         assert!(send(Method::GET).await.is_ok());
         assert!(send(Method::PATCH).await.unwrap_err().is::<NotLeading>());
+        let exec = Request::get("/api/v1/namespaces/shop/pods/a/exec?command=rm").body(Body::empty()).unwrap();
+        assert!(service.clone().oneshot(exec).await.unwrap_err().is::<NotLeading>());
         lease.hold(Duration::from_secs(10), Instant::now());
         assert!(send(Method::PATCH).await.is_ok());
         lease.hold(Duration::ZERO, Instant::now());
         assert!(send(Method::PATCH).await.is_err());
-        assert_eq!((metrics.writes("ok"), metrics.writes("dropped")), (1, 2));
+        assert_eq!((metrics.writes("ok"), metrics.writes("dropped")), (1, 3));
     }
 
     #[tokio::test]

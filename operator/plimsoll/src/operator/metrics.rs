@@ -22,6 +22,22 @@ struct WriteLabels {
     outcome: &'static str,
 }
 
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ReasonLabel {
+    reason: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct PhaseLabel {
+    phase: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct StepLabels {
+    action: &'static str,
+    outcome: &'static str,
+}
+
 /// All of them.
 #[derive(Debug)]
 pub struct Metrics {
@@ -34,6 +50,12 @@ pub struct Metrics {
     prometheus_failures: Counter,
     anomaly_failures: Counter,
     anomalies: Arc<Board>,
+    alert_posts: Family<OutcomeLabel, Counter>,
+    alerts: Family<OutcomeLabel, Counter>,
+    runbook_refusals: Family<ReasonLabel, Counter>,
+    runbook_executions: Family<PhaseLabel, Counter>,
+    runbook_steps: Family<StepLabels, Counter>,
+    runbooks_paused: Gauge,
 }
 
 impl Default for Metrics {
@@ -61,6 +83,22 @@ impl Default for Metrics {
             "Questions of the anomaly scorer to Prometheus that failed",
             anomaly_failures.clone(),
         );
+        let alert_posts = Family::<OutcomeLabel, Counter>::default();
+        let alerts = Family::<OutcomeLabel, Counter>::default();
+        registry.register("alert_posts", "Posts of Alertmanager by what was answered", alert_posts.clone());
+        registry.register("alerts", "Alerts that came in by what became of them", alerts.clone());
+        let runbook_refusals = Family::<ReasonLabel, Counter>::default();
+        let runbook_executions = Family::<PhaseLabel, Counter>::default();
+        let runbook_steps = Family::<StepLabels, Counter>::default();
+        let runbooks_paused = Gauge::default();
+        registry.register("runbook_refusals", "Runbooks that were not started, by reason", runbook_refusals.clone());
+        registry.register("runbook_executions", "Executions that ended, by phase", runbook_executions.clone());
+        registry.register("runbook_steps", "Steps that ended, by action and outcome", runbook_steps.clone());
+        registry.register(
+            "runbooks_paused",
+            "1 while all runbooks are paused, or it is not known",
+            runbooks_paused.clone(),
+        );
         let anomalies = Arc::<Board>::default();
         registry.register_collector(Box::new(Arc::clone(&anomalies)));
         Self {
@@ -73,6 +111,12 @@ impl Default for Metrics {
             prometheus_failures,
             anomaly_failures,
             anomalies,
+            alert_posts,
+            alerts,
+            runbook_refusals,
+            runbook_executions,
+            runbook_steps,
+            runbooks_paused,
         }
     }
 }
@@ -120,6 +164,36 @@ impl Metrics {
     /// Prometheus failed to answer the anomaly scorer.
     pub fn anomaly_failed(&self) {
         self.anomaly_failures.inc();
+    }
+
+    /// A post of Alertmanager was answered.
+    pub fn alerts_posted(&self, outcome: &'static str) {
+        self.alert_posts.get_or_create(&OutcomeLabel { outcome }).inc();
+    }
+
+    /// An alert came in.
+    pub fn alert(&self, outcome: &'static str) {
+        self.alerts.get_or_create(&OutcomeLabel { outcome }).inc();
+    }
+
+    /// A runbook was not started, for a reason that no repetition changes.
+    pub fn runbook_refused(&self, reason: &'static str) {
+        self.runbook_refusals.get_or_create(&ReasonLabel { reason }).inc();
+    }
+
+    /// An execution ended.
+    pub fn runbook_ended(&self, phase: &'static str) {
+        self.runbook_executions.get_or_create(&PhaseLabel { phase }).inc();
+    }
+
+    /// A step ended.
+    pub fn runbook_step(&self, action: &'static str, outcome: &'static str) {
+        self.runbook_steps.get_or_create(&StepLabels { action, outcome }).inc();
+    }
+
+    /// The kill switch was read.
+    pub fn runbooks_paused(&self, yes: bool) {
+        self.runbooks_paused.set(i64::from(yes));
     }
 
     /// The anomaly scores.

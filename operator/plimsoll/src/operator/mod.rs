@@ -13,7 +13,7 @@ use std::{
 };
 
 use anyhow::Context as _;
-use kube::{Client, client::ClientBuilder};
+use kube::{Api, Client, client::ClientBuilder};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -24,8 +24,10 @@ use self::{
     metrics::Metrics,
 };
 use crate::{
+    actions::{Endpoint, Outside},
     controller::{self, Setup},
     prometheus::{Prometheus, http_client},
+    runbooks::{self, Front, author::Authority, dispatch::Dispatcher, proof::Sealer},
     scorer,
     sinks::{Config, config::PrometheusConfig},
 };
@@ -63,6 +65,12 @@ pub struct OperatorArgs {
     /// The webhook
     #[command(flatten)]
     pub webhook: crate::webhook::WebhookArgs,
+    /// Run runbooks. The webhook notes who wrote them, so it must be on
+    #[arg(long, requires = "webhook_listen")]
+    pub runbooks: bool,
+    /// Alertmanager's posts
+    #[command(flatten)]
+    pub alerts: crate::alerts_webhook::AlertsArgs,
 }
 
 /// What is logged unless `RUST_LOG` says otherwise, in the form `level,module=level`.
@@ -130,14 +138,46 @@ pub async fn run(args: OperatorArgs) -> anyhow::Result<()> {
     });
 
     let plain = Client::try_from(kube_config.clone()).context("client of the Kubernetes API")?;
+    let lease = if args.no_leader_election { Lease::forever() } else { Lease::default() };
+    let gate = GateLayer { lease: lease.clone(), metrics: Arc::clone(&metrics) };
+    let outside_of = Outside {
+        http: outside.clone(),
+        gate: gate.clone(),
+        prometheus: config.prometheus.clone().map(|p| {
+            let PrometheusConfig { url, tenant, bearer_token_file } = p;
+            Endpoint { url, tenant, bearer_token_file }
+        }),
+        alertmanager: config.runbooks.alertmanager.clone(),
+        grafana: config.runbooks.grafana.clone(),
+        destinations: config.runbooks.destinations.clone(),
+    };
+    let mut authority = None;
+    let mut runbooks = None;
+    if args.runbooks {
+        let sealer = Sealer::shared(&Api::namespaced(plain.clone(), &namespace)).await.context("--runbooks")?;
+        authority = Some(Authority { client: plain.clone(), sealer: sealer.clone() });
+        let front = Front::new(plain.clone(), &namespace, &config.runbooks, sealer, Arc::clone(&metrics));
+        let dispatcher = Arc::clone(&front.dispatcher);
+        if args.alerts.alerts_listen.is_some() {
+            let desk = Arc::clone(&dispatcher);
+            let (plain, metrics) = (plain.clone(), Arc::clone(&metrics));
+            let alerts = crate::alerts_webhook::start(&args.alerts, plain, &namespace, desk, metrics, stop.clone());
+            tasks.spawn(alerts.await.context("webhook for alerts")?);
+        }
+        let (outside, token) = (outside_of.clone(), stop.clone());
+        tasks.spawn(async move {
+            front.run(outside, token).await;
+            Ok("the watch of runbooks")
+        });
+        let has_alerts = args.alerts.alerts_listen.is_some() || config.runbooks.alertmanager.is_some();
+        runbooks = Some(Runbooks { dispatcher, outside: outside_of, namespace: namespace.clone(), has_alerts });
+    }
     if args.webhook.enabled() {
-        let webhook =
-            crate::webhook::start(&args.webhook, plain.clone(), &namespace, Arc::clone(&metrics), stop.clone());
+        let (plain, metrics) = (plain.clone(), Arc::clone(&metrics));
+        let webhook = crate::webhook::start(&args.webhook, plain, &namespace, metrics, authority, stop.clone());
         tasks.spawn(webhook.await.context("webhook")?);
     }
 
-    let lease = if args.no_leader_election { Lease::forever() } else { Lease::default() };
-    let gate = GateLayer { lease: lease.clone(), metrics: Arc::clone(&metrics) };
     let gated = ClientBuilder::try_from(kube_config).context("client of the Kubernetes API")?.with_layer(&gate).build();
     ready.store(true, Ordering::Relaxed);
 
@@ -155,6 +195,7 @@ pub async fn run(args: OperatorArgs) -> anyhow::Result<()> {
 
     let token = stop.clone();
     tasks.spawn(async move {
+        let outside = (outside, runbooks);
         lead(&config, gated, outside, prometheus, gate, token).await;
         Ok("the controller")
     });
@@ -178,11 +219,19 @@ pub async fn run(args: OperatorArgs) -> anyhow::Result<()> {
     ended
 }
 
-/// Runs the controller whenever this process leads.
+/// What the leader needs to run runbooks.
+struct Runbooks {
+    dispatcher: Arc<Dispatcher>,
+    outside: Outside,
+    namespace: String,
+    has_alerts: bool,
+}
+
+/// Runs the controllers whenever this process leads.
 async fn lead(
     config: &Config,
     client: Client,
-    outside: reqwest::Client,
+    (outside, runbooks): (reqwest::Client, Option<Runbooks>),
     prometheus: Option<Prometheus>,
     gate: GateLayer,
     stop: CancellationToken,
@@ -196,8 +245,28 @@ async fn lead(
         let (sinks, kinds) = config.sinks(&client, &outside, &gate);
         let (prometheus, metrics) = (prometheus.clone(), Arc::clone(&gate.metrics));
         let term = stop.child_token();
+        let of_runbooks = runbooks.as_ref().map(|runbooks| {
+            let Runbooks { dispatcher, outside, namespace, has_alerts } = runbooks;
+            runbooks::Setup {
+                client: client.clone(),
+                dispatcher: Arc::clone(dispatcher),
+                outside: outside.clone(),
+                config: config.runbooks.clone(),
+                namespace: namespace.clone(),
+                prometheus: prometheus.clone(),
+                has_alerts: *has_alerts,
+                metrics: Arc::clone(&metrics),
+            }
+        });
         let setup = Setup { client: client.clone(), sinks, kinds, prometheus, metrics };
-        let running = controller::run(setup, term.clone());
+        let running = async {
+            let runbooks = async {
+                if let Some(setup) = of_runbooks {
+                    runbooks::lead(setup, term.clone()).await;
+                }
+            };
+            tokio::join!(controller::run(setup, term.clone()), runbooks);
+        };
         tokio::pin!(running);
         tokio::select! {
             () = &mut running => {}

@@ -17,7 +17,7 @@ use super::{
     ruler_api::{Credentials, RulerApi},
     vm_rule,
 };
-use crate::operator::gate::GateLayer;
+use crate::{operator::gate::GateLayer, runbooks::config::RunbooksConfig};
 
 /// The whole file.
 #[derive(Clone, Debug, Deserialize, PartialEq)]
@@ -29,11 +29,14 @@ pub struct Config {
     /// The Prometheus that loads the rules.
     #[serde(default)]
     pub prometheus: Option<PrometheusConfig>,
+    /// What runbooks may use.
+    #[serde(default)]
+    pub runbooks: RunbooksConfig,
 }
 
 impl Default for Config {
     fn default() -> Self {
-        Self { backends: default_backends(), prometheus: None }
+        Self { backends: default_backends(), prometheus: None, runbooks: RunbooksConfig::default() }
     }
 }
 
@@ -177,6 +180,7 @@ impl Config {
         if let Some(prometheus) = &config.prometheus {
             check_url(&prometheus.url).map_err(|message| format!("prometheus.url: {message}"))?;
         }
+        config.runbooks.check().map_err(|message| format!("runbooks.{message}"))?;
         Ok(config)
     }
 

@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 
 use kube::api::ObjectMeta;
-use plimsoll_api::{AlertRule, AlertRuleSpec, Kind, Level, Problem, Slo, SloSpec, problem};
+use plimsoll_api::{
+    AlertRule, AlertRuleSpec, AnyKind, Kind, Level, Problem, Runbook, RunbookSpec, Slo, SloSpec, problem,
+};
 use plimsoll_slo::alerts;
 use serde::{
     Deserialize,
@@ -96,6 +98,11 @@ pub fn answer(body: &[u8]) -> Result<(Value, Verdict), String> {
         Some(object) if is_new(&object, old_object.as_ref()) && body.len() > JUDGED => {
             let message = "spec: it is too large: the rules of an object may take 512 KiB; shorten its labels, annotations and exclusions";
             (Verdict::Denied, Some(message.to_owned()), Vec::new())
+        }
+        Some(object) if is_new(&object, old_object.as_ref()) && kind.kind == AnyKind::Runbook.name() => {
+            judge(body, |metadata, spec: RunbookSpec| {
+                plimsoll_runbook::validate(&Runbook { metadata, spec, status: None }).map(|valid| valid.warnings)
+            })
         }
         Some(object) if is_new(&object, old_object.as_ref()) => match Kind::parse(&kind.kind).unwrap_or_default() {
             Kind::Slo => judge(body, |metadata, spec: SloSpec| {
@@ -194,6 +201,13 @@ mod tests {
         assert_eq!(verdict, Verdict::Denied);
         let message = review.pointer("/response/status/message").and_then(Value::as_str).unwrap();
         assert!(message.starts_with("spec.matchers.cluster: matcher cluster tells nothing apart"), "{message}");
+        let spec =
+            json!({"serviceAccountName": "a", "trigger": {"alert": ["pod"]}, "steps": [{"name": "a", "wait": "1s"}]});
+        let object = json!({"kind": "Runbook", "metadata": {"name": "a", "namespace": "b"}, "spec": spec});
+        let body = json!({"request": {"uid": "u", "kind": {"kind": "Runbook"}, "object": object}});
+        let (review, _) = answer(body.to_string().as_bytes()).unwrap();
+        let message = review.pointer("/response/status/message").and_then(Value::as_str).unwrap();
+        assert!(message.starts_with("spec.trigger.alert[0]: this is not a matcher"), "{message}");
     }
 
     #[test]

@@ -13,8 +13,8 @@ use k8s_openapi::{
     ByteString,
     api::{
         admissionregistration::v1::{
-            RuleWithOperations, ServiceReference, ValidatingWebhook, ValidatingWebhookConfiguration,
-            WebhookClientConfig,
+            MutatingWebhook, MutatingWebhookConfiguration, RuleWithOperations, ServiceReference, ValidatingWebhook,
+            ValidatingWebhookConfiguration, WebhookClientConfig,
         },
         core::v1::Secret,
     },
@@ -31,7 +31,11 @@ use self::{
     certificates::{Certificates, LOOK},
     server::Identity,
 };
-use crate::{operator::metrics::Metrics, sinks::kubernetes::FIELD_MANAGER};
+use crate::{
+    operator::metrics::Metrics,
+    runbooks::author::{self, Authority},
+    sinks::kubernetes::FIELD_MANAGER,
+};
 
 /// Where reviews are posted.
 pub const PATH: &str = "/validate";
@@ -92,13 +96,15 @@ pub async fn start(
     client: Client,
     namespace: &str,
     metrics: Arc<Metrics>,
+    authority: Option<Authority>,
     stop: CancellationToken,
 ) -> anyhow::Result<impl Future<Output = anyhow::Result<&'static str>> + Send + 'static> {
     let address = args.webhook_listen.context("--webhook-listen")?;
     let names = args.names(namespace)?;
     let identity = Identity::default();
     let given = args.webhook_cert.clone().zip(args.webhook_key.clone());
-    let keeper = Keeper { args: args.clone(), client, namespace: namespace.to_owned(), names };
+    let keeper =
+        Keeper { args: args.clone(), client, namespace: namespace.to_owned(), names, authors: authority.is_some() };
     match &given {
         Some((certificate, key)) => read_given(&identity, certificate, key)?,
         None => keeper.look(&identity).await?,
@@ -106,6 +112,7 @@ pub async fn start(
     let listener =
         tokio::net::TcpListener::bind(address).await.with_context(|| format!("--webhook-listen {address}"))?;
     tracing::info!(address = %listener.local_addr()?, "serving the webhook");
+    let tls = server::tls(&identity, None)?;
     Ok(async move {
         let looking = async {
             loop {
@@ -121,14 +128,14 @@ pub async fn start(
             }
         };
         tokio::select! {
-            () = server::serve(listener, &identity, metrics, stop) => {}
+            () = server::serve(listener, tls, server::app(metrics, authority), stop) => {}
             () = looking => {}
         }
         Ok("the webhook")
     })
 }
 
-fn read_given(identity: &Identity, certificate: &PathBuf, key: &PathBuf) -> anyhow::Result<()> {
+pub(crate) fn read_given(identity: &Identity, certificate: &PathBuf, key: &PathBuf) -> anyhow::Result<()> {
     let read = |path: &PathBuf| std::fs::read_to_string(path).with_context(|| path.display().to_string());
     identity.set(&read(certificate)?, &read(key)?).with_context(|| certificate.display().to_string())
 }
@@ -139,6 +146,8 @@ struct Keeper {
     client: Client,
     namespace: String,
     names: Vec<String>,
+    /// Authors of runbooks are noted.
+    authors: bool,
 }
 
 impl Keeper {
@@ -171,43 +180,89 @@ impl Keeper {
             let params = PatchParams::apply(FIELD_MANAGER).force();
             api.patch(name, &params, &Patch::Apply(&wanted)).await.with_context(failed)?;
         }
+        if self.authors {
+            self.register_authors(certificates).await?;
+        }
         Ok(())
     }
 
-    fn configuration(&self, certificates: &Certificates) -> ValidatingWebhookConfiguration {
+    /// The same for the webhook that notes authors. What it has not seen is not acted upon, so that it is away keeps
+    /// people from writing runbooks.
+    async fn register_authors(&self, certificates: &Certificates) -> anyhow::Result<()> {
+        let api: Api<MutatingWebhookConfiguration> = Api::all(self.client.clone());
+        let name = &self.args.webhook_configuration;
+        let failed = || format!("MutatingWebhookConfiguration {name}");
+        let client_config = self.client_config(certificates, author::PATH);
+        let stored = api.get_opt(name).await.with_context(failed)?.and_then(|stored| stored.webhooks);
+        if stored.and_then(|all| all.into_iter().next()).is_some_and(|stored| stored.client_config == client_config) {
+            return Ok(());
+        }
+        let wanted = MutatingWebhookConfiguration {
+            metadata: ObjectMeta { name: Some(name.clone()), ..ObjectMeta::default() },
+            webhooks: Some(vec![MutatingWebhook {
+                name: "author.plimsoll.dev".to_owned(),
+                admission_review_versions: vec!["v1".to_owned()],
+                client_config,
+                failure_policy: Some("Fail".to_owned()),
+                match_policy: Some("Equivalent".to_owned()),
+                side_effects: "None".to_owned(),
+                timeout_seconds: Some(5),
+                rules: Some(vec![rule(vec!["runbooks".to_owned(), "runbookapprovals".to_owned()])]),
+                ..MutatingWebhook::default()
+            }]),
+        };
+        let params = PatchParams::apply(FIELD_MANAGER).force();
+        api.patch(name, &params, &Patch::Apply(&wanted)).await.with_context(failed)?;
+        Ok(())
+    }
+
+    fn client_config(&self, certificates: &Certificates, path: &str) -> WebhookClientConfig {
         let service = ServiceReference {
             name: self.args.webhook_service.clone(),
             namespace: self.namespace.clone(),
-            path: Some(PATH.to_owned()),
+            path: Some(path.to_owned()),
             port: Some(443),
         };
-        let url = self.args.webhook_url.as_deref().map(|url| format!("{}{PATH}", url.trim_end_matches('/')));
+        let url = self.args.webhook_url.as_deref().map(|url| format!("{}{path}", url.trim_end_matches('/')));
+        WebhookClientConfig {
+            ca_bundle: Some(ByteString(certificates.authorities.clone().into_bytes())),
+            service: url.is_none().then_some(service),
+            url,
+        }
+    }
+
+    fn configuration(&self, certificates: &Certificates) -> ValidatingWebhookConfiguration {
+        let mut resources: Vec<String> = Kind::ALL.into_iter().map(|kind| kind.plural().to_owned()).collect();
+        if self.authors {
+            resources.push("runbooks".to_owned());
+        }
         ValidatingWebhookConfiguration {
             metadata: ObjectMeta { name: Some(self.args.webhook_configuration.clone()), ..ObjectMeta::default() },
             webhooks: Some(vec![ValidatingWebhook {
                 name: "slo.plimsoll.dev".to_owned(),
                 admission_review_versions: vec!["v1".to_owned()],
-                client_config: WebhookClientConfig {
-                    ca_bundle: Some(ByteString(certificates.authorities.clone().into_bytes())),
-                    service: url.is_none().then_some(service),
-                    url,
-                },
+                client_config: self.client_config(certificates, PATH),
                 // The shape is checked by the CRD and everything by the controller: a webhook that is away
                 // must not keep anybody from changing an SLO.
                 failure_policy: Some("Ignore".to_owned()),
                 match_policy: Some("Equivalent".to_owned()),
                 side_effects: "None".to_owned(),
                 timeout_seconds: Some(5),
-                rules: Some(vec![RuleWithOperations {
-                    api_groups: Some(vec![plimsoll_api::GROUP.to_owned()]),
-                    api_versions: Some(vec![plimsoll_api::VERSION.to_owned()]),
-                    operations: Some(vec!["CREATE".to_owned(), "UPDATE".to_owned()]),
-                    resources: Some(Kind::ALL.into_iter().map(|kind| kind.plural().to_owned()).collect()),
-                    scope: Some("Namespaced".to_owned()),
-                }]),
+                rules: Some(vec![rule(resources)]),
                 ..ValidatingWebhook::default()
             }]),
         }
+    }
+}
+
+/// Writes of some of our resources.
+fn rule(resources: Vec<String>) -> RuleWithOperations {
+    RuleWithOperations {
+        api_groups: Some(vec![plimsoll_api::GROUP.to_owned()]),
+        api_versions: Some(vec![plimsoll_api::VERSION.to_owned()]),
+        operations: Some(vec!["CREATE".to_owned(), "UPDATE".to_owned()]),
+        resources: Some(resources),
+        scope: Some("Namespaced".to_owned()),
     }
 }
 

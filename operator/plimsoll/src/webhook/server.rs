@@ -7,6 +7,7 @@ use std::{
 
 use axum::{
     Router,
+    body::Body,
     extract::{DefaultBodyLimit, State},
     http::{HeaderMap, StatusCode, header},
     response::{IntoResponse, Response},
@@ -18,9 +19,9 @@ use hyper_util::{
     service::TowerToHyperService,
 };
 use rustls::{
-    ServerConfig,
+    RootCertStore, ServerConfig,
     pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject},
-    server::{ClientHello, ResolvesServerCert},
+    server::{ClientHello, ResolvesServerCert, WebPkiClientVerifier},
     sign::CertifiedKey,
 };
 use tokio::{net::TcpListener, sync::Semaphore, time::timeout};
@@ -32,7 +33,10 @@ use super::{
     admission::{Verdict, answer},
     intake::{Intake, Refused},
 };
-use crate::operator::metrics::Metrics;
+use crate::{
+    operator::metrics::Metrics,
+    runbooks::author::{self, Authority},
+};
 
 const CONNECTIONS: usize = 128;
 const HANDSHAKE: Duration = Duration::from_secs(5);
@@ -67,20 +71,27 @@ impl ResolvesServerCert for Identity {
     }
 }
 
-/// Serves until `stop`, then finishes what is under way.
-pub async fn serve(listener: TcpListener, identity: &Identity, metrics: Arc<Metrics>, stop: CancellationToken) {
+/// TLS with this certificate, which may be replaced at any time. With authorities, only clients that have a
+/// certificate of one of them are let in.
+///
+/// # Errors
+/// When TLS is not possible with these.
+pub fn tls(identity: &Identity, clients: Option<RootCertStore>) -> anyhow::Result<Arc<ServerConfig>> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let config = match ServerConfig::builder_with_provider(provider)
-        .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])
-    {
-        Ok(builder) => builder.with_no_client_auth().with_cert_resolver(Arc::new(identity.clone())),
-        Err(error) => {
-            tracing::error!(%error, "TLS is not possible");
-            return;
-        }
+    let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
+        .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])?;
+    let builder = match clients {
+        Some(authorities) => builder.with_client_cert_verifier(
+            WebPkiClientVerifier::builder_with_provider(Arc::new(authorities), provider).build()?,
+        ),
+        None => builder.with_no_client_auth(),
     };
-    let acceptor = TlsAcceptor::from(Arc::new(config));
-    let app = app(metrics);
+    Ok(Arc::new(builder.with_cert_resolver(Arc::new(identity.clone()))))
+}
+
+/// Serves until `stop`, then finishes what is under way.
+pub async fn serve(listener: TcpListener, config: Arc<ServerConfig>, app: Router, stop: CancellationToken) {
+    let acceptor = TlsAcceptor::from(config);
     let room = Arc::new(Semaphore::new(CONNECTIONS));
     let tracker = TaskTracker::new();
     loop {
@@ -122,18 +133,44 @@ pub async fn serve(listener: TcpListener, identity: &Identity, metrics: Arc<Metr
     let _ = timeout(REQUEST, tracker.wait()).await;
 }
 
-/// The routes, without TLS.
-pub fn app(metrics: Arc<Metrics>) -> Router {
+/// The routes, without TLS. With an authority, it notes the authors of runbooks.
+pub fn app(metrics: Arc<Metrics>, authority: Option<Authority>) -> Router {
     let state = (metrics, Intake::default());
+    let mut routes = Router::new().route(PATH, post(validate));
+    if let Some(authority) = authority {
+        let authors = move |State((metrics, intake)): State<(Arc<Metrics>, Intake)>, headers: HeaderMap, body: Body| {
+            let authority = authority.clone();
+            async move { author(&authority, &metrics, &intake, headers, body).await }
+        };
+        routes = routes.route(author::PATH, post(authors));
+    }
     // The intake has limits of its own.
-    Router::new().route(PATH, post(validate)).layer(DefaultBodyLimit::disable()).with_state(state)
+    routes.layer(DefaultBodyLimit::disable()).with_state(state)
 }
 
-async fn validate(
-    State((metrics, intake)): State<(Arc<Metrics>, Intake)>,
-    headers: HeaderMap,
-    body: axum::body::Body,
-) -> Response {
+async fn author(authority: &Authority, metrics: &Metrics, intake: &Intake, headers: HeaderMap, body: Body) -> Response {
+    let answered = timeout(REQUEST, async {
+        let taken = intake.read(&headers, body).await.map_err(|_| "the review could not be read".to_owned())?;
+        authority.answer(&taken.bytes).await
+    });
+    match answered.await {
+        Ok(Ok(review)) => {
+            let allowed = review.pointer("/response/allowed").and_then(serde_json::Value::as_bool) == Some(true);
+            metrics.admitted(if allowed { "allowed" } else { "denied" });
+            axum::Json(review).into_response()
+        }
+        Ok(Err(message)) => {
+            metrics.admitted("bad_request");
+            (StatusCode::BAD_REQUEST, format!("{message}\n")).into_response()
+        }
+        Err(_) => {
+            metrics.admitted("bad_request");
+            (StatusCode::REQUEST_TIMEOUT, "the review came too slowly\n").into_response()
+        }
+    }
+}
+
+async fn validate(State((metrics, intake)): State<(Arc<Metrics>, Intake)>, headers: HeaderMap, body: Body) -> Response {
     let json = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
     if !json.is_some_and(|value| value.trim_start().starts_with("application/json")) {
         metrics.admitted("bad_request");
@@ -177,7 +214,7 @@ fn answered_with(metrics: &Metrics, answered: Result<(serde_json::Value, Verdict
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
-    use axum::{body::Body, http::Request};
+    use axum::http::Request;
     use tower::ServiceExt;
 
     use super::*;
@@ -187,7 +224,7 @@ mod tests {
     async fn only_reviews_are_taken() {
         let send = |method: &str, kind: &str, body: Vec<u8>| {
             let request = Request::builder().method(method).uri(PATH).header("content-type", kind);
-            app(Metrics::new()).oneshot(request.body(Body::from(body)).unwrap())
+            app(Metrics::new(), None).oneshot(request.body(Body::from(body)).unwrap())
         };
         let json = "application/json; charset=utf-8";
         for (method, kind, body, wanted) in [

@@ -17,6 +17,8 @@ mod operator;
 mod outside;
 mod path;
 mod readme;
+mod runbook_ground;
+mod runbook_runs;
 mod runbooks;
 mod testbed;
 mod testbed_ends;
@@ -43,6 +45,7 @@ fn main() -> ExitCode {
         outside::tests(),
         path::tests(),
         readme::tests(),
+        runbook_runs::tests(),
         runbooks::tests(),
         victoria::tests(),
         explain::tests(),

@@ -1,0 +1,254 @@
+#![allow(clippy::unwrap_used, clippy::indexing_slicing)]
+use std::{
+    collections::{BTreeMap, VecDeque},
+    sync::{Arc, Mutex},
+};
+
+use http::{HeaderMap, Response, StatusCode};
+use plimsoll_runbook::requests::{JSON, Until};
+use serde_json::json;
+use tower::Layer;
+use wiremock::{Mock, MockServer, ResponseTemplate, matchers::any};
+
+use super::{
+    super::{account, outside::Endpoint},
+    *,
+};
+use crate::{
+    artifacts::config::{ArtifactsConfig, Volume},
+    operator::gate::GateLayer,
+};
+
+const TRACE: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+
+/// An API server that answers what it is told to, the last answer again and again.
+#[derive(Clone, Default)]
+struct Scripted {
+    answers: Arc<Mutex<VecDeque<(u16, Value)>>>,
+    seen: Arc<Mutex<Vec<(String, HeaderMap)>>>,
+}
+
+impl Scripted {
+    fn new(answers: impl IntoIterator<Item = (u16, Value)>) -> Self {
+        Self { answers: Arc::new(Mutex::new(answers.into_iter().collect())), seen: Arc::default() }
+    }
+
+    fn account(&self, gate: &GateLayer) -> Client {
+        let this = self.clone();
+        let service = tower::service_fn(move |request: http::Request<Body>| {
+            let line = format!("{} {}", request.method(), request.uri());
+            this.seen.lock().unwrap().push((line, request.headers().clone()));
+            let mut answers = this.answers.lock().unwrap();
+            let next = if answers.len() > 1 { answers.pop_front() } else { answers.front().cloned() };
+            let (code, body) = next.unwrap();
+            let body = body.as_str().map_or_else(|| body.to_string(), str::to_owned);
+            let answer =
+                Response::builder().status(StatusCode::from_u16(code).unwrap()).body(Body::from(body.into_bytes()));
+            async move { Ok::<_, std::io::Error>(answer.unwrap()) }
+        });
+        let own = Client::new(gate.layer(service), "default");
+        account::client(&own, "shop", "evidence", Some(TRACE)).unwrap()
+    }
+
+    fn lines(&self) -> Vec<String> {
+        self.seen.lock().unwrap().iter().map(|(line, _)| line.clone()).collect()
+    }
+}
+
+fn outside(gate: &GateLayer, destination: &str) -> Outside {
+    let endpoint = Endpoint { url: destination.to_owned(), tenant: None, bearer_token_file: None };
+    Outside {
+        http: crate::prometheus::http_client().unwrap(),
+        gate: gate.clone(),
+        prometheus: None,
+        alertmanager: None,
+        grafana: None,
+        destinations: BTreeMap::from([("on-call".to_owned(), endpoint)]),
+    }
+}
+
+fn call(method: &'static str, path: &str) -> Call {
+    let request = Request {
+        to: Server::Kubernetes,
+        method,
+        path: path.to_owned(),
+        content_type: None,
+        body: None,
+        streams: false,
+    };
+    Call { what: "do it".to_owned(), request, fine: &[], again: &[], expect: Expect::Code, keep: None, pick: None }
+}
+
+async fn perform(server: &Scripted, calls: &[Call], repeatable: bool, room: Result<Room, String>) -> Finish {
+    let gate = GateLayer::open();
+    let outside = outside(&gate, "http://127.0.0.1:9/");
+    let deadline = Instant::now() + Duration::from_secs(3);
+    let traceparent = Some(TRACE.to_owned());
+    let actor = Actor { account: server.account(&gate), outside: &outside, room, traceparent, repeatable, deadline };
+    actor.perform(calls).await
+}
+
+async fn outcome(server: &Scripted, calls: &[Call]) -> (Outcome, String) {
+    match perform(server, calls, true, Err("nowhere".to_owned())).await {
+        Finish::Done(done) => (done.outcome, done.message),
+        Finish::Abandoned => unreachable!(),
+    }
+}
+
+#[tokio::test]
+async fn every_request_is_the_account_s_and_continues_the_trace() {
+    let server = Scripted::new([(200, json!({"metadata": {"uid": "u"}}))]);
+    let mut see = call("GET", "/api/v1/namespaces/shop/pods/a");
+    see.expect = Expect::Uid("u".to_owned());
+    let (outcome, message) = outcome(&server, &[see, call("PATCH", "/x")]).await;
+    assert_eq!((outcome, message.as_str()), (Outcome::Succeeded, "do it: done"));
+    let seen = server.seen.lock().unwrap();
+    assert_eq!(seen.len(), 2);
+    for (line, headers) in seen.iter() {
+        assert_eq!(headers["impersonate-user"], "system:serviceaccount:shop:evidence", "{line}");
+        let trace = headers["traceparent"].to_str().unwrap();
+        assert!(trace.starts_with("00-4bf92f3577b34da6a3ce929d0e0e4736-") && trace != TRACE, "{trace}");
+    }
+}
+
+#[tokio::test]
+async fn what_is_not_as_it_must_be_ends_the_step() {
+    let forbidden = json!({"kind": "Status", "message": "deployments.apps \"a\" is forbidden: User cannot patch"});
+    let mut other = call("GET", "/x");
+    other.expect = Expect::Uid("u".to_owned());
+    let mut ours = call("GET", "/x");
+    ours.expect = Expect::Ours("run".to_owned());
+    let mut job = call("GET", "/x");
+    job.expect = Expect::Until(Until::JobComplete);
+    let failed = json!({"status": {"conditions": [{"type": "Failed", "status": "True"}]}});
+    for (answer, call, wanted) in [
+        ((403, forbidden), call("PATCH", "/x"), "do it: 403 deployments.apps \"a\" is forbidden: User cannot patch"),
+        ((404, json!("a proxy's secret")), call("GET", "/x"), "do it: 404"),
+        ((200, json!({"metadata": {"uid": "v"}})), other, "do it: it is another object of the same name by now"),
+        (
+            (200, json!({"metadata": {}})),
+            ours,
+            "do it: an object of this name is there that this execution has not made",
+        ),
+        ((200, failed), job, "do it: the Job has failed"),
+    ] {
+        let server = Scripted::new([answer]);
+        let told = outcome(&server, &[call, self::call("DELETE", "/never")]).await;
+        assert_eq!(told, (Outcome::Failed, wanted.to_owned()));
+        assert_eq!(server.lines().len(), 1, "{wanted}");
+    }
+}
+
+#[tokio::test]
+async fn what_may_pass_is_waited_for_until_it_is_too_late() {
+    let mut evict = call("POST", "/x");
+    evict.again = &[429];
+    let server = Scripted::new([(429, json!({})), (500, json!({})), (201, json!({}))]);
+    assert_eq!(outcome(&server, &[evict.clone()]).await.0, Outcome::Succeeded);
+    assert_eq!(server.lines().len(), 3);
+    let server = Scripted::new([(429, json!({"kind": "Status", "message": "the budget lets no pod go"}))]);
+    let (late, message) = outcome(&server, &[evict]).await;
+    assert_eq!((late, message.as_str()), (Outcome::TimedOut, "do it: 429 the budget lets no pod go"));
+    let mut job = call("GET", "/x");
+    job.expect = Expect::Until(Until::JobComplete);
+    let (late, message) = outcome(&Scripted::new([(200, json!({}))]), &[job]).await;
+    assert_eq!((late, message.as_str()), (Outcome::TimedOut, "do it: it took too long; the Job runs"));
+}
+
+/// A server that fails may have done it all the same: what is done once is not sent again.
+#[tokio::test]
+async fn what_is_done_once_is_sent_once() {
+    let server = Scripted::new([(503, json!({}))]);
+    let finish = perform(&server, &[call("POST", "/x")], false, Err("nowhere".to_owned())).await;
+    let Finish::Done(done) = finish else { unreachable!() };
+    assert_eq!((done.outcome, server.lines().len()), (Outcome::Unknown, 1));
+}
+
+#[tokio::test]
+async fn whoever_does_not_lead_abandons_without_a_word() {
+    let server = Scripted::new([(200, json!({}))]);
+    let gate =
+        GateLayer { lease: crate::operator::gate::Lease::default(), metrics: crate::operator::metrics::Metrics::new() };
+    let outside = outside(&gate, "http://127.0.0.1:9/");
+    for mut call in [call("PATCH", "/x"), call("POST", "")] {
+        if call.request.path.is_empty() {
+            call.request.to = Server::Destination("on-call".to_owned());
+        }
+        let deadline = Instant::now() + Duration::from_secs(3);
+        let room = Err("nowhere".to_owned());
+        let actor = Actor {
+            account: server.account(&gate),
+            outside: &outside,
+            room,
+            traceparent: None,
+            repeatable: true,
+            deadline,
+        };
+        assert_eq!(actor.perform(&[call]).await, Finish::Abandoned);
+    }
+    assert!(server.lines().is_empty());
+}
+
+#[tokio::test]
+async fn what_comes_back_is_kept_and_nothing_else_says_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let volumes = BTreeMap::from([("evidence".to_owned(), Volume { directory: folder.path().to_owned() })]);
+    let config = ArtifactsConfig { volumes, stores: BTreeMap::new() };
+    let [namespace, runbook, execution, step] = ["shop", "crash", "x", "log"].map(str::to_owned);
+    let room = Room {
+        archive: Archive::volume("evidence", &config).unwrap(),
+        place: Place { namespace, runbook, execution, step },
+        quota: 1 << 20,
+        created: Timestamp::UNIX_EPOCH,
+        expires: Timestamp::UNIX_EPOCH,
+    };
+    let server = Scripted::new([(200, json!("password=hunter2"))]);
+    let mut log = call("GET", "/api/v1/namespaces/shop/pods/a/log");
+    log.keep = Some(Keep { name: "app.log".to_owned(), limit: Some(8), whole: false });
+    let Finish::Done(done) = perform(&server, &[log], true, Ok(room)).await else { unreachable!() };
+    assert_eq!((done.outcome, done.artifacts.len()), (Outcome::Succeeded, 1));
+    assert_eq!((done.artifacts[0].bytes, done.artifacts[0].truncated), (8, Some(true)));
+    assert_eq!(std::fs::read(folder.path().join("shop/crash/x/log/app.log")).unwrap(), b"password");
+    assert!(!format!("{done:?}").contains("password"));
+}
+
+#[tokio::test]
+async fn a_picked_value_goes_on_as_one_segment() {
+    let list = json!({"items": [{"by": "a", "id": "1"}, {"by": "b", "id": "../x"}]});
+    let server = Scripted::new([(200, list), (200, json!({}))]);
+    let mut find = call("GET", "/list");
+    find.pick = Some(Pick { list: "/items", entry: Some(("by", "b".to_owned())), take: "/id", optional: true });
+    let calls = [find.clone(), call("DELETE", "/thing/{picked}")];
+    assert_eq!(outcome(&server, &calls).await.0, Outcome::Succeeded);
+    assert_eq!(server.lines(), ["GET /list", "DELETE /thing/%2E%2E%2Fx"]);
+    let empty = Scripted::new([(200, json!({"items": []}))]);
+    let (done, message) = outcome(&empty, &calls).await;
+    assert_eq!((done, message.as_str()), (Outcome::Succeeded, "do it: there is nothing to do"));
+    assert_eq!(empty.lines().len(), 1);
+}
+
+#[tokio::test]
+async fn a_destination_is_never_quoted() {
+    let server = MockServer::start().await;
+    let echo = ResponseTemplate::new(403).set_body_json(json!({"message": "token abc is wrong"}));
+    Mock::given(any()).respond_with(echo).mount(&server).await;
+    let gate = GateLayer::open();
+    let outside = outside(&gate, &format!("{}/hook?key=abc", server.uri()));
+    let mut tell = call("POST", "");
+    (tell.request.to, tell.request.content_type) = (Server::Destination("on-call".to_owned()), Some(JSON));
+    tell.request.body = Some(json!({"message": "x"}));
+    let deadline = Instant::now() + Duration::from_secs(3);
+    let nobody = Scripted::new([(200, json!({}))]);
+    let room = Err("nowhere".to_owned());
+    let account = nobody.account(&gate);
+    let actor =
+        Actor { account, outside: &outside, room, traceparent: Some(TRACE.to_owned()), repeatable: true, deadline };
+    let Finish::Done(done) = actor.perform(&[tell.clone()]).await else { unreachable!() };
+    assert_eq!((done.outcome, done.message.as_str()), (Outcome::Failed, "do it: 403"));
+    let requests = server.received_requests().await.unwrap();
+    assert_eq!((requests.len(), requests[0].url.query()), (1, Some("key=abc")));
+    assert!(requests[0].headers.contains_key("traceparent"));
+    tell.request.to = Server::Destination("other".to_owned());
+    let Finish::Done(done) = actor.perform(&[tell]).await else { unreachable!() };
+    assert_eq!(done.message, "do it: the operator's configuration has no runbooks.destinations.other");
+}

@@ -1,0 +1,456 @@
+//! `plimsoll runbook run|approve|deny|list|show|pause|resume`: runbooks of a cluster, through its API alone.
+
+use std::{collections::BTreeMap, fmt::Write as _, time::Duration};
+
+use anyhow::{Context as _, bail};
+use clap::{Args, Subcommand};
+use jiff::{SignedDuration, Timestamp, Unit};
+use k8s_openapi::{
+    api::{authentication::v1::SelfSubjectReview, core::v1::ConfigMap, events::v1::Event},
+    apimachinery::pkg::apis::meta::v1::Time,
+};
+use kube::{
+    Api, Client, ResourceExt,
+    api::{ListParams, Patch, PatchParams, PostParams},
+};
+use plimsoll_api::{
+    Runbook, RunbookApproval, RunbookApprovalSpec, RunbookExecution,
+    approval::Decision,
+    execution::{Effect, Phase},
+};
+use plimsoll_runbook::names;
+use serde_json::json;
+
+use crate::{
+    runbooks::{
+        proof::{RUN, RunRequest},
+        switch::{CONFIG_MAP, PAUSED, REASON},
+    },
+    trace,
+};
+
+/// The operator sees a request within two seconds.
+const SOON: Duration = Duration::from_secs(20);
+const LOOK: Duration = Duration::from_millis(500);
+
+/// What is done with runbooks of a cluster.
+#[derive(Subcommand, Debug)]
+#[allow(missing_docs, reason = "each is documented where its arguments are, and clap would show a second text instead")]
+pub enum ClusterCommand {
+    Run(Run),
+    Approve(Decide),
+    Deny(Decide),
+    List(List),
+    Show(Show),
+    Pause(Pause),
+    Resume(Resume),
+}
+
+/// Asks the operator to run a runbook now, whatever starts it otherwise, and says which execution that is.
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Example:
+  plimsoll runbook run crashloop-capture -n shop --parameter pod=checkout-7f9c")]
+pub struct Run {
+    /// The runbook
+    #[arg(value_name = "RUNBOOK")]
+    name: String,
+    /// Its namespace. Default: that of the kubeconfig
+    #[arg(long, short, value_name = "NAMESPACE")]
+    namespace: Option<String>,
+    /// A value of a parameter; it goes before the default
+    #[arg(long, short, value_name = "NAME=VALUE", value_parser = pair)]
+    parameter: Vec<(String, String)>,
+}
+
+/// Decides about an execution that waits for that. Whoever wrote the runbook or asked for the run may not approve it.
+#[derive(Args, Debug)]
+pub struct Decide {
+    /// The execution, as plimsoll runbook list shows it
+    #[arg(value_name = "EXECUTION")]
+    name: String,
+    /// Its namespace. Default: that of the kubeconfig
+    #[arg(long, short, value_name = "NAMESPACE")]
+    namespace: Option<String>,
+    /// Why
+    #[arg(long, short, value_name = "TEXT")]
+    reason: Option<String>,
+    /// How many minutes the decision is valid
+    #[arg(long, value_name = "MINUTES", default_value_t = 60, value_parser = clap::value_parser!(u16).range(1..=1440))]
+    minutes: u16,
+}
+
+/// Lists executions, the newest first.
+#[derive(Args, Debug)]
+pub struct List {
+    /// Only of this runbook
+    #[arg(value_name = "RUNBOOK")]
+    runbook: Option<String>,
+    /// Their namespace. Default: that of the kubeconfig
+    #[arg(long, short, value_name = "NAMESPACE", conflicts_with = "all_namespaces")]
+    namespace: Option<String>,
+    /// Of all namespaces
+    #[arg(long, short = 'A')]
+    all_namespaces: bool,
+}
+
+/// Tells an execution: what started it, and each step with what it did.
+#[derive(Args, Debug)]
+pub struct Show {
+    /// The execution
+    #[arg(value_name = "EXECUTION")]
+    name: String,
+    /// Its namespace. Default: that of the kubeconfig
+    #[arg(long, short, value_name = "NAMESPACE")]
+    namespace: Option<String>,
+}
+
+/// Stops all runbooks of the cluster within two seconds, and keeps them stopped until `resume`.
+#[derive(Args, Debug)]
+pub struct Pause {
+    /// Why
+    #[arg(long, short, value_name = "TEXT")]
+    reason: Option<String>,
+    /// The operator's namespace
+    #[arg(long, value_name = "NAMESPACE", default_value = "plimsoll-system")]
+    operator_namespace: String,
+}
+
+/// Lets runbooks go on after `pause`.
+#[derive(Args, Debug)]
+pub struct Resume {
+    /// The operator's namespace
+    #[arg(long, value_name = "NAMESPACE", default_value = "plimsoll-system")]
+    operator_namespace: String,
+}
+
+fn pair(text: &str) -> Result<(String, String), String> {
+    let (name, value) = text.split_once('=').ok_or("write NAME=VALUE")?;
+    Ok((name.to_owned(), value.to_owned()))
+}
+
+/// Does it, and gives what a person reads.
+///
+/// # Errors
+/// When the cluster does not let it be done, with what to do.
+pub async fn run(command: &ClusterCommand) -> anyhow::Result<String> {
+    let client = Client::try_default().await.context("no cluster: there is no usable kubeconfig")?;
+    match command {
+        ClusterCommand::Run(args) => start(&client, args).await,
+        ClusterCommand::Approve(args) => decide(&client, args, Decision::Approve).await,
+        ClusterCommand::Deny(args) => decide(&client, args, Decision::Deny).await,
+        ClusterCommand::List(args) => list(&client, args).await,
+        ClusterCommand::Show(args) => show(&client, args).await,
+        ClusterCommand::Pause(args) => {
+            pause(&client, &args.operator_namespace, true, args.reason.as_deref()).await?;
+            Ok("all runbooks are paused; go on with: plimsoll runbook resume\n".to_owned())
+        }
+        ClusterCommand::Resume(args) => {
+            pause(&client, &args.operator_namespace, false, None).await?;
+            Ok("runbooks go on\n".to_owned())
+        }
+    }
+}
+
+fn namespace<'c>(client: &'c Client, given: Option<&'c String>) -> &'c str {
+    given.map_or(client.default_namespace(), String::as_str)
+}
+
+async fn start(client: &Client, args: &Run) -> anyhow::Result<String> {
+    let namespace = namespace(client, args.namespace.as_ref());
+    let runbooks: Api<Runbook> = Api::namespaced(client.clone(), namespace);
+    let parameters: BTreeMap<String, String> = args.parameter.iter().cloned().collect();
+    // The trace that the run will continue is as good an id as any.
+    let request = RunRequest { id: trace::received(None), parameters, ..RunRequest::default() };
+    let patch = json!({"metadata": {"annotations": {RUN: serde_json::to_string(&request)?}}});
+    let patched = runbooks.patch(&args.name, &PatchParams::default(), &Patch::Merge(&patch)).await;
+    let patched = patched.with_context(|| format!("runbook {namespace}/{} could not be asked for", args.name))?;
+    let noted = patched.annotations().get(RUN).context("the request is gone")?;
+    let noted: RunRequest = serde_json::from_str(noted)?;
+    let Ok(at) = noted.at.parse::<Timestamp>() else {
+        bail!("nobody noted who asks for the run: the operator must run with --runbooks and --webhook-listen");
+    };
+    let executions: Api<RunbookExecution> = Api::namespaced(client.clone(), namespace);
+    let of_runbook = format!("{}={}", names::RUNBOOK_UID, patched.uid().unwrap_or_default());
+    let deadline = tokio::time::Instant::now() + SOON;
+    loop {
+        let all = executions.list(&ListParams::default().labels(&of_runbook)).await.context("executions")?;
+        let made = all.items.iter().find(|execution| {
+            let trigger = &execution.spec.trigger;
+            trigger.requested_by.as_ref() == Some(&noted.by) && trigger.starts_at.0.as_second() == at.as_second()
+        });
+        if let Some(made) = made {
+            let name = made.name_any();
+            return Ok(format!("{name}\nsee how it goes with: plimsoll runbook show {name} -n {namespace}\n"));
+        }
+        if let Some(why) = refused(client, namespace, &patched.uid().unwrap_or_default(), at).await? {
+            bail!("it was not started: {why}");
+        }
+        if tokio::time::Instant::now() >= deadline {
+            bail!(
+                "it was asked for, and the operator has not started it; look at: kubectl describe runbook {} -n {namespace}",
+                args.name
+            );
+        }
+        tokio::time::sleep(LOOK).await;
+    }
+}
+
+/// What the operator says about a runbook since a time.
+async fn refused(client: &Client, namespace: &str, uid: &str, since: Timestamp) -> anyhow::Result<Option<String>> {
+    let events: Api<Event> = Api::namespaced(client.clone(), namespace);
+    let Ok(all) = events.list(&ListParams::default().fields(&format!("regarding.uid={uid}"))).await else {
+        // Whoever may not read events waits for the execution alone.
+        return Ok(None);
+    };
+    let newest = |event: &Event| {
+        let series = event.series.as_ref().map(|series| series.last_observed_time.0);
+        series.or(event.event_time.as_ref().map(|time| time.0))
+    };
+    let told = all
+        .items
+        .iter()
+        .filter(|event| event.type_.as_deref() == Some("Warning") && newest(event).is_some_and(|at| at >= since));
+    Ok(told.max_by_key(|event| newest(event)).and_then(|event| event.note.clone()))
+}
+
+async fn decide(client: &Client, args: &Decide, decision: Decision) -> anyhow::Result<String> {
+    let namespace = namespace(client, args.namespace.as_ref());
+    let execution = find(client, namespace, &args.name).await?;
+    let status = execution.status.clone().unwrap_or_default();
+    if status.phase != Phase::AwaitingApproval {
+        bail!("execution {} is {}, so there is nothing to decide", args.name, status.phase.name());
+    }
+    let hash = status.spec_hash.context("the execution has no specHash yet; try again")?;
+    let reviews: Api<SelfSubjectReview> = Api::all(client.clone());
+    let review = reviews.create(&PostParams::default(), &SelfSubjectReview::default()).await.context("who you are")?;
+    let me = review
+        .status
+        .and_then(|status| status.user_info?.username)
+        .context("the API server does not say who you are")?;
+    let word = if decision == Decision::Approve { "approve" } else { "deny" };
+    let now = Timestamp::now();
+    let expires = now.checked_add(SignedDuration::from_mins(i64::from(args.minutes)))?;
+    let name = names::of_step(&format!("{}/{me}/{now}", args.name), word);
+    let spec = RunbookApprovalSpec {
+        execution: args.name.clone(),
+        spec_hash: hash,
+        decision,
+        reason: args.reason.clone(),
+        expires: Time(expires),
+        decider: me.clone(),
+    };
+    let approvals: Api<RunbookApproval> = Api::namespaced(client.clone(), namespace);
+    approvals.create(&PostParams::default(), &RunbookApproval::new(&name, spec)).await.context("the decision")?;
+    let deadline = tokio::time::Instant::now() + SOON;
+    loop {
+        let judged = approvals.get(&name).await.context("the decision")?;
+        let conditions = judged.status.unwrap_or_default().conditions;
+        if let Some(condition) = conditions.first() {
+            if condition.status == "True" {
+                return Ok(format!("{me} {}: {}\n", if word == "deny" { "denied" } else { "approved" }, args.name));
+            }
+            bail!("the decision is void: {}", condition.message);
+        }
+        if tokio::time::Instant::now() >= deadline {
+            bail!("the decision is stored as RunbookApproval {name}, and the operator has not judged it yet");
+        }
+        tokio::time::sleep(LOOK).await;
+    }
+}
+
+async fn find(client: &Client, namespace: &str, name: &str) -> anyhow::Result<RunbookExecution> {
+    let api: Api<RunbookExecution> = Api::namespaced(client.clone(), namespace);
+    let found = api.get_opt(name).await.with_context(|| format!("execution {namespace}/{name}"))?;
+    found.with_context(|| {
+        format!("there is no RunbookExecution {name} in namespace {namespace}; plimsoll runbook list -A lists all")
+    })
+}
+
+async fn list(client: &Client, args: &List) -> anyhow::Result<String> {
+    let api: Api<RunbookExecution> = if args.all_namespaces {
+        Api::all(client.clone())
+    } else {
+        Api::namespaced(client.clone(), namespace(client, args.namespace.as_ref()))
+    };
+    let mut all = api.list(&ListParams::default()).await.context("executions")?.items;
+    all.retain(|execution| args.runbook.as_ref().is_none_or(|runbook| execution.spec.runbook.name == *runbook));
+    all.sort_by_key(|execution| std::cmp::Reverse(execution.creation_timestamp().map(|time| time.0)));
+    if all.is_empty() {
+        return Ok("there is no execution\n".to_owned());
+    }
+    let mut rows = vec![["EXECUTION", "RUNBOOK", "MODE", "PHASE", "REASON", "AGE"].map(str::to_owned).to_vec()];
+    for execution in &all {
+        let status = execution.status.clone().unwrap_or_default();
+        let age = execution.creation_timestamp().map_or_else(String::new, |time| ago(time.0));
+        rows.push(vec![
+            execution.name_any(),
+            execution.spec.runbook.name.clone(),
+            format!("{:?}", execution.spec.mode),
+            status.phase.name().to_owned(),
+            status.reason.unwrap_or_default(),
+            age,
+        ]);
+        if let Some(row) = rows.last_mut().filter(|_| args.all_namespaces) {
+            row.insert(0, execution.namespace().unwrap_or_default());
+        }
+    }
+    if let Some(head) = rows.first_mut().filter(|_| args.all_namespaces) {
+        head.insert(0, "NAMESPACE".to_owned());
+    }
+    Ok(table(&rows))
+}
+
+/// Columns two spaces apart.
+fn table(rows: &[Vec<String>]) -> String {
+    let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
+    let width = |column: usize| rows.iter().filter_map(|row| row.get(column)).map(String::len).max().unwrap_or(0);
+    let widths: Vec<usize> = (0..columns).map(width).collect();
+    rows.iter().fold(String::new(), |mut text, row| {
+        let mut line = String::new();
+        for (cell, width) in row.iter().zip(&widths) {
+            let _ = write!(line, "{cell:<width$}  ");
+        }
+        text.push_str(line.trim_end());
+        text.push('\n');
+        text
+    })
+}
+
+fn ago(at: Timestamp) -> String {
+    let seconds = Timestamp::now().duration_since(at).as_secs().max(0);
+    match seconds {
+        0..120 => format!("{seconds}s"),
+        120..7200 => format!("{}m", seconds / 60),
+        7200..172_800 => format!("{}h", seconds / 3600),
+        _ => format!("{}d", seconds / 86_400),
+    }
+}
+
+async fn show(client: &Client, args: &Show) -> anyhow::Result<String> {
+    let namespace = namespace(client, args.namespace.as_ref());
+    let execution = find(client, namespace, &args.name).await?;
+    Ok(told(&execution, namespace))
+}
+
+/// An execution in words.
+fn told(execution: &RunbookExecution, namespace: &str) -> String {
+    let (spec, status) = (&execution.spec, execution.status.clone().unwrap_or_default());
+    let name = execution.name_any();
+    let mut text = String::new();
+    let line = |text: &mut String, line: String| {
+        text.push_str(&line);
+        text.push('\n');
+    };
+    let reason = status.reason.as_deref().map(|reason| format!(" ({reason})")).unwrap_or_default();
+    line(
+        &mut text,
+        format!(
+            "{name} is {}{reason}: {}",
+            status.phase.name(),
+            status.message.as_deref().unwrap_or("nobody has looked at it yet")
+        ),
+    );
+    let trigger = &spec.trigger;
+    let by = trigger.requested_by.as_deref().map(|by| format!(" by {by}")).unwrap_or_default();
+    line(
+        &mut text,
+        format!(
+            "  runbook {} of generation {}, mode {:?}, as ServiceAccount {}",
+            spec.runbook.name, spec.runbook.generation, spec.mode, spec.service_account_name
+        ),
+    );
+    line(&mut text, format!("  started by {:?}{by}, since {}", trigger.kind, trigger.starts_at.0));
+    for (name, value) in &trigger.labels {
+        line(&mut text, format!("    {name}={value}"));
+    }
+    for object in &spec.objects {
+        let place = object.namespace.as_deref().map(|namespace| format!("{namespace}/")).unwrap_or_default();
+        line(&mut text, format!("  {} {place}{} ({})", object.kind.name(), object.name, object.uid));
+    }
+    for step in &spec.steps {
+        let known = status.steps.iter().find(|known| known.name == step.name);
+        match known {
+            None => line(&mut text, format!("  - {}: not begun", step.name)),
+            Some(known) => {
+                line(&mut text, effect(&step.name, &known.effect));
+                if let Some(undone) = &known.compensation {
+                    line(&mut text, effect(&format!("{} undone", step.name), undone));
+                }
+            }
+        }
+    }
+    if let Some(verification) = &status.verification {
+        line(&mut text, effect("verification", verification));
+    }
+    if status.phase == Phase::AwaitingApproval {
+        line(&mut text, format!("→ decide with:  plimsoll runbook approve {name} -n {namespace}"));
+    }
+    text
+}
+
+fn effect(name: &str, effect: &Effect) -> String {
+    let sign = match effect.outcome {
+        Some(outcome) => outcome.name(),
+        None => "begun",
+    };
+    let took = match (&effect.intent_time, &effect.finished_at) {
+        (Some(from), Some(to)) => {
+            let seconds = to.0.duration_since(from.0).round(Unit::Second).map_or(0, |time| time.as_secs());
+            format!(" in {seconds} s")
+        }
+        _ => String::new(),
+    };
+    let mut text = format!("  - {name}: {sign}{took}: {}", effect.message.as_deref().unwrap_or_default());
+    for artifact in &effect.artifacts {
+        let cut = if artifact.truncated == Some(true) { ", cut off" } else { "" };
+        let _ =
+            write!(text, "\n      {} ({} bytes{cut}, sha256 {})", artifact.location, artifact.bytes, artifact.sha256);
+    }
+    text
+}
+
+async fn pause(client: &Client, namespace: &str, paused: bool, reason: Option<&str>) -> anyhow::Result<()> {
+    let api: Api<ConfigMap> = Api::namespaced(client.clone(), namespace);
+    let object = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": CONFIG_MAP},
+        "data": {PAUSED: paused.to_string(), REASON: reason.unwrap_or_default()}});
+    let params = PatchParams::apply("plimsoll-cli").force();
+    let applied = api.patch(CONFIG_MAP, &params, &Patch::Apply(&object)).await;
+    applied.with_context(|| format!("ConfigMap {namespace}/{CONFIG_MAP}"))?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn an_execution_is_told_with_what_each_step_did() {
+        let execution = json!({"apiVersion": "plimsoll.dev/v1alpha1", "kind": "RunbookExecution", "metadata": {"name": "crash-1"},
+            "spec": {"runbook": {"name": "crash", "uid": "u", "generation": 2}, "mode": "Approve", "serviceAccountName": "s",
+                "trigger": {"kind": "Alert", "fingerprint": "f", "startsAt": "2026-01-01T00:00:00Z", "labels": {"pod": "a"}},
+                "steps": [{"name": "log", "wait": "1s"}, {"name": "next", "wait": "1s"}], "deadline": "1h", "cooldown": "1h"},
+            "status": {"phase": "AwaitingApproval", "reason": "Asked", "message": "somebody must approve it", "steps": [
+                {"name": "log", "intentTime": "2026-01-01T00:00:00Z", "finishedAt": "2026-01-01T00:00:03Z", "outcome": "Succeeded",
+                    "message": "kept", "artifacts": [{"name": "l", "location": "volume://v/l", "bytes": 3, "sha256": "abc", "truncated": true}]}]}});
+        let text = told(&serde_json::from_value(execution).unwrap(), "shop");
+        let wanted = "\
+crash-1 is AwaitingApproval (Asked): somebody must approve it
+  runbook crash of generation 2, mode Approve, as ServiceAccount s
+  started by Alert, since 2026-01-01T00:00:00Z
+    pod=a
+  - log: Succeeded in 3 s: kept
+      volume://v/l (3 bytes, cut off, sha256 abc)
+  - next: not begun
+→ decide with:  plimsoll runbook approve crash-1 -n shop
+";
+        assert_eq!(text, wanted);
+    }
+
+    #[test]
+    fn columns_stand_below_each_other() {
+        let rows = [["A", "B"], ["long", "x"]].map(|row| row.map(str::to_owned).to_vec());
+        assert_eq!(table(&rows), "A     B\nlong  x\n");
+    }
+}

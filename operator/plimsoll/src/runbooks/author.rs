@@ -1,0 +1,274 @@
+//! Admission of runbooks and decisions: whoever writes one is noted under the name by which the API server knows them,
+//! and a runbook is refused whose author may not use its ServiceAccount.
+
+use jiff::Timestamp;
+use k8s_openapi::ByteString;
+use kube::Client;
+use plimsoll_api::{RunbookApprovalSpec, RunbookSpec};
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::{
+    circumstances::may_impersonate,
+    proof::{AUTHOR, Author, RUN, RunRequest, SEAL, Sealer},
+};
+
+/// Where the API server posts reviews.
+pub const PATH: &str = "/author";
+/// A request for a run is small.
+const RUN_MAX: usize = 16 << 10;
+
+/// Answers reviews.
+#[derive(Clone)]
+pub struct Authority {
+    /// Asks for rights.
+    pub client: Client,
+    /// Seals.
+    pub sealer: Sealer,
+}
+
+#[derive(Deserialize)]
+struct Review {
+    request: Option<Request>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Request {
+    uid: String,
+    #[serde(default)]
+    kind: Kind,
+    #[serde(default)]
+    namespace: String,
+    #[serde(default)]
+    user_info: User,
+    #[serde(default)]
+    object: Value,
+    #[serde(default)]
+    old_object: Value,
+}
+
+#[derive(Default, Deserialize)]
+struct Kind {
+    #[serde(default)]
+    kind: String,
+}
+
+#[derive(Default, Deserialize)]
+struct User {
+    #[serde(default)]
+    username: String,
+    #[serde(default)]
+    groups: Vec<String>,
+}
+
+/// Why something is refused: code and message.
+type Refused = (u16, String);
+
+impl Authority {
+    /// Answers a review.
+    ///
+    /// # Errors
+    /// When this is no review at all.
+    pub async fn answer(&self, body: &[u8]) -> Result<Value, String> {
+        let review: Review =
+            serde_json::from_slice(body).map_err(|error| format!("this is no AdmissionReview: {error}"))?;
+        let request = review.request.ok_or("this AdmissionReview has no request")?;
+        let deleting = request.object.pointer("/metadata/deletionTimestamp").is_some();
+        let judged = match request.kind.kind.as_str() {
+            _ if deleting || request.object.is_null() => Ok(Vec::new()),
+            "Runbook" => self.runbook(&request).await,
+            "RunbookApproval" => self.approval(&request),
+            _ => Ok(Vec::new()),
+        };
+        let response = match judged {
+            Ok(notes) if notes.is_empty() => json!({"uid": request.uid, "allowed": true}),
+            Ok(notes) => {
+                let patch = serde_json::to_vec(&annotate(&request.object, notes)).unwrap_or_default();
+                // In an answer bytes are base64, as in a Secret.
+                json!({"uid": request.uid, "allowed": true, "patchType": "JSONPatch", "patch": ByteString(patch)})
+            }
+            Err((code, message)) => {
+                json!({"uid": request.uid, "allowed": false, "status": {"code": code, "message": message}})
+            }
+        };
+        Ok(json!({"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "response": response}))
+    }
+
+    async fn runbook(&self, request: &Request) -> Result<Vec<(&'static str, String)>, Refused> {
+        let Request { namespace, user_info, object, old_object, .. } = request;
+        let name = named(object, "Runbook")?;
+        let mut notes = Vec::new();
+        // What cannot be read is refused by its definition, with better words.
+        if let Ok(spec) = serde_json::from_value::<RunbookSpec>(object["spec"].clone())
+            && !self.is_noted(namespace, name, &spec, object, old_object)
+        {
+            let mut author =
+                Author { username: user_info.username.clone(), groups: user_info.groups.clone(), seal: String::new() };
+            let account = &spec.service_account_name;
+            match may_impersonate(&self.client, &author, namespace, account).await {
+                Some(true) => {}
+                Some(false) => {
+                    let message = format!(
+                        "spec.serviceAccountName: {} may not use ServiceAccount {namespace}/{account}; what a runbook does, its author must be allowed to do: grant the verb impersonate on serviceaccounts with the resource name {account}",
+                        author.username
+                    );
+                    return Err((403, message));
+                }
+                None => {
+                    return Err((
+                        503,
+                        "it cannot be asked whether you may use the ServiceAccount; try again".to_owned(),
+                    ));
+                }
+            }
+            author.seal = self.sealer.of_author(namespace, name, &spec, &author).map_err(|e| (500, e.to_string()))?;
+            notes.push((AUTHOR, serde_json::to_string(&author).map_err(|error| (500, error.to_string()))?));
+        }
+        let run = annotation(object, RUN);
+        if let Some(run) = run.filter(|run| Some(*run) != annotation(old_object, RUN)) {
+            notes.push((RUN, self.run(namespace, name, run, &user_info.username)?));
+        }
+        Ok(notes)
+    }
+
+    /// Whether the author of just this content is noted already: that of before, whose note nobody has touched.
+    fn is_noted(&self, namespace: &str, name: &str, spec: &RunbookSpec, object: &Value, old: &Value) -> bool {
+        let noted = annotation(object, AUTHOR);
+        let same = noted == annotation(old, AUTHOR) && object["spec"] == old["spec"];
+        let author = noted.and_then(|noted| serde_json::from_str::<Author>(noted).ok());
+        author.filter(|_| same).is_some_and(|author| {
+            self.sealer.of_author(namespace, name, spec, &author).is_ok_and(|right| Sealer::is(&author.seal, &right))
+        })
+    }
+
+    fn run(&self, namespace: &str, name: &str, text: &str, username: &str) -> Result<String, Refused> {
+        let wrong = |message: String| (422, format!("annotation {RUN}: {message}"));
+        if text.len() > RUN_MAX {
+            return Err(wrong(format!("it is longer than {RUN_MAX} bytes")));
+        }
+        let mut run: RunRequest = serde_json::from_str(text)
+            .map_err(|error| wrong(format!("{error}; use: plimsoll runbook run {name} -n {namespace}")))?;
+        run.by = username.to_owned();
+        run.at = Timestamp::now().to_string();
+        run.seal = self.sealer.of_run(namespace, name, &run);
+        serde_json::to_string(&run).map_err(|error| (500, error.to_string()))
+    }
+
+    fn approval(&self, request: &Request) -> Result<Vec<(&'static str, String)>, Refused> {
+        let Request { namespace, user_info, object, old_object, .. } = request;
+        let name = named(object, "RunbookApproval")?;
+        if !old_object.is_null() {
+            return Ok(Vec::new());
+        }
+        let Ok(spec) = serde_json::from_value::<RunbookApprovalSpec>(object["spec"].clone()) else {
+            return Ok(Vec::new());
+        };
+        if spec.decider != user_info.username {
+            let message = format!(
+                "spec.decider: it must be {}, the name by which the API server knows you; nobody decides for somebody else",
+                user_info.username
+            );
+            return Err((403, message));
+        }
+        let seal =
+            self.sealer.of_object("approval", namespace, name, &spec).map_err(|error| (500, error.to_string()))?;
+        Ok(vec![(SEAL, seal)])
+    }
+}
+
+fn named<'o>(object: &'o Value, kind: &str) -> Result<&'o str, Refused> {
+    let name = object.pointer("/metadata/name").and_then(Value::as_str).filter(|name| !name.is_empty());
+    name.ok_or_else(|| (422, format!("metadata.name: a {kind} must be named; generateName is not sealed")))
+}
+
+fn annotation<'o>(object: &'o Value, name: &str) -> Option<&'o str> {
+    object.get("metadata")?.get("annotations")?.get(name)?.as_str()
+}
+
+/// A patch that sets annotations.
+fn annotate(object: &Value, notes: Vec<(&'static str, String)>) -> Value {
+    let mut patch = Vec::new();
+    if object.pointer("/metadata/annotations").is_none_or(Value::is_null) {
+        patch.push(json!({"op": "add", "path": "/metadata/annotations", "value": {}}));
+    }
+    for (name, value) in notes {
+        let path = format!("/metadata/annotations/{}", name.replace('~', "~0").replace('/', "~1"));
+        patch.push(json!({"op": "add", "path": path, "value": value}));
+    }
+    Value::Array(patch)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
+    use super::*;
+    use crate::testing::FakeApi;
+
+    fn authority() -> Authority {
+        Authority { client: FakeApi::default().client(), sealer: Sealer::new([3; 32]) }
+    }
+
+    async fn review(authority: &Authority, kind: &str, object: Value, old: Value) -> Value {
+        let body = json!({"request": {"uid": "u", "kind": {"kind": kind}, "namespace": "shop",
+            "userInfo": {"username": "ann", "groups": ["sre"]}, "object": object, "oldObject": old}});
+        authority.answer(body.to_string().as_bytes()).await.unwrap()["response"].clone()
+    }
+
+    fn patched(response: &Value) -> Value {
+        let bytes: ByteString = serde_json::from_value(response["patch"].clone()).unwrap();
+        serde_json::from_slice(&bytes.0).unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_decision_is_of_whoever_makes_it() {
+        let authority = authority();
+        let approval = |decider: &str| {
+            json!({"metadata": {"name": "ok", "namespace": "shop"}, "spec": {"execution": "x", "specHash": "h".repeat(64),
+                "decision": "Approve", "decider": decider, "expires": "2026-01-01T00:00:00Z"}})
+        };
+        let own = review(&authority, "RunbookApproval", approval("ann"), Value::Null).await;
+        assert_eq!(own["allowed"], true);
+        let patch = patched(&own);
+        assert_eq!(patch[1]["path"], "/metadata/annotations/plimsoll.dev~1seal");
+        let spec: RunbookApprovalSpec = serde_json::from_value(approval("ann")["spec"].clone()).unwrap();
+        let right = authority.sealer.of_object("approval", "shop", "ok", &spec).unwrap();
+        assert_eq!(patch[1]["value"], right);
+        let forged = review(&authority, "RunbookApproval", approval("bob"), Value::Null).await;
+        assert_eq!(forged["allowed"], false);
+        assert!(forged["status"]["message"].as_str().unwrap().starts_with("spec.decider: it must be ann"));
+    }
+
+    #[tokio::test]
+    async fn what_cannot_be_asked_is_refused() {
+        // The server does not know reviews of rights.
+        let object = json!({"metadata": {"name": "a", "namespace": "shop"},
+            "spec": {"serviceAccountName": "evidence", "trigger": {"manual": {}}, "steps": [{"name": "a", "wait": "1s"}]}});
+        let refused = review(&authority(), "Runbook", object, Value::Null).await;
+        assert_eq!((refused["allowed"].clone(), refused["status"]["code"].clone()), (json!(false), json!(503)));
+    }
+
+    #[tokio::test]
+    async fn who_asks_for_a_run_is_noted_and_cannot_be_made_up() {
+        let authority = authority();
+        let spec = json!({"serviceAccountName": "evidence", "trigger": {"manual": {}}, "steps": [{"name": "a", "wait": "1s"}]});
+        let typed: RunbookSpec = serde_json::from_value(spec.clone()).unwrap();
+        let mut author = Author { username: "bob".to_owned(), ..Author::default() };
+        author.seal = authority.sealer.of_author("shop", "a", &typed, &author).unwrap();
+        let noted = serde_json::to_string(&author).unwrap();
+        let old = json!({"metadata": {"name": "a", "annotations": {AUTHOR: noted}}, "spec": spec});
+        let mut new = old.clone();
+        new["metadata"]["annotations"][RUN] = json!(r#"{"id": "1", "by": "root", "parameters": {"pod": "x"}}"#);
+        let answer = review(&authority, "Runbook", new, old.clone()).await;
+        // The content is bob's still, so nobody else is asked for rights.
+        assert_eq!(answer["allowed"], true, "{answer}");
+        let patch = patched(&answer);
+        assert_eq!(patch.as_array().unwrap().len(), 1);
+        let run: RunRequest = serde_json::from_str(patch[0]["value"].as_str().unwrap()).unwrap();
+        assert_eq!((run.by.as_str(), run.id.as_str()), ("ann", "1"));
+        assert_eq!(run.seal, authority.sealer.of_run("shop", "a", &run));
+        let mut nonsense = old.clone();
+        nonsense["metadata"]["annotations"][RUN] = json!("now");
+        assert_eq!(review(&authority, "Runbook", nonsense, old).await["allowed"], false);
+    }
+}

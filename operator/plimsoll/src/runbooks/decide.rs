@@ -1,0 +1,166 @@
+//! Decisions about executions: each is judged once, and told what became of it.
+
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use kube::{
+    Api, Client, ResourceExt,
+    api::{ListParams, Patch, PatchParams},
+};
+use plimsoll_api::{RunbookApproval, RunbookExecution, approval::Decision, conditions, execution::Decided};
+use serde_json::json;
+
+use super::{
+    dispatch::WRITTEN_BY,
+    proof::{SEAL, Sealer},
+};
+use crate::sinks::kubernetes::chain;
+
+/// The condition of an approval.
+pub const ACCEPTED: &str = "Accepted";
+
+/// The first valid decision about an execution. All others that are new are told why they are not.
+///
+/// # Errors
+/// When the decisions cannot be read.
+pub async fn decision(
+    client: &Client,
+    sealer: &Sealer,
+    execution: &RunbookExecution,
+    now: Timestamp,
+) -> Result<Option<Decided>, kube::Error> {
+    let api: Api<RunbookApproval> = Api::namespaced(client.clone(), &execution.namespace().unwrap_or_default());
+    let name = execution.name_any();
+    let mut all = api.list(&ListParams::default()).await?.items;
+    all.retain(|approval| approval.spec.execution == name);
+    all.sort_by_key(|approval| (approval.creation_timestamp().map(|time| time.0), approval.name_any()));
+    for approval in &all {
+        let judged = judge(sealer, execution, approval, now);
+        let (accepted, reason, message) = match &judged {
+            Ok(()) => (true, "Valid", "it is what is done".to_owned()),
+            Err((reason, message)) => (false, *reason, message.clone()),
+        };
+        tell(&api, approval, accepted, reason, &message, now).await;
+        if judged.is_ok() {
+            return Ok(Some(Decided {
+                approval: approval.name_any(),
+                decision: approval.spec.decision,
+                decider: approval.spec.decider.clone(),
+                reason: approval.spec.reason.clone(),
+                at: Time(now),
+            }));
+        }
+    }
+    Ok(None)
+}
+
+/// Why a decision is void: a word and a sentence.
+fn judge(
+    sealer: &Sealer,
+    execution: &RunbookExecution,
+    approval: &RunbookApproval,
+    now: Timestamp,
+) -> Result<(), (&'static str, String)> {
+    let spec = &approval.spec;
+    let namespace = approval.namespace().unwrap_or_default();
+    let right = sealer.of_object("approval", &namespace, &approval.name_any(), spec).unwrap_or_default();
+    let given = approval.annotations().get(SEAL).map(String::as_str).unwrap_or_default();
+    if !Sealer::is(given, &right) {
+        return Err((
+            "NotSealed",
+            "nobody vouches for its decider; write it again, with the operator's webhook on".to_owned(),
+        ));
+    }
+    let hash = execution.status.as_ref().and_then(|status| status.spec_hash.as_deref());
+    if hash != Some(spec.spec_hash.as_str()) {
+        return Err(("OtherSpec", "its specHash is not that of the execution's status".to_owned()));
+    }
+    if spec.expires.0 <= now {
+        return Err(("Expired", format!("it was valid until {}", spec.expires.0)));
+    }
+    if spec.decision == Decision::Approve {
+        let wrote = execution.annotations().get(WRITTEN_BY);
+        let asked = execution.spec.trigger.requested_by.as_ref();
+        if wrote == Some(&spec.decider) {
+            return Err((
+                "OwnRunbook",
+                format!("{} wrote the runbook, and somebody else must approve it", spec.decider),
+            ));
+        }
+        if asked == Some(&spec.decider) {
+            return Err((
+                "OwnRequest",
+                format!("{} asked for the run, and somebody else must approve it", spec.decider),
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// Stores the judgement. One that cannot be stored decides all the same.
+async fn tell(
+    api: &Api<RunbookApproval>,
+    approval: &RunbookApproval,
+    accepted: bool,
+    reason: &str,
+    message: &str,
+    now: Timestamp,
+) {
+    let mut all = approval.status.clone().unwrap_or_default().conditions;
+    let before = all.clone();
+    conditions::set(&mut all, ACCEPTED, Some(accepted), reason, message, approval.metadata.generation, now);
+    if all == before {
+        return;
+    }
+    let patch = json!({"metadata": {"uid": approval.uid()}, "status": {"conditions": all}});
+    if let Err(error) = api.patch_status(&approval.name_any(), &PatchParams::default(), &Patch::Merge(&patch)).await {
+        tracing::warn!(error = %chain(&error), approval = %approval.name_any(), "a judgement was not stored");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::panic)]
+    use serde_json::{Value, from_value};
+
+    use super::*;
+
+    fn given(change: impl FnOnce(&mut Value, &mut Value)) -> Result<(), (&'static str, String)> {
+        let sealer = Sealer::new([1; 32]);
+        let mut execution = json!({"apiVersion": "plimsoll.dev/v1alpha1", "kind": "RunbookExecution",
+            "metadata": {"name": "x", "namespace": "shop", "annotations": {WRITTEN_BY: "ann"}},
+            "spec": {"runbook": {"name": "r", "uid": "u", "generation": 1}, "mode": "Approve", "serviceAccountName": "s",
+                "trigger": {"kind": "Manual", "fingerprint": "f", "startsAt": "2026-01-01T00:00:00Z", "requestedBy": "bob"},
+                "steps": [{"name": "a", "wait": "1s"}], "deadline": "1h", "cooldown": "1h"},
+            "status": {"specHash": "h".repeat(64)}});
+        let mut approval = json!({"apiVersion": "plimsoll.dev/v1alpha1", "kind": "RunbookApproval",
+            "metadata": {"name": "ok", "namespace": "shop"},
+            "spec": {"execution": "x", "specHash": "h".repeat(64), "decision": "Approve", "decider": "eve",
+                "expires": "2026-01-01T01:00:00Z"}});
+        change(&mut execution, &mut approval);
+        let execution: RunbookExecution = from_value(execution).unwrap();
+        let mut approval: RunbookApproval = from_value(approval).unwrap();
+        let seal = sealer.of_object("approval", "shop", "ok", &approval.spec).unwrap();
+        approval.annotations_mut().entry(SEAL.to_owned()).or_insert(seal);
+        judge(&sealer, &execution, &approval, "2026-01-01T00:30:00Z".parse().unwrap())
+    }
+
+    #[test]
+    fn a_decision_is_of_this_spec_in_time_and_by_somebody_else() {
+        assert_eq!(given(|_, _| {}), Ok(()));
+        let reason = |change: fn(&mut Value, &mut Value)| given(change).unwrap_err().0;
+        assert_eq!(reason(|_, a| a["metadata"]["annotations"] = json!({SEAL: "made up"})), "NotSealed");
+        assert_eq!(reason(|_, a| a["spec"]["specHash"] = json!("g".repeat(64))), "OtherSpec");
+        assert_eq!(reason(|x, _| x["status"] = Value::Null), "OtherSpec");
+        assert_eq!(reason(|_, a| a["spec"]["expires"] = json!("2026-01-01T00:30:00Z")), "Expired");
+        assert_eq!(reason(|_, a| a["spec"]["decider"] = json!("ann")), "OwnRunbook");
+        assert_eq!(reason(|_, a| a["spec"]["decider"] = json!("bob")), "OwnRequest");
+        // Anybody may say no.
+        let deny = |who: &'static str| {
+            given(move |_, a| {
+                a["spec"]["decider"] = json!(who);
+                a["spec"]["decision"] = json!("Deny");
+            })
+        };
+        assert_eq!((deny("ann"), deny("bob")), (Ok(()), Ok(())));
+    }
+}

@@ -1,0 +1,167 @@
+#![allow(clippy::unwrap_used, clippy::indexing_slicing)]
+use kube::runtime::{reflector::store::Writer, watcher};
+use serde_json::from_value;
+
+use super::*;
+use crate::testing::FakeApi;
+
+const EXECUTIONS: &str = "/apis/plimsoll.dev/v1alpha1/namespaces/shop/runbookexecutions";
+
+struct Given {
+    api: FakeApi,
+    dispatcher: Dispatcher,
+    writer: Writer<Guarded>,
+    sealer: Sealer,
+}
+
+fn given() -> Given {
+    let api = FakeApi::default();
+    let sealer = Sealer::new([5; 32]);
+    let writer = Writer::<Guarded>::default();
+    let (client, settings) = (api.client(), Settings { operator_namespace: "ops".to_owned(), ..Settings::default() });
+    let teller = Teller::new(client.clone());
+    let dispatcher = Dispatcher::new(client, writer.as_reader(), sealer.clone(), settings, teller, Metrics::new());
+    api.put(
+        "/apis/apps/v1/namespaces/shop/deployments/checkout",
+        json!({"metadata": {"name": "checkout", "namespace": "shop", "uid": "d"}, "spec": {"replicas": 2}}),
+    );
+    Given { api, dispatcher, writer, sealer }
+}
+
+fn runbook(sealer: &Sealer, change: impl FnOnce(&mut Value)) -> Guarded {
+    let mut object = json!({"apiVersion": plimsoll_api::API_VERSION, "kind": "Runbook",
+        "metadata": {"name": "restart", "namespace": "shop", "uid": "r", "generation": 1, "resourceVersion": "1"},
+        "spec": {"serviceAccountName": "s", "trigger": {"alert": ["alertname=\"Leaks\""]},
+            "parameters": [{"name": "workload", "object": "Deployment", "fromLabel": "deployment"}],
+            "steps": [{"name": "again", "restart": {"workload": "workload"}}]}});
+    let runbook: Runbook = from_value(object.clone()).unwrap();
+    let mut author = Author { username: "ann".to_owned(), ..Author::default() };
+    author.seal = sealer.of_author("shop", "restart", &runbook.spec, &author).unwrap();
+    object["metadata"]["annotations"] = json!({AUTHOR: serde_json::to_string(&author).unwrap()});
+    change(&mut object);
+    DeserializeGuard(Ok(from_value(object).unwrap()))
+}
+
+impl Given {
+    fn know(&mut self, runbook: Guarded) {
+        self.writer.apply_watcher_event(&watcher::Event::Init);
+        self.writer.apply_watcher_event(&watcher::Event::InitApply(runbook));
+        self.writer.apply_watcher_event(&watcher::Event::InitDone);
+    }
+
+    async fn accept(&self, change: impl FnOnce(&mut Alert)) -> Result<Stored, String> {
+        let labels = [("alertname", "Leaks"), ("deployment", "checkout")];
+        let mut alert = Alert {
+            fingerprint: "f1".to_owned(),
+            labels: labels.into_iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect(),
+            starts_at: "2026-01-01T00:00:00.5Z".parse().unwrap(),
+            resolved_at: None,
+        };
+        change(&mut alert);
+        self.dispatcher.accept(&alert, &crate::trace::received(None)).await.map_err(|error| error.to_string())
+    }
+
+    /// How often one was to be created.
+    fn executions(&self) -> usize {
+        self.api.writes().iter().filter(|write| **write == format!("POST {EXECUTIONS}")).count()
+    }
+}
+
+#[tokio::test]
+async fn an_alert_is_one_execution_with_a_seal_of_all_it_says() {
+    let mut given = given();
+    assert_eq!(given.accept(|_| {}).await, Err("the runbooks are not known yet".to_owned()));
+    given.know(runbook(&given.sealer, |_| {}));
+    assert_eq!(given.accept(|_| {}).await, Ok(Stored::Now));
+    assert_eq!(given.accept(|_| {}).await, Ok(Stored::Before));
+    assert_eq!(given.executions(), 1, "what is known is not asked of the API server again");
+    let at = "2026-01-01T00:00:00.5Z".parse().unwrap();
+    let path = format!("{EXECUTIONS}/{}", names::execution("restart", "r", "f1", at, "d"));
+    let execution: RunbookExecution = from_value(given.api.get(&path).unwrap()).unwrap();
+    let (name, spec) = (execution.name_any(), &execution.spec);
+    // The API server rounds times to seconds; the seal is of what it stores.
+    let right = seal(&given.sealer, "ann", "shop", &name, spec).unwrap();
+    assert_eq!(execution.annotations()[SEAL], right);
+    assert_eq!(execution.annotations()[WRITTEN_BY], "ann");
+    assert_ne!(seal(&given.sealer, "eve", "shop", &name, spec).unwrap(), right);
+    let more = RunbookExecutionSpec { service_account_name: "root".to_owned(), ..spec.clone() };
+    assert_ne!(seal(&given.sealer, "ann", "shop", &name, &more).unwrap(), right);
+}
+
+#[tokio::test]
+async fn what_cannot_be_stored_now_is_an_error_and_what_never_can_is_told() {
+    let mut given = given();
+    given.know(runbook(&given.sealer, |_| {}));
+    given.api.fail(true);
+    assert!(given.accept(|_| {}).await.unwrap_err().contains("etcd is away"));
+    given.api.fail(false);
+    let missing = given.accept(|alert| {
+        alert.labels.insert("deployment".to_owned(), "gone".to_owned());
+    });
+    assert_eq!(missing.await, Ok(Stored::Nothing));
+    let forged = given.accept(|alert| {
+        alert.labels.insert("deployment".to_owned(), "../../secrets/x".to_owned());
+    });
+    assert_eq!(forged.await, Ok(Stored::Nothing));
+    let elsewhere = given.accept(|alert| {
+        alert.labels.insert("namespace".to_owned(), "bank".to_owned());
+    });
+    assert_eq!(elsewhere.await, Ok(Stored::Nothing));
+    assert_eq!(given.executions(), 1, "the one that failed");
+    let text = given.dispatcher.metrics.text();
+    assert!(text.contains("plimsoll_runbook_refusals_total{reason=\"TargetNotFound\"} 1"), "{text}");
+    assert!(text.contains("plimsoll_runbook_refusals_total{reason=\"ParameterWrong\"} 1"), "{text}");
+}
+
+#[tokio::test]
+async fn a_runbook_whose_author_nobody_vouches_for_is_not_started() {
+    let stolen = |object: &mut Value| object["spec"]["serviceAccountName"] = json!("root");
+    let unsigned = |object: &mut Value| object["metadata"]["annotations"] = json!({});
+    let invalid = |object: &mut Value| object["spec"]["steps"][0]["restart"]["workload"] = json!("nobody");
+    for (change, wanted) in [
+        (&stolen as &dyn Fn(&mut Value), "the note of who wrote it is not of this content"),
+        (&unsigned, "nobody has noted who wrote it"),
+        (&invalid, "there is no parameter nobody"),
+    ] {
+        let mut given = given();
+        let guarded = runbook(&given.sealer, change);
+        let why = match given.dispatcher.know(&guarded).unwrap_err() {
+            Unusable::Invalid(message) | Unusable::Unsealed(message) => message,
+        };
+        assert!(why.contains(wanted), "{why}");
+        given.know(guarded);
+        assert_eq!(given.accept(|_| {}).await, Ok(Stored::Nothing));
+        assert_eq!(given.executions(), 0);
+    }
+}
+
+#[tokio::test]
+async fn what_is_over_is_told_to_what_has_not_ended() {
+    let mut given = given();
+    given.know(runbook(&given.sealer, |_| {}));
+    let execution = |name: &str, phase: &str, since: &str| {
+        let object = json!({"apiVersion": plimsoll_api::API_VERSION, "kind": "RunbookExecution",
+            "metadata": {"name": name, "namespace": "shop"},
+            "spec": {"runbook": {"name": "restart", "uid": "r", "generation": 1}, "mode": "Auto", "serviceAccountName": "s",
+                "trigger": {"kind": "Alert", "fingerprint": "f1", "startsAt": since},
+                "steps": [{"name": "a", "wait": "1s"}], "deadline": "1h", "cooldown": "1h"}, "status": {"phase": phase}});
+        given.api.put(&format!("{EXECUTIONS}/{name}"), object);
+    };
+    execution("waits", "Blocked", "2026-01-01T00:00:00Z");
+    execution("ended", "Failed", "2026-01-01T00:00:00Z");
+    execution("earlier", "Blocked", "2025-01-01T00:00:00Z");
+    let over = given.accept(|alert| alert.resolved_at = Some("2026-01-01T01:00:00Z".parse().unwrap()));
+    assert_eq!(over.await, Ok(Stored::Resolved));
+    let told = |name: &str| {
+        given.api.get(&format!("{EXECUTIONS}/{name}")).unwrap()["metadata"]["annotations"][RESOLVED_AT].clone()
+    };
+    assert_eq!(told("waits"), "2026-01-01T01:00:00Z");
+    assert_eq!((told("ended"), told("earlier")), (Value::Null, Value::Null));
+    // An alert that is for no runbook costs no list.
+    let before = given.api.writes().len();
+    let other = given.accept(|alert| {
+        alert.labels.insert("alertname".to_owned(), "Other".to_owned());
+        alert.resolved_at = Some("2026-01-01T01:00:00Z".parse().unwrap());
+    });
+    assert_eq!((other.await, given.api.writes().len()), (Ok(Stored::Nothing), before));
+}

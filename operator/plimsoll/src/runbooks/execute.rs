@@ -1,0 +1,454 @@
+//! Turns the circle of the state machine for one execution: reads it, stores what it is told to store, asks and does
+//! what it is told to, and tells it what came back. Nothing is decided here.
+
+use std::{sync::Arc, time::Duration};
+
+use jiff::Timestamp;
+use kube::{Api, Client, ResourceExt, api::PostParams, core::DeserializeGuard, runtime::reflector::Store};
+use plimsoll_api::{
+    Runbook, RunbookExecution, RunbookExecutionStatus, conditions,
+    execution::{Outcome, Phase},
+    runbook::Step,
+};
+use plimsoll_runbook::{
+    Act, Class,
+    guards::{self, check},
+    machine::{Awaits, Checked, Command, Doing, Event, Report, What, World, step},
+    requests::{self, Call, Run},
+    validate,
+};
+use tokio::{sync::Mutex, time::Instant};
+
+use super::{
+    circumstances::{self, gather, holds},
+    decide,
+    dispatch::{Dispatcher, Known, RESOLVED_AT, WRITTEN_BY, seal},
+    news::News,
+    proof::{SEAL, Sealer},
+    switch::Switch,
+};
+use crate::{
+    actions::{Actor, Finish, Outside, Room, account},
+    artifacts::{Archive, ArtifactsConfig, Place},
+    sinks::kubernetes::chain,
+};
+
+/// The condition of an execution: Unknown while it is under way.
+pub const SUCCEEDED: &str = "Succeeded";
+/// A fault is looked after this often.
+const RISK: Duration = Duration::from_secs(5);
+
+/// Why an execution is looked at again soon.
+#[derive(Debug, thiserror::Error)]
+pub enum ExecuteError {
+    /// The API server does not answer, or refuses.
+    #[error("{0}")]
+    Api(String),
+    /// Somebody else has written the status: whoever leads by now, goes on.
+    #[error("somebody else has gone on with it")]
+    Overtaken,
+    /// This process does not lead any more.
+    #[error("this process does not lead any more")]
+    Abandoned,
+}
+
+impl From<kube::Error> for ExecuteError {
+    fn from(error: kube::Error) -> Self {
+        Self::Api(chain(&error))
+    }
+}
+
+/// When an execution is looked at again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Next {
+    /// After this time, or when something changes.
+    Later(Duration),
+    /// It is over.
+    Never,
+}
+
+/// What all executions share.
+pub struct Executor {
+    /// A client that writes only while this process leads.
+    pub client: Client,
+    /// All executions, as far as the watch has told.
+    pub all: Store<DeserializeGuard<RunbookExecution>>,
+    /// Runbooks, seals and settings.
+    pub dispatcher: Arc<Dispatcher>,
+    /// Servers outside.
+    pub outside: Outside,
+    /// Where evidence may go.
+    pub artifacts: ArtifactsConfig,
+    /// The kill switch.
+    pub switch: Switch,
+    /// Tells what has happened.
+    pub news: News,
+    /// From the check of a run to its start nobody else starts one: each sees those that have started before it.
+    pub starting: Mutex<()>,
+}
+
+/// What became of something that was to be done.
+enum Acted {
+    Reported(Report),
+    Paused,
+}
+
+impl Executor {
+    /// Brings one execution as far as it goes now.
+    ///
+    /// # Errors
+    /// When it should be tried again soon.
+    pub async fn run(&self, namespace: &str, name: &str) -> Result<Next, ExecuteError> {
+        let api: Api<RunbookExecution> = Api::namespaced(self.client.clone(), namespace);
+        let Some(mut execution) = api.get_opt(name).await? else { return Ok(Next::Never) };
+        if execution.metadata.deletion_timestamp.is_some() {
+            return Ok(Next::Never);
+        }
+        if !self.is_sealed(&execution) {
+            return self.refuse(&api, &execution).await;
+        }
+        let mut event = Event::Loaded;
+        let mut alone = None;
+        loop {
+            let paused = self.switch.just_now().await;
+            let world = World { now: Timestamp::now(), paused, resolved_at: resolved_at(&execution) };
+            let stored = execution.status.clone().unwrap_or_default();
+            let (status, command) = step(&execution.spec, &stored, &event, &world);
+            event = match command {
+                Command::Store(begins) => {
+                    let asks = status.phase == Phase::AwaitingApproval && stored.phase != status.phase;
+                    execution = self.store(&api, &execution, status).await?;
+                    alone = None;
+                    if asks {
+                        self.ask(&execution).await;
+                    }
+                    Event::Stored(begins)
+                }
+                Command::Check => {
+                    if alone.is_none() {
+                        alone = Some(self.starting.lock().await);
+                    }
+                    Event::Checked(self.check(&execution, paused).await)
+                }
+                Command::Act(doing) => match self.act(&execution, &doing).await? {
+                    Acted::Reported(report) => Event::Done(report),
+                    // It is over, and what it means that nobody saw the end is for the machine to say.
+                    Acted::Paused => Event::Loaded,
+                },
+                Command::Wait { until, awaits } => {
+                    drop(alone.take());
+                    if awaits == Awaits::Approval
+                        && let Some(decided) =
+                            decide::decision(&self.client, &self.dispatcher.sealer, &execution, world.now).await?
+                    {
+                        event = Event::Decided(decided);
+                        continue;
+                    }
+                    return Ok(Next::Later(until.map_or(Duration::from_secs(60), |until| left(until, world.now))));
+                }
+                Command::Finished => return Ok(Next::Never),
+            };
+        }
+    }
+
+    /// Only the operator makes executions: what they say was decided by a runbook whose author may use the account.
+    fn is_sealed(&self, execution: &RunbookExecution) -> bool {
+        let author = execution.annotations().get(WRITTEN_BY).map(String::as_str).unwrap_or_default();
+        let (namespace, name) = (execution.namespace().unwrap_or_default(), execution.name_any());
+        let right = seal(&self.dispatcher.sealer, author, &namespace, &name, &execution.spec);
+        let given = execution.annotations().get(SEAL).map(String::as_str).unwrap_or_default();
+        right.is_ok_and(|right| Sealer::is(given, &right))
+    }
+
+    async fn refuse(&self, api: &Api<RunbookExecution>, execution: &RunbookExecution) -> Result<Next, ExecuteError> {
+        let mut status = execution.status.clone().unwrap_or_default();
+        if !status.phase.is_terminal() {
+            status.phase = Phase::Skipped;
+            status.reason = Some("NotSealed".to_owned());
+            let message = "the operator has not made it, or it was changed; use: plimsoll runbook run";
+            status.message = Some(message.to_owned());
+            status.finished_at = Some(k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(Timestamp::now()));
+            self.store(api, execution, status).await?;
+        }
+        Ok(Next::Never)
+    }
+
+    /// Stores a status under the version that it was read with. Somebody else may have changed an annotation meanwhile;
+    /// whoever has changed the status goes on instead of us.
+    async fn store(
+        &self,
+        api: &Api<RunbookExecution>,
+        execution: &RunbookExecution,
+        mut status: RunbookExecutionStatus,
+    ) -> Result<RunbookExecution, ExecuteError> {
+        let name = execution.name_any();
+        conclude(&mut status, execution.metadata.generation);
+        let mut wanted = RunbookExecution { status: Some(status), ..execution.clone() };
+        for _ in 0..5 {
+            let error = match api.replace_status(&name, &PostParams::default(), &wanted).await {
+                Ok(stored) => {
+                    self.news.stored(execution, &stored);
+                    return Ok(stored);
+                }
+                Err(error) => error,
+            };
+            let conflict = matches!(&error, kube::Error::Api(status) if status.code == 409);
+            // The answer may be what was lost.
+            let now = api.get(&name).await?;
+            if now.uid() != execution.uid() {
+                return Err(ExecuteError::Overtaken);
+            }
+            if !conflict && same(now.status.as_ref(), wanted.status.as_ref()) {
+                self.news.stored(execution, &now);
+                return Ok(now);
+            }
+            if !conflict {
+                return Err(error.into());
+            }
+            if now.status != execution.status {
+                return Err(ExecuteError::Overtaken);
+            }
+            wanted.metadata = now.metadata;
+        }
+        Err(ExecuteError::Api("the execution changes again and again".to_owned()))
+    }
+
+    async fn check(&self, execution: &RunbookExecution, paused: Option<bool>) -> Checked {
+        let runbook = self.runbook(execution).await;
+        let known = runbook.as_ref().map(|runbook| runbook.as_deref());
+        let settings = &self.dispatcher.settings;
+        if let Some(known) = known.flatten() {
+            let refusals = circumstances::refused_already(&self.all, execution, known, settings);
+            if !refusals.is_empty() {
+                return Checked { holds: Some(true), refusals };
+            }
+        }
+        let (around, holds) =
+            tokio::join!(gather(&self.client, execution, known, paused), holds(&self.outside, execution));
+        let safety = known.flatten().map_or(&validate::DEFAULT_SAFETY, |known| &known.model.safety);
+        let refusals = check(&execution.spec, safety, settings, &around, Timestamp::now());
+        Checked { holds, refusals }
+    }
+
+    /// Tells whoever the runbook names that somebody must decide. Who is not reached sees it in the execution.
+    async fn ask(&self, execution: &RunbookExecution) {
+        let Some(Some(known)) = self.runbook(execution).await else { return };
+        let Some(to) = &known.model.approval_notify else { return };
+        let (namespace, name) = (execution.namespace().unwrap_or_default(), execution.name_any());
+        let uid = execution.uid().unwrap_or_default();
+        let run =
+            Run { namespace: &namespace, name: &name, uid: &uid, created: Timestamp::now(), spec: &execution.spec };
+        let text = format!("somebody must approve it: plimsoll runbook approve {name} -n {namespace}");
+        let call = requests::message(&run, to, &text);
+        let traceparent = execution.spec.traceparent.as_deref();
+        if let Err(error) = self.outside.send(&call.request, "", traceparent).await {
+            tracing::warn!(%error, execution = %name, "nobody could be told that an approval is wanted");
+        }
+    }
+
+    /// The runbook of an execution as it is now: `Some(None)` when it is gone, `None` when it cannot be known.
+    async fn runbook(&self, execution: &RunbookExecution) -> Option<Option<Arc<Known>>> {
+        let api: Api<DeserializeGuard<Runbook>> =
+            Api::namespaced(self.client.clone(), &execution.namespace().unwrap_or_default());
+        let found = api.get_opt(&execution.spec.runbook.name).await.ok()?;
+        let Some(found) = found.filter(|found| found.uid().as_deref() == Some(&execution.spec.runbook.uid)) else {
+            return Some(None);
+        };
+        self.dispatcher.know(&found).ok().map(Some)
+    }
+
+    async fn act(&self, execution: &RunbookExecution, doing: &Doing) -> Result<Acted, ExecuteError> {
+        let (namespace, name) = (execution.namespace().unwrap_or_default(), execution.name_any());
+        let uid = execution.uid().unwrap_or_default();
+        let created = execution.creation_timestamp().map_or(Timestamp::UNIX_EPOCH, |time| time.0);
+        let run = Run { namespace: &namespace, name: &name, uid: &uid, created, spec: &execution.spec };
+        let ending = execution.status.as_ref().and_then(|status| status.ending.as_ref());
+        let why = ending.map_or("it did not help", |ending| ending.message.as_str());
+        let task = match task(&run, &doing.what, why) {
+            Ok(task) => task,
+            Err(message) => return Ok(Acted::Reported(failed(message))),
+        };
+        let spec = &execution.spec;
+        let account =
+            account::client(&self.client, &namespace, &spec.service_account_name, spec.traceparent.as_deref())
+                .map_err(|error| ExecuteError::Api(error.to_string()))?;
+        let room = if task.calls.iter().any(|call| call.keep.is_some()) {
+            self.room(&run, &task.name, &account).await
+        } else {
+            Err("nothing is kept".to_owned())
+        };
+        let actor = Actor {
+            account,
+            outside: &self.outside,
+            room,
+            traceparent: spec.traceparent.clone(),
+            repeatable: task.repeatable,
+            deadline: Instant::now() + left(doing.until, Timestamp::now()),
+        };
+        tracing::info!(execution = %format!("{namespace}/{name}"), what = ?doing.what, "acting");
+        let finish = tokio::select! {
+            biased;
+            () = self.switch.until_paused() => return Ok(Acted::Paused),
+            message = self.risk(task.step, &doing.what, &namespace) => return Ok(Acted::Reported(failed(message))),
+            finish = actor.perform(&task.calls) => finish,
+        };
+        let Finish::Done(performed) = finish else { return Err(ExecuteError::Abandoned) };
+        let mut report = Report {
+            outcome: performed.outcome,
+            message: performed.message,
+            artifacts: performed.artifacts,
+            answer: None,
+        };
+        if report.outcome == Outcome::Succeeded {
+            answer(&task, &performed.answer, &mut report);
+        }
+        Ok(Acted::Reported(report))
+    }
+
+    async fn room(&self, run: &Run<'_>, step: &str, account: &Client) -> Result<Room, String> {
+        let artifacts = run.spec.artifacts.as_ref().ok_or("spec.artifacts does not say where it is kept")?;
+        let archive = Archive::open(artifacts, &self.artifacts, account, run.namespace).await;
+        let seconds = |text: &str| plimsoll_slo::duration::parse(text, "ttl").map(|span| span.as_seconds());
+        let ttl = seconds(artifacts.ttl.as_deref().unwrap_or(validate::DEFAULT_TTL)).map_err(|p| p.to_string())?;
+        let ttl = jiff::SignedDuration::from_secs(i64::try_from(ttl).unwrap_or(i64::MAX));
+        let quota = artifacts.quota.as_deref().unwrap_or(validate::DEFAULT_QUOTA);
+        Ok(Room {
+            archive: archive.map_err(|error| error.to_string())?,
+            place: Place {
+                namespace: run.namespace.to_owned(),
+                runbook: run.spec.runbook.name.clone(),
+                execution: run.name.to_owned(),
+                step: step.to_owned(),
+            },
+            quota: validate::bytes(quota).ok_or("spec.artifacts.quota cannot be read")?,
+            created: run.created,
+            expires: run.created.saturating_add(ttl).unwrap_or(Timestamp::MAX),
+        })
+    }
+
+    /// Ends when a fault endangers an SLO; never for anything else.
+    async fn risk(&self, step: Option<&Step>, what: &What, namespace: &str) -> String {
+        let Some(chaos) = step.and_then(|step| step.action.chaos.as_ref()).filter(|_| matches!(what, What::Step(_)))
+        else {
+            return std::future::pending().await;
+        };
+        loop {
+            tokio::time::sleep(RISK).await;
+            let slos = circumstances::slos(&self.client, namespace).await;
+            // That for once nothing can be read is no risk yet: it would have been refused before.
+            if let Some(slos) = &slos
+                && let Some((_, message)) =
+                    guards::at_risk(chaos, Some(slos)).into_iter().find(|(slo, _)| slo.is_some())
+            {
+                return format!("the fault was ended: {message}");
+            }
+        }
+    }
+}
+
+/// Something to do.
+struct Task<'s> {
+    name: String,
+    calls: Vec<Call>,
+    repeatable: bool,
+    step: Option<&'s Step>,
+    verify: Option<&'s plimsoll_api::gate::Verify>,
+    asks: bool,
+}
+
+/// `why` is what somebody is told when they must look.
+fn task<'s>(run: &Run<'s>, what: &What, why: &str) -> Result<Task<'s>, String> {
+    let find = |name: &str| {
+        run.spec.steps.iter().find(|step| step.name == name).ok_or_else(|| format!("the execution has no step {name}"))
+    };
+    let is_repeatable = |act: Option<Act<'_>>| act.is_some_and(|act| act.class() == Class::Repeatable);
+    Ok(match what {
+        What::Step(name) => {
+            let step = find(name)?;
+            Task {
+                name: name.clone(),
+                calls: requests::of(run, step)?,
+                repeatable: is_repeatable(Act::of(&step.action)),
+                step: Some(step),
+                verify: step.action.verify.as_ref(),
+                asks: step.action.query.is_some(),
+            }
+        }
+        What::Undo(name) => {
+            let step = find(name)?;
+            let undone = step.compensate.as_deref().unwrap_or(&step.action);
+            Task {
+                name: format!("{name}-undo"),
+                calls: requests::undo(run, step)?,
+                repeatable: is_repeatable(Act::of(undone)),
+                step: Some(step),
+                verify: None,
+                asks: false,
+            }
+        }
+        What::Verify => {
+            let verify = run.spec.verify.as_ref().ok_or("the execution has no verification")?;
+            Task {
+                name: "verify".to_owned(),
+                calls: requests::verification(run, verify),
+                repeatable: true,
+                step: None,
+                verify: Some(verify),
+                asks: false,
+            }
+        }
+        What::Escalate(to) => Task {
+            name: "escalate".to_owned(),
+            calls: vec![requests::message(run, to, why)],
+            repeatable: true,
+            step: None,
+            verify: None,
+            asks: false,
+        },
+    })
+}
+
+/// What an answer of Prometheus means.
+fn answer(task: &Task<'_>, given: &serde_json::Value, report: &mut Report) {
+    let read = match task.verify {
+        Some(verify) => requests::verified(given, verify),
+        None if task.asks => requests::found(given)
+            .map(|found| (found, if found { "there is a result" } else { "there is no result" }.to_owned())),
+        None => return,
+    };
+    match read {
+        Ok((answer, message)) => (report.answer, report.message) = (Some(answer), message),
+        Err(message) => *report = failed(message),
+    }
+}
+
+fn failed(message: String) -> Report {
+    Report { outcome: Outcome::Failed, message, artifacts: Vec::new(), answer: None }
+}
+
+fn resolved_at(execution: &RunbookExecution) -> Option<Timestamp> {
+    let noted = execution.annotations().get(RESOLVED_AT)?;
+    // A time that cannot be read still says that it is over.
+    Some(noted.parse().unwrap_or_else(|_| Timestamp::now()))
+}
+
+/// The condition that tools read.
+fn conclude(status: &mut RunbookExecutionStatus, generation: Option<i64>) {
+    let value = match status.phase {
+        Phase::Succeeded => Some(true),
+        phase if phase.is_terminal() => Some(false),
+        _ => None,
+    };
+    let reason = status.reason.clone().unwrap_or_else(|| status.phase.name().to_owned());
+    let message = status.message.clone().unwrap_or_default();
+    conditions::set(&mut status.conditions, SUCCEEDED, value, &reason, message, generation, Timestamp::now());
+}
+
+/// Whether two statuses are stored as the same: times have whole seconds there.
+fn same(stored: Option<&RunbookExecutionStatus>, wanted: Option<&RunbookExecutionStatus>) -> bool {
+    serde_json::to_value(stored).ok() == serde_json::to_value(wanted).ok()
+}
+
+fn left(until: Timestamp, now: Timestamp) -> Duration {
+    Duration::try_from(until.duration_since(now)).unwrap_or(Duration::ZERO)
+}

@@ -1,0 +1,164 @@
+//! Executions are kept as long as anything counts them, and as long as people want to read them; artifacts as long as
+//! their runbooks say.
+
+use std::{collections::BTreeSet, time::Duration};
+
+use jiff::{SignedDuration, Timestamp};
+use kube::{
+    Api, Client, ResourceExt,
+    api::{DeleteParams, ListParams, Preconditions},
+};
+use plimsoll_api::{RunbookExecution, runbook::Artifacts};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    actions::account,
+    artifacts::{Archive, ArtifactsConfig},
+    sinks::kubernetes::chain,
+};
+
+/// How often it is looked.
+const LOOK: Duration = Duration::from_secs(600);
+/// How many executions are read at once.
+const PAGE: u32 = 200;
+
+/// Removes what is over.
+pub struct Keeper {
+    /// A client that writes only while this process leads.
+    pub client: Client,
+    /// Where artifacts are.
+    pub artifacts: ArtifactsConfig,
+    /// How many days executions are kept.
+    pub days: u16,
+}
+
+impl Keeper {
+    /// Looks until `stop`.
+    pub async fn run(self, stop: CancellationToken) {
+        let work = async {
+            let mut ticks = tokio::time::interval(LOOK);
+            loop {
+                ticks.tick().await;
+                self.look(Timestamp::now()).await;
+            }
+        };
+        stop.run_until_cancelled(work).await;
+    }
+
+    /// Removes what is over at a time.
+    pub async fn look(&self, now: Timestamp) {
+        let places = match self.executions(now).await {
+            Ok(places) => places,
+            Err(error) => {
+                tracing::warn!(error = %chain(&error), "executions could not be looked through");
+                BTreeSet::new()
+            }
+        };
+        for name in self.artifacts.volumes.keys() {
+            match Archive::volume(name, &self.artifacts) {
+                Ok(archive) => sweep(&archive, None, now, name).await,
+                Err(error) => tracing::warn!(%error, "a volume could not be swept"),
+            }
+        }
+        for Place { namespace, account, artifacts } in places {
+            let Ok(artifacts) = serde_json::from_str::<Artifacts>(&artifacts) else { continue };
+            let Ok(client) = account::client(&self.client, &namespace, &account, None) else { continue };
+            match Archive::open(&artifacts, &self.artifacts, &client, &namespace).await {
+                Ok(archive) => sweep(&archive, Some(&namespace), now, &account).await,
+                Err(error) => tracing::warn!(%error, %namespace, "a bucket could not be swept"),
+            }
+        }
+    }
+
+    /// Removes executions; gives the buckets that there may be something in.
+    async fn executions(&self, now: Timestamp) -> Result<BTreeSet<Place>, kube::Error> {
+        let mut places = BTreeSet::new();
+        let all: Api<RunbookExecution> = Api::all(self.client.clone());
+        let mut params = ListParams::default().limit(PAGE);
+        loop {
+            let page = all.list(&params).await?;
+            for execution in &page.items {
+                let namespace = execution.namespace().unwrap_or_default();
+                if let Some(artifacts) = execution.spec.artifacts.as_ref().filter(|artifacts| artifacts.s3.is_some()) {
+                    let account = execution.spec.service_account_name.clone();
+                    let artifacts = serde_json::to_string(artifacts).unwrap_or_default();
+                    places.insert(Place { namespace: namespace.clone(), account, artifacts });
+                }
+                if is_over(execution, self.days, now) {
+                    self.delete(&namespace, execution).await;
+                }
+            }
+            match page.metadata.continue_.filter(|token| !token.is_empty()) {
+                Some(token) => params.continue_token = Some(token),
+                None => return Ok(places),
+            }
+        }
+    }
+
+    async fn delete(&self, namespace: &str, execution: &RunbookExecution) {
+        let api: Api<RunbookExecution> = Api::namespaced(self.client.clone(), namespace);
+        let preconditions = Preconditions { uid: execution.uid(), resource_version: None };
+        let params = DeleteParams { preconditions: Some(preconditions), ..DeleteParams::background() };
+        match api.delete(&execution.name_any(), &params).await {
+            Ok(_) => tracing::info!(execution = %execution.name_any(), %namespace, "an old execution was removed"),
+            Err(kube::Error::Api(status)) if matches!(status.code, 404 | 409) => {}
+            Err(error) => tracing::warn!(error = %chain(&error), "an old execution could not be removed"),
+        }
+    }
+}
+
+/// A bucket and who may read it.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Place {
+    namespace: String,
+    account: String,
+    artifacts: String,
+}
+
+async fn sweep(archive: &Archive, namespace: Option<&str>, now: Timestamp, name: &str) {
+    match archive.sweep(namespace, now).await {
+        Ok(0) => {}
+        Ok(steps) => tracing::info!(steps, name, "artifacts whose time is over were removed"),
+        Err(error) => tracing::warn!(%error, name, "artifacts could not be swept"),
+    }
+}
+
+/// Whether nothing counts an execution any more: it ended, its artifacts are gone, and its cooldown and the days are over.
+fn is_over(execution: &RunbookExecution, days: u16, now: Timestamp) -> bool {
+    let Some(status) = execution.status.as_ref().filter(|status| status.phase.is_terminal()) else { return false };
+    let Some(finished) = status.finished_at.as_ref().map(|time| time.0) else { return false };
+    let cooldown = plimsoll_slo::duration::parse(&execution.spec.cooldown, "").map_or(0, |span| span.as_seconds());
+    let seconds = (u64::from(days) * 86_400).max(cooldown);
+    let kept = SignedDuration::from_secs(i64::try_from(seconds).unwrap_or(i64::MAX));
+    let artifacts = status.steps.iter().flat_map(|step| &step.effect.artifacts);
+    let expires = artifacts.filter_map(|artifact| artifact.expires.as_ref()).map(|time| time.0).max();
+    finished.saturating_add(kept).is_ok_and(|until| until <= now) && expires.is_none_or(|expires| expires <= now)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use serde_json::{Value, from_value, json};
+
+    use super::*;
+
+    #[test]
+    fn what_still_counts_is_kept() {
+        let given = |change: fn(&mut Value)| {
+            let mut execution = json!({"apiVersion": "plimsoll.dev/v1alpha1", "kind": "RunbookExecution", "metadata": {"name": "x"},
+                "spec": {"runbook": {"name": "r", "uid": "u", "generation": 1}, "mode": "Auto", "serviceAccountName": "s",
+                    "trigger": {"kind": "Manual", "fingerprint": "f", "startsAt": "2026-01-01T00:00:00Z"},
+                    "steps": [{"name": "a", "wait": "1s"}], "deadline": "1h", "cooldown": "1h"},
+                "status": {"phase": "Failed", "finishedAt": "2026-01-01T00:00:00Z", "steps": []}});
+            change(&mut execution);
+            is_over(&from_value(execution).unwrap(), 1, "2026-01-02T00:00:00Z".parse().unwrap())
+        };
+        assert!(given(|_| {}));
+        assert!(!given(|x| x["status"]["finishedAt"] = json!("2026-01-01T00:00:01Z")));
+        assert!(!given(|x| x["status"]["phase"] = json!("Running")));
+        assert!(!given(|x| x["status"] = Value::Null));
+        assert!(!given(|x| x["spec"]["cooldown"] = json!("2d")));
+        assert!(!given(|x| x["status"]["steps"] = json!([{"name": "a", "artifacts": [{"name": "f",
+            "location": "volume://v/f", "bytes": 1, "sha256": "", "expires": "2026-01-03T00:00:00Z"}]}])));
+    }
+}

@@ -1,0 +1,95 @@
+//! Finds the objects of a run's parameters, as the runbook's ServiceAccount: by name, by what they own.
+
+use std::collections::BTreeMap;
+
+use kube::Client;
+use plimsoll_api::{
+    execution::ObjectRef,
+    runbook::{ObjectKind, Step},
+};
+use plimsoll_runbook::parameters::{Lookup, Which};
+use serde_json::Value;
+
+use super::{
+    facts::{self, Wanted},
+    read::{ReadError, get, path, text},
+};
+
+/// Why an object was not found.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum LookupError {
+    /// It may be found later.
+    #[error("parameter {0}: {1}")]
+    Failed(String, String),
+    /// It is not there, or must not be looked at: nothing changes that by itself.
+    #[error("parameter {0}: {1}")]
+    Missing(String, String),
+}
+
+/// Looks all of them up, with their facts.
+///
+/// # Errors
+/// For the first that is not found.
+pub async fn all(client: &Client, lookups: &[Lookup], steps: &[Step]) -> Result<Vec<ObjectRef>, LookupError> {
+    let wanted = Wanted::by(steps);
+    let mut objects: BTreeMap<&str, Value> = BTreeMap::new();
+    let mut found = Vec::new();
+    for lookup in lookups {
+        let Lookup { parameter, kind, namespace, which } = lookup;
+        let failed = |error: ReadError| match error {
+            ReadError::Failed(message) => LookupError::Failed(parameter.clone(), message),
+            ReadError::Forbidden(message) => LookupError::Missing(parameter.clone(), message),
+        };
+        let missing = |message: String| LookupError::Missing(parameter.clone(), message);
+        let object = match which {
+            Which::Named(name) => named(client, *kind, namespace.as_deref(), name).await.map_err(failed)?,
+            Which::OwnerOf(owned) => {
+                let owned = objects.get(owned.as_str()).ok_or_else(|| missing(format!("{owned} was not found")))?;
+                owner(client, *kind, owned).await.map_err(failed)?
+            }
+        };
+        let object = object.ok_or_else(|| {
+            missing(match which {
+                Which::Named(name) => format!("there is no {} {name}", kind.name()),
+                Which::OwnerOf(owned) => format!("{owned} belongs to no {}", kind.name()),
+            })
+        })?;
+        let facts = facts::gather(client, *kind, &object, wanted).await.map_err(failed)?;
+        found.push(ObjectRef {
+            parameter: parameter.clone(),
+            kind: *kind,
+            namespace: kind.is_namespaced().then(|| text(&object, "/metadata/namespace").to_owned()),
+            name: text(&object, "/metadata/name").to_owned(),
+            uid: text(&object, "/metadata/uid").to_owned(),
+            facts,
+        });
+        objects.insert(parameter, object);
+    }
+    Ok(found)
+}
+
+/// The object of a kind and name.
+///
+/// # Errors
+/// When it cannot be read.
+pub async fn named(
+    client: &Client,
+    kind: ObjectKind,
+    namespace: Option<&str>,
+    name: &str,
+) -> Result<Option<Value>, ReadError> {
+    let (_, version, plural) = kind.resource();
+    get(client, &path(version, namespace.filter(|_| kind.is_namespaced()), plural, name)).await
+}
+
+/// The Node that a Pod runs on, or the workload that it belongs to.
+async fn owner(client: &Client, kind: ObjectKind, owned: &Value) -> Result<Option<Value>, ReadError> {
+    if kind == ObjectKind::Node {
+        return match text(owned, "/spec/nodeName") {
+            "" => Ok(None),
+            node => named(client, kind, None, node).await,
+        };
+    }
+    let workload = facts::workload_of(client, owned).await?;
+    Ok(workload.filter(|(found, _)| *found == kind).map(|(_, object)| object))
+}

@@ -1,0 +1,240 @@
+//! Runbooks in a cluster: what starts them, what holds them back, what they do, and what is told about it. All thinking
+//! is in `plimsoll-runbook`; here facts are gathered, statuses stored and requests sent.
+//!
+//! alert → [`dispatch`] → stored execution → [`execute`] → intent stored → [`crate::actions`] → outcome stored → [`news`]
+
+pub mod author;
+pub mod circumstances;
+pub mod config;
+pub mod decide;
+pub mod dispatch;
+pub mod events;
+pub mod execute;
+pub mod facts;
+pub mod keep;
+pub mod lookup;
+pub mod news;
+pub mod proof;
+pub mod read;
+pub mod state;
+pub mod switch;
+pub mod triggers;
+
+use std::{sync::Arc, time::Duration};
+
+use futures::StreamExt;
+use kube::{
+    Api, Client, ResourceExt,
+    core::DeserializeGuard,
+    runtime::{
+        Config, Controller, Predicate as _, WatchStreamExt as _,
+        controller::Action,
+        predicates,
+        reflector::{self, ObjectRef},
+        watcher,
+    },
+};
+use plimsoll_api::{RunbookApproval, RunbookExecution};
+use tokio_util::sync::CancellationToken;
+
+use self::{
+    config::RunbooksConfig,
+    dispatch::{Dispatcher, Guarded},
+    events::Teller,
+    execute::{ExecuteError, Executor, Next},
+    keep::Keeper,
+    news::News,
+    proof::Sealer,
+    state::States,
+    switch::Switch,
+    triggers::Triggers,
+};
+use crate::{actions::Outside, operator::metrics::Metrics, prometheus::Prometheus, sinks::kubernetes::chain};
+
+/// Executions that are worked on at the same time. Most of that is waiting.
+const CONCURRENCY: u16 = 128;
+const RETRY: Duration = Duration::from_secs(1);
+/// Executions that are held back are asked about less often the more there are: so many each second.
+const ASKED_PER_SECOND: u64 = 100;
+/// What is under way when this process ends may take so long.
+const GRACE: Duration = Duration::from_secs(8);
+
+/// An execution that may be unreadable.
+type Execution = DeserializeGuard<RunbookExecution>;
+
+/// What every replica has, whoever leads.
+pub struct Front {
+    /// Starts runbooks.
+    pub dispatcher: Arc<Dispatcher>,
+    writer: reflector::store::Writer<Guarded>,
+    client: Client,
+}
+
+impl Front {
+    /// With a client that needs no lease: what is made through it is made once by its name.
+    pub fn new(
+        client: Client,
+        namespace: &str,
+        config: &RunbooksConfig,
+        sealer: Sealer,
+        metrics: Arc<Metrics>,
+    ) -> Self {
+        let writer = reflector::store::Writer::<Guarded>::default();
+        let teller = Teller::new(client.clone());
+        let settings = config.settings(namespace);
+        let dispatcher = Dispatcher::new(client.clone(), writer.as_reader(), sealer, settings, teller, metrics);
+        Self { dispatcher: Arc::new(dispatcher), writer, client }
+    }
+
+    /// Knows all runbooks, and asks for alerts that did not come through, until `stop`.
+    pub async fn run(self, outside: Outside, stop: CancellationToken) {
+        let api: Api<Guarded> = Api::all(self.client.clone());
+        let know = watcher(api, watcher::Config::default()).default_backoff().reflect(self.writer).for_each(|event| {
+            if let Err(error) = event {
+                tracing::warn!(error = %chain(&error), "the watch of runbooks failed");
+            }
+            std::future::ready(())
+        });
+        tokio::select! {
+            _ = stop.run_until_cancelled(know) => {}
+            () = triggers::resync(Arc::clone(&self.dispatcher), outside, stop.clone()) => {}
+        }
+    }
+}
+
+/// What the leader runs with.
+pub struct Setup {
+    /// A client that writes only while this process leads.
+    pub client: Client,
+    /// Starts runbooks.
+    pub dispatcher: Arc<Dispatcher>,
+    /// Servers outside.
+    pub outside: Outside,
+    /// What an administrator has decided.
+    pub config: RunbooksConfig,
+    /// The operator's namespace.
+    pub namespace: String,
+    /// The Prometheus to ask.
+    pub prometheus: Option<Prometheus>,
+    /// Whether Alertmanager's alerts come in.
+    pub has_alerts: bool,
+    /// Counters.
+    pub metrics: Arc<Metrics>,
+}
+
+/// Runs while this process leads, until `stop`.
+pub async fn lead(setup: Setup, stop: CancellationToken) {
+    let Setup { client, dispatcher, outside, config, namespace, prometheus, has_alerts, metrics } = setup;
+    let switch = Switch::new(client.clone(), &namespace, Arc::clone(&metrics));
+    let news = News { client: client.clone(), teller: Teller::new(client.clone()), metrics };
+    let (all, writer) = reflector::store::<Execution>();
+    let executor = Executor {
+        client: client.clone(),
+        all,
+        dispatcher: Arc::clone(&dispatcher),
+        outside,
+        artifacts: config.artifacts.clone(),
+        switch: switch.clone(),
+        news,
+        starting: tokio::sync::Mutex::default(),
+    };
+    let states = States { client: client.clone(), dispatcher: Arc::clone(&dispatcher), switch: switch.clone() };
+    let triggers = Triggers::new(dispatcher, client.clone(), prometheus, has_alerts);
+    let keeper = Keeper { client, artifacts: config.artifacts, days: config.keep_days };
+    let watching = stop.clone();
+    tokio::join!(
+        watching.run_until_cancelled(switch.watch()),
+        executions(Arc::new(executor), writer, stop.clone()),
+        states.run(stop.clone()),
+        triggers.run(stop.clone()),
+        keeper.run(stop),
+    );
+}
+
+/// Works on executions: new ones, those that were told something, those whose approval came, and all of them when
+/// runbooks are not paused any more.
+async fn executions(executor: Arc<Executor>, writer: reflector::store::Writer<Execution>, stop: CancellationToken) {
+    let api: Api<Execution> = Api::all(executor.client.clone());
+    let reader = executor.all.clone();
+    // Its own statuses are no news to it.
+    let changes = watcher(api, watcher::Config::default().page_size(200))
+        .default_backoff()
+        .reflect(writer)
+        .applied_objects()
+        .predicate_filter(predicates::generation.combine(predicates::annotations), Default::default());
+    let approvals: Api<DeserializeGuard<RunbookApproval>> = Api::all(executor.client.clone());
+    let decided = watcher(approvals, watcher::Config::default())
+        .default_backoff()
+        .applied_objects()
+        .predicate_filter(predicates::generation, Default::default())
+        .filter_map(|approval| async move {
+            let approval = approval.ok()?.0.ok()?;
+            Some(ObjectRef::new(&approval.spec.execution).within(&approval.namespace()?))
+        });
+    let unpaused = unpaused(executor.switch.changes());
+    let stopped = stop.clone();
+    Controller::for_stream(changes, reader)
+        .with_config(Config::default().concurrency(CONCURRENCY))
+        .reconcile_on(decided)
+        .reconcile_all_on(unpaused)
+        .graceful_shutdown_on(async move { stopped.cancelled().await })
+        .run(
+            move |execution, executor: Arc<Executor>| {
+                let stop = stop.clone();
+                async move { reconcile(&execution, &executor, &stop).await }
+            },
+            |execution, error, _| {
+                tracing::warn!(execution = %execution.name_any(), %error, "an execution is looked at again");
+                Action::requeue(RETRY)
+            },
+            executor,
+        )
+        .for_each(|_| std::future::ready(()))
+        .await;
+}
+
+async fn reconcile(
+    execution: &Execution,
+    executor: &Executor,
+    stop: &CancellationToken,
+) -> Result<Action, ExecuteError> {
+    let (namespace, name) = (execution.namespace().unwrap_or_default(), execution.name_any());
+    match &execution.0 {
+        Err(error) => {
+            tracing::warn!(%namespace, %name, error = %error.error, "an execution cannot be read");
+            return Ok(Action::await_change());
+        }
+        Ok(execution) if execution.status.as_ref().is_some_and(|status| status.phase.is_terminal()) => {
+            return Ok(Action::await_change());
+        }
+        Ok(_) => {}
+    }
+    let ended = async {
+        stop.cancelled().await;
+        tokio::time::sleep(GRACE).await;
+    };
+    let next = tokio::select! {
+        next = executor.run(&namespace, &name) => next?,
+        // The next process finds the intents of what takes longer.
+        () = ended => Next::Never,
+    };
+    Ok(match next {
+        Next::Never => Action::await_change(),
+        Next::Later(time) => {
+            let spread = u64::try_from(executor.all.len()).unwrap_or(u64::MAX) / ASKED_PER_SECOND;
+            Action::requeue(time.max(Duration::from_secs(spread)))
+        }
+    })
+}
+
+/// Speaks whenever runbooks are not paused any more.
+fn unpaused(changes: tokio::sync::watch::Receiver<Option<bool>>) -> impl futures::Stream<Item = ()> + Send + 'static {
+    futures::stream::unfold(changes, |mut changes| async move {
+        loop {
+            changes.changed().await.ok()?;
+            if *changes.borrow_and_update() == Some(false) {
+                return Some(((), changes));
+            }
+        }
+    })
+}

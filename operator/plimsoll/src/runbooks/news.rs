@@ -1,0 +1,159 @@
+//! What a stored status tells the world: events, metrics, the runbook's columns. Told beside the run, which does not
+//! wait for it.
+
+use std::sync::Arc;
+
+use kube::{
+    Api, Client, Resource, ResourceExt,
+    api::{Patch, PatchParams},
+    runtime::events::EventType,
+};
+use plimsoll_api::{
+    Runbook, RunbookExecution, RunbookExecutionStatus,
+    execution::{Effect, Outcome, Phase},
+};
+use serde_json::json;
+
+use super::events::Teller;
+use crate::{operator::metrics::Metrics, sinks::kubernetes::chain};
+
+/// Tells it.
+#[derive(Clone)]
+pub struct News {
+    /// A client that writes only while this process leads.
+    pub client: Client,
+    /// For events.
+    pub teller: Teller,
+    /// Counters.
+    pub metrics: Arc<Metrics>,
+}
+
+/// One thing that happened.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Item {
+    warning: bool,
+    reason: String,
+    note: String,
+}
+
+impl News {
+    /// A status was stored over another one.
+    pub fn stored(&self, old: &RunbookExecution, new: &RunbookExecution) {
+        let before = old.status.clone().unwrap_or_default();
+        let Some(after) = new.status.clone() else { return };
+        if before.phase != after.phase && after.phase.is_terminal() {
+            self.metrics.runbook_ended(after.phase.name());
+        }
+        for (step, outcome) in outcomes(&before, &after) {
+            let action = new.spec.steps.iter().find(|s| s.name == step).and_then(|s| s.action.kinds().first().copied());
+            self.metrics.runbook_step(action.map_or("", |kind| kind.field()), outcome.name());
+        }
+        let items = items(&before, &after);
+        let started = before.started_at.is_none() && after.started_at.is_some();
+        // What never began is no run, and there may be very many of that.
+        let ended = before.phase != after.phase && after.phase.is_terminal();
+        let of_runbook = after.started_at.is_some() && (started || ended);
+        if items.is_empty() && !of_runbook {
+            return;
+        }
+        let (news, execution) = (self.clone(), new.clone());
+        tokio::spawn(async move {
+            let about = execution.object_ref(&());
+            for Item { warning, reason, note } in &items {
+                let type_ = if *warning { EventType::Warning } else { EventType::Normal };
+                news.teller.tell(&about, type_, reason, note).await;
+            }
+            if of_runbook {
+                news.column(&execution).await;
+            }
+        });
+    }
+
+    /// The columns of `kubectl get runbook`.
+    async fn column(&self, execution: &RunbookExecution) {
+        let status = execution.status.clone().unwrap_or_default();
+        let at = status.started_at.or(status.finished_at);
+        let patch = json!({"metadata": {"uid": execution.spec.runbook.uid}, "status":
+            {"lastRun": at, "lastExecution": execution.name_any(), "lastPhase": status.phase}});
+        let api: Api<Runbook> = Api::namespaced(self.client.clone(), &execution.namespace().unwrap_or_default());
+        match api.patch_status(&execution.spec.runbook.name, &PatchParams::default(), &Patch::Merge(&patch)).await {
+            Ok(_) => {}
+            // It was deleted, or made anew.
+            Err(kube::Error::Api(status)) if matches!(status.code, 404 | 409) => {}
+            Err(error) => tracing::warn!(error = %chain(&error), "the last run of a runbook was not stored"),
+        }
+    }
+}
+
+fn effects(status: &RunbookExecutionStatus) -> impl Iterator<Item = (&str, &'static str, &Effect)> {
+    status.steps.iter().flat_map(|step| {
+        let undone = step.compensation.as_ref().map(|effect| (step.name.as_str(), "Undo", effect));
+        [Some((step.name.as_str(), "Step", &step.effect)), undone].into_iter().flatten()
+    })
+}
+
+/// Steps that have ended since.
+fn outcomes<'s>(
+    before: &'s RunbookExecutionStatus,
+    after: &'s RunbookExecutionStatus,
+) -> impl Iterator<Item = (&'s str, Outcome)> {
+    new_effects(before, after).filter(|(_, kind, _)| *kind == "Step").filter_map(|(n, _, e)| Some((n, e.outcome?)))
+}
+
+fn new_effects<'s>(
+    before: &'s RunbookExecutionStatus,
+    after: &'s RunbookExecutionStatus,
+) -> impl Iterator<Item = (&'s str, &'static str, &'s Effect)> {
+    effects(after).filter(|(name, kind, effect)| {
+        let known = effects(before).find(|(n, k, _)| n == name && k == kind).and_then(|(_, _, old)| old.outcome);
+        effect.outcome.is_some() && known.is_none()
+    })
+}
+
+fn items(before: &RunbookExecutionStatus, after: &RunbookExecutionStatus) -> Vec<Item> {
+    let mut all: Vec<Item> = new_effects(before, after)
+        .map(|(name, kind, effect)| {
+            let outcome = effect.outcome.unwrap_or(Outcome::Unknown);
+            Item {
+                warning: !matches!(outcome, Outcome::Succeeded | Outcome::Skipped),
+                reason: format!("{kind}{}", outcome.name()),
+                note: format!("{}: {}", name, effect.message.as_deref().unwrap_or_default()),
+            }
+        })
+        .collect();
+    if before.phase != after.phase || before.reason != after.reason && after.phase == Phase::Blocked {
+        let warning = matches!(after.phase, Phase::Blocked | Phase::Failed | Phase::Unknown | Phase::RolledBack);
+        let reason = after.reason.clone().unwrap_or_else(|| after.phase.name().to_owned());
+        let note = format!("{}: {}", after.phase.name(), after.message.as_deref().unwrap_or_default());
+        all.push(Item { warning, reason, note });
+    }
+    all
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use serde_json::from_value;
+
+    use super::*;
+
+    #[test]
+    fn each_ending_is_told_once() {
+        let before: RunbookExecutionStatus = from_value(json!({"phase": "Running", "steps": [
+            {"name": "a", "outcome": "Succeeded", "message": "x"}, {"name": "b", "intentTime": "2026-01-01T00:00:00Z"}]}))
+        .unwrap();
+        let after: RunbookExecutionStatus = from_value(json!({"phase": "Failed", "reason": "StepFailed",
+            "message": "step b failed", "steps": [{"name": "a", "outcome": "Succeeded", "message": "x"},
+            {"name": "b", "outcome": "TimedOut", "message": "too long", "compensation": {"outcome": "Succeeded", "message": "put back"}}]}))
+        .unwrap();
+        let told: Vec<(String, String)> = items(&before, &after).into_iter().map(|i| (i.reason, i.note)).collect();
+        let wanted = [
+            ("StepTimedOut", "b: too long"),
+            ("UndoSucceeded", "b: put back"),
+            ("StepFailed", "Failed: step b failed"),
+        ];
+        assert_eq!(told, wanted.map(|(reason, note)| (reason.to_owned(), note.to_owned())));
+        assert!(items(&after, &after).is_empty());
+        assert_eq!(outcomes(&before, &after).collect::<Vec<_>>(), [("b", Outcome::TimedOut)]);
+    }
+}

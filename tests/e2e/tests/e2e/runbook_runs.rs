@@ -1,0 +1,582 @@
+//! Runbooks on a real API server: from a post of Alertmanager to what a step does, and what keeps it from that.
+//! Prometheus is a server of the test that says that what is asked for holds.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context, Result, ensure};
+use axum::Router;
+use k8s_openapi::{api::events::v1::Event, jiff::Timestamp};
+use kube::{
+    Api, Client, ResourceExt,
+    api::{ListParams, Patch, PatchParams, PostParams},
+};
+use plimsoll_api::{Runbook, RunbookExecution, RunbookExecutionStatus, execution::Phase};
+use plimsoll_e2e::{CONTROL_PLANE, Test, Testbed, test};
+use plimsoll_testbed::{Alertmanager, Component, Prometheus, PrometheusOptions, Server, wait_until};
+use serde_json::{Value, json};
+
+use crate::{
+    cluster::SOON,
+    runbook_ground::{Ground, TOKEN, alert, ended, may_scale, post, scaling},
+};
+
+const MONITORED: &[Component] =
+    &[Component::Etcd, Component::Kubernetes, Component::Prometheus, Component::Alertmanager];
+
+pub(crate) fn tests() -> Vec<Test> {
+    vec![
+        test(CONTROL_PLANE, the_same_alert_a_hundred_times_is_one_execution),
+        test(CONTROL_PLANE, nobody_gets_rights_by_a_runbook),
+        test(CONTROL_PLANE, somebody_else_must_approve),
+        test(CONTROL_PLANE, the_kill_switch_holds_across_a_restart),
+        test(CONTROL_PLANE, a_runaway_is_stopped),
+        test(CONTROL_PLANE, of_many_alerts_none_is_lost),
+        test(CONTROL_PLANE, any_replica_takes_alerts_and_the_next_leader_goes_on),
+        test(MONITORED, from_prometheus_through_alertmanager_to_what_helps_and_what_does_not),
+        test(CONTROL_PLANE, killed_at_every_write_nothing_is_done_twice),
+    ]
+}
+
+async fn the_same_alert_a_hundred_times_is_one_execution(testbed: &Testbed) -> Result<()> {
+    let ground = Ground::new(testbed).await?;
+    ground.account("scaler", may_scale()).await?;
+    for name in ["acts", "shows"] {
+        ground.deployment(name).await?;
+    }
+    let mut operator = ground.operator(testbed).await?;
+    ground.runbook("acts", scaling("Acts", "Auto", "scaler", 3)).await?;
+    let mut shows = scaling("Shows", "Auto", "scaler", 3);
+    // Who says nothing gets a dry run.
+    shows["mode"] = Value::Null;
+    if let Some(spec) = shows.as_object_mut() {
+        spec.remove("mode");
+    }
+    ground.runbook("shows", shows).await?;
+
+    let both = post(&[alert("Acts", "acts", 1), alert("Shows", "shows", 2)]);
+    ensure!(ground.post("not-the-right-token", &both).await?.0 == 401);
+    ensure!(ground.executions().list(&ListParams::default()).await?.items.is_empty());
+    let two_alertmanagers = [0, 1].map(|_| async {
+        for _ in 0..50 {
+            let (code, message) = ground.post(TOKEN, &both).await?;
+            ensure!(code == 200, "{code} {message}");
+        }
+        Ok(())
+    });
+    let [first, second] = two_alertmanagers;
+    let (first, second) = tokio::join!(first, second);
+    first.and(second)?;
+
+    let acts = ground.only("acts", ended(Phase::Succeeded)).await?;
+    ensure!(ground.replicas("acts").await? == 3);
+    let status = acts.status.clone().context("status")?;
+    let step = status.steps.first().context("a step")?;
+    ensure!(step.effect.attempts == Some(1) && step.effect.intent_time.is_some(), "{step:?}");
+    ensure!(acts.spec.traceparent.is_some() && acts.spec.trigger.fingerprint == "0000000000000001");
+    let shows = ground.only("shows", ended(Phase::Succeeded)).await?;
+    ensure!(shows.status.and_then(|status| status.reason).as_deref() == Some("DryRun"));
+    ensure!(ground.replicas("shows").await? == 1);
+
+    // The same again, after a restart too, is known; another start of the alert is another one, and in its cooldown.
+    operator.stop().await?;
+    let mut operator = ground.operator(testbed).await?;
+    wait_until("the alert to be known again", SOON, async || {
+        Ok((ground.post(TOKEN, &both).await?.0 == 200).then_some(()))
+    })
+    .await?;
+    ensure!(ground.of("acts").await?.len() == 1);
+    let events: Api<Event> = Api::namespaced(ground.client.clone(), "shop");
+    let told = events.list(&ListParams::default()).await?;
+    ensure!(told.items.iter().any(|event| event.reason.as_deref() == Some("StepSucceeded")), "no event");
+    let columns = ground.plane.kubectl(["get", "rbx", "-n", "shop"]).await?;
+    ensure!(columns.contains("Succeeded"), "{columns}");
+    operator.stop().await?;
+    // An account that may not read PodDisruptionBudgets need not; the operator itself lacks nothing.
+    let log = operator.log()?;
+    ensure!(!log.contains("forbidden"), "{log}");
+    Ok(())
+}
+
+async fn nobody_gets_rights_by_a_runbook(testbed: &Testbed) -> Result<()> {
+    let ground = Ground::new(testbed).await?;
+    let mut reads = may_scale();
+    reads[1]["verbs"] = json!(["get"]);
+    ground.account("reader", reads).await?;
+    ground.account("nothing", json!([])).await?;
+    ground.account("scaler", may_scale()).await?;
+    ground.deployment("checkout").await?;
+    let mut operator = ground.operator(testbed).await?;
+
+    // The account may look, but not scale: the step says so.
+    ground.runbook("reads", scaling("Reads", "Auto", "reader", 3)).await?;
+    ensure!(ground.post(TOKEN, &post(&[alert("Reads", "checkout", 1)])).await?.0 == 200);
+    let failed = ground.only("reads", ended(Phase::Failed)).await?;
+    let message = failed.status.context("status")?.steps.first().and_then(|step| step.effect.message.clone());
+    let message = message.context("a message")?;
+    ensure!(message.contains("403") && message.contains("system:serviceaccount:shop:reader"), "{message}");
+
+    // It may not even look: there is nothing to plan, and an event says why.
+    ground.runbook("blind", scaling("Blind", "Auto", "nothing", 3)).await?;
+    ensure!(ground.post(TOKEN, &post(&[alert("Blind", "checkout", 2)])).await?.0 == 200);
+    let events: Api<Event> = Api::namespaced(ground.client.clone(), "shop");
+    wait_until("the event", SOON, async || {
+        let all = events.list(&ListParams::default()).await?.items;
+        Ok(all.into_iter().find(|event| event.reason.as_deref() == Some("TargetNotFound")))
+    })
+    .await?;
+    ensure!(ground.of("blind").await?.is_empty() && ground.replicas("checkout").await? == 1);
+
+    // Eve may write runbooks, but not act as the account.
+    let role = json!({"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRole", "metadata": {"name": "writer"},
+        "rules": [{"apiGroups": ["plimsoll.dev"], "resources": ["runbooks", "runbookexecutions", "runbookapprovals"], "verbs": ["*"]}]});
+    ground.plane.apply(&role.to_string()).await?;
+    ground.plane.kubectl(["create", "clusterrolebinding", "writer", "--clusterrole=writer", "--user=eve"]).await?;
+    let eve = plimsoll_testbed::client_from(&ground.plane.kubeconfig_for("eve", None)?).await?;
+    let runbooks: Api<Runbook> = Api::namespaced(eve.clone(), "shop");
+    let hers = json!({"apiVersion": plimsoll_api::API_VERSION, "kind": "Runbook", "metadata": {"name": "hers"},
+        "spec": scaling("Hers", "Auto", "scaler", 9)});
+    let refused = runbooks.create(&PostParams::default(), &serde_json::from_value(hers)?).await;
+    let refused = refused.err().context("eve's runbook was stored")?.to_string();
+    ensure!(refused.contains("eve may not use ServiceAccount shop/scaler"), "{refused}");
+    // Nor can she change somebody's runbook, or make an execution of her own.
+    ground.runbook("good", scaling("Good", "DryRun", "scaler", 2)).await?;
+    let change = json!({"spec": {"steps": [{"name": "more", "scale": {"workload": "workload", "replicas": 9, "max": 10}}], "mode": "Auto"}});
+    ensure!(runbooks.patch("good", &PatchParams::default(), &Patch::Merge(&change)).await.is_err());
+    let mut forged = failed_copy(&ground.of("reads").await?)?;
+    forged.spec.service_account_name = "scaler".to_owned();
+    let executions: Api<RunbookExecution> = Api::namespaced(eve, "shop");
+    executions.create(&PostParams::default(), &forged).await?;
+    let forged = wait_until("the forged execution", SOON, async || {
+        let status = executions.get("forged").await?.status.unwrap_or_default();
+        Ok(status.phase.is_terminal().then_some(status))
+    })
+    .await?;
+    ensure!(forged.phase == Phase::Skipped && forged.reason.as_deref() == Some("NotSealed"), "{forged:?}");
+    ensure!(ground.replicas("checkout").await? == 1);
+    operator.stop().await
+}
+
+/// A copy of an execution under another name, seal and all.
+fn failed_copy(all: &[RunbookExecution]) -> Result<RunbookExecution> {
+    let original = all.first().context("an execution")?;
+    let mut copy = RunbookExecution::new("forged", original.spec.clone());
+    copy.metadata.annotations.clone_from(&original.metadata.annotations);
+    Ok(copy)
+}
+
+async fn somebody_else_must_approve(testbed: &Testbed) -> Result<()> {
+    let ground = Ground::new(testbed).await?;
+    ground.account("scaler", may_scale()).await?;
+    ground.deployment("checkout").await?;
+    let mut operator = ground.operator(testbed).await?;
+    let mut spec = scaling("Asks", "Approve", "scaler", 3);
+    spec["safety"] = json!({"cooldown": "1s"});
+    ground.runbook("asks", spec).await?;
+    let admin = ground.plane.kubeconfig().to_owned();
+    let bob = ground.plane.kubeconfig_for("bob", Some("system:masters"))?;
+    let run = ["run", "asks", "-n", "shop", "--parameter", "workload=checkout"];
+    let waits = |status: &RunbookExecutionStatus| status.phase == Phase::AwaitingApproval;
+
+    let told = ground.plimsoll(testbed, &admin, &run).await?;
+    let name = told.lines().next().context("a name")?.to_owned();
+    let waiting = ground.only("asks", waits).await?;
+    ensure!(waiting.name_any() == name, "{told}");
+    // Whoever wrote it may not approve it.
+    let own = ground.plimsoll(testbed, &admin, &["approve", &name, "-n", "shop"]).await;
+    let own = format!("{:#}", own.err().context("the author approved it")?);
+    ensure!(own.contains("somebody else must approve it"), "{own}");
+    ensure!(ground.replicas("checkout").await? == 1);
+    let approved = ground.plimsoll(testbed, &bob, &["approve", &name, "-n", "shop", "--reason", "CHG-1"]).await?;
+    ensure!(approved.starts_with("bob approved"), "{approved}");
+    let done = ground.only("asks", ended(Phase::Succeeded)).await?;
+    let decided = done.status.and_then(|status| status.approval).context("who approved")?;
+    ensure!(decided.decider == "bob" && decided.reason.as_deref() == Some("CHG-1"), "{decided:?}");
+    ensure!(ground.replicas("checkout").await? == 3);
+    let shown = ground.plimsoll(testbed, &bob, &["show", &name, "-n", "shop"]).await?;
+    ensure!(shown.contains("- more: Succeeded"), "{shown}");
+
+    // A no is a no, whoever says it.
+    let told = ground.plimsoll(testbed, &bob, &run).await?;
+    let name = told.lines().next().context("a name")?.to_owned();
+    wait_until("the second to wait", SOON, async || {
+        let status = ground.executions().get(&name).await?.status.unwrap_or_default();
+        ensure!(waits(&status), "{status:?}");
+        Ok(Some(()))
+    })
+    .await?;
+    ground.plimsoll(testbed, &bob, &["deny", &name, "-n", "shop"]).await?;
+    let status = wait_until("the denial", SOON, async || {
+        let status = ground.executions().get(&name).await?.status.unwrap_or_default();
+        Ok(status.phase.is_terminal().then_some(status))
+    })
+    .await?;
+    ensure!(status.phase == Phase::Skipped && status.reason.as_deref() == Some("Denied"), "{status:?}");
+    // What the runbook does not know is told to whoever asks.
+    let wrong = ["run", "asks", "-n", "shop", "--parameter", "workload=nowhere"];
+    let wrong = ground.plimsoll(testbed, &bob, &wrong).await;
+    let wrong = format!("{:#}", wrong.err().context("it was started")?);
+    ensure!(wrong.contains("there is no Deployment nowhere"), "{wrong}");
+    operator.stop().await
+}
+
+async fn the_kill_switch_holds_across_a_restart(testbed: &Testbed) -> Result<()> {
+    let ground = Ground::new(testbed).await?;
+    ground.account("scaler", may_scale()).await?;
+    ground.deployment("checkout").await?;
+    let mut operator = ground.operator(testbed).await?;
+    let mut spec = scaling("Slow", "Auto", "scaler", 3);
+    spec["steps"] = json!([{"name": "first", "wait": "2s"}, {"name": "more", "scale": {"workload": "workload", "replicas": 3, "max": 10}}]);
+    ground.runbook("slow", spec).await?;
+    ensure!(ground.post(TOKEN, &post(&[alert("Slow", "checkout", 1)])).await?.0 == 200);
+    ground.only("slow", |status| !status.steps.is_empty()).await?;
+    let admin = ground.plane.kubeconfig().to_owned();
+    ground.plimsoll(testbed, &admin, &["pause", "--reason", "a test"]).await?;
+    let paused = Instant::now();
+    wait_until("the operator to see it", Duration::from_secs(2), async || {
+        Ok((operator.metric("plimsoll_runbooks_paused").await? == 1).then_some(()))
+    })
+    .await?;
+    // The wait is over, and what comes after it is not begun; nor after a restart.
+    operator.stop().await?;
+    let mut operator = ground.operator(testbed).await?;
+    wait_until("the wait to be over", SOON, async || Ok((paused.elapsed() > Duration::from_secs(4)).then_some(())))
+        .await?;
+    wait_until("the operator to see it again", SOON, async || {
+        Ok((operator.metric("plimsoll_runbooks_paused").await? == 1).then_some(()))
+    })
+    .await?;
+    let status = ground.only("slow", |status| !status.phase.is_terminal()).await?.status.context("status")?;
+    ensure!(status.steps.iter().all(|step| step.name == "first"), "{status:?}");
+    ensure!(ground.replicas("checkout").await? == 1);
+    // Another one is held back by its guard, and says so.
+    ground.plimsoll(testbed, &admin, &["resume"]).await?;
+    ground.only("slow", ended(Phase::Succeeded)).await?;
+    ensure!(ground.replicas("checkout").await? == 3);
+    operator.stop().await
+}
+
+/// What an action causes starts the same runbook again and again: the guards end that, and an event says which.
+async fn a_runaway_is_stopped(testbed: &Testbed) -> Result<()> {
+    let ground = Ground::new(testbed).await?;
+    ground.account("scaler", may_scale()).await?;
+    for i in 0..4 {
+        ground.deployment(&format!("d{i}")).await?;
+    }
+    let mut operator = ground.operator(testbed).await?;
+    let mut spec = scaling("Again", "Auto", "scaler", 2);
+    spec["safety"] = json!({"cooldown": "1h", "budget": {"runs": 2, "per": "1h"}, "maxConcurrent": 5});
+    ground.runbook("again", spec).await?;
+    // The same target, by another start of the alert: cooldown.
+    ensure!(ground.post(TOKEN, &post(&[alert("Again", "d0", 1)])).await?.0 == 200);
+    ground.only("again", ended(Phase::Succeeded)).await?;
+    let mut later = alert("Again", "d0", 1);
+    later["startsAt"] = json!("2026-01-01T00:05:00Z");
+    ensure!(ground.post(TOKEN, &post(&[later])).await?.0 == 200);
+    // Other targets: budget.
+    for i in 1..4 {
+        ensure!(ground.post(TOKEN, &post(&[alert("Again", &format!("d{i}"), 10 + i)])).await?.0 == 200);
+    }
+    let reasons = wait_until("every run to be held back or done", SOON, async || {
+        let all = ground.of("again").await?;
+        let mut reasons: Vec<String> = all.iter().filter_map(|one| one.status.as_ref()?.reason.clone()).collect();
+        reasons.sort();
+        ensure!(all.len() == 5 && reasons.len() == 5, "{reasons:?}");
+        ensure!(
+            all.iter()
+                .all(|one| one.status.as_ref().is_some_and(|s| matches!(s.phase, Phase::Blocked | Phase::Succeeded))),
+            "{reasons:?}"
+        );
+        Ok(Some(reasons))
+    })
+    .await?;
+    ensure!(reasons == ["Budget", "Budget", "Cooldown", "Done", "Done"], "{reasons:?}");
+    let events: Api<Event> = Api::namespaced(ground.client.clone(), "shop");
+    for reason in ["Budget", "Cooldown"] {
+        wait_until(&format!("the event {reason}"), SOON, async || {
+            let all = events.list(&ListParams::default()).await?.items;
+            Ok(all.into_iter().find(|event| event.reason.as_deref() == Some(reason)))
+        })
+        .await?;
+    }
+    // What is resolved does not wait any longer.
+    let mut over = alert("Again", "d0", 1);
+    over["startsAt"] = json!("2026-01-01T00:05:00Z");
+    over["status"] = json!("resolved");
+    over["endsAt"] = json!(Timestamp::now().to_string());
+    ensure!(ground.post(TOKEN, &post(&[over])).await?.0 == 200);
+    wait_until("the resolved one to be skipped", SOON, async || {
+        let all = ground.of("again").await?;
+        Ok(all.iter().find(|one| one.status.as_ref().is_some_and(|s| s.reason.as_deref() == Some("Resolved"))).cloned())
+    })
+    .await?;
+    operator.stop().await
+}
+
+/// More than can be stored at once: what is not stored is a 503, and sent again as Alertmanager does.
+async fn of_many_alerts_none_is_lost(testbed: &Testbed) -> Result<()> {
+    const POSTS: u64 = 40;
+    const EACH: u64 = 50;
+    let ground = Ground::new(testbed).await?;
+    ground.account("nobody", json!([])).await?;
+    let mut operator = ground.operator(testbed).await?;
+    let spec = json!({"serviceAccountName": "nobody", "trigger": {"alert": ["alertname=\"Many\""]},
+        "steps": [{"name": "a", "wait": "1s"}]});
+    ground.runbook("many", spec).await?;
+    let (started, refused) = (Instant::now(), AtomicUsize::new(0));
+    let sending = (0..POSTS).map(|i| {
+        let alerts: Vec<Value> = (0..EACH).map(|j| alert("Many", "none", i * EACH + j)).collect();
+        let (message, ground, refused) = (post(&alerts), &ground, &refused);
+        async move {
+            wait_until("a post to be stored", SOON * 4, async || match ground.post(TOKEN, &message).await?.0 {
+                200 => Ok(Some(())),
+                503 => {
+                    refused.fetch_add(1, Ordering::SeqCst);
+                    Ok(None)
+                }
+                code => anyhow::bail!("{code}"),
+            })
+            .await
+        }
+    });
+    for sent in futures::future::join_all(sending).await {
+        sent?;
+    }
+    let took = started.elapsed();
+    let stored = ground.of("many").await?.len();
+    ensure!(stored == usize::try_from(POSTS * EACH)?, "{stored} are stored");
+    let peak = operator.usage()?.resident_peak >> 20;
+    // A figure, not a condition: other tests run beside this one.
+    println!(
+        "{stored} alerts stored in {took:.1?}, {} posts answered 503, peak memory {peak} MiB",
+        refused.into_inner()
+    );
+    ensure!(peak < 512, "{peak} MiB");
+    operator.stop().await
+}
+
+async fn any_replica_takes_alerts_and_the_next_leader_goes_on(testbed: &Testbed) -> Result<()> {
+    let ground = Ground::new(testbed).await?;
+    ground.account("scaler", may_scale()).await?;
+    ground.deployment("checkout").await?;
+    let (mut first, _) = ground.replica(testbed, "first").await?;
+    wait_until("the first to lead", SOON, async || Ok((first.metric("plimsoll_leader").await? == 1).then_some(())))
+        .await?;
+    let (mut second, alerts) = ground.replica(testbed, "second").await?;
+    let mut spec = scaling("Slow", "Auto", "scaler", 3);
+    let scale = spec["steps"][0].clone();
+    spec["steps"] = json!([{"name": "first", "wait": "4s"}, scale]);
+    ground.runbook("slow", spec).await?;
+    let one = post(&[alert("Slow", "checkout", 1)]);
+    wait_until("the second to know the runbook", SOON, async || {
+        let (code, message) = ground.post_to(&alerts, TOKEN, &one).await?;
+        ensure!(code == 200, "{code} {message}");
+        Ok((!ground.of("slow").await?.is_empty()).then_some(()))
+    })
+    .await?;
+    ground.only("slow", |status| !status.steps.is_empty()).await?;
+    ensure!(second.metric("plimsoll_leader").await? == 0);
+    first.kill()?;
+    let done = ground.only("slow", ended(Phase::Succeeded)).await?;
+    ensure!(second.metric("plimsoll_leader").await? == 1 && ground.replicas("checkout").await? == 3);
+    ensure!(done.status.is_some_and(|status| status.steps.len() == 2));
+    second.stop().await
+}
+
+/// Two alerts of a real Prometheus, by a real Alertmanager: after one run the SLO burns slowly enough, after the other
+/// it does not, so what was done is undone.
+async fn from_prometheus_through_alertmanager_to_what_helps_and_what_does_not(testbed: &Testbed) -> Result<()> {
+    let alertmanager =
+        Alertmanager::start(testbed.bin(), &json!({"route": {"receiver": "none"}, "receivers": [{"name": "none"}]}))
+            .await?;
+    let options =
+        PrometheusOptions { alertmanager: Some(alertmanager.url().to_owned()), ..PrometheusOptions::default() };
+    let prometheus = Prometheus::start(testbed.bin(), options).await?;
+    let ground = Ground::with(testbed, Some(prometheus.url()), Some(alertmanager.url())).await?;
+    ground.account("scaler", may_scale()).await?;
+    for name in ["helped", "hurt"] {
+        ground.deployment(name).await?;
+    }
+    let mut operator = ground.operator(testbed).await?;
+    for (name, alert, on_failure) in [("helped", "Helped", "Escalate"), ("hurt", "Hurt", "Rollback")] {
+        let mut spec = scaling(alert, "Auto", "scaler", 3);
+        spec["verify"] = json!({"slo": name, "after": "10s", "onFailure": on_failure});
+        if let Some(steps) = spec["steps"].as_array_mut().filter(|_| name == "helped") {
+            let silence =
+                json!({"matchers": ["alertname=\"Helped\""], "for": "1h", "comment": "it is being looked at"});
+            steps.push(json!({"name": "quiet", "silence": silence}));
+        }
+        ground.runbook(name, spec).await?;
+    }
+    let authority = ground.folder.join("ca.crt");
+    std::fs::write(&authority, ground.authority().await?)?;
+    let mut config = Alertmanager::webhook_config(&ground.alerts_url());
+    config["receivers"][0]["webhook_configs"][0]["http_config"] =
+        json!({"authorization": {"credentials": TOKEN}, "tls_config": {"ca_file": authority}});
+    alertmanager.configure(&config).await?;
+
+    let alert = |name: &str, workload: &str| json!({"alert": name, "expr": "vector(1)", "labels": {"namespace": "shop", "deployment": workload}});
+    let burn = |slo: &str, rate: &str| json!({"record": "slo:burn_rate:window", "expr": format!("vector({rate})"), "labels": {"slo_id": format!("shop/{slo}"), "window": "5m"}});
+    let rules = [alert("Helped", "helped"), alert("Hurt", "hurt"), burn("helped", "0.5"), burn("hurt", "20")];
+    prometheus.load_rules("rules.yml", &json!({"groups": [{"name": "test", "rules": rules}]}).to_string()).await?;
+
+    let helped = ground.only("helped", ended(Phase::Succeeded)).await?;
+    ensure!(ground.replicas("helped").await? == 3);
+    let verified = helped.status.and_then(|status| status.verification?.message).unwrap_or_default();
+    ensure!(verified.contains("burns at 0.5"), "{verified}");
+    let silences = alertmanager.amtool(["silence", "query", "-o", "json"]).await?;
+    ensure!(silences.contains(&format!("plimsoll shop/{}/quiet", helped.metadata.name.context("name")?)), "{silences}");
+
+    let hurt = ground.only("hurt", ended(Phase::RolledBack)).await?;
+    let status = hurt.status.context("status")?;
+    ensure!(status.reason.as_deref() == Some("NotRecovered"), "{status:?}");
+    ensure!(ground.replicas("hurt").await? == 1, "it was not put back");
+    operator.stop().await
+}
+
+/// A way to the API server that is cut after a number of writes, as in a crash: the last one has happened, but its
+/// answer never arrives. Programs that are begun are counted, and never end.
+#[derive(Clone)]
+struct Cut {
+    client: Client,
+    left: Arc<AtomicUsize>,
+    reached: Arc<tokio::sync::Notify>,
+    begun: Arc<AtomicUsize>,
+}
+
+impl Cut {
+    async fn pass(self, request: axum::extract::Request) -> Result<axum::response::Response, String> {
+        let runs = request.uri().path().ends_with("/exec");
+        let path = request.uri().path();
+        // Of the operator's own surroundings nothing is counted.
+        let write = request.method() != axum::http::Method::GET
+            && path.contains("/namespaces/shop/")
+            && !path.contains("/events")
+            && !path.ends_with("/runbooks/asks/status");
+        let (mut parts, body) = request.into_parts();
+        parts.headers.remove("host");
+        let body = axum::body::to_bytes(body, 16 << 20).await.map_err(|error| error.to_string())?;
+        if runs {
+            self.begun.fetch_add(1, Ordering::SeqCst);
+        }
+        if (write || runs) && self.left.load(Ordering::SeqCst) == 0 {
+            std::future::pending::<()>().await;
+        }
+        let passed = async {
+            let request = axum::http::Request::from_parts(parts, body.to_vec().into());
+            self.client.send(request).await.map_err(|error| error.to_string())
+        };
+        // A program that was begun, and whose end nobody sees.
+        let response = if runs { None } else { Some(passed.await?) };
+        if (write || runs) && self.left.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |n| n.checked_sub(1)) == Ok(1)
+        {
+            self.reached.notify_one();
+            std::future::pending::<()>().await;
+        }
+        match response {
+            Some(response) => Ok(response.map(axum::body::Body::new)),
+            None => std::future::pending().await,
+        }
+    }
+}
+
+async fn killed_at_every_write_nothing_is_done_twice(testbed: &Testbed) -> Result<()> {
+    let ground = Ground::new(testbed).await?;
+    let mut rules = may_scale();
+    let more = json!({"apiGroups": [""], "resources": ["pods", "pods/exec"], "verbs": ["get", "create"]});
+    rules.as_array_mut().context("rules")?.push(more);
+    ground.account("scaler", rules).await?;
+    ground.deployment("checkout").await?;
+    // No controller makes the account that a Pod has when it names none.
+    let pod = json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "checkout", "namespace": "shop"},
+        "spec": {"serviceAccountName": "scaler", "automountServiceAccountToken": false, "containers": [{"name": "app", "image": "registry.example/app"}]}});
+    ground.plane.apply(&pod.to_string()).await?;
+    // The runbooks are written while an undisturbed operator is there.
+    let mut writer = ground.operator(testbed).await?;
+    let mut spec = scaling("Repeats", "Auto", "scaler", 3);
+    spec["safety"] = json!({"cooldown": "1s", "budget": {"runs": 100, "per": "1h"}, "circuitBreaker": {"failures": 100, "openFor": "1m"}});
+    spec["parameters"] = json!([{"name": "workload", "object": "Deployment", "fromLabel": "deployment"},
+        {"name": "pod", "object": "Pod", "fromLabel": "deployment"}]);
+    spec["steps"] = json!([
+        {"name": "more", "scale": {"workload": "workload", "replicas": 3, "max": 10}},
+        {"name": "once", "exec": {"pod": "pod", "container": "app", "command": ["payout"]}, "timeout": "5s"},
+    ]);
+    spec["artifacts"] = json!({"volume": "evidence"});
+    ground.runbook("asks", spec).await?;
+    writer.stop().await?;
+
+    let cut =
+        Cut { client: ground.client.clone(), left: Arc::default(), reached: Arc::default(), begun: Arc::default() };
+    let passing = cut.clone();
+    let proxy = Server::start(Router::new().fallback(move |request| passing.clone().pass(request))).await?;
+    let kubeconfig = ground.folder.join("kubeconfig");
+    let config = json!({"apiVersion": "v1", "kind": "Config", "current-context": "x",
+        "clusters": [{"name": "x", "cluster": {"server": proxy.url()}}], "users": [{"name": "x", "user": {}}],
+        "contexts": [{"name": "x", "context": {"cluster": "x", "user": "x"}}]});
+    std::fs::write(&kubeconfig, config.to_string())?;
+
+    let mut phases = Vec::new();
+    for writes in 1_usize.. {
+        cut.left.store(usize::MAX, Ordering::SeqCst);
+        cut.begun.store(0, Ordering::SeqCst);
+        ground.plane.kubectl(["scale", "deployment/checkout", "-n", "shop", "--replicas=1"]).await?;
+        let mut operator = ground.operator_by(testbed, &kubeconfig).await?;
+        let mut one = alert("Repeats", "checkout", 100 + u64::try_from(writes)?);
+        one["startsAt"] = json!(Timestamp::now().to_string());
+        cut.left.store(writes, Ordering::SeqCst);
+        let over = async || {
+            let before = phases.len();
+            wait_until("the run to end", SOON, async || {
+                let all = ground.of("asks").await?;
+                ensure!(all.len() > before, "{} of {before}", all.len());
+                let newest = all.into_iter().max_by_key(|one| one.spec.trigger.starts_at.0).context("an execution")?;
+                let status = newest.status.unwrap_or_default();
+                ensure!(status.phase.is_terminal(), "{status:?}");
+                Ok(Some(status))
+            })
+            .await
+        };
+        // The post itself may be what is cut off.
+        let message = post(&[one]);
+        let posted = tokio::select! {
+            posted = ground.post(TOKEN, &message) => Some(posted?.0),
+            () = cut.reached.notified() => None,
+        };
+        let killed = match posted {
+            None => true,
+            Some(code) => {
+                ensure!(code == 200, "{code}");
+                tokio::select! {
+                    () = cut.reached.notified() => true,
+                    ended = over() => { ended?; false }
+                }
+            }
+        };
+        operator.kill()?;
+        cut.left.store(usize::MAX, Ordering::SeqCst);
+        let mut again = ground.operator_by(testbed, &kubeconfig).await?;
+        wait_until("the alert to be taken", SOON, async || {
+            Ok((ground.post(TOKEN, &message).await?.0 == 200).then_some(()))
+        })
+        .await?;
+        let status = over().await?;
+        again.stop().await?;
+        let begun = cut.begun.load(Ordering::SeqCst);
+        ensure!(begun <= 1, "killed after {writes} writes, the program was begun {begun} times");
+        // Nothing is lost: it ended, and what nobody saw the end of is said to be so.
+        ensure!(ground.replicas("checkout").await? == 3, "killed after {writes} writes");
+        ensure!(status.phase == Phase::Unknown, "killed after {writes} writes: {status:?}");
+        phases.push(status.phase);
+        if !killed {
+            break;
+        }
+    }
+    // Creation, the start, and an intent and an outcome for each step at least.
+    ensure!(phases.len() > 6, "only {} writes were seen", phases.len());
+    Ok(())
+}
