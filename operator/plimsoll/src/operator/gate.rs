@@ -16,7 +16,7 @@ use tower::{BoxError, Layer, Service};
 use super::metrics::Metrics;
 
 /// Values of the metric's label: what the operator writes.
-pub const KINDS: [&str; 21] = [
+pub const KINDS: [&str; 20] = [
     "slos",
     "slos/status",
     "alertrules",
@@ -34,7 +34,6 @@ pub const KINDS: [&str; 21] = [
     "runbookexecutions",
     "runbookexecutions/status",
     "runbookapprovals/status",
-    "configmaps",
     AS_ACCOUNT,
     OUTSIDE,
     "other",
