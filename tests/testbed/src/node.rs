@@ -257,7 +257,12 @@ async fn start_first(
         .args(mounts);
     let mut process = program.start(&folder.join("first.log"))?;
     let done = folder.join("first");
-    process.ready(START, async || Ok(ensure!(done.exists(), "its mounts are not made yet"))).await?;
+    process
+        .ready(START, async || {
+            ensure!(done.exists(), "its mounts are not made yet");
+            Ok(())
+        })
+        .await?;
     Ok(process)
 }
 
