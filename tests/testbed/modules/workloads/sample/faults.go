@@ -83,9 +83,9 @@ func fragmentHeap(megabytes int) {
 // wait for the copy.
 func lengthenPauses(megabytes int) {
 	go func() {
-		buffer := make([]byte, megabytes<<20+1)
+		from, to := make([]byte, megabytes<<20), make([]byte, megabytes<<20)
 		for {
-			copy(buffer[1:], buffer)
+			copy(to, from)
 		}
 	}()
 	go func() {
