@@ -14,16 +14,21 @@ const CADENCE: f64 = 60.0;
 /// So much earlier is early enough, since scrapes are not punctual.
 const EARLY: f64 = 7.5;
 
-const FORMAT: &[u8; 8] = b"PLMWA\0\0\x01";
+const FORMAT: &[u8; 8] = b"PLMWA\0\0\x02";
 
 /// Samples of a series since the forecaster last saw it.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 struct Pending {
     sum: f64,
     count: u32,
-    /// When it last saw it; a series begins with its first sample.
+    /// When it last saw it: never is infinitely long ago, so that a series begins with its first sample.
     seen: f64,
-    begun: bool,
+}
+
+impl Default for Pending {
+    fn default() -> Self {
+        Self { sum: 0.0, count: 0, seen: f64::NEG_INFINITY }
+    }
 }
 
 impl Pending {
@@ -31,11 +36,11 @@ impl Pending {
     fn take(&mut self, time: f64, value: f64) -> Option<f64> {
         self.sum += value;
         self.count += 1;
-        if self.begun && (time - self.seen).abs() < CADENCE - EARLY {
+        if (time - self.seen).abs() < CADENCE - EARLY {
             return None;
         }
         let mean = self.sum / f64::from(self.count);
-        *self = Self { sum: 0.0, count: 0, seen: time, begun: true };
+        *self = Self { sum: 0.0, count: 0, seen: time };
         Some(mean)
     }
 }

@@ -54,7 +54,7 @@ pub(crate) fn fill(state: &State, now: &Clock, then: [&Clock; HORIZONS], x: &mut
     put(state.rows as f32 / (state.rows as f32 + 1000.0));
     wide.for_each(&mut put);
     for then in then {
-        let busy = state.busy.get(then.hour).copied().unwrap_or(f32::NAN);
+        let busy = state.busy.slot(then.hour);
         put(if busy.is_finite() { ratio(busy, near.unit) } else { 0.0 });
     }
     put(state.same);

@@ -24,6 +24,8 @@ pub mod vote;
 use crate::lstm::activation::Soften;
 use crate::lstm::{Adam, Network, Random};
 use clock::Clock;
+use half::f16;
+use half::slice::HalfFloatSliceExt;
 use head::{OUTPUTS, bias, spread};
 use inputs::{INPUTS, Start, fill};
 use ndarray::Array2;
@@ -123,8 +125,8 @@ pub struct Forecaster {
     random: Random,
     states: Vec<State>,
     /// `series × hidden` each.
-    hidden: Vec<f32>,
-    cell: Vec<f32>,
+    hidden: Vec<f16>,
+    cell: Vec<f16>,
     /// Of each series: its place in `recordings`.
     recorded: Vec<u32>,
     recordings: Vec<Recording>,
@@ -192,8 +194,8 @@ impl Forecaster {
     pub fn add(&mut self) -> usize {
         self.states.push(State::default());
         self.recorded.push(NOT);
-        self.hidden.resize(self.states.len() * self.settings.hidden, 0.0);
-        self.cell.resize(self.hidden.len(), 0.0);
+        self.hidden.resize(self.states.len() * self.settings.hidden, f16::ZERO);
+        self.cell.resize(self.hidden.len(), f16::ZERO);
         self.states.len() - 1
     }
 
@@ -215,7 +217,7 @@ impl Forecaster {
             *state = State::default();
             let at = series * self.settings.hidden;
             for memory in [&mut self.hidden, &mut self.cell] {
-                memory.iter_mut().skip(at).take(self.settings.hidden).for_each(|v| *v = 0.0);
+                memory.iter_mut().skip(at).take(self.settings.hidden).for_each(|v| *v = f16::ZERO);
             }
             self.stop_recording(series);
         }
@@ -236,7 +238,7 @@ impl Forecaster {
     /// Bytes of memory held for each series.
     #[must_use]
     pub fn bytes_per_series(&self) -> usize {
-        size_of::<State>() + size_of::<u32>() + 2 * self.settings.hidden * size_of::<f32>()
+        size_of::<State>() + size_of::<u32>() + 2 * self.settings.hidden * size_of::<f16>()
     }
 
     /// Takes in one row of each of some series, each series at most once, and says what is to be expected of them.
@@ -313,8 +315,8 @@ impl Forecaster {
         if let (Some(h), Some(c), Some(cell)) =
             (self.hidden.get(place.clone()), self.cell.get(place), cell.as_slice_mut())
         {
-            memory.copy_from_slice(h);
-            cell.copy_from_slice(c);
+            h.convert_to_f32_slice(memory);
+            c.convert_to_f32_slice(cell);
             self.record(row.series, lead, inputs, &starts, memory, cell);
         }
         scratch.starts.push(starts);
@@ -356,8 +358,8 @@ impl Forecaster {
         let place = live.series * hidden..(live.series + 1) * hidden;
         let (x, cell) = (scratch.x.row(at), scratch.cell.row(at));
         let (out, soft) = (scratch.out.row(at), scratch.soft.row(at));
-        self.hidden.get_mut(place.clone())?.copy_from_slice(x.as_slice()?.get(INPUTS..)?);
-        self.cell.get_mut(place)?.copy_from_slice(cell.as_slice()?);
+        self.hidden.get_mut(place.clone())?.convert_from_f32_slice(x.as_slice()?.get(INPUTS..)?);
+        self.cell.get_mut(place)?.convert_from_f32_slice(cell.as_slice()?);
         let state = self.states.get_mut(live.series)?;
         let lead = state.lead(self.settings.lead);
         let mut said = [[0.0; LEVELS]; HORIZONS];

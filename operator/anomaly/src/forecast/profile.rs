@@ -38,13 +38,13 @@ impl<const N: usize> Profile<N> {
         }
     }
 
-    /// Moves the slot of `phase` towards `x` by `rate`, or to it if it was empty.
-    pub(crate) fn learn(&mut self, phase: f32, width: f32, rate: f32, x: f32) {
+    /// Moves slot `i` towards `x` by `rate`, or to it if it was empty.
+    pub(crate) fn learn(&mut self, i: usize, rate: f32, x: f32) {
         if x.abs() > FULL * self.scale {
             self.grow(x);
         }
         let scale = self.scale;
-        if let Some(slot) = self.slots.get_mut((phase / width) as usize % N) {
+        if let Some(slot) = self.slots.get_mut(i % N) {
             let old = f32::from(*slot) * scale;
             let new = if old.is_finite() { old + rate * (x - old) } else { x };
             *slot = if scale > 0.0 { f16::from_f32(new / scale) } else { f16::ZERO };
@@ -60,7 +60,8 @@ impl<const N: usize> Profile<N> {
         self.scale = scale;
     }
 
-    fn slot(&self, i: usize) -> f32 {
+    /// The usual value of slot `i`, counted around the ring. NaN if not known.
+    pub(crate) fn slot(&self, i: usize) -> f32 {
         self.slots.get(i % N).map_or(f32::NAN, |v| f32::from(*v) * self.scale)
     }
 }
@@ -72,10 +73,10 @@ mod tests {
     #[test]
     fn holds_small_and_large_values_to_three_digits() {
         let mut p = Profile::<24>::default();
-        p.learn(0.0, 3600.0, 0.5, 0.0);
+        p.learn(0, 0.5, 0.0);
         assert_eq!(p.at(0.0, 3600.0, 3600.0), 0.0);
         for (hour, x) in [(1, 1e-9f32), (2, -3.3e-9), (3, 1e3), (4, -1.5e6), (5, 2.5e25)] {
-            p.learn(hour as f32 * 3600.0, 3600.0, 0.5, x);
+            p.learn(hour, 0.5, x);
             let got = p.at(hour as f32 * 3600.0, 3600.0, 3600.0);
             assert!((got / x - 1.0).abs() < 1e-3, "{got} for {x}");
         }
@@ -87,13 +88,13 @@ mod tests {
         let mut p = Profile::<24>::default();
         assert!(p.at(0.0, 3600.0, 60.0).is_nan());
         for hour in 0..24 {
-            p.learn(hour as f32 * 3600.0 + 10.0, 3600.0, 0.5, hour as f32);
+            p.learn(hour, 0.5, hour as f32);
         }
         assert_eq!(p.at(5.0 * 3600.0 + 1800.0, 3600.0, 60.0), 5.0);
         assert_eq!(p.at(6.0 * 3600.0, 3600.0, 60.0), 5.5);
         assert_eq!(p.at(6.0 * 3600.0, 3600.0, 3600.0), 6.0);
         assert_eq!(p.at(0.0, 3600.0, 60.0), 11.5, "midnight lies between the last slot and the first");
-        p.learn(3.0 * 3600.0, 3600.0, 0.5, 5.0);
+        p.learn(3, 0.5, 5.0);
         assert_eq!(p.at(3.0 * 3600.0, 3600.0, 3600.0), 4.0);
     }
 }

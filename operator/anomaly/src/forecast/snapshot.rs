@@ -13,7 +13,7 @@ use half::f16;
 use ndarray::{Array1, Array2};
 use std::fmt;
 
-const FORMAT: &[u8; 8] = b"PLMFC\0\0\x02";
+const FORMAT: &[u8; 8] = b"PLMFC\0\0\x03";
 
 /// Why bytes are no snapshot of this version.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

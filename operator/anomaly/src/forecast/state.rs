@@ -52,9 +52,16 @@ pub(crate) struct Promise {
     pub(crate) due: u32,
     pub(crate) base: f32,
     pub(crate) unit: f32,
-    pub(crate) quantiles: [f32; LEVELS],
-    /// In units from the base.
+    /// In units from the base, as are the experts.
+    pub(crate) quantiles: [f16; LEVELS],
     pub(crate) experts: [f16; EXPERTS],
+}
+
+impl Promise {
+    /// The quantiles as values.
+    fn quantiles(&self) -> [f32; LEVELS] {
+        self.quantiles.map(|q| self.base + self.unit * f32::from(q))
+    }
 }
 
 /// One series.
@@ -81,7 +88,7 @@ pub(crate) struct State {
     /// Mean absolute error of the next row's expectation, over about 5 and 30 rows.
     pub(crate) volatility: [f32; 2],
     /// The same by hour of the day.
-    pub(crate) busy: [f32; 24],
+    pub(crate) busy: Profile<24>,
     /// Error of the last row's expectation in units.
     pub(crate) error: f32,
     /// Share of rows that repeat the one before.
@@ -116,7 +123,7 @@ impl Default for State {
             low: 0.0,
             high: 0.0,
             volatility: [0.0; 2],
-            busy: [f32::NAN; 24],
+            busy: Profile::default(),
             error: 0.0,
             same: 0.0,
             unit: [0.0; HORIZONS],
@@ -156,10 +163,10 @@ impl State {
             let miss = cut;
             *slow += 0.03f32.max(1.0 / row as f32) * (miss - *slow);
             let start = *slow;
-            if let Some(busy) = self.busy.get_mut(now.hour) {
-                let old = if busy.is_finite() { *busy } else { start };
-                *busy = old + (0.3 * self.step / 3600.0).min(0.3) * (miss - old);
+            if self.busy.slot(now.hour).is_nan() {
+                self.busy.learn(now.hour, 1.0, start);
             }
+            self.busy.learn(now.hour, (0.3 * self.step / 3600.0).min(0.3), miss);
             self.judge(0, x, &promise);
         }
         for i in 0..WAITING {
@@ -205,7 +212,7 @@ impl State {
             // Online conformal calibration: each quantile moves so that, in the long run, its share of rows lies below it
             // whatever the series does (Gibbs and Candès 2021; Angelopoulos and others 2023).
             let rate = OFFSET_RATE.max(1.0 / (n + 10.0));
-            for ((o, q), level) in offset.iter_mut().zip(promise.quantiles).zip(QUANTILES) {
+            for ((o, q), level) in offset.iter_mut().zip(promise.quantiles()).zip(QUANTILES) {
                 *o += rate * (level - if x < q { 1.0 } else { 0.0 });
             }
         }
@@ -239,8 +246,8 @@ impl State {
         if self.rows.is_multiple_of(2) {
             self.recent.push(x);
         }
-        self.day.learn(now.day, DAY_WIDTH, DAY_RATE * (self.step / DAY_WIDTH).min(1.0), x);
-        self.week.learn(now.week, WEEK_WIDTH, WEEK_RATE * (self.step / WEEK_WIDTH).min(1.0), x);
+        self.day.learn((now.day / DAY_WIDTH) as usize, DAY_RATE * (self.step / DAY_WIDTH).min(1.0), x);
+        self.week.learn((now.week / WEEK_WIDTH) as usize, WEEK_RATE * (self.step / WEEK_WIDTH).min(1.0), x);
         self.last = x;
         self.time = time;
         self.rows = self.rows.saturating_add(1);
@@ -341,7 +348,7 @@ impl State {
 impl State {
     /// `x` against the band promised for it: 0 at the median, ±1 at the edges; NaN if none was promised.
     pub(crate) fn surprise(&self, x: f32) -> f64 {
-        let [low, _, median, _, high] = self.next.quantiles;
+        let [low, _, median, _, high] = self.next.quantiles();
         if self.next.due != self.rows || self.rows == 0 {
             return f64::NAN;
         }
@@ -378,7 +385,8 @@ impl State {
         let Some((slot, due)) = slot else { return };
         let Start { base, unit, experts } = *start;
         let scale = 1.0 / unit.max(TINY);
-        let experts = experts.map(|e| f16::from_f32(((e - base) * scale).clamp(-FULL, FULL)));
+        let in_units = |v: f32| f16::from_f32(((v - base) * scale).clamp(-FULL, FULL));
+        let (quantiles, experts) = (quantiles.map(in_units), experts.map(in_units));
         *slot = Promise { due, base, unit, quantiles, experts };
     }
 }

@@ -27,11 +27,14 @@ pub(super) struct Features {
     /// Usual value of each hour of the week, as codes in `frame`.
     profile: [[u16; HOURS]; DAYS],
     frame: Frame,
+    /// A bit for each hour of the week: set while the profile is a single value.
+    single: [[u8; HOURS / 8]; DAYS],
 }
 
 impl Features {
     pub(super) fn new(origin: f64) -> Self {
-        Self { origin, ring: [0.0; LONG], profile: [[NONE; HOURS]; DAYS], frame: Frame::of(0.0) }
+        let profile = [[NONE; HOURS]; DAYS];
+        Self { origin, ring: [0.0; LONG], profile, frame: Frame::of(0.0), single: [[0; HOURS / 8]; DAYS] }
     }
 
     /// The views of row `row` (counted from 0): signed root, residual of the hour of the week, short and long mean.
@@ -48,13 +51,15 @@ impl Features {
         [(root(value) - root(self.origin)).clamp(-LIMIT, LIMIT) as f32, residual, short, long]
     }
 
-    /// How far the value is from the profile of its hour; then moves the profile.
+    /// How far the value is from the profile of its hour; then moves the profile, which is first the mean of two values.
     fn residual(&mut self, rate: f32, row: u64, hour: usize, x: f32) -> f32 {
         let known = self.profile.as_flattened().get(hour).copied().unwrap_or(NONE);
+        let second = self.turn_single(hour, known == NONE);
         let (residual, learnt) = if known == NONE {
             (0.0, x)
         } else {
             let expected = self.frame.value(known);
+            let rate = if second { rate.max(0.5) } else { rate };
             (x - expected, expected + rate * (x - expected))
         };
         let unfit = self.frame.code(learnt).is_none();
@@ -69,6 +74,15 @@ impl Features {
             *slot = self.frame.code(learnt).unwrap_or_default();
         }
         residual.clamp(-LIMIT as f32, LIMIT as f32)
+    }
+
+    /// Whether the profile of this hour was a single value; then notes whether it now is.
+    fn turn_single(&mut self, hour: usize, now: bool) -> bool {
+        let Some(byte) = self.single.as_flattened_mut().get_mut(hour / 8) else { return false };
+        let bit = 1 << (hour % 8);
+        let was = *byte & bit != 0;
+        *byte = if now { *byte | bit } else { *byte & !bit };
+        was
     }
 
     /// Means of the last values; `at` is the newest one's place in the ring.

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 /// Codes of numbers go from 0 to this; [`NONE`] stands for no number.
 const TOP: f32 = 65_534.0;
-/// The code of no number. It is above all others, so that sorted codes end in it.
+/// The code of no number.
 pub(super) const NONE: u16 = u16::MAX;
 
 /// A range, and how fine numbers in it are told apart.
@@ -32,11 +32,6 @@ impl Frame {
 
     pub(super) fn value(&self, code: u16) -> f32 {
         self.low + self.unit * f32::from(code)
-    }
-
-    /// Distance of numbers whose codes are so far apart.
-    pub(super) fn distance(&self, codes: u16) -> f32 {
-        self.unit * f32::from(codes)
     }
 
     pub(super) fn width(&self) -> f32 {

@@ -2,60 +2,61 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::frame::{Frame, NONE};
-
 /// Remembered values of each feature, in two halves because serde knows no longer arrays.
 const HALF: usize = 32;
 const SLOTS: usize = 2 * HALF;
-/// A frame is narrowed when it is so many times wider than the running range, if what is remembered allows it.
-const COARSE: f32 = 4.0;
+/// An unused place; it is above all values, so that sorted ones end in it.
+const NONE: f32 = f32::INFINITY;
+/// Greatest age of a value that is not forgotten.
+pub(super) const OLDEST: u8 = 250;
 
-/// Remembered values of one feature, sorted, each with the hour it was last seen.
+/// Remembered values of one feature, sorted, each with the time since it was last seen.
+///
+/// Values are single precision and not less: many series are whole numbers, whose distances are then equal or not as they
+/// should be, which decides what a full memory drops. Ages need no such care, so they have one byte.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(super) struct Memory {
-    /// Codes in `frame`; unused places at the end are [`NONE`], so that loops over all need no bound.
-    values: [[u16; HALF]; 2],
-    seen: [[u16; HALF]; 2],
-    frame: Frame,
+    /// Unused places at the end are [`NONE`], so that loops over all need no bound.
+    values: [[f32; HALF]; 2],
+    ages: [[u8; HALF]; 2],
     low: f32,
     high: f32,
 }
 
 impl Default for Memory {
     fn default() -> Self {
-        Self { values: [[NONE; HALF]; 2], seen: [[0; HALF]; 2], frame: Frame::default(), low: 0.0, high: 0.0 }
+        Self { values: [[NONE; HALF]; 2], ages: [[0; HALF]; 2], low: 0.0, high: 0.0 }
     }
 }
 
 impl Memory {
-    /// Distance from the nearest remembered value in units of the running range; then remembers the value.
+    /// Distance from the nearest remembered value in units of the running range; then remembers the value, which is finite.
     ///
-    /// `hour` counts from the begin of the series, values last seen before `horizon` are forgotten, a value nearer than
-    /// `resolution` to a remembered one takes no slot of its own, and the range contracts by the share `shrink`.
-    pub(super) fn meet(&mut self, value: f32, hour: u16, horizon: u16, (resolution, shrink): (f32, f32)) -> f32 {
+    /// Values older than [`OLDEST`] are forgotten, a value nearer than `resolution` to a remembered one takes no slot of its
+    /// own, and the range contracts by the share `shrink`.
+    pub(super) fn meet(&mut self, value: f32, (resolution, shrink): (f32, f32)) -> f32 {
         if self.len() == 0 && self.low == 0.0 && self.high == 0.0 {
             (self.low, self.high) = (value, value);
-            self.frame = Frame::of(value);
         }
         let span = self.high - self.low;
-        let code = self.code(value, span, horizon);
-        let mut at = self.values.as_flattened().iter().map(|v| u16::from(*v < code)).sum::<u16>() as usize;
-        let nearest = self.nearest(&mut at, code, horizon);
+        let mut at = self.values.as_flattened().iter().map(|v| u16::from(*v < value)).sum::<u16>() as usize;
+        let nearest = self.nearest(&mut at, value);
         let novelty = match nearest {
             Some((_, distance)) if span > 0.0 => distance / span,
             Some((_, distance)) => f32::from(distance > 0.0),
             None => 0.0,
         };
         let known = nearest.filter(|(_, distance)| *distance <= resolution * span);
-        match known.and_then(|(slot, _)| self.seen.as_flattened_mut().get_mut(slot)) {
-            Some(seen) => *seen = hour,
+        match known.and_then(|(slot, _)| self.ages.as_flattened_mut().get_mut(slot)) {
+            Some(age) => *age = 0,
             None => {
                 if self.len() >= SLOTS {
                     let densest = self.densest();
                     self.remove(densest);
                     at -= usize::from(densest < at);
                 }
-                self.insert(at, code, hour);
+                shift_in(self.values.as_flattened_mut(), at, value);
+                shift_in(self.ages.as_flattened_mut(), at, 0);
             }
         }
         let centre = f32::midpoint(self.low, self.high);
@@ -64,78 +65,65 @@ impl Memory {
         novelty
     }
 
+    /// Lets all values grow older.
+    pub(super) fn age(&mut self, by: u8) {
+        self.ages.as_flattened_mut().iter_mut().for_each(|age| *age = age.saturating_add(by));
+    }
+
     fn len(&self) -> usize {
-        self.values.as_flattened().partition_point(|code| *code != NONE)
-    }
-
-    /// The code of a value, in a frame that holds it and all that is remembered.
-    fn code(&mut self, value: f32, span: f32, horizon: u16) -> u16 {
-        if self.frame.code(value).is_none() || self.frame.width() > COARSE * span.max(f32::MIN_POSITIVE) {
-            // One that is forgotten anyway must not hold the frame wide.
-            self.forget(horizon);
-            let remembered = self.frame.range(self.values.as_flattened()).unwrap_or((value, value));
-            let (low, high) = (remembered.0.min(self.low).min(value), remembered.1.max(self.high).max(value));
-            let width = high - low;
-            if self.frame.code(value).is_none() || (width > 0.0 && COARSE * width < self.frame.width()) {
-                self.frame.refit(low, high, self.values.as_flattened_mut());
-            }
-        }
-        self.frame.code(value).unwrap_or_default()
-    }
-
-    fn forget(&mut self, horizon: u16) {
-        while let Some(slot) = self.seen.as_flattened().iter().take(self.len()).position(|seen| *seen < horizon) {
-            self.remove(slot);
-        }
+        self.values.as_flattened().partition_point(|value| *value < NONE)
     }
 
     /// The nearest value that is not forgotten, and its distance; drops those that are and lie in the way.
-    fn nearest(&mut self, at: &mut usize, code: u16, horizon: u16) -> Option<(usize, f32)> {
+    fn nearest(&mut self, at: &mut usize, value: f32) -> Option<(usize, f32)> {
         loop {
-            let values = self.values.as_flattened().get(..self.len())?;
-            let above = values.get(*at).map(|v| (*at, v.saturating_sub(code)));
-            let below = at.checked_sub(1).and_then(|i| Some((i, code.saturating_sub(*values.get(i)?))));
-            let (slot, codes) = match (below, above) {
+            let values = self.values.as_flattened();
+            let above = values.get(*at).filter(|v| **v < NONE).map(|v| (*at, v - value));
+            let below = at.checked_sub(1).and_then(|i| Some((i, value - values.get(i)?)));
+            let nearest = match (below, above) {
                 (Some(below), Some(above)) => Some(if below.1 <= above.1 { below } else { above }),
                 (below, above) => below.or(above),
             }?;
-            if self.seen.as_flattened().get(slot).is_some_and(|seen| *seen >= horizon) {
-                return Some((slot, self.frame.distance(codes)));
+            if self.ages.as_flattened().get(nearest.0).is_some_and(|age| *age <= OLDEST) {
+                return Some(nearest);
             }
-            self.remove(slot);
-            *at -= usize::from(slot < *at);
+            self.remove(nearest.0);
+            *at -= usize::from(nearest.0 < *at);
         }
     }
 
-    /// The value whose neighbours are nearest to each other: where values are dense one fewer makes nothing new, while
-    /// the oldest may be the only one of its kind.
+    /// The value of a full memory whose neighbours are nearest to each other, the least if there are several: where values
+    /// are dense one fewer makes nothing new, while the oldest may be the only one of its kind.
     fn densest(&self) -> usize {
         let values = self.values.as_flattened();
         let mut gaps = [NONE; SLOTS];
         for (gap, (a, c)) in gaps.iter_mut().zip(values.iter().zip(values.iter().skip(2))) {
-            *gap = c.wrapping_sub(*a);
+            *gap = c - a;
         }
-        let least = gaps.iter().copied().fold(NONE, u16::min);
+        let least = gaps.iter().copied().fold(NONE, f32::min);
         gaps.iter().position(|gap| *gap == least).map_or(0, |slot| slot + 1)
     }
 
-    fn insert(&mut self, at: usize, code: u16, hour: u16) {
-        let len = self.len().min(SLOTS - 1);
-        for (row, new) in [(self.values.as_flattened_mut(), code), (self.seen.as_flattened_mut(), hour)] {
-            row.copy_within(at.min(len)..len, at.min(len) + 1);
-            if let Some(slot) = row.get_mut(at) {
-                *slot = new;
-            }
-        }
-    }
-
     fn remove(&mut self, at: usize) {
-        for (row, none) in [(self.values.as_flattened_mut(), NONE), (self.seen.as_flattened_mut(), 0)] {
-            row.copy_within((at + 1).min(SLOTS).., at);
-            if let Some(last) = row.last_mut() {
-                *last = none;
-            }
-        }
+        shift_out(self.values.as_flattened_mut(), at, NONE);
+        shift_out(self.ages.as_flattened_mut(), at, 0);
+    }
+}
+
+/// Puts one in before what is at `at`; the last falls out.
+fn shift_in<T: Copy>(row: &mut [T], at: usize, new: T) {
+    let end = row.len().saturating_sub(1);
+    row.copy_within(at.min(end)..end, at.min(end) + 1);
+    if let Some(slot) = row.get_mut(at) {
+        *slot = new;
+    }
+}
+
+/// Takes out what is at `at`; at the end comes `none`.
+fn shift_out<T: Copy>(row: &mut [T], at: usize, none: T) {
+    row.copy_within((at + 1).min(row.len()).., at);
+    if let Some(last) = row.last_mut() {
+        *last = none;
     }
 }
 
@@ -155,28 +143,31 @@ mod tests {
             let span = range.1 - range.0;
             let nearest = all.iter().map(|v| (v - value).abs()).fold(f32::MAX, f32::min);
             let want = if all.len() < 2 { f32::from(all.len() == 1) } else { nearest / span };
-            let got = memory.meet(value, 0, 0, (0.0, 0.0));
+            let got = memory.meet(value, (0.0, 0.0));
             assert!((got - want).abs() < 1e-3 * want.max(0.1), "row {i}: {got} for {want}");
             all.push(value);
             range = (range.0.min(value), range.1.max(value));
         }
-        assert_eq!(memory.meet(all[3], 0, 0, (0.0, 0.0)), 0.0, "a value that is remembered is not new");
+        assert_eq!(memory.meet(all[3], (0.0, 0.0)), 0.0, "a value that is remembered is not new");
     }
 
     #[test]
     fn a_full_memory_keeps_the_lone_values_and_an_old_one_is_forgotten() {
         let mut memory = Memory::default();
-        memory.meet(-100.0, 0, 0, (0.0, 0.0));
+        memory.meet(-100.0, (0.0, 0.0));
         for i in 0..500u16 {
-            memory.meet(f32::from(i % 97), 10, 0, (0.0, 0.0));
+            memory.meet(f32::from(i % 97), (0.0, 0.0));
         }
-        assert_eq!(memory.meet(-100.0, 11, 0, (0.0, 0.0)), 0.0, "the only one of its kind stays");
+        memory.age(OLDEST);
+        assert_eq!(memory.meet(-100.0, (0.0, 0.0)), 0.0, "the only one of its kind stays");
+        memory.age(OLDEST);
         for i in 0..97u16 {
-            memory.meet(f32::from(i), 80, 0, (0.0, 0.0));
+            memory.meet(f32::from(i), (0.0, 0.0));
         }
-        let forgotten = memory.meet(-100.0, 90, 60, (0.0, 0.0));
-        assert!(forgotten > 0.4, "last seen before the horizon, the others begin at 0: {forgotten}");
-        assert_eq!(memory.meet(-100.0, 90, 60, (0.0, 0.0)), 0.0);
+        memory.age(1);
+        let forgotten = memory.meet(-100.0, (0.0, 0.0));
+        assert!(forgotten > 0.4, "last seen too long ago, the others begin at 0: {forgotten}");
+        assert_eq!(memory.meet(-100.0, (0.0, 0.0)), 0.0);
     }
 
     #[test]
@@ -184,10 +175,11 @@ mod tests {
         let mut memory = Memory::default();
         for i in 0..2000u16 {
             let value = if i == 100 { 1e9 } else { f32::from(i % 8) };
-            memory.meet(value, i / 60, (i / 60).saturating_sub(5), (0.005, 0.02));
+            memory.meet(value, (0.005, 0.02));
+            memory.age(u8::from(i % 2 == 0));
         }
-        let known = memory.meet(3.0, 34, 29, (0.005, 0.02));
-        let new = memory.meet(12.0, 34, 29, (0.005, 0.02));
+        let known = memory.meet(3.0, (0.005, 0.02));
+        let new = memory.meet(12.0, (0.005, 0.02));
         assert!(known < 0.01 && new > 0.3, "{known}, {new}");
     }
 }

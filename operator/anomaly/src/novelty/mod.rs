@@ -19,7 +19,7 @@ use crate::{
 pub use constants::Constants;
 use features::{FEATURES, Features};
 use jump::Jumps;
-use memory::Memory;
+use memory::{Memory, OLDEST};
 
 /// Rows before anything is judged.
 pub const WARM: u64 = 100;
@@ -33,7 +33,8 @@ pub struct Novelty {
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 struct State {
-    begin: f64,
+    /// The time up to which the memories have aged.
+    aged: f64,
     row: u64,
     time: f64,
     /// Typical seconds between rows; 0 until there are two.
@@ -91,7 +92,7 @@ impl Novelty {
 impl State {
     fn new(first: Sample) -> Self {
         Self {
-            begin: first.time,
+            aged: first.time,
             row: 0,
             time: first.time,
             step: 0.0,
@@ -128,18 +129,26 @@ impl State {
         }
     }
 
+    /// Lets the memories age: by [`OLDEST`] in the time after which a value is forgotten.
+    fn age(&mut self, constants: &Constants, time: f64) {
+        let unit = constants.forget.1.max(constants.forget.0 * self.step) / f64::from(OLDEST);
+        let by = ((time - self.aged) / unit).floor();
+        if by >= 1.0 {
+            self.aged += by * unit;
+            self.memories.iter_mut().for_each(|memory| memory.age(by as u8));
+        }
+    }
+
     /// Mean root novelty over the views; 1 is alarming.
     fn novelty(&mut self, constants: &Constants, sample: Sample, elapsed: f64) -> f64 {
+        self.age(constants, sample.time);
         let views = self.features.see(constants.profile, self.row, sample.time, sample.value);
-        let hours = |seconds: f64| (seconds / 3600.0).clamp(0.0, f64::from(u16::MAX)) as u16;
-        let age = sample.time - self.begin;
-        let horizon = hours(age - constants.forget.1.max(constants.forget.0 * self.step));
         let resolution = constants.resolution as f32;
         let shrink = constants.shrink.0.min(elapsed / constants.shrink.1) as f32;
         let sum: f64 = views
             .iter()
             .zip(&mut self.memories)
-            .map(|(view, memory)| f64::from(memory.meet(*view, hours(age), horizon, (resolution, shrink))).sqrt())
+            .map(|(view, memory)| f64::from(memory.meet(*view, (resolution, shrink))).sqrt())
             .sum();
         if self.row >= WARM { sum / FEATURES as f64 / constants.novel } else { 0.0 }
     }
