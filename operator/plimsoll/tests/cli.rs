@@ -21,6 +21,8 @@ mod files;
 mod generate;
 #[path = "cli/runbook.rs"]
 mod runbook;
+#[path = "cli/runbooks.rs"]
+mod runbooks;
 
 /// What a run yielded.
 struct Ran {

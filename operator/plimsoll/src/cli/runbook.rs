@@ -65,6 +65,9 @@ struct Test {
     /// Namespace of a runbook that names none
     #[arg(long, short, value_name = "NAMESPACE", default_value = "default")]
     namespace: String,
+    /// The time at which it is, such as 2026-11-26T12:00:00Z; by default, now
+    #[arg(long, value_name = "TIME")]
+    at: Option<Timestamp>,
 }
 
 fn pair(text: &str) -> Result<(String, String), String> {
@@ -97,7 +100,7 @@ pub fn run(args: &Runbook) -> Result<Exit, Stop> {
         let message = format!("{} holds no Runbook", shown(&args.file));
         return Err(Stop::Failed(message, "name a file with kind: Runbook".to_owned()));
     }
-    let now = Timestamp::now();
+    let now = args.at.unwrap_or_else(Timestamp::now);
     let occurrences = occurrences(args, now)?;
     let given: BTreeMap<String, String> = args.parameter.iter().cloned().collect();
     let mut text = String::new();
@@ -260,6 +263,11 @@ fn steps(text: &mut String, model: &Model, planned: &Planned, now: Timestamp) {
         spec: &planned.spec,
     };
     let account = format!("system:serviceaccount:{}:{}", model.namespace, model.service_account_name);
+    let reads = requests::reads(&planned.spec.objects, &planned.spec.steps);
+    if !reads.is_empty() {
+        let _ = writeln!(text, "\nBefore it is planned, as {account}:");
+        calls(text, Ok(reads));
+    }
     let _ = writeln!(text, "\nExecution {}, as {account}:", planned.name);
     for (i, step) in planned.spec.steps.iter().enumerate() {
         let Some(action) = Act::of(&step.action) else { continue };

@@ -15,6 +15,8 @@ use crate::{model::seconds, names, validate};
 
 const CHAOS_MESH: &str = "chaos-mesh.org/v1alpha1";
 const LITMUS: &str = "litmuschaos.io/v1alpha1";
+/// The template of a Workflow that has all others. Names of experiments have no dot, so none is the same.
+const ENTRY: &str = "all.experiments";
 
 /// A fault as its API has it.
 struct Fault {
@@ -76,7 +78,7 @@ fn fault(chaos: &Chaos, object: &ObjectRef) -> Result<Fault, String> {
         let names: Vec<&str> = workflow.experiments.iter().map(|experiment| experiment.name.as_str()).collect();
         let order = if workflow.parallel == Some(true) { "Parallel" } else { "Serial" };
         templates.push(json!({
-            "name": "all", "templateType": order, "deadline": format!("{duration}s"), "children": names,
+            "name": ENTRY, "templateType": order, "deadline": format!("{duration}s"), "children": names,
         }));
         for experiment in &workflow.experiments {
             let length = seconds(Some(&experiment.duration), Span::seconds(60));
@@ -92,7 +94,7 @@ fn fault(chaos: &Chaos, object: &ObjectRef) -> Result<Fault, String> {
                 "name": experiment.name, "templateType": kind, "deadline": format!("{length}s"), field: spec,
             }));
         }
-        let spec = json!({"entry": "all", "templates": templates});
+        let spec = json!({"entry": ENTRY, "templates": templates});
         let over = Until::Accomplished;
         return Ok(Fault {
             api_version: CHAOS_MESH,

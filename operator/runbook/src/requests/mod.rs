@@ -3,6 +3,7 @@
 mod chaos;
 mod outside;
 mod pod;
+mod reads;
 mod telemetry;
 mod workload;
 
@@ -15,6 +16,7 @@ use serde_json::{Value, json};
 use crate::{Act, names};
 
 pub use outside::{found, message, verified, verify_query};
+pub use reads::reads;
 
 /// Who is asked.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -360,14 +362,17 @@ impl Until {
         let when = |done: bool, waiting: &str| {
             if done { Progress::Done } else { Progress::Waiting(waiting.to_owned()) }
         };
+        // Chaos Mesh says by this that a fault's time is over. Its conditions alone do not tell the end from the
+        // beginning: `AllRecovered` is true as well before anything is hit, and `AllInjected` false again after it.
+        let phase = text("/status/experiment/desiredPhase");
         match self {
             Self::RolledOut => workload::rolled_out(object),
             Self::ContainerEnded(name) => pod::container(object, name, true),
             Self::ContainerRuns(name) => pod::container(object, name, false),
             Self::JobComplete if condition("Failed") => Progress::Never("the Job has failed".to_owned()),
             Self::JobComplete => when(condition("Complete"), "the Job runs"),
-            Self::Injected => when(condition("AllInjected"), "not all are hit yet"),
-            Self::Recovered => when(condition("AllRecovered"), "it is not over yet"),
+            Self::Injected => when(condition("AllInjected") || phase == "Stop", "not all are hit yet"),
+            Self::Recovered => when(condition("AllRecovered") && phase != "Run", "it is not over yet"),
             Self::Accomplished => when(condition("Accomplished"), "the workflow runs"),
             Self::EngineCompleted => match text("/status/engineStatus") {
                 "completed" => Progress::Done,

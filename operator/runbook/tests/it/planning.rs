@@ -277,3 +277,66 @@ fn recovery_is_read_from_the_burn_rates() {
         Server::Prometheus
     );
 }
+
+/// Chaos Mesh's conditions as it sets them: before anything is hit, while it lasts, and after its time.
+#[test]
+fn a_fault_that_is_over_is_told_from_one_that_has_not_begun() {
+    use requests::{Progress, Until};
+    let at = |phase: &str, injected: &str, recovered: &str| {
+        json!({"status": {
+            "conditions": [{"type": "AllInjected", "status": injected}, {"type": "AllRecovered", "status": recovered}],
+            "experiment": {"desiredPhase": phase},
+        }})
+    };
+    let cases = [
+        (at("Run", "False", "True"), (false, false)),
+        (at("Run", "True", "False"), (true, false)),
+        // Looked at again after a crash, when it is over: it was injected once.
+        (at("Stop", "True", "False"), (true, false)),
+        (at("Stop", "False", "True"), (true, true)),
+        (json!({}), (false, false)),
+    ];
+    for (object, want) in cases {
+        let done = |until: Until| until.progress(&object) == Progress::Done;
+        assert_eq!((done(Until::Injected), done(Until::Recovered)), want, "{object}");
+    }
+}
+
+/// Names of a Workflow's templates are unique, whatever the experiments are called.
+#[test]
+fn an_experiment_of_any_name_is_not_the_entry() {
+    let (_, calls) = sent(
+        &with(json!({"name": "a", "chaos": {"object": "app", "duration": "2m", "workflow": {"experiments": [
+            {"name": "all", "duration": "1m", "networkChaos": {"loss": 5}},
+            {"name": "kill", "duration": "1m", "podChaos": {"action": "PodKill"}},
+        ]}}})),
+        false,
+    );
+    let spec = &calls[0].request.body.as_ref().unwrap()["spec"];
+    let templates = spec["templates"].as_array().unwrap();
+    let names: Vec<&str> = templates.iter().filter_map(|template| template["name"].as_str()).collect();
+    assert_eq!(names, [spec["entry"].as_str().unwrap(), "all", "kill"]);
+    assert_eq!(templates[0]["children"], json!(["all", "kill"]));
+    // A template has a deadline instead of a duration in its fault, which Chaos Mesh refuses.
+    assert_eq!((&templates[1]["deadline"], &templates[1]["networkChaos"]["duration"]), (&json!("60s"), &json!(null)));
+}
+
+/// What the account must be able to read, beside what the steps do.
+#[test]
+fn what_is_read_before_it_is_planned() {
+    let read = |step: Value| -> Vec<(String, bool)> {
+        let planned = planned(&with(step)).unwrap();
+        let calls = requests::reads(&planned.spec.objects, &planned.spec.steps);
+        calls.iter().map(|call| (call.request.to_string(), call.fine == [403])).collect()
+    };
+    let evict = read(json!({"name": "a", "evictPod": {"pod": "pod"}}));
+    assert_eq!(evict[0], (format!("GET {POD}"), false));
+    assert!(evict.contains(&("GET /apis/policy/v1/namespaces/shop/poddisruptionbudgets".to_owned(), true)));
+    assert!(evict.contains(&("GET /api/v1/nodes/owner".to_owned(), false)));
+    let lists = |reads: &[(String, bool)], plural: &str| reads.iter().any(|(request, _)| request.ends_with(plural));
+    assert!(!lists(&evict, "/horizontalpodautoscalers") && !lists(&evict, "/replicasets"));
+    let scale = read(json!({"name": "a", "scale": {"workload": "app", "by": 1, "max": 5}}));
+    assert!(lists(&scale, "/horizontalpodautoscalers") && !lists(&scale, "/replicasets"));
+    let rollback = read(json!({"name": "a", "rollback": {"workload": "app"}}));
+    assert!(!lists(&rollback, "/horizontalpodautoscalers") && lists(&rollback, "/replicasets"));
+}
