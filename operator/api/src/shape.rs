@@ -25,7 +25,7 @@ pub fn check(value: &Value, schema: &Value, path: &str, problems: &mut Vec<Probl
     match (wanted, value) {
         ("object", Value::Object(map)) => object(map, schema, path, problems),
         ("array", Value::Array(items)) => {
-            bounds(items.len(), schema, "minItems", "maxItems", "entries", path, problems);
+            bounds(items.len(), schema, "minItems", "maxItems", ("entry", "entries"), path, problems);
             if let Some(item_schema) = schema.get("items") {
                 for (i, item) in items.iter().enumerate() {
                     check(item, item_schema, &format!("{path}[{i}]"), problems);
@@ -34,7 +34,7 @@ pub fn check(value: &Value, schema: &Value, path: &str, problems: &mut Vec<Probl
             duplicates(items, schema, path, problems);
         }
         ("string", Value::String(text)) => {
-            bounds(text.chars().count(), schema, "minLength", "maxLength", "characters", path, problems);
+            bounds(text.chars().count(), schema, "minLength", "maxLength", ("character", "characters"), path, problems);
             choices(text, schema, path, problems);
         }
         ("integer", Value::Number(n)) if n.is_i64() || n.is_u64() => {
@@ -50,7 +50,7 @@ pub fn check(value: &Value, schema: &Value, path: &str, problems: &mut Vec<Probl
 }
 
 fn object(map: &serde_json::Map<String, Value>, schema: &Value, path: &str, problems: &mut Vec<Problem>) {
-    bounds(map.len(), schema, "minProperties", "maxProperties", "entries", path, problems);
+    bounds(map.len(), schema, "minProperties", "maxProperties", ("entry", "entries"), path, problems);
     let properties = schema.get("properties").and_then(Value::as_object);
     let additional = schema.get("additionalProperties").filter(|a| a.is_object());
     for (key, field) in map {
@@ -59,7 +59,10 @@ fn object(map: &serde_json::Map<String, Value>, schema: &Value, path: &str, prob
             (Some(field_schema), _) | (None, Some(field_schema)) => check(field, field_schema, &here, problems),
             (None, None) if properties.is_some() => {
                 let names: Vec<&str> = properties.into_iter().flat_map(|p| p.keys().map(String::as_str)).collect();
-                problems.push(Problem::error(here, format!("unknown field {key}")).help(suggest(key, &names)));
+                problems.push(
+                    Problem::error(here, format!("unknown field {key}"))
+                        .help(belongs_under(key, properties).unwrap_or_else(|| suggest(key, &names))),
+                );
             }
             (None, None) => {}
         }
@@ -68,6 +71,16 @@ fn object(map: &serde_json::Map<String, Value>, schema: &Value, path: &str, prob
         if !map.contains_key(name) {
             problems.push(Problem::error(join(path, name), format!("{name} is missing")).help("add it"));
         }
+    }
+}
+
+/// What to do with a field that is known one level deeper, in one place only.
+fn belongs_under(key: &str, properties: Option<&serde_json::Map<String, Value>>) -> Option<String> {
+    let has = |schema: &Value| schema.pointer("/properties").is_some_and(|inner| inner.get(key).is_some());
+    let mut places = properties?.iter().filter(|(_, schema)| has(schema)).map(|(name, _)| name);
+    match (places.next(), places.next()) {
+        (Some(name), None) => Some(format!("indent it: it belongs under {name}")),
+        _ => None,
     }
 }
 
@@ -98,20 +111,21 @@ fn duplicates(items: &[Value], schema: &Value, path: &str, problems: &mut Vec<Pr
     }
 }
 
-fn bounds(n: usize, schema: &Value, min: &str, max: &str, unit: &str, path: &str, problems: &mut Vec<Problem>) {
+fn bounds(n: usize, schema: &Value, min: &str, max: &str, unit: (&str, &str), path: &str, problems: &mut Vec<Problem>) {
+    let counted = |n: usize| format!("{n} {}", if n == 1 { unit.0 } else { unit.1 });
     let limit = |key| schema.get(key).and_then(Value::as_u64).and_then(|v| usize::try_from(v).ok());
     if let Some(max) = limit(max).filter(|&max| n > max) {
         problems.push(
             Problem::error(path, format!("{} is too long", last(path)))
-                .label(format!("{n} {unit}"))
-                .help(format!("use at most {max} {unit}")),
+                .label(counted(n))
+                .help(format!("use at most {}", counted(max))),
         );
     }
     if let Some(min) = limit(min).filter(|&min| n < min) {
         problems.push(
             Problem::error(path, format!("{} is too short", last(path)))
-                .label(format!("{n} {unit}"))
-                .help(format!("use at least {min} {unit}")),
+                .label(counted(n))
+                .help(format!("use at least {}", counted(min))),
         );
     }
 }
@@ -219,13 +233,14 @@ mod tests {
     fn names_every_problem_at_once() {
         let schema = json!({"type": "object", "required": ["total"], "properties": {
             "bad": {"type": "string"}, "total": {"type": "string"}, "n": {"type": "integer", "minimum": 1},
+            "deep": {"type": "object", "properties": {"limit": {"type": "integer"}}},
             "kind": {"type": "string", "enum": ["Page", "Ticket"]},
             "other": {"type": "string", "enum": ["Low", "High"]},
             "words": {"type": "array", "x-kubernetes-list-type": "set", "items": {"type": "string"}},
             "env": {"type": "object", "maxProperties": 1, "additionalProperties": {"type": "string"}},
             "tiers": {"type": "array", "maxItems": 2, "x-kubernetes-list-map-keys": ["name"], "items": {"type": "object", "properties": {"name": {"type": "string"}}}}
         }});
-        let value = json!({"bda": "x", "bad": 5.5, "n": 0, "kind": "page", "other": 0, "words": ["a", "a"], "env": {"A": "1", "B": "2"}, "tiers": [{"name": "a"}, {"name": "a"}, {"name": null}]});
+        let value = json!({"bda": "x", "limit": 2, "bad": 5.5, "n": 0, "kind": "page", "other": 0, "words": ["a", "a"], "env": {"A": "1", "B": "2"}, "tiers": [{"name": "a"}, {"name": "a"}, {"name": null}]});
         let mut problems = Vec::new();
         check(&value, &schema, "", &mut problems);
         let mut lines: Vec<String> = problems.iter().map(ToString::to_string).collect();
@@ -235,8 +250,9 @@ mod tests {
             [
                 "bad: bad is a string (this is a number); write \"5.5\" in quotes",
                 "bda: unknown field bda; did you mean bad?",
-                "env: env is too long (2 entries); use at most 1 entries",
+                "env: env is too long (2 entries); use at most 1 entry",
                 "kind: page is not a choice of kind; did you mean Page?",
+                "limit: unknown field limit; indent it: it belongs under deep",
                 "n: n is too small (0); use 1 or more",
                 "other: 0 is not a choice of other; use one of Low, High",
                 "tiers: tiers is too long (3 entries); use at most 2 entries",

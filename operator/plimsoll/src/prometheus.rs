@@ -145,7 +145,10 @@ struct Answer<T> {
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct RuntimeInfo {
+    #[serde(default)]
     storage_retention: String,
+    #[serde(default)]
+    start_time: String,
 }
 
 #[derive(Deserialize)]
@@ -260,15 +263,27 @@ impl Prometheus {
     /// # Errors
     /// When it does not answer.
     pub async fn retention(&self) -> Result<Option<Span>, PrometheusError> {
-        let info: RuntimeInfo = match self.once("api/v1/status/runtimeinfo", &[]).await {
-            Ok(info) => info,
-            // Compatible servers have no such endpoint.
-            Err(PrometheusError::Refused { .. }) => return Ok(None),
-            Err(error) => return Err(error),
-        };
+        let Some(info) = self.runtime().await? else { return Ok(None) };
         // `15d or 512GiB`, whichever is less.
         let time = info.storage_retention.split(" or ").next().unwrap_or_default();
         Ok(plimsoll_slo::duration::parse(time, "storageRetention").ok())
+    }
+
+    /// When it was started; `None` where the server does not say so.
+    ///
+    /// # Errors
+    /// When it does not answer.
+    pub async fn started(&self) -> Result<Option<jiff::Timestamp>, PrometheusError> {
+        Ok(self.runtime().await?.and_then(|info| info.start_time.parse().ok()))
+    }
+
+    async fn runtime(&self) -> Result<Option<RuntimeInfo>, PrometheusError> {
+        match self.once("api/v1/status/runtimeinfo", &[]).await {
+            Ok(info) => Ok(Some(info)),
+            // Compatible servers have no such endpoint.
+            Err(PrometheusError::Refused { .. }) => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 
     /// The label by which these series differ most, and its number of values.

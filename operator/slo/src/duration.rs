@@ -41,6 +41,11 @@ pub fn parse(text: &str, path: &str) -> Result<Span, Problem> {
                 format!("add one: {number}ms, {number}s, {number}m, {number}h or {number}d"),
             ));
         }
+        let (unit, spaced) = (unit.trim(), unit);
+        if unit != spaced && UNITS.iter().any(|(name, _)| *name == unit) {
+            let together: String = text.split_whitespace().collect();
+            return Err(bad(format!("{text} has a space"), format!("write {together}")));
+        }
         let Some(&(_, size)) = UNITS.iter().find(|(name, _)| *name == unit) else {
             return Err(bad(format!("unit {unit} is unknown"), "use ms, s, m, h, d, w or y".to_owned()));
         };
@@ -121,6 +126,8 @@ mod tests {
             ("1.2.3h", "x: x is not a duration (1.2.3h has a fraction); write whole numbers: 1h30m, 90s or 300ms"),
             ("5", "x: x is not a duration (5 has no unit); add one: 5ms, 5s, 5m, 5h or 5d"),
             ("5min", "x: x is not a duration (unit min is unknown); use ms, s, m, h, d, w or y"),
+            ("5 minute", "x: x is not a duration (unit minute is unknown); use ms, s, m, h, d, w or y"),
+            ("1h 30m", "x: x is not a duration (1h 30m has a space); write 1h30m"),
             ("30m1h", "x: x is not a duration (h comes after a smaller unit); write the largest unit first: 1h30m"),
             ("99999999999999999999y", "x: x is too long (99999999999999999999y); use at most 1y"),
             ("d", "x: x is not a duration (d does not begin with a number); write it like 30d, 1h30m or 5m"),

@@ -3,6 +3,7 @@
 use std::{
     fmt::Debug,
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use anyhow::{Context as _, bail};
@@ -11,6 +12,7 @@ use kube::{Api, Client, Resource, api::ListParams, core::NamespaceResourceScope}
 use plimsoll_api::{Kind, Slo};
 use plimsoll_slo::validate::DEFAULT_NAMESPACE;
 use serde::de::DeserializeOwned;
+use tokio::time::timeout;
 
 use super::{
     Exit, check,
@@ -21,6 +23,7 @@ use crate::{
     controller::stored::Object,
     explain::{Explainer, Explanation},
     prometheus::{Prometheus, http_client},
+    sinks::kubernetes::chain,
 };
 
 /// Says what SLOs and AlertRules watch, whether their rules work, and why they are quiet or fire.
@@ -57,6 +60,10 @@ pub struct Explain {
 /// # Errors
 /// When the address of Prometheus is none, nothing is found, or the result cannot be written.
 pub fn run(args: &Explain) -> Result<Exit, Stop> {
+    if let Some(name) = args.what.iter().find(|what| is_bare(what)) {
+        let help = format!("check the path; of the cluster, name slo/{name} or alertrule/{name}");
+        return Err(Stop::Failed(format!("{name} does not exist"), help));
+    }
     let (mut paths, mut stored) = (Vec::new(), Vec::new());
     for what in &args.what {
         match in_cluster(what) {
@@ -99,6 +106,12 @@ fn in_cluster(what: &str) -> Option<(Option<Kind>, &str)> {
 fn unexplained(what: &str) -> Stop {
     let help = "name files or directories, slo/NAME or alertrule/NAME; of a Runbook plimsoll runbook test FILE says what it would do";
     Stop::Failed(format!("{what} is no file, and no kind that is explained"), help.to_owned())
+}
+
+/// The name of an object alone, which is no file either.
+fn is_bare(what: &str) -> bool {
+    let is_name = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+    what.starts_with(|c: char| c.is_ascii_alphanumeric()) && what.chars().all(is_name) && !Path::new(what).exists()
 }
 
 /// As kubectl takes the names of kinds: `slo`, `slos`, `alr`, `alertrule`, `alertrules`.
@@ -181,19 +194,32 @@ async fn stored(client: &Client, kind: Kind, name: &str, namespace: &str) -> any
     })
 }
 
+/// How long the API server may take.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// What helps where it does not answer.
+const UNANSWERED: &str =
+    "see that the cluster runs and can be reached: kubectl get --raw /readyz; files are explained without one";
+
 /// The stored object.
 async fn find<K>(client: &Client, kind: Kind, name: &str, namespace: &str) -> anyhow::Result<K>
 where
     K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + DeserializeOwned + Debug,
 {
-    let found = Api::<K>::namespaced(client.clone(), namespace).get_opt(name).await;
+    let found = timeout(PATIENCE, Api::<K>::namespaced(client.clone(), namespace).get_opt(name)).await;
+    let found = match found {
+        Err(_) => bail!("the API server does not answer within {} s; {UNANSWERED}", PATIENCE.as_secs()),
+        Ok(Err(error)) if !matches!(error, kube::Error::Api(_)) => {
+            bail!("the API server does not answer: {}; {UNANSWERED}", chain(&error))
+        }
+        Ok(found) => found,
+    };
     if let Some(object) = found.with_context(|| format!("the {kind} {name} could not be read"))? {
         return Ok(object);
     }
     let short = kind.name().to_lowercase();
     let named = ListParams::default().fields(&format!("metadata.name={name}")).limit(1);
     // Who may not list all namespaces does not learn of them here either.
-    let all = Api::<K>::all(client.clone()).list_metadata(&named).await.ok();
+    let all = timeout(PATIENCE, Api::<K>::all(client.clone()).list_metadata(&named)).await.ok().and_then(Result::ok);
     let elsewhere = match all.and_then(|list| list.items.into_iter().next()?.metadata.namespace) {
         Some(namespace) => format!("it is in another one: plimsoll explain {short}/{name} -n {namespace}"),
         None => format!("kubectl get {short} -A lists all"),

@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
+use jiff::Timestamp;
 use plimsoll_api::{Kind, slo::Severity};
 use plimsoll_slo::names;
 
@@ -79,6 +80,11 @@ pub struct Numbers {
     alerts: BTreeMap<String, Severity>,
     kind: Kind,
     firing: BTreeMap<String, u64>,
+    names: BTreeMap<String, Vec<String>>,
+    /// When Prometheus answered.
+    pub at: Timestamp,
+    /// When it was started, where it tells.
+    pub started: Option<Timestamp>,
 }
 
 impl Numbers {
@@ -87,10 +93,13 @@ impl Numbers {
     /// # Errors
     /// When one of the questions is not answered.
     pub async fn ask(prometheus: &Prometheus, kind: Kind) -> Result<Self, PrometheusError> {
-        match kind {
-            Kind::Slo => Self::of_slos(prometheus).await,
-            Kind::AlertRule => Self::of_alert_rules(prometheus).await,
-        }
+        let numbers = match kind {
+            Kind::Slo => Self::of_slos(prometheus).await?,
+            Kind::AlertRule => Self::of_alert_rules(prometheus).await?,
+        };
+        // Those who do not tell are believed as if they had always run.
+        let started = prometheus.started().await.unwrap_or(None);
+        Ok(Self { at: Timestamp::now(), started, ..numbers })
     }
 
     async fn of_alert_rules(prometheus: &Prometheus) -> Result<Self, PrometheusError> {
@@ -99,10 +108,13 @@ impl Numbers {
         for sample in prometheus.query(&format!("count by ({id}) ({})", names::ALERT_RULE_INFO)).await? {
             numbers.firing.insert(sample.label(id).to_owned(), 0);
         }
-        let firing = format!("count by ({id}) (ALERTS{{{id}!=\"\", alertstate=\"firing\"}})");
+        let firing = format!("count by ({id}, alertname) (ALERTS{{{id}!=\"\", alertstate=\"firing\"}})");
         for sample in prometheus.query(&firing).await? {
-            numbers.firing.insert(sample.label(id).to_owned(), sample.value().max(0.0) as u64);
+            let rule = sample.label(id);
+            *numbers.firing.entry(rule.to_owned()).or_default() += sample.value().max(0.0) as u64;
+            numbers.names.entry(rule.to_owned()).or_default().push(sample.label("alertname").to_owned());
         }
+        numbers.names.values_mut().for_each(|names| names.sort_unstable());
         Ok(numbers)
     }
 
@@ -138,6 +150,11 @@ impl Numbers {
     /// False for a kind that has no base series whose samples could be missing.
     pub fn knows_data(&self) -> bool {
         self.kind == Kind::Slo
+    }
+
+    /// Names of the alerts of one AlertRule that fire, in order.
+    pub fn names(&self, id: &str) -> &[String] {
+        self.names.get(id).map_or(&[], Vec::as_slice)
     }
 
     /// Number of groups with samples of one SLO.

@@ -8,7 +8,7 @@ use plimsoll_slo::alerts::Language;
 
 use super::{
     apply::{Applied, Outcome, Scored},
-    observe::{Loaded, Observation},
+    observe::{Loaded, Observation, SETTLE},
     render::Rendered,
     route::RouteError,
     stored::Shown,
@@ -62,13 +62,7 @@ pub fn status(applied: &Rendered<Applied>, old: Option<&Shown>, asked: Option<As
                     set.unasked(c::REASON_NO_PROMETHEUS, message, warnings.as_deref());
                 }
                 Some(Asked { url, observation }) => {
-                    let observation = observation.cloned().unwrap_or(Observation {
-                        loaded: Loaded::Asking,
-                        since: now,
-                        data: None,
-                        columns: super::columns::Columns::default(),
-                        excess: None,
-                    });
+                    let observation = observation.cloned().unwrap_or(Observation::new(Loaded::Asking, now));
                     let warnings = match &observation.excess {
                         Some(excess) => {
                             let all: Vec<String> =
@@ -85,12 +79,13 @@ pub fn status(applied: &Rendered<Applied>, old: Option<&Shown>, asked: Option<As
     }
     // Also of an SLO that is invalid now: its last good rules go on working.
     if let Some(Asked { observation: Some(seen), .. }) = asked {
-        set.observed(kind, seen);
-        if let Some(firing) = seen.columns.firing {
+        let held = set.observed(kind, seen);
+        if let Some(firing) = seen.columns.firing.filter(|_| !held) {
             new.firing = Some(i64::try_from(firing).unwrap_or(i64::MAX));
         }
         let [budget, burn, alert] = seen.columns.shown();
         if alert.is_some() || seen.data == Some(false) {
+            let alert = if held { new.alert.take() } else { alert };
             (new.budget, new.burn, new.alert) = (budget, burn, alert);
         }
     }
@@ -166,9 +161,10 @@ impl Setter<'_> {
         let message = error.to_string();
         let reason = match error {
             SinkError::NotOurs { .. } => c::REASON_NOT_OURS,
-            SinkError::NotReady { .. } | SinkError::Refused { .. } | SinkError::Unavailable { .. } => {
-                c::REASON_BACKEND_FAILED
-            }
+            SinkError::NotReady { .. }
+            | SinkError::Refused { .. }
+            | SinkError::Unavailable { .. }
+            | SinkError::Unread { .. } => c::REASON_BACKEND_FAILED,
         };
         self.set(c::READY, Some(false), reason, message.as_str());
         if error.is_transient() {
@@ -270,7 +266,11 @@ impl Setter<'_> {
                 self.progress(None, None);
             }
             Loaded::Unreachable(cause) => {
-                // Prometheus' outage does not make the object worse than it was.
+                // Prometheus' outage does not make the object worse than it was. What was said first stays.
+                let said = self.conditions.iter().find(|one| one.type_ == c::RULES_LOADED);
+                let said = said.filter(|one| one.reason == c::REASON_UNREACHABLE).map(|one| one.message.clone());
+                let away = seen.away.map(|at| format!("nothing is known since {}: {cause}", time(at)));
+                let cause = &said.or(away).unwrap_or_else(|| cause.clone());
                 self.set(c::RULES_LOADED, None, c::REASON_UNREACHABLE, cause.as_str());
                 if !was_ready {
                     self.set(c::READY, None, c::REASON_UNREACHABLE, cause.as_str());
@@ -321,15 +321,26 @@ impl Setter<'_> {
         }
     }
 
-    fn observed(&mut self, kind: Kind, seen: &Observation) {
+    /// True when an alert that does not fire any more is still shown as firing, for nobody knows whether it ended.
+    fn observed(&mut self, kind: Kind, seen: &Observation) -> bool {
         let Observation { data, columns, .. } = seen;
-        match columns.firing {
-            Some(0) => self.set(c::FIRING, Some(false), c::REASON_QUIET, ""),
-            Some(_) => self.set(c::FIRING, Some(true), c::REASON_ALERT_FIRING, ""),
-            None => {}
+        if let (Loaded::Unreachable(_), Some(away)) = (&seen.loaded, seen.away) {
+            self.keep(away);
+            return false;
+        }
+        let fires =
+            if kind == Kind::AlertRule { columns.firing.map(|n| n > 0) } else { columns.alert.map(|a| a.is_some()) };
+        let type_ = if kind == Kind::AlertRule { c::FIRING } else { c::BURNING };
+        let unsettled = self.unsettled(type_, seen).filter(|_| fires == Some(false));
+        let held = unsettled.is_some();
+        match (fires, unsettled) {
+            (_, Some(message)) => self.set(type_, Some(true), c::REASON_ALERT_FIRING, message),
+            (Some(true), None) => self.set(type_, Some(true), c::REASON_ALERT_FIRING, some(&seen.firing)),
+            (Some(false), None) => self.set(type_, Some(false), c::REASON_QUIET, ""),
+            (None, None) => {}
         }
         if kind == Kind::AlertRule {
-            return;
+            return held;
         }
         match data {
             Some(true) => self.set(c::DATA_PRESENT, Some(true), c::REASON_SAMPLES, ""),
@@ -342,11 +353,49 @@ impl Setter<'_> {
             }
             None => {}
         }
-        match columns.alert {
-            Some(Some(_)) => self.set(c::BURNING, Some(true), c::REASON_ALERT_FIRING, ""),
-            Some(None) => self.set(c::BURNING, Some(false), c::REASON_QUIET, ""),
-            None => {}
+        held
+    }
+
+    /// Says of what was known that it is not any more; said once, it stays.
+    fn keep(&mut self, away: Timestamp) {
+        const KEPT: &str = "as last known; ";
+        for type_ in [c::DATA_PRESENT, c::BURNING, c::FIRING] {
+            let Some(old) = self.conditions.iter().find(|old| old.type_ == type_ && old.status != "Unknown") else {
+                continue;
+            };
+            if !old.message.starts_with(KEPT) {
+                let (status, reason) = (old.status == "True", old.reason.clone());
+                let message = format!("{KEPT}Prometheus does not answer since {}", time(away));
+                self.set(type_, Some(status), &reason, message);
+            }
         }
+    }
+
+    /// Why it is not known whether what fired has ended: Prometheus was away or started meanwhile, and its rules may
+    /// not have been evaluated yet.
+    fn unsettled(&self, type_: &str, seen: &Observation) -> Option<String> {
+        let old = self.conditions.iter().find(|old| old.type_ == type_ && old.status == "True")?;
+        let back = seen.back.filter(|back| *back > old.last_transition_time.0)?;
+        let until = back.checked_add(SETTLE).ok().filter(|until| self.now < *until)?;
+        Some(format!(
+            "as last known; Prometheus answers again since {}, its rules are evaluated by {}",
+            time(back),
+            time(until)
+        ))
+    }
+}
+
+fn time(at: Timestamp) -> String {
+    at.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
+}
+
+/// The first names of many.
+fn some(names: &[String]) -> String {
+    const MAX: usize = 5;
+    let shown = names.iter().take(MAX).map(String::as_str).collect::<Vec<_>>().join(", ");
+    match names.len().saturating_sub(MAX) {
+        0 => shown,
+        more => format!("{shown} and {more} more"),
     }
 }
 

@@ -71,7 +71,7 @@ fn lines(status: &Status) -> Vec<String> {
 }
 
 fn seen(loaded: Loaded) -> Observation {
-    Observation { loaded, since: at(0), data: None, columns: Columns::default(), excess: Some(Vec::new()) }
+    Observation { excess: Some(Vec::new()), ..Observation::new(loaded, at(0)) }
 }
 
 const URL: &str = "http://prometheus:9090";
@@ -273,4 +273,54 @@ async fn burning_stays_ready_and_is_shown() {
     assert!(lines(&status).contains(&"Ready=True AsDeclared".to_owned()));
     let Shown { budget, burn, alert, .. } = status.get();
     assert_eq!((budget.as_deref(), burn.as_deref(), alert.as_deref()), (Some("-8.0%"), Some("21.6"), Some("Page")));
+}
+
+#[tokio::test]
+async fn an_outage_of_prometheus_is_said_once_of_all_that_was_known() {
+    let applied = applied(Ok(Written::Unchanged)).await;
+    let columns = Columns { budget: Some(0.5), burn: Some(0.4), alert: Some(None), firing: None };
+    let known = Observation { data: Some(true), columns, ..seen(Loaded::Yes) };
+    let before = status(&applied, None, asked(&known), at(5));
+    let away = |cause: &str, since| Observation {
+        loaded: Loaded::Unreachable(cause.into()),
+        away: Some(at(since)),
+        ..known.clone()
+    };
+    let told = status(&applied, Some(before.get()), asked(&away("refused", 60)), at(120));
+    let found = lines(&told);
+    for line in [
+        "Burning=False Quiet as last known; Prometheus does not answer since 1970-01-01T00:01:00Z",
+        "DataPresent=True Samples as last known; Prometheus does not answer since 1970-01-01T00:01:00Z",
+        "RulesLoaded=Unknown PrometheusUnreachable nothing is known since 1970-01-01T00:01:00Z: refused",
+    ] {
+        assert!(found.contains(&line.to_owned()), "{found:#?}");
+    }
+    // A new process finds the outage later, and for it there is nothing to write.
+    assert_eq!(status(&applied, Some(told.get()), asked(&away("timed out", 300)), at(400)), told);
+    let again = status(&applied, Some(told.get()), asked(&known), at(500));
+    assert_eq!(lines(&again), lines(&before));
+}
+
+#[tokio::test]
+async fn a_restart_of_prometheus_is_no_all_clear() {
+    let applied = applied(Ok(Written::Unchanged)).await;
+    let page = Some(Some(plimsoll_api::slo::Severity::Page));
+    let of = |alert, back| {
+        let columns = Columns { budget: Some(0.5), burn: Some(20.0), alert, firing: None };
+        Observation { data: Some(true), columns, back, ..seen(Loaded::Yes) }
+    };
+    let burning = status(&applied, None, asked(&of(page, None)), at(1000));
+    let restarted = of(Some(None), Some(at(2000)));
+    let held = status(&applied, Some(burning.get()), asked(&restarted), at(2010));
+    let line = "Burning=True AlertFiring as last known; Prometheus answers again since 1970-01-01T00:33:20Z, its rules are evaluated by 1970-01-01T00:39:20Z";
+    assert!(lines(&held).contains(&line.to_owned()), "{:#?}", lines(&held));
+    assert_eq!(held.get().alert.as_deref(), Some("Page"));
+    assert_eq!(status(&applied, Some(held.get()), asked(&restarted), at(2100)), held, "written once");
+    let quiet = status(&applied, Some(held.get()), asked(&restarted), at(2360));
+    assert!(lines(&quiet).contains(&"Burning=False Quiet".to_owned()), "{:#?}", lines(&quiet));
+    assert_eq!(quiet.get().alert.as_deref(), Some("-"));
+    // What began to burn after the start is believed when it ends.
+    let later = status(&applied, None, asked(&of(page, Some(at(500)))), at(1000));
+    let ended = status(&applied, Some(later.get()), asked(&of(Some(None), Some(at(500)))), at(1010));
+    assert!(lines(&ended).contains(&"Burning=False Quiet".to_owned()), "{:#?}", lines(&ended));
 }

@@ -34,6 +34,9 @@ const EDIT_PATIENCE: Duration = Duration::from_secs(300);
 const LOADED: Duration = Duration::from_secs(120);
 /// A Prometheus that is away for less than this changes no status of what was loaded.
 const PATIENCE: Duration = Duration::from_secs(60);
+/// For so long after a start of Prometheus, or an outage, an alert that does not fire is none that ended: the rules of
+/// the slowest group, every four minutes, must have been evaluated first.
+pub(super) const SETTLE: Duration = Duration::from_secs(360);
 /// Base series come with the first evaluations; until then their absence means nothing.
 const DATA_PATIENCE: Duration = Duration::from_secs(90);
 
@@ -75,6 +78,28 @@ pub struct Observation {
     pub columns: Columns,
     /// What is too much for this Prometheus; `None` when that is not known yet.
     pub excess: Option<Vec<Excess>>,
+    /// Names of the alerts of an AlertRule that fire.
+    pub firing: Vec<String>,
+    /// Since when Prometheus does not answer, while it does not.
+    pub away: Option<Timestamp>,
+    /// Since when it answers again, or since when it runs.
+    pub back: Option<Timestamp>,
+}
+
+impl Observation {
+    /// Of what nobody knows anything yet.
+    pub fn new(loaded: Loaded, since: Timestamp) -> Self {
+        Self {
+            loaded,
+            since,
+            data: None,
+            columns: Columns::default(),
+            excess: None,
+            firing: Vec::new(),
+            away: None,
+            back: None,
+        }
+    }
 }
 
 /// What Prometheus should have loaded for an SLO.
@@ -104,6 +129,12 @@ struct Row {
     loaded_at: Option<Instant>,
     unreachable_since: Option<Instant>,
     columns_at: Option<Instant>,
+    /// Prometheus did not answer when it was asked for its numbers.
+    lost: bool,
+    /// It answered without the series that were there before.
+    gone: bool,
+    /// When what does not fire is known to have ended; see [`SETTLE`].
+    settles: Option<Instant>,
     /// The number of groups that was told, or would have been.
     crowd: Option<(u64, Excess)>,
     /// Its groups were counted, and looked at where they are many.
@@ -117,22 +148,38 @@ impl Row {
     fn new(time: Timestamp) -> Self {
         Self {
             wanted: Wanted::default(),
-            observation: Observation {
-                loaded: Loaded::Asking,
-                since: time,
-                data: None,
-                columns: Columns::default(),
-                excess: None,
-            },
+            observation: Observation::new(Loaded::Asking, time),
             outdated_since: None,
             loaded_at: None,
             unreachable_since: None,
             columns_at: None,
+            lost: false,
+            gone: false,
+            settles: None,
             crowd: None,
             counted: false,
             attempts: 0,
             due: None,
         }
+    }
+
+    /// Notes that numbers come again after they were lost, or from a Prometheus that was started since; true when the
+    /// time is over in which that matters.
+    fn settle(&mut self, known: bool, numbers: &Numbers, now: Instant) -> bool {
+        if !known {
+            self.gone |= self.observation.data == Some(true) || !self.observation.firing.is_empty();
+            return false;
+        }
+        let (lost, gone) = (std::mem::take(&mut self.lost), std::mem::take(&mut self.gone));
+        // One that tells of no start since has gone on evaluating while it could not be reached.
+        let back = (gone || lost && numbers.started.is_none()).then_some(numbers.at);
+        let back = back.into_iter().chain(numbers.started).max();
+        if let Some(back) = back.filter(|back| self.observation.back.is_none_or(|known| known < *back)) {
+            let passed = Duration::try_from(numbers.at.duration_since(back)).unwrap_or_default();
+            self.observation.back = Some(back);
+            self.settles = SETTLE.checked_sub(passed).map(|rest| now + rest);
+        }
+        self.settles.take_if(|at| *at <= now).is_some()
     }
 
     /// Says anew what is too much; true when that differs from what was said.
@@ -288,6 +335,7 @@ impl Observations {
         for id in &question.ids {
             let Some(row) = rows.get_mut(id) else { continue };
             row.unreachable_since = None;
+            row.observation.away = None;
             let mut new = judge(&row.wanted, &by_name);
             if let (Loaded::Missing { group, hint }, Loaded::Missing { group: old, hint: known }) =
                 (&mut new, &row.observation.loaded)
@@ -334,7 +382,7 @@ impl Observations {
     }
 
     /// Takes a failure to answer; gives the SLOs whose status changes.
-    pub fn unreachable(&self, question: &Question, cause: &str, now: Instant) -> Vec<Id> {
+    pub fn unreachable(&self, question: &Question, cause: &str, now: Instant, time: Timestamp) -> Vec<Id> {
         let mut rows = self.rows();
         let mut changed = Vec::new();
         for id in &question.ids {
@@ -342,6 +390,7 @@ impl Observations {
             row.due = Some(now + backoff(row.attempts));
             row.attempts = row.attempts.saturating_add(1);
             let since = *row.unreachable_since.get_or_insert(now);
+            row.observation.away.get_or_insert(time);
             let new = Loaded::Unreachable(cause.to_owned());
             let patient = row.observation.loaded == Loaded::Yes && now.duration_since(since) < PATIENCE;
             let already = matches!(row.observation.loaded, Loaded::Unreachable(_));
@@ -375,6 +424,18 @@ impl Observations {
         row.judge_excess(retention)
     }
 
+    /// Notes that the numbers are not known now. Whether Prometheus is away altogether is asked at once.
+    pub fn lose(&self, now: Instant, time: Timestamp) {
+        for row in self.rows().values_mut() {
+            row.lost = true;
+            row.observation.away.get_or_insert(time);
+            if row.unreachable_since.is_none() {
+                row.due = row.due.map(|due| due.min(now));
+            }
+        }
+        self.changed.notify_one();
+    }
+
     /// Takes the numbers of all SLOs; gives those whose status changes, and those whose groups are to be looked at.
     pub fn numbers(&self, numbers: &Numbers, now: Instant) -> (Vec<Id>, Vec<Crowd>) {
         let retention = self.kept_for();
@@ -403,9 +464,15 @@ impl Observations {
                 (false, false) => row.observation.data.filter(|present| !present),
             };
             let columns = numbers.columns(&slo_id);
+            let settled = row.settle(groups > 0 || columns.alert.is_some() || columns.firing.is_some(), numbers, now);
+            let firing = numbers.names(&slo_id);
+            let named = firing != row.observation.firing.as_slice();
+            if named {
+                row.observation.firing = firing.to_vec();
+            }
             let since = row.columns_at.map(|at| now.duration_since(at));
             let shown = columns.worth_showing(&row.observation.columns, since);
-            if data != row.observation.data || shown || excess {
+            if data != row.observation.data || shown || excess || settled || named {
                 row.observation.data = data;
                 if shown {
                     row.observation.columns = columns;

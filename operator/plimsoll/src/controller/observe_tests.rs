@@ -186,17 +186,20 @@ fn an_outage_needs_a_minute_to_count() {
     bench.answer(&found(1, "ok"));
     bench.later(120.0);
     let question = bench.table.due(bench.now, 10);
-    assert!(bench.table.unreachable(&question, "refused", bench.now).is_empty());
+    assert!(bench.table.unreachable(&question, "refused", bench.now, Timestamp::UNIX_EPOCH).is_empty());
     bench.later(61.0);
-    assert_eq!(bench.table.unreachable(&question, "refused", bench.now).len(), 1);
-    assert!(bench.table.unreachable(&question, "reset", bench.now).is_empty(), "the first cause stays");
+    assert_eq!(bench.table.unreachable(&question, "refused", bench.now, Timestamp::UNIX_EPOCH).len(), 1);
+    assert!(
+        bench.table.unreachable(&question, "reset", bench.now, Timestamp::UNIX_EPOCH).is_empty(),
+        "the first cause stays"
+    );
     bench.later(20.0);
     assert_eq!(bench.answer(&found(1, "ok")), 1);
     // One that was never loaded has nothing to lose.
     let other = ("shop".to_owned(), "new".to_owned());
     bench.table.expect(&other, &wanted(1), false, None, bench.now, Timestamp::UNIX_EPOCH);
     let question = Question { ids: vec![other], groups: vec![] };
-    assert_eq!(bench.table.unreachable(&question, "refused", bench.now).len(), 1);
+    assert_eq!(bench.table.unreachable(&question, "refused", bench.now, Timestamp::UNIX_EPOCH).len(), 1);
 }
 
 #[test]
@@ -261,4 +264,41 @@ fn what_is_too_much_is_told_once() {
     assert_eq!(told(), Some(1));
     assert_eq!(bench.table.retention(day(30)), [id()]);
     assert_eq!(told(), Some(0));
+}
+
+#[test]
+fn what_comes_back_needs_time_to_be_believed() {
+    let at = |second| Timestamp::from_second(second).unwrap();
+    let mut bench = Bench::new();
+    bench.expect(1, false);
+    bench.answer(&found(1, "ok"));
+    let numbers = |second, present, started| {
+        let mut numbers = Numbers::default();
+        (numbers.at, numbers.started) = (at(second), started);
+        numbers.present.insert("shop/cart".to_owned(), present);
+        numbers
+    };
+    let back = |bench: &Bench| bench.table.follow(&id(), bench.now, Timestamp::UNIX_EPOCH).back;
+    bench.table.numbers(&numbers(1000, 1, None), bench.now);
+    assert_eq!(back(&bench), None, "never away");
+    bench.table.lose(bench.now, at(1001));
+    assert_eq!(bench.table.due(bench.now, 10).ids, [id()], "whether it is away is asked at once");
+    bench.later(100.0);
+    bench.table.numbers(&numbers(1100, 1, None), bench.now);
+    assert_eq!(back(&bench), Some(at(1100)));
+    bench.later(359.0);
+    assert!(bench.table.numbers(&numbers(1459, 1, None), bench.now).0.is_empty());
+    bench.later(1.0);
+    assert_eq!(bench.table.numbers(&numbers(1460, 1, None), bench.now).0, [id()], "told when it is over, once");
+    assert!(bench.table.numbers(&numbers(1461, 1, None), bench.now).0.is_empty());
+    // Too quick to be missed, but it says that it was started.
+    bench.table.numbers(&numbers(1480, 1, Some(at(1470))), bench.now);
+    assert_eq!(back(&bench), Some(at(1470)));
+    bench.table.lose(bench.now, at(1481));
+    bench.table.numbers(&numbers(1490, 1, Some(at(1470))), bench.now);
+    assert_eq!(back(&bench), Some(at(1470)), "it was not reached, but it ran");
+    // It answers, without the series that it had.
+    bench.table.numbers(&numbers(1500, 0, Some(at(1470))), bench.now);
+    bench.table.numbers(&numbers(1515, 1, Some(at(1470))), bench.now);
+    assert_eq!(back(&bench), Some(at(1515)));
 }

@@ -1,8 +1,13 @@
 //! The one loop that asks Prometheus, for all SLOs together.
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
 
 use futures::channel::mpsc::UnboundedSender;
+use jiff::Timestamp;
 use kube::runtime::reflector::ObjectRef;
 use plimsoll_slo::names;
 use tokio::time::{Instant, MissedTickBehavior};
@@ -13,7 +18,10 @@ use super::{
     observe::{Crowd, Id, Puzzle},
     stored::Stored,
 };
-use crate::{prometheus::Prometheus, selecting};
+use crate::{
+    prometheus::{Prometheus, PrometheusError},
+    selecting,
+};
 
 /// SLOs in one question about rules.
 const BATCH: usize = 40;
@@ -24,10 +32,55 @@ const RETENTION: Duration = Duration::from_secs(600);
 /// A Prometheus that does not answer gets this much rest.
 const REST: Duration = Duration::from_secs(2);
 
+/// What lasts is logged this often.
+const REPEAT: Duration = Duration::from_secs(60);
+
+/// Says once that Prometheus does not answer, and rarely that it still does not.
+#[derive(Debug, Default)]
+struct Outage {
+    told: Mutex<Option<Instant>>,
+}
+
+impl Outage {
+    fn told(&self) -> MutexGuard<'_, Option<Instant>> {
+        self.told.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether this failure should be logged.
+    fn fails(&self, now: Instant) -> bool {
+        let mut told = self.told();
+        let tell = told.is_none_or(|at| now.duration_since(at) >= REPEAT);
+        if tell {
+            *told = Some(now);
+        }
+        tell
+    }
+
+    /// Whether this answer is the first after failures.
+    fn ends(&self) -> bool {
+        self.told().take().is_some()
+    }
+
+    fn failed(&self, error: &PrometheusError, what: &str) {
+        if self.fails(Instant::now()) {
+            tracing::warn!(%error, "{what} could not be asked for; this is tried again, and told once a minute at most");
+        } else {
+            tracing::debug!(%error, "{what} could not be asked for");
+        }
+    }
+
+    fn answered(&self) {
+        if self.ends() {
+            tracing::info!("Prometheus answers again");
+        }
+    }
+}
+
 /// Asks until dropped.
 pub async fn run(ctx: Arc<Context>, trigger: UnboundedSender<ObjectRef<Stored>>) {
     let Some(prometheus) = ctx.prometheus.clone() else { return };
-    tokio::join!(rules(&ctx, &prometheus, &trigger), numbers(&ctx, &prometheus, &trigger));
+    let outage = Outage::default();
+    tokio::join!(rules(&ctx, &prometheus, &trigger, &outage), numbers(&ctx, &prometheus, &trigger, &outage));
 }
 
 fn send(ctx: &Context, trigger: &UnboundedSender<ObjectRef<Stored>>, changed: Vec<Id>) {
@@ -37,7 +90,7 @@ fn send(ctx: &Context, trigger: &UnboundedSender<ObjectRef<Stored>>, changed: Ve
     }
 }
 
-async fn rules(ctx: &Context, prometheus: &Prometheus, trigger: &UnboundedSender<ObjectRef<Stored>>) {
+async fn rules(ctx: &Context, prometheus: &Prometheus, trigger: &UnboundedSender<ObjectRef<Stored>>, outage: &Outage) {
     loop {
         ctx.observations.wait().await;
         let question = ctx.observations.due(Instant::now(), BATCH);
@@ -47,14 +100,16 @@ async fn rules(ctx: &Context, prometheus: &Prometheus, trigger: &UnboundedSender
         let names: Vec<&str> = question.groups.iter().map(String::as_str).collect();
         match prometheus.groups(&names).await {
             Ok(found) => {
+                outage.answered();
                 let (changed, puzzles) = ctx.observations.answer(&question, &found, Instant::now());
                 send(ctx, trigger, changed);
                 send(ctx, trigger, solve(ctx, puzzles).await);
             }
             Err(error) => {
                 ctx.metrics.prometheus_failed();
-                tracing::warn!(%error, "rules could not be asked for");
-                send(ctx, trigger, ctx.observations.unreachable(&question, &error.to_string(), Instant::now()));
+                outage.failed(&error, "rules");
+                let (now, time) = (Instant::now(), Timestamp::now());
+                send(ctx, trigger, ctx.observations.unreachable(&question, &error.to_string(), now, time));
                 tokio::time::sleep(REST).await;
             }
         }
@@ -97,7 +152,12 @@ async fn look_at(ctx: &Context, prometheus: &Prometheus, crowds: Vec<Crowd>) -> 
     changed
 }
 
-async fn numbers(ctx: &Context, prometheus: &Prometheus, trigger: &UnboundedSender<ObjectRef<Stored>>) {
+async fn numbers(
+    ctx: &Context,
+    prometheus: &Prometheus,
+    trigger: &UnboundedSender<ObjectRef<Stored>>,
+    outage: &Outage,
+) {
     let mut ticks = tokio::time::interval(NUMBERS);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut retention_at = None;
@@ -114,15 +174,31 @@ async fn numbers(ctx: &Context, prometheus: &Prometheus, trigger: &UnboundedSend
         }
         match Numbers::ask(prometheus, ctx.kind).await {
             Ok(numbers) => {
+                outage.answered();
                 let (changed, crowds) = ctx.observations.numbers(&numbers, Instant::now());
                 send(ctx, trigger, changed);
                 send(ctx, trigger, look_at(ctx, prometheus, crowds).await);
             }
             Err(error) => {
-                // The last known values stay; RulesLoaded says that Prometheus is away.
+                // The last known values stay; the conditions say since when.
                 ctx.metrics.prometheus_failed();
-                tracing::warn!(%error, "numbers could not be asked for");
+                outage.failed(&error, "numbers");
+                ctx.observations.lose(Instant::now(), Timestamp::now());
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_outage_is_logged_once_a_minute() {
+        let (outage, start) = (Outage::default(), Instant::now());
+        let told = (0..40).filter(|i| outage.fails(start + Duration::from_secs(3 * i))).count();
+        assert_eq!(told, 2, "in two minutes");
+        assert!(outage.ends() && !outage.ends());
+        assert!(outage.fails(start), "a new one is told at once");
     }
 }

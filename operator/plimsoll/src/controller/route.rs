@@ -65,9 +65,9 @@ pub enum RouteError {
 fn remedy(elsewhere: Option<&str>, namespace: &str) -> String {
     match elsewhere {
         Some(_) => format!(
-            "copy it into one of namespace {namespace}, with its Secrets: they can be read only in their own namespace"
+            "copy it into one of namespace {namespace}, which is found in about ten minutes, with its Secrets: they can be read only in their own namespace"
         ),
-        None => "define it in one, or correct the name".to_owned(),
+        None => "define it in one, which is found in about ten minutes, or correct the name".to_owned(),
     }
 }
 
@@ -289,11 +289,11 @@ mod tests {
         };
         assert_eq!(
             missing(None).to_string(),
-            "spec.route.receiver: no AlertmanagerConfig of namespace shop defines the receiver pager; define it in one, or correct the name"
+            "spec.route.receiver: no AlertmanagerConfig of namespace shop defines the receiver pager; define it in one, which is found in about ten minutes, or correct the name"
         );
         assert_eq!(
             missing(Some("ops")).to_string(),
-            "spec.route.receiver: no AlertmanagerConfig of namespace shop defines the receiver pager (one of namespace ops does); copy it into one of namespace shop, with its Secrets: they can be read only in their own namespace"
+            "spec.route.receiver: no AlertmanagerConfig of namespace shop defines the receiver pager (one of namespace ops does); copy it into one of namespace shop, which is found in about ten minutes, with its Secrets: they can be read only in their own namespace"
         );
         let key = |exists| RouteError::SecretKeyMissing {
             receiver: "pager".to_owned(),

@@ -175,6 +175,10 @@ fn transitions<'a>(old: &'a [Condition], new: &'a [Condition]) -> Vec<(&'a str, 
     if let Some(now) = leftover(new).filter(|_| !ready && leftover(old).is_none()) {
         news.push((now.reason.as_str(), EventType::Warning, now.message.clone()));
     }
+    let away = |all| find(all, c::RULES_LOADED).filter(|condition| condition.reason == c::REASON_UNREACHABLE);
+    if let Some(now) = away(new).filter(|_| away(old).is_none()) {
+        news.push((c::REASON_UNREACHABLE, EventType::Warning, now.message.clone()));
+    }
     for (type_, fires, quiet) in [
         (c::BURNING, "the error budget burns too fast", "no burn alert fires any more"),
         (c::FIRING, "an alert fires", "no alert fires any more"),
@@ -183,7 +187,8 @@ fn transitions<'a>(old: &'a [Condition], new: &'a [Condition]) -> Vec<(&'a str, 
         let before = find(old, type_).map(|b| b.status.as_str());
         match (before, now.status.as_str()) {
             (None | Some("False" | "Unknown"), "True") => {
-                news.push((c::REASON_ALERT_FIRING, EventType::Warning, fires.to_owned()));
+                let named = if now.message.is_empty() { String::new() } else { format!(": {}", now.message) };
+                news.push((c::REASON_ALERT_FIRING, EventType::Warning, format!("{fires}{named}")));
             }
             (Some("True"), "False") => news.push((c::REASON_QUIET, EventType::Normal, quiet.to_owned())),
             _ => {}
@@ -228,6 +233,13 @@ mod tests {
         assert_eq!(reasons(&[], &burning("False")), [""; 0]);
         assert_eq!(reasons(&burning("False"), &burning("True")), ["AlertFiring"]);
         assert_eq!(reasons(&burning("True"), &burning("False")), ["Quiet"]);
+        let away = || vec![condition(c::RULES_LOADED, "Unknown", c::REASON_UNREACHABLE)];
+        assert_eq!(reasons(&[condition(c::RULES_LOADED, "True", "Loaded")], &away()), [c::REASON_UNREACHABLE]);
+        assert_eq!(reasons(&away(), &away()), [""; 0]);
+        let mut firing = condition(c::FIRING, "True", "AlertFiring");
+        firing.message = "PodRestarting".to_owned();
+        let notes: Vec<String> = transitions(&[], &[firing]).into_iter().map(|(_, _, note)| note).collect();
+        assert_eq!(notes, ["an alert fires: PodRestarting"]);
     }
 
     #[test]

@@ -11,7 +11,7 @@ use plimsoll_slo::{
 };
 
 use super::{
-    facts::{Loaded, Refusal, Scored},
+    facts::{self, Loaded, Refusal, Scored},
     gather::{self, note},
 };
 use crate::{
@@ -28,6 +28,8 @@ pub struct Facts {
     pub problems: Vec<String>,
     /// What its author should know.
     pub warnings: Vec<String>,
+    /// Why it is still there although it was deleted; from the status.
+    pub deletion: Option<String>,
     /// Why it is not ready though it is valid, in the operator's words.
     pub trouble: Option<String>,
     /// Where its rules are.
@@ -59,9 +61,21 @@ pub struct Alert {
     pub anomaly: bool,
 }
 
+impl Alert {
+    /// Its first selector that matches nothing.
+    fn nothing(&self) -> Option<&str> {
+        self.selectors.iter().find(|(_, series)| *series == Some(0)).map(|(selector, _)| selector.as_str())
+    }
+}
+
 /// Asks everybody there is about a stored AlertRule. What cannot be found out stays unknown.
 pub async fn gather(rule: &AlertRule, prometheus: Option<&Prometheus>, cluster: &Client) -> Facts {
     let target = Target::of(Kind::AlertRule, &rule.metadata);
+    let conditions = rule.status.as_ref().map_or(&[][..], |status| &status.conditions);
+    if let deletion @ Some(_) = facts::deletion(&rule.metadata, conditions) {
+        let place = rule.status.as_ref().and_then(|status| status.place.clone());
+        return Facts { name: target.name, deletion, place, ..Facts::default() };
+    }
     let valid = match alerts::validate(rule) {
         Ok(valid) => valid,
         Err(problems) => {
@@ -162,6 +176,11 @@ pub fn text(facts: &Facts) -> String {
         // Writing into a string does not fail.
         let _ = writeln!(out, "  {mark} {text}");
     };
+    if facts.deletion.is_some() {
+        facts.place.iter().for_each(|place| line("✗", &format!("its rules may still work in {place}")));
+        let _ = writeln!(out, "  → {next}");
+        return out;
+    }
     facts.problems.iter().for_each(|problem| line("✗", problem));
     facts.warnings.iter().for_each(|warning| line("!", warning));
     if facts.problems.is_empty() {
@@ -200,13 +219,23 @@ pub fn text(facts: &Facts) -> String {
 
 /// What matters now, and what to do.
 fn find(facts: &Facts) -> (String, String) {
+    if let Some(deletion) = &facts.deletion {
+        return ("is being deleted.".to_owned(), deletion.clone());
+    }
     if let Some(first) = facts.problems.first() {
         let help = first.rsplit_once("; ").map_or(first.as_str(), |(_, help)| help);
         return ("is not ready: it is invalid.".to_owned(), format!("{help}, then apply it again"));
     }
+    let fires = |alert: &&Alert| alert.firing.is_some_and(|(firing, _)| firing > 0);
+    let firing: Vec<&str> = facts.alerts.iter().filter(fires).map(|alert| alert.name.as_str()).collect();
     if let Some(trouble) = &facts.trouble {
         let next = format!("resolve this, the operator then goes on by itself: {trouble}");
-        return ("is not ready: not everything could be written.".to_owned(), next);
+        // What could not be written must not hide what fires all the same.
+        let headline = match firing.as_slice() {
+            [] => "is not ready: not everything could be written.".to_owned(),
+            names => format!("fires: {}; and is not ready: not everything could be written.", names.join(", ")),
+        };
+        return (headline, next);
     }
     match &facts.loaded {
         _ if facts.logql => {
@@ -238,18 +267,22 @@ fn find(facts: &Facts) -> (String, String) {
         }
         Loaded::NotAsked | Loaded::Yes { .. } => {}
     }
-    let fires = |alert: &&Alert| alert.firing.is_some_and(|(firing, _)| firing > 0);
     if let Some(alert) = facts.alerts.iter().find(fires) {
-        let names: Vec<&str> = facts.alerts.iter().filter(fires).map(|alert| alert.name.as_str()).collect();
         let series = alert.firing.map_or(0, |(firing, _)| firing);
         let next = format!("look at what {} names: it fires for {series} series", alert.name);
-        return (format!("fires: {}.", names.join(", ")), next);
+        return (format!("fires: {}.", firing.join(", ")), next);
     }
-    for alert in &facts.alerts {
-        if let Some((selector, _)) = alert.selectors.iter().find(|(_, series)| *series == Some(0)) {
-            let next = format!("check the names in {selector}, and spec.matchers, against what Prometheus has");
-            return (format!("cannot fire: a selector of {} matches nothing.", alert.name), next);
-        }
+    let blind: Vec<&Alert> = facts.alerts.iter().filter(|alert| alert.nothing().is_some()).collect();
+    if let Some(selector) = blind.first().and_then(|alert| alert.nothing()) {
+        let next = format!("check the names in {selector}, and spec.matchers, against what Prometheus has");
+        let names: Vec<&str> = blind.iter().map(|alert| alert.name.as_str()).collect();
+        let names = names.join(", ");
+        let headline = if blind.len() == facts.alerts.len() {
+            format!("cannot fire: a selector of {names} matches nothing.")
+        } else {
+            format!("works in part: {names} cannot fire, a selector matches nothing.")
+        };
+        return (headline, next);
     }
     if let Some(refusal) = facts.refusals.first() {
         return ("could not be examined wholly: Prometheus refuses to answer.".to_owned(), refusal.next());
@@ -318,6 +351,24 @@ mod tests {
             (
                 &|f| f.alerts[0].selectors[0].1 = Some(0),
                 "pods cannot fire: a selector of PodRestarting matches nothing. → check the names in restarts_total{cluster=\"eu\"}, and spec.matchers, against what Prometheus has",
+            ),
+            (
+                &|f| {
+                    let blind = Alert { name: "Odd".to_owned(), ..f.alerts[0].clone() };
+                    f.alerts.push(Alert { selectors: vec![("up{job=\"x\"}".to_owned(), Some(0))], ..blind });
+                },
+                "pods works in part: Odd cannot fire, a selector matches nothing. → check the names in up{job=\"x\"}, and spec.matchers, against what Prometheus has",
+            ),
+            (
+                &|f| {
+                    f.alerts[0].firing = Some((2, 0));
+                    f.trouble = Some("spec.route.receiver: nobody defines it".to_owned());
+                },
+                "pods fires: PodRestarting; and is not ready: not everything could be written. → resolve this, the operator then goes on by itself: spec.route.receiver: nobody defines it",
+            ),
+            (
+                &|f| f.deletion = Some("the ruler does not answer".to_owned()),
+                "pods is being deleted. → the ruler does not answer",
             ),
             (
                 &|f| f.alerts[0] = Alert { firing: Some((0, 1)), hold: Some("5m".to_owned()), ..f.alerts[0].clone() },

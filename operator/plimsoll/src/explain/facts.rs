@@ -1,6 +1,6 @@
 //! What `explain` knows about one SLO.
 
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, ObjectMeta};
 use plimsoll_api::conditions as c;
 
 use crate::limits::Excess;
@@ -28,6 +28,8 @@ pub struct Facts {
     pub rules: usize,
     /// Where the operator has written them; from the status.
     pub place: Option<String>,
+    /// Why it is still there although it was deleted; from the status.
+    pub deletion: Option<String>,
     /// Why the operator does not hold it for ready; from the status, when it says something of its own.
     pub trouble: Option<String>,
     /// Whether Prometheus has them.
@@ -206,4 +208,33 @@ pub struct Tier {
     pub minimum: u64,
     /// Whether its alert fires.
     pub firing: bool,
+    /// How often its alert is evaluated.
+    pub interval: String,
+    /// How long its conditions must hold.
+    pub hold: Option<String>,
+}
+
+impl Tier {
+    /// Whether both windows burn faster than the threshold.
+    pub fn is_over(&self) -> bool {
+        let threshold = self.threshold.parse().unwrap_or(f64::INFINITY);
+        [self.burn_long, self.burn_short].into_iter().all(|burn| burn.is_some_and(|burn| burn > threshold))
+    }
+
+    /// Whether there are fewer bad events than it needs.
+    pub fn is_below_floor(&self) -> bool {
+        self.bad_events.is_some_and(|bad| bad < self.minimum as f64)
+    }
+}
+
+/// Why a deleted object is still there, in the words of its status; nothing when it was not deleted.
+pub fn deletion(metadata: &ObjectMeta, conditions: &[Condition]) -> Option<String> {
+    metadata.deletion_timestamp.as_ref()?;
+    let reasons = [c::REASON_CLEANUP_FAILED, c::REASON_FINALIZER_FAILED];
+    let stuck = conditions.iter().find(|one| one.status != "Unknown" && reasons.contains(&one.reason.as_str()));
+    let holders = || match metadata.finalizers.as_deref() {
+        None | Some([]) => String::new(),
+        Some(finalizers) => format!("; it stays until these finalizers are gone: {}", finalizers.join(", ")),
+    };
+    Some(stuck.map_or_else(|| format!("its rules are being removed{}", holders()), |stuck| stuck.message.clone()))
 }

@@ -10,7 +10,7 @@ use plimsoll_slo::{
     names, promql,
 };
 
-use super::facts::{Buckets, Facts, Loaded, Refusal, Scored, Selector, Surplus, Tier};
+use super::facts::{self, Buckets, Facts, Loaded, Refusal, Scored, Selector, Surplus, Tier};
 use crate::{
     controller::observe::{self, Wanted},
     limits::{self, Scope},
@@ -27,8 +27,12 @@ pub async fn gather(slo: &Slo, prometheus: Option<&Prometheus>, cluster: &Client
         namespace: target.namespace.clone(),
         stored: true,
         place: slo.status.as_ref().and_then(|status| status.rules.clone()),
+        deletion: facts::deletion(&slo.metadata, slo.status.as_ref().map_or(&[], |status| &status.conditions)),
         ..Facts::default()
     };
+    if facts.deletion.is_some() {
+        return facts;
+    }
     let valid = match plimsoll_slo::validate(slo) {
         Ok(valid) => valid,
         Err(problems) => {
@@ -88,7 +92,7 @@ fn describe(model: &Model, rules: &RuleSet, facts: &mut Facts) {
     facts.objective = model.objective.percent().to_string();
     facts.period = period(&model.period);
     facts.selectors = selectors(&model.sli);
-    facts.tiers = tiers(model);
+    facts.tiers = tiers(model, rules);
 }
 
 /// Asks for everything else, where Prometheus answered at all.
@@ -226,7 +230,11 @@ fn selectors(sli: &Sli) -> Vec<Selector> {
     }
 }
 
-fn tiers(model: &Model) -> Vec<Tier> {
+fn tiers(model: &Model, rules: &RuleSet) -> Vec<Tier> {
+    let interval = |name: &str| {
+        let alerts = |rule: &plimsoll_slo::rules::Rule| rule.labels.get(names::TIER).is_some_and(|tier| tier == name);
+        rules.groups.iter().find(|group| group.rules.iter().any(alerts)).map(|group| group.interval.clone())
+    };
     model
         .tiers
         .iter()
@@ -236,6 +244,8 @@ fn tiers(model: &Model) -> Vec<Tier> {
             long: tier.long.to_string(),
             short: tier.short.to_string(),
             minimum: model.minimum_bad_events,
+            interval: interval(&tier.name).unwrap_or_default(),
+            hold: tier.hold.map(|hold| hold.to_string()),
             ..Tier::default()
         })
         .collect()

@@ -3,6 +3,7 @@
 use std::fmt::Write;
 
 use super::facts::{Buckets, Facts, Loaded, Refusal, Scored, Selector, Surplus, Tier};
+use crate::sinks::UNREAD;
 
 /// An explanation for a terminal.
 pub fn text(facts: &Facts) -> String {
@@ -29,13 +30,19 @@ struct Finding {
 
 fn find(facts: &Facts) -> Finding {
     let finding = |headline: String, next: String| Finding { headline, next };
+    if let Some(deletion) = &facts.deletion {
+        return finding("is being deleted.".to_owned(), deletion.clone());
+    }
     if let Some(first) = facts.problems.first() {
         let help = first.rsplit_once("; ").map_or(first.as_str(), |(_, help)| help);
         return finding("is not ready: it is invalid.".to_owned(), format!("{help}, then apply it again"));
     }
     if let Some(trouble) = &facts.trouble {
         return finding(
-            "is not ready: its rules could not be written.".to_owned(),
+            format!(
+                "is not ready: its rules {}.",
+                if trouble.contains(UNREAD) { "are not read yet" } else { "could not be written" }
+            ),
             format!("resolve this, the operator then goes on by itself: {trouble}"),
         );
     }
@@ -123,13 +130,33 @@ fn find(facts: &Facts) -> Finding {
             ),
         );
     }
+    if let Some(tier) = facts.tiers.iter().find(|tier| tier.is_over() && !tier.is_below_floor()) {
+        return finding(
+            format!("burns: all conditions of the {} tier are met, its alert does not fire yet.", tier.name),
+            format!("{}; find out what fails{}", awaited(tier), failing(&facts.selectors)),
+        );
+    }
+    if let Some(budget) = facts.budget.filter(|budget| *budget <= 0.0) {
+        let spent = if budget < 0.0 { "overspent" } else { "spent" };
+        return finding(
+            format!("works, but its error budget is {spent}."),
+            format!(
+                "{:.1} % of the budget over {} is spent: change little until there is some again; {}",
+                (1.0 - budget) * 100.0,
+                facts.period,
+                quiet(&facts.tiers)
+            ),
+        );
+    }
     if let Some(refusal) = facts.refusals.first() {
         return finding("could not be examined wholly: Prometheus refuses to answer.".to_owned(), refusal.next());
     }
     if let Some(excess) = facts.excess.first() {
         return finding(format!("works, but {}", excess.headline), excess.remedy.clone());
     }
-    finding("works; nothing is wrong.".to_owned(), quiet(&facts.tiers))
+    let headline =
+        if facts.tiers.is_empty() { "works, but no burn-rate alert can fire." } else { "works; nothing is wrong." };
+    finding(headline.to_owned(), quiet(&facts.tiers))
 }
 
 /// What to do where Prometheus does not answer. The cause is empty where it was not asked again.
@@ -138,6 +165,15 @@ pub(super) fn unreachable(cause: &str) -> String {
         return "see above; it was not asked again".to_owned();
     }
     format!("see that it runs and can be reached from here, or give its address with --prometheus: {cause}")
+}
+
+/// What the alert of a tier whose conditions are met waits for.
+fn awaited(tier: &Tier) -> String {
+    match &tier.hold {
+        Some(hold) => format!("its alert fires when they have held for {}", spaced(hold)),
+        None if tier.interval.is_empty() => "its alert awaits its next evaluation".to_owned(),
+        None => format!("its alert awaits its next evaluation, every {}", spaced(&tier.interval)),
+    }
 }
 
 /// Where to look first.
@@ -149,13 +185,11 @@ fn failing(selectors: &[Selector]) -> String {
 }
 
 fn quiet(tiers: &[Tier]) -> String {
-    let Some(tier) = tiers.first() else { return "quiet, because it has no tiers that could fire".to_owned() };
+    let Some(tier) = tiers.first() else {
+        return "no burn-rate alert: alerting.tiers has none, or the period is shorter than every tier's long window; write alerting.tiers".to_owned();
+    };
     // Loud enough in both windows, but too few events.
-    let held_back = tiers.iter().find(|tier| {
-        let threshold = tier.threshold.parse().unwrap_or(f64::INFINITY);
-        let over = |burn: Option<f64>| burn.is_some_and(|burn| burn > threshold);
-        over(tier.burn_long) && over(tier.burn_short) && tier.bad_events.is_some_and(|bad| bad < tier.minimum as f64)
-    });
+    let held_back = tiers.iter().find(|tier| tier.is_over() && tier.is_below_floor());
     if let Some(tier) = held_back {
         return format!(
             "quiet, because the {} tier has only {} bad events over {}, and fewer than {} wake nobody",
@@ -216,6 +250,10 @@ fn no_bucket(buckets: &Buckets) -> Option<String> {
 
 fn details(facts: &Facts) -> Vec<String> {
     let mut all = Vec::new();
+    if facts.deletion.is_some() {
+        all.extend(facts.place.iter().map(|place| format!("✗ its rules may still work in {place}")));
+        return all;
+    }
     all.extend(facts.problems.iter().map(|problem| format!("✗ {problem}")));
     if !facts.problems.is_empty() {
         all.extend(facts.place.iter().map(|place| format!("  its last good rules go on working in {place}")));
@@ -264,14 +302,18 @@ fn details(facts: &Facts) -> Vec<String> {
     }
     all.extend(facts.refusals.iter().map(Refusal::line));
     if let Some(budget) = facts.budget {
-        all.push(format!("  budget left: {:.1} %", budget * 100.0));
+        let mark = if budget > 0.0 { " " } else { "✗" };
+        all.push(format!("{mark} budget left: {:.1} %", budget * 100.0));
     }
     for tier in &facts.tiers {
         if tier.burn_long.is_none() && tier.burn_short.is_none() {
             continue;
         }
-        let mark = if tier.firing { "✗" } else { "✓" };
-        let state = if tier.firing { "fires" } else { "is quiet" };
+        let (mark, state) = match (tier.firing, tier.is_over() && !tier.is_below_floor()) {
+            (true, _) => ("✗", "fires"),
+            (false, true) => ("✗", "does not fire yet"),
+            (false, false) => ("✓", "is quiet"),
+        };
         let mut text = format!(
             "{mark} tier {} {state}: burn {} over {} and {} over {}, threshold {}",
             tier.name,

@@ -1,4 +1,4 @@
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 use super::*;
 
 fn good() -> Facts {
@@ -12,6 +12,8 @@ fn good() -> Facts {
         bad_events: Some(3.0),
         minimum: 10,
         firing: false,
+        interval: "30s".into(),
+        hold: None,
     };
     let selector = |role, text: &str| Selector { role, text: text.into(), series: Some(2), ..Selector::default() };
     Facts {
@@ -177,14 +179,97 @@ fn each_cause_has_its_next_step() {
     assert_eq!(next, "  → give --prometheus URL to see them");
     let (_, next) = with(&|f| f.data = Some(false));
     assert_eq!(next, "  → wait for a minute, then ask again");
-    let (_, next) = with(&|f| f.tiers.clear());
-    assert_eq!(next, "  → quiet, because it has no tiers that could fire");
+    let (headline, next) = with(&|f| f.tiers.clear());
+    assert_eq!(headline, "cart-availability works, but no burn-rate alert can fire.");
+    assert_eq!(
+        next,
+        "  → no burn-rate alert: alerting.tiers has none, or the period is shorter than every tier's long window; write alerting.tiers"
+    );
     let (headline, next) = with(&|f| f.excess.extend(crate::limits::groups(1200, Some(("user_id", 600)))));
     assert_eq!(headline, "cart-availability works, but it has more groups than a person can tell apart.");
     assert_eq!(next, "  → remove user_id from groupBy, which has 600 values");
     let (_, next) =
         with(&|f| f.trouble = Some("PrometheusRule a/b exists and is not owned by this SLO; it is left alone".into()));
     assert!(next.contains("PrometheusRule a/b exists"));
+    let unread = crate::sinks::SinkError::Unread {
+        what: "file /rules/a.yaml".into(),
+        done: "written",
+        url: "http://prometheus:9090/-/reload".into(),
+        cause: "403 Forbidden".into(),
+    };
+    let (headline, next) = with(&|f| f.trouble = Some(unread.to_string()));
+    assert_eq!(headline, "cart-availability is not ready: its rules are not read yet.");
+    assert_eq!(
+        next,
+        "  → resolve this, the operator then goes on by itself: file /rules/a.yaml is written, but Prometheus could not be made to read it: POST http://prometheus:9090/-/reload: 403 Forbidden; correct reloadUrl, and start Prometheus with --web.enable-lifecycle"
+    );
+}
+
+/// Over the threshold in both windows and with enough bad events.
+fn over() -> Facts {
+    let mut facts = good();
+    facts.tiers[0] =
+        Tier { burn_long: Some(20.0), burn_short: Some(21.0), bad_events: Some(500.0), ..facts.tiers[0].clone() };
+    facts
+}
+
+#[test]
+fn what_is_about_to_fire_is_not_quiet() {
+    let mut facts = over();
+    assert_eq!(
+        first(&facts),
+        "cart-availability burns: all conditions of the fast tier are met, its alert does not fire yet."
+    );
+    assert_eq!(
+        last(&facts),
+        "  → its alert awaits its next evaluation, every 30 s; find out what fails, beginning with rate(errors_total[5m])"
+    );
+    assert!(text(&facts).contains("✗ tier fast does not fire yet: burn 20.0"), "{}", text(&facts));
+    facts.tiers[0].hold = Some("2m".into());
+    assert!(last(&facts).starts_with("  → its alert fires when they have held for 2 m; "), "{}", last(&facts));
+    facts.tiers[0].bad_events = Some(9.0);
+    assert_eq!(first(&facts), "cart-availability works; nothing is wrong.", "below the floor");
+}
+
+#[test]
+fn an_overspent_budget_is_wrong() {
+    let facts = Facts { budget: Some(-0.08), ..good() };
+    assert_eq!(first(&facts), "cart-availability works, but its error budget is overspent.");
+    assert_eq!(
+        last(&facts),
+        "  → 108.0 % of the budget over 30d, rolling is spent: change little until there is some again; burn 0.4 over 1 h; the fast tier fires at 14.4"
+    );
+}
+
+#[test]
+fn a_deletion_says_what_holds_it() {
+    use k8s_openapi::{
+        apimachinery::pkg::apis::meta::v1::{Condition, ObjectMeta, Time},
+        jiff::Timestamp,
+    };
+    let message = "rules could not be removed from backend ruler: it does not answer";
+    let condition = Condition {
+        type_: "Ready".into(),
+        status: "False".into(),
+        reason: plimsoll_api::conditions::REASON_CLEANUP_FAILED.into(),
+        message: message.into(),
+        observed_generation: None,
+        last_transition_time: Time(Timestamp::UNIX_EPOCH),
+    };
+    let alive = ObjectMeta { finalizers: Some(vec!["plimsoll.dev/backend-ruler".into()]), ..ObjectMeta::default() };
+    let deleted = ObjectMeta { deletion_timestamp: Some(Time(Timestamp::UNIX_EPOCH)), ..alive.clone() };
+    let conditions = [condition];
+    assert_eq!(super::super::facts::deletion(&alive, &conditions), None);
+    let facts =
+        Facts { deletion: super::super::facts::deletion(&deleted, &conditions), loaded: Loaded::NotAsked, ..good() };
+    assert_eq!(
+        text(&facts),
+        format!(
+            "cart-availability is being deleted.\n  ✗ its rules may still work in PrometheusRule shop/plimsoll-cart-availability\n  → {message}\n"
+        )
+    );
+    let next = super::super::facts::deletion(&deleted, &[]).unwrap();
+    assert!(next.ends_with("it stays until these finalizers are gone: plimsoll.dev/backend-ruler"), "{next}");
 }
 
 #[test]

@@ -178,7 +178,24 @@ pub enum SinkError {
         /// Why.
         cause: String,
     },
+    /// The rules are written or removed, and Prometheus was not made to read that.
+    #[error(
+        "{what} is {done}, {UNREAD}: POST {url}: {cause}; correct reloadUrl, and start Prometheus with --web.enable-lifecycle"
+    )]
+    Unread {
+        /// The file.
+        what: String,
+        /// What became of it: `written`.
+        done: &'static str,
+        /// What was posted to.
+        url: String,
+        /// Why.
+        cause: String,
+    },
 }
+
+/// What is said where the rules are in place and nothing reads them yet.
+pub const UNREAD: &str = "but Prometheus could not be made to read it";
 
 impl From<NotLeading> for SinkError {
     fn from(error: NotLeading) -> Self {
@@ -190,7 +207,7 @@ impl SinkError {
     /// True when trying again can help without anybody changing anything.
     pub fn is_transient(&self) -> bool {
         match self {
-            SinkError::NotReady { .. } | SinkError::Unavailable { .. } => true,
+            SinkError::NotReady { .. } | SinkError::Unavailable { .. } | SinkError::Unread { .. } => true,
             SinkError::NotOurs { .. } | SinkError::Refused { .. } => false,
         }
     }

@@ -64,7 +64,7 @@ impl RuleFiles {
         if written == Written::Changed {
             self.changed();
         }
-        self.reload(target).await?;
+        self.reload(target, "written").await?;
         Ok(written)
     }
 
@@ -77,7 +77,7 @@ impl RuleFiles {
         if written == Written::Changed {
             self.changed();
         }
-        self.reload(target).await?;
+        self.reload(target, "removed").await?;
         Ok(written)
     }
 
@@ -87,7 +87,7 @@ impl RuleFiles {
         }
     }
 
-    async fn reload(&self, target: &Target) -> Result<(), SinkError> {
+    async fn reload(&self, target: &Target, done: &'static str) -> Result<(), SinkError> {
         let Some(reload) = &self.reload else { return Ok(()) };
         let needed = reload.changed.load(Ordering::SeqCst);
         let mut covered = reload.covered.lock().await;
@@ -95,15 +95,13 @@ impl RuleFiles {
             return Ok(());
         }
         let covers = reload.changed.load(Ordering::SeqCst);
-        let failed = |cause: String| SinkError::Unavailable {
-            what: format!("{} (reload by POST {})", self.describe(target), reload.url),
-            cause,
-        };
+        let failed =
+            |cause: String| SinkError::Unread { what: self.describe(target), done, url: reload.url.clone(), cause };
         let answer = reload.client.post(&reload.url).send().await.map_err(|e| failed(chain(&e.without_url())))?;
         let status = answer.status();
         if !status.is_success() {
             let body = crate::prometheus::bounded_text(answer, 2048).await;
-            return Err(failed(format!("{status} {}", body.trim())));
+            return Err(failed(format!("{status} {}", body.trim()).trim_end().to_owned()));
         }
         *covered = covers;
         Ok(())

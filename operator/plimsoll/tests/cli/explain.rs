@@ -88,7 +88,10 @@ fn what_is_not_there_is_told_once() {
     );
     for (args, message) in [
         (&["slo/nosuch.yaml"][..], "error: slo/nosuch.yaml does not exist\n  └ help: check the path\n"),
-        (&["nosuch"], "error: nosuch does not exist\n  └ help: check the path\n"),
+        (
+            &["nosuch", "-n", "shop"],
+            "error: nosuch does not exist\n  └ help: check the path; of the cluster, name slo/nosuch or alertrule/nosuch\n",
+        ),
         (&["slo/pod.yaml"], "error: no SLO or AlertRule found\n  └ help: name files with kind: SLO or AlertRule\n"),
         (
             &["runbook/restart"],
@@ -113,6 +116,25 @@ fn what_is_not_there_is_told_once() {
         ran.stderr
     );
     assert_eq!(ran.stderr.matches("kubeconfig from").count(), 1, "{}", ran.stderr);
+}
+
+#[test]
+fn an_api_server_that_is_not_there_is_told_in_a_sentence() {
+    let directory = tempfile::tempdir().unwrap();
+    let d = directory.path();
+    write(
+        d,
+        "none",
+        "apiVersion: v1\nkind: Config\ncurrent-context: a\ncontexts: [{name: a, context: {cluster: a, user: a}}]\nclusters: [{name: a, cluster: {server: 'http://127.0.0.1:1'}}]\nusers: [{name: a, user: {}}]\n",
+    );
+    let ran = explain(d, &["slo/checkout"]);
+    assert_eq!((ran.code, ran.stdout.as_str()), (2, ""));
+    assert!(ran.stderr.starts_with("error: the API server does not answer"), "{}", ran.stderr);
+    assert!(
+        ran.stderr.contains("; see that the cluster runs and can be reached: kubectl get --raw /readyz"),
+        "{}",
+        ran.stderr
+    );
 }
 
 #[test]

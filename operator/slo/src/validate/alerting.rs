@@ -83,8 +83,23 @@ pub(super) fn alerting(
         },
     };
     let tiers = match tiers {
-        Some(tiers) => own_tiers(tiers, objective, period, problems),
-        None => default_tiers(objective, period),
+        Some(tiers) => {
+            if tiers.is_empty() {
+                problems.push(
+                    Problem::warning("spec.alerting.tiers", "no burn-rate alert")
+                        .label("tiers is empty")
+                        .help("remove tiers for the default ones, or write your own"),
+                );
+            }
+            own_tiers(tiers, objective, period, problems)
+        }
+        None => {
+            let tiers = default_tiers(objective, period);
+            if let (Some(tiers), Some(period)) = (&tiers, period) {
+                too_short(tiers, period, problems);
+            }
+            tiers
+        }
     };
     for (name, value) in few(labels, "spec.alerting.labels", problems) {
         let path = format!("spec.alerting.labels.{name}");
@@ -164,6 +179,25 @@ fn default_tiers(objective: Option<Objective>, period: Option<&Period>) -> Optio
             })
             .collect(),
     )
+}
+
+/// Warns of the default tiers that a short period leaves out.
+fn too_short(tiers: &[Tier], period: &Period, problems: &mut Vec<Problem>) {
+    let missing: Vec<&str> =
+        DEFAULT_TIERS.iter().map(|tier| tier.0).filter(|name| tiers.iter().all(|tier| tier.name != *name)).collect();
+    if missing.is_empty() {
+        return;
+    }
+    let (what, than) = if tiers.is_empty() {
+        ("no burn-rate alert".to_owned(), "every tier's long window")
+    } else {
+        (format!("no alert of the tiers {}", missing.join(", ")), "their long windows")
+    };
+    problems.push(
+        Problem::warning("spec.period.rolling", what)
+            .label(format!("the period of {} is shorter than twice {than}", longest(Some(period))))
+            .help("write alerting.tiers with shorter windows, or take a longer period"),
+    );
 }
 
 fn own_tiers(

@@ -2,6 +2,7 @@
 
 pub(crate) mod alerting;
 mod exclusions;
+mod parts;
 pub(crate) mod sense;
 mod sli;
 pub(crate) mod template;
@@ -229,6 +230,9 @@ fn objective(text: &str, problems: &mut Vec<Problem>) -> Option<Objective> {
         let problem = Problem::error(PATH, "objective is a percentage");
         let problem = if text.is_empty() {
             problem.label("it is empty").help(example)
+        } else if text.chars().any(char::is_whitespace) {
+            let together: String = number.split_whitespace().collect();
+            problem.label(format!("{text} has a space")).help(format!("write \"{together}\""))
         } else if text.contains(',') {
             problem.label(format!("{text} has a comma")).help(format!("write \"{}\"", text.replace(',', ".")))
         } else {

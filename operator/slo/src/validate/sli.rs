@@ -7,7 +7,7 @@ use promql_parser::{
 };
 use rust_decimal::Decimal;
 
-use super::{dns_name, sense};
+use super::{dns_name, parts, sense};
 use crate::{
     duration,
     model::{Counter, Selector, Sli, SloId, Span, Targets},
@@ -149,6 +149,18 @@ fn events(spec: &slo::Events, group_by: &[String], problems: &mut Vec<Problem>) 
         );
         return None;
     }
+    let bare = |found: &Option<Option<(Counter, Vec<VectorSelector>)>>| match found {
+        Some(Some((Counter::Series(_), selectors))) => selectors.first().cloned(),
+        _ => None,
+    };
+    let of_total = bare(&total);
+    for (field, found) in [("bad", &bad), ("good", &good)] {
+        let Some(selector) = bare(found) else { continue };
+        parts::status(field, &selector, path, problems);
+        if let Some(total) = &of_total {
+            parts::beside((field, &selector), total, path, problems);
+        }
+    }
     let mut selectors = Vec::new();
     let mut take = |c: Option<Option<(Counter, Vec<VectorSelector>)>>| match c {
         None => Some(None),
@@ -181,6 +193,15 @@ fn counter(
     if let Some(selector) = parsed.selector() {
         return Some((Counter::Series(promql::split(selector)), selectors));
     }
+    if let Some(range) = fixed_range(&parsed).filter(|_| !parsed.windowed) {
+        let windowed = parsed.text.replace(&range, "[$window]");
+        problems.push(
+            Problem::error(path, format!("{field} has a fixed range"))
+                .label(range.clone())
+                .help(format!("write [$window] instead of {range}: {windowed}")),
+        );
+        return None;
+    }
     if !parsed.windowed || parsed.expr.value_type() != ValueType::Vector {
         problems.push(not_a_selector(&parsed, path).help(format!(
             "write a bare counter such as http_requests_total{{job=\"x\"}}, or rates of one with [$window] in {field}"
@@ -189,6 +210,30 @@ fn counter(
     }
     keeps(&parsed, group_by, path, problems)?;
     Some((Counter::Rate(parsed.template()), selectors))
+}
+
+/// The one range of rates, as the author wrote it; nothing where it has several, or none but a subquery's.
+fn fixed_range(parsed: &Parsed) -> Option<String> {
+    let mut any = false;
+    promql::each(&parsed.expr, &mut |expr| any |= matches!(expr, Expr::MatrixSelector(_)));
+    if !any || parsed.expr.value_type() != ValueType::Vector {
+        return None;
+    }
+    let mut ranges: Vec<&str> = parsed
+        .text
+        .match_indices('[')
+        .filter_map(|(at, _)| {
+            let rest = parsed.text.get(at..)?;
+            rest.get(..=rest.find(']')?)
+        })
+        .filter(|range| crate::duration::parse(range.trim_matches(['[', ']']), "").is_ok())
+        .collect();
+    ranges.sort_unstable();
+    ranges.dedup();
+    match ranges.as_slice() {
+        [one] => Some((*one).to_owned()),
+        _ => None,
+    }
 }
 
 /// `None` when an aggregation surely drops a label that is grouped by.

@@ -26,6 +26,7 @@ fn objective() {
         ("1e2", "1e2 is not a decimal number", "write it like \"99.95\""),
         ("99,9", "99,9 has a comma", "write \"99.9\""),
         ("", "it is empty", "write it like \"99.95\""),
+        ("99.9 %", "99.9 % has a space", "write \"99.9\""),
         ("99..9", "99..9 is not a decimal number", "write it like \"99.95\""),
     ] {
         assert_eq!(problems(&json!({"objective": value})), [line(label, help)], "{value:?}");
@@ -151,7 +152,7 @@ fn indicators() {
             "total is an expression",
             events(ok, "sum(rate(a[5m]))"),
             &[
-                "error: spec.sli.events.total: total is not a bare selector (it is an aggregation); write a bare counter such as http_requests_total{job=\"x\"}, or rates of one with [$window] in total",
+                "error: spec.sli.events.total: total has a fixed range ([5m]); write [$window] instead of [5m]: sum(rate(a[$window]))",
             ],
         ),
         (
@@ -446,6 +447,74 @@ fn exclusions() {
             &["error: spec.exclusions[0].for: the exclusion never ends (7d); use less than 7d"],
         ),
     ]);
+}
+
+#[test]
+fn what_has_no_alert() {
+    let end = "write alerting.tiers with shorter windows, or take a longer period";
+    let line = |what: &str| vec![format!("warning: spec.period.rolling: {what}; {end}")];
+    for (period, want) in [
+        ("5m", line("no burn-rate alert (the period of 5m is shorter than twice every tier's long window)")),
+        ("1h", line("no burn-rate alert (the period of 1h is shorter than twice every tier's long window)")),
+        (
+            "6h",
+            line(
+                "no alert of the tiers medium, slow, trickle (the period of 6h is shorter than twice their long windows)",
+            ),
+        ),
+        ("7d", Vec::new()),
+    ] {
+        assert_eq!(problems(&json!({"period": {"rolling": period}})), want, "{period}");
+    }
+    check(&[(
+        "no tiers",
+        json!({"alerting": {"tiers": []}, "period": {"rolling": "5m"}}),
+        &[
+            "warning: spec.alerting.tiers: no burn-rate alert (tiers is empty); remove tiers for the default ones, or write your own",
+        ],
+    )]);
+}
+
+#[test]
+fn parts_that_are_none() {
+    let events =
+        |part: &str, text: &str, total: &str| json!({"sli": {"events": {"bad": null, part: text, "total": total}}});
+    check(&[
+        (
+            "total is narrower",
+            events("bad", "r{code=~\"5..\"}", "r{job=\"shop\"}"),
+            &[
+                "warning: spec.sli.events.total: total leaves out events that bad counts (only total has job=\"shop\"); remove job=\"shop\" from total, or add it to bad: total counts each of the bad events",
+            ],
+        ),
+        (
+            "they exclude each other",
+            events("bad", "r{code=~\"5..\"}", "r{code!~\"5..\"}"),
+            &[
+                "warning: spec.sli.events.total: total leaves out events that bad counts (only total has code!~\"5..\"); remove code!~\"5..\" from total, or add it to bad: total counts each of the bad events",
+            ],
+        ),
+        (
+            "good are the failed ones",
+            events("good", "r{code=~\"5..\"}", "r"),
+            &[
+                "warning: spec.sli.events.good: good counts requests that failed (code=~\"5..\"); write it as bad, or select the good ones",
+            ],
+        ),
+        ("of another metric", events("bad", "r_failed{code=~\"5..\"}", "r{job=\"shop\"}"), &[]),
+        ("a part", events("good", "r{code=~\"2..|3..\",job=\"a\"}", "r{code!=\"499\",job=~\"a|b\"}"), &[]),
+    ]);
+}
+
+#[test]
+fn a_fixed_range_is_no_window() {
+    check(&[(
+        "range",
+        json!({"sli": {"events": {"bad": "sum(rate(x[5m]))"}}}),
+        &[
+            "error: spec.sli.events.bad: bad has a fixed range ([5m]); write [$window] instead of [5m]: sum(rate(x[$window]))",
+        ],
+    )]);
 }
 
 #[test]

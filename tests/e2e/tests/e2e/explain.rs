@@ -165,7 +165,6 @@ async fn quiet_burning_and_without_data(testbed: &Testbed) -> Result<()> {
             "is not ready: its rules could not be written.",
             format!("→ resolve this, the operator then goes on by itself: {taken}").as_str(),
         ),
-        ("few", "works; nothing is wrong.", "→ quiet, because the fast tier has only "),
         (
             "coarse",
             "has no data: its histogram has no bucket at the threshold.",
@@ -194,6 +193,17 @@ async fn quiet_burning_and_without_data(testbed: &Testbed) -> Result<()> {
     ] {
         says(name, headline, next).await?;
     }
+
+    wait_until("few to be explained", SOON * 3, async || {
+        let ended = explain(testbed, kubeconfig, &["slo/few", "-n", &namespace, "--prometheus", url]).await?;
+        let text = ended.success()?;
+        // Until the rules of the period were evaluated, its budget is not known.
+        let headlines = ["few works; nothing is wrong.\n", "few works, but its error budget is overspent.\n"];
+        ensure!(headlines.iter().any(|headline| text.starts_with(headline)), "{text}");
+        ensure!(last(&text).contains("quiet, because the fast tier has only "), "{text}");
+        Ok(Some(()))
+    })
+    .await?;
 
     let nowhere = ["slo/quiet", "-n", &namespace, "--prometheus", "http://127.0.0.1:1"];
     let away = explain(testbed, kubeconfig, &nowhere).await?;
