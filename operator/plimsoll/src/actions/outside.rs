@@ -131,7 +131,7 @@ impl Outside {
         // An address may hold a token, so errors never show it.
         let answer = sent.send().await.map_err(|error| broken(chain(&error.without_url())))?;
         let code = answer.status().as_u16();
-        let body = bounded_bytes(answer, MAX_BYTES).await.map_err(broken)?;
+        let body = bounded_bytes(answer, MAX_BYTES).await.map_err(|error| broken(error.to_string()))?;
         Ok(Answer { code, body })
     }
 }
