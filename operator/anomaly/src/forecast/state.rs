@@ -1,4 +1,4 @@
-//! What is remembered of one series: about 1.5 KB.
+//! What is remembered of one series: about 1.7 KB.
 //!
 //! Values are held as single-precision differences from the series' first value, in which they keep seven digits.
 

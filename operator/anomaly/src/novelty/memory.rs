@@ -7,8 +7,8 @@ const HALF: usize = 32;
 const SLOTS: usize = 2 * HALF;
 /// An unused place; it is above all values, so that sorted ones end in it.
 const NONE: f32 = f32::INFINITY;
-/// Greatest age of a value that is not forgotten.
-pub(super) const OLDEST: u8 = 250;
+/// Greatest age of a value that is not forgotten; the next one is where ages stop.
+pub(super) const OLDEST: u8 = u8::MAX - 1;
 
 /// Remembered values of one feature, sorted, each with the time since it was last seen.
 ///
