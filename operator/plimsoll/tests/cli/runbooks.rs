@@ -16,6 +16,8 @@ use super::{run, write};
 
 /// The time at which each is tried.
 const AT: &str = "2026-11-26T12:01:00Z";
+/// Namespace and name of the operator's ServiceAccount.
+const OPERATOR: (&str, &str) = ("plimsoll-system", "plimsoll");
 
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../runbooks")
@@ -288,21 +290,31 @@ fn granted(text: &str, account: &str, namespace: &str) -> Vec<(Option<String>, P
             "RoleBinding" | "ClusterRoleBinding" => {
                 let subjects: Vec<Subject> = serde_json::from_value(object["subjects"].clone()).unwrap();
                 let role: RoleRef = serde_json::from_value(object["roleRef"].clone()).unwrap();
-                let [subject] = subjects.as_slice() else { panic!("{name} binds others too") };
-                assert_eq!((subject.kind.as_str(), subject.name.as_str()), ("ServiceAccount", account));
-                assert_eq!(subject.namespace.as_deref(), Some(namespace));
+                let [subject] = subjects.as_slice() else { panic!("{name} binds several") };
+                assert_eq!(subject.kind, "ServiceAccount");
+                let who = (subject.namespace.as_deref().unwrap(), subject.name.as_str());
+                assert!([OPERATOR, (namespace, account)].contains(&who), "{name} binds {who:?}");
                 assert_eq!(kind, format!("{}Binding", role.kind), "{name} binds across scopes");
-                bound.push((role.kind, place, role.name));
+                bound.push((who == OPERATOR, (role.kind, place, role.name)));
             }
             other => panic!("rbac.yaml has a {other}"),
         }
     }
     assert_eq!((accounts, bound.len()), (1, roles.len()), "an account, and a binding for each role");
-    let rules = bound.into_iter().flat_map(|key| {
+    // The operator may be this account, and nothing else.
+    let impersonate: PolicyRule = serde_json::from_value(serde_json::json!({
+        "apiGroups": [""], "resources": ["serviceaccounts"], "resourceNames": [account], "verbs": ["impersonate"],
+    }))
+    .unwrap();
+    let mut granted = Vec::new();
+    let mut of_operator = Vec::new();
+    for (operator, key) in bound {
         let rules = roles.remove(&key).unwrap_or_else(|| panic!("{key:?} is bound but not there"));
-        rules.into_iter().map(move |rule| (key.1.clone(), rule))
-    });
-    rules.collect()
+        let to = if operator { &mut of_operator } else { &mut granted };
+        to.extend(rules.into_iter().map(|rule| (key.1.clone(), rule)));
+    }
+    assert_eq!(of_operator, [(Some(namespace.to_owned()), impersonate)]);
+    granted
 }
 
 /// True when a rule that holds in `scope` allows what is needed. A wildcard allows nothing here.
