@@ -11,6 +11,7 @@ pub mod re2;
 pub mod render;
 pub mod revision;
 pub mod rules;
+mod tree;
 pub mod validate;
 pub mod weekly;
 pub mod zone;

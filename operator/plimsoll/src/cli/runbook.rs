@@ -1,4 +1,4 @@
-//! `plimsoll runbook`: what a runbook would do, and through [`runbook_cluster`](super::runbook_cluster) what it does.
+//! `plimsoll runbook`: what a runbook would do, and through `runbook_cluster` what it does.
 
 use std::{collections::BTreeMap, fmt::Write as _, fs, path::PathBuf};
 

@@ -1,0 +1,135 @@
+//! The syntax tree of an expression: made without compiling its patterns, and walked without recursion.
+
+use std::{fmt::Write as _, sync::LazyLock};
+
+use promql_parser::{
+    label::{MatchOp, Matcher},
+    parser::{self, Expr, VectorSelector, token},
+};
+
+use crate::re2;
+
+/// The syntax tree of `text`. Of a matcher by regular expression its `op` says only which of the two it is, its `value`
+/// is the pattern: the parser would compile each one, which costs more than all the rest, and `re2` judges them better.
+///
+/// # Errors
+/// The parser's message.
+pub(crate) fn tree(text: &str) -> Result<Expr, String> {
+    let masked = plain_patterns(text).and_then(|(masked, patterns)| Some((parser::parse(&masked).ok()?, patterns)));
+    let (mut expr, patterns) = match masked {
+        Some(masked) => masked,
+        // Of what does not parse, the message should speak of the author's text.
+        None => (parser::parse(text)?, Vec::new()),
+    };
+    each_selector(&mut expr, &mut |selector| {
+        for matcher in selector.matchers.matchers.iter_mut().chain(selector.matchers.or_matchers.iter_mut().flatten()) {
+            if uncompile(matcher)
+                && let Some(pattern) =
+                    matcher.value.trim_end_matches('|').parse::<usize>().ok().and_then(|at| patterns.get(at))
+            {
+                (*pattern).clone_into(&mut matcher.value);
+            }
+        }
+    });
+    Ok(expr)
+}
+
+/// Takes the compiled pattern out of a matcher; false when it has none.
+pub(crate) fn uncompile(matcher: &mut Matcher) -> bool {
+    static NONE: LazyLock<Option<(MatchOp, MatchOp)>> = LazyLock::new(|| {
+        let op = |id| Some(Matcher::new_matcher(id, String::new(), String::new()).ok()?.op);
+        Some((op(token::T_EQL_REGEX)?, op(token::T_NEQ_REGEX)?))
+    });
+    let Some((matches, matches_not)) = NONE.as_ref() else { return false };
+    match matcher.op {
+        MatchOp::Re(_) => matcher.op = matches.clone(),
+        MatchOp::NotRe(_) => matcher.op = matches_not.clone(),
+        MatchOp::Equal | MatchOp::NotEqual => return false,
+    }
+    true
+}
+
+/// Calls `visit` with every node, from left to right; the parser's own walk leaves out parameters of aggregations.
+pub(crate) fn each<'e>(expr: &'e Expr, visit: &mut impl FnMut(&'e Expr)) {
+    let mut open = vec![expr];
+    while let Some(expr) = open.pop() {
+        visit(expr);
+        open.extend(children(expr).into_iter().rev());
+    }
+}
+
+/// The children of a node, for walks that must not recurse.
+pub(crate) fn children(expr: &Expr) -> Vec<&Expr> {
+    match expr {
+        Expr::Aggregate(a) => a.param.as_deref().into_iter().chain([a.expr.as_ref()]).collect(),
+        Expr::Unary(u) => vec![&u.expr],
+        Expr::Binary(b) => vec![&b.lhs, &b.rhs],
+        Expr::Paren(p) => vec![&p.expr],
+        Expr::Subquery(s) => vec![&s.expr],
+        Expr::Call(c) => c.args.args.iter().map(AsRef::as_ref).collect(),
+        Expr::NumberLiteral(_)
+        | Expr::StringLiteral(_)
+        | Expr::VectorSelector(_)
+        | Expr::MatrixSelector(_)
+        | Expr::Extension(_) => Vec::new(),
+    }
+}
+
+pub(crate) fn children_mut(expr: &mut Expr) -> Vec<&mut Expr> {
+    match expr {
+        Expr::Aggregate(a) => a.param.as_deref_mut().into_iter().chain([a.expr.as_mut()]).collect(),
+        Expr::Unary(u) => vec![&mut u.expr],
+        Expr::Binary(b) => vec![&mut b.lhs, &mut b.rhs],
+        Expr::Paren(p) => vec![&mut p.expr],
+        Expr::Subquery(s) => vec![&mut s.expr],
+        Expr::Call(c) => c.args.args.iter_mut().map(AsMut::as_mut).collect(),
+        Expr::NumberLiteral(_)
+        | Expr::StringLiteral(_)
+        | Expr::VectorSelector(_)
+        | Expr::MatrixSelector(_)
+        | Expr::Extension(_) => Vec::new(),
+    }
+}
+
+/// Calls `visit` with every selector, also inside ranges.
+pub(crate) fn each_selector(expr: &mut Expr, visit: &mut impl FnMut(&mut VectorSelector)) {
+    let mut open = vec![expr];
+    while let Some(expr) = open.pop() {
+        match expr {
+            Expr::VectorSelector(selector) => visit(selector),
+            Expr::MatrixSelector(matrix) => visit(&mut matrix.vs),
+            other => open.extend(children_mut(other)),
+        }
+    }
+}
+
+/// The text with each pattern of a matcher replaced by its number, and the patterns. `None` where one is written with
+/// escapes, or there is none.
+fn plain_patterns(text: &str) -> Option<(String, Vec<&str>)> {
+    let (mut masked, mut patterns) = (String::with_capacity(text.len()), Vec::new());
+    let named =
+        |before: &str| before.trim_end().ends_with(|c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | ':'));
+    let nameless = text.match_indices('{').any(|(at, _)| !named(text.get(..at).unwrap_or_default()));
+    let mut rest = text;
+    while let Some(at) = rest.find(['"', '\'', '`']) {
+        let (before, from) = rest.split_at(at);
+        let quote = from.chars().next()?;
+        let content = from.get(1..)?.split(quote).next()?;
+        // An escape may be of the quote itself, and what it stands for is the parser's business, as is a broken line.
+        if content.contains(['\\', '\n']) {
+            return None;
+        }
+        masked.push_str(before);
+        if before.trim_end().ends_with("=~") || before.trim_end().ends_with("!~") {
+            // Of a selector without a name, the parser wants one matcher that the empty text does not match.
+            let empty = if nameless && re2::may_be_empty(content) { "|" } else { "" };
+            let _ = write!(masked, "\"{}{empty}\"", patterns.len());
+            patterns.push(content);
+        } else {
+            masked.push_str(from.get(..content.len() + 2)?);
+        }
+        rest = from.get(content.len() + 2..)?;
+    }
+    masked.push_str(rest);
+    (!patterns.is_empty()).then_some((masked, patterns))
+}
