@@ -29,6 +29,15 @@ pub(super) fn beside(part: (&str, &VectorSelector), total: &VectorSelector, path
 
 /// True when a selector with these matchers surely or probably selects what `of_total` does not.
 fn leaves_out(of_total: &Matcher, own: &[Matcher]) -> bool {
+    // Selects whatever there is.
+    let anything = match &of_total.op {
+        MatchOp::Re(_) => [".*", ".+"].contains(&of_total.value.as_str()),
+        MatchOp::NotEqual => of_total.value.is_empty(),
+        MatchOp::Equal | MatchOp::NotRe(_) => false,
+    };
+    if anything {
+        return false;
+    }
     let mut same = own.iter().filter(|matcher| matcher.name == of_total.name).peekable();
     if same.peek().is_none() {
         return true;
@@ -49,7 +58,11 @@ pub(super) fn status(field: &str, selector: &VectorSelector, path: &str, problem
     let of_class = |matcher: &&Matcher| {
         STATUS.contains(&matcher.name.as_str())
             && matches!(matcher.op, MatchOp::Equal | MatchOp::Re(_))
-            && matcher.value.split('|').all(|one| one.trim_start_matches(['(', '^']).starts_with(class))
+            && matcher.value.split('|').all(|one| {
+                let one = one.trim_matches(['(', ')', '^', '$']);
+                // Shorter ones are codes of other protocols.
+                one.len() >= 3 && one.starts_with(class)
+            })
     };
     let Some(matcher) = selector.matchers.matchers.iter().find(of_class) else { return };
     problems.push(

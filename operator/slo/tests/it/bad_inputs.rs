@@ -502,7 +502,12 @@ fn parts_that_are_none() {
             ],
         ),
         ("of another metric", events("bad", "r_failed{code=~\"5..\"}", "r{job=\"shop\"}"), &[]),
-        ("a part", events("good", "r{code=~\"2..|3..\",job=\"a\"}", "r{code!=\"499\",job=~\"a|b\"}"), &[]),
+        (
+            "a part",
+            events("good", "r{code=~\"2..|3..\",job=\"a\"}", "r{code!=\"499\",job=~\"a|b\",app!=\"\",zone=~\".+\"}"),
+            &[],
+        ),
+        ("codes of gRPC", events("bad", "r{code=~\"2|13\"}", "r"), &[]),
     ]);
 }
 
