@@ -110,34 +110,24 @@ pub fn parse(text: &str, path: &str) -> Result<Parsed, Problem> {
 
 /// The first regular expression, in a matcher or in `label_replace`, that Prometheus would refuse or misread.
 fn bad_regex(expr: &Expr) -> Option<(String, Complaint)> {
-    let mut first = None;
-    let mut look = |pattern: &str| {
-        if first.is_none() {
-            first = re2::complaint(pattern).map(|complaint| (pattern.to_owned(), complaint));
-        }
-    };
-    let mut selector = |selector: &VectorSelector| {
-        let either = selector.matchers.or_matchers.iter().flatten();
-        for matcher in selector.matchers.matchers.iter().chain(either) {
-            if matches!(matcher.op, MatchOp::Re(_) | MatchOp::NotRe(_)) {
-                look(&matcher.value);
+    let mut patterns = Vec::new();
+    each(expr, &mut |expr| match expr {
+        Expr::VectorSelector(selector) => patterns.extend(regexes(selector)),
+        Expr::MatrixSelector(matrix) => patterns.extend(regexes(&matrix.vs)),
+        Expr::Call(call) if call.func.name == "label_replace" => {
+            if let Some(Expr::StringLiteral(pattern)) = call.args.args.last().map(AsRef::as_ref) {
+                patterns.push(pattern.val.as_str());
             }
         }
-    };
-    each(expr, &mut |expr| match expr {
-        Expr::VectorSelector(it) => selector(it),
-        Expr::MatrixSelector(matrix) => selector(&matrix.vs),
         _ => {}
     });
-    each(expr, &mut |expr| {
-        if let Expr::Call(call) = expr
-            && call.func.name == "label_replace"
-            && let Some(Expr::StringLiteral(pattern)) = call.args.args.last().map(AsRef::as_ref)
-        {
-            look(&pattern.val);
-        }
-    });
-    first
+    patterns.into_iter().find_map(|pattern| Some((pattern.to_owned(), re2::complaint(pattern)?)))
+}
+
+/// The patterns of a selector's matchers.
+fn regexes(selector: &VectorSelector) -> impl Iterator<Item = &str> {
+    let all = selector.matchers.matchers.iter().chain(selector.matchers.or_matchers.iter().flatten());
+    all.filter(|matcher| matches!(matcher.op, MatchOp::Re(_) | MatchOp::NotRe(_))).map(|matcher| matcher.value.as_str())
 }
 
 /// Functions and aggregations that the parser knows and a Prometheus without feature flags refuses.

@@ -75,6 +75,7 @@ pub(crate) fn children(expr: &Expr) -> Vec<&Expr> {
     }
 }
 
+/// The same, to be changed.
 pub(crate) fn children_mut(expr: &mut Expr) -> Vec<&mut Expr> {
     match expr {
         Expr::Aggregate(a) => a.param.as_deref_mut().into_iter().chain([a.expr.as_mut()]).collect(),

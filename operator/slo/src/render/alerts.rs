@@ -50,6 +50,12 @@ fn from_sums(cx: &Context<'_>, window: Span) -> bool {
 
 /// Bad events in the window; a subquery, so that the number does not depend on the group's interval.
 pub(super) fn bad_events(cx: &Context<'_>, window: Span) -> String {
+    if from_sums(cx, window) {
+        let sums = format!("sum(sum_over_time({}[{window}:{ROLLUP}]))", cx.series(names::BAD_ROLLUP));
+        let open = format!("sum({})", cx.series(names::BAD_OPEN));
+        // A young SLO has no half hour yet.
+        return format!("(({sums} or vector(0)) + ({open} or vector(0))) * 60");
+    }
     let step = match window {
         w if w < HOUR && cx.fine.is_some() => cx.interval,
         w if w <= HOUR => Span::seconds(60),
@@ -59,12 +65,6 @@ pub(super) fn bad_events(cx: &Context<'_>, window: Span) -> String {
     let series = cx.series(name);
     let series = match &cx.keep {
         Some(keep) => format!("({series} * ({keep}))"),
-        None if from_sums(cx, window) => {
-            let (sums, open) = (cx.series(names::BAD_ROLLUP), cx.series(names::BAD_OPEN));
-            // A young SLO has no half hour yet.
-            let (sums, open) = (format!("sum(sum_over_time({sums}[{window}:{ROLLUP}]))"), format!("sum({open})"));
-            return format!("(({sums} or vector(0)) + ({open} or vector(0))) * 60");
-        }
         None => series,
     };
     format!("sum_over_time({series}[{window}:{step}]) * {}", step.as_seconds())
