@@ -61,8 +61,11 @@ impl Checked {
     }
 }
 
-/// Documents that are checked at once, on all cores, while their texts are kept.
+/// Files that are read and checked at once, on all cores, while their texts are kept.
 const BATCH: usize = 256;
+/// Documents of a large file that are checked at once. Fewer, since their trees are all there before the first is
+/// checked, and take many times the text.
+const TREES: usize = 64;
 /// Bytes of text after which a batch is checked though it is not full.
 const BATCH_BYTES: usize = 1 << 20;
 
@@ -184,7 +187,7 @@ impl Checker<'_> {
             }
             return;
         }
-        // Document by document: the trees of a large file take many times its size.
+        // Some documents at a time: the trees of a large file take many times its size.
         let mut batch = Vec::new();
         for file in files {
             for document in Documents::new(&file.text) {
@@ -193,7 +196,7 @@ impl Checker<'_> {
                     Ok(node) => batch.push((file, node)),
                     Err(faults) => self.document(file, Err(faults)),
                 }
-                if batch.len() >= BATCH {
+                if batch.len() >= TREES {
                     self.batch(&batch);
                     batch.clear();
                 }
