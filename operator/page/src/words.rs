@@ -129,8 +129,14 @@ mod tests {
             assert_eq!(percent(value, decimals).replace(SPACE, " "), wanted, "{value}");
         }
         assert_eq!((decimals("99"), decimals("99.9%"), decimals("99.95"), decimals("99.999")), (2, 2, 3, 4));
-        assert_eq!((rate(0.42), rate(21.64), rate(312.4), rate(-0.0)), ("0.4".into(), "21.6".into(), "312".into(), "0.0".into()));
-        assert_eq!((count(7.0), count(1204.4), count(1e6)), ("7".into(), "1\u{202f}204".into(), "1\u{202f}000\u{202f}000".into()));
+        assert_eq!(
+            (rate(0.42), rate(21.64), rate(312.4), rate(-0.0)),
+            ("0.4".into(), "21.6".into(), "312".into(), "0.0".into())
+        );
+        assert_eq!(
+            (count(7.0), count(1204.4), count(1e6)),
+            ("7".into(), "1\u{202f}204".into(), "1\u{202f}000\u{202f}000".into())
+        );
     }
 
     #[test]

@@ -242,7 +242,10 @@ fn budget(axis: &Axis, charts: &Charts) -> Markup {
         }
     }
     let now = written(values, |left| words::percent(left, 1));
-    let said = format!("Budget left over time, now {now}; {}", if ahead.is_empty() { "it is not about to be spent" } else { &ahead });
+    let said = format!(
+        "Budget left over time, now {now}; {}",
+        if ahead.is_empty() { "it is not about to be spent" } else { &ahead }
+    );
     let notes = html! {
         (note(height, 1.0, "100 %", true)) (note(height, 0.0, "0 %", false))
     };
@@ -264,7 +267,8 @@ fn sli(axis: &Axis, charts: &Charts) -> Markup {
     let said = format!("SLI over {} over time, now {now}; the objective is {wanted}", charts.sli_window);
     let below = height.y(*objective) < 50.0;
     let notes = note(height, *objective, &format!("objective {wanted}"), below);
-    let title = html! { strong { "SLI" } " over " (charts.sli_window) (read("", values, &format!("percent{decimals}"), now)) };
+    let title =
+        html! { strong { "SLI" } " over " (charts.sli_window) (read("", values, &format!("percent{decimals}"), now)) };
     plot(axis, Plot { title, said, high: 90, drawn, written: notes, marks: &charts.marks })
 }
 
@@ -279,7 +283,10 @@ fn burn(axis: &Axis, tier: &TierChart, marks: &[Mark]) -> Markup {
     let [long, short] = &tier.windows;
     let [now, newest] = [&tier.long, &tier.short].map(|values| written(values, words::rate));
     let limit = words::rate(tier.threshold);
-    let said = format!("Burn rate of tier {} over time, log scale: {now} over {long}, {newest} over {short}; it fires above {limit}", tier.name);
+    let said = format!(
+        "Burn rate of tier {} over time, log scale: {now} over {long}, {newest} over {short}; it fires above {limit}",
+        tier.name
+    );
     let title = html! {
         strong { "Burn" } " tier " (tier.name)
         (read(long, &tier.long, "rate", now)) (read(short, &tier.short, "rate", newest))
@@ -291,7 +298,8 @@ fn burn(axis: &Axis, tier: &TierChart, marks: &[Mark]) -> Markup {
 fn score(axis: &Axis, charts: &Charts) -> Markup {
     let height = Height { low: 0.0, high: 1.02, log: false };
     let values = &charts.score;
-    let drawn = level(height, 0.5, "limit") + &beyond(axis, height, values, 0.5, true) + &line(axis, height, values, "main");
+    let drawn =
+        level(height, 0.5, "limit") + &beyond(axis, height, values, 0.5, true) + &line(axis, height, values, "main");
     let now = written(values, |score| format!("{score:.2}"));
     let said = format!("Anomaly score over time, from 0 to 1, now {now}; above 0.5 it is unusual");
     let title = html! { strong { "Anomaly score" } (read("", values, "score", now)) };
@@ -347,7 +355,8 @@ pub(super) const fn class(kind: MarkKind) -> &'static str {
 
 /// What happened, in a strip above the charts.
 fn lanes(axis: &Axis, marks: &[Mark]) -> Markup {
-    let shown: Vec<&Mark> = marks.iter().filter(|mark| (axis.from..=axis.to).contains(&mark.from) || mark.to.is_some()).collect();
+    let shown: Vec<&Mark> =
+        marks.iter().filter(|mark| (axis.from..=axis.to).contains(&mark.from) || mark.to.is_some()).collect();
     if shown.is_empty() {
         return html! {};
     }
@@ -377,7 +386,9 @@ fn lanes(axis: &Axis, marks: &[Mark]) -> Markup {
 fn times(axis: &Axis) -> Markup {
     let long = axis.to - axis.from > 2 * DAY;
     let word = |at: i64| {
-        Timestamp::from_second(at).map(|time| time.strftime(if long { "%-d %b" } else { "%H:%M" }).to_string()).unwrap_or_default()
+        Timestamp::from_second(at)
+            .map(|time| time.strftime(if long { "%-d %b" } else { "%H:%M" }).to_string())
+            .unwrap_or_default()
     };
     html! {
         svg.axis width="100%" height="18" aria-hidden="true" {

@@ -545,8 +545,7 @@ fn groups(model: &Model, answers: &Answers) -> (Vec<GroupRow>, usize) {
         return (Vec::new(), 0);
     }
     let name = |line: &Line| {
-        let parts: Vec<String> =
-            model.group_by.iter().map(|label| format!("{label}={}", line.label(label))).collect();
+        let parts: Vec<String> = model.group_by.iter().map(|label| format!("{label}={}", line.label(label))).collect();
         parts.join(", ")
     };
     let errors: BTreeMap<String, f64> = answers.now(1).map(|(line, ratio)| (name(line), ratio)).collect();

@@ -27,7 +27,8 @@ use super::{Site, live};
 use crate::{cli::yaml, runbooks::verdict::Verdict};
 
 /// No script, style, picture, form or frame but our own, and none of them in the text.
-const POLICY: &str = "default-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'; object-src 'none'";
+const POLICY: &str =
+    "default-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'; object-src 'none'";
 /// A form has a token, a reason and a hash.
 const FORM: usize = 64 << 10;
 /// How long a decision is valid.
@@ -78,8 +79,11 @@ fn page(asked: &HeaderMap, text: String) -> Response {
     let tag = format!("W/\"{}\"", hash.iter().take(12).map(|byte| format!("{byte:02x}")).collect::<String>());
     let known = asked.get(header::IF_NONE_MATCH).and_then(|value| value.to_str().ok());
     let Ok(value) = HeaderValue::from_str(&tag) else { return html_of(StatusCode::OK, text) };
-    let mut response =
-        if known == Some(tag.as_str()) { StatusCode::NOT_MODIFIED.into_response() } else { html_of(StatusCode::OK, text) };
+    let mut response = if known == Some(tag.as_str()) {
+        StatusCode::NOT_MODIFIED.into_response()
+    } else {
+        html_of(StatusCode::OK, text)
+    };
     response.headers_mut().insert(header::ETAG, value);
     response
 }
@@ -293,7 +297,6 @@ async fn asset(State(site): Shared, Path((version, name)): Path<(String, String)
         return missing(&site, "There is no such file.");
     };
     // Another content would have another address.
-    let headers =
-        [(header::CONTENT_TYPE, asset.media), (header::CACHE_CONTROL, "public, max-age=31536000, immutable")];
+    let headers = [(header::CONTENT_TYPE, asset.media), (header::CACHE_CONTROL, "public, max-age=31536000, immutable")];
     (headers, asset.content).into_response()
 }

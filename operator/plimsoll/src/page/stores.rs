@@ -79,7 +79,8 @@ impl Watches {
                 tokio::join!(watch(&client, runbooks, &signs), watch(&client, executions, &signs));
             }
         };
-        let all = async { tokio::join!(watch(&client, slos, &signs), watch(&client, alert_rules, &signs), of_runbooks) };
+        let all =
+            async { tokio::join!(watch(&client, slos, &signs), watch(&client, alert_rules, &signs), of_runbooks) };
         let _ = stop.run_until_cancelled(all).await;
     }
 }
@@ -106,7 +107,9 @@ where
                     changes.fetch_add(1, Ordering::Relaxed);
                 }
                 Ok(watcher::Event::Init | watcher::Event::InitApply(_)) => {}
-                Err(error) => tracing::warn!(kind = %K::kind(&()), error = %chain(&error), "a watch of the page failed"),
+                Err(error) => {
+                    tracing::warn!(kind = %K::kind(&()), error = %chain(&error), "a watch of the page failed")
+                }
             }
             std::future::ready(())
         })

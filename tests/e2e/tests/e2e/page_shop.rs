@@ -156,16 +156,23 @@ impl Shop {
         checkout["groupBy"] = json!(["route"]);
         checkout["anomaly"] = json!({});
         checkout["runbooks"] = json!(["checkout-rollback"]);
-        let at = |seconds: i64| jiff::Timestamp::from_second(now - seconds).map(|time| time.to_string()).unwrap_or_default();
+        let at =
+            |seconds: i64| jiff::Timestamp::from_second(now - seconds).map(|time| time.to_string()).unwrap_or_default();
         checkout["exclusions"] = json!([
             {"name": "datacentre-move", "from": at(19 * DAY), "to": at(18 * DAY), "reason": "CHG-4711"},
             {"name": "patch-night", "every": "Sun 03:00", "for": "2h", "timeZone": "Europe/Berlin"}]);
         let mut latency = spec("search-latency", "99", "search");
-        latency["sli"] = json!({"latency": {"histogram": "http_request_duration_seconds{job=\"search\"}", "threshold": "300ms"}});
+        latency["sli"] =
+            json!({"latency": {"histogram": "http_request_duration_seconds{job=\"search\"}", "threshold": "300ms"}});
         let mut broken = spec("broken-by-a-typo", "99.9", "logistics");
         broken["sli"]["events"]["total"] = json!("sum(http_requests_total");
-        let hostile = slo("shop", "hostile", json!({"objective": "99.9", "owner": "<script>alert(1)</script>",
-            "labels": {"note": "\"><img src=x onerror=alert(1)>"}, "sli": {"up": {"series": "up{job=\"a\"}"}}}), ready(""));
+        let hostile = slo(
+            "shop",
+            "hostile",
+            json!({"objective": "99.9", "owner": "<script>alert(1)</script>",
+            "labels": {"note": "\"><img src=x onerror=alert(1)>"}, "sli": {"up": {"series": "up{job=\"a\"}"}}}),
+            ready(""),
+        );
         let why = "spec.sli.events.total: it is not PromQL: unclosed left parenthesis; close it with )";
         shop.slos = vec![
             slo("shop", "checkout-availability", checkout, ready("")),
@@ -226,7 +233,11 @@ fn courses(long: &str) -> Vec<Course> {
         Course { trouble: (9.0, 11 * DAY, 10 * DAY), ..Course::quiet(&format!("platform/{long}"), 99.5, 0.57) },
         Course { trouble: (6.0, 6 * DAY, 5 * DAY), ..quiet("cart-availability", 99.9, 0.613) },
         quiet("payment-provider", 99.5, 0.74),
-        Course { usual: 0.1, trouble: (90.0, 9 * DAY, 9 * DAY - 8 * HOUR), ..quiet("login-availability", 99.99, -0.08) },
+        Course {
+            usual: 0.1,
+            trouble: (90.0, 9 * DAY, 9 * DAY - 8 * HOUR),
+            ..quiet("login-availability", 99.99, -0.08)
+        },
         Course { usual: 0.8, ..quiet("catalogue-freshness", 99.0, 0.22) },
         quiet("stock-accuracy", 99.9, 0.93),
         Course { usual: 0.0, ..quiet("mail-delivery", 99.0, 1.0) },
@@ -238,8 +249,7 @@ fn courses(long: &str) -> Vec<Course> {
 fn values(course: &Course, name: &str, ago: i64) -> Vec<Sample> {
     let sample = |labels: &[(&str, &str)], value: f64| {
         let own = labels.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
-        let labels: BTreeMap<String, String> =
-            own.chain([(names::SLO_ID.to_owned(), course.id.clone())]).collect();
+        let labels: BTreeMap<String, String> = own.chain([(names::SLO_ID.to_owned(), course.id.clone())]).collect();
         Sample { labels, value }
     };
     let groups: Vec<Vec<(&str, &str)>> = if course.groups.is_empty() {
@@ -268,7 +278,12 @@ fn values(course: &Course, name: &str, ago: i64) -> Vec<Sample> {
         ALERTS => {
             let fires = course.fires.iter().filter(|_| firing(300));
             let labels = |(tier, severity): &(&'static str, &'static str)| {
-                [("alertname", names::ALERT_BURN), (names::TIER, *tier), (names::SEVERITY, *severity), ("alertstate", "firing")]
+                [
+                    ("alertname", names::ALERT_BURN),
+                    (names::TIER, *tier),
+                    (names::SEVERITY, *severity),
+                    ("alertstate", "firing"),
+                ]
             };
             fires.map(|fires| sample(&labels(fires), 1.0)).collect()
         }
@@ -308,10 +323,9 @@ fn runbook(name: &str, mode: &str) -> Kept<Runbook> {
 }
 
 fn execution(name: &str, now: i64, done: bool) -> Kept<RunbookExecution> {
-    let at = |seconds: i64| jiff::Timestamp::from_second(now - seconds).map(|time| time.to_string()).unwrap_or_default();
-    let step = |name: &str, begun: i64, message: &str| {
-        json!({"name": name, "intentTime": at(begun), "finishedAt": at(begun - 7), "attempts": 1, "outcome": "Succeeded", "message": message})
-    };
+    let at =
+        |seconds: i64| jiff::Timestamp::from_second(now - seconds).map(|time| time.to_string()).unwrap_or_default();
+    let step = |name: &str, begun: i64, message: &str| json!({"name": name, "intentTime": at(begun), "finishedAt": at(begun - 7), "attempts": 1, "outcome": "Succeeded", "message": message});
     let mut first = step("last-words", 1200, "kept 48210 bytes of the log of checkout-7f9c");
     first["artifacts"] = json!([{"name": "checkout.log", "location": "volume://evidence/shop/evidence-1/checkout.log",
         "bytes": 48_210, "sha256": "9f".repeat(32), "expires": at(-7 * DAY)}]);
