@@ -1,7 +1,7 @@
 // Checks of the page in a real browser: `node check.mjs NAME ADDRESS`. The caller has made the site at the address and
 // looks after the browser's own packages (PAGE_MODULES). A check that fails says what it has seen.
 import assert from 'node:assert/strict';
-import { mkdtempSync, rmSync } from 'node:fs';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -51,11 +51,13 @@ async function browsed(check, options) {
 
 const go = (page, path) => page.goto(new URL(path, address).href, { waitUntil: 'load' });
 
+/** Kept for whoever wants to look: PAGE_PICTURES names a folder. */
 async function picture(page, path, theme, size) {
   const folder = process.env.PAGE_PICTURES;
   if (!folder) return;
-  const file = `${name}${path.replace(/[^a-z0-9]+/g, '-')}-${theme}-${size.width}.png`;
-  await page.screenshot({ path: join(folder, file), fullPage: true });
+  const file = `${name}${path.replace(/[^a-z0-9]+/g, '-')}-${theme}-${size.width}`;
+  await page.screenshot({ path: join(folder, `${file}.png`), fullPage: true });
+  writeFileSync(join(folder, `${file}.html`), await (await page.request.get(page.url())).text());
 }
 
 /** Serious faults for somebody who cannot see, or uses no mouse. */
@@ -70,10 +72,9 @@ async function serious(page) {
 const checks = {
   /** Every view, in both themes and on a phone, without serious faults and without anything beside the screen. */
   async accessible(page) {
-    const views = process.env.PAGE_VIEWS ? JSON.parse(process.env.PAGE_VIEWS) : VIEWS;
     for (const theme of ['light', 'dark']) {
       await page.emulateMedia({ colorScheme: theme });
-      for (const path of views) {
+      for (const path of VIEWS) {
         for (const size of [DESK, PHONE]) {
           await page.setViewportSize(size);
           await go(page, path);

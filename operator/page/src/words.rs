@@ -13,7 +13,7 @@ pub fn percent(ratio: f64, decimals: usize) -> String {
     let mut rounded = exact.round();
     // Within the noise of a sum of floats it is the whole.
     let whole = 100.0 * unit;
-    if rounded == whole && exact < whole - 1e-6 * whole {
+    if rounded == whole && exact < whole * (1.0 - 1e-9) {
         rounded = whole - 1.0;
     }
     let value = if rounded == 0.0 { 0.0 } else { rounded / unit };
@@ -56,7 +56,7 @@ pub fn span(seconds: f64) -> String {
         return "–".to_owned();
     }
     // Far below where that could fail.
-    let mut rest = seconds.abs().min(1e12) as u64;
+    let mut rest = seconds.abs().round().min(1e12) as u64;
     // Seconds beside minutes say nothing.
     if rest >= 600 {
         rest -= rest % 60;
