@@ -150,11 +150,13 @@
   function listen() {
     const source = new EventSource('/live');
     let timer;
-    source.addEventListener('change', () => {
+    const soon = () => {
       clearTimeout(timer);
       timer = setTimeout(() => refresh().catch(() => live('Not live: the page does not answer.')), 150);
-    });
-    source.addEventListener('open', () => live('Live.'));
+    };
+    source.addEventListener('change', soon);
+    // Something may have changed before it was listened for.
+    source.addEventListener('open', () => { live('Live.'); soon(); });
     source.addEventListener('error', () => live('Not live: the connection is being made again.'));
     addEventListener('pagehide', () => source.close());
   }
