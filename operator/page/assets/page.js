@@ -48,7 +48,7 @@
     if (unit.startsWith('percent')) return `${digits(number * 100, Number(unit.slice(7) || 1))}\u00a0%`;
     if (unit === 'rate') return digits(number, Math.abs(number) >= 100 ? 0 : 1);
     if (unit === 'score') return digits(number, 2);
-    return String(number);
+    return number === 0 ? '0' : String(Number(number.toPrecision(3)));
   }
   let place = null;
   function readAt(wanted) {
