@@ -9,6 +9,7 @@ pub mod controller;
 pub mod explain;
 pub mod limits;
 pub mod operator;
+pub mod page;
 pub mod prometheus;
 pub mod runbooks;
 pub mod scorer;

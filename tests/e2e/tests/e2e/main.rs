@@ -15,6 +15,8 @@ mod go_faults;
 mod node;
 mod operator;
 mod outside;
+mod page;
+mod page_shop;
 mod path;
 mod readme;
 mod runbook_ground;
@@ -43,6 +45,7 @@ fn main() -> ExitCode {
         anomaly::tests(),
         operator::tests(),
         outside::tests(),
+        page::tests(),
         path::tests(),
         readme::tests(),
         runbook_runs::tests(),
