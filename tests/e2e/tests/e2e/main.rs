@@ -10,6 +10,7 @@ mod alerting;
 mod alertmanager;
 mod anomaly;
 mod cluster;
+mod engine;
 mod explain;
 mod go_faults;
 mod node;
@@ -48,6 +49,7 @@ fn main() -> ExitCode {
         runbook_runs::tests(),
         runbooks::tests(),
         victoria::tests(),
+        engine::tests(),
         explain::tests(),
         go_faults::tests(),
         node::tests(),
