@@ -1,5 +1,6 @@
 //! The command line. A subcommand is a variant of `Command`, an arm in `run`, and a file.
 
+pub mod backtest;
 pub mod bench;
 pub mod check;
 pub mod detect;
@@ -56,6 +57,7 @@ enum Command {
     Explain(explain::Explain),
     /// Runs the operator: SLOs and AlertRules of the cluster become rules, and their conditions say how that went
     Operator(Box<crate::operator::OperatorArgs>),
+    Backtest(backtest::Backtest),
     Detect(detect::Detect),
     Bench(bench::Bench),
     Completions(Completions),
@@ -154,6 +156,7 @@ fn run(command: Command) -> Result<Exit, Stop> {
         Command::Explain(args) => explain::run(&args),
         Command::Operator(args) => block_on(crate::operator::run(*args)).map(|()| Exit::Fine),
         Command::Bench(args) => bench::run(&args),
+        Command::Backtest(args) => backtest::run(&args),
         Command::Detect(args) => detect::run(&args),
         Command::Completions(Completions { shell }) => {
             let mut script = Vec::new();

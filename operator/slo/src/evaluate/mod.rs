@@ -20,6 +20,7 @@
 //! ```
 
 mod alerting;
+pub mod backtest;
 mod clock;
 mod group;
 mod plan;
