@@ -116,6 +116,11 @@ impl Alert {
         }
     }
 
+    /// Since when it is active, if it is; milliseconds since 1970.
+    pub fn active_since(&self) -> Option<i64> {
+        self.active.map(|active| active.since)
+    }
+
     /// The series of [`ALERTS`], with its labels, that says when it was in a state.
     pub fn series(&self, state: State) -> (Labels, Series) {
         let (word, number) = match state {

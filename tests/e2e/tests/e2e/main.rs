@@ -9,6 +9,7 @@ mod alert_rules;
 mod alerting;
 mod alertmanager;
 mod anomaly;
+mod backtest;
 mod cluster;
 mod engine;
 mod explain;
@@ -42,6 +43,7 @@ fn main() -> ExitCode {
         alert_rules::tests(),
         alertmanager::tests(),
         anomaly::tests(),
+        backtest::tests(),
         operator::tests(),
         outside::tests(),
         path::tests(),
