@@ -9,7 +9,7 @@ use anyhow::{Context, Result, ensure};
 use plimsoll_e2e::{PROMETHEUS, Test, Testbed, test};
 use plimsoll_slo::{
     Model, Rule,
-    evaluate::{ALERTS, Engine, Labels, Sample, Schedule, Turn},
+    evaluate::{ALERTS, Engine, LOOKBACK, Labels, Sample, Schedule, Turn},
     names,
     render::{self, render},
 };
@@ -26,8 +26,8 @@ pub(crate) fn tests() -> Vec<Test> {
     ]
 }
 
-/// 2026-03-28T00:00:00Z: the clocks of Berlin change a day later.
-const START: i64 = 1_774_656_000;
+/// 2026-03-28T14:00:00Z: the clocks of Berlin change eleven hours later.
+const START: i64 = 1_774_706_400;
 
 /// A raw series: its value at each step; `None` where a scrape failed.
 struct Raw {
@@ -63,8 +63,8 @@ fn chance(i: usize, seed: usize) -> f64 {
 fn shop(steps: usize, step: usize, holes: bool) -> Vec<Raw> {
     let minute = move |i: usize| i * step / 60;
     let idle = move |i: usize| holes && (180..260).contains(&(minute(i) % 1440));
-    let gap = move |i: usize| holes && (700..722).contains(&(minute(i) % 1440)) || i % 97 == 5;
-    let outage = move |i: usize| (1000..1080).contains(&minute(i));
+    let gap = move |i: usize| holes && (500..522).contains(&(minute(i) % 1440)) || i % 97 == 5;
+    let outage = move |i: usize| (600..680).contains(&minute(i));
     let busy = move |i: usize, seed: usize| if idle(i) { 0.0 } else { 400.0 + 300.0 * chance(i, seed) };
     let failing = move |i: usize, seed: usize| {
         let share = if outage(i) {
@@ -91,18 +91,18 @@ fn shop(steps: usize, step: usize, holes: bool) -> Vec<Raw> {
         raw(
             "r_total",
             r#"code="200",route="c""#,
-            counter(steps, 0, move |i| busy(i, 4), move |i| holes && !(300..1200).contains(&minute(i))),
+            counter(steps, 0, move |i| busy(i, 4), move |i| holes && !(300..700).contains(&minute(i))),
         ),
         // Gone for two hours, and back.
         raw(
             "lost_total",
             r#"code="200""#,
-            counter(steps, 0, move |i| busy(i, 5), move |i| holes && (800..920).contains(&minute(i))),
+            counter(steps, 0, move |i| busy(i, 5), move |i| holes && (400..520).contains(&minute(i))),
         ),
         raw(
             "lost_total",
             r#"code="500""#,
-            counter(steps, 0, move |i| failing(i, 5), move |i| holes && (800..920).contains(&minute(i))),
+            counter(steps, 0, move |i| failing(i, 5), move |i| holes && (400..520).contains(&minute(i))),
         ),
         raw("h_seconds_count", "", counter(steps, 500, move |i| busy(i, 6), gap)),
         raw("h_seconds_bucket", r#"le="0.3""#, counter(steps, 500, move |i| busy(i, 6) - failing(i, 6), gap)),
@@ -124,8 +124,8 @@ fn slos(wide: bool) -> Vec<Value> {
         slo(name, &spec)
     };
     let calendar = |unit: &str| json!({"period": {"calendar": unit, "timeZone": "Europe/Berlin"}});
-    let weekly = json!({"name": "patches", "every": "Sat,Sun 17:30", "for": "75m", "timeZone": "Europe/Berlin"});
-    let once = json!({"name": "move", "from": "2026-03-28T13:00:00Z", "to": "2026-03-28T14:10:00Z"});
+    let weekly = json!({"name": "patches", "every": "Sat,Sun 17:30", "for": "75m", "timeZone": if wide { "Europe/Berlin" } else { "UTC" }});
+    let once = json!({"name": "move", "from": "2026-03-28T20:00:00Z", "to": "2026-03-28T21:10:00Z"});
     let composite = |of: Value| json!({"composite": of});
     vec![
         named("events", "99.9", &events, json!({"alerting": {"minimumBadEvents": 300}})),
@@ -208,7 +208,7 @@ fn slos(wide: bool) -> Vec<Value> {
 
 async fn every_indicator_period_and_policy(testbed: &Testbed) -> Result<()> {
     // Over the change of the clock, in the night to Sunday.
-    compare(testbed, &slos(false), shop(28 * 60, 60, true), 60, 45).await
+    compare(testbed, &slos(false), shop(14 * 60, 60, true), 60, 20).await
 }
 
 async fn windows_of_days(testbed: &Testbed) -> Result<()> {
@@ -228,7 +228,7 @@ async fn windows_of_days(testbed: &Testbed) -> Result<()> {
         of("grouped", json!({"period": {"rolling": "10d"}, "groupBy": ["route"]})),
         of(
             "excluded",
-            json!({"period": {"rolling": "10d"}, "exclusions": [{"name": "patches", "every": "03:00", "for": "2h"}]}),
+            json!({"period": {"rolling": "5d"}, "exclusions": [{"name": "patches", "every": "Mon 03:00", "for": "2h"}]}),
         ),
         slo("both", &json!({"objective": "99", "sli": both, "alerting": {"tiers": long}})),
     ];
@@ -382,6 +382,10 @@ async fn every_rule_at_its_own_times(testbed: &Testbed) -> Result<()> {
                 .map(|f| f.series.samples(START * 1000, end).map(|(t, _)| t).collect())
                 .unwrap_or_default();
             for t in times.iter().skip(11).step_by(times.len() / 6 + 1).chain(times.last()) {
+                // A history has no stale markers: what has just ended goes on for five minutes in it.
+                if ends(&engine, &id, *t) {
+                    continue;
+                }
                 #[allow(clippy::cast_precision_loss, reason = "milliseconds since 1970")]
                 let answer = server.query_at(&rule.expr, *t as f64 / 1000.0).await?;
                 let theirs: BTreeMap<Labels, f64> = answer
@@ -409,6 +413,12 @@ async fn every_rule_at_its_own_times(testbed: &Testbed) -> Result<()> {
     println!("{compared} values");
     ensure!(compared > 3000, "{compared} values: too few to say much");
     Ok(())
+}
+
+/// Whether a ratio of the SLO has ended within the five minutes before.
+fn ends(engine: &Engine, id: &str, t: i64) -> bool {
+    let found = engine.select(names::ERROR_RATIO, id);
+    found.iter().any(|f| f.series.at(t).is_none() && f.series.samples(t - LOOKBACK, t).next().is_some())
 }
 
 fn selector(name: &str, labels: &Labels) -> String {
