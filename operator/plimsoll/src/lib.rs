@@ -10,6 +10,7 @@ pub mod demo;
 pub mod explain;
 pub mod limits;
 pub mod operator;
+pub mod page;
 pub mod prometheus;
 pub mod runbooks;
 pub mod scorer;

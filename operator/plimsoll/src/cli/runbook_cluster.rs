@@ -4,17 +4,14 @@ use std::{collections::BTreeMap, fmt::Write as _, time::Duration};
 
 use anyhow::{Context as _, bail};
 use clap::{Args, Subcommand};
-use jiff::{SignedDuration, Timestamp, Unit};
-use k8s_openapi::{
-    api::{authentication::v1::SelfSubjectReview, core::v1::ConfigMap, events::v1::Event},
-    apimachinery::pkg::apis::meta::v1::Time,
-};
+use jiff::{Timestamp, Unit};
+use k8s_openapi::api::{core::v1::ConfigMap, events::v1::Event};
 use kube::{
     Api, Client, ResourceExt,
-    api::{ListParams, Patch, PatchParams, PostParams},
+    api::{ListParams, Patch, PatchParams},
 };
 use plimsoll_api::{
-    Runbook, RunbookApproval, RunbookApprovalSpec, RunbookExecution,
+    Runbook, RunbookExecution,
     approval::Decision,
     execution::{Effect, Phase},
 };
@@ -25,6 +22,7 @@ use crate::{
     runbooks::{
         proof::{RUN, RunRequest},
         switch::{CONFIG_MAP, PAUSED, REASON},
+        verdict::{self, Verdict, find},
     },
     trace,
 };
@@ -215,56 +213,17 @@ async fn refused(client: &Client, namespace: &str, uid: &str, since: Timestamp) 
 }
 
 async fn decide(client: &Client, args: &Decide, decision: Decision) -> anyhow::Result<String> {
-    let namespace = namespace(client, args.namespace.as_ref());
-    let execution = find(client, namespace, &args.name).await?;
-    let status = execution.status.clone().unwrap_or_default();
-    if status.phase != Phase::AwaitingApproval {
-        bail!("execution {} is {}, so there is nothing to decide", args.name, status.phase.name());
-    }
-    let hash = status.spec_hash.context("the execution has no specHash yet; try again")?;
-    let reviews: Api<SelfSubjectReview> = Api::all(client.clone());
-    let review = reviews.create(&PostParams::default(), &SelfSubjectReview::default()).await.context("who you are")?;
-    let me = review
-        .status
-        .and_then(|status| status.user_info?.username)
-        .context("the API server does not say who you are")?;
-    let word = if decision == Decision::Approve { "approve" } else { "deny" };
-    let now = Timestamp::now();
-    let expires = now.checked_add(SignedDuration::from_mins(i64::from(args.minutes)))?;
-    let name = names::of_step(&format!("{}/{me}/{now}", args.name), word);
-    let spec = RunbookApprovalSpec {
-        execution: args.name.clone(),
-        spec_hash: hash,
+    let verdict = Verdict {
+        namespace: namespace(client, args.namespace.as_ref()).to_owned(),
+        name: args.name.clone(),
+        spec_hash: None,
         decision,
         reason: args.reason.clone(),
-        expires: Time(expires),
-        decider: me.clone(),
+        minutes: args.minutes,
     };
-    let approvals: Api<RunbookApproval> = Api::namespaced(client.clone(), namespace);
-    approvals.create(&PostParams::default(), &RunbookApproval::new(&name, spec)).await.context("the decision")?;
-    let deadline = tokio::time::Instant::now() + SOON;
-    loop {
-        let judged = approvals.get(&name).await.context("the decision")?;
-        let conditions = judged.status.unwrap_or_default().conditions;
-        if let Some(condition) = conditions.first() {
-            if condition.status == "True" {
-                return Ok(format!("{me} {}: {}\n", if word == "deny" { "denied" } else { "approved" }, args.name));
-            }
-            bail!("the decision is void: {}", condition.message);
-        }
-        if tokio::time::Instant::now() >= deadline {
-            bail!("the decision is stored as RunbookApproval {name}, and the operator has not judged it yet");
-        }
-        tokio::time::sleep(LOOK).await;
-    }
-}
-
-async fn find(client: &Client, namespace: &str, name: &str) -> anyhow::Result<RunbookExecution> {
-    let api: Api<RunbookExecution> = Api::namespaced(client.clone(), namespace);
-    let found = api.get_opt(name).await.with_context(|| format!("execution {namespace}/{name}"))?;
-    found.with_context(|| {
-        format!("there is no RunbookExecution {name} in namespace {namespace}; plimsoll runbook list -A lists all")
-    })
+    let me = verdict::send(client, &verdict).await?;
+    let word = if decision == Decision::Approve { "approved" } else { "denied" };
+    Ok(format!("{me} {word}: {}\n", args.name))
 }
 
 async fn list(client: &Client, args: &List) -> anyhow::Result<String> {

@@ -26,6 +26,7 @@ use self::{
 use crate::{
     actions::{Endpoint, Outside},
     controller::{self, Setup},
+    page,
     prometheus::{Prometheus, http_client},
     runbooks::{self, Front, author::Authority, dispatch::Dispatcher, proof::Sealer},
     scorer,
@@ -44,6 +45,9 @@ pub struct OperatorArgs {
     /// Where /healthz, /readyz and /metrics are served
     #[arg(long, value_name = "ADDRESS", default_value = "0.0.0.0:8080")]
     pub listen: SocketAddr,
+    /// Where the web page is served: SLOs, runbooks and executions, readable for whoever reaches the address. Without it there is none
+    #[arg(long, value_name = "ADDRESS", env = "PLIMSOLL_PAGE_LISTEN")]
+    pub page_listen: Option<SocketAddr>,
     /// Run without leader election: only for a single replica that is never started twice
     #[arg(long)]
     pub no_leader_election: bool,
@@ -178,6 +182,20 @@ pub async fn run(args: OperatorArgs) -> anyhow::Result<()> {
         tasks.spawn(webhook.await.context("webhook")?);
     }
 
+    if let Some(address) = args.page_listen {
+        let cluster = kube_config.clone();
+        let (site, watches) = page_of(cluster, plain.clone(), prometheus.clone(), args.runbooks, stop.clone());
+        let token = stop.clone();
+        tasks.spawn(async move {
+            watches.run(token).await;
+            Ok("the watch of the page's objects")
+        });
+        tasks.spawn(async move {
+            page::serve(address, site).await.with_context(|| format!("--page-listen {address}"))?;
+            Ok("the server of the page")
+        });
+    }
+
     let gated = ClientBuilder::try_from(kube_config).context("client of the Kubernetes API")?.with_layer(&gate).build();
     ready.store(true, Ordering::Relaxed);
 
@@ -217,6 +235,24 @@ pub async fn run(args: OperatorArgs) -> anyhow::Result<()> {
     election.cancel();
     let _ = tokio::time::timeout(Duration::from_secs(5), async { while elected.join_next().await.is_some() {} }).await;
     ended
+}
+
+/// The page of a cluster. It holds a client that needs no lease: with the operator's own rights it only reads.
+fn page_of(
+    cluster: kube::Config,
+    client: Client,
+    prometheus: Option<Prometheus>,
+    runbooks: bool,
+    stop: CancellationToken,
+) -> (page::Site, page::stores::Watches) {
+    let (stores, watches) = page::stores::Stores::new(client.clone(), runbooks);
+    let recorded = page::Answers::new(prometheus.clone());
+    let mut site = page::Site::new(Arc::new(recorded), Arc::new(stores), stop);
+    site.explains = Some(Arc::new(page::stores::Explaining { prometheus, client }));
+    if runbooks {
+        site.decides = Some(Arc::new(page::decide::Sender::new(cluster)));
+    }
+    (site, watches)
 }
 
 /// What the leader needs to run runbooks.

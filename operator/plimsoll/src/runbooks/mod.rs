@@ -19,6 +19,7 @@ pub mod read;
 pub mod state;
 pub mod switch;
 pub mod triggers;
+pub mod verdict;
 
 use std::{sync::Arc, time::Duration};
 

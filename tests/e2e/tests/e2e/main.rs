@@ -17,6 +17,8 @@ mod go_faults;
 mod node;
 mod operator;
 mod outside;
+mod page;
+mod page_shop;
 mod path;
 mod readme;
 mod runbook_ground;
@@ -46,6 +48,7 @@ fn main() -> ExitCode {
         backtest::tests(),
         operator::tests(),
         outside::tests(),
+        page::tests(),
         path::tests(),
         readme::tests(),
         runbook_runs::tests(),

@@ -1,0 +1,167 @@
+//! One SLO.
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use maud::{Markup, html};
+use plimsoll_api::slo::Severity;
+
+use super::{Frame, Place, charts, document, facts, overview::told, seconds, slo_path, time, trouble};
+use crate::{
+    slo::{Charts, GroupRow, RANGES, TierRow, TierState, View},
+    words,
+};
+
+/// Events that are listed below the charts.
+const EVENTS: usize = 20;
+
+/// The view.
+pub fn slo(frame: &Frame, view: &View) -> String {
+    let main = html! {
+        div #answer data-live aria-live="polite" class=(view.state.key()) {
+            h1 { (view.name) " " small { (view.namespace) } }
+            p.answer { (told(view.state)) " " (view.headline) }
+            (trouble(view.trouble.as_deref()))
+            @if let Some(description) = &view.description { p.prose { (description) } }
+            (facts(&view.facts))
+        }
+        @if let Some(shown) = &view.charts {
+            nav.ranges aria-label="Time shown" {
+                @for range in RANGES {
+                    a href=(format!("{}?range={}", slo_path(&view.namespace, &view.name), range.key))
+                        aria-current=[(range == view.range).then_some("true")] { (range.word) }
+                }
+            }
+            section aria-label="Charts" { div #pictures data-live { (charts::charts(shown)) } }
+        }
+        div #tables data-live {
+            @if !view.tiers.is_empty() { (tiers(&view.tiers)) }
+            @if view.groups.1 > 0 { (groups(&view.groups.0, view.groups.1)) }
+            @if let Some(shown) = &view.charts { (events(shown)) }
+            @if let Some(text) = &view.explanation {
+                section { h2 #why { (if view.state.is_burning() { "Why it fires" } else { "Why it is as it is" }) }
+                    pre.explain tabindex="0" aria-labelledby="why" { (text) } }
+            }
+            @if !view.conditions.is_empty() { (conditions(&view.conditions)) }
+        }
+        (copy("yaml", "Its YAML", &view.yaml))
+        (copy("rules", "Its rules", &view.rules))
+    };
+    document(frame, Place::Slos, &view.name, &main)
+}
+
+fn tiers(rows: &[TierRow]) -> Markup {
+    html! {
+        section {
+            h2 #alerts { "Alerts" }
+            div.scroll tabindex="0" role="region" aria-labelledby="alerts" { table {
+                thead { tr {
+                    th scope="col" { "Tier" } th scope="col" { "State" } th scope="col" { "Since" }
+                    th.n scope="col" { "Burn, long" } th.n scope="col" { "Burn, short" } th.n scope="col" { "Threshold" }
+                    th scope="col" { "What it takes" }
+                } }
+                tbody { @for row in rows { (tier(row)) } }
+            } }
+        }
+    }
+}
+
+fn tier(row: &TierRow) -> Markup {
+    let class = match (row.state, row.severity) {
+        (TierState::Fires { .. }, Severity::Page) => "page",
+        (TierState::Fires { .. }, Severity::Ticket) | (TierState::Over, _) => "ticket",
+        (TierState::Quiet | TierState::Unknown, _) => "quiet",
+    };
+    let (glyph, word) = match (row.state, row.severity) {
+        (TierState::Fires { .. }, Severity::Page) => ("▲", "fires"),
+        (TierState::Fires { .. }, Severity::Ticket) => ("◆", "fires"),
+        (TierState::Over, _) => ("◇", "over"),
+        (TierState::Quiet, _) => ("·", "quiet"),
+        (TierState::Unknown, _) => ("○", "not known"),
+    };
+    let since = match row.state {
+        TierState::Fires { since } => since,
+        TierState::Over | TierState::Quiet | TierState::Unknown => None,
+    };
+    let burn = |n: usize| {
+        let burn = row.burns.get(n).copied().flatten().map_or_else(|| "–".to_owned(), words::rate);
+        html! { (burn) " " small { (row.windows.get(n).map_or("", String::as_str)) } }
+    };
+    html! {
+        tr class=(class) {
+            th scope="row" { (row.name) " " small { (if row.severity == Severity::Page { "page" } else { "ticket" }) } }
+            td { span.s { i.g aria-hidden="true" { (glyph) } (word) } }
+            td { @match since { Some(at) => (seconds(at)), None => "–" } }
+            td.n { (burn(0)) } td.n { (burn(1)) } td.n { (row.threshold) }
+            td { (row.wants) }
+        }
+    }
+}
+
+fn groups(rows: &[GroupRow], all: usize) -> Markup {
+    html! {
+        section {
+            h2 #groups { "Errors by group" }
+            @if all > rows.len() { p.count { "The " (rows.len()) " of " (all) " groups with the least budget." } }
+            div.scroll tabindex="0" role="region" aria-labelledby="groups" { table {
+                thead { tr {
+                    th scope="col" { "Group" } th.n scope="col" { "Errors, 1\u{a0}h" } th.n scope="col" { "Burn, 1\u{a0}h" }
+                    th.n scope="col" { "Budget left" }
+                } }
+                tbody { @for row in rows { tr {
+                    th scope="row" { (row.name) }
+                    td.n { (row.errors.map_or_else(|| "–".to_owned(), |errors| words::percent(errors, 3))) }
+                    td.n { (row.burn.map_or_else(|| "–".to_owned(), words::rate)) }
+                    td.n { (words::percent(row.budget, 1)) }
+                } } }
+            } }
+        }
+    }
+}
+
+fn events(shown: &Charts) -> Markup {
+    let mut marks: Vec<_> = shown.marks.iter().collect();
+    marks.sort_by_key(|mark| std::cmp::Reverse(mark.from));
+    html! {
+        section {
+            h2 { "What happened" }
+            @if marks.is_empty() { p.none { "Nothing in the time shown." } } @else {
+                ul.events { @for mark in marks.into_iter().take(EVENTS) {
+                    li class=(charts::class(mark.kind)) {
+                        (seconds(mark.from)) " " i.g aria-hidden="true" { (charts::shape(mark.kind)) } " "
+                        @match &mark.href { Some(href) => a href=(href) { (mark.label) }, None => (mark.label) }
+                    }
+                } }
+            }
+        }
+    }
+}
+
+pub(super) fn conditions(all: &[Condition]) -> Markup {
+    html! {
+        section {
+            h2 #conditions { "Conditions" }
+            div.scroll tabindex="0" role="region" aria-labelledby="conditions" { table {
+                thead { tr {
+                    th scope="col" { "Condition" } th scope="col" { "Status" } th scope="col" { "Reason" }
+                    th scope="col" { "Since" } th scope="col" { "Message" }
+                } }
+                tbody { @for one in all { tr {
+                    th scope="row" { (one.type_) } td { (one.status) } td { (one.reason) }
+                    td { (time(one.last_transition_time.0)) } td.prose { (one.message) }
+                } } }
+            } }
+        }
+    }
+}
+
+/// A text to copy.
+fn copy(id: &str, title: &str, text: &str) -> Markup {
+    html! {
+        @if !text.is_empty() {
+            details id=(id) {
+                summary { h2 { (title) } }
+                button.copy type="button" data-copy=(format!("{id}-text")) hidden { "Copy" }
+                pre id=(format!("{id}-text")) tabindex="0" { code { (text) } }
+            }
+        }
+    }
+}

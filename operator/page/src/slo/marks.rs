@@ -1,0 +1,192 @@
+//! What happened, as marks on the axis of time.
+
+use jiff::{Timestamp, ToSpan as _, tz::TimeZone};
+use plimsoll_api::{RunbookExecution, Slo, slo::Exclusion};
+use plimsoll_slo::{duration, names, weekly, zone};
+
+use crate::{
+    Kept,
+    ask::{Grid, Line},
+    words,
+};
+
+/// What a mark is of, in the order of their lanes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum MarkKind {
+    /// An alert that woke somebody.
+    Page,
+    /// Another alert.
+    Ticket,
+    /// A run of a runbook.
+    Execution,
+    /// A time that does not count.
+    Exclusion,
+    /// The SLO began.
+    Began,
+}
+
+/// Something that happened.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mark {
+    /// What it is of.
+    pub kind: MarkKind,
+    /// When, in seconds since 1970.
+    pub from: i64,
+    /// Until when, where it lasts.
+    pub to: Option<i64>,
+    /// In words.
+    pub label: String,
+    /// Where more is said.
+    pub href: Option<String>,
+}
+
+/// More of them would be a texture and no marks.
+const MOST: usize = 200;
+
+pub(super) fn marks(
+    slo: &Kept<Slo>,
+    grid: &Grid,
+    until: i64,
+    alerts: &[Line],
+    executions: &[Kept<RunbookExecution>],
+) -> Vec<Mark> {
+    let mut all: Vec<Mark> = alerts.iter().flat_map(|line| of_alert(line, grid)).collect();
+    all.extend(executions.iter().filter_map(|execution| of_execution(execution, slo)));
+    if let Ok(object) = &slo.object {
+        let exclusions = object.spec.exclusions.iter();
+        all.extend(exclusions.flat_map(|exclusion| of_exclusion(exclusion, grid.from, until)));
+        all.extend(object.metadata.creation_timestamp.as_ref().map(|time| Mark {
+            kind: MarkKind::Began,
+            from: time.0.as_second(),
+            to: None,
+            label: "the SLO was made".to_owned(),
+            href: None,
+        }));
+    }
+    all.retain(|mark| mark.from <= until && mark.to.unwrap_or(mark.from) >= grid.from);
+    all.sort_by_key(|mark| (mark.kind, mark.from));
+    all.truncate(MOST);
+    all
+}
+
+fn of_alert(line: &Line, grid: &Grid) -> Vec<Mark> {
+    let tier = line.label(names::TIER);
+    let what = match line.label("alertname") {
+        names::ALERT_BURN => format!("alert of tier {tier}"),
+        names::ALERT_NO_DATA => "alert: no data".to_owned(),
+        names::ALERT_ANOMALY => "alert: unusual".to_owned(),
+        other => format!("alert {other}"),
+    };
+    let kind = if line.label(names::SEVERITY) == "page" { MarkKind::Page } else { MarkKind::Ticket };
+    let at = |place: usize| grid.from + grid.step * i64::try_from(place).unwrap_or(0);
+    let mut marks = Vec::new();
+    let mut begun = None;
+    for (place, value) in line.values.iter().map(Some).chain([None]).enumerate() {
+        match (value.copied().flatten(), begun) {
+            (Some(_), None) => begun = Some(at(place)),
+            (None, Some(from)) => {
+                let to = at(place) - grid.step;
+                let lasted = words::span((to - from).max(grid.step) as f64);
+                marks.push(Mark { kind, from, to: Some(to), label: format!("{what}, about {lasted}"), href: None });
+                begun = None;
+            }
+            (Some(_), Some(_)) | (None, None) => {}
+        }
+    }
+    marks
+}
+
+fn of_execution(execution: &Kept<RunbookExecution>, slo: &Kept<Slo>) -> Option<Mark> {
+    let object = execution.object.as_ref().ok()?;
+    let about = object.spec.trigger.labels.get(names::SLO_ID)?;
+    if *about != slo.id() {
+        return None;
+    }
+    let status = object.status.as_ref();
+    let began = status.and_then(|status| status.started_at.as_ref());
+    let from = began.or(object.metadata.creation_timestamp.as_ref()).unwrap_or(&object.spec.trigger.starts_at);
+    let phase = status.map_or("Pending", |status| status.phase.name());
+    Some(Mark {
+        kind: MarkKind::Execution,
+        from: from.0.as_second(),
+        to: None,
+        label: format!("runbook {}: {phase}", object.spec.runbook.name),
+        href: Some(crate::html::execution_path(&execution.namespace, &execution.name)),
+    })
+}
+
+fn of_exclusion(exclusion: &Exclusion, from: i64, until: i64) -> Vec<Mark> {
+    let label = match &exclusion.reason {
+        Some(reason) => format!("excluded: {} ({reason})", exclusion.name),
+        None => format!("excluded: {}", exclusion.name),
+    };
+    let mark =
+        |from: i64, to: i64| Mark { kind: MarkKind::Exclusion, from, to: Some(to), label: label.clone(), href: None };
+    let moment = |text: &Option<String>| text.as_ref()?.parse::<Timestamp>().ok().map(Timestamp::as_second);
+    if let (Some(from), Some(to)) = (moment(&exclusion.from), moment(&exclusion.to)) {
+        return vec![mark(from, to)];
+    }
+    let weekly = || {
+        let starts = weekly::starts(exclusion.every.as_deref()?, "every").ok()?;
+        let length = duration::parse(exclusion.r#for.as_deref()?, "for").ok()?;
+        let zone = match exclusion.time_zone.as_deref() {
+            Some(name) => zone::find(name)?,
+            None => TimeZone::UTC,
+        };
+        let length = i64::try_from(length.as_seconds()).ok()?;
+        Some(occurrences(&starts, &zone, from - length, until).into_iter().map(|at| mark(at, at + length)).collect())
+    };
+    weekly().unwrap_or_default()
+}
+
+/// Every start between two times, in local time of the zone.
+fn occurrences(starts: &[u32], zone: &TimeZone, from: i64, until: i64) -> Vec<i64> {
+    let (Ok(first), Ok(last)) = (Timestamp::from_second(from), Timestamp::from_second(until)) else {
+        return Vec::new();
+    };
+    let mut day = first.to_zoned(zone.clone()).date();
+    let end = last.to_zoned(zone.clone()).date();
+    let mut found = Vec::new();
+    while day <= end && found.len() < MOST {
+        // From Monday, as the starts count.
+        let weekday = i64::from(day.weekday().to_monday_zero_offset());
+        for start in starts.iter().map(|start| i64::from(*start)).filter(|start| start / 86_400 == weekday) {
+            let time = day.to_datetime(jiff::civil::Time::midnight()).checked_add((start % 86_400).seconds());
+            let at = time.ok().and_then(|time| time.to_zoned(zone.clone()).ok());
+            found.extend(at.map(|at| at.timestamp().as_second()).filter(|at| (from..=until).contains(at)));
+        }
+        match day.tomorrow() {
+            Ok(next) => day = next,
+            Err(_) => break,
+        }
+    }
+    found
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn weekly_exclusions_follow_the_clock_on_the_wall() {
+        let zone = zone::find("Europe/Berlin").unwrap();
+        let starts = weekly::starts("Sun 03:30", "x").unwrap();
+        let at = |text: &str| text.parse::<Timestamp>().unwrap().as_second();
+        let found = occurrences(&starts, &zone, at("2026-10-17T00:00:00Z"), at("2026-11-02T00:00:00Z"));
+        // The clock goes back on the 25th.
+        let wanted = ["2026-10-18T01:30:00Z", "2026-10-25T02:30:00Z", "2026-11-01T02:30:00Z"];
+        assert_eq!(found, wanted.map(at));
+    }
+
+    #[test]
+    fn an_alert_is_as_long_as_it_was_seen() {
+        let grid = Grid { from: 0, step: 60, count: 6 };
+        let one = Some(1.0);
+        let labels = [("alertname", names::ALERT_BURN), (names::TIER, "fast"), (names::SEVERITY, "page")];
+        let labels = labels.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
+        let marks = of_alert(&Line { labels, values: vec![None, one, one, None, None, one] }, &grid);
+        let times: Vec<_> = marks.iter().map(|mark| (mark.kind, mark.from, mark.to)).collect();
+        assert_eq!(times, [(MarkKind::Page, 60, Some(120)), (MarkKind::Page, 300, Some(300))]);
+    }
+}

@@ -1,0 +1,569 @@
+//! "What happened and what will happen?": one SLO over a time.
+
+mod marks;
+mod tiers;
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use plimsoll_api::{RunbookExecution, Slo};
+use plimsoll_slo::{
+    Model,
+    model::{Period, Sli, Span},
+    names,
+};
+use rust_decimal::prelude::ToPrimitive as _;
+
+pub use self::{
+    marks::{Mark, MarkKind},
+    tiers::{TierRow, TierState},
+};
+use crate::{
+    Kept,
+    ask::{ALERTS, ALERTS_FOR_STATE, Fold, Grid, History, Line, Question},
+    overview::{self, State},
+    words,
+};
+
+/// Moments of a chart: as many as a screen can tell apart, and few enough for one answer.
+const MOMENTS: i64 = 240;
+
+/// How much time the charts show.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Range {
+    /// In the address.
+    pub key: &'static str,
+    /// As it is read.
+    pub word: &'static str,
+    /// Seconds; none for the SLO's own period.
+    seconds: Option<i64>,
+}
+
+/// What there is to choose from; the first is the default.
+pub const RANGES: [Range; 5] = [
+    Range { key: "period", word: "period", seconds: None },
+    Range { key: "7d", word: "7 days", seconds: Some(7 * 86_400) },
+    Range { key: "1d", word: "1 day", seconds: Some(86_400) },
+    Range { key: "6h", word: "6 hours", seconds: Some(6 * 3600) },
+    Range { key: "1h", word: "1 hour", seconds: Some(3600) },
+];
+
+impl Range {
+    /// The one of this key, or the default.
+    pub fn of(key: &str) -> Self {
+        RANGES.into_iter().find(|range| range.key == key).unwrap_or(RANGES[0])
+    }
+}
+
+/// The length of a model's period in seconds.
+pub fn period_seconds(model: &Model) -> i64 {
+    match &model.period {
+        Period::Rolling(span) => i64::try_from(span.as_seconds()).unwrap_or(i64::MAX),
+        // A calendar unit has at most 366 days.
+        Period::Calendar { unit, .. } => overview::calendar(*unit) as i64,
+    }
+}
+
+/// What is asked for one SLO: series over the grid, and values of now.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// The time.
+    pub grid: Grid,
+    /// Asked over the grid, in the order in which [`View::new`] reads the answers.
+    pub over: Vec<Question>,
+    /// Asked at [`Plan::moment`], in the same way.
+    pub now: Vec<Question>,
+    range: Range,
+}
+
+impl Plan {
+    /// For a valid SLO at a time, in seconds since 1970.
+    pub fn new(model: &Model, range: Range, now: i64) -> Self {
+        let seconds = range.seconds.unwrap_or_else(|| period_seconds(model));
+        let alert = &["alertname", names::TIER, names::SEVERITY];
+        let over = vec![
+            Question::new(names::BUDGET_REMAINING, Fold::Lowest(&[])),
+            Question::new(names::ERROR_RATIO, Fold::Highest(&[names::WINDOW])),
+            Question::new(ALERTS, Fold::Highest(alert)).with("alertstate", "firing"),
+            Question::new(names::ANOMALY_SCORE, Fold::Highest(&[])),
+            Question::new(names::ANOMALY_EXPECTED, Fold::Each),
+            Question::new(names::ANOMALY_LOWER, Fold::Each),
+            Question::new(names::ANOMALY_UPPER, Fold::Each),
+        ];
+        let now_questions = vec![
+            Question::new(names::BUDGET_REMAINING, Fold::Each),
+            Question::new(names::ERROR_RATIO, Fold::Each).with(names::WINDOW, "1h"),
+            Question::new(ALERTS_FOR_STATE, Fold::Lowest(alert)),
+            Question::new(names::TOTAL_CLOSED, Fold::Each),
+            Question::new(names::TOTAL_OPEN, Fold::Each),
+        ];
+        Self { grid: Grid::until(now, seconds, MOMENTS), over, now: now_questions, range }
+    }
+
+    /// The grid for the values of now.
+    pub fn moment(now: i64) -> Grid {
+        Grid { from: now - now.rem_euclid(15), step: 15, count: 1 }
+    }
+}
+
+/// The series that the scorer watches, of the line whose band it exports.
+pub fn watched(over: &[History]) -> Option<Question> {
+    let line = over.get(4)?.lines.first()?;
+    let name = if line.label("signal") == "total" { names::TOTAL } else { names::BAD };
+    let foreign = [names::SLO_ID, "signal", "__name__", "job", "instance"];
+    let own = line.labels.iter().filter(|(label, _)| !foreign.contains(&label.as_str()));
+    Some(own.fold(Question::new(name, Fold::Each), |question, (label, value)| question.with(label.clone(), value)))
+}
+
+/// What was answered to a [`Plan`].
+#[derive(Clone, Debug, Default)]
+pub struct Answers {
+    /// To [`Plan::over`].
+    pub over: Vec<History>,
+    /// To [`Plan::now`].
+    pub now: Vec<History>,
+    /// To [`watched`].
+    pub watched: Option<History>,
+}
+
+impl Answers {
+    fn over(&self, question: usize) -> &[Line] {
+        self.over.get(question).map_or(&[], |history| history.lines.as_slice())
+    }
+
+    fn now(&self, question: usize) -> impl Iterator<Item = (&Line, f64)> {
+        let lines = self.now.get(question).map_or(&[][..], |history| history.lines.as_slice());
+        lines.iter().filter_map(|line| Some((line, line.values.last().copied().flatten()?)))
+    }
+
+    fn trouble(&self) -> Option<String> {
+        let all = self.over.iter().chain(&self.now).chain(&self.watched);
+        let cause = all.filter_map(|history| history.trouble.as_deref()).next()?;
+        Some(format!("These are the last known numbers: {cause}"))
+    }
+}
+
+/// The charts, all on one time.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Charts {
+    /// The time that is known.
+    pub grid: Grid,
+    /// How much of the future is shown, in seconds.
+    pub ahead: i64,
+    /// Share of the budget that is left.
+    pub budget: Vec<Option<f64>>,
+    /// Where it goes.
+    pub projection: Option<Projection>,
+    /// The window of the SLI.
+    pub sli_window: String,
+    /// Good events / all events over that window.
+    pub sli: Vec<Option<f64>>,
+    /// The objective as a ratio.
+    pub objective: f64,
+    /// Burn rates of each tier.
+    pub tiers: Vec<TierChart>,
+    /// How unusual it is, from 0 to 1; empty where nobody looks.
+    pub score: Vec<Option<f64>>,
+    /// What the scorer has seen and expected, of the most unusual series.
+    pub band: Option<Band>,
+    /// What happened.
+    pub marks: Vec<Mark>,
+}
+
+/// Where the budget goes at the rate of the last hour.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Projection {
+    /// What is left now.
+    pub left: f64,
+    /// What is left at the end of the time shown.
+    pub then: f64,
+    /// When nothing is left, in seconds since 1970.
+    pub spent_at: Option<i64>,
+}
+
+/// Burn rates of one tier.
+#[derive(Clone, Debug, PartialEq)]
+pub struct TierChart {
+    /// Its name.
+    pub name: String,
+    /// Windows, as they are written.
+    pub windows: [String; 2],
+    /// Burn rate over the long window.
+    pub long: Vec<Option<f64>>,
+    /// Burn rate over the short window.
+    pub short: Vec<Option<f64>>,
+    /// It fires above.
+    pub threshold: f64,
+}
+
+/// A watched series and what it was expected to be.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Band {
+    /// Which series, in words.
+    pub of: String,
+    /// Events each second.
+    pub seen: Vec<Option<f64>>,
+    /// Expected.
+    pub expected: Vec<Option<f64>>,
+    /// Where the band of 90 % begins.
+    pub lower: Vec<Option<f64>>,
+    /// Where it ends.
+    pub upper: Vec<Option<f64>>,
+}
+
+/// One group of an SLO with `groupBy`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct GroupRow {
+    /// Its labels: `route=/pay`.
+    pub name: String,
+    /// Share of its budget that is left.
+    pub budget: f64,
+    /// Bad events / all events over an hour.
+    pub errors: Option<f64>,
+    /// Burn rate over an hour.
+    pub burn: Option<f64>,
+}
+
+/// The whole view.
+#[derive(Clone, Debug, PartialEq)]
+pub struct View {
+    /// Its namespace.
+    pub namespace: String,
+    /// Its name.
+    pub name: String,
+    /// How it is.
+    pub state: State,
+    /// The answer, in a sentence.
+    pub headline: String,
+    /// What else is to be known: that Prometheus is away.
+    pub trouble: Option<String>,
+    /// What its users can do while the objective holds.
+    pub description: Option<String>,
+    /// What it promises, as names and values.
+    pub facts: Vec<(&'static str, String)>,
+    /// What the charts show.
+    pub range: Range,
+    /// The charts; none of an SLO that is not valid.
+    pub charts: Option<Charts>,
+    /// The alerts.
+    pub tiers: Vec<TierRow>,
+    /// The groups with least budget, and how many there are in all.
+    pub groups: (Vec<GroupRow>, usize),
+    /// Its conditions.
+    pub conditions: Vec<Condition>,
+    /// Why it fires or is quiet, in the words of `plimsoll explain`.
+    pub explanation: Option<String>,
+    /// As it is applied.
+    pub yaml: String,
+    /// Its rules, as Prometheus loads them; empty of one that is not valid.
+    pub rules: String,
+}
+
+/// Texts of an SLO that others write.
+#[derive(Clone, Debug, Default)]
+pub struct Texts {
+    /// Why it fires or is quiet.
+    pub explanation: Option<String>,
+    /// As it is applied.
+    pub yaml: String,
+    /// Its rules.
+    pub rules: String,
+}
+
+/// Groups that are shown.
+const GROUPS: usize = 20;
+
+impl View {
+    /// Of one that has no charts: it is not valid, or cannot be read.
+    pub fn without_charts(slo: &Kept<Slo>, texts: Texts) -> Self {
+        let reason = overview::broken(slo).unwrap_or_else(|| "it is not valid".to_owned());
+        Self {
+            namespace: slo.namespace.clone(),
+            name: slo.name.clone(),
+            state: State::Broken,
+            headline: format!("Broken: {}", sentence(&reason)),
+            trouble: None,
+            description: slo.object.as_ref().ok().and_then(|object| object.spec.description.clone()),
+            facts: Vec::new(),
+            range: Range::of(""),
+            charts: None,
+            tiers: Vec::new(),
+            groups: (Vec::new(), 0),
+            conditions: overview::conditions(slo).to_vec(),
+            explanation: texts.explanation,
+            yaml: texts.yaml,
+            rules: texts.rules,
+        }
+    }
+
+    /// Of a valid SLO, from what was answered to its plan at a time, in seconds since 1970.
+    pub fn new(
+        slo: &Kept<Slo>,
+        model: &Model,
+        plan: &Plan,
+        answers: &Answers,
+        executions: &[Kept<RunbookExecution>],
+        texts: Texts,
+        now: i64,
+    ) -> Self {
+        let charts = charts(slo, model, plan, answers, executions, now);
+        let tiers = tiers::rows(model, answers, &charts, now);
+        let left = left_now(answers).or_else(|| last(&charts.budget));
+        let burn = burn_now(model, answers);
+        let state = state(slo, answers, &tiers, left);
+        let lasts = left.zip(burn).and_then(|(left, burn)| overview::lasts(left, burn, period_seconds(model) as f64));
+        let spec = slo.object.as_ref().ok().map(|object| &object.spec);
+        Self {
+            namespace: slo.namespace.clone(),
+            name: slo.name.clone(),
+            state,
+            headline: headline(slo, model, state, Numbers { left, burn, lasts }),
+            trouble: answers.trouble(),
+            description: spec.and_then(|spec| spec.description.clone()),
+            facts: facts(model, answers, left),
+            range: plan.range,
+            tiers,
+            groups: groups(model, answers),
+            conditions: overview::conditions(slo).to_vec(),
+            explanation: texts.explanation,
+            yaml: texts.yaml,
+            rules: texts.rules,
+            charts: Some(charts),
+        }
+    }
+}
+
+fn last(values: &[Option<f64>]) -> Option<f64> {
+    values.iter().rev().find_map(|value| *value)
+}
+
+fn error_budget(model: &Model) -> f64 {
+    model.objective.budget().to_f64().unwrap_or(f64::NAN)
+}
+
+fn left_now(answers: &Answers) -> Option<f64> {
+    answers.now(0).map(|(_, left)| left).reduce(f64::min)
+}
+
+fn burn_now(model: &Model, answers: &Answers) -> Option<f64> {
+    Some(answers.now(1).map(|(_, ratio)| ratio).reduce(f64::max)? / error_budget(model))
+}
+
+/// The line of the error ratio over a window.
+fn of_window<'a>(lines: &'a [Line], window: &str) -> Option<&'a Line> {
+    lines.iter().find(|line| line.label(names::WINDOW) == window)
+}
+
+/// The shortest recorded window that leaves nothing out between two moments.
+fn window(model: &Model, step: i64) -> Span {
+    let mut all: Vec<Span> = model.tiers.iter().flat_map(|tier| [tier.short, tier.long]).collect();
+    all.sort_unstable();
+    let covers = |span: &&Span| i64::try_from(span.as_seconds()).unwrap_or(i64::MAX) >= step;
+    all.iter().find(covers).or(all.last()).copied().unwrap_or(Span::seconds(3600))
+}
+
+fn charts(
+    slo: &Kept<Slo>,
+    model: &Model,
+    plan: &Plan,
+    answers: &Answers,
+    executions: &[Kept<RunbookExecution>],
+    now: i64,
+) -> Charts {
+    let grid = plan.grid;
+    let ahead = (grid.to() - grid.from) / 8;
+    let ratios = answers.over(1);
+    let values = |line: Option<&Line>| line.map(|line| line.values.clone()).unwrap_or_default();
+    let budget = values(answers.over(0).first());
+    let error_budget = error_budget(model);
+    let burns = |window: Span| -> Vec<Option<f64>> {
+        let line = of_window(ratios, &window.to_string());
+        values(line).into_iter().map(|value| value.map(|value| value / error_budget)).collect()
+    };
+    let sli_window = window(model, grid.step);
+    let sli = values(of_window(ratios, &sli_window.to_string()));
+    let left = left_now(answers).or_else(|| last(&budget));
+    let projection = left.zip(burn_now(model, answers)).map(|(left, burn)| {
+        let period = period_seconds(model) as f64;
+        let lasts = overview::lasts(left, burn, period);
+        Projection {
+            left,
+            then: left - burn * ahead as f64 / period,
+            // Within a period, so far below where that could fail.
+            spent_at: lasts.map(|seconds| now + seconds as i64),
+        }
+    });
+    Charts {
+        grid,
+        ahead,
+        projection,
+        budget,
+        sli_window: sli_window.to_string(),
+        sli: sli.into_iter().map(|value| value.map(|ratio| 1.0 - ratio)).collect(),
+        objective: model.objective.ratio().to_f64().unwrap_or(1.0),
+        tiers: model
+            .tiers
+            .iter()
+            .map(|tier| TierChart {
+                name: tier.name.clone(),
+                windows: [tier.long.to_string(), tier.short.to_string()],
+                long: burns(tier.long),
+                short: burns(tier.short),
+                threshold: tier.burn_rate.to_f64().unwrap_or(f64::INFINITY),
+            })
+            .collect(),
+        score: values(answers.over(3).first()),
+        band: band(answers),
+        marks: marks::marks(slo, &grid, now + ahead, answers.over(2), executions),
+    }
+}
+
+fn band(answers: &Answers) -> Option<Band> {
+    let expected = answers.over(4).first()?;
+    let same = |question: usize| {
+        let line = answers.over(question).iter().find(|line| {
+            let name = "__name__";
+            let own = |line: &Line| -> BTreeMap<String, String> {
+                line.labels.iter().filter(|(label, _)| *label != name).map(|(l, v)| (l.clone(), v.clone())).collect()
+            };
+            own(line) == own(expected)
+        });
+        line.map(|line| line.values.clone()).unwrap_or_default()
+    };
+    let seen = answers.watched.as_ref().and_then(|history| history.lines.first());
+    let signal = if expected.label("signal") == "total" { "all events" } else { "bad events" };
+    let foreign = [names::SLO_ID, "signal", "__name__", "job", "instance"];
+    let group: Vec<String> = expected
+        .labels
+        .iter()
+        .filter(|(label, _)| !foreign.contains(&label.as_str()))
+        .map(|(label, value)| format!("{label}={value}"))
+        .collect();
+    let group = if group.is_empty() { String::new() } else { format!(" of {}", group.join(", ")) };
+    Some(Band {
+        of: format!("{signal} each second{group}"),
+        seen: seen.map(|line| line.values.clone()).unwrap_or_default(),
+        expected: expected.values.clone(),
+        lower: same(5),
+        upper: same(6),
+    })
+}
+
+fn state(slo: &Kept<Slo>, answers: &Answers, tiers: &[TierRow], left: Option<f64>) -> State {
+    let fires = |page: bool| {
+        tiers.iter().any(|tier| {
+            matches!(tier.state, TierState::Fires { .. })
+                && (tier.severity == plimsoll_api::slo::Severity::Page) == page
+        })
+    };
+    let answered = answers.now.first().is_some_and(|history| history.trouble.is_none() || left.is_some());
+    match (fires(true), fires(false), overview::broken(slo), left) {
+        (true, ..) => State::Page,
+        (false, true, ..) => State::Ticket,
+        (false, false, Some(_), _) => State::Broken,
+        (false, false, None, None) if answered => State::NoData,
+        (false, false, None, Some(left)) if left <= 0.0 => State::Spent,
+        (false, false, None, _) => State::Quiet,
+    }
+}
+
+#[derive(Clone, Copy)]
+struct Numbers {
+    left: Option<f64>,
+    burn: Option<f64>,
+    lasts: Option<f64>,
+}
+
+fn headline(slo: &Kept<Slo>, model: &Model, state: State, numbers: Numbers) -> String {
+    let Numbers { left, burn, lasts } = numbers;
+    let left = match left {
+        Some(left) if left <= 0.0 => format!("the budget is spent, {} of it", words::percent(1.0 - left, 0)),
+        Some(left) => {
+            let rest = left * error_budget(model) * period_seconds(model) as f64;
+            format!("{} of the budget is left ({} of full outage)", words::percent(left, 1), words::span(rest))
+        }
+        None => "its budget is not known".to_owned(),
+    };
+    let runs_out = lasts.map(|seconds| format!(" and runs out in {}", words::span(seconds))).unwrap_or_default();
+    let burn = burn.map(|burn| format!("; burn {} over 1 h", words::rate(burn))).unwrap_or_default();
+    match state {
+        State::Page => format!("Burning, page: {left}{runs_out}{burn}."),
+        State::Ticket => format!("Burning, ticket: {left}{runs_out}{burn}."),
+        State::Broken => format!("Broken: {}", sentence(&overview::broken(slo).unwrap_or_default())),
+        State::Spent => format!("Spent: {left}{burn}."),
+        State::NoData => "No data: nothing is recorded of it yet.".to_owned(),
+        State::Quiet => format!("Quiet: {left}{runs_out}{burn}."),
+    }
+}
+
+/// With a full stop at its end.
+fn sentence(text: &str) -> String {
+    let text = text.trim();
+    if text.ends_with(['.', '!', '?']) { text.to_owned() } else { format!("{text}.") }
+}
+
+fn facts(model: &Model, answers: &Answers, left: Option<f64>) -> Vec<(&'static str, String)> {
+    let label = |name: &str| model.labels.get(name).cloned();
+    let percent = model.objective.percent();
+    let over = match &model.period {
+        Period::Rolling(span) => format!("{span}, rolling"),
+        Period::Calendar { unit, zone, .. } => format!("the calendar {unit:?} in {}", zone.name),
+    };
+    let budget = error_budget(model);
+    let mut facts = vec![("Objective", format!("{percent}\u{a0}% over {over}"))];
+    if let Some(left) = left {
+        let decimals = words::decimals(&percent.to_string());
+        facts.push(("SLI", format!("{} over the period", words::percent(1.0 - (1.0 - left) * budget, decimals))));
+        let whole = budget * period_seconds(model) as f64;
+        let mut text = format!("{} = {}", words::percent(left, 1), words::span(left.max(0.0) * whole));
+        text.push_str(&format!(" of {}", words::span(whole)));
+        // A sum of a rate once a minute.
+        let sum = |question| answers.now(question).map(|(_, sum)| sum).sum::<f64>();
+        let events = (sum(3) + sum(4)) * 60.0;
+        if matches!(model.sli, Sli::Events { .. } | Sli::Latency { .. }) && model.group_by.is_empty() && events > 0.0 {
+            let bad = left.max(0.0) * budget * events;
+            text.push_str(&format!(", or {} bad events", words::count(bad)));
+        }
+        facts.push(("Budget left", text));
+    }
+    for (name, value) in [("Service", label("service")), ("Owner", label("owner"))] {
+        facts.extend(value.map(|value| (name, value)));
+    }
+    let others = model.labels.iter().filter(|(name, _)| !["service", "owner"].contains(&name.as_str()));
+    let others: Vec<String> = others.map(|(name, value)| format!("{name}={value}")).collect();
+    if !others.is_empty() {
+        facts.push(("Labels", others.join(", ")));
+    }
+    if !model.runbooks.is_empty() {
+        facts.push(("Runbooks", model.runbooks.join(", ")));
+    }
+    facts
+}
+
+fn groups(model: &Model, answers: &Answers) -> (Vec<GroupRow>, usize) {
+    if model.group_by.is_empty() {
+        return (Vec::new(), 0);
+    }
+    let name = |line: &Line| {
+        let parts: Vec<String> = model.group_by.iter().map(|label| format!("{label}={}", line.label(label))).collect();
+        parts.join(", ")
+    };
+    let errors: BTreeMap<String, f64> = answers.now(1).map(|(line, ratio)| (name(line), ratio)).collect();
+    let budget = error_budget(model);
+    let mut rows: Vec<GroupRow> = answers
+        .now(0)
+        .map(|(line, left)| {
+            let name = name(line);
+            let errors = errors.get(&name).copied();
+            GroupRow { name, budget: left, errors, burn: errors.map(|errors| errors / budget) }
+        })
+        .collect();
+    rows.sort_by(|a, b| a.budget.total_cmp(&b.budget).then_with(|| a.name.cmp(&b.name)));
+    let all = rows.len();
+    rows.truncate(GROUPS);
+    (rows, all)
+}
+
+#[cfg(test)]
+#[path = "tests.rs"]
+mod tests;

@@ -1,0 +1,148 @@
+#![allow(clippy::unwrap_used, clippy::indexing_slicing)]
+
+use serde_json::json;
+
+use super::*;
+use crate::ask::Line;
+
+const NOW: i64 = 1_800_000_000;
+
+fn slo() -> Kept<Slo> {
+    let slo = serde_json::from_value(json!({"apiVersion": "plimsoll.dev/v1alpha1", "kind": "SLO",
+        "metadata": {"name": "a", "namespace": "shop"},
+        "spec": {"objective": "99.9", "groupBy": ["route"], "sli": {"events": {"bad": "bad", "total": "all"}}}}))
+    .unwrap();
+    Kept::new("shop", "a", slo)
+}
+
+fn model(slo: &Kept<Slo>) -> Model {
+    plimsoll_slo::validate(slo.object.as_ref().unwrap()).unwrap().model
+}
+
+fn line(labels: &[(&str, &str)], values: Vec<Option<f64>>) -> Line {
+    Line { labels: labels.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect(), values }
+}
+
+fn history(lines: Vec<Line>) -> History {
+    History { lines, trouble: None }
+}
+
+/// What is answered when the fast tier fires: half of the budget is left, at 20 times the rate.
+fn answers(plan: &Plan) -> Answers {
+    let count = plan.grid.count;
+    let all = |value: f64| vec![Some(value); count];
+    let ratios = ["5m", "30m", "1h", "2h", "6h", "1d", "3d"];
+    let ratios = ratios
+        .map(|window| line(&[("window", window)], all(if ["5m", "1h"].contains(&window) { 0.02 } else { 0.001 })));
+    let mut firing = vec![None; count];
+    firing.iter_mut().rev().take(3).for_each(|value| *value = Some(1.0));
+    let alert = [("alertname", names::ALERT_BURN), (names::TIER, "fast"), (names::SEVERITY, "page")];
+    let now = |lines| history(lines);
+    Answers {
+        over: vec![
+            history(vec![line(&[], all(0.5))]),
+            history(ratios.to_vec()),
+            history(vec![line(&alert, firing)]),
+            History::default(),
+            History::default(),
+            History::default(),
+            History::default(),
+        ],
+        now: vec![
+            now(vec![line(&[("route", "/b")], vec![Some(0.9)]), line(&[("route", "/a")], vec![Some(0.5)])]),
+            now(vec![line(&[("route", "/a")], vec![Some(0.02)])]),
+            now(vec![line(&alert, vec![Some((NOW - 600) as f64)])]),
+            History::default(),
+            History::default(),
+        ],
+        watched: None,
+    }
+}
+
+fn view(change: impl FnOnce(&mut Answers)) -> View {
+    let slo = slo();
+    let model = model(&slo);
+    let plan = Plan::new(&model, Range::of("1d"), NOW);
+    let mut answers = answers(&plan);
+    change(&mut answers);
+    View::new(&slo, &model, &plan, &answers, &[], Texts::default(), NOW)
+}
+
+fn plain(text: &str) -> String {
+    text.replace('\u{a0}', " ")
+}
+
+#[test]
+fn what_burns_says_when_it_runs_out_and_what_fires_since_when() {
+    let view = view(|_| {});
+    assert_eq!(view.state, State::Page);
+    assert_eq!(
+        plain(&view.headline),
+        "Burning, page: 50.0 % of the budget is left (21 min 0 s of full outage) and runs out in 18 h; burn 20.0 over 1 h."
+            .replace("21 min 0 s", "21 min")
+    );
+    let fast = view.tiers.first().unwrap();
+    assert_eq!((fast.name.as_str(), fast.state), ("fast", TierState::Fires { since: Some(NOW - 600) }));
+    assert_eq!(fast.burns.map(|burn| burn.map(words::rate)), [Some("20.0".to_owned()), Some("20.0".to_owned())]);
+    assert_eq!(plain(&fast.wants), "ends when less than 1.44 % is bad over 5m or 1h");
+    let quiet = view.tiers.get(1).unwrap();
+    assert_eq!(quiet.state, TierState::Quiet);
+    assert_eq!(plain(&quiet.wants), "fires when more than 0.6 % is bad over 6h and 30m, and at least 10 bad events");
+    let charts = view.charts.unwrap();
+    let projection = charts.projection.unwrap();
+    assert_eq!(projection.spent_at, Some(NOW + 18 * 3600));
+    assert_eq!(charts.marks.first().map(|mark| mark.kind), Some(MarkKind::Page));
+}
+
+#[test]
+fn groups_are_the_worst_first() {
+    let view = view(|_| {});
+    let names: Vec<&str> = view.groups.0.iter().map(|row| row.name.as_str()).collect();
+    assert_eq!((names, view.groups.1), (vec!["route=/a", "route=/b"], 2));
+    assert_eq!(view.groups.0.first().and_then(|row| row.burn).map(words::rate).as_deref(), Some("20.0"));
+}
+
+#[test]
+fn what_is_not_known_is_not_made_up() {
+    let empty = view(|answers| *answers = Answers { now: vec![History::default()], ..Answers::default() });
+    assert_eq!((empty.state, empty.headline.as_str()), (State::NoData, "No data: nothing is recorded of it yet."));
+    assert!(empty.tiers.iter().all(|tier| tier.state == TierState::Unknown));
+    assert_eq!(empty.charts.unwrap().projection, None);
+    // Nobody answers: that is no finding about the SLO, and what was known stays.
+    let away =
+        view(|answers| answers.now.iter_mut().for_each(|history| history.trouble = Some("no answer".to_owned())));
+    assert_eq!(away.trouble.as_deref(), Some("These are the last known numbers: no answer"));
+    assert_eq!(away.state, State::Page);
+}
+
+#[test]
+fn spent_is_told_as_such() {
+    let view = view(|answers| {
+        answers.over[2] = History::default();
+        answers.now[0] = history(vec![line(&[], vec![Some(-0.08)])]);
+        answers.now[1] = history(vec![line(&[], vec![Some(0.0)])]);
+    });
+    assert_eq!(view.state, State::Spent);
+    assert_eq!(plain(&view.headline), "Spent: the budget is spent, 108 % of it; burn 0.0 over 1 h.");
+}
+
+#[test]
+fn the_window_of_the_sli_leaves_nothing_out() {
+    let model = model(&slo());
+    for (range, wanted) in [("1h", "5m"), ("1d", "30m"), ("7d", "1h"), ("period", "6h")] {
+        let plan = Plan::new(&model, Range::of(range), NOW);
+        assert_eq!(window(&model, plan.grid.step).to_string(), wanted, "{range}, every {} s", plan.grid.step);
+    }
+}
+
+#[test]
+fn the_series_that_is_watched_is_that_of_the_band() {
+    let mut over = vec![History::default(); 7];
+    assert_eq!(watched(&over), None);
+    over[4] = history(vec![line(
+        &[("slo_id", "shop/a"), ("signal", "bad"), ("route", "/pay"), ("job", "plimsoll")],
+        Vec::new(),
+    )]);
+    let question = watched(&over).unwrap();
+    assert_eq!(question.promql(Some("shop/a")), "slo:bad_events:rate5m{slo_id=\"shop/a\",route=\"/pay\"}");
+}
