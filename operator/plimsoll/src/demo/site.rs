@@ -54,7 +54,10 @@ impl Shown {
             "A simulation: no shop is harmed. Everything is evaluated in memory as Prometheus would."
         };
         let button = if fault { "Repair the checkout" } else { "Break the checkout" };
-        Notice { text: text.to_owned(), button: Some((button.to_owned(), format!("/demo/fault?on={}&token={token}", !fault))) }
+        Notice {
+            text: text.to_owned(),
+            button: Some((button.to_owned(), format!("/demo/fault?on={}&token={token}", !fault))),
+        }
     }
 }
 
@@ -74,7 +77,10 @@ fn known<'w>(world: &'w World, question: &Question, slo_id: Option<&str>) -> Vec
             names::ANOMALY_SCORE | names::ANOMALY_EXPECTED | names::ANOMALY_LOWER | names::ANOMALY_UPPER => {
                 if id == WATCHED {
                     let name = question.name;
-                    found.push((world::labels(id, &[("signal", "total")]), Box::new(move |t| world.band.value(name, t))));
+                    found.push((
+                        world::labels(id, &[("signal", "total")]),
+                        Box::new(move |t| world.band.value(name, t)),
+                    ));
                 }
             }
             name => found.extend(world.engine.select(name, id).into_iter().map(|found| {
@@ -190,9 +196,9 @@ pub fn switch(shown: Shown, token: String) -> Router {
 fn switched(shown: &Shown, headers: &HeaderMap, on: bool, knows: bool) -> Response {
     // A name that was made to point here is not this page.
     let host = headers.get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
-    let ours = ["127.0.0.1", "localhost", "[::1]"].iter().any(|name| {
-        host.strip_prefix(name).is_some_and(|rest| rest.is_empty() || rest.starts_with(':'))
-    });
+    let ours = ["127.0.0.1", "localhost", "[::1]"]
+        .iter()
+        .any(|name| host.strip_prefix(name).is_some_and(|rest| rest.is_empty() || rest.starts_with(':')));
     if !knows || !ours || !same_origin(headers) {
         return (StatusCode::FORBIDDEN, "load the page again and use its button\n").into_response();
     }
