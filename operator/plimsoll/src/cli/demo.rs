@@ -120,13 +120,14 @@ async fn serve(args: &Demo) -> Result<(), Stop> {
             shown.world().tick(Timestamp::now().as_second());
         }
     };
-    let ended = async {
+    let ended = stop.clone();
+    tokio::spawn(async move {
         crate::operator::signal().await;
-        stop.cancel();
-    };
-    let served = axum::serve(listener, routes).with_graceful_shutdown(stop.clone().cancelled_owned());
+        ended.cancel();
+    });
+    let served = axum::serve(listener, routes).with_graceful_shutdown(stop.cancelled_owned());
     tokio::select! {
-        result = async { tokio::join!(async { served.await }, ended).0 } => {
+        result = async { served.await } => {
             result.map_err(|error| Stop::Failed(format!("the page ended: {error}"), String::new()))
         }
         () = clock => Ok(()),

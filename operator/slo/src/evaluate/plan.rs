@@ -129,7 +129,6 @@ impl Plan {
         windows.push(Window { label: period::window(&cx), part: Part::Period, read });
         let tiers = model.tiers.iter().filter_map(|tier| burn(&cx, &windows, tier)).collect();
         let info = period::info(&cx, &period::window(&cx));
-        #[allow(clippy::cast_precision_loss, reason = "a few hundred at most")]
         let count = |n: u64| n as f64;
         let slices = matches!(model.sli, Sli::TimeSlices { .. }).then(|| {
             let expected = |range: Span| count(base::slices_in(&cx, range));
@@ -175,7 +174,6 @@ fn found(Reading { fine, way }: Reading) -> Found {
 fn burn(cx: &Context<'_>, windows: &[Window], tier: &Tier) -> Option<Burn> {
     let place = |window: Span| windows.iter().position(|w| w.label == window.to_string());
     let least = cx.model.minimum_bad_events;
-    #[allow(clippy::cast_precision_loss, reason = "written by a person, and compared in PromQL as such")]
     let floor = (least > 0).then(|| Floor {
         least: least as f64,
         window: millis(tier.long),

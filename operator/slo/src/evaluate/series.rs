@@ -74,7 +74,6 @@ impl Series {
 }
 
 /// A length as a time's factor.
-#[allow(clippy::cast_possible_wrap, reason = "a length of a Vec is below i64::MAX")]
 const fn position(n: usize) -> i64 {
     n as i64
 }

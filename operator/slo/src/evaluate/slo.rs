@@ -67,7 +67,6 @@ impl Slo {
         let clocks = clocks.map(|(first, interval)| (first, interval, 0));
         let [(first, ..), slow, period] = clocks;
         let series = |(first, interval, _)| Series::new(first, interval);
-        #[allow(clippy::cast_precision_loss, reason = "weights are small")]
         let part = |weight: u64| Member { slo: None, weight: weight as f64, views: Vec::new() };
         let source = match &model.sli {
             Sli::Weighted(parts) => {
@@ -291,7 +290,6 @@ impl Slo {
         let groups = &self.groups;
         self.present.extend(t, |t| seen(groups, t));
         let range = millis(render::PRESENCE);
-        #[allow(clippy::cast_precision_loss, reason = "24")]
         let expected = (range / millis(render::PRESENCE_STEP)) as f64;
         self.present_rollup.push(self.present.over(t - range, t).map(|(count, _)| count / expected));
     }
@@ -359,7 +357,6 @@ impl Slo {
             Length::Rolling(span) => t - span,
             Length::Calendar(longest) => {
                 let start = self.period_start.at(t);
-                #[allow(clippy::cast_possible_truncation, reason = "seconds since 1970")]
                 start.map_or(t, |start| (t - longest).max((start * 1000.0).round() as i64))
             }
         }
@@ -368,7 +365,6 @@ impl Slo {
     fn period(&mut self, t: i64, all: &[Self]) {
         if let Period::Calendar { unit, zone, corrections } = &self.model.period {
             let start = clock::unit_start(*unit, zone, corrections, t);
-            #[allow(clippy::cast_precision_loss, reason = "milliseconds since 1970")]
             self.period_start.push(start.map(|start| start as f64 / 1000.0));
         }
         let span = (self.begin(t), t);
@@ -409,7 +405,6 @@ impl Slo {
             Share::Looks(..) => None,
             Share::Since => {
                 // Both ends at the even hours by which presence is told.
-                #[allow(clippy::cast_precision_loss, reason = "milliseconds since 1970")]
                 let (step, now) = (millis(render::PRESENCE) as f64 / 1000.0, t as f64 / 1000.0);
                 let start = self.period_start.at(t)?;
                 let since = now - now % step - (start - start % step);
@@ -448,7 +443,6 @@ impl Slo {
 /// Whether a window has as many bad events as its tier asks for.
 fn enough(floor: &Floor, group: &Group, view: &mut View, keep: Keep<'_>, t: i64) -> bool {
     let range = (t - floor.window, t);
-    #[allow(clippy::cast_precision_loss, reason = "minutes")]
     let seconds = |step: i64| step as f64 / 1000.0;
     let events = match floor.steps {
         None => {

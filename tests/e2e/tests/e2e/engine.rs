@@ -53,7 +53,6 @@ fn counter(
 
 /// Numbers that look like chance and are not.
 fn chance(i: usize, seed: usize) -> f64 {
-    #[allow(clippy::cast_precision_loss, reason = "24 bits")]
     let x = ((i * 7919 + seed * 104_729).wrapping_mul(2_654_435_761) >> 8 & 0xff_ffff) as f64;
     x / 16_777_216.0
 }
@@ -313,7 +312,6 @@ async fn feed(engine: &mut Engine, server: &Prometheus, model: &Model, times: (i
             for series in range(server, &expression, times).await? {
                 let rows = &mut groups.entry(series.labels).or_insert_with(|| [none(), none()])[place];
                 for (time, value) in series.samples {
-                    #[allow(clippy::cast_possible_truncation, reason = "whole seconds")]
                     let i = usize::try_from((time as i64 - start) / step)?;
                     let sample = rows.get_mut(i).context("a sample out of range")?;
                     if is_bad { sample.bad = value } else { sample.total = value }
@@ -330,7 +328,6 @@ async fn feed(engine: &mut Engine, server: &Prometheus, model: &Model, times: (i
 
 async fn range(server: &Prometheus, expression: &str, times: (i64, i64, i64)) -> Result<Vec<Series>> {
     let (start, step, steps) = times;
-    #[allow(clippy::cast_precision_loss, reason = "seconds")]
     let [start, end, step] = [start, start + step * (steps - 1), step].map(|seconds| seconds as f64);
     server.query_range(expression, start, end, step).await
 }
@@ -386,7 +383,6 @@ async fn every_rule_at_its_own_times(testbed: &Testbed) -> Result<()> {
                 if ends(&engine, &id, *t) {
                     continue;
                 }
-                #[allow(clippy::cast_precision_loss, reason = "milliseconds since 1970")]
                 let answer = server.query_at(&rule.expr, *t as f64 / 1000.0).await?;
                 let theirs: BTreeMap<Labels, f64> = answer
                     .into_iter()
