@@ -6,6 +6,7 @@ pub mod alerts_webhook;
 pub mod artifacts;
 pub mod cli;
 pub mod controller;
+pub mod demo;
 pub mod explain;
 pub mod limits;
 pub mod operator;

@@ -3,6 +3,7 @@
 pub mod alerts;
 pub mod any;
 pub mod duration;
+pub mod evaluate;
 pub mod model;
 pub mod names;
 pub mod presets;

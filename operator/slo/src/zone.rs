@@ -117,7 +117,7 @@ fn next_start(local: &Zoned, unit: Calendar) -> Option<Zoned> {
     first.to_zoned(local.time_zone().clone()).ok()
 }
 
-fn quarter(date: Date) -> Option<Date> {
+pub(crate) fn quarter(date: Date) -> Option<Date> {
     let month = (date.month() - 1) / 3 * 3 + 1;
     Date::new(date.year(), month, 1).ok()
 }

@@ -50,7 +50,8 @@ pub struct Detect {
     plot: Option<PathBuf>,
 }
 
-fn svg(text: &str) -> Result<PathBuf, String> {
+/// The path of an SVG file.
+pub(in crate::cli) fn svg(text: &str) -> Result<PathBuf, String> {
     let path = PathBuf::from(text);
     let fits = path.extension().is_some_and(|e| e.eq_ignore_ascii_case("svg"));
     if fits { Ok(path) } else { Err("a plot is an SVG: end its name in .svg".to_owned()) }

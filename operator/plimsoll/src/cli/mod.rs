@@ -1,7 +1,9 @@
 //! The command line. A subcommand is a variant of `Command`, an arm in `run`, and a file.
 
+pub mod backtest;
 pub mod bench;
 pub mod check;
+pub mod demo;
 pub mod detect;
 pub mod explain;
 pub mod generate;
@@ -56,6 +58,8 @@ enum Command {
     Explain(explain::Explain),
     /// Runs the operator: SLOs and AlertRules of the cluster become rules, and their conditions say how that went
     Operator(Box<crate::operator::OperatorArgs>),
+    Demo(demo::Demo),
+    Backtest(backtest::Backtest),
     Detect(detect::Detect),
     Bench(bench::Bench),
     Completions(Completions),
@@ -154,6 +158,8 @@ fn run(command: Command) -> Result<Exit, Stop> {
         Command::Explain(args) => explain::run(&args),
         Command::Operator(args) => block_on(crate::operator::run(*args)).map(|()| Exit::Fine),
         Command::Bench(args) => bench::run(&args),
+        Command::Demo(args) => demo::run(&args),
+        Command::Backtest(args) => backtest::run(&args),
         Command::Detect(args) => detect::run(&args),
         Command::Completions(Completions { shell }) => {
             let mut script = Vec::new();

@@ -77,7 +77,7 @@ impl Plot {
 }
 
 /// The least and the greatest, apart from each other.
-fn span(values: impl Iterator<Item = f64>) -> (f64, f64) {
+pub(in crate::cli) fn span(values: impl Iterator<Item = f64>) -> (f64, f64) {
     let (low, high) = values.fold((f64::INFINITY, f64::NEG_INFINITY), |(a, b), v| (a.min(v), b.max(v)));
     if low < high {
         return (low, high);
@@ -86,7 +86,7 @@ fn span(values: impl Iterator<Item = f64>) -> (f64, f64) {
 }
 
 /// The lowest and the highest point of each column of pixels, so that the drawing shows every spike of any length of series.
-fn thin(points: &[(f64, f64)], (begin, end): (f64, f64)) -> Vec<(f64, f64)> {
+pub(in crate::cli) fn thin(points: &[(f64, f64)], (begin, end): (f64, f64)) -> Vec<(f64, f64)> {
     if points.len() <= 2 * COLUMNS {
         return points.to_vec();
     }
@@ -136,7 +136,7 @@ const MONTHS: [i32; 9] = [1, 2, 3, 6, 12, 24, 60, 120, 1200];
 
 /// A time axis whose marks are at times that a person would choose.
 #[derive(Clone)]
-struct TimeAxis {
+pub(in crate::cli) struct TimeAxis {
     inner: RangedCoordf64,
     times: Vec<f64>,
     format: &'static str,
@@ -167,7 +167,7 @@ impl ValueFormatter<f64> for TimeAxis {
 }
 
 impl TimeAxis {
-    fn new(begin: f64, end: f64) -> Self {
+    pub(in crate::cli) fn new(begin: f64, end: f64) -> Self {
         let (times, format) = match STEPS.into_iter().find(|step| (end - begin) / step <= TICKS) {
             Some(step) => Self::even(begin, end, step),
             None => Self::months(begin, end),

@@ -198,6 +198,21 @@ fn tell(
     }
 }
 
+/// What an alert's execution would be, if the runbook matches it and can be planned.
+pub(crate) fn planned(model: &Model, occurrence: &Occurrence, now: Timestamp) -> Option<Planned> {
+    let evidence = matches(model, occurrence, now).ok()?;
+    let values = parameters::resolve(model, &evidence.labels, &BTreeMap::new()).ok()?;
+    let objects = values.lookups.iter().map(|lookup| assumed(model, lookup, &values.values)).collect();
+    plan(model, &settings(model), evidence, &values.values, objects, None).ok()
+}
+
+/// What one runbook would do about an alert, in words.
+pub(crate) fn dry_run(model: &Model, what: &str, occurrence: &Occurrence, now: Timestamp) -> String {
+    let mut text = String::new();
+    tell(&mut text, model, what, occurrence, &BTreeMap::new(), now);
+    text
+}
+
 fn parameters_of(text: &mut String, values: &BTreeMap<String, String>, objects: &[ObjectRef]) {
     if values.is_empty() && objects.is_empty() {
         return;

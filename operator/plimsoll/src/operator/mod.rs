@@ -323,7 +323,7 @@ async fn until(lease: &Lease, held: bool) {
     }
 }
 
-async fn signal() {
+pub(crate) async fn signal() {
     use tokio::signal::unix::{SignalKind, signal};
     let terminate = async {
         match signal(SignalKind::terminate()) {

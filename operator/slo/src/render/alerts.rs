@@ -12,14 +12,14 @@ use crate::{
 };
 
 /// A deploy or a restart of everything is over by then; an outage is not.
-const NO_DATA_FOR: Span = Span::seconds(900);
+pub(crate) const NO_DATA_FOR: Span = Span::seconds(900);
 
 /// From here on a tier's floor is counted by roll-ups.
 const DAY: Span = Span::seconds(86_400);
 
 /// The alert of one tier: both windows burn faster than its rate, and not for a handful of events.
-pub(super) fn burn(cx: &Context<'_>, tier: &Tier) -> Rule {
-    let threshold = (tier.burn_rate * cx.model.objective.budget()).normalize();
+pub(crate) fn burn(cx: &Context<'_>, tier: &Tier) -> Rule {
+    let threshold = threshold(cx, tier);
     let over = |window: Span| format!("{} > {threshold}", cx.windowed(names::ERROR_RATIO, &window.to_string()));
     let mut expr = format!("{} and ignoring (window) {}", over(tier.long), over(tier.short));
     if cx.model.minimum_bad_events > 0 {
@@ -43,9 +43,23 @@ pub(super) fn burn(cx: &Context<'_>, tier: &Tier) -> Rule {
     }
 }
 
+/// The error ratio above which a tier burns.
+pub(crate) fn threshold(cx: &Context<'_>, tier: &Tier) -> rust_decimal::Decimal {
+    (tier.burn_rate * cx.model.objective.budget()).normalize()
+}
+
 /// Whether the bad events of a window are counted by half-hourly sums, and by what has come since.
-fn from_sums(cx: &Context<'_>, window: Span) -> bool {
+pub(crate) fn from_sums(cx: &Context<'_>, window: Span) -> bool {
     window >= DAY && cx.keep.is_none() && cx.single() && period::records_sums(cx)
+}
+
+/// Whether the bad events of a window are counted by the finer base series, and at which step, where not by sums.
+pub(crate) fn floor_step(cx: &Context<'_>, window: Span) -> (bool, Span) {
+    match window {
+        w if w < HOUR && cx.fine.is_some() => (true, cx.interval),
+        w if w <= HOUR => (false, Span::seconds(60)),
+        _ => (false, BASE_RANGE),
+    }
 }
 
 /// Bad events in the window; a subquery, so that the number does not depend on the group's interval.
@@ -54,15 +68,10 @@ pub(super) fn bad_events(cx: &Context<'_>, window: Span) -> String {
         let sums = format!("sum(sum_over_time({}[{window}:{ROLLUP}]))", cx.series(names::BAD_ROLLUP));
         let open = format!("sum({})", cx.series(names::BAD_OPEN));
         // A young SLO has no half hour yet.
-        return format!("(({sums} or vector(0)) + ({open} or vector(0))) * 60");
+        return format!("(({sums} or vector(0)) + ({open} or vector(0))) * {}", super::ROLLUP_STEP.as_seconds());
     }
-    let step = match window {
-        w if w < HOUR && cx.fine.is_some() => cx.interval,
-        w if w <= HOUR => Span::seconds(60),
-        _ => BASE_RANGE,
-    };
-    let name = if window < HOUR && cx.fine.is_some() { names::BAD_FINE } else { names::BAD };
-    let series = cx.series(name);
+    let (fine, step) = floor_step(cx, window);
+    let series = cx.series(if fine { names::BAD_FINE } else { names::BAD });
     let series = match &cx.keep {
         Some(keep) => format!("({series} * ({keep}))"),
         None => series,
@@ -71,20 +80,12 @@ pub(super) fn bad_events(cx: &Context<'_>, window: Span) -> String {
 }
 
 /// The alert of missing data, unless it means nothing or is counted as bad.
-pub(super) fn no_data(cx: &Context<'_>) -> Option<Rule> {
+pub(crate) fn no_data(cx: &Context<'_>) -> Option<Rule> {
     if cx.model.no_data != NoData::Alert {
         return None;
     }
     let mut expr = format!("vector(1) unless on () {}", cx.series(names::TOTAL));
-    if let Some(targets) = &cx.model.targets {
-        // Targets that are up but have no such series yet have merely not been used since their start.
-        let Targets { narrow, broad } = targets;
-        let up = if narrow == broad {
-            format!("count({broad} == 1)")
-        } else {
-            // Other targets of a shared job do not vouch for these, if these were ever told apart.
-            format!("(count({narrow} == 1) or (count({broad} == 1) unless on () count(count_over_time({narrow}[1d]))))")
-        };
+    if let Some(up) = targets_up(cx) {
         expr.push_str(&format!(" unless on () {up} > 0"));
     }
     if let Some(keep) = &cx.keep {
@@ -108,6 +109,18 @@ pub(super) fn no_data(cx: &Context<'_>) -> Option<Rule> {
         labels: no_data_labels(cx, severity),
         annotations,
         ..Rule::default()
+    })
+}
+
+/// How many targets are up, where any are. Targets that are up but have no series of the indicator yet have merely
+/// not been used since their start.
+pub(super) fn targets_up(cx: &Context<'_>) -> Option<String> {
+    let Targets { narrow, broad } = cx.model.targets.as_ref()?;
+    Some(if narrow == broad {
+        format!("count({broad} == 1)")
+    } else {
+        // Other targets of a shared job do not vouch for these, if these were ever told apart.
+        format!("(count({narrow} == 1) or (count({broad} == 1) unless on () count(count_over_time({narrow}[1d]))))")
     })
 }
 

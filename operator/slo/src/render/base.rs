@@ -67,6 +67,16 @@ fn pair(cx: &Context<'_>, range: Span, total_name: &str, bad_name: &str) -> Vec<
     vec![cx.record(total_name, masked(total)), cx.record(bad_name, masked(bad))]
 }
 
+/// Total and bad from raw series alone. The slices themselves, where the base is made of slices.
+pub(super) fn raw(cx: &Context<'_>, range: Span) -> (String, String) {
+    if let Some(slices) = slices(cx) {
+        return (format!("({}) >= bool 0", slices.expr), slices.expr);
+    }
+    let total = finite(&total_of(cx, range));
+    let bad = finite(&bad_of(cx, range, &format!("({total})")));
+    (total, bad)
+}
+
 fn rate(cx: &Context<'_>, counter: &Counter, range: Span) -> String {
     match counter {
         Counter::Series(selector) => cx.sum(&format!("rate({selector}[{range}])")),
@@ -142,8 +152,13 @@ fn bad_of(cx: &Context<'_>, range: Span, total: &str) -> String {
 }
 
 fn slices_over(cx: &Context<'_>, function: &str, range: Span) -> String {
-    let expected = range.as_seconds() / cx.interval.as_seconds();
+    let expected = slices_in(cx, range);
     cx.sum(&format!("{function}({}[{range}])", cx.series(names::SLICE))) + &format!(" / {expected}")
+}
+
+/// How many slices are recorded in `range`.
+pub(crate) fn slices_in(cx: &Context<'_>, range: Span) -> u64 {
+    range.as_seconds() / cx.interval.as_seconds()
 }
 
 /// Classic and native histograms at once: the series that are not there select nothing.

@@ -4,7 +4,7 @@
 use plimsoll_api::slo::Calendar;
 
 use crate::{
-    model::{Correction, Exclusion, Shift, Zone},
+    model::{Correction, Exclusion, Shift, Span, Zone},
     zone::{EPOCH_IN_WEEK, WEEK},
 };
 
@@ -87,14 +87,15 @@ pub(super) fn unit_start(unit: Calendar, zone: &Zone, corrections: &[Correction]
     format!("vector(time(){made_good}) - ({into})")
 }
 
-/// Longest length of a unit, as a PromQL duration.
-pub(super) const fn longest(unit: Calendar) -> &'static str {
-    match unit {
-        Calendar::Week => "7d1h",
-        Calendar::Month => "31d1h",
-        Calendar::Quarter => "92d1h",
-        Calendar::Year => "366d1h",
-    }
+/// Longest length of a unit, with an hour for the clock's change.
+pub(crate) const fn longest(unit: Calendar) -> Span {
+    let days = match unit {
+        Calendar::Week => 7,
+        Calendar::Month => 31,
+        Calendar::Quarter => 92,
+        Calendar::Year => 366,
+    };
+    Span::seconds(days * 86_400 + 3600)
 }
 
 /// The `window` label of a calendar period.

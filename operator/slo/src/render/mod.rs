@@ -3,11 +3,11 @@
 //! `base` is the only part that reads raw series; everything after it sees two numbers, bad and
 //! total events per second. `ARCHITECTURE.md` and `docs/rules.md` explain the expressions.
 
-mod alerts;
-mod base;
-mod clock;
-mod period;
-mod windows;
+pub(crate) mod alerts;
+pub(crate) mod base;
+pub(crate) mod clock;
+pub(crate) mod period;
+pub(crate) mod windows;
 
 use std::collections::BTreeMap;
 
@@ -32,9 +32,13 @@ const SIX_HOURS: Span = Span::seconds(6 * 3600);
 /// Windows up to here are read every 5 m; longer ones from half-hourly roll-ups.
 const FOUR_DAYS: Span = Span::seconds(4 * 86_400);
 /// Spacing of roll-ups.
-const ROLLUP: Span = Span::seconds(1800);
+pub(crate) const ROLLUP: Span = Span::seconds(1800);
 /// Spacing of the roll-ups of presence: coverage is looked at, not counted with.
-const PRESENCE: Span = Span::seconds(7200);
+pub(crate) const PRESENCE: Span = Span::seconds(7200);
+/// How often the base series are read for the roll-ups, and for what has come since.
+pub(crate) const ROLLUP_STEP: Span = Span::seconds(60);
+/// How often it is looked whether there are base series.
+pub(crate) const PRESENCE_STEP: Span = BASE_RANGE;
 
 /// Who evaluates the rules.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -58,42 +62,30 @@ pub fn render(model: &Model) -> RuleSet {
 /// All rules of one SLO.
 pub fn render_for(model: &Model, dialect: Dialect) -> RuleSet {
     let cx = Context::new(model, dialect);
-    let mut parts =
-        [Part::new("base", cx.interval), Part::new("slow", SLOW_INTERVAL), Part::new("period", PERIOD_INTERVAL)];
-    let [base, slow, period] = &mut parts;
-
-    base.rules.extend(base::rules(&cx));
-    slow.rules.extend(period::rollups(&cx));
+    let mut rules: BTreeMap<Part, Vec<Rule>> = BTreeMap::new();
+    let mut add = |part: Part, more: Vec<Rule>| rules.entry(part).or_default().extend(more);
+    add(Part::Base, base::rules(&cx));
+    add(Part::Slow, period::rollups(&cx));
     for window in cx.windows() {
-        let rule = windows::rule(&cx, window);
-        match cx.pace(window) {
-            w if w <= HOUR => base.rules.push(rule),
-            w if w <= SIX_HOURS => slow.rules.push(rule),
-            _ => period.rules.push(rule),
-        }
+        add(cx.part_of(window), vec![windows::rule(&cx, window)]);
     }
-    slow.rules.push(windows::burn_rate(&cx));
-    period.rules.extend(period::rules(&cx));
+    add(Part::Slow, vec![windows::burn_rate(&cx)]);
+    add(Part::Period, period::rules(&cx));
     for tier in &model.tiers {
-        let rule = alerts::burn(&cx, tier);
-        match tier.long {
-            w if w <= HOUR => base.rules.push(rule),
-            w if w <= SIX_HOURS => slow.rules.push(rule),
-            _ => period.rules.push(rule),
-        }
+        add(Part::paced(tier.long), vec![alerts::burn(&cx, tier)]);
     }
-    base.rules.extend(alerts::anomaly(&cx));
-    period.rules.extend(alerts::no_data(&cx));
+    add(Part::Base, alerts::anomaly(&cx).into_iter().collect());
+    add(Part::Period, alerts::no_data(&cx).into_iter().collect());
 
-    let groups = parts
+    let groups = rules
         .into_iter()
-        .filter(|part| !part.rules.is_empty())
-        .map(|part| Group {
+        .filter(|(_, rules)| !rules.is_empty())
+        .map(|(part, rules)| Group {
             // A namespace has no dots, so the parts of the name cannot be confused.
-            name: format!("plimsoll.{}.{}.{}", model.id.namespace, model.id.name, part.name),
-            interval: part.interval.to_string(),
+            name: format!("plimsoll.{}.{}.{}", model.id.namespace, model.id.name, part.name()),
+            interval: cx.interval_of(part).to_string(),
             limit: (!model.group_by.is_empty()).then_some(MAX_GROUPS),
-            rules: part.rules,
+            rules,
         })
         .collect();
     let mut rules = RuleSet { groups };
@@ -106,34 +98,81 @@ pub fn bad_events(model: &Model, window: Span) -> String {
     alerts::bad_events(&Context::new(model, Dialect::Prometheus), window)
 }
 
-struct Part {
-    name: &'static str,
-    interval: Span,
-    rules: Vec<Rule>,
+/// The total and the bad events per second over the base range, read from the raw series alone: what the base
+/// rules record before anything is said about missing data and excluded time. For time slices the second is 1 in
+/// a bad slice and 0 in a good one, and the first 1 in both. `None` for a composite, which has no raw series.
+pub fn raw(model: &Model) -> Option<Raw> {
+    let cx = Context::new(model, Dialect::Prometheus);
+    (!cx.composite()).then(|| Raw {
+        base: base::raw(&cx, BASE_RANGE),
+        fine: cx.fine.map(|range| base::raw(&cx, range)),
+        step: cx.interval,
+        targets: alerts::targets_up(&cx),
+        targets_step: PERIOD_INTERVAL,
+    })
+}
+
+/// Expressions of what an SLO is made of.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Raw {
+    /// Total and bad events per second over five minutes.
+    pub base: (String, String),
+    /// The same over the shortest window of an SLO that has windows below five minutes.
+    pub fine: Option<(String, String)>,
+    /// How often they are recorded.
+    pub step: Span,
+    /// A value where a target is known to be up, so that missing data alerts nobody.
+    pub targets: Option<String>,
+    /// How often that is asked.
+    pub targets_step: Span,
+}
+
+/// A group of an SLO's rules, in the order in which they build on each other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Part {
+    /// The base series, and what belongs to tiers up to an hour.
+    Base,
+    /// Roll-ups, burn rates, and what belongs to tiers up to six hours.
+    Slow,
+    /// The period, and the rest.
+    Period,
 }
 
 impl Part {
-    fn new(name: &'static str, interval: Span) -> Self {
-        Self { name, interval, rules: Vec::new() }
+    const fn name(self) -> &'static str {
+        match self {
+            Part::Base => "base",
+            Part::Slow => "slow",
+            Part::Period => "period",
+        }
+    }
+
+    /// Where the alert of a tier with this long window is evaluated.
+    pub(crate) fn paced(long: Span) -> Self {
+        match long {
+            w if w <= HOUR => Part::Base,
+            w if w <= SIX_HOURS => Part::Slow,
+            _ => Part::Period,
+        }
     }
 }
 
 /// What all expressions of one SLO share.
-struct Context<'a> {
-    model: &'a Model,
+pub(crate) struct Context<'a> {
+    pub(crate) model: &'a Model,
     dialect: Dialect,
     /// `slo_id="shop/checkout"`.
     id: String,
     /// The shortest window, when it is below the base range: then there are finer base series.
-    fine: Option<Span>,
+    pub(crate) fine: Option<Span>,
     /// Interval of the base group.
-    interval: Span,
+    pub(crate) interval: Span,
     /// A factor of 0 or 1 that is 0 in excluded time.
     keep: Option<String>,
 }
 
 impl<'a> Context<'a> {
-    fn new(model: &'a Model, dialect: Dialect) -> Self {
+    pub(crate) fn new(model: &'a Model, dialect: Dialect) -> Self {
         let shortest = model.tiers.iter().map(|t| t.short).min();
         // A composite has no raw series from which finer ones could be made.
         let composite = matches!(model.sli, Sli::Weighted(_) | Sli::WorstOf(_));
@@ -147,7 +186,7 @@ impl<'a> Context<'a> {
         Self { model, dialect, id: id_matcher(&model.id.to_string()), fine, interval, keep }
     }
 
-    fn composite(&self) -> bool {
+    pub(crate) fn composite(&self) -> bool {
         matches!(self.model.sli, Sli::Weighted(_) | Sli::WorstOf(_))
     }
 
@@ -157,7 +196,7 @@ impl<'a> Context<'a> {
     }
 
     /// Every window of the tiers, and an hour for the screens, in ascending order.
-    fn windows(&self) -> Vec<Span> {
+    pub(crate) fn windows(&self) -> Vec<Span> {
         let mut all: Vec<Span> = self.model.tiers.iter().flat_map(|t| [t.short, t.long]).chain([HOUR]).collect();
         all.sort_unstable();
         all.dedup();
@@ -174,6 +213,20 @@ impl<'a> Context<'a> {
         let tiers = self.model.tiers.iter().filter(|tier| tier.long == window || tier.short == window);
         let fastest = tiers.map(|tier| tier.long).min().unwrap_or(window);
         if window == HOUR { HOUR } else { fastest }
+    }
+
+    /// The group that records this window.
+    pub(crate) fn part_of(&self, window: Span) -> Part {
+        Part::paced(self.pace(window))
+    }
+
+    /// How often a group is evaluated.
+    pub(crate) fn interval_of(&self, part: Part) -> Span {
+        match part {
+            Part::Base => self.interval,
+            Part::Slow => SLOW_INTERVAL,
+            Part::Period => PERIOD_INTERVAL,
+        }
     }
 
     /// `metric{slo_id="…"}`.

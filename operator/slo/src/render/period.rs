@@ -1,7 +1,7 @@
 //! The SLO's own period: error ratio, budget, coverage, and the descriptive series.
 
 use super::{
-    Context, FOUR_DAYS, HOUR, PRESENCE, ROLLUP, clock, id_matcher, plus,
+    Context, FOUR_DAYS, HOUR, PRESENCE, PRESENCE_STEP, ROLLUP, ROLLUP_STEP, clock, id_matcher, plus,
     windows::{self, Metric, combine},
 };
 use crate::{
@@ -15,19 +15,20 @@ const LAST_ROLLUP: &str = "floor(last_over_time(vector(time())[2m:1m] @ end()) /
 
 /// Half-hourly sums, evaluated often enough that one is never missed, read every half hour.
 pub(super) fn rollups(cx: &Context<'_>) -> Vec<Rule> {
-    let sum = |metric: Metric| format!("sum_over_time({}[{ROLLUP}:1m])", cx.series(metric.base()));
+    let sum = |metric: Metric| format!("sum_over_time({}[{ROLLUP}:{ROLLUP_STEP}])", cx.series(metric.base()));
+    let expected = PRESENCE.millis / PRESENCE_STEP.millis;
     vec![
         cx.record(names::TOTAL_ROLLUP, sum(Metric::Total)),
         cx.record(names::BAD_ROLLUP, sum(Metric::Bad)),
         cx.record(
             names::PRESENT_ROLLUP,
-            format!("count_over_time(count({})[{PRESENCE}:5m]) / 24", cx.series(names::TOTAL)),
+            format!("count_over_time(count({})[{PRESENCE}:{PRESENCE_STEP}]) / {expected}", cx.series(names::TOTAL)),
         ),
     ]
 }
 
 /// Name of the period in the label `window`.
-pub(super) fn window(cx: &Context<'_>) -> String {
+pub(crate) fn window(cx: &Context<'_>) -> String {
     match &cx.model.period {
         Period::Rolling(span) => span.to_string(),
         Period::Calendar { unit, .. } => clock::unit_name(*unit).to_owned(),
@@ -61,12 +62,12 @@ pub(super) fn rules(cx: &Context<'_>) -> Vec<Rule> {
 }
 
 /// Whether the sums of the period, closed and open, are series of their own.
-pub(super) fn records_sums(cx: &Context<'_>) -> bool {
+pub(crate) fn records_sums(cx: &Context<'_>) -> bool {
     matches!(source(cx), Source::Rollups) && !cx.composite()
 }
 
 /// From where the period's sums are read.
-enum Source {
+pub(crate) enum Source {
     /// Short: like any other window.
     Window(Span),
     /// Exclusions reach into the past, so every base sample is looked at again.
@@ -75,7 +76,7 @@ enum Source {
     Rollups,
 }
 
-fn source(cx: &Context<'_>) -> Source {
+pub(crate) fn source(cx: &Context<'_>) -> Source {
     match cx.model.period {
         Period::Rolling(span) if span <= FOUR_DAYS => Source::Window(span),
         _ if cx.keep.is_some() => Source::Samples,
@@ -133,23 +134,43 @@ fn samples(cx: &Context<'_>, metric: Metric, id: &str) -> String {
 
 /// The sum since the last roll-up.
 fn newest(metric: Metric, id: &str) -> String {
-    format!("sum_over_time(({}{{{id}}} and on () (vector(time()) > on () {LAST_ROLLUP}))[{ROLLUP}:1m])", metric.base())
+    format!(
+        "sum_over_time(({}{{{id}}} and on () (vector(time()) > on () {LAST_ROLLUP}))[{ROLLUP}:{ROLLUP_STEP}])",
+        metric.base()
+    )
+}
+
+/// How the share of the period that has samples is told.
+pub(crate) enum Share {
+    /// By looking at every step of the span; so many of them are expected.
+    Looks(Span, Span, u64),
+    /// By the roll-ups of presence; so many of them are expected.
+    Rollups(u64),
+    /// By those since the calendar period's start.
+    Since,
+}
+
+pub(crate) fn share(cx: &Context<'_>) -> Share {
+    match (&cx.model.period, source(cx)) {
+        (Period::Rolling(_), Source::Window(span)) => {
+            let step = if span <= HOUR { Span::seconds((span.as_seconds() / 10).clamp(1, 60)) } else { PRESENCE_STEP };
+            Share::Looks(span, step, span.as_seconds() / step.as_seconds())
+        }
+        (Period::Rolling(span), _) => Share::Rollups(span.as_seconds() / PRESENCE.as_seconds()),
+        (Period::Calendar { .. }, _) => Share::Since,
+    }
 }
 
 /// Share of the period that has samples.
 fn coverage(cx: &Context<'_>) -> String {
-    let share = match (&cx.model.period, source(cx)) {
-        (Period::Rolling(_), Source::Window(span)) => {
-            let step =
-                if span <= HOUR { Span::seconds((span.as_seconds() / 10).clamp(1, 60)) } else { super::BASE_RANGE };
-            let expected = span.as_seconds() / step.as_seconds();
+    let share = match share(cx) {
+        Share::Looks(span, step, expected) => {
             format!("count_over_time(count({})[{span}:{step}]) / {expected}", cx.series(names::TOTAL))
         }
-        (Period::Rolling(span), _) => {
-            let expected = span.as_seconds() / PRESENCE.as_seconds();
+        Share::Rollups(expected) => {
             format!("{} / {expected}", over(cx, "sum_over_time", &cx.series(names::PRESENT_ROLLUP), PRESENCE))
         }
-        (Period::Calendar { .. }, _) => {
+        Share::Since => {
             // Both ends at the even hours by which presence is told.
             let (step, start) = (PRESENCE.as_seconds(), cx.series(names::PERIOD_START));
             let since = format!("((time() - time() % {step} - ({start} - {start} % {step})) > 0)");
@@ -163,7 +184,7 @@ fn coverage(cx: &Context<'_>) -> String {
     format!("clamp_max({share}, 1)")
 }
 
-fn info(cx: &Context<'_>, period: &str) -> Rule {
+pub(crate) fn info(cx: &Context<'_>, period: &str) -> Rule {
     let mut rule = cx.record(names::INFO, "vector(1)".to_owned());
     rule.labels.extend(cx.model.labels.clone());
     rule.labels.insert(names::SLO.to_owned(), cx.model.id.name.clone());

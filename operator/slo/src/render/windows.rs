@@ -99,47 +99,81 @@ impl Metric {
     }
 }
 
-/// A number proportional to the events in the window.
+/// How the events of a window are added up.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Reading {
+    /// From the finer base series.
+    pub(crate) fine: bool,
+    /// How.
+    pub(crate) way: Way,
+}
+
+/// The ways to read a window.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Way {
+    /// The newest value of the base series is the window.
+    Newest,
+    /// Every sample of the first span, and those of the second once more.
+    Samples(Span, Span),
+    /// The samples of a span at every step, and the newest one so many times.
+    Steps(Span, Span, rust_decimal::Decimal),
+    /// The half-hourly sums of a span.
+    Rollups(Span),
+}
+
+/// How a window is read.
 ///
 /// A rate over five minutes lags by half of that. So a sum of them over a window of one hour would
 /// see a step two and a half minutes late; instead the newest values stand for that half as well:
 /// the window is shortened by it, and what is newest is counted again.
-pub(super) fn total(cx: &Context<'_>, metric: Metric, id: &str, window: Span) -> String {
+pub(crate) fn reading(cx: &Context<'_>, window: Span) -> Reading {
     let fine = cx.fine.filter(|_| window < HOUR);
-    let (name, range) = match fine {
-        Some(fine) => (metric.fine(), fine),
-        None => (metric.base(), BASE_RANGE),
-    };
-    let series = format!("{name}{{{id}}}");
-    if window <= range {
-        return series;
-    }
+    let range = fine.unwrap_or(BASE_RANGE);
     let half = Span { millis: range.millis / 2 };
-    let rest = Span { millis: window.millis - half.millis };
-    let masked = cx.keep.as_ref().map(|keep| format!("({series} * ({keep}))"));
-    let over = |range: Span, step: Option<Span>| match (&masked, step) {
-        (Some(masked), step) => format!("sum_over_time({masked}[{range}:{}])", step.unwrap_or(cx.interval)),
-        (None, Some(step)) => format!("sum_over_time({series}[{range}:{step}])"),
-        (None, None) => format!("sum_over_time({series}[{range}])"),
+    let rest = Span { millis: window.millis.saturating_sub(half.millis) };
+    let steps = |step: Span| {
+        let weight = rust_decimal::Decimal::from(half.millis) / rust_decimal::Decimal::from(step.millis);
+        Way::Steps(rest, step, weight.normalize())
     };
-    let step = match window {
-        w if w <= HOUR => return format!("{} + {}", over(rest, None), over(half, None)),
+    let way = match window {
+        w if w <= range => Way::Newest,
+        w if w <= HOUR => Way::Samples(rest, half),
         // A step divides the base range, or some events would count more often than others; and it is a
         // multiple of the intervals that rules are evaluated at, in any installation.
-        w if w <= SIX_HOURS => Span::seconds(60),
-        w if w <= FOUR_DAYS => BASE_RANGE,
+        w if w <= SIX_HOURS => steps(Span::seconds(60)),
+        w if w <= FOUR_DAYS => steps(BASE_RANGE),
         // So long that the lag is nothing.
-        _ if masked.is_none() => return format!("sum_over_time({}{{{id}}}[{window}:{ROLLUP}])", metric.rollup()),
-        _ => BASE_RANGE,
+        w if cx.keep.is_none() => Way::Rollups(w),
+        _ => steps(BASE_RANGE),
     };
-    let sum = over(rest, Some(step));
-    let newest = masked.as_ref().unwrap_or(&series);
-    // With no newest sample, in a scrape gap, the window still speaks of what it has.
-    let weight = rust_decimal::Decimal::from(half.millis) / rust_decimal::Decimal::from(step.millis);
-    let weight = weight.normalize();
-    // The sum is by far the dearer part, so it is written once where that can be.
-    if cx.single() {
-        return format!("sum({sum}) + ({weight} * sum({newest}) or vector(0))");
+    Reading { fine: fine.is_some(), way }
+}
+
+/// A number proportional to the events in the window.
+pub(super) fn total(cx: &Context<'_>, metric: Metric, id: &str, window: Span) -> String {
+    let Reading { fine, way } = reading(cx, window);
+    let name = if fine { metric.fine() } else { metric.base() };
+    let series = format!("{name}{{{id}}}");
+    let masked = cx.keep.as_ref().map(|keep| format!("({series} * ({keep}))"));
+    match way {
+        Way::Newest => series,
+        Way::Samples(rest, half) => {
+            let over = |range: Span| match &masked {
+                Some(masked) => format!("sum_over_time({masked}[{range}:{}])", cx.interval),
+                None => format!("sum_over_time({series}[{range}])"),
+            };
+            format!("{} + {}", over(rest), over(half))
+        }
+        Way::Steps(rest, step, weight) => {
+            let newest = masked.as_ref().unwrap_or(&series);
+            let sum = format!("sum_over_time({newest}[{rest}:{step}])");
+            // With no newest sample, in a scrape gap, the window still speaks of what it has.
+            // The sum is by far the dearer part, so it is written once where that can be.
+            if cx.single() {
+                return format!("sum({sum}) + ({weight} * sum({newest}) or vector(0))");
+            }
+            format!("{sum} + {weight} * {newest} or {sum}")
+        }
+        Way::Rollups(window) => format!("sum_over_time({}{{{id}}}[{window}:{ROLLUP}])", metric.rollup()),
     }
-    format!("{sum} + {weight} * {newest} or {sum}")
 }

@@ -9,7 +9,9 @@ mod alert_rules;
 mod alerting;
 mod alertmanager;
 mod anomaly;
+mod backtest;
 mod cluster;
+mod engine;
 mod explain;
 mod go_faults;
 mod node;
@@ -43,6 +45,7 @@ fn main() -> ExitCode {
         alert_rules::tests(),
         alertmanager::tests(),
         anomaly::tests(),
+        backtest::tests(),
         operator::tests(),
         outside::tests(),
         page::tests(),
@@ -51,6 +54,7 @@ fn main() -> ExitCode {
         runbook_runs::tests(),
         runbooks::tests(),
         victoria::tests(),
+        engine::tests(),
         explain::tests(),
         go_faults::tests(),
         node::tests(),

@@ -1,0 +1,235 @@
+//! `plimsoll backtest`: what the alerts of an SLO would have done in the past.
+
+mod fetch;
+mod picture;
+mod report;
+
+use std::path::PathBuf;
+
+use clap::{Args, ValueEnum};
+use jiff::Timestamp;
+use plimsoll_slo::{
+    AnyModel, Model,
+    evaluate::{Engine, Schedule, backtest},
+    model::{Objective, Span},
+};
+
+use super::{
+    Exit, Paths, check,
+    out::{self, Stop},
+    validate,
+};
+use crate::prometheus::{Prometheus, http_client};
+
+/// Says which alerts of SLOs would have fired in the past, and what other objectives and tiers would have done.
+///
+/// The raw series are read from Prometheus; its rules need not know the SLO.
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Examples:
+  plimsoll backtest slo/checkout.yaml --prometheus http://prometheus:9090
+  plimsoll backtest slo/checkout.yaml --prometheus http://prometheus:9090 --from 7d --plot checkout.svg
+  plimsoll backtest slo/ --prometheus http://prometheus:9090 --objective 99.5 --objective 99.9 -o json
+
+--from and --to are a time like 2026-11-01T00:00:00Z, or a duration that is counted back from now. The rules
+are evaluated as Prometheus would have, but for the seconds at which it evaluates them. Before --from so much
+more is read as the longest window needs, where Prometheus still has it. A composite needs the files of its
+parts. The budget spent is that of the time from --from to --to, of the worst group.
+
+Exit status: 0 done, 1 an object is invalid or has no data in that time, 2 Prometheus does not answer or keeps
+too little, wrong usage, or something cannot be read or written")]
+pub struct Backtest {
+    #[command(flatten)]
+    paths: Paths,
+    /// The Prometheus that has the raw series
+    #[arg(long, value_name = "URL", env = "PLIMSOLL_PROMETHEUS")]
+    prometheus: String,
+    /// Since when
+    #[arg(long, value_name = "TIME", default_value = "30d")]
+    from: String,
+    /// Until when. Default: now
+    #[arg(long, value_name = "TIME")]
+    to: Option<String>,
+    /// Another objective to compare with, in percent; may be given several times. Default: one step looser and one
+    /// tighter
+    #[arg(long, value_name = "PERCENT", value_parser = objective)]
+    objective: Vec<Objective>,
+    /// What is printed
+    #[arg(long, short, value_enum, default_value_t = Format::Table)]
+    output: Format,
+    /// Draw budget, burn rate and alerts into this SVG file; of the first SLO, where there are several
+    #[arg(long, value_name = "FILE", value_parser = super::detect::svg)]
+    plot: Option<PathBuf>,
+}
+
+/// What is printed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Format {
+    /// For people
+    Table,
+    /// One object, with a list of SLOs
+    Json,
+}
+
+fn objective(text: &str) -> Result<Objective, String> {
+    let percent = text.trim_end_matches('%').parse().ok();
+    percent
+        .and_then(Objective::from_percent)
+        .ok_or_else(|| "write percent, more than 1 and less than 100: 99.9".to_owned())
+}
+
+/// Unix seconds of a time, or of a duration before `now`.
+fn moment(option: &str, text: &str, now: i64) -> Result<i64, Stop> {
+    if let Ok(time) = text.parse::<Timestamp>() {
+        return Ok(time.as_second());
+    }
+    match plimsoll_slo::duration::parse(text, option) {
+        Ok(span) => Ok(now - i64::try_from(span.as_seconds()).unwrap_or(now)),
+        Err(_) => Err(Stop::Failed(
+            format!("{option} {text} is neither a time nor a duration"),
+            "write it like 2026-11-01T00:00:00Z, or like 30d for thirty days ago".to_owned(),
+        )),
+    }
+}
+
+/// The time that is looked at, in seconds since 1970.
+#[derive(Clone, Copy, Debug)]
+struct Period {
+    from: i64,
+    to: i64,
+}
+
+impl Period {
+    fn millis(self) -> (i64, i64) {
+        (self.from * 1000, self.to * 1000)
+    }
+}
+
+/// Runs it.
+///
+/// # Errors
+/// When Prometheus does not answer, the time is none, or the result cannot be written.
+pub fn run(args: &Backtest) -> Result<Exit, Stop> {
+    let now = Timestamp::now().as_second();
+    let period = Period {
+        from: moment("--from", &args.from, now)?,
+        to: args.to.as_deref().map_or(Ok(now), |to| moment("--to", to, now))?.min(now),
+    };
+    if period.to - period.from < 600 {
+        let help = "leave at least ten minutes between them".to_owned();
+        return Err(Stop::Failed("--from is not before --to".to_owned(), help));
+    }
+    let checked = check::check(&args.paths.paths, args.paths.namespace());
+    out::stderr(&validate::text(&checked, super::colour(&std::io::stderr())));
+    let mut exit = validate::exit(&checked, false);
+    let slo = |model: &AnyModel| match model {
+        AnyModel::Slo(model) => Some(model.as_ref().clone()),
+        AnyModel::AlertRule(_) => None,
+    };
+    let models: Vec<Model> = checked.models.iter().filter_map(slo).collect();
+    if models.is_empty() {
+        if exit != Exit::Fine {
+            return Ok(exit);
+        }
+        let help = "name files with kind: SLO".to_owned();
+        return Err(Stop::Failed("no SLO found".to_owned(), help));
+    }
+    let prometheus = http_client()
+        .map_err(anyhow::Error::from)
+        .and_then(|client| Prometheus::new(client, &args.prometheus).map_err(anyhow::Error::msg))
+        .map_err(|error| super::failed(&error.context("--prometheus")))?;
+    let runtime = super::runtime()?;
+    let reach = runtime.block_on(fetch::reach(&prometheus, period.from, now))?;
+    let bar = fetch::Bar::new(&models, period);
+    let mut reports = Vec::new();
+    for model in &models {
+        match one(args, model, &models, period, &|engine, id, lead| {
+            runtime.block_on(fetch::fill(&prometheus, engine, id, (lead.max(reach), period.to), &bar))
+        })? {
+            Ok(report) => reports.push(report),
+            Err(stop) => {
+                bar.hidden(|| super::complain(&stop));
+                exit = exit.max(Exit::Problems);
+            }
+        }
+    }
+    bar.finish();
+    if let (Some(path), Some(report)) = (&args.plot, reports.first()) {
+        let text = picture::svg(report);
+        out::replace(path, &mut |writer| writer.write_all(text.as_bytes()).map_err(Into::into))?;
+    }
+    let text = match args.output {
+        Format::Table => report::table(&reports),
+        Format::Json => report::json(&reports, period),
+    };
+    out::stdout(|writer| writer.write_all(text.as_bytes()))?;
+    Ok(exit)
+}
+
+/// What is told of one SLO.
+struct Report {
+    model: Model,
+    period: Period,
+    /// Share of the time that has data.
+    coverage: f64,
+    outcomes: Vec<backtest::Outcome>,
+    /// Budget left as the rules would have recorded it at the end, of the worst group.
+    left: Option<f64>,
+    engine: Engine,
+}
+
+/// Tries one SLO, with its parts where it has some. The inner error is of this SLO alone.
+fn one(
+    args: &Backtest,
+    model: &Model,
+    all: &[Model],
+    period: Period,
+    fill: &dyn Fn(&mut Engine, &str, i64) -> Result<bool, Stop>,
+) -> Result<Result<Report, Stop>, Stop> {
+    let id = model.id.to_string();
+    let mut members = Vec::new();
+    if let Err(part) = gather(model, all, &mut members) {
+        let help = format!("name the file of {part} too");
+        return Ok(Err(Stop::Failed(format!("{id} is made of {part}, which is in none of the files"), help)));
+    }
+    let cases = backtest::cases(model, &args.objective);
+    let longest = members.iter().flat_map(|m| &m.tiers).map(|tier| tier.long).max().unwrap_or(Span::seconds(3600));
+    let lead = period.from - i64::try_from(longest.as_seconds()).unwrap_or(0);
+    // On the hour, where every interval begins.
+    let start = lead.div_euclid(3600) * 3600;
+    let members = members.into_iter().map(|m| if m.id == model.id { backtest::widened(m, &cases) } else { m.clone() });
+    let mut engine = Engine::new(members.collect(), start * 1000, &Schedule::default());
+    let ids: Vec<String> = engine.ids().map(str::to_owned).collect();
+    let mut found = false;
+    for member in &ids {
+        found |= fill(&mut engine, member, start)?;
+    }
+    if !found {
+        let help = format!("ask why with: plimsoll explain --prometheus {} FILE", args.prometheus);
+        return Ok(Err(Stop::Failed(format!("{id} has no data in that time"), help)));
+    }
+    engine.run(period.to * 1000);
+    let (from, to) = period.millis();
+    let total = engine.select(plimsoll_slo::names::TOTAL, &id);
+    let seen = total.iter().map(|found| found.series.samples(from, to).count()).max().unwrap_or(0);
+    let interval = engine.base_turn(&id).map_or(1, |(_, interval)| interval);
+    let coverage = seen as f64 * interval as f64 / (to - from) as f64;
+    let left = engine.select(plimsoll_slo::names::BUDGET_REMAINING, &id);
+    let left = left.iter().filter_map(|found| found.series.at(to)).reduce(f64::min);
+    let outcomes = backtest::outcomes(&engine, &id, &cases, (from, to));
+    drop(total);
+    Ok(Ok(Report { model: model.clone(), period, coverage: coverage.min(1.0), outcomes, left, engine }))
+}
+
+/// An SLO and everything that it is made of, each once; an error names what is missing.
+fn gather<'m>(model: &'m Model, all: &'m [Model], into: &mut Vec<&'m Model>) -> Result<(), String> {
+    if into.iter().any(|known| known.id == model.id) {
+        return Ok(());
+    }
+    into.push(model);
+    for part in model.parts() {
+        let found = all.iter().find(|other| other.id.namespace == model.id.namespace && other.id.name == part);
+        gather(found.ok_or_else(|| format!("{}/{part}", model.id.namespace))?, all, into)?;
+    }
+    Ok(())
+}

@@ -1,0 +1,83 @@
+//! The anomaly scorer over one series.
+
+use plimsoll_anomaly::{
+    Verdict, Watch,
+    forecast::{Row, Settings},
+};
+use plimsoll_slo::{evaluate::Series, names};
+
+/// Seconds between rows.
+const STEP: i64 = 60;
+/// How much of the past the scorer learns from, in seconds.
+const PAST: i64 = 8 * 86_400;
+
+/// What the scorer said of one row.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Scored {
+    /// Seconds since 1970.
+    pub time: i64,
+    /// The value.
+    pub value: f64,
+    /// How unusual it is, from 0 to 1.
+    pub score: f64,
+    /// What was expected, as it was known a row before: the middle, and where the band of 90 % begins and ends.
+    pub band: Option<[f64; 3]>,
+    /// Whether an alert begins.
+    pub alert: bool,
+}
+
+/// A series, and what the scorer says of it.
+#[derive(Debug)]
+pub struct Band {
+    watch: Watch,
+    expected: Option<[f64; 3]>,
+    /// One row each minute.
+    pub rows: Vec<Scored>,
+    verdicts: Vec<Verdict>,
+}
+
+impl Default for Band {
+    fn default() -> Self {
+        let mut watch = Watch::new(Settings::default());
+        watch.add();
+        Self { watch, expected: None, rows: Vec::new(), verdicts: Vec::new() }
+    }
+}
+
+impl Band {
+    /// Reads on until `now`, in seconds since 1970.
+    pub(super) fn watch(&mut self, series: &Series, now: i64) {
+        let first = self.rows.last().map_or((now - PAST).div_euclid(STEP) * STEP, |row| row.time + STEP);
+        for time in (first..=now).step_by(STEP as usize) {
+            let Some(value) = series.at(time * 1000) else { continue };
+            self.verdicts.clear();
+            self.watch.observe(&[Row { series: 0, time: time as f64, value }], &mut self.verdicts);
+            let verdict = self.verdicts.first().copied().unwrap_or_default();
+            self.rows.push(Scored { time, value, score: verdict.score, band: self.expected, alert: verdict.alert });
+            if let Some(outlook) = self.watch.outlooks().first() {
+                let [lower, _, middle, _, upper] = outlook.next;
+                self.expected = Some([middle, lower, upper]);
+            }
+            self.watch.learn();
+        }
+    }
+
+    /// The newest row at `time`, in seconds since 1970, if it is less than five minutes old.
+    pub fn at(&self, time: i64) -> Option<&Scored> {
+        let place = self.rows.partition_point(|row| row.time <= time).checked_sub(1)?;
+        self.rows.get(place).filter(|row| time - row.time < 300)
+    }
+
+    /// One of the scorer's series, by its name.
+    pub fn value(&self, name: &str, time: i64) -> Option<f64> {
+        let row = self.at(time)?;
+        let part = |place: usize| row.band.and_then(|band| band.get(place).copied());
+        match name {
+            names::ANOMALY_SCORE => Some(row.score),
+            names::ANOMALY_EXPECTED => part(0),
+            names::ANOMALY_LOWER => part(1),
+            names::ANOMALY_UPPER => part(2),
+            _ => None,
+        }
+    }
+}

@@ -1,0 +1,54 @@
+//! Calendars and exclusions, as `render::clock` writes them, computed. Times are milliseconds since 1970.
+
+use jiff::{Timestamp, tz::TimeZone};
+use plimsoll_api::slo::Calendar;
+
+use crate::{
+    model::{Correction, Exclusion, Zone},
+    zone::{EPOCH_IN_WEEK, WEEK},
+};
+
+/// 0 in excluded time and 1 else.
+pub(super) fn keep(exclusions: &[Exclusion], t: i64) -> f64 {
+    if exclusions.iter().any(|exclusion| excluded(exclusion, t)) { 0.0 } else { 1.0 }
+}
+
+fn excluded(exclusion: &Exclusion, t: i64) -> bool {
+    match exclusion {
+        Exclusion::Once { from, to } => between(t, *from, *to),
+        Exclusion::Weekly { starts, length, zone, shifts } => {
+            let local = local(zone, t);
+            let length = i64::try_from(length.as_seconds()).unwrap_or(WEEK) * 1000;
+            let since = |start: u32| (local + (EPOCH_IN_WEEK + WEEK - i64::from(start)) * 1000).rem_euclid(WEEK * 1000);
+            let shifted = |excluded: bool| shifts.iter().any(|s| s.excluded == excluded && between(t, s.from, s.to));
+            (starts.iter().any(|start| since(*start) < length) || shifted(true)) && !shifted(false)
+        }
+    }
+}
+
+fn between(t: i64, from: i64, to: i64) -> bool {
+    t >= from * 1000 && t < to * 1000
+}
+
+fn local(zone: &Zone, t: i64) -> i64 {
+    let by: i64 = zone.changes.iter().take_while(|(at, _)| t >= at * 1000).map(|(_, by)| by).sum();
+    t + (zone.first + by) * 1000
+}
+
+/// When the calendar unit of `t` began.
+pub(super) fn unit_start(unit: Calendar, zone: &Zone, corrections: &[Correction], t: i64) -> Option<i64> {
+    let local = local(zone, t);
+    let date = Timestamp::from_millisecond(local).ok()?.to_zoned(TimeZone::UTC).date();
+    let first = match unit {
+        Calendar::Week => None,
+        Calendar::Month => Some(date.first_of_month()),
+        Calendar::Quarter => crate::zone::quarter(date),
+        Calendar::Year => Some(date.first_of_year()),
+    };
+    let into = match first {
+        None => (local + EPOCH_IN_WEEK * 1000).rem_euclid(WEEK * 1000),
+        Some(first) => local - first.to_zoned(TimeZone::UTC).ok()?.timestamp().as_millisecond(),
+    };
+    let made_good: i64 = corrections.iter().filter(|c| between(t, c.from, c.to)).map(|c| c.delta).sum();
+    Some(t + made_good * 1000 - into)
+}

@@ -1,0 +1,225 @@
+//! Known truths; that it is what Prometheus does is checked in `tests/e2e`.
+
+use proptest::prelude::*;
+
+use super::{
+    series::{Grid, Tracked},
+    *,
+};
+use crate::validate;
+
+const MINUTE: i64 = 60_000;
+const HOUR: i64 = 60 * MINUTE;
+const DAY: i64 = 24 * HOUR;
+
+fn model(name: &str, spec: serde_json::Value) -> Model {
+    let mut spec = spec;
+    if spec.get("sli").is_none() {
+        spec["sli"] = serde_json::json!({"events": {"bad": "b_total", "total": "a_total"}});
+    }
+    let object = serde_json::json!({"apiVersion": "plimsoll.dev/v1alpha1", "kind": "SLO",
+        "metadata": {"name": name, "namespace": "shop"}, "spec": spec});
+    let object = serde_json::from_value(object).expect("an SLO");
+    validate(&object).expect("a valid SLO").model
+}
+
+/// What is recorded at a time, of the only group.
+fn value(engine: &Engine, name: &str, window: Option<&str>, t: i64) -> Option<f64> {
+    let id = engine.ids().next().expect("an SLO").to_owned();
+    let found = engine.select(name, &id);
+    let of = |f: &&Found<'_>| f.labels.get("window").map(String::as_str) == window;
+    found.iter().find(of).unwrap_or_else(|| panic!("no {name} {window:?}")).series.at(t)
+}
+
+fn run(model: Model, until: i64, sample: impl Fn(i64) -> Sample) -> Engine {
+    let id = model.id.to_string();
+    let mut engine = Engine::new(vec![model], 0, &Schedule::default());
+    let rows: Vec<Sample> = (0..=until / 30_000).map(|k| sample(k * 30_000)).collect();
+    assert!(engine.feed(&id, &Labels::new(), 0, &rows, &[]));
+    engine.run(until);
+    engine
+}
+
+#[test]
+fn a_day_of_traffic_is_told_by_its_events() {
+    // Busy and clean by day, a trickle with 10 % errors by night.
+    let sample = |t: i64| {
+        if (8 * HOUR..20 * HOUR).contains(&(t % DAY)) {
+            Sample { total: 100.0, bad: 0.0 }
+        } else {
+            Sample { total: 1.0, bad: 0.1 }
+        }
+    };
+    let slo = model("nights", serde_json::json!({"objective": "99.9", "period": {"rolling": "7d"}}));
+    let engine = run(slo, 7 * DAY, sample);
+    let truth = 0.1 / 101.0;
+    let ratio = value(&engine, names::ERROR_RATIO, Some("7d"), 7 * DAY).expect("a ratio");
+    assert!((ratio / truth - 1.0).abs() < 0.01, "{ratio} {truth}");
+    let left = value(&engine, names::BUDGET_REMAINING, None, 7 * DAY).expect("a budget");
+    assert!((left - (1.0 - ratio / 0.001)).abs() < 1e-9, "{left}");
+    assert_eq!(value(&engine, names::COVERAGE, None, 7 * DAY), Some(1.0));
+    assert_eq!(value(&engine, names::OBJECTIVE, None, 7 * DAY), Some(0.999));
+}
+
+#[test]
+fn a_step_pages_in_the_theoretical_time() {
+    let start = 3 * DAY;
+    let sample = |t: i64| Sample { total: 100.0, bad: if t > start { 2.0 } else { 0.0 } };
+    let engine = run(model("step", serde_json::json!({"objective": "99.9"})), start + 5 * HOUR, sample);
+    for (tier, minutes, slack) in [("fast", 43.2, 1.0), ("medium", 108.0, 3.0), ("slow", 216.0, 6.0)] {
+        let alert = engine.alerts("shop/step").find(|a| a.tier.as_deref() == Some(tier)).expect(tier);
+        let [episode] = alert.episodes.as_slice() else { panic!("{tier}: {:?}", alert.episodes) };
+        let after = (episode.fired - start) as f64 / 60_000.0;
+        // The rates are a step themselves, not five minutes' means, so what is newest stands for too much.
+        assert!((minutes - 3.0 - slack..minutes + slack).contains(&after), "{tier}: {after}");
+        assert_eq!((episode.ended, alert.state(start + 5 * HOUR)), (None, State::Firing));
+        assert_eq!(alert.state(start), State::Inactive);
+    }
+}
+
+#[test]
+fn an_alert_waits_and_fires_on() {
+    let rule = crate::Rule { alert: Some("A".to_owned()), ..crate::Rule::default() };
+    let (hold, keep) = (Some(Span::seconds(60)), Some(Span::seconds(120)));
+    let mut alert = Alert::new(&rule, &Labels::new(), hold, keep, Series::new(0, 30_000));
+    let condition = [0, 1, 0, 1, 1, 1, 0, 0, 0, 0, 0, 1];
+    let states = [0, 1, 0, 1, 1, 2, 2, 2, 2, 2, 0, 1];
+    for (t, on) in (0..).map(|k| k * 30_000).zip(condition) {
+        alert.step(t, (on == 1).then_some(0.5));
+    }
+    let told = |t: i64| match alert.state(t) {
+        State::Inactive => 0,
+        State::Pending => 1,
+        State::Firing => 2,
+    };
+    assert_eq!((0..12).map(|k| told(k * 30_000)).collect::<Vec<_>>(), states);
+    assert_eq!(alert.episodes, [Episode { active: 90_000, fired: 150_000, ended: Some(300_000), peak: 0.5 }]);
+    let (labels, firing) = alert.series(State::Firing);
+    assert_eq!(labels.get(ALERTSTATE).map(String::as_str), Some("firing"));
+    assert_eq!(firing.samples(-1, DAY).count(), 5);
+}
+
+#[test]
+fn missing_data_alerts_unless_targets_are_up() {
+    for (up, alerts) in [(false, 1), (true, 0)] {
+        let slo = model("gone", serde_json::json!({"objective": "99.9"}));
+        let mut engine = Engine::new(vec![slo], 0, &Schedule::default());
+        engine.feed("shop/gone", &Labels::new(), 0, &vec![Sample { total: 1.0, bad: 0.0 }; 120], &[]);
+        engine.feed_targets("shop/gone", 0, &vec![up; 60]);
+        engine.run(2 * HOUR);
+        let alert = engine.alerts("shop/gone").find(|a| a.tier.is_none()).expect("an alert of missing data");
+        assert_eq!(alert.episodes.len(), alerts);
+    }
+}
+
+#[test]
+fn what_is_fed_before_the_start_is_dropped_and_gaps_have_no_data() {
+    let slo = model("late", serde_json::json!({"objective": "99.9"}));
+    let mut engine = Engine::new(vec![slo], HOUR, &Schedule::default());
+    let rows: Vec<Sample> = (0..240).map(|k| Sample { total: f64::from(k), bad: 0.0 }).collect();
+    engine.feed("shop/late", &Labels::new(), 0, &rows, &[]);
+    engine.feed("shop/late", &Labels::new(), 3 * HOUR, &rows, &[]);
+    engine.run(4 * HOUR);
+    let total = |t: i64| value(&engine, names::TOTAL, None, t);
+    assert_eq!((total(HOUR - 1), total(HOUR), total(HOUR + 30_000)), (None, Some(120.0), Some(121.0)));
+    assert_eq!((total(2 * HOUR), total(3 * HOUR), total(3 * HOUR + 31_000)), (None, Some(0.0), Some(1.0)));
+    assert!(!engine.feed("shop/other", &Labels::new(), 0, &rows, &[]));
+}
+
+#[test]
+fn a_composite_reads_its_parts_whatever_their_order() {
+    let part = |name: &str| model(name, serde_json::json!({"objective": "99"}));
+    let of = serde_json::json!({"composite": {"weighted": [{"slo": "a", "weight": 3}, {"slo": "b"}]}});
+    let both = model("both", serde_json::json!({"objective": "99", "sli": of}));
+    let mut engine = Engine::new(vec![both, part("a"), part("b")], 0, &Schedule::default());
+    engine.feed("shop/a", &Labels::new(), 0, &vec![Sample { total: 10.0, bad: 1.0 }; 601], &[]);
+    engine.feed("shop/b", &Labels::new(), 0, &vec![Sample { total: 1000.0, bad: 0.0 }; 601], &[]);
+    assert!(!engine.feed("shop/both", &Labels::new(), 0, &[Sample::NONE], &[]));
+    engine.run(5 * HOUR);
+    let found = engine.select(names::ERROR_RATIO, "shop/both");
+    assert_eq!(found.len(), 8);
+    for found in found {
+        let ratio = found.series.at(5 * HOUR).expect("a ratio");
+        assert!((ratio - 0.075).abs() < 1e-9, "{:?} {ratio}", found.labels);
+    }
+}
+
+#[test]
+fn calendars_begin_where_the_calendar_says() {
+    for (unit, t, start) in [
+        // 2026-04-01T00:30 in Berlin, after the clock's change on 29 March.
+        ("Month", 1_774_996_200, 1_774_994_400),
+        // 2026-03-31T23:30 in Berlin: March began in winter time.
+        ("Month", 1_774_992_600, 1_772_319_600),
+        ("Week", 1_774_992_600, 1_774_821_600),
+        ("Quarter", 1_774_992_600, 1_767_222_000),
+        ("Year", 1_774_992_600, 1_767_222_000),
+    ] {
+        let spec = serde_json::json!({"objective": "99", "period": {"calendar": unit, "timeZone": "Europe/Berlin"}});
+        let slo = model("calendar", spec);
+        let mut engine = Engine::new(vec![slo], t * 1000, &Schedule::default());
+        engine.run(t * 1000 + 300_000);
+        let began = value(&engine, names::PERIOD_START, None, t * 1000 + 300_000);
+        assert_eq!(began, Some(start as f64), "{unit} at {t}");
+    }
+}
+
+proptest! {
+    /// Sums by prefixes are the sums, over any gaps and any mixture of large and small.
+    #[test]
+    fn sums_are_sums(
+        values in prop::collection::vec(prop::option::of(prop_oneof![Just(0.0), 1e-6..1e-3, 1.0..1e9]), 1..200),
+        (phase, after, length) in (0_i64..30_000, 0_i64..6_000_000, 0_i64..6_000_000),
+    ) {
+        let mut tracked = Tracked::late(phase, 30_000, 0);
+        values.iter().for_each(|v| tracked.push(*v));
+        let until = after + length;
+        let naive = |points: Vec<f64>| (!points.is_empty()).then(|| (points.len(), points.iter().sum::<f64>()));
+        let same = |a: Option<(f64, f64)>, b: Option<(usize, f64)>| match (a, b) {
+            (None, None) => true,
+            (Some((n, a)), Some((m, b))) => n == m as f64 && (a - b).abs() <= 1e-12 * b.abs(),
+            _ => false,
+        };
+        let inside = |t: i64| t > after && t <= until;
+        let times = (0..).map(|k| phase + k * 30_000);
+        let points = times.zip(&values).filter(|(t, _)| inside(*t)).filter_map(|(_, v)| *v).collect();
+        prop_assert!(same(tracked.over(after, until), naive(points)));
+
+        let mut grid = Grid::new(60_000, phase);
+        grid.extend(until, |t| tracked.series.at(t));
+        let ends = phase + 30_000 * (values.len() as i64 - 1) + LOOKBACK;
+        let points = (0..=until / 60_000).map(|k| k * 60_000).filter(|t| inside(*t) && *t < ends);
+        let points = points.filter_map(|t| tracked.series.at(t)).collect();
+        prop_assert!(same(grid.over(after, until), naive(points)));
+    }
+
+    /// One run to the end, or many small steps with the data as it comes, are the same.
+    #[test]
+    fn the_way_there_does_not_matter(steps in prop::collection::vec(1_i64..2 * HOUR, 1..12), seed in 0_u32..1000) {
+        let sample = |k: i64| {
+            let x = f64::from(seed + 1) * k as f64;
+            if x.sin() > 0.9 { Sample::NONE } else { Sample { total: 10.0 + x.cos(), bad: (x * 0.01).sin() } }
+        };
+        let until: i64 = steps.iter().sum();
+        let slo = || model("way", serde_json::json!({"objective": "99.9", "alerting": {"noData": "Bad"}}));
+        let rows: Vec<Sample> = (0..=until / 30_000).map(sample).collect();
+        let mut once = Engine::new(vec![slo()], 0, &Schedule::default());
+        once.feed("shop/way", &Labels::new(), 0, &rows, &[]);
+        once.run(until);
+        let mut often = Engine::new(vec![slo()], 0, &Schedule::default());
+        let mut now = 0;
+        for step in steps {
+            let (next, _) = often.base_turn("shop/way").expect("a turn");
+            now += step;
+            let more: Vec<Sample> = (next / 30_000..=now / 30_000).map(sample).collect();
+            often.feed("shop/way", &Labels::new(), next, &more, &[]);
+            often.run(now);
+        }
+        for name in [names::TOTAL, names::BAD, names::ERROR_RATIO, names::BUDGET_REMAINING, ALERTS] {
+            let of = |engine: &Engine| -> Vec<Vec<(i64, f64)>> {
+                engine.select(name, "shop/way").iter().map(|f| f.series.samples(-1, until).collect()).collect()
+            };
+            prop_assert_eq!(of(&once), of(&often), "{}", name);
+        }
+    }
+}
