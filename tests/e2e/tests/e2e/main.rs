@@ -9,9 +9,12 @@ mod alert_rules;
 mod alerting;
 mod alertmanager;
 mod anomaly;
+mod argocd;
 mod cluster;
 mod explain;
 mod go_faults;
+mod in_cluster;
+mod install;
 mod node;
 mod operator;
 mod outside;
@@ -41,6 +44,7 @@ fn main() -> ExitCode {
         alert_rules::tests(),
         alertmanager::tests(),
         anomaly::tests(),
+        argocd::tests(),
         operator::tests(),
         outside::tests(),
         path::tests(),
@@ -50,6 +54,8 @@ fn main() -> ExitCode {
         victoria::tests(),
         explain::tests(),
         go_faults::tests(),
+        in_cluster::tests(),
+        install::tests(),
         node::tests(),
         webhook::tests(),
     ];
