@@ -47,7 +47,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
 }
 
 /// A release build with the C library inside, so that the image needs nothing of a distribution.
-fn build() -> Result<PathBuf> {
+pub(crate) fn build() -> Result<PathBuf> {
     let target = target()?;
     let mut command = plimsoll_testbed::cargo(&["build", "--release", "--locked", "--package", "plimsoll", "--bin", "plimsoll"]);
     // With a target named, the flags are for the program alone, and not for what runs while it is built.

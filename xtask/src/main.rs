@@ -10,6 +10,7 @@ mod deny;
 mod files;
 mod generated;
 mod image;
+mod krew;
 mod manifests;
 mod test;
 mod testbed;
@@ -35,6 +36,8 @@ enum Task {
     Manifests,
     /// Plimsoll's image as an OCI archive, made without a container builder.
     Image(image::Arguments),
+    /// Plimsoll as a plugin of kubectl: an archive and its manifest for krew.
+    Krew(krew::Arguments),
     /// Every test, the end-to-end ones on real servers; the last line is `N passed, N failed, N skipped`.
     Test(test::Arguments),
     /// Real servers for tests and for trying things.
@@ -50,6 +53,7 @@ fn main() -> ExitCode {
         Task::Crds => generated::write(),
         Task::Manifests => manifests::write(),
         Task::Image(arguments) => image::run(&arguments),
+        Task::Krew(arguments) => krew::run(&arguments),
         Task::Test(arguments) => return test::run(&arguments),
         Task::Testbed(task) => testbed::run(&task),
         Task::Bench(arguments) => bench::run(&arguments),

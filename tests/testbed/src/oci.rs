@@ -69,29 +69,29 @@ pub(crate) fn write_archive(images: Vec<Image<'_>>, into: &Path) -> Result<Vec<S
 /// Adds what an image consists of; gives its entry in the index.
 fn add_image<W: Write>(archive: &mut Builder<W>, image: Image<'_>) -> Result<Value> {
     let Image { name, config, layer: Layer(layer), compressed } = image;
-    let layer = layer.into_inner()?;
-    let diff_id = digest(&layer);
-    let (layer, media_type) = if compressed {
-        (gzip(&layer)?, "application/vnd.oci.image.layer.v1.tar+gzip")
+    let layer = Blob::new("application/vnd.oci.image.layer.v1.tar", layer.into_inner()?);
+    let diff_id = layer.digest.clone();
+    let layer = if compressed {
+        Blob::new("application/vnd.oci.image.layer.v1.tar+gzip", gzip(&layer.content)?)
     } else {
-        (layer, "application/vnd.oci.image.layer.v1.tar")
+        layer
     };
     let config = json!({
         "architecture": architecture(), "os": "linux", "config": config,
         "rootfs": {"type": "layers", "diff_ids": [diff_id]},
     });
-    let config = config.to_string().into_bytes();
+    let config = Blob::new("application/vnd.oci.image.config.v1+json", config.to_string().into_bytes());
     let manifest = json!({
         "schemaVersion": 2,
-        "mediaType": "application/vnd.oci.image.manifest.v1+json",
-        "config": descriptor("application/vnd.oci.image.config.v1+json", &config),
-        "layers": [descriptor(media_type, &layer)],
+        "mediaType": MANIFEST,
+        "config": config.descriptor(),
+        "layers": [layer.descriptor()],
     });
-    let manifest = manifest.to_string().into_bytes();
+    let manifest = Blob::new(MANIFEST, manifest.to_string().into_bytes());
     for blob in [&layer, &config, &manifest] {
-        add(archive, &format!("blobs/{}", digest(blob).replace(':', "/")), 0o644, blob)?;
+        add(archive, &format!("blobs/{}", blob.digest.replace(':', "/")), 0o644, &blob.content)?;
     }
-    let mut entry = descriptor("application/vnd.oci.image.manifest.v1+json", &manifest);
+    let mut entry = manifest.descriptor();
     entry["platform"] = json!({"os": "linux", "architecture": architecture()});
     // By the first, containerd names what it imports; by the second, others do.
     let tag = name.rsplit_once(':').map_or("latest", |(_, tag)| tag);
@@ -122,13 +122,25 @@ fn header(kind: EntryType, mode: u32, size: usize) -> Header {
     header
 }
 
-fn descriptor(media_type: &str, content: &[u8]) -> Value {
-    json!({"mediaType": media_type, "digest": digest(content), "size": content.len()})
+const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
+
+/// What an archive holds under its digest, which is reckoned once: layers are large.
+struct Blob {
+    media_type: &'static str,
+    digest: String,
+    content: Vec<u8>,
 }
 
-fn digest(content: &[u8]) -> String {
-    let hash = Sha256::digest(content);
-    hash.iter().fold("sha256:".to_owned(), |text, byte| text + &format!("{byte:02x}"))
+impl Blob {
+    fn new(media_type: &'static str, content: Vec<u8>) -> Self {
+        let hash = Sha256::digest(&content);
+        let digest = hash.iter().fold("sha256:".to_owned(), |text, byte| text + &format!("{byte:02x}"));
+        Self { media_type, digest, content }
+    }
+
+    fn descriptor(&self) -> Value {
+        json!({"mediaType": self.media_type, "digest": self.digest, "size": self.content.len()})
+    }
 }
 
 /// This machine's, as Go and so the image format call it.
