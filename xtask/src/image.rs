@@ -49,7 +49,8 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
 /// A release build with the C library inside, so that the image needs nothing of a distribution.
 pub(crate) fn build() -> Result<PathBuf> {
     let target = target()?;
-    let mut command = plimsoll_testbed::cargo(&["build", "--release", "--locked", "--package", "plimsoll", "--bin", "plimsoll"]);
+    let mut command =
+        plimsoll_testbed::cargo(&["build", "--release", "--locked", "--package", "plimsoll", "--bin", "plimsoll"]);
     // With a target named, the flags are for the program alone, and not for what runs while it is built.
     command.args(["--target", &target, "--message-format", "json-render-diagnostics"]);
     command.env("RUSTFLAGS", "-C target-feature=+crt-static");

@@ -107,7 +107,13 @@ impl ArgoCd {
         let controller = argocd("argocd-application-controller")?
             // The cluster of the kubeconfig stands for the one that it would run in.
             .env("ARGOCD_FAKE_IN_CLUSTER", "true")
-            .args(["--namespace", NAMESPACE, "--repo-server", &format!("127.0.0.1:{repo_port}"), "--repo-server-plaintext"])
+            .args([
+                "--namespace",
+                NAMESPACE,
+                "--repo-server",
+                &format!("127.0.0.1:{repo_port}"),
+                "--repo-server-plaintext",
+            ])
             .args(["--metrics-port", &metrics.to_string(), "--app-resync", "5", "--app-resync-jitter", "0"])
             .args(["--self-heal-timeout-seconds", "1", "--self-heal-backoff-timeout-seconds", "0"])
             // Of single objects; else only the whole's is in the status.
@@ -119,7 +125,13 @@ impl ArgoCd {
     }
 
     /// Makes an Application that keeps a namespace as the Git folder says: synced by itself, drift repaired, what is gone removed.
-    pub async fn application(&self, plane: &ControlPlane, name: &str, repository: &Path, namespace: &str) -> Result<()> {
+    pub async fn application(
+        &self,
+        plane: &ControlPlane,
+        name: &str,
+        repository: &Path,
+        namespace: &str,
+    ) -> Result<()> {
         let application = json!({
             "apiVersion": "argoproj.io/v1alpha1",
             "kind": "Application",
@@ -207,14 +219,22 @@ async fn install(bin: &Bin, plane: &ControlPlane, settings: &BTreeMap<String, St
     for (file, plural) in [("application-crd.yaml", "applications"), ("appproject-crd.yaml", "appprojects")] {
         plane.apply(&fs::read_to_string(crds.join(file))?).await?;
         let path = format!("/apis/argoproj.io/v1alpha1/{plural}");
-        wait_until(&format!("the kind of {plural}"), START, async || plane.kubectl(["get", "--raw", &path]).await.map(Some))
-            .await?;
+        wait_until(&format!("the kind of {plural}"), START, async || {
+            plane.kubectl(["get", "--raw", &path]).await.map(Some)
+        })
+        .await?;
     }
     let of_argo = |kind: &str, name: &str, data: Value| {
         let labels = json!({"app.kubernetes.io/part-of": "argocd", "app.kubernetes.io/name": name});
         json!({"apiVersion": "v1", "kind": kind, "metadata": {"name": name, "namespace": NAMESPACE, "labels": labels}, "data": data})
     };
-    let names = ["argocd-cmd-params-cm", "argocd-rbac-cm", "argocd-gpg-keys-cm", "argocd-ssh-known-hosts-cm", "argocd-tls-certs-cm"];
+    let names = [
+        "argocd-cmd-params-cm",
+        "argocd-rbac-cm",
+        "argocd-gpg-keys-cm",
+        "argocd-ssh-known-hosts-cm",
+        "argocd-tls-certs-cm",
+    ];
     let mut items = vec![
         json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}}),
         of_argo("ConfigMap", "argocd-cm", json!(settings)),

@@ -126,8 +126,13 @@ mod tests {
     fn the_same_program_is_the_same_image() -> Result<()> {
         let folder = tempfile::tempdir()?;
         let program = std::env::current_exe()?;
-        let image =
-            PlimsollImage { program: &program, name: "localhost/plimsoll:1", version: "1", revision: None, compressed: false };
+        let image = PlimsollImage {
+            program: &program,
+            name: "localhost/plimsoll:1",
+            version: "1",
+            revision: None,
+            compressed: false,
+        };
         let (one, two) = (folder.path().join("one"), folder.path().join("two"));
         let digests = [image.write(&one)?, image.write(&two)?];
         assert_eq!(digests[0], digests[1]);
@@ -141,8 +146,13 @@ mod tests {
     fn it_is_nobodys_and_has_what_the_program_needs() -> Result<()> {
         let folder = tempfile::tempdir()?;
         let program = std::env::current_exe()?;
-        let image =
-            PlimsollImage { program: &program, name: "localhost/plimsoll:1", version: "1", revision: None, compressed: false };
+        let image = PlimsollImage {
+            program: &program,
+            name: "localhost/plimsoll:1",
+            version: "1",
+            revision: None,
+            compressed: false,
+        };
         let path = folder.path().join("image");
         image.write(&path)?;
         let mut blobs = std::collections::BTreeMap::new();

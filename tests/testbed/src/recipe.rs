@@ -203,9 +203,5 @@ const ARGO_CD: Recipe = Recipe {
     ],
     tags: "",
     ldflags: "",
-    files: Some(Files {
-        module: "github.com/argoproj/argo-cd/v3",
-        from: "manifests/crds",
-        to: ARGO_CD_CRDS,
-    }),
+    files: Some(Files { module: "github.com/argoproj/argo-cd/v3", from: "manifests/crds", to: ARGO_CD_CRDS }),
 };

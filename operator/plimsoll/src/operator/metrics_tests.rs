@@ -72,7 +72,8 @@ fn dashboards_ask_for_series_that_exist() {
     assert_eq!(dashboards.len(), 3);
     for Query { place, text } in dashboards.iter().flat_map(|(name, dashboard)| queries(name, dashboard)) {
         let text = text.replace("[$__rate_interval]", "[5m]");
-        let parsed = plimsoll_slo::promql::parse(&text, "expr").unwrap_or_else(|problem| panic!("{place}: {problem:?}"));
+        let parsed =
+            plimsoll_slo::promql::parse(&text, "expr").unwrap_or_else(|problem| panic!("{place}: {problem:?}"));
         for selector in parsed.selectors() {
             let name = selector.name.unwrap_or_else(|| panic!("{place}: a selector without a name"));
             assert!(known.contains(&name), "{place}: nobody writes {name}");

@@ -34,7 +34,11 @@ fn help_names_what_was_typed() {
     let ran = run(directory.path(), &["explian"]);
     assert!(ran.code == 2 && ran.stderr.contains("Usage: kubectl plimsoll"), "{}", ran.stderr);
     let own = super::run(directory.path(), &["explain", "--help"]);
-    assert!(own.stdout.contains("Usage: plimsoll explain") && !own.stdout.contains("kubectl plimsoll"), "{}", own.stdout);
+    assert!(
+        own.stdout.contains("Usage: plimsoll explain") && !own.stdout.contains("kubectl plimsoll"),
+        "{}",
+        own.stdout
+    );
 }
 
 #[test]

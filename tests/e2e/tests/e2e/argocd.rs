@@ -78,12 +78,12 @@ async fn every_state_of_every_kind_has_its_health(testbed: &Testbed) -> Result<(
         let files = std::fs::read_dir(kind.join("testdata"))?.count();
         ensure!(files == cases.tests.len(), "{}: {files} files for {} tests", kind.display(), cases.tests.len());
         for Case { health_status: HealthStatus { status, message }, input_path } in cases.tests {
-            let (input, config) = (kind.join(input_path), config.to_string_lossy());
-            let arguments = ["admin", "settings", "resource-overrides", "health"];
-            let arguments = [&arguments[..], &[&input.to_string_lossy(), "--argocd-cm-path", &config]].concat();
+            let [input, config] = [kind.join(input_path), config.clone()].map(|path| path.display().to_string());
+            let command = ["admin", "settings", "resource-overrides", "health"];
+            let arguments = [&command[..], &[&input, "--argocd-cm-path", &config]].concat();
             let told = ArgoCd::cli(testbed.bin(), &arguments).await?;
             let wanted = format!("STATUS: {status}\nMESSAGE: {message}");
-            ensure!(told.contains(wanted.trim()), "{}: {told}instead of\n{wanted}", input.display());
+            ensure!(told.contains(wanted.trim()), "{input}: {told}instead of\n{wanted}");
             seen += 1;
         }
     }
@@ -132,11 +132,15 @@ fn object(kind: &str, name: &str, spec: Value) -> Value {
 
 fn slo(name: &str) -> Value {
     let series = format!("{name}_requests_total");
-    object("SLO", name, json!({
-        "objective": "99", "period": {"rolling": "10m"},
-        "sli": {"events": {"bad": format!("{series}{{job=\"sample\",code=~\"5..\"}}"), "total": format!("{series}{{job=\"sample\"}}")}},
-        "alerting": {"tiers": [{"name": "fast", "burnRate": "5", "longWindow": "20s", "shortWindow": "5s"}]},
-    }))
+    object(
+        "SLO",
+        name,
+        json!({
+            "objective": "99", "period": {"rolling": "10m"},
+            "sli": {"events": {"bad": format!("{series}{{job=\"sample\",code=~\"5..\"}}"), "total": format!("{series}{{job=\"sample\"}}")}},
+            "alerting": {"tiers": [{"name": "fast", "burnRate": "5", "longWindow": "20s", "shortWindow": "5s"}]},
+        }),
+    )
 }
 
 fn objects() -> Vec<(&'static str, Value)> {
@@ -144,10 +148,24 @@ fn objects() -> Vec<(&'static str, Value)> {
         ("account", json!({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "evidence"}})),
         ("cart", slo("cart")),
         ("checkout", slo("checkout")),
-        ("pods", object("AlertRule", "pods", json!({"rules": [{"alert": "CartGrows", "expr": "cart_requests_total > 1e12"}]}))),
-        ("runbook", object("Runbook", "pause", json!({
-            "serviceAccountName": "evidence", "trigger": {"manual": {}}, "steps": [{"name": "pause", "wait": "1s"}],
-        }))),
+        (
+            "pods",
+            object(
+                "AlertRule",
+                "pods",
+                json!({"rules": [{"alert": "CartGrows", "expr": "cart_requests_total > 1e12"}]}),
+            ),
+        ),
+        (
+            "runbook",
+            object(
+                "Runbook",
+                "pause",
+                json!({
+                    "serviceAccountName": "evidence", "trigger": {"manual": {}}, "steps": [{"name": "pause", "wait": "1s"}],
+                }),
+            ),
+        ),
     ]
 }
 
@@ -159,7 +177,8 @@ struct Judge<'a> {
 
 impl Judge<'_> {
     async fn says(&self, what: &str, wanted: impl Fn(&Application) -> bool) -> Result<Application> {
-        let found = wait_until(&format!("Argo CD to say: {what}"), SOON * 2, async || {
+        let what = format!("Argo CD to say: {what}");
+        let found = wait_until(&what, SOON * 2, async || {
             self.argo.refresh(self.plane, APPLICATION).await?;
             let found = self.argo.look(self.plane, APPLICATION).await?;
             ensure!(wanted(&found), "{}", found.status);
@@ -171,9 +190,15 @@ impl Judge<'_> {
     /// That everything of a commit is there and works.
     async fn healthy(&self, revision: &str, resources: usize) -> Result<Application> {
         self.says("Synced and Healthy", |found| {
-            let all = found.resources.values().all(|one| one.sync == "Synced" && ["", "Healthy"].contains(&one.health.as_str()));
-            found.revision == revision && found.sync == "Synced" && found.health == "Healthy"
-                && found.resources.len() == resources && all
+            let all = found
+                .resources
+                .values()
+                .all(|one| one.sync == "Synced" && ["", "Healthy"].contains(&one.health.as_str()));
+            found.revision == revision
+                && found.sync == "Synced"
+                && found.health == "Healthy"
+                && found.resources.len() == resources
+                && all
         })
         .await
     }
@@ -217,7 +242,9 @@ async fn a_repository_is_kept_and_judged(testbed: &Testbed) -> Result<()> {
     judge.healthy(&first, 5).await?;
 
     // What somebody changes by hand is put back.
-    plane.kubectl(["-n", NAMESPACE, "patch", "slo", "cart", "--type=merge", "-p", r#"{"spec":{"objective":"50"}}"#]).await?;
+    plane
+        .kubectl(["-n", NAMESPACE, "patch", "slo", "cart", "--type=merge", "-p", r#"{"spec":{"objective":"50"}}"#])
+        .await?;
     wait_until("the objective to be put back", SOON, async || {
         Ok((slos.get("cart").await?.spec.objective == "99").then_some(()))
     })
@@ -247,7 +274,8 @@ async fn a_repository_is_kept_and_judged(testbed: &Testbed) -> Result<()> {
     let third = repository.commit("No alert of carts").await?;
     judge.healthy(&third, 4).await?;
     let rules: Api<AlertRule> = Api::namespaced(client, NAMESPACE);
-    wait_until("the AlertRule to be gone", SOON, async || Ok(rules.get_opt("pods").await?.is_none().then_some(()))).await?;
+    wait_until("the AlertRule to be gone", SOON, async || Ok(rules.get_opt("pods").await?.is_none().then_some(())))
+        .await?;
     drop((argo, operator));
     Ok(())
 }

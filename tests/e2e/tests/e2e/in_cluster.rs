@@ -8,7 +8,8 @@ use kube::{Api, ResourceExt, api::ListParams};
 use plimsoll_api::{Slo, conditions};
 use plimsoll_e2e::{Needs, Test, Testbed, test};
 use plimsoll_testbed::{
-    Component, Folder, Helm, PlimsollImage, Prometheus, PrometheusOperator, PrometheusOptions, SampleService, wait_until,
+    Component, Folder, Helm, PlimsollImage, Prometheus, PrometheusOperator, PrometheusOptions, SampleService,
+    wait_until,
 };
 use serde_json::json;
 
@@ -71,9 +72,8 @@ async fn from_the_chart_to_rules_that_are_loaded(testbed: &Testbed) -> Result<()
     });
     std::fs::write(folder.join("values.yaml"), values.to_string())?;
     let (helm, values) = (Helm::new(testbed.bin())?, folder.join("values.yaml").display().to_string());
-    let helm = async |arguments: &[&str]| {
-        helm.run(&[arguments, &["-n", NAMESPACE]].concat(), Some(plane.kubeconfig())).await
-    };
+    let helm =
+        async |arguments: &[&str]| helm.run(&[arguments, &["-n", NAMESPACE]].concat(), Some(plane.kubeconfig())).await;
     helm(&["install", "plimsoll", &chart(), "-f", &values]).await?;
     let ours = Place { client: plane.client().await?, namespace: NAMESPACE };
     let deployments: Api<Deployment> = ours.api();
@@ -90,10 +90,13 @@ async fn from_the_chart_to_rules_that_are_loaded(testbed: &Testbed) -> Result<()
     // The first scenario: an SLO becomes rules that Prometheus has loaded, and says so.
     let place = Place::new(stack, "installed").await?;
     sample.rate("installed_requests_total", "code=\"200\"", 50.0);
-    let mut object = slo("checkout", &json!({
-        "objective": "99", "period": {"rolling": "10m"},
-        "sli": {"events": {"bad": "installed_requests_total{job=\"sample\",code=~\"5..\"}", "total": "installed_requests_total{job=\"sample\"}"}},
-    }));
+    let mut object = slo(
+        "checkout",
+        &json!({
+            "objective": "99", "period": {"rolling": "10m"},
+            "sli": {"events": {"bad": "installed_requests_total{job=\"sample\",code=~\"5..\"}", "total": "installed_requests_total{job=\"sample\"}"}},
+        }),
+    );
     object["metadata"]["namespace"] = json!(place.namespace);
     apply(&place.client, place.namespace, &[object.clone()]).await?;
     reason(&place.client, place.namespace, "checkout", conditions::REASON_OK).await?;
@@ -105,7 +108,11 @@ async fn from_the_chart_to_rules_that_are_loaded(testbed: &Testbed) -> Result<()
         })
         .await?;
     }
-    let group = prometheus.rules().await?.into_iter().any(|group| group.name.contains("installed") && group.name.contains("checkout"));
+    let group = prometheus
+        .rules()
+        .await?
+        .into_iter()
+        .any(|group| group.name.contains("installed") && group.name.contains("checkout"));
     ensure!(group, "Prometheus has no group of it");
 
     // The webhook speaks, through its Service and by its own certificate.

@@ -16,8 +16,7 @@ use serde_json::{Value, json};
 use crate::cluster::{SOON, apply, slo};
 
 /// etcd, the API server, the kinds of prometheus-operator, Helm.
-const SERVERS: &[Component] =
-    &[Component::Etcd, Component::Kubernetes, Component::PrometheusOperator, Component::Helm];
+const SERVERS: &[Component] = &[Component::Etcd, Component::Kubernetes, Component::PrometheusOperator, Component::Helm];
 const HELM: &[Component] = &[Component::Helm];
 pub(crate) const NAMESPACE: &str = "plimsoll-system";
 
@@ -101,7 +100,10 @@ async fn values_that_cannot_be_meant_are_refused(testbed: &Testbed) -> Result<()
         (json!({"config": {"promtheus": {}}}), "promtheus"),
         (json!({"config": {"backends": {"a": {"prometheusrule": {}}}}}), "backends"),
         (json!({"runbooks": {"accounts": [{"name": "evidence"}]}}), "accounts"),
-        (json!({"runbooks": {"enabled": true}, "webhook": {"enabled": false}}), "runbooks.enabled needs webhook.enabled"),
+        (
+            json!({"runbooks": {"enabled": true}, "webhook": {"enabled": false}}),
+            "runbooks.enabled needs webhook.enabled",
+        ),
         (json!({"runbooks": {"alertTokenSecrets": ["a"]}}), "nobody takes alerts unless runbooks.enabled is true"),
         (json!({"stateClaim": "state"}), "set replicas to 1"),
     ] {
@@ -164,9 +166,8 @@ async fn the_api_server_takes_whatever_is_installed(testbed: &Testbed) -> Result
 async fn removing_the_chart_leaves_what_is_the_users(testbed: &Testbed) -> Result<()> {
     let plane = plane(testbed, ControlPlaneOptions::api_only()).await?;
     let (helm, chart) = (Helm::new(testbed.bin())?, chart());
-    let helm = async |arguments: &[&str]| {
-        helm.run(&[arguments, &["-n", NAMESPACE]].concat(), Some(plane.kubeconfig())).await
-    };
+    let helm =
+        async |arguments: &[&str]| helm.run(&[arguments, &["-n", NAMESPACE]].concat(), Some(plane.kubeconfig())).await;
     helm(&["install", "plimsoll", &chart]).await?;
     let client = plane.client().await?;
     let slos: Api<Slo> = Api::namespaced(client.clone(), "shop");
@@ -185,7 +186,9 @@ async fn removing_the_chart_leaves_what_is_the_users(testbed: &Testbed) -> Resul
     let definitions = plane.kubectl(["get", "crd", "-o", "name"]).await?;
     ensure!(definitions.matches(".plimsoll.dev").count() == 5, "{definitions}");
     // Of a webhook that nobody serves, a registration would keep people from writing their objects.
-    for kind in ["validatingwebhookconfigurations", "mutatingwebhookconfigurations", "clusterroles", "clusterrolebindings"] {
+    for kind in
+        ["validatingwebhookconfigurations", "mutatingwebhookconfigurations", "clusterroles", "clusterrolebindings"]
+    {
         let left = plane.kubectl(["get", kind, "-o", "name"]).await?;
         ensure!(!left.contains("plimsoll"), "{left}");
     }
