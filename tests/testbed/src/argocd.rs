@@ -7,6 +7,9 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
+use kube::Api;
+use kube::api::{ApiResource, DynamicObject, Patch, PatchParams, PostParams};
+use kube::core::GroupVersionKind;
 use serde_json::{Value, json};
 
 use crate::binaries::Bin;
@@ -27,6 +30,7 @@ pub struct ArgoCd {
     controller: Process,
     _repo_server: Process,
     _redis: Process,
+    applications: Api<DynamicObject>,
     // Last: the programs write into it until they are dead.
     folder: Folder,
 }
@@ -121,17 +125,14 @@ impl ArgoCd {
         let mut controller = controller.start(&folder.join("controller.log"))?;
         let health = format!("http://127.0.0.1:{metrics}/healthz");
         controller.ready(START, async || http::get(&health).await.map(drop)).await?;
-        Ok(Self { controller, _repo_server: repo_server, _redis: redis, folder })
+        let kind = GroupVersionKind::gvk("argoproj.io", "v1alpha1", "Application");
+        let resource = ApiResource::from_gvk_with_plural(&kind, "applications");
+        let applications = Api::namespaced_with(plane.client().await?, NAMESPACE, &resource);
+        Ok(Self { controller, _repo_server: repo_server, _redis: redis, applications, folder })
     }
 
     /// Makes an Application that keeps a namespace as the Git folder says: synced by itself, drift repaired, what is gone removed.
-    pub async fn application(
-        &self,
-        plane: &ControlPlane,
-        name: &str,
-        repository: &Path,
-        namespace: &str,
-    ) -> Result<()> {
+    pub async fn application(&self, name: &str, repository: &Path, namespace: &str) -> Result<()> {
         let application = json!({
             "apiVersion": "argoproj.io/v1alpha1",
             "kind": "Application",
@@ -150,21 +151,20 @@ impl ArgoCd {
                 },
             },
         });
-        plane.apply(&application.to_string()).await.map(drop)
+        self.applications.create(&PostParams::default(), &serde_json::from_value(application)?).await?;
+        Ok(())
     }
 
-    /// Has it look at the repository now rather than soon.
-    pub async fn refresh(&self, plane: &ControlPlane, name: &str) -> Result<()> {
-        let application = format!("application/{name}");
-        let mark = "argocd.argoproj.io/refresh=normal";
-        plane.kubectl(["-n", NAMESPACE, "annotate", &application, mark, "--overwrite"]).await.map(drop)
+    /// Has it look at the repository now rather than in some seconds.
+    pub async fn refresh(&self, name: &str) -> Result<()> {
+        let mark = json!({"metadata": {"annotations": {"argocd.argoproj.io/refresh": "normal"}}});
+        self.applications.patch(name, &PatchParams::default(), &Patch::Merge(mark)).await?;
+        Ok(())
     }
 
     /// What it says of an Application.
-    pub async fn look(&self, plane: &ControlPlane, name: &str) -> Result<Application> {
-        let text = plane.kubectl(["-n", NAMESPACE, "get", "application", name, "-o", "json"]).await?;
-        let mut object: Value = serde_json::from_str(&text)?;
-        let status = object["status"].take();
+    pub async fn look(&self, name: &str) -> Result<Application> {
+        let status = self.applications.get(name).await?.data["status"].take();
         let text = |pointer: &str| text_at(&status, pointer);
         let resources = status["resources"].as_array().into_iter().flatten().map(|resource| {
             let name = format!("{}/{}", text_at(resource, "/kind"), text_at(resource, "/name"));

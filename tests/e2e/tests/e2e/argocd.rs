@@ -10,7 +10,7 @@ use anyhow::{Context, Result, ensure};
 use kube::Api;
 use plimsoll_api::{AlertRule, Slo, conditions};
 use plimsoll_e2e::{Needs, Test, Testbed, operator::Operator, test};
-use plimsoll_testbed::{Application, ArgoCd, Component, ControlPlane, Folder, Program, Stack, free_port, wait_until};
+use plimsoll_testbed::{Application, ArgoCd, Component, Folder, Program, Stack, free_port, wait_until};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -170,21 +170,18 @@ fn objects() -> Vec<(&'static str, Value)> {
 }
 
 /// What Argo CD must say, asked until it does.
-struct Judge<'a> {
-    argo: &'a ArgoCd,
-    plane: &'a ControlPlane,
-}
+struct Judge<'a>(&'a ArgoCd);
 
 impl Judge<'_> {
     async fn says(&self, what: &str, wanted: impl Fn(&Application) -> bool) -> Result<Application> {
+        self.0.refresh(APPLICATION).await?;
         let what = format!("Argo CD to say: {what}");
         let found = wait_until(&what, SOON * 2, async || {
-            self.argo.refresh(self.plane, APPLICATION).await?;
-            let found = self.argo.look(self.plane, APPLICATION).await?;
+            let found = self.0.look(APPLICATION).await?;
             ensure!(wanted(&found), "{}", found.status);
             Ok(Some(found))
         });
-        found.await.with_context(|| self.argo.log_tail(10))
+        found.await.with_context(|| self.0.log_tail(10))
     }
 
     /// That everything of a commit is there and works.
@@ -222,8 +219,8 @@ async fn a_repository_is_kept_and_judged(testbed: &Testbed) -> Result<()> {
     repository.write(&objects())?;
     let first = repository.commit("SLOs of the shop").await?;
     let argo = ArgoCd::start(testbed.bin(), plane, &settings()?).await?;
-    argo.application(plane, APPLICATION, repository.0.path(), NAMESPACE).await?;
-    let judge = Judge { argo: &argo, plane };
+    argo.application(APPLICATION, repository.0.path(), NAMESPACE).await?;
+    let judge = Judge(&argo);
     let found = judge.healthy(&first, 5).await?;
     for name in ["SLO/cart", "SLO/checkout", "AlertRule/pods", "Runbook/pause"] {
         // Not Healthy for want of a check: it has one, and that says so.

@@ -23,6 +23,7 @@ pub(crate) const NAMESPACE: &str = "plimsoll-system";
 pub(crate) fn tests() -> Vec<Test> {
     vec![
         test(HELM, values_that_cannot_be_meant_are_refused),
+        test(HELM, no_right_is_for_a_part_that_is_not_used),
         test(SERVERS, the_api_server_takes_whatever_is_installed),
         test(SERVERS, removing_the_chart_leaves_what_is_the_users),
         test(SERVERS, its_pod_is_let_in_where_pods_are_restricted),
@@ -98,7 +99,7 @@ async fn values_that_cannot_be_meant_are_refused(testbed: &Testbed) -> Result<()
         (json!({"replicas": 0}), "replicas"),
         (json!({"image": {"digest": "latest"}}), "digest"),
         (json!({"config": {"promtheus": {}}}), "promtheus"),
-        (json!({"config": {"backends": {"a": {"prometheusrule": {}}}}}), "backends"),
+        (json!({"config": {"backends": {"a": {"prometheusrule": {}}}}}), "prometheusrule"),
         (json!({"runbooks": {"accounts": [{"name": "evidence"}]}}), "accounts"),
         (
             json!({"runbooks": {"enabled": true}, "webhook": {"enabled": false}}),
@@ -109,6 +110,41 @@ async fn values_that_cannot_be_meant_are_refused(testbed: &Testbed) -> Result<()
     ] {
         let refusal = rendered(&helm, &values).await.err().map(|error| format!("{error:#}")).unwrap_or_default();
         ensure!(refusal.contains(words), "{values} was answered: {refusal}");
+    }
+    Ok(())
+}
+
+async fn no_right_is_for_a_part_that_is_not_used(testbed: &Testbed) -> Result<()> {
+    let helm = Helm::new(testbed.bin())?;
+    let mimir = json!({"config": {"backends": {"default": {"rulerApi": {"url": "http://mimir:8080"}}}}});
+    let mut least = mimir.clone();
+    least["webhook"] = json!({"enabled": false});
+    least["routes"] = json!({"enabled": false});
+    const PARTS: [&str; 6] = [
+        "prometheusrules",
+        "vmrules",
+        "alertmanagerconfigs",
+        "[secrets]",
+        "validatingwebhookconfigurations",
+        "impersonate",
+    ];
+    for (values, rights) in [
+        (json!({}), &["prometheusrules", "alertmanagerconfigs", "[secrets]", "validatingwebhookconfigurations"][..]),
+        (mimir, &["alertmanagerconfigs", "[secrets]", "validatingwebhookconfigurations"]),
+        (least, &[]),
+        (everything(), &PARTS),
+    ] {
+        let text = rendered(&helm, &values).await?;
+        // Without the definitions, which speak of everything.
+        let roles =
+            text.split("\n---\n").filter(|one| one.contains("\nkind: ClusterRole\n") || one.contains("\nkind: Role\n"));
+        let rules = roles
+            .flat_map(str::lines)
+            .filter(|line| !line.trim_start().starts_with('#'))
+            .collect::<Vec<_>>()
+            .join("\n");
+        let found: Vec<&str> = PARTS.into_iter().filter(|part| rules.contains(part)).collect();
+        ensure!(found == rights, "{values} gives rights on {found:?}");
     }
     Ok(())
 }
