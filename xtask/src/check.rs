@@ -6,17 +6,18 @@ use anyhow::{Result, bail};
 use plimsoll_testbed::cargo;
 
 use crate::command::succeed;
-use crate::{deny, files, generated};
+use crate::{deny, files, generated, manifests};
 
 /// Runs all checks, also after one that failed, and names those that failed at the end.
 pub(crate) fn run() -> Result<()> {
     type Check = (&'static str, fn() -> Result<()>);
-    let checks: [Check; 6] = [
+    let checks: [Check; 7] = [
         ("format", format),
         ("files", files::check),
         ("lints", lints),
         ("documentation", documentation),
         ("generated files", generated::check),
+        ("manifests", manifests::check),
         ("dependencies", deny::check),
     ];
     let mut failed = Vec::new();

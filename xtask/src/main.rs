@@ -9,6 +9,9 @@ mod command;
 mod deny;
 mod files;
 mod generated;
+mod image;
+mod krew;
+mod manifests;
 mod test;
 mod testbed;
 
@@ -29,6 +32,12 @@ enum Task {
     Check,
     /// Makes `crds/` anew from the code.
     Crds,
+    /// Makes what is installed anew from the chart: `manifests/*.yaml`, the chart's copies, Argo CD's settings.
+    Manifests,
+    /// Plimsoll's image as an OCI archive, made without a container builder.
+    Image(image::Arguments),
+    /// Plimsoll as a plugin of kubectl: an archive and its manifest for krew.
+    Krew(krew::Arguments),
     /// Every test, the end-to-end ones on real servers; the last line is `N passed, N failed, N skipped`.
     Test(test::Arguments),
     /// Real servers for tests and for trying things.
@@ -42,6 +51,9 @@ fn main() -> ExitCode {
     let outcome = match Arguments::parse().task {
         Task::Check => check::run(),
         Task::Crds => generated::write(),
+        Task::Manifests => manifests::write(),
+        Task::Image(arguments) => image::run(&arguments),
+        Task::Krew(arguments) => krew::run(&arguments),
         Task::Test(arguments) => return test::run(&arguments),
         Task::Testbed(task) => testbed::run(&task),
         Task::Bench(arguments) => bench::run(&arguments),

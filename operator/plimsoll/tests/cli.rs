@@ -21,6 +21,8 @@ mod explain;
 mod files;
 #[path = "cli/generate.rs"]
 mod generate;
+#[path = "cli/plugin.rs"]
+mod plugin;
 #[path = "cli/runbook.rs"]
 mod runbook;
 #[path = "cli/runbooks.rs"]

@@ -32,7 +32,10 @@ impl NodeStack {
     /// Starts it and waits until pods can run: about 15 seconds.
     pub async fn start(bin: &Bin) -> Result<Self> {
         let network = Network::new()?;
-        let control_plane = ControlPlane::start(bin, ControlPlaneOptions::within(&network)).await?;
+        let mut options = ControlPlaneOptions::within(&network);
+        // Without kube-proxy a Service has no address; with this the API server asks the pods behind it, for webhooks.
+        options.api_server_arguments.push("--enable-aggregator-routing=true".to_owned());
+        let control_plane = ControlPlane::start(bin, options).await?;
         let node = Node::start(bin, &control_plane).await?;
         Ok(Self { node, control_plane, network })
     }

@@ -8,16 +8,20 @@
 #![allow(clippy::indexing_slicing)]
 
 mod alertmanager;
+mod argocd;
 mod binaries;
 mod cargo;
 mod cgroups;
 mod control_plane;
 mod folder;
+mod helm;
 mod http;
 mod images;
 mod network;
 mod node;
+mod oci;
 mod pki;
+mod plimsoll_image;
 mod ports;
 mod process;
 mod prometheus;
@@ -32,6 +36,7 @@ mod wait;
 mod worker;
 
 pub use alertmanager::{Alert, AlertStatus, Alertmanager, WebhookReceiver};
+pub use argocd::{Application, ArgoCd, Managed};
 pub use binaries::{
     Bin, Binaries, FOLDER_VARIABLE, Missing, cache_folder, ensure_binaries, ensure_components, on_path,
 };
@@ -39,15 +44,17 @@ pub use cargo::{PROGRAM_VARIABLE, cargo, plimsoll, plimsoll_and_tests};
 pub use cgroups::cgroups_of_nodes;
 pub use control_plane::{ControlPlane, ControlPlaneOptions, client_from};
 pub use folder::{Folder, KEEP_VARIABLE};
+pub use helm::Helm;
 pub use images::{DEBUG_IMAGE, PAUSE_IMAGE, SAMPLE_IMAGE};
 pub use network::Network;
 pub use nix::sys::signal::Signal;
 pub use node::Node;
+pub use plimsoll_image::PlimsollImage;
 pub use ports::free_port;
 pub use process::{OWNER_VARIABLE, Output, Process, Program, running_children};
 pub use prometheus::{Prometheus, PrometheusOptions, Promtool, Rule, RuleGroup, Series};
 pub use prometheus_operator::{MONITORING_NAMESPACE, PrometheusOperator};
-pub use recipe::{Component, Files, PROMETHEUS_OPERATOR_CRDS, Recipe};
+pub use recipe::{ARGO_CD_CRDS, Component, Files, PROMETHEUS_OPERATOR_CRDS, Recipe};
 pub use sample::SampleService;
 pub use server::Server;
 pub use stack::Stack;

@@ -77,12 +77,23 @@ impl Network {
     /// the test itself, such as a webhook.
     pub async fn lend(&self, port: u16) -> Result<()> {
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
-        let socket = socket(&self.worker)?;
-        socket.set_reuseaddr(true)?;
-        socket.bind(address).with_context(|| format!("port {port} is taken inside"))?;
-        let listener = socket.listen(BACKLOG)?;
+        let listener = self.listen(address)?;
         self.keep(tokio::spawn(pass_on(listener, Target::Outside(address))));
         Ok(())
+    }
+
+    /// Lets what is inside reach an address inside under another one: a pod, say, what listens on loopback alone.
+    pub fn relay(&self, at: SocketAddr, to: SocketAddr) -> Result<()> {
+        let listener = self.listen(at)?;
+        self.keep(tokio::spawn(pass_on(listener, Target::Inside(self.worker.clone(), to))));
+        Ok(())
+    }
+
+    fn listen(&self, at: SocketAddr) -> Result<TcpListener> {
+        let socket = socket(&self.worker)?;
+        socket.set_reuseaddr(true)?;
+        socket.bind(at).with_context(|| format!("{at} is taken inside"))?;
+        Ok(socket.listen(BACKLOG)?)
     }
 
     fn keep(&self, forward: JoinHandle<()>) {

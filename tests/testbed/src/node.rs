@@ -8,9 +8,10 @@
 //!
 //! Pods have addresses that the network alone reaches: a test goes through the API server (exec, logs,
 //! `pods/NAME:PORT/proxy`), through [`Network::connect`], or starts its Prometheus inside. There is no kube-proxy and no
-//! DNS, so a pod reaches other pods by their addresses, and no Service.
+//! DNS, so a pod reaches other pods by their addresses, and no Service but that of the API server.
 
 use std::fs;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -38,6 +39,8 @@ const START: Duration = Duration::from_secs(120);
 /// The node's name, and its address, which is that of the network's own bridge.
 const NAME: &str = "node1";
 const ADDRESS: &str = "10.99.0.1";
+/// The Service `kubernetes`: the first address of the control plane's range.
+const API_SERVER: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 1);
 const SOCKET: &str = "/run/containerd/containerd.sock";
 
 /// Enters cgroups by their files up to `--`, then becomes the program behind it.
@@ -112,6 +115,10 @@ impl Node {
         network.ip("link add node0 type bridge")?;
         network.ip(&format!("addr add {ADDRESS}/24 dev node0"))?;
         network.ip("link set node0 up")?;
+        // What kube-proxy would do for the one Service that every client in a pod asks for.
+        network.ip(&format!("addr add {API_SERVER}/32 dev node0"))?;
+        let port = control_plane.url().rsplit_once(':').context("an address without a port")?.1.parse()?;
+        network.relay(SocketAddr::from((API_SERVER, 443)), SocketAddr::from((Ipv4Addr::LOCALHOST, port)))?;
 
         static NODES: AtomicUsize = AtomicUsize::new(0);
         let number = NODES.fetch_add(1, Ordering::Relaxed);
@@ -163,6 +170,11 @@ impl Node {
     /// Runs `ctr` on the node's containers; gives its output.
     pub async fn ctr(&self, arguments: &[&str]) -> Result<String> {
         self.namespaces.ctr(arguments).await
+    }
+
+    /// Makes the images of an OCI archive known to it, for pods with `imagePullPolicy: Never`.
+    pub async fn import(&self, archive: &Path) -> Result<()> {
+        self.ctr(&["images", "import", "--snapshotter=native", &archive.display().to_string()]).await.map(drop)
     }
 
     /// containerd's process.
@@ -309,7 +321,11 @@ disabled_plugins = ["io.containerd.snapshotter.v1.btrfs", "io.containerd.snapsho
 fn pod_network() -> serde_json::Value {
     json!({"cniVersion": "1.0.0", "name": "pods", "plugins": [{
         "type": "bridge", "bridge": "pods0", "isGateway": true, "ipMasq": false,
-        "ipam": {"type": "host-local", "ranges": [[{"subnet": "10.123.0.0/24"}]]},
+        "ipam": {
+            "type": "host-local", "ranges": [[{"subnet": "10.123.0.0/24"}]],
+            // Else pods would reach each other alone.
+            "routes": [{"dst": "0.0.0.0/0"}],
+        },
     }]})
 }
 

@@ -19,6 +19,10 @@ pub enum Component {
     VictoriaMetrics,
     /// What runs in the pods of a [`crate::Node`].
     Workloads,
+    /// The package manager that installs our chart.
+    Helm,
+    /// Argo CD, all its servers in one program, and a Redis for it.
+    ArgoCd,
 }
 
 impl Component {
@@ -31,6 +35,8 @@ impl Component {
         Self::PrometheusOperator,
         Self::VictoriaMetrics,
         Self::Workloads,
+        Self::Helm,
+        Self::ArgoCd,
     ];
 
     /// How it is built.
@@ -44,6 +50,8 @@ impl Component {
             Self::PrometheusOperator => &PROMETHEUS_OPERATOR,
             Self::VictoriaMetrics => &VICTORIA_METRICS,
             Self::Workloads => &WORKLOADS,
+            Self::Helm => &HELM,
+            Self::ArgoCd => &ARGO_CD,
         }
     }
 }
@@ -87,6 +95,9 @@ pub struct Files {
 
 /// The folder of prometheus-operator's CRDs, beside its program.
 pub const PROMETHEUS_OPERATOR_CRDS: &str = "prometheus-operator-crd";
+
+/// The folder of Argo CD's CRDs, beside its program.
+pub const ARGO_CD_CRDS: &str = "argocd-crds";
 
 const PROMETHEUS: Recipe = Recipe {
     name: "prometheus",
@@ -173,4 +184,24 @@ const WORKLOADS: Recipe = Recipe {
     tags: "",
     ldflags: "",
     files: None,
+};
+
+const HELM: Recipe = Recipe {
+    name: "helm",
+    programs: &[Program { package: "helm.sh/helm/v4/cmd/helm", output: "helm", links: &[] }],
+    tags: "",
+    ldflags: "",
+    files: None,
+};
+
+const ARGO_CD: Recipe = Recipe {
+    name: "argocd",
+    programs: &[
+        // It looks at what it was called, or at ARGOCD_BINARY_NAME.
+        Program { package: "github.com/argoproj/argo-cd/v3/cmd", output: "argocd", links: &[] },
+        Program { package: "./redis", output: "argocd-redis", links: &[] },
+    ],
+    tags: "",
+    ldflags: "",
+    files: Some(Files { module: "github.com/argoproj/argo-cd/v3", from: "manifests/crds", to: ARGO_CD_CRDS }),
 };

@@ -23,9 +23,14 @@ pub mod series;
 pub mod validate;
 pub mod yaml;
 
-use std::{io::IsTerminal, path::PathBuf, process::ExitCode};
+use std::{
+    ffi::OsStr,
+    io::IsTerminal,
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
 
-use clap::{Args, CommandFactory, Parser, Subcommand};
+use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 use clap_complete::Shell;
 
 use out::Stop;
@@ -119,7 +124,12 @@ impl From<Exit> for ExitCode {
 
 /// Runs the command line of this process.
 pub fn main() -> ExitCode {
-    match run(Cli::parse().command) {
+    let mut command = command_line(std::env::args_os().next().as_deref());
+    let cli = match Cli::from_arg_matches(&command.get_matches_mut()) {
+        Ok(cli) => cli,
+        Err(error) => error.format(&mut command).exit(),
+    };
+    match run(cli.command) {
         Ok(exit) => exit.into(),
         Err(Stop::Quiet) => ExitCode::SUCCESS,
         Err(stop) => {
@@ -127,6 +137,21 @@ pub fn main() -> ExitCode {
             Exit::Unusable.into()
         }
     }
+}
+
+/// The command line by the name of the program that was called: kubectl runs `kubectl-plimsoll` for `kubectl plimsoll`.
+fn command_line(program: Option<&OsStr>) -> clap::Command {
+    let plugin = program.and_then(|path| Path::new(path).file_stem()).is_some_and(|name| name == "kubectl-plimsoll");
+    if plugin { of_plugin(Cli::command()).bin_name("kubectl plimsoll") } else { Cli::command() }
+}
+
+/// With examples that can be typed as they stand.
+fn of_plugin(mut command: clap::Command) -> clap::Command {
+    if let Some(help) = command.get_after_help().map(ToString::to_string) {
+        command = command.after_help(help.replace(" plimsoll ", " kubectl plimsoll "));
+    }
+    let names: Vec<String> = command.get_subcommands().map(|below| below.get_name().to_owned()).collect();
+    names.into_iter().fold(command, |command, name| command.mut_subcommand(name, of_plugin))
 }
 
 /// Says on standard error why a command stopped, or could not do a part of its work.

@@ -209,3 +209,7 @@ impl Metrics {
         text
     }
 }
+
+#[cfg(test)]
+#[path = "metrics_tests.rs"]
+mod tests;

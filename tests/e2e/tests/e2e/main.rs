@@ -10,10 +10,13 @@ mod alerting;
 mod alertmanager;
 mod anomaly;
 mod backtest;
+mod argocd;
 mod cluster;
 mod engine;
 mod explain;
 mod go_faults;
+mod in_cluster;
+mod install;
 mod node;
 mod operator;
 mod outside;
@@ -46,6 +49,7 @@ fn main() -> ExitCode {
         alertmanager::tests(),
         anomaly::tests(),
         backtest::tests(),
+        argocd::tests(),
         operator::tests(),
         outside::tests(),
         page::tests(),
@@ -57,6 +61,8 @@ fn main() -> ExitCode {
         engine::tests(),
         explain::tests(),
         go_faults::tests(),
+        in_cluster::tests(),
+        install::tests(),
         node::tests(),
         webhook::tests(),
     ];

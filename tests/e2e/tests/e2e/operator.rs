@@ -19,7 +19,10 @@ use plimsoll_e2e::{STACK, Test, Testbed, operator::Operator, test};
 use plimsoll_testbed::{Component, ControlPlaneOptions, Folder, Server, free_port, wait_until};
 use serde_json::{Value, json};
 
-use crate::cluster::{SOON, all_ready, apply, condition, install, outcome, reason, rules, slo, start, versions};
+use crate::{
+    cluster::{SOON, all_ready, apply, condition, install, outcome, reason, rules, slo, start, versions},
+    install::manifests,
+};
 
 const SERVERS: &[Component] = &[Component::Etcd, Component::Kubernetes, Component::PrometheusOperator];
 
@@ -368,8 +371,9 @@ async fn only_one_of_two_leads(testbed: &Testbed) -> Result<()> {
 async fn the_rights_in_the_manifest_suffice(testbed: &Testbed) -> Result<()> {
     let (plane, client) = start(testbed, ControlPlaneOptions::api_only()).await?;
     plane.kubectl(["create", "namespace", "plimsoll-system"]).await?;
-    let manifest = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../../manifests/rbac.yaml"))?;
-    plane.apply(&manifest).await?;
+    for name in ["rbac.yaml", "webhook.yaml"] {
+        plane.apply(&std::fs::read_to_string(manifests(name))?).await?;
+    }
     let user = "system:serviceaccount:plimsoll-system:plimsoll";
     let kubeconfig = plane.kubeconfig_for(user, None)?;
     let address = format!("127.0.0.1:{}", free_port()?);

@@ -15,7 +15,10 @@ use plimsoll_e2e::{Testbed, operator::Operator};
 use plimsoll_testbed::{ControlPlane, ControlPlaneOptions, Folder, Program, Server, free_port, wait_until};
 use serde_json::{Value, json};
 
-use crate::cluster::{SOON, install};
+use crate::{
+    cluster::{SOON, install},
+    install::manifests,
+};
 
 /// What Alertmanager sends.
 pub(crate) const TOKEN: &str = "the-token-of-alertmanager";
@@ -52,9 +55,8 @@ impl Ground {
         .await?;
         plane.kubectl(["create", "namespace", "shop"]).await?;
         plane.kubectl(["create", "namespace", "plimsoll-system"]).await?;
-        for manifest in ["rbac.yaml", "runbooks.yaml"] {
-            let path = format!(concat!(env!("CARGO_MANIFEST_DIR"), "/../../manifests/{}"), manifest);
-            plane.apply(&std::fs::read_to_string(path)?).await?;
+        for manifest in ["rbac.yaml", "runbooks.yaml", "webhook.yaml"] {
+            plane.apply(&std::fs::read_to_string(manifests(manifest))?).await?;
         }
         let one = json!({"status": "success", "data": {"resultType": "vector",
             "result": [{"metric": {}, "value": [0, "1"]}]}});
