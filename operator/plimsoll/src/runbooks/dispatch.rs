@@ -38,6 +38,7 @@ use super::{
     lookup::{self, LookupError},
     proof::{AUTHOR, Author, SEAL, Sealer},
     read::{entries, get, path, text},
+    recent::{Answers, Recent},
 };
 use crate::{
     actions::account,
@@ -53,12 +54,23 @@ use crate::{
 pub const RESOLVED_AT: &str = "plimsoll.dev/resolved-at";
 /// The annotation of an execution with who wrote its runbook.
 pub const WRITTEN_BY: &str = "plimsoll.dev/written-by";
-/// How long it is remembered that something was stored or told, so that repetitions are cheap.
-const RECENT: Duration = Duration::from_secs(60);
+/// How long it is remembered that something was stored, so that repetitions are cheap: as long as Alertmanager repeats a
+/// post that was stored in part.
+const STORED: Duration = Duration::from_secs(600);
+/// How much of that is remembered, twice: with what lies around them, some 10 MiB.
+const MOST_STORED: usize = 100_000;
+/// How long it is remembered that something was told.
+const TOLD: Duration = Duration::from_secs(60);
+/// How much of that is remembered, twice.
+const MOST_TOLD: usize = 10_000;
+/// Alerts of the same moment share what their objects are like: it is asked again before anything is done.
+const LOOKED_UP: Duration = Duration::from_secs(1);
+/// How long it is believed which runbooks an SLO names.
+const NAMED: Duration = Duration::from_secs(30);
+/// Answers that are remembered.
+const MOST: usize = 1000;
 /// Occurrences that are looked up and stored at the same time.
 const AT_ONCE: usize = 32;
-/// How much is remembered.
-const MOST: usize = 20_000;
 /// A `Runbook` that may be unreadable.
 pub type Guarded = DeserializeGuard<Runbook>;
 
@@ -85,6 +97,9 @@ pub enum Unusable {
 /// A runbook that was read, or why it cannot be started.
 type Checked = Result<Arc<Known>, Unusable>;
 
+/// What a reading depends on: the content, and who wrote it. A status changes often and says nothing of that.
+type Version = (Option<i64>, Option<String>);
+
 /// What everything that starts runbooks shares.
 pub struct Dispatcher {
     /// A client that needs no lease.
@@ -102,9 +117,11 @@ pub struct Dispatcher {
     /// Rung when Alertmanager must be asked for all alerts.
     pub resync: Notify,
     turns: Semaphore,
-    known: Mutex<HashMap<String, (Option<String>, Checked)>>,
-    recent: Mutex<HashMap<String, Instant>>,
-    named: Mutex<HashMap<String, (Instant, Vec<String>)>>,
+    known: Mutex<HashMap<String, (Version, Checked)>>,
+    stored: Recent,
+    told: Recent,
+    looked_up: Answers<Result<Vec<ObjectRef>, LookupError>>,
+    named: Answers<Result<Vec<String>, NotStored>>,
 }
 
 impl Dispatcher {
@@ -127,8 +144,10 @@ impl Dispatcher {
             resync: Notify::new(),
             turns: Semaphore::new(AT_ONCE),
             known: Mutex::default(),
-            recent: Mutex::default(),
-            named: Mutex::default(),
+            stored: Recent::new(STORED, MOST_STORED),
+            told: Recent::new(TOLD, MOST_TOLD),
+            looked_up: Answers::new(LOOKED_UP, MOST),
+            named: Answers::new(NAMED, MOST),
         }
     }
 
@@ -151,7 +170,7 @@ impl Dispatcher {
     pub fn know(&self, guarded: &Guarded) -> Checked {
         let runbook = guarded.0.as_ref().map_err(|error| Unusable::Invalid(error.error.clone()))?;
         let key = runbook.uid().unwrap_or_default();
-        let version = runbook.resource_version();
+        let version = (runbook.metadata.generation, runbook.annotations().get(AUTHOR).cloned());
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((_, result)) = known.get(&key).filter(|(seen, _)| *seen == version) {
             return result.clone();
@@ -178,7 +197,7 @@ impl Dispatcher {
             Err(_) => return Ok(Stored::Nothing),
         };
         let key = format!("{}/{}/{}", model.uid, evidence.fingerprint, evidence.starts_at.0);
-        if self.was(&key) {
+        if self.stored.was(&key, Instant::now()) {
             return Ok(Stored::Before);
         }
         let values = match resolve(model, &evidence.labels, given) {
@@ -203,7 +222,7 @@ impl Dispatcher {
             Err(wrong) => return Ok(self.refuse(runbook, "NotPlanned", &wrong.join("; ")).await),
         };
         let stored = self.create(model, author, &planned).await?;
-        self.remember(key);
+        self.stored.remember(&key, Instant::now());
         if stored == Stored::Now {
             for note in &planned.notes {
                 self.teller.tell(&runbook.object_ref(&()), EventType::Warning, "MayBeUndone", note).await;
@@ -224,7 +243,10 @@ impl Dispatcher {
         }
         let account = account::client(&self.client, &model.namespace, &model.service_account_name, traceparent)
             .map_err(|error| LookupError::Failed("serviceAccountName".to_owned(), error.to_string()))?;
-        lookup::all(&account, lookups, &model.steps).await
+        let question = format!("{}/{}/{lookups:?}", model.uid, model.generation);
+        let (lookups, steps) = (lookups.to_vec(), model.steps.clone());
+        let look = || async move { lookup::all(&account, &lookups, &steps).await }.boxed();
+        self.looked_up.ask(&question, look, Result::is_ok).await
     }
 
     async fn create(&self, model: &Model, author: &Author, planned: &Planned) -> Result<Stored, NotStored> {
@@ -251,28 +273,12 @@ impl Dispatcher {
     async fn refuse(&self, runbook: &Runbook, reason: &'static str, message: &str) -> Stored {
         self.metrics.runbook_refused(reason);
         let key = format!("{}/{reason}/{message}", runbook.uid().unwrap_or_default());
-        if !self.was(&key) {
-            self.remember(key);
+        if !self.told.was(&key, Instant::now()) {
+            self.told.remember(&key, Instant::now());
             tracing::warn!(runbook = %runbook.name_any(), namespace = ?runbook.namespace(), reason, message, "a runbook was not started");
             self.teller.tell(&runbook.object_ref(&()), EventType::Warning, reason, message).await;
         }
         Stored::Nothing
-    }
-
-    fn was(&self, key: &str) -> bool {
-        let recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
-        recent.get(key).is_some_and(|at| at.elapsed() < RECENT)
-    }
-
-    fn remember(&self, key: String) {
-        let mut recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
-        if recent.len() >= MOST {
-            recent.retain(|_, at| at.elapsed() < RECENT);
-            if recent.len() >= MOST {
-                recent.clear();
-            }
-        }
-        recent.insert(key, Instant::now());
     }
 
     /// The runbooks that the SLO or the AlertRule of some labels names.
@@ -291,25 +297,11 @@ impl Dispatcher {
         if !is_name(namespace) || !is_name(name) {
             return Ok(Vec::new());
         }
-        let key = format!("{plural}/{id}");
-        {
-            let named = self.named.lock().unwrap_or_else(PoisonError::into_inner);
-            if let Some((_, names)) = named.get(&key).filter(|(at, _)| at.elapsed() < RECENT / 2) {
-                return Ok(names.clone());
-            }
-        }
         let at = path(plimsoll_api::API_VERSION, Some(namespace), plural, name);
-        let object = get(&self.client, &at).await.map_err(|error| NotStored(error.to_string()))?;
-        let object = object.unwrap_or(Value::Null);
-        let of_rules = entries(&object, "/spec/rules").flat_map(|rule| entries(rule, "/runbooks"));
-        let names: Vec<String> =
-            entries(&object, "/spec/runbooks").chain(of_rules).map(|name| text(name, "").to_owned()).collect();
-        let mut named = self.named.lock().unwrap_or_else(PoisonError::into_inner);
-        if named.len() >= MOST {
-            named.clear();
-        }
-        named.insert(key, (Instant::now(), names.clone()));
-        Ok(names)
+        let client = self.client.clone();
+        let question = at.clone();
+        let ask = || async move { names_of(&client, &at).await }.boxed();
+        self.named.ask(&question, ask, Result::is_ok).await
     }
 
     async fn store(&self, alert: &Alert, traceparent: &str) -> Result<Stored, NotStored> {
@@ -390,6 +382,13 @@ pub fn seal(
     spec: &RunbookExecutionSpec,
 ) -> Result<String, serde_json::Error> {
     sealer.of_object(&format!("execution by {author}"), namespace, name, spec)
+}
+
+/// The runbooks that the object at a path names.
+async fn names_of(client: &Client, at: &str) -> Result<Vec<String>, NotStored> {
+    let object = get(client, at).await.map_err(|error| NotStored(error.to_string()))?.unwrap_or(Value::Null);
+    let of_rules = entries(&object, "/spec/rules").flat_map(|rule| entries(rule, "/runbooks"));
+    Ok(entries(&object, "/spec/runbooks").chain(of_rules).map(|name| text(name, "").to_owned()).collect())
 }
 
 fn starts_by_alert(model: &Model) -> bool {

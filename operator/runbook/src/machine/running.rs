@@ -328,7 +328,7 @@ impl Machine<'_> {
     }
 
     /// What comes next when nothing is under way.
-    fn go_on(&mut self) -> Command {
+    pub(super) fn go_on(&mut self) -> Command {
         if self.status.ending.is_some() {
             return self.wind_down();
         }
