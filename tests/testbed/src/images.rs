@@ -20,6 +20,9 @@ pub const SAMPLE_IMAGE: &str = "localhost/sample:1";
 /// `ps`, `ls`, `cat`, `get` and `wait` without a shell, for ephemeral containers.
 pub const DEBUG_IMAGE: &str = "localhost/debug:1";
 
+/// By this annotation, containerd names what it imports.
+const NAME: &str = "io.containerd.image.name";
+
 struct Image {
     name: &'static str,
     program: &'static str,
@@ -33,21 +36,28 @@ const IMAGES: [Image; 3] = [
     Image { name: DEBUG_IMAGE, program: "debug", links: &["ps", "ls", "cat", "get", "wait"] },
 ];
 
-/// Writes an archive with all images, as `ctr images import` takes it.
-pub(crate) fn write_archive(bin: &Bin, into: &Path) -> Result<()> {
+/// Writes an archive with all images, as `ctr images import` takes it; gives the names of each, the second by digest.
+pub(crate) fn write_archive(bin: &Bin, into: &Path) -> Result<Vec<(&'static str, String)>> {
     let file = fs::File::create(into).with_context(|| format!("creating {}", into.display()))?;
     let mut archive = Builder::new(file);
-    let mut manifests = Vec::new();
+    let (mut manifests, mut names) = (Vec::new(), Vec::new());
     for image in &IMAGES {
         let program = fs::read(bin.path(Component::Workloads, image.program)?)?;
-        manifests.push(add_image(&mut archive, image, &program)?);
+        let entry = add_image(&mut archive, image, &program)?;
+        let (repository, _) = image.name.rsplit_once(':').context("an image has a tag")?;
+        let by_digest = format!("{repository}@{}", entry["digest"].as_str().unwrap_or_default());
+        // As if it had been pulled by its digest: there is no registry that could be asked for it.
+        let mut again = entry.clone();
+        again["annotations"][NAME] = json!(by_digest);
+        manifests.extend([entry, again]);
+        names.push((image.name, by_digest));
     }
     let index =
         json!({"schemaVersion": 2, "mediaType": "application/vnd.oci.image.index.v1+json", "manifests": manifests});
     add(&mut archive, "oci-layout", 0o644, br#"{"imageLayoutVersion":"1.0.0"}"#)?;
     add(&mut archive, "index.json", 0o644, index.to_string().as_bytes())?;
     archive.into_inner()?;
-    Ok(())
+    Ok(names)
 }
 
 /// Adds what an image consists of; gives its entry in the index.
@@ -74,8 +84,7 @@ fn add_image(archive: &mut Builder<fs::File>, image: &Image, program: &[u8]) -> 
     }
     let mut entry = descriptor("application/vnd.oci.image.manifest.v1+json", &manifest);
     entry["platform"] = platform;
-    // By this, containerd names what it imports.
-    entry["annotations"] = json!({"io.containerd.image.name": image.name});
+    entry["annotations"] = json!({NAME: image.name});
     Ok(entry)
 }
 

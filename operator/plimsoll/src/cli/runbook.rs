@@ -16,7 +16,7 @@ use plimsoll_runbook::{
     plan::{PROTECTED, Planned, Settings, plan},
     requests::{self, Call, Run},
 };
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::{
     Exit, check,
@@ -133,19 +133,16 @@ fn occurrences(args: &Test, now: Timestamp) -> Result<Vec<(String, Occurrence)>,
             "check the path".to_owned(),
         )
     })?;
-    let value: Value = serde_json::from_str(&text).map_err(|error| failed(format!("this is no JSON: {error}")))?;
-    let alerts = match value {
-        Value::Array(items) => items.into_iter().map(alertmanager::alert).collect::<Result<Vec<_>, _>>(),
-        value if value.get("alerts").is_some() => alertmanager::message(value).map(|received| received.alerts),
-        value => alertmanager::alert(value).map(|alert| vec![alert]),
-    };
+    let alerts = alertmanager::read_any(text.as_bytes());
     let alerts = alerts.map_err(failed)?;
     if alerts.is_empty() {
         return Err(failed("it holds no alert".to_owned()));
     }
-    let named = |alert: plimsoll_runbook::matching::Alert| {
+    let named = |mut alert: alertmanager::Alert| {
         let name = alert.labels.get("alertname").map_or("without a name", String::as_str);
-        (format!("alert {name} since {}", alert.starts_at), Occurrence::Alert(alert))
+        let what = format!("alert {name} since {}", alert.starts_at);
+        let runbooks = std::mem::take(&mut alert.named);
+        (what, Occurrence::Alert(alert.occurred(runbooks)))
     };
     Ok(alerts.into_iter().map(named).collect())
 }

@@ -20,7 +20,8 @@ use plimsoll_api::{
     execution::{ObjectRef, RunbookExecutionSpec},
 };
 use plimsoll_runbook::{
-    matching::{self, Occurrence, matches},
+    alertmanager::Alert,
+    matching::{Occurrence, matches},
     model::{Model, Trigger},
     names,
     parameters::{Lookup, resolve},
@@ -42,10 +43,7 @@ use super::{
 };
 use crate::{
     actions::account,
-    alerts_webhook::{
-        payload::Alert,
-        server::{Desk, NotStored, Stored},
-    },
+    alerts_webhook::server::{Desk, NotStored, Stored},
     operator::metrics::Metrics,
     sinks::kubernetes::chain,
 };
@@ -305,7 +303,6 @@ impl Dispatcher {
     }
 
     async fn store(&self, alert: &Alert, traceparent: &str) -> Result<Stored, NotStored> {
-        let Alert { fingerprint, labels, starts_at, resolved_at } = alert;
         // A replica that has only just begun must not say that an alert is for nobody.
         if !matches!(self.runbooks.wait_until_ready().now_or_never(), Some(Ok(()))) {
             return Err(NotStored("the runbooks are not known yet".to_owned()));
@@ -315,21 +312,15 @@ impl Dispatcher {
             return Ok(Stored::Nothing);
         }
         let runbooks = if usable.iter().any(|known| asks_who_names(&known.model)) {
-            self.named_by(labels).await?
+            self.named_by(&alert.labels).await?
         } else {
             Vec::new()
         };
-        let occurrence = Occurrence::Alert(matching::Alert {
-            labels: labels.clone(),
-            fingerprint: fingerprint.clone(),
-            starts_at: *starts_at,
-            firing: true,
-            ends_at: None,
-            runbooks,
-        });
-        if let Some(at) = resolved_at {
+        // Of one that is over it is asked which runbooks it would have started.
+        let occurrence = Occurrence::Alert(Alert { resolved_at: None, ..alert.clone() }.occurred(runbooks));
+        if let Some(at) = alert.resolved_at {
             let concerned = usable.iter().any(|known| matches(&known.model, &occurrence, Timestamp::now()).is_ok());
-            return if concerned { self.resolve(alert, *at).await } else { Ok(Stored::Nothing) };
+            return if concerned { self.resolve(alert, at).await } else { Ok(Stored::Nothing) };
         }
         let (mut stored, mut failed) = (Stored::Nothing, None);
         for known in &usable {

@@ -56,6 +56,7 @@ impl Given {
             labels: labels.into_iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect(),
             starts_at: "2026-01-01T00:00:00.5Z".parse().unwrap(),
             resolved_at: None,
+            named: Vec::new(),
         };
         change(&mut alert);
         self.dispatcher.accept(&alert, &crate::trace::received(None)).await.map_err(|error| error.to_string())

@@ -18,6 +18,7 @@ mod outside;
 mod path;
 mod readme;
 mod runbook_ground;
+mod runbook_node;
 mod runbook_runs;
 mod runbooks;
 mod testbed;
@@ -46,6 +47,7 @@ fn main() -> ExitCode {
         path::tests(),
         readme::tests(),
         runbook_runs::tests(),
+        runbook_node::tests(),
         runbooks::tests(),
         victoria::tests(),
         explain::tests(),
