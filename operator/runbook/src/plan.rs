@@ -269,6 +269,9 @@ impl Planner<'_> {
                 let command = self.fill_all(&exec.command);
                 filled.exec = Some(plimsoll_api::action::Exec { container, command, ..exec.clone() });
             }
+            Act::Describe(describe) => {
+                self.object(&describe.object);
+            }
             Act::Job(job) => {
                 self.image(step, &job.image);
                 let env = job.env.iter().map(|(name, value)| (name.clone(), self.fill(value))).collect();

@@ -95,9 +95,6 @@ pub enum Unusable {
 /// A runbook that was read, or why it cannot be started.
 type Checked = Result<Arc<Known>, Unusable>;
 
-/// What a reading depends on: the content, and who wrote it. A status changes often and says nothing of that.
-type Version = (Option<i64>, Option<String>);
-
 /// What everything that starts runbooks shares.
 pub struct Dispatcher {
     /// A client that needs no lease.
@@ -115,7 +112,7 @@ pub struct Dispatcher {
     /// Rung when Alertmanager must be asked for all alerts.
     pub resync: Notify,
     turns: Semaphore,
-    known: Mutex<HashMap<String, (Version, Checked)>>,
+    known: Mutex<HashMap<String, (Option<String>, Checked)>>,
     stored: Recent,
     told: Recent,
     looked_up: Answers<Result<Vec<ObjectRef>, LookupError>>,
@@ -168,7 +165,7 @@ impl Dispatcher {
     pub fn know(&self, guarded: &Guarded) -> Checked {
         let runbook = guarded.0.as_ref().map_err(|error| Unusable::Invalid(error.error.clone()))?;
         let key = runbook.uid().unwrap_or_default();
-        let version = (runbook.metadata.generation, runbook.annotations().get(AUTHOR).cloned());
+        let version = runbook.resource_version();
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((_, result)) = known.get(&key).filter(|(seen, _)| *seen == version) {
             return result.clone();

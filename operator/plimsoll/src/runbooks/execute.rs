@@ -45,6 +45,9 @@ const RISK: Duration = Duration::from_secs(5);
 /// What is held back by what is counted is counted again at least this often.
 const COUNTED: Duration = Duration::from_secs(RECHECK.unsigned_abs());
 
+/// A watch that begins is waited for so long; then executions are listed instead.
+const BEGINNING: Duration = Duration::from_secs(10);
+
 /// Why an execution is looked at again soon.
 #[derive(Debug, thiserror::Error)]
 pub enum ExecuteError {
@@ -134,11 +137,16 @@ impl Executor {
         self.refusing.try_acquire().map_or(Stays::Untold, Stays::Tell)
     }
 
-    /// Brings one execution as far as it goes now.
+    /// Brings one execution as far as it goes now. A turn of [`Self::refusing`] ends with the first status that is stored.
     ///
     /// # Errors
     /// When it should be tried again soon.
-    pub async fn run(&self, namespace: &str, name: &str) -> Result<Next, ExecuteError> {
+    pub async fn run(
+        &self,
+        namespace: &str,
+        name: &str,
+        mut turn: Option<SemaphorePermit<'_>>,
+    ) -> Result<Next, ExecuteError> {
         let api: Api<RunbookExecution> = Api::namespaced(self.client.clone(), namespace);
         let new = self.watched.take(namespace, name);
         let mut execution = match new {
@@ -170,6 +178,7 @@ impl Executor {
                 Command::Store(begins) => {
                     let asks = status.phase == Phase::AwaitingApproval && stored.phase != status.phase;
                     execution = self.store(&api, &execution, status).await?;
+                    drop(turn.take());
                     if asks {
                         self.ask(&execution).await;
                     }
@@ -265,6 +274,7 @@ impl Executor {
     async fn check(&self, execution: &RunbookExecution, paused: Option<bool>) -> Checked {
         let ledger = &self.watched.ledger;
         let settings = &self.dispatcher.settings;
+        let is_whole = ledger.is_whole(BEGINNING).await;
         let known = self.known(execution);
         if let Some(known) = &known {
             let refusals = circumstances::refused_already(ledger, execution, known, settings);
@@ -273,7 +283,7 @@ impl Executor {
             }
         }
         let listed = async {
-            if ledger.is_whole() { Some(Default::default()) } else { listed(&self.client, execution).await }
+            if is_whole { Some(Default::default()) } else { listed(&self.client, execution).await }
         };
         let ((mut around, runbook), holds, listed) = tokio::join!(
             gather(&self.client, execution, known.as_deref(), self.runbook(execution), paused),

@@ -7,11 +7,13 @@
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
     sync::{Mutex, MutexGuard, PoisonError},
+    time::Duration,
 };
 
 use kube::{ResourceExt, core::DeserializeGuard, runtime::watcher};
 use plimsoll_api::{RunbookExecution, execution::ObjectRef, runbook::Mode};
 use plimsoll_runbook::guards::Past;
+use tokio::{sync::watch, time::timeout};
 
 /// An execution as the watch tells it.
 type Told = DeserializeGuard<RunbookExecution>;
@@ -23,12 +25,12 @@ type Key = String;
 #[derive(Debug, Default)]
 pub struct Ledger {
     inner: Mutex<Inner>,
+    /// Whether the watch has told everything and goes on telling.
+    whole: watch::Sender<bool>,
 }
 
 #[derive(Debug, Default)]
 struct Inner {
-    /// Whether the watch has told everything and goes on telling.
-    whole: bool,
     /// What a list that is under way has told so far.
     listed: Option<HashSet<Key>>,
     entries: HashMap<Key, Entry>,
@@ -58,9 +60,10 @@ impl Ledger {
     /// The watch has told something.
     pub fn told(&self, event: &watcher::Result<watcher::Event<Told>>) {
         let mut inner = self.lock();
+        let mut whole = *self.whole.borrow();
         match event {
             Ok(watcher::Event::Apply(DeserializeGuard(Ok(execution)))) => {
-                inner.whole |= inner.listed.is_none();
+                whole |= inner.listed.is_none();
                 inner.join(execution);
             }
             Ok(watcher::Event::InitApply(DeserializeGuard(Ok(execution)))) => inner.join(execution),
@@ -69,7 +72,7 @@ impl Ledger {
                 inner.remove(&key);
             }
             Ok(watcher::Event::Init) => {
-                inner.whole = false;
+                whole = false;
                 inner.listed = Some(HashSet::new());
             }
             Ok(watcher::Event::InitDone) => {
@@ -78,12 +81,13 @@ impl Ledger {
                 for key in gone {
                     inner.remove(&key);
                 }
-                inner.whole = true;
+                whole = true;
             }
             // One that cannot be read never began: only the operator writes statuses.
             Ok(watcher::Event::Apply(_) | watcher::Event::InitApply(_)) => {}
-            Err(_) => inner.whole = false,
+            Err(_) => whole = false,
         }
+        self.whole.send_if_modified(|was| std::mem::replace(was, whole) != whole);
     }
 
     /// What the API server has just answered about an execution, to a read or a write: nothing is newer.
@@ -96,9 +100,9 @@ impl Ledger {
         self.lock().remove(&format!("{namespace}/{name}"));
     }
 
-    /// Whether the watch tells all there is.
-    pub fn is_whole(&self) -> bool {
-        self.lock().whole
+    /// Whether the watch tells all there is, at the latest after a time: when it begins, it needs a moment.
+    pub async fn is_whole(&self, within: Duration) -> bool {
+        timeout(within, self.whole.subscribe().wait_for(|whole| *whole)).await.is_ok()
     }
 
     /// To count, and to enter what begins.
@@ -282,17 +286,18 @@ mod tests {
     #[test]
     fn it_is_whole_only_between_a_list_and_a_failure() {
         let ledger = Ledger::default();
-        assert!(!ledger.is_whole());
+        let is_whole = || *ledger.whole.borrow();
+        assert!(!is_whole());
         tell(&ledger, Event::Init);
         tell(&ledger, Event::InitApply(running("a")));
         tell(&ledger, Event::Apply(running("b")));
-        assert!(!ledger.is_whole(), "the list has not ended");
+        assert!(!is_whole(), "the list has not ended");
         tell(&ledger, Event::InitDone);
-        assert!(ledger.is_whole());
+        assert!(is_whole());
         ledger.told(&Err(watcher::Error::NoResourceVersion));
-        assert!(!ledger.is_whole());
+        assert!(!is_whole());
         tell(&ledger, Event::Apply(waits("c")));
-        assert!(ledger.is_whole(), "it speaks again");
+        assert!(is_whole(), "it speaks again");
     }
 
     #[test]

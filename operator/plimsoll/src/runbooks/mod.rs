@@ -221,7 +221,7 @@ async fn reconcile(
         Ok(told) => told,
     };
     let all = u64::try_from(executor.all.len()).unwrap_or(u64::MAX);
-    let _permit = match executor.stays(told) {
+    let turn = match executor.stays(told) {
         Stays::No => None,
         Stays::Tell(permit) => Some(permit),
         Stays::Told(until) => return Ok(Action::requeue(until)),
@@ -232,7 +232,7 @@ async fn reconcile(
         tokio::time::sleep(GRACE).await;
     };
     let next = tokio::select! {
-        next = executor.run(&namespace, &name) => next?,
+        next = executor.run(&namespace, &name, turn) => next?,
         // The next process finds the intents of what takes longer.
         () = ended => Next::Never,
     };

@@ -43,6 +43,11 @@ fn every_action_has_its_requests() {
     let own = names::of_step("crashloop-1", "a");
     let get = format!("GET {POD}");
     let cases = [
+        (json!({"describe": {"object": "pod"}}), vec![
+            get.clone(),
+            get.clone(),
+            "GET /api/v1/namespaces/shop/events?fieldSelector=involvedObject%2Euid%3Dcheckout%2D1%2Duid&limit=500".to_owned(),
+        ]),
         (json!({"logs": {"pod": "pod", "previous": true, "tail": 9}}), vec![
             get.clone(),
             format!("GET {POD}/log?container=app&timestamps=true&limitBytes=10485760&previous=true&tailLines=9"),

@@ -17,6 +17,7 @@ mod operator;
 mod outside;
 mod path;
 mod readme;
+mod runbook_actions;
 mod runbook_ground;
 mod runbook_node;
 mod runbook_runs;
@@ -48,6 +49,7 @@ fn main() -> ExitCode {
         readme::tests(),
         runbook_runs::tests(),
         runbook_node::tests(),
+        runbook_actions::tests(),
         runbooks::tests(),
         victoria::tests(),
         explain::tests(),

@@ -81,8 +81,10 @@ impl Ground {
         }
         let (runbooks, approvals): (Api<Runbook>, Api<RunbookApproval>) =
             (Api::all(client.clone()), Api::all(client.clone()));
+        let executions: Api<RunbookExecution> = Api::all(client.clone());
         wait_until("the kinds of runbooks", SOON, async || {
             approvals.list(&ListParams::default()).await?;
+            executions.list(&ListParams::default()).await?;
             Ok(Some(runbooks.list(&ListParams::default()).await?))
         })
         .await?;

@@ -150,7 +150,7 @@ async fn a_pod_that_restarts_is_looked_into(testbed: &Testbed) -> Result<()> {
             // Nothing may fail here.
             step["onFailure"] = json!("Stop");
         }
-        spec["verify"] = json!({"slo": "checkout", "after": "5s", "onFailure": "Escalate", "escalateTo": "on-call"});
+        spec["verify"] = json!({"slo": "checkout", "after": "10s", "onFailure": "Escalate", "escalateTo": "on-call"});
     })
     .await?;
     let authority = ground.folder.join("ca.crt");

@@ -1,9 +1,11 @@
 //! The servers of the benchmark: an API server, a Prometheus that says yes, a destination that notes when something comes,
 //! and the operator with the rights of the manifests.
 
+#![allow(clippy::indexing_slicing, reason = "an index into JSON yields null where there is nothing")]
+
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
@@ -11,7 +13,7 @@ use axum::{Json, Router, extract::State};
 use futures::{StreamExt, TryStreamExt, stream};
 use kube::core::Request;
 use kube::{Client, CustomResourceExt, api::PostParams};
-use plimsoll_api::{API_VERSION, Runbook, RunbookApproval, RunbookExecution};
+use plimsoll_api::{API_VERSION, RunbookExecution};
 use plimsoll_testbed::{Bin, ControlPlane, ControlPlaneOptions, Folder, Process, Program, Server, Usage, free_port};
 use serde_json::{Value, json};
 
@@ -25,7 +27,7 @@ const COPIES: &str = "/apis/bench.example/v1alpha1/namespaces/shop/runbookexecut
 pub(crate) struct Ground {
     operator: Process,
     client: Client,
-    listener: std::sync::Arc<Mutex<Option<Arrivals>>>,
+    listener: Arc<Mutex<Option<Arrivals>>>,
     alerts: String,
     original: Value,
     _servers: [Server; 2],
@@ -78,8 +80,8 @@ impl Ground {
         let one = json!({"status": "success", "data": {"resultType": "vector",
             "result": [{"metric": {}, "value": [0, "1"]}]}});
         let prometheus = Server::start(Router::new().fallback(move || async move { Json(one) })).await?;
-        let listener: std::sync::Arc<Mutex<Option<Arrivals>>> = std::sync::Arc::default();
-        let noting = Router::new().fallback(note).with_state(std::sync::Arc::clone(&listener));
+        let listener: Arc<Mutex<Option<Arrivals>>> = Arc::default();
+        let noting = Router::new().fallback(note).with_state(Arc::clone(&listener));
         let destination = Server::start(noting).await?;
         let folder = Folder::new("bench-runbooks")?;
         let config = json!({"runbooks": {"destinations": {"bench": {"url": destination.url()}}}});
@@ -224,7 +226,7 @@ impl Ground {
     }
 }
 
-async fn note(State(listener): State<std::sync::Arc<Mutex<Option<Arrivals>>>>, Json(body): Json<Value>) {
+async fn note(State(listener): State<Arc<Mutex<Option<Arrivals>>>>, Json(body): Json<Value>) {
     let now = Instant::now();
     let arrivals = listener.lock().unwrap_or_else(PoisonError::into_inner).clone();
     if let (Some(arrivals), Some(pod)) = (arrivals, body.pointer("/labels/pod").and_then(Value::as_str)) {

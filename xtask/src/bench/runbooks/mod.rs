@@ -16,7 +16,7 @@ use futures::{StreamExt, TryStreamExt, stream};
 use plimsoll_testbed::{Component, ensure_components};
 
 use self::ground::Ground;
-use self::sender::{Sender, alert};
+use self::sender::alert;
 use super::release;
 use super::table::{self, Target};
 
