@@ -217,6 +217,12 @@ impl Ground {
         format!("https://{}/alerts", self.alerts)
     }
 
+    /// A client that trusts what Alertmanager trusts.
+    pub(crate) async fn alertmanager(&self) -> Result<reqwest::Client> {
+        let authority = reqwest::Certificate::from_pem_bundle(&self.authority().await?)?;
+        Ok(reqwest::Client::builder().tls_certs_only(authority).build()?)
+    }
+
     /// Posts a message as Alertmanager does; gives the code and the answer.
     pub(crate) async fn post(&self, token: &str, body: &Value) -> Result<(u16, String)> {
         self.post_to(&self.alerts, token, body).await
@@ -224,9 +230,7 @@ impl Ground {
 
     /// The same to one of several operators.
     pub(crate) async fn post_to(&self, address: &str, token: &str, body: &Value) -> Result<(u16, String)> {
-        let authority = self.authority().await?;
-        let client =
-            reqwest::Client::builder().tls_certs_only(reqwest::Certificate::from_pem_bundle(&authority)?).build()?;
+        let client = self.alertmanager().await?;
         let answer = client.post(format!("https://{address}/alerts")).bearer_auth(token).json(body).send().await?;
         Ok((answer.status().as_u16(), answer.text().await?))
     }
