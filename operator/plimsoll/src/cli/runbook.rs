@@ -188,6 +188,15 @@ fn tell(
         }
     };
     let _ = writeln!(text, "{name} matches {what}.");
+    let mut given = given.clone();
+    for (parameter, query) in parameters::queries(model, &given.clone()) {
+        let name = &parameter.name;
+        let label = parameter.from_label.as_deref().unwrap_or_default();
+        let stands = format!("picked-{name}");
+        let _ = writeln!(text, "{name} is the label {label} of the series with the largest value of {query}; {stands} stands for it.");
+        given.insert(name.clone(), stands);
+    }
+    let given = &given;
     let values = match parameters::resolve(model, &evidence.labels, given) {
         Ok(values) => values,
         Err(wrong) => {

@@ -22,10 +22,11 @@ use plimsoll_api::{
 use plimsoll_runbook::{
     alertmanager::Alert,
     matching::{Occurrence, matches},
-    model::{Model, Trigger},
+    model::{Model, Parameter, Trigger},
     names,
-    parameters::{Lookup, resolve},
+    parameters::{Lookup, picked, queries, resolve},
     plan::{Planned, Settings, plan},
+    requests::{Request, Server},
 };
 use plimsoll_slo::names as series;
 use serde_json::{Value, json};
@@ -42,7 +43,7 @@ use super::{
     recent::{Answers, Recent},
 };
 use crate::{
-    actions::account,
+    actions::{Outside, account},
     alerts_webhook::server::{Desk, NotStored, Stored},
     operator::metrics::Metrics,
     sinks::kubernetes::chain,
@@ -109,6 +110,8 @@ pub struct Dispatcher {
     pub teller: Teller,
     /// Counters.
     pub metrics: Arc<Metrics>,
+    /// The Prometheus that picks objects.
+    pub outside: Outside,
     /// Rung when Alertmanager must be asked for all alerts.
     pub resync: Notify,
     turns: Semaphore,
@@ -128,6 +131,7 @@ impl Dispatcher {
         settings: Settings,
         teller: Teller,
         metrics: Arc<Metrics>,
+        outside: Outside,
     ) -> Self {
         Self {
             client,
@@ -136,6 +140,7 @@ impl Dispatcher {
             settings,
             teller,
             metrics,
+            outside,
             resync: Notify::new(),
             turns: Semaphore::new(AT_ONCE),
             known: Mutex::default(),
@@ -195,7 +200,12 @@ impl Dispatcher {
         if self.stored.was(&key, Instant::now()) {
             return Ok(Stored::Before);
         }
-        let values = match resolve(model, &evidence.labels, given) {
+        let mut given = given.clone();
+        for (parameter, query) in queries(model, &given.clone()) {
+            let picked = self.pick(parameter, query, traceparent.as_deref()).await?;
+            given.extend(picked.map(|value| (parameter.name.clone(), value)));
+        }
+        let values = match resolve(model, &evidence.labels, &given) {
             Ok(values) => values,
             Err(wrong) => {
                 let all: Vec<String> =
@@ -224,6 +234,29 @@ impl Dispatcher {
             }
         }
         Ok(stored)
+    }
+
+    /// What a parameter's query picks now.
+    async fn pick(
+        &self,
+        parameter: &Parameter,
+        query: &str,
+        traceparent: Option<&str>,
+    ) -> Result<Option<String>, NotStored> {
+        let failed = |message: String| NotStored(format!("parameter {}: {message}", parameter.name));
+        let encoded = percent_encoding::utf8_percent_encode(query, percent_encoding::NON_ALPHANUMERIC);
+        let request = Request {
+            to: Server::Prometheus,
+            method: "GET",
+            path: format!("/api/v1/query?query={encoded}"),
+            content_type: None,
+            body: None,
+            streams: false,
+        };
+        let answer = self.outside.send(&request, &request.path, traceparent).await;
+        let answer = answer.map_err(|error| failed(error.to_string()))?;
+        let answer = serde_json::from_slice(&answer.body).map_err(|_| failed("no answer of Prometheus".to_owned()))?;
+        picked(parameter, &answer).map_err(failed)
     }
 
     /// The objects of a run, as its ServiceAccount sees them.

@@ -86,11 +86,12 @@ impl Front {
         config: &RunbooksConfig,
         sealer: Sealer,
         metrics: Arc<Metrics>,
+        outside: Outside,
     ) -> Self {
         let writer = reflector::store::Writer::<Guarded>::default();
         let teller = Teller::new(client.clone());
         let settings = config.settings(namespace);
-        let dispatcher = Dispatcher::new(client.clone(), writer.as_reader(), sealer, settings, teller, metrics);
+        let dispatcher = Dispatcher::new(client.clone(), writer.as_reader(), sealer, settings, teller, metrics, outside);
         Self { dispatcher: Arc::new(dispatcher), writer, client }
     }
 

@@ -4,7 +4,7 @@
 #![allow(clippy::indexing_slicing, reason = "an index into JSON yields null where there is nothing")]
 
 use std::collections::BTreeSet;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -239,7 +239,7 @@ fn operator(
     folder: &Folder,
     [alerts, webhook, listen]: [&str; 3],
     prometheus: &str,
-    kubeconfig: &PathBuf,
+    kubeconfig: &Path,
 ) -> Program {
     Program::new(plimsoll)
         .args(["operator", "--no-leader-election", "--namespace", "plimsoll-system", "--runbooks"])

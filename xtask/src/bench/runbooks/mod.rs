@@ -7,13 +7,14 @@ mod ground;
 mod sender;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use clap::Args;
 use futures::{StreamExt, TryStreamExt, stream};
-use plimsoll_testbed::{Component, ensure_components};
+use plimsoll_testbed::{Component, PROGRAM_VARIABLE, ensure_components};
 
 use self::ground::Ground;
 use self::sender::alert;
@@ -51,9 +52,13 @@ type Arrivals = Arc<Mutex<BTreeMap<String, Instant>>>;
 
 pub(crate) fn run(arguments: Arguments) -> Result<Vec<Target>> {
     let bin = ensure_components(&[Component::Etcd, Component::Kubernetes])?.required()?;
-    let programs = release::build(&["plimsoll"])?;
+    // As in tests, one that was built before is taken where it is named.
+    let program = match std::env::var_os(PROGRAM_VARIABLE) {
+        Some(program) => PathBuf::from(program),
+        None => release::build(&["plimsoll"])?.path("plimsoll")?.to_owned(),
+    };
     tokio::runtime::Runtime::new()?.block_on(async {
-        let ground = Ground::start(&bin, programs.path("plimsoll")?).await?;
+        let ground = Ground::start(&bin, &program).await?;
         let mut targets = steady(&ground).await?;
         targets.extend(storm(&ground, arguments.seconds).await?);
         Ok(targets)
