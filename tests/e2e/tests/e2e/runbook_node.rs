@@ -254,7 +254,8 @@ async fn a_pod_that_restarts_is_looked_into(testbed: &Testbed) -> Result<()> {
     // And what is kept is what was wanted.
     let kept = ground.folder.join("evidence").join("shop/crash-loop").join(&own);
     let text = |file: &str| std::fs::read_to_string(kept.join(file)).with_context(|| file.to_owned());
-    ensure!(text("last-words/app.previous.log")?.contains("exiting with code 3, as told"), "no last words");
+    let words = text("last-words/app.previous.log")?;
+    ensure!(words.contains("exiting with code 3, as told"), "no last words: {words}");
     ensure!(text("now/app.log")?.contains("hold n MB more"), "{}", text("now/app.log")?);
     ensure!(text("look-inside/output.txt")?.contains("/bin/sample"), "{}", text("look-inside/output.txt")?);
     text("heap/manifest.json")?;

@@ -330,35 +330,34 @@ async fn of_many_alerts_none_is_lost(testbed: &Testbed) -> Result<()> {
         "steps": [{"name": "a", "wait": "1s"}]});
     ground.runbook("many", spec).await?;
     let (http, url) = (ground.alertmanager().await?, ground.alerts_url());
-    let (started, refused) = (Instant::now(), Arc::new(AtomicUsize::new(0)));
-    let sending: Vec<_> = (0..POSTS)
-        .map(|i| {
-            let alerts: Vec<Value> = (0..EACH).map(|j| alert("Many", "none", i * EACH + j)).collect();
-            let (message, refused) = (post(&alerts), Arc::clone(&refused));
-            let (http, url) = (http.clone(), url.clone());
-            tokio::spawn(async move {
-                wait_until("a post to be stored", SOON * 2, async || {
-                    let answer = http.post(&url).bearer_auth(TOKEN).json(&message).send().await?;
-                    match answer.status().as_u16() {
-                        200 => Ok(Some(())),
-                        503 => {
-                            refused.fetch_add(1, Ordering::SeqCst);
-                            Ok(None)
-                        }
-                        code => anyhow::bail!("{code}"),
+    let (started, refused) = (Instant::now(), AtomicUsize::new(0));
+    let sending = futures::future::try_join_all((0..POSTS).map(|i| {
+        let alerts: Vec<Value> = (0..EACH).map(|j| alert("Many", "none", i * EACH + j)).collect();
+        let (message, refused, http, url) = (post(&alerts), &refused, &http, &url);
+        async move {
+            wait_until("a post to be stored", SOON * 2, async || {
+                let answer = http.post(url).bearer_auth(TOKEN).json(&message).send().await?;
+                match answer.status().as_u16() {
+                    200 => Ok(Some(())),
+                    503 => {
+                        refused.fetch_add(1, Ordering::SeqCst);
+                        Ok(None)
                     }
-                })
-                .await
+                    code => anyhow::bail!("{code}"),
+                }
             })
-        })
-        .collect();
-    wait_until("some to be stored", SOON, async || Ok((ground.of("many").await?.len() >= 20).then_some(()))).await?;
-    ground.plane.stop_etcd().await?;
-    wait_until("a post to be refused", SOON, async || Ok((refused.load(Ordering::SeqCst) > 0).then_some(()))).await?;
-    ground.plane.start_etcd().await?;
-    for sent in sending {
-        sent.await??;
-    }
+            .await
+        }
+    }));
+    let disturbing = async {
+        wait_until("some to be stored", SOON, async || Ok((ground.of("many").await?.len() >= 20).then_some(()))).await?;
+        ground.plane.stop_etcd().await?;
+        wait_until("a post to be refused", SOON, async || Ok((refused.load(Ordering::SeqCst) > 0).then_some(()))).await?;
+        ground.plane.start_etcd().await
+    };
+    let (sent, disturbed) = tokio::join!(sending, disturbing);
+    disturbed?;
+    sent?;
     let took = started.elapsed();
     let stored = ground.of("many").await?.len();
     ensure!(stored == usize::try_from(POSTS * EACH)?, "{stored} are stored");

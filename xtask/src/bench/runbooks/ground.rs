@@ -14,7 +14,9 @@ use futures::{StreamExt, TryStreamExt, stream};
 use kube::core::Request;
 use kube::{Client, CustomResourceExt, api::PostParams};
 use plimsoll_api::{API_VERSION, RunbookExecution};
-use plimsoll_testbed::{Bin, ControlPlane, ControlPlaneOptions, Folder, Process, Program, Server, Usage, free_port};
+use plimsoll_testbed::{
+    Bin, ControlPlane, ControlPlaneOptions, Folder, Process, Program, PrometheusOperator, Server, Usage, free_port,
+};
 use serde_json::{Value, json};
 
 use super::sender::Sender;
@@ -59,6 +61,7 @@ pub(crate) async fn until(what: &str, most: Duration, mut done: impl AsyncFnMut(
 impl Ground {
     pub(crate) async fn start(bin: &Bin, plimsoll: &Path) -> Result<Self> {
         let plane = ControlPlane::start(bin, ControlPlaneOptions::api_only()).await?;
+        PrometheusOperator::install_crds(bin, &plane).await?;
         let crds = Program::new(plimsoll).arg("crds").run("", Duration::from_secs(10)).await?;
         plane.apply(&crds.success()?).await?;
         let mut copy = serde_json::to_value(RunbookExecution::crd())?;
@@ -113,7 +116,7 @@ impl Ground {
         let pod = json!([{"name": "pod", "object": "Pod", "fromLabel": "pod"}]);
         let tell = json!([{"name": "tell", "notify": {"destination": "bench", "message": "$(pod) is in trouble"}}]);
         // Bounds that never hold anything back, so that every run does something.
-        let wide = json!({"cooldown": "1s", "maxConcurrent": 100, "budget": {"runs": 100_000, "per": "1d"}});
+        let wide = json!({"cooldown": "1s", "maxConcurrent": 100, "budget": {"runs": 1000, "per": "1d"}});
         for (name, alert, safety) in [("steady", "Steady", wide), ("storm", "Storm", json!({}))] {
             let spec = json!({"mode": "Auto", "serviceAccountName": "looker", "parameters": pod, "steps": tell,
                 "safety": safety, "trigger": {"alert": [format!("alertname=\"{alert}\"")]}});
