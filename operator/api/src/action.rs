@@ -19,7 +19,7 @@ use crate::{
 /// Exactly one action.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
 #[serde(rename_all = "camelCase")]
-#[x_kube(crates(kube_core = "::kube_core"), validation = Rule::new("[has(self.logs), has(self.debugContainer), has(self.profile), has(self.heapDump), has(self.exec), has(self.job), has(self.scale), has(self.restart), has(self.rollback), has(self.evictPod), has(self.cordon), has(self.chaos), has(self.telemetryProfile), has(self.silence), has(self.notify), has(self.annotate), has(self.wait), has(self.query), has(self.verify)].filter(x, x).size() == 1").message("a step has exactly one action"))]
+#[x_kube(crates(kube_core = "::kube_core"), validation = Rule::new("[has(self.logs), has(self.debugContainer), has(self.profile), has(self.heapDump), has(self.exec), has(self.describe), has(self.job), has(self.scale), has(self.restart), has(self.rollback), has(self.evictPod), has(self.cordon), has(self.chaos), has(self.telemetryProfile), has(self.silence), has(self.notify), has(self.annotate), has(self.wait), has(self.query), has(self.verify)].filter(x, x).size() == 1").message("a step has exactly one action"))]
 pub struct Action {
     /// Keeps a container's log.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -36,6 +36,9 @@ pub struct Action {
     /// Runs a program in a container, and keeps its output.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub exec: Option<Exec>,
+    /// Keeps an object as it is, and the events about it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub describe: Option<Describe>,
     /// Runs a Job and waits for it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub job: Option<Job>,
@@ -90,6 +93,7 @@ pub enum ActionKind {
     Profile,
     HeapDump,
     Exec,
+    Describe,
     Job,
     Scale,
     Restart,
@@ -108,12 +112,13 @@ pub enum ActionKind {
 
 impl ActionKind {
     /// Every action and its field, in the order of [`Action`].
-    pub const ALL: [(Self, &'static str); 19] = [
+    pub const ALL: [(Self, &'static str); 20] = [
         (Self::Logs, "logs"),
         (Self::DebugContainer, "debugContainer"),
         (Self::Profile, "profile"),
         (Self::HeapDump, "heapDump"),
         (Self::Exec, "exec"),
+        (Self::Describe, "describe"),
         (Self::Job, "job"),
         (Self::Scale, "scale"),
         (Self::Restart, "restart"),
@@ -146,6 +151,7 @@ impl Action {
             profile,
             heap_dump,
             exec,
+            describe,
             job,
             scale,
             restart,
@@ -167,6 +173,7 @@ impl Action {
             profile.is_some(),
             heap_dump.is_some(),
             exec.is_some(),
+            describe.is_some(),
             job.is_some(),
             scale.is_some(),
             restart.is_some(),
@@ -208,6 +215,16 @@ pub struct Logs {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "crate::schema::bytes")]
     pub limit: Option<String>,
+}
+
+/// An object as it is now, `object.json`, and the events about it, `events.json`: what `kubectl describe` reads. They
+/// hold what the object holds, such as the environment of containers.
+#[derive(JsonSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct Describe {
+    /// The object.
+    #[schemars(schema_with = "crate::schema::label")]
+    pub object: String,
 }
 
 /// An ephemeral container. It cannot be removed again, so there is one for each step of an execution. Its security

@@ -51,7 +51,8 @@ pub struct Verify {
     /// What happens when it has not. Default: Escalate.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub on_failure: Option<OnUnverified>,
-    /// Of Escalate: a destination of the operator's configuration that is told. Default: only an event says so.
+    /// A destination of the operator's configuration that is told when it has not, before anything is undone. Default:
+    /// only an event says so.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 63))]
     pub escalate_to: Option<String>,
@@ -62,7 +63,7 @@ pub struct Verify {
 pub enum OnUnverified {
     /// What was done is undone, last first.
     Rollback,
-    /// A person is told; what was done stays.
+    /// What was done stays; a person must look.
     #[default]
     Escalate,
 }

@@ -176,7 +176,8 @@ pub struct Manual {}
 #[serde(rename_all = "camelCase")]
 #[x_kube(crates(kube_core = "::kube_core"),
     validation = Rule::new("[has(self.string), has(self.integer), has(self.enum), has(self.object)].filter(x, x).size() == 1").message("a parameter has exactly one of string, integer, enum and object"),
-    validation = Rule::new("!(has(self.fromLabel) && has(self.ownerOf))").message("a parameter has one of fromLabel and ownerOf"))]
+    validation = Rule::new("!(has(self.fromLabel) && has(self.ownerOf))").message("a parameter has one of fromLabel and ownerOf"),
+    validation = Rule::new("!has(self.fromQuery) || has(self.fromLabel)").message("fromQuery wants fromLabel, the label of its series"))]
 pub struct Parameter {
     /// Its name. Fields that mean an object say it alone (`pod: pod`); texts say `$(name)`.
     #[schemars(schema_with = "crate::schema::label")]
@@ -204,6 +205,11 @@ pub struct Parameter {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 128))]
     pub from_label: Option<String>,
+    /// PromQL that picks it: the label is that of its series with the largest value, not of what starts the run. So an
+    /// SLO's alert, which names no Pod, finds the Pod that is to blame.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 4096))]
+    pub from_query: Option<String>,
     /// Of a workload or Node: it owns the Pod of this parameter, as a Deployment does, or runs it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 63))]

@@ -3,7 +3,7 @@
 use plimsoll_api::{
     Action, ActionKind,
     action::{
-        Annotate, Cordon, DebugContainer, EvictPod, Exec, HeapDump, Job, Logs, Notify, Profile, Restart, Rollback,
+        Annotate, Cordon, DebugContainer, Describe, EvictPod, Exec, HeapDump, Job, Logs, Notify, Profile, Restart, Rollback,
         Scale, Silence, TelemetryProfile,
     },
     chaos::Chaos,
@@ -19,6 +19,7 @@ pub enum Act<'a> {
     Profile(&'a Profile),
     HeapDump(&'a HeapDump),
     Exec(&'a Exec),
+    Describe(&'a Describe),
     Job(&'a Job),
     Scale(&'a Scale),
     Restart(&'a Restart),
@@ -45,6 +46,7 @@ impl<'a> Act<'a> {
             ActionKind::Profile => action.profile.as_ref().map(Self::Profile),
             ActionKind::HeapDump => action.heap_dump.as_ref().map(Self::HeapDump),
             ActionKind::Exec => action.exec.as_ref().map(Self::Exec),
+            ActionKind::Describe => action.describe.as_ref().map(Self::Describe),
             ActionKind::Job => action.job.as_ref().map(Self::Job),
             ActionKind::Scale => action.scale.as_ref().map(Self::Scale),
             ActionKind::Restart => action.restart.as_ref().map(Self::Restart),
@@ -78,6 +80,7 @@ impl<'a> Act<'a> {
             Self::Profile(_) => ActionKind::Profile,
             Self::HeapDump(_) => ActionKind::HeapDump,
             Self::Exec(_) => ActionKind::Exec,
+            Self::Describe(_) => ActionKind::Describe,
             Self::Job(_) => ActionKind::Job,
             Self::Scale(_) => ActionKind::Scale,
             Self::Restart(_) => ActionKind::Restart,
@@ -139,7 +142,7 @@ const fn repeatable(kind: ActionKind, reason: &'static str) -> Row {
 }
 
 /// What a crash in the middle of each action means, and why.
-pub const CLASSES: [Row; 19] = [
+pub const CLASSES: [Row; 20] = [
     repeatable(ActionKind::Logs, "reading changes nothing"),
     repeatable(
         ActionKind::DebugContainer,
@@ -155,6 +158,7 @@ pub const CLASSES: [Row; 19] = [
         class: Class::Once,
         reason: "what a program does is not known; only the author can say that it may be repeated (idempotent: true)",
     },
+    repeatable(ActionKind::Describe, "reading changes nothing"),
     repeatable(
         ActionKind::Job,
         "the Job's name is the step's: a second creation is refused while it is there, and it outlives the step's timeout",

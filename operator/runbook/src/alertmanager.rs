@@ -1,128 +1,335 @@
-//! What Alertmanager's webhook sends (version 4), as far as it is read. Unknown fields are left alone; what is read
-//! must be what it should be.
+//! What Alertmanager says: posts of its webhook (version 4) and answers of its API, read tolerantly where they may grow,
+//! strictly where they are acted upon. One reader for the operator and the command line, so that what a dry run takes is
+//! what the webhook takes.
 
 use std::collections::BTreeMap;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use serde::Deserialize;
 use serde_json::Value;
 
-use crate::matching::Alert;
+use crate::matching;
 
-/// The version that is understood.
-pub const VERSION: &str = "4";
+/// Alerts in one post. Alertmanager's `max_alerts` limits them, and the rest is told by `truncatedAlerts`.
+pub const MOST_ALERTS: usize = 5000;
+/// Labels of one alert, as many as an execution stores.
+const MOST_LABELS: usize = 64;
+/// Bytes of the labels of one alert.
+const MOST_LABEL_BYTES: usize = 16 << 10;
+/// Runbooks that an annotation names.
+const MOST_NAMED: usize = 32;
+/// Clocks of servers differ; more than this is no clock.
+const AHEAD: SignedDuration = SignedDuration::from_mins(5);
 
-/// A message that was read.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Received {
-    /// Its alerts, in its order.
+/// One alert.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Alert {
+    /// Alertmanager's hash of the labels: hexadecimal digits.
+    pub fingerprint: String,
+    /// Its labels.
+    pub labels: BTreeMap<String, String>,
+    /// Since when it fires.
+    pub starts_at: Timestamp,
+    /// Since when it does not any more; none while it fires.
+    pub resolved_at: Option<Timestamp>,
+    /// The runbooks that its annotation `runbooks` names. In a cluster the SLO itself is asked which it names.
+    pub named: Vec<String>,
+}
+
+impl Alert {
+    /// As what happened, for runbooks of these names among others.
+    pub fn occurred(self, runbooks: Vec<String>) -> matching::Alert {
+        let Self { fingerprint, labels, starts_at, resolved_at, named: _ } = self;
+        matching::Alert { labels, fingerprint, starts_at, firing: resolved_at.is_none(), ends_at: resolved_at, runbooks }
+    }
+}
+
+/// A post that was understood.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Post {
+    /// Its alerts.
     pub alerts: Vec<Alert>,
-    /// How many alerts of the group were left out: they must be asked for.
+    /// Why some of them cannot be acted upon: `alerts[3].startsAt: …`.
+    pub malformed: Vec<String>,
+    /// How many more there are that it does not contain.
     pub truncated: u64,
 }
 
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Message {
-    version: Option<String>,
-    alerts: Option<Vec<Value>>,
-    truncated_alerts: Option<u64>,
+/// Why a post is not taken.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum PayloadError {
+    /// It can never be.
+    #[error("{0}")]
+    Malformed(String),
+    /// It has more alerts than are stored at once.
+    #[error("it has {0} alerts, more than {MOST_ALERTS}; set max_alerts in Alertmanager's webhook_config")]
+    TooMany(usize),
 }
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Item {
-    status: Option<String>,
+struct Raw {
+    version: String,
+    // Go writes an empty list as null.
+    alerts: Option<Vec<RawAlert>>,
     #[serde(default)]
+    truncated_alerts: u64,
+}
+
+/// An alert as the webhook and the API of Alertmanager write it.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct RawAlert {
+    status: RawStatus,
     labels: BTreeMap<String, String>,
     #[serde(default)]
-    annotations: BTreeMap<String, String>,
-    starts_at: Option<Timestamp>,
-    ends_at: Option<Timestamp>,
+    annotations: Annotations,
+    starts_at: String,
+    #[serde(default)]
+    ends_at: String,
     #[serde(default)]
     fingerprint: String,
 }
 
-/// Reads a message.
-///
-/// # Errors
-/// What it is not, a sentence without a full stop; then nothing of it is taken.
-pub fn message(value: Value) -> Result<Received, String> {
-    let Message { version, alerts, truncated_alerts } =
-        serde_json::from_value(value).map_err(|error| format!("this is no message of Alertmanager: {error}"))?;
-    match version.as_deref() {
-        Some(VERSION) => {}
-        Some(other) => return Err(format!("this is version {other} of Alertmanager's webhook, not {VERSION}")),
-        None => return Err("this is no message of Alertmanager: it has no version".to_owned()),
-    }
-    let alerts = alerts.unwrap_or_default();
-    let alerts =
-        alerts.into_iter().enumerate().map(|(i, item)| alert(item).map_err(|why| format!("alerts[{i}]: {why}")));
-    Ok(Received { alerts: alerts.collect::<Result<_, _>>()?, truncated: truncated_alerts.unwrap_or(0) })
+/// What is said about an alert; only which runbooks are for it is read.
+#[derive(Default, Deserialize)]
+struct Annotations {
+    #[serde(default)]
+    runbooks: Option<Value>,
 }
 
-/// Reads one alert, of a message or of Alertmanager's API.
+/// `"firing"` in a post, `{"state": "active"}` in the API.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum RawStatus {
+    Word(String),
+    Object { state: String },
+}
+
+/// Reads a post.
 ///
 /// # Errors
-/// What it is not, a sentence without a full stop.
-pub fn alert(value: Value) -> Result<Alert, String> {
-    let Item { status, labels, annotations, starts_at, ends_at, fingerprint } =
-        serde_json::from_value(value).map_err(|error| format!("this is no alert: {error}"))?;
-    if labels.is_empty() {
-        return Err("this is no alert: it has no labels".to_owned());
+/// When nothing of it can be used.
+pub fn read(body: &[u8], now: Timestamp) -> Result<Post, PayloadError> {
+    message(body, Some(now))
+}
+
+fn message(body: &[u8], now: Option<Timestamp>) -> Result<Post, PayloadError> {
+    let mut reader = serde_json::Deserializer::from_slice(body);
+    let raw: Raw = serde_path_to_error::deserialize(&mut reader).map_err(|error| {
+        let path = error.path().to_string();
+        PayloadError::Malformed(format!("{path}: {}", error.inner()))
+    })?;
+    reader.end().map_err(|error| PayloadError::Malformed(format!("after the payload: {error}")))?;
+    if raw.version != "4" {
+        let version: String = raw.version.chars().take(32).collect();
+        return Err(PayloadError::Malformed(format!("version: {version:?} is not known; Alertmanager sends \"4\"")));
     }
-    let firing = match status.as_deref() {
-        Some("firing") | None => true,
-        Some("resolved") => false,
-        Some(other) => return Err(format!("status is firing or resolved, not {other}")),
+    let alerts = raw.alerts.unwrap_or_default();
+    if alerts.len() > MOST_ALERTS {
+        return Err(PayloadError::TooMany(alerts.len()));
+    }
+    Ok(post(alerts, raw.truncated_alerts, now))
+}
+
+/// Reads what Alertmanager's `GET /api/v2/alerts` answers.
+///
+/// # Errors
+/// When it is no such answer.
+pub fn read_api(body: &[u8], now: Timestamp) -> Result<Post, serde_json::Error> {
+    // Several times as many as a post may have; the answer's bytes are bounded before.
+    Ok(post(serde_json::from_slice(body)?, 0, Some(now)))
+}
+
+/// Reads a file that a person has: a post, a list of alerts as the API has them, or one alert. Nothing in it is compared
+/// with a clock: it may be of any time.
+///
+/// # Errors
+/// A sentence without a full stop, when anything of it cannot be used.
+pub fn read_any(body: &[u8]) -> Result<Vec<Alert>, String> {
+    let value: Value = serde_json::from_slice(body).map_err(|error| format!("this is no JSON: {error}"))?;
+    let of_api = |list: Value| {
+        let raw: Vec<RawAlert> = serde_path_to_error::deserialize(list)
+            .map_err(|error| format!("this is no alert of Alertmanager: alerts{}: {}", error.path(), error.inner()))?;
+        Ok::<_, String>(post(raw, 0, None))
     };
-    let starts_at = starts_at.ok_or("startsAt is missing")?;
-    let named = annotations.get("runbooks").map(String::as_str).unwrap_or_default();
-    let runbooks = named.split(',').map(str::trim).filter(|name| !name.is_empty()).map(str::to_owned).collect();
-    // While an alert fires, its end is in the year 1 or in the future: a guess of when it would be over.
-    let ends_at = ends_at.filter(|_| !firing);
-    Ok(Alert { labels, fingerprint, starts_at, firing, ends_at, runbooks })
+    let post = match value {
+        Value::Array(_) => of_api(value)?,
+        value if value.get("alerts").is_some() => {
+            message(body, None).map_err(|error| format!("this is no message of Alertmanager: {error}"))?
+        }
+        value => of_api(Value::Array(vec![value]))?,
+    };
+    match post.malformed.into_iter().next() {
+        Some(malformed) => Err(malformed),
+        None => Ok(post.alerts),
+    }
+}
+
+fn post(raw: Vec<RawAlert>, truncated: u64, now: Option<Timestamp>) -> Post {
+    let mut post = Post { truncated, ..Post::default() };
+    for (i, raw) in raw.into_iter().enumerate() {
+        match alert(raw, now) {
+            Ok(alert) => post.alerts.push(alert),
+            Err(message) => post.malformed.push(format!("alerts[{i}].{message}")),
+        }
+    }
+    post
+}
+
+fn alert(raw: RawAlert, now: Option<Timestamp>) -> Result<Alert, String> {
+    let RawAlert { status, labels, annotations, starts_at, ends_at, fingerprint } = raw;
+    let hexadecimal = |c: char| c.is_ascii_digit() || ('a'..='f').contains(&c);
+    if fingerprint.is_empty() || fingerprint.len() > 32 || !fingerprint.chars().all(hexadecimal) {
+        return Err("fingerprint: hexadecimal digits are wanted".to_owned());
+    }
+    if labels.is_empty() {
+        return Err("labels: there are none".to_owned());
+    }
+    if labels.len() > MOST_LABELS {
+        return Err(format!("labels: {} of them, more than {MOST_LABELS}", labels.len()));
+    }
+    let bytes: usize = labels.iter().map(|(name, value)| name.len() + value.len()).sum();
+    if bytes > MOST_LABEL_BYTES {
+        return Err(format!("labels: {bytes} bytes, more than {MOST_LABEL_BYTES}"));
+    }
+    let time = |field: &str, text: &str| -> Result<Timestamp, String> {
+        text.parse().map_err(|_| format!("{field}: a time like 2026-01-31T12:00:00Z is wanted"))
+    };
+    let starts_at = time("startsAt", &starts_at)?;
+    if now.is_some_and(|now| starts_at.duration_since(now) > AHEAD) {
+        return Err(format!("startsAt: {starts_at} is in the future; compare the clocks"));
+    }
+    if starts_at < Timestamp::UNIX_EPOCH {
+        return Err("startsAt: it is not set".to_owned());
+    }
+    // Go's zero time stands for none.
+    let ends_at = if ends_at.is_empty() { None } else { Some(time("endsAt", &ends_at)?) };
+    let ends_at = ends_at.filter(|at| *at > Timestamp::UNIX_EPOCH);
+    let resolved_at = match status {
+        RawStatus::Word(word) if word == "firing" => ends_at.filter(|at| now.is_some_and(|now| *at <= now)),
+        RawStatus::Word(word) if word == "resolved" => ends_at.or(now).or(Some(starts_at)),
+        RawStatus::Word(_) => return Err("status: firing or resolved is wanted".to_owned()),
+        // `suppressed` is silenced or inhibited: nobody is told, so nothing is done either; `unprocessed` is new.
+        RawStatus::Object { state } if state == "active" => None,
+        RawStatus::Object { .. } => return Err("status.state: only active alerts are acted upon".to_owned()),
+    };
+    let named = annotations.runbooks.as_ref().and_then(Value::as_str).unwrap_or_default().split(',').map(str::trim);
+    let named = named.filter(|name| !name.is_empty()).take(MOST_NAMED).map(str::to_owned).collect();
+    Ok(Alert { fingerprint, labels, starts_at, resolved_at, named })
 }
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
     use serde_json::json;
 
     use super::*;
 
-    type Change<'c> = &'c dyn Fn(&mut Value);
+    const NOW: &str = "2026-11-26T12:00:00Z";
+
+    fn given(change: impl FnOnce(&mut Value)) -> Result<Post, PayloadError> {
+        let mut payload = json!({"version": "4", "groupKey": "{}:{}", "truncatedAlerts": 0, "status": "firing",
+            "receiver": "plimsoll", "groupLabels": {}, "commonLabels": {}, "commonAnnotations": {},
+            "externalURL": "http://am", "future": {"a": [1]},
+            "alerts": [{"status": "firing", "labels": {"alertname": "PodRestarting", "pod": "a"}, "annotations": {},
+                "startsAt": "2026-11-26T11:59:00.5Z", "endsAt": "0001-01-01T00:00:00Z", "generatorURL": "x",
+                "fingerprint": "fed0123456789abc", "later": 1}]});
+        change(&mut payload);
+        read(payload.to_string().as_bytes(), NOW.parse().unwrap())
+    }
 
     #[test]
-    fn messages_are_taken_whole_or_not_at_all() {
-        let item = json!({
-            "status": "firing", "labels": {"alertname": "A"}, "annotations": {"runbooks": "a, b"},
-            "startsAt": "2026-11-26T12:00:00.5Z", "endsAt": "0001-01-01T00:00:00Z", "fingerprint": "f", "new": 1,
-        });
-        let with = |change: Change<'_>| {
-            let mut whole = json!({"version": "4", "alerts": [item.clone()], "truncatedAlerts": 2, "groupKey": "{}"});
-            change(&mut whole);
-            message(whole)
-        };
-        let read = with(&|_| ()).expect("a message");
-        assert_eq!((read.truncated, read.alerts.len()), (2, 1));
-        let first = read.alerts.first().expect("an alert");
-        assert_eq!((first.firing, first.ends_at, first.runbooks.len()), (true, None, 2));
-        assert_eq!(with(&|m| m["alerts"] = json!(null)).map(|read| read.alerts), Ok(Vec::new()));
-        let resolved = with(&|m| {
-            m["alerts"][0]["status"] = json!("resolved");
-            m["alerts"][0]["endsAt"] = json!("2026-11-26T12:05:00Z");
-        });
-        assert_eq!(resolved.map(|r| r.alerts.first().and_then(|a| a.ends_at).is_some()), Ok(true));
-        let cases: [(Change<'_>, &str); 5] = [
-            (&|m| m["version"] = json!("3"), "this is version 3 of Alertmanager's webhook, not 4"),
-            (&|m| m["version"] = json!(null), "this is no message of Alertmanager: it has no version"),
-            (&|m| m["alerts"][0]["labels"] = json!({}), "alerts[0]: this is no alert: it has no labels"),
-            (&|m| m["alerts"][0]["startsAt"] = json!(null), "alerts[0]: startsAt is missing"),
-            (&|m| m["alerts"][0]["status"] = json!("odd"), "alerts[0]: status is firing or resolved, not odd"),
-        ];
-        for (change, why) in cases {
-            assert_eq!(with(change), Err(why.to_owned()));
+    fn what_is_not_known_is_tolerated() {
+        let post = given(|_| {}).unwrap();
+        assert_eq!((post.malformed.len(), post.truncated), (0, 0));
+        let alert = &post.alerts[0];
+        assert_eq!((alert.fingerprint.as_str(), alert.resolved_at), ("fed0123456789abc", None));
+        assert_eq!(alert.starts_at.to_string(), "2026-11-26T11:59:00.5Z");
+        assert!(given(|p| p["alerts"] = Value::Null).unwrap().alerts.is_empty());
+        assert!(given(|p| p["alerts"] = json!([])).unwrap().alerts.is_empty());
+        assert_eq!(given(|p| p["truncatedAlerts"] = json!(7)).unwrap().truncated, 7);
+    }
+
+    #[test]
+    fn resolved_is_what_says_so_or_has_ended() {
+        let resolved = |change: fn(&mut Value)| given(|p| change(&mut p["alerts"][0])).unwrap().alerts[0].resolved_at;
+        let now: Timestamp = NOW.parse().unwrap();
+        assert_eq!(resolved(|a| a["status"] = json!("resolved")), Some(now));
+        let ended = resolved(|a| a["endsAt"] = json!("2026-11-26T11:59:30Z"));
+        assert_eq!(ended.unwrap().to_string(), "2026-11-26T11:59:30Z");
+        // Prometheus says when an alert would end if it heard no more of it.
+        assert_eq!(resolved(|a| a["endsAt"] = json!("2026-11-26T12:04:00Z")), None);
+    }
+
+    #[test]
+    fn one_bad_alert_keeps_no_other_back() {
+        for (field, value, wanted) in [
+            ("startsAt", json!("yesterday"), "alerts[0].startsAt: a time like"),
+            ("startsAt", json!("2027-01-01T00:00:00Z"), "alerts[0].startsAt: 2027-01-01T00:00:00Z is in the future"),
+            ("startsAt", json!("0001-01-01T00:00:00Z"), "alerts[0].startsAt: it is not set"),
+            ("endsAt", json!("never"), "alerts[0].endsAt: a time like"),
+            ("status", json!("odd"), "alerts[0].status: firing or resolved"),
+            ("fingerprint", json!("../etc"), "alerts[0].fingerprint: hexadecimal"),
+            ("labels", json!({}), "alerts[0].labels: there are none"),
+            ("fingerprint", json!(""), "alerts[0].fingerprint: hexadecimal"),
+            ("labels", json!({"a": "x".repeat(MOST_LABEL_BYTES)}), "alerts[0].labels: 16385 bytes"),
+            ("labels", (0..65).map(|i| (format!("l{i}"), json!("x"))).collect(), "alerts[0].labels: 65 of them"),
+        ] {
+            let post = given(|p| {
+                let good = p["alerts"][0].clone();
+                p["alerts"][0][field] = value;
+                p["alerts"].as_array_mut().unwrap().push(good);
+            });
+            let post = post.unwrap();
+            assert_eq!(post.alerts.len(), 1, "{field}");
+            assert!(post.malformed[0].starts_with(wanted), "{:?}", post.malformed);
         }
-        assert!(with(&|m| m["alerts"][0]["startsAt"] = json!("yesterday")).is_err());
+    }
+
+    #[test]
+    fn a_file_is_a_post_a_list_or_an_alert() {
+        let alert = json!({"labels": {"alertname": "A"}, "annotations": {"runbooks": "a, b", "summary": "x"},
+            "startsAt": "2026-11-26T11:59:00Z", "endsAt": "2026-11-26T12:04:00Z", "fingerprint": "f",
+            "status": {"state": "active", "silencedBy": []}, "receivers": [{"name": "x"}]});
+        let of_post = json!({"status": "firing"});
+        let mut posted = alert.clone();
+        posted["status"] = of_post["status"].clone();
+        let whole = json!({"version": "4", "alerts": [posted.clone()]});
+        let read = |value: &Value| read_any(value.to_string().as_bytes());
+        for file in [&alert, &json!([alert.clone()]), &posted, &whole] {
+            let alerts = read(file).unwrap();
+            assert_eq!(alerts.len(), 1, "{file}");
+            assert_eq!((alerts[0].named.as_slice(), alerts[0].resolved_at), (&["a".to_owned(), "b".to_owned()][..], None));
+        }
+        for (value, wanted) in [
+            (json!("x"), "this is no alert of Alertmanager: alerts[0]: invalid type: string \"x\""),
+            (json!([{}]), "this is no alert of Alertmanager: alerts[0]: missing field `status`"),
+            (json!({"version": "3", "alerts": []}), "this is no message of Alertmanager: version: \"3\" is not known"),
+            (json!([alert, {"status": "odd", "labels": {"a": "b"}, "startsAt": NOW, "fingerprint": "f"}]),
+                "alerts[1].status: firing or resolved"),
+        ] {
+            let error = read(&value).unwrap_err();
+            assert!(error.starts_with(wanted), "{error}");
+        }
+        assert!(read_any(b"{").unwrap_err().starts_with("this is no JSON: EOF"));
+    }
+
+    #[test]
+    fn what_cannot_be_read_names_the_field() {
+        let message = |change: fn(&mut Value)| given(change).unwrap_err().to_string();
+        assert_eq!(message(|p| p["version"] = json!("5")), "version: \"5\" is not known; Alertmanager sends \"4\"");
+        let wrong = message(|p| p["alerts"][0]["labels"]["pod"] = json!(1));
+        assert!(wrong.starts_with("alerts[0].labels.pod: invalid type: integer"), "{wrong}");
+        let many = message(|p| p["alerts"] = vec![p["alerts"][0].clone(); MOST_ALERTS + 1].into());
+        assert!(many.starts_with("it has 5001 alerts, more than 5000; set max_alerts"), "{many}");
+        for body in ["", "{", "{}", "[]", "null", "{\"version\":\"4\",\"alerts\":[]} x"] {
+            assert!(matches!(read(body.as_bytes(), NOW.parse().unwrap()), Err(PayloadError::Malformed(_))), "{body}");
+        }
+        // However deep: what is not known is skipped without a stack, what is known is not so deep.
+        let deep =
+            |field: &str| format!("{{\"version\":\"4\",\"{field}\":{}{}}}", "[".repeat(100_000), "]".repeat(100_000));
+        assert_eq!(read(deep("x").as_bytes(), NOW.parse().unwrap()), Ok(Post::default()));
+        assert!(read(deep("alerts").as_bytes(), NOW.parse().unwrap()).is_err());
     }
 }

@@ -158,9 +158,10 @@ pub fn step(
 ) -> (RunbookExecutionStatus, Command) {
     let mut machine = Machine { spec, status: status.clone(), world: *world };
     let command = machine.next(event);
-    // What differs from what is stored is stored before anything is done with it.
+    // What differs from what is stored is stored before anything is done with it. To ask does nothing, and its answer
+    // comes on top of what is stored, so asking needs no store of its own.
     let command = match command {
-        Command::Store(begins) => Command::Store(begins),
+        command @ (Command::Store(_) | Command::Check) => command,
         command if machine.status == *status => command,
         _ => Command::Store(None),
     };
@@ -280,7 +281,8 @@ impl Machine<'_> {
             Mode::Approve | Mode::Auto => {
                 self.status.started_at = Some(Time(self.world.now));
                 self.phase(Phase::Running, "Started", "its steps are done");
-                Command::Store(None)
+                // The start and the first intent are one store: nothing lies between them that could be lost.
+                self.go_on()
             }
         }
     }

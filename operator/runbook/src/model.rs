@@ -96,6 +96,8 @@ pub struct Parameter {
     pub of: Type,
     /// The label whose value it is.
     pub from_label: Option<String>,
+    /// The query whose series has the label; none: what starts the run has it.
+    pub from_query: Option<String>,
     /// The parameter that it owns.
     pub owner_of: Option<String>,
     /// Its value when there is no other.

@@ -6,8 +6,12 @@
 use std::collections::BTreeMap;
 
 use plimsoll_api::runbook::ObjectKind;
+use serde_json::Value;
 
-use crate::model::{Model, Parameter, Type};
+use crate::{
+    model::{Model, Parameter, Type},
+    requests,
+};
 
 /// The label of an alert that says in which namespace its objects are.
 pub const NAMESPACE_LABEL: &str = "namespace";
@@ -54,6 +58,50 @@ pub struct Wrong {
     pub message: String,
 }
 
+/// A parameter that a query picks, and the query.
+pub fn queries<'m>(
+    model: &'m Model,
+    given: &BTreeMap<String, String>,
+) -> impl Iterator<Item = (&'m Parameter, &'m str)> {
+    let given: Vec<String> = given.keys().cloned().collect();
+    model
+        .parameters
+        .iter()
+        .filter(move |parameter| !given.contains(&parameter.name))
+        .filter_map(|parameter| Some((parameter, parameter.from_query.as_deref()?)))
+}
+
+/// The value that an answer of Prometheus picks: the label of the series with the largest value, and its namespace before
+/// it where the parameter is an object of one. `None` when no series has the label.
+///
+/// # Errors
+/// When it is no answer.
+pub fn picked(parameter: &Parameter, answer: &Value) -> Result<Option<String>, String> {
+    requests::found(answer)?;
+    let label = parameter.from_label.as_deref().unwrap_or_default();
+    let text = |series: &'_ Value, label: &str| {
+        let value = series.get("metric")?.get(label)?.as_str()?;
+        (!value.is_empty()).then(|| value.to_owned())
+    };
+    let value = |series: &Value| -> f64 {
+        let value = series.pointer("/value/1").and_then(Value::as_str).and_then(|text| text.parse().ok());
+        value.filter(|value: &f64| !value.is_nan()).unwrap_or(f64::NEG_INFINITY)
+    };
+    let all = answer.pointer("/data/result").and_then(Value::as_array).into_iter().flatten();
+    let with_label = all.filter(|series| text(series, label).is_some());
+    // Of equal ones the first by name, so that the same answer picks the same.
+    let order = |a: &&Value, b: &&Value| {
+        value(a).total_cmp(&value(b)).then_with(|| text(b, label).cmp(&text(a, label)))
+    };
+    let Some(series) = with_label.max_by(order) else { return Ok(None) };
+    let namespace = match parameter.of {
+        Type::Object(kind) if kind.is_namespaced() => text(series, NAMESPACE_LABEL),
+        _ => None,
+    };
+    let name = text(series, label).unwrap_or_default();
+    Ok(Some(namespace.map_or(name.clone(), |namespace| format!("{namespace}/{name}"))))
+}
+
 /// The values of all parameters: those `given` by hand first, then the labels', then the defaults.
 ///
 /// # Errors
@@ -70,7 +118,8 @@ pub fn resolve(
     }
     for parameter in &model.parameters {
         let name = &parameter.name;
-        let label = parameter.from_label.as_ref().and_then(|label| labels.get(label)).filter(|value| !value.is_empty());
+        let of_trigger = parameter.from_label.as_ref().filter(|_| parameter.from_query.is_none());
+        let label = of_trigger.and_then(|label| labels.get(label)).filter(|value| !value.is_empty());
         let of_label = label.is_some() && !given.contains_key(name);
         let found = given.get(name).or(label).or(parameter.default.as_ref());
         match (&parameter.of, found) {
@@ -100,6 +149,7 @@ pub fn resolve(
 
 fn missing(parameter: &Parameter) -> String {
     match &parameter.from_label {
+        _ if parameter.from_query.is_some() => "its query yields no series with the label, and there is no default".to_owned(),
         Some(label) => format!("the label {label} is missing, and there is no default"),
         None => "nobody gave it, and there is no default".to_owned(),
     }

@@ -88,7 +88,10 @@ pub fn plan(
         None => String::new(),
     };
     let starts_at = evidence.starts_at.0;
-    let name = names::execution(&model.name, &model.uid, &evidence.fingerprint, starts_at, &target_uid);
+    // What a query picks may be another object the next time, and the alert is the same.
+    let is_picked = model.target.as_ref().and_then(|target| model.parameter(target)).is_some_and(|p| p.from_query.is_some());
+    let of = if is_picked { "" } else { target_uid.as_str() };
+    let name = names::execution(&model.name, &model.uid, &evidence.fingerprint, starts_at, of);
     let labels = [
         (names::MANAGED_BY.0, names::MANAGED_BY.1.to_owned()),
         (names::RUNBOOK, label_value(&model.name)),
@@ -268,6 +271,9 @@ impl Planner<'_> {
                 let container = self.container(step, &exec.pod, exec.container.as_ref());
                 let command = self.fill_all(&exec.command);
                 filled.exec = Some(plimsoll_api::action::Exec { container, command, ..exec.clone() });
+            }
+            Act::Describe(describe) => {
+                self.object(&describe.object);
             }
             Act::Job(job) => {
                 self.image(step, &job.image);

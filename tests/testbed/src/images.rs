@@ -7,7 +7,7 @@ use anyhow::Result;
 use serde_json::json;
 
 use crate::binaries::Bin;
-use crate::oci::{Image, Layer, write_archive as write_images};
+use crate::oci::{Image, Layer, pinned, write_archive as write_images};
 use crate::recipe::Component;
 
 /// Does nothing, and holds a pod's namespaces.
@@ -32,15 +32,18 @@ const WORKLOADS: [Workload; 3] = [
     Workload { name: DEBUG_IMAGE, program: "debug", links: &["ps", "ls", "cat", "get", "wait"] },
 ];
 
-/// Writes an archive with all images, as `ctr images import` takes it.
-pub(crate) fn write_archive(bin: &Bin, into: &Path) -> Result<()> {
+/// Writes an archive with all images, as `ctr images import` takes it; gives the names of each, the second by digest.
+pub(crate) fn write_archive(bin: &Bin, into: &Path) -> Result<Vec<(&'static str, String)>> {
     let images = WORKLOADS.iter().map(|workload| {
         let program = fs::read(bin.path(Component::Workloads, workload.program)?)?;
         let config = json!({"Entrypoint": [format!("/bin/{}", workload.program)], "Env": ["PATH=/bin"]});
         // They stay on this machine: it would be only work to compress them.
-        Ok(Image { name: workload.name, config, layer: layer(workload, &program)?, compressed: false })
+        // There is no registry that could be asked for one by its digest.
+        let layer = layer(workload, &program)?;
+        Ok(Image { name: workload.name, config, layer, compressed: false, pinned: true })
     });
-    write_images(images.collect::<Result<_>>()?, into).map(drop)
+    let digests = write_images(images.collect::<Result<_>>()?, into)?;
+    Ok(WORKLOADS.iter().map(|workload| workload.name).zip(digests).map(|(name, digest)| (name, pinned(name, &digest))).collect())
 }
 
 fn layer(workload: &Workload, program: &[u8]) -> Result<Layer> {

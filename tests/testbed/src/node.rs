@@ -80,6 +80,7 @@ pub struct Node {
     kubelet_program: Program,
     namespaces: Namespaces,
     nodes: Api<Object>,
+    images: Vec<(&'static str, String)>,
     // Last: the programs write into it until they are dead.
     folder: Folder,
 }
@@ -107,6 +108,12 @@ impl Node {
         None
     }
 
+    /// The name by digest of one of the images.
+    pub fn by_digest(&self, image: &str) -> Result<&str> {
+        let found = self.images.iter().find(|(name, _)| *name == image);
+        Ok(found.with_context(|| format!("there is no image {image}"))?.1.as_str())
+    }
+
     /// Starts it beside a control plane that is in a network, and waits until pods can run on it.
     pub async fn start(bin: &Bin, control_plane: &ControlPlane) -> Result<Self> {
         let network = control_plane.network().context("a node needs a control plane in a network: set its option")?;
@@ -130,7 +137,7 @@ impl Node {
 
         let containerd = start_containerd(&namespaces, &folder).await?;
         let archive = folder.join("images.tar");
-        images::write_archive(bin, &archive)?;
+        let images = images::write_archive(bin, &archive)?;
         namespaces.ctr(&["images", "import", "--snapshotter=native", &archive.display().to_string()]).await?;
 
         let kubelet_program = kubelet_program(bin, control_plane, &namespaces, &folder)?;
@@ -143,6 +150,7 @@ impl Node {
             kubelet_program,
             namespaces,
             nodes,
+            images,
             folder,
         };
         node.start_kubelet().await?;

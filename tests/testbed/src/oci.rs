@@ -46,7 +46,17 @@ pub(crate) struct Image<'a> {
     pub(crate) layer: Layer,
     /// Whether its layer is compressed.
     pub(crate) compressed: bool,
+    /// Whether it bears a second name, by its digest, as if it had been pulled by that.
+    pub(crate) pinned: bool,
 }
+
+/// The name by digest of an image that has a name with a tag.
+pub(crate) fn pinned(name: &str, digest: &str) -> String {
+    format!("{}@{digest}", name.rsplit_once(':').map_or(name, |(repository, _)| repository))
+}
+
+/// By this annotation, containerd names what it imports.
+const NAME: &str = "io.containerd.image.name";
 
 /// Writes an archive of images, as `ctr images import`, `podman load` and `skopeo` take it; gives the digests of their
 /// manifests.
@@ -55,10 +65,19 @@ pub(crate) fn write_archive(images: Vec<Image<'_>>, into: &Path) -> Result<Vec<S
     let mut archive = Builder::new(std::io::BufWriter::new(file));
     add(&mut archive, "oci-layout", 0o644, br#"{"imageLayoutVersion":"1.0.0"}"#)?;
     let mut manifests = Vec::new();
+    let mut digests = Vec::new();
     for image in images {
-        manifests.push(add_image(&mut archive, image)?);
+        let (name, again) = (image.name, image.pinned);
+        let entry = add_image(&mut archive, image)?;
+        let digest = entry["digest"].as_str().unwrap_or_default().to_owned();
+        manifests.push(entry.clone());
+        if again {
+            let mut entry = entry;
+            entry["annotations"][NAME] = json!(pinned(name, &digest));
+            manifests.push(entry);
+        }
+        digests.push(digest);
     }
-    let digests = manifests.iter().filter_map(|entry| entry["digest"].as_str().map(str::to_owned)).collect();
     let index =
         json!({"schemaVersion": 2, "mediaType": "application/vnd.oci.image.index.v1+json", "manifests": manifests});
     add(&mut archive, "index.json", 0o644, index.to_string().as_bytes())?;
@@ -68,7 +87,7 @@ pub(crate) fn write_archive(images: Vec<Image<'_>>, into: &Path) -> Result<Vec<S
 
 /// Adds what an image consists of; gives its entry in the index.
 fn add_image<W: Write>(archive: &mut Builder<W>, image: Image<'_>) -> Result<Value> {
-    let Image { name, config, layer: Layer(layer), compressed } = image;
+    let Image { name, config, layer: Layer(layer), compressed, pinned: _ } = image;
     let layer = Blob::new("application/vnd.oci.image.layer.v1.tar", layer.into_inner()?);
     let diff_id = layer.digest.clone();
     let layer = if compressed {
@@ -95,7 +114,7 @@ fn add_image<W: Write>(archive: &mut Builder<W>, image: Image<'_>) -> Result<Val
     entry["platform"] = json!({"os": "linux", "architecture": architecture()});
     // By the first, containerd names what it imports; by the second, others do.
     let tag = name.rsplit_once(':').map_or("latest", |(_, tag)| tag);
-    entry["annotations"] = json!({"io.containerd.image.name": name, "org.opencontainers.image.ref.name": tag});
+    entry["annotations"] = json!({NAME: name, "org.opencontainers.image.ref.name": tag});
     Ok(entry)
 }
 

@@ -12,6 +12,7 @@ mod reads;
 mod reconcile;
 mod release;
 mod rules;
+mod runbooks;
 mod table;
 
 use anyhow::{Result, ensure};
@@ -41,6 +42,8 @@ enum Which {
     Lead,
     /// The operator with 2,000 SLOs on a real API server.
     Reconcile,
+    /// Runbooks: from an alert to the first action, and a storm of alerts of which none may be lost.
+    Runbooks(runbooks::Arguments),
 }
 
 pub(crate) fn run(arguments: &Arguments) -> Result<()> {
@@ -64,6 +67,11 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     }
     if wanted(Which::Reconcile) {
         targets.extend(reconcile::run()?);
+    }
+    match arguments.which {
+        None => targets.extend(runbooks::run(runbooks::Arguments::default())?),
+        Some(Which::Runbooks(arguments)) => targets.extend(runbooks::run(arguments)?),
+        Some(_) => {}
     }
     println!();
     for target in &targets {

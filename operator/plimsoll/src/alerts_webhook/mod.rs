@@ -1,7 +1,6 @@
 //! The webhook that Alertmanager posts to: what it says becomes executions of runbooks before it is answered.
 
 pub mod access;
-pub mod payload;
 pub mod server;
 
 use std::{

@@ -14,12 +14,10 @@ use axum::{
 };
 use futures::{StreamExt, future::BoxFuture, stream};
 use jiff::Timestamp;
+use plimsoll_runbook::alertmanager::{self, Alert, PayloadError, Post};
 use tokio::{sync::Semaphore, time::timeout};
 
-use super::{
-    access::Tokens,
-    payload::{self, Alert, PayloadError, Post},
-};
+use super::access::Tokens;
 use crate::{
     operator::metrics::Metrics,
     trace,
@@ -142,7 +140,7 @@ async fn take(
     };
     let read = async {
         let taken = shared.intake.read(headers, body).await?;
-        shared.intake.work(taken, |body| payload::read(body, Timestamp::now())).await
+        shared.intake.work(taken, |body| alertmanager::read(body, Timestamp::now())).await
     };
     let post = match read.await {
         Ok(Ok(post)) => post,

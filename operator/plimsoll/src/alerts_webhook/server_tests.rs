@@ -147,7 +147,7 @@ async fn what_cannot_be_taken_is_asked_for() {
         (one_bad.to_string(), StatusCode::BAD_REQUEST, 1),
         (truncated.to_string(), StatusCode::OK, 1),
         // Never half accepted.
-        (payload(payload::MOST_ALERTS + 1).to_string(), StatusCode::SERVICE_UNAVAILABLE, 0),
+        (payload(alertmanager::MOST_ALERTS + 1).to_string(), StatusCode::SERVICE_UNAVAILABLE, 0),
     ] {
         let given = given();
         let start: String = body.chars().take(40).collect();

@@ -12,11 +12,12 @@ use plimsoll_api::{
 use plimsoll_runbook::{
     Act, Model, act, alertmanager,
     matching::{Occurrence, matches},
+    model::Trigger,
     parameters::{self, Lookup, Which},
     plan::{PROTECTED, Planned, Settings, plan},
     requests::{self, Call, Run},
 };
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::{
     Exit, check,
@@ -47,6 +48,7 @@ enum Command {
 Examples:
   plimsoll runbook test crashloop.yaml --alert alert.json
   plimsoll runbook test gameday.yaml                            as if somebody ran it by hand
+  plimsoll runbook test gameday.yaml --schedule                 as if its moment had come
   plimsoll runbook test crashloop.yaml --parameter pod=checkout-1
 
 An alert is a message of Alertmanager's webhook, or one alert or a list of them as Alertmanager's API has them.
@@ -59,6 +61,9 @@ struct Test {
     /// The file with the alert; without it, somebody runs it by hand
     #[arg(long, short, value_name = "FILE")]
     alert: Option<PathBuf>,
+    /// As if its schedule's moment had come: the first one that is not before --at
+    #[arg(long, conflicts_with = "alert")]
+    schedule: bool,
     /// A value of a parameter; it goes before the label's
     #[arg(long, short, value_name = "NAME=VALUE", value_parser = pair)]
     parameter: Vec<(String, String)>,
@@ -106,7 +111,8 @@ pub fn run(args: &Runbook) -> Result<Exit, Stop> {
     let mut text = String::new();
     let mut started = 0;
     for model in &checked.runbooks {
-        for (what, occurrence) in &occurrences {
+        let moment = if args.schedule { vec![moment(model, now)?] } else { Vec::new() };
+        for (what, occurrence) in moment.iter().chain(&occurrences) {
             if !text.is_empty() {
                 text.push('\n');
             }
@@ -117,8 +123,25 @@ pub fn run(args: &Runbook) -> Result<Exit, Stop> {
     Ok(if started > 0 { Exit::Fine } else { Exit::Problems })
 }
 
+/// The moment of a runbook's own schedule.
+fn moment(model: &Model, now: Timestamp) -> Result<(String, Occurrence), Stop> {
+    let Trigger::Schedule(schedule) = &model.trigger else {
+        let message = format!("{}/{} has no schedule", model.namespace, model.name);
+        return Err(Stop::Failed(message, "leave --schedule away".to_owned()));
+    };
+    let before = now.saturating_sub(jiff::SignedDuration::from_nanos(1)).unwrap_or(now);
+    let next = schedule.next(before).ok_or_else(|| {
+        let message = format!("{}/{} has no moment after {now}", model.namespace, model.name);
+        Stop::Failed(message, "give another time with --at".to_owned())
+    })?;
+    Ok((format!("its schedule at {next}"), Occurrence::Moment(next)))
+}
+
 /// What happened, each with its name for a person.
 fn occurrences(args: &Test, now: Timestamp) -> Result<Vec<(String, Occurrence)>, Stop> {
+    if args.schedule {
+        return Ok(Vec::new());
+    }
     let Some(path) = &args.alert else {
         let asked = Occurrence::Asked { by: "you".to_owned(), at: now };
         return Ok(vec![("a run by hand".to_owned(), asked)]);
@@ -133,19 +156,16 @@ fn occurrences(args: &Test, now: Timestamp) -> Result<Vec<(String, Occurrence)>,
             "check the path".to_owned(),
         )
     })?;
-    let value: Value = serde_json::from_str(&text).map_err(|error| failed(format!("this is no JSON: {error}")))?;
-    let alerts = match value {
-        Value::Array(items) => items.into_iter().map(alertmanager::alert).collect::<Result<Vec<_>, _>>(),
-        value if value.get("alerts").is_some() => alertmanager::message(value).map(|received| received.alerts),
-        value => alertmanager::alert(value).map(|alert| vec![alert]),
-    };
+    let alerts = alertmanager::read_any(text.as_bytes());
     let alerts = alerts.map_err(failed)?;
     if alerts.is_empty() {
         return Err(failed("it holds no alert".to_owned()));
     }
-    let named = |alert: plimsoll_runbook::matching::Alert| {
+    let named = |mut alert: alertmanager::Alert| {
         let name = alert.labels.get("alertname").map_or("without a name", String::as_str);
-        (format!("alert {name} since {}", alert.starts_at), Occurrence::Alert(alert))
+        let what = format!("alert {name} since {}", alert.starts_at);
+        let runbooks = std::mem::take(&mut alert.named);
+        (what, Occurrence::Alert(alert.occurred(runbooks)))
     };
     Ok(alerts.into_iter().map(named).collect())
 }
@@ -168,6 +188,15 @@ fn tell(
         }
     };
     let _ = writeln!(text, "{name} matches {what}.");
+    let mut given = given.clone();
+    for (parameter, query) in parameters::queries(model, &given.clone()) {
+        let name = &parameter.name;
+        let label = parameter.from_label.as_deref().unwrap_or_default();
+        let stands = format!("picked-{name}");
+        let _ = writeln!(text, "{name} is the label {label} of the series with the largest value of {query}; {stands} stands for it.");
+        given.insert(name.clone(), stands);
+    }
+    let given = &given;
     let values = match parameters::resolve(model, &evidence.labels, given) {
         Ok(values) => values,
         Err(wrong) => {

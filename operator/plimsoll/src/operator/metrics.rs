@@ -55,6 +55,7 @@ pub struct Metrics {
     runbook_refusals: Family<ReasonLabel, Counter>,
     runbook_executions: Family<PhaseLabel, Counter>,
     runbook_steps: Family<StepLabels, Counter>,
+    runbook_events_left_out: Counter,
     runbooks_paused: Gauge,
 }
 
@@ -90,10 +91,16 @@ impl Default for Metrics {
         let runbook_refusals = Family::<ReasonLabel, Counter>::default();
         let runbook_executions = Family::<PhaseLabel, Counter>::default();
         let runbook_steps = Family::<StepLabels, Counter>::default();
+        let runbook_events_left_out = Counter::default();
         let runbooks_paused = Gauge::default();
         registry.register("runbook_refusals", "Runbooks that were not started, by reason", runbook_refusals.clone());
         registry.register("runbook_executions", "Executions that ended, by phase", runbook_executions.clone());
         registry.register("runbook_steps", "Steps that ended, by action and outcome", runbook_steps.clone());
+        registry.register(
+            "runbook_events_left_out",
+            "Events of executions that were too many to be told",
+            runbook_events_left_out.clone(),
+        );
         registry.register(
             "runbooks_paused",
             "1 while all runbooks are paused, or it is not known",
@@ -116,6 +123,7 @@ impl Default for Metrics {
             runbook_refusals,
             runbook_executions,
             runbook_steps,
+            runbook_events_left_out,
             runbooks_paused,
         }
     }
@@ -189,6 +197,11 @@ impl Metrics {
     /// A step ended.
     pub fn runbook_step(&self, action: &'static str, outcome: &'static str) {
         self.runbook_steps.get_or_create(&StepLabels { action, outcome }).inc();
+    }
+
+    /// An event was not told, since there were too many.
+    pub fn runbook_event_left_out(&self) {
+        self.runbook_events_left_out.inc();
     }
 
     /// The kill switch was read.

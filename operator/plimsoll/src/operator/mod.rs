@@ -160,7 +160,8 @@ pub async fn run(args: OperatorArgs) -> anyhow::Result<()> {
     if args.runbooks {
         let sealer = Sealer::shared(&Api::namespaced(plain.clone(), &namespace)).await.context("--runbooks")?;
         authority = Some(Authority { client: plain.clone(), sealer: sealer.clone() });
-        let front = Front::new(plain.clone(), &namespace, &config.runbooks, sealer, Arc::clone(&metrics));
+        let (metrics, outside) = (Arc::clone(&metrics), outside_of.clone());
+        let front = Front::new(plain.clone(), &namespace, &config.runbooks, sealer, metrics.clone(), outside);
         let dispatcher = Arc::clone(&front.dispatcher);
         if args.alerts.alerts_listen.is_some() {
             let desk = Arc::clone(&dispatcher);

@@ -1,5 +1,7 @@
 //! What the guards ask: gathered from the API server anew for each check, so that no memory can be wrong or lost.
 
+use std::sync::Arc;
+
 use jiff::Timestamp;
 use k8s_openapi::api::{
     authorization::v1::{ResourceAttributes, SubjectAccessReview, SubjectAccessReviewSpec},
@@ -8,14 +10,11 @@ use k8s_openapi::api::{
 use kube::{
     Api, Client, ResourceExt,
     api::{ListParams, PostParams},
-    core::DeserializeGuard,
-    runtime::reflector::Store,
 };
 use plimsoll_api::{
     RunbookExecution, Slo,
     conditions::{self, BURNING},
-    execution::{Facts, ObjectRef},
-    runbook::Mode,
+    execution::Facts,
 };
 use plimsoll_runbook::{
     guards::{Circumstances, Guard, Past, Refusal, SloNow, check},
@@ -27,64 +26,56 @@ use plimsoll_runbook::{
 use super::{
     dispatch::Known,
     facts::{self, Wanted},
+    ledger::{self, Ledger, target_of},
     lookup,
     proof::Author,
     read::text,
 };
 use crate::actions::{Outside, account};
 
-/// What is known of a run's surroundings at the moment.
+/// What is known of a run's surroundings at the moment, but for what the [`Ledger`] knows. `known` is the runbook as the
+/// watch has told it, `read` reads it anew.
+///
+/// Everything is asked at once: who may do what is asked about the author as known, and again when it is another one.
 pub async fn gather(
     client: &Client,
     execution: &RunbookExecution,
-    runbook: Option<Option<&Known>>,
+    known: Option<&Known>,
+    read: impl Future<Output = Option<Option<Arc<Known>>>>,
     paused: Option<bool>,
-) -> Circumstances {
+) -> (Circumstances, Option<Option<Arc<Known>>>) {
     let namespace = execution.namespace().unwrap_or_default();
     let spec = &execution.spec;
-    let mode = runbook.map(|known| known.map(|known| known.model.mode));
-    let rights = async {
-        match runbook {
-            Some(Some(known)) => may_use(client, &known.author, &namespace, &spec.service_account_name).await,
-            _ => None,
-        }
+    let rights = async |author: Option<&Author>| match author {
+        Some(author) => may_use(client, author, &namespace, &spec.service_account_name).await,
+        None => None,
     };
     let at_risk = async {
         // Nobody else asks for them.
         let chaos = spec.steps.iter().any(|step| step.action.chaos.is_some());
         if chaos { slos(client, &namespace).await } else { Some(Vec::new()) }
     };
-    let (history, same_target, slos, author_may, target) = tokio::join!(
-        history(client, execution, &namespace),
-        same_target(client, execution),
-        at_risk,
-        rights,
-        target(client, execution, &namespace),
-    );
-    Circumstances { paused, mode, history, same_target, slos, author_may, target }
+    let expected = known.map(|known| &known.author);
+    let (runbook, guessed, slos, target) =
+        tokio::join!(read, rights(expected), at_risk, target(client, execution, &namespace));
+    let author = runbook.as_ref().and_then(Option::as_ref).map(|known| &known.author);
+    let author_may = if author == expected { guessed } else { rights(author).await };
+    let mode = runbook.as_ref().map(|known| known.as_ref().map(|known| known.model.mode));
+    (Circumstances { paused, mode, author_may, slos, target, ..Circumstances::default() }, runbook)
 }
 
-/// The guards that count, asked of what the watch has told: it may be behind, so what it refuses may be let go at the
-/// next check, and what it lets go is asked again of the API server.
+/// The guards that count, asked of the [`Ledger`] alone: what it refuses may be let go at the next check, and what it
+/// lets go is asked again of the API server.
 pub fn refused_already(
-    all: &Store<DeserializeGuard<RunbookExecution>>,
+    ledger: &Ledger,
     execution: &RunbookExecution,
     known: &Known,
     settings: &Settings,
 ) -> Vec<Refusal> {
-    let (uid, own) = (&execution.spec.runbook.uid, &execution.metadata.uid);
-    // What never began counts for nothing, and there may be very many of that.
-    let counts = |other: &&RunbookExecution| {
-        other.status.as_ref().is_some_and(|status| status.started_at.is_some())
-            && other.spec.runbook.uid == *uid
-            && other.metadata.uid != *own
-    };
-    let state = all.state();
-    let history = state.iter().filter_map(|guarded| guarded.0.as_ref().ok()).filter(counts).map(past).collect();
     let around = Circumstances {
         paused: Some(false),
         mode: Some(Some(known.model.mode)),
-        history: Some(history),
+        history: Some(ledger.page().history(execution, Vec::new())),
         same_target: Some(Vec::new()),
         author_may: Some(true),
         ..Circumstances::default()
@@ -95,46 +86,22 @@ pub fn refused_already(
     refusals
 }
 
-async fn history(client: &Client, execution: &RunbookExecution, namespace: &str) -> Option<Vec<Past>> {
-    let api: Api<RunbookExecution> = Api::namespaced(client.clone(), namespace);
-    let params = ListParams::default().labels(&format!("{}={}", names::RUNBOOK_UID, execution.spec.runbook.uid));
-    let all = api.list(&params).await.ok()?;
-    Some(all.items.iter().filter(|other| other.uid() != execution.uid()).map(past).collect())
-}
-
-/// What the guards count of an execution.
-fn past(execution: &RunbookExecution) -> Past {
-    let target = target_of(execution);
-    let status = execution.status.clone().unwrap_or_default();
-    Past {
-        name: execution.name_any(),
-        target_uid: target.map(|object| object.uid.clone()).unwrap_or_default(),
-        workload_uid: target.and_then(|object| object.facts.workload_uid.clone()),
-        phase: status.phase,
-        started_at: status.started_at.map(|time| time.0),
-        finished_at: status.finished_at.map(|time| time.0),
-        real: execution.spec.mode != Mode::DryRun,
-    }
-}
-
-fn target_of(execution: &RunbookExecution) -> Option<&ObjectRef> {
-    let target = execution.spec.target.as_ref()?;
-    execution.spec.objects.iter().find(|object| object.parameter == *target)
-}
-
-/// Executions that act upon the same target now. One that waits does not hold another one back, or both would wait for
-/// ever; which of them begins is decided one after the other.
-async fn same_target(client: &Client, execution: &RunbookExecution) -> Option<Vec<String>> {
-    let Some(target) = target_of(execution) else { return Some(Vec::new()) };
-    let api: Api<RunbookExecution> = Api::all(client.clone());
-    let all = api.list(&ListParams::default().labels(&format!("{}={}", names::TARGET_UID, target.uid))).await.ok()?;
-    let acts = |other: &&RunbookExecution| {
-        let status = other.status.as_ref();
-        other.uid() != execution.uid()
-            && other.spec.mode != Mode::DryRun
-            && status.is_some_and(|status| status.started_at.is_some() && !status.phase.is_terminal())
+/// Executions of the same runbook, and those that act upon the same target now, listed anew; `None` when they cannot be.
+pub async fn listed(client: &Client, execution: &RunbookExecution) -> Option<(Vec<Past>, Vec<String>)> {
+    let list = async |api: Api<RunbookExecution>, label: &str, value: &str| {
+        let all = api.list(&ListParams::default().labels(&format!("{label}={value}"))).await.ok()?;
+        let others = all.items.iter().filter(|other| other.uid() != execution.uid());
+        Some(others.map(ledger::past).collect::<Vec<Past>>())
     };
-    Some(all.items.iter().filter(acts).map(ResourceExt::name_any).collect())
+    let own = Api::namespaced(client.clone(), &execution.namespace().unwrap_or_default());
+    let same_target = async {
+        let Some(target) = target_of(execution) else { return Some(Vec::new()) };
+        list(Api::all(client.clone()), names::TARGET_UID, &target.uid).await
+    };
+    let history = list(own, names::RUNBOOK_UID, &execution.spec.runbook.uid);
+    let (history, same_target) = tokio::join!(history, same_target);
+    let acts = |past: &Past| past.real && past.started_at.is_some() && !past.phase.is_terminal();
+    Some((history?, same_target?.into_iter().filter(acts).map(|past| past.name).collect()))
 }
 
 /// The SLOs of a namespace.
@@ -162,10 +129,9 @@ fn percent(text: &str) -> Option<i64> {
 /// Whether somebody may use a ServiceAccount, which must exist; `None` when that cannot be known.
 pub async fn may_use(client: &Client, author: &Author, namespace: &str, account: &str) -> Option<bool> {
     let accounts: Api<ServiceAccount> = Api::namespaced(client.clone(), namespace);
-    if accounts.get_opt(account).await.ok()?.is_none() {
-        return Some(false);
-    }
-    may_impersonate(client, author, namespace, account).await
+    let (there, may) =
+        tokio::join!(accounts.get_opt(account), may_impersonate(client, author, namespace, account));
+    if there.ok()?.is_none() { Some(false) } else { may }
 }
 
 /// Whether somebody has the right to act as a ServiceAccount.

@@ -20,11 +20,13 @@ use plimsoll_api::{
     execution::{ObjectRef, RunbookExecutionSpec},
 };
 use plimsoll_runbook::{
-    matching::{self, Occurrence, matches},
-    model::{Model, Trigger},
+    alertmanager::Alert,
+    matching::{Occurrence, matches},
+    model::{Model, Parameter, Trigger},
     names,
-    parameters::{Lookup, resolve},
+    parameters::{Lookup, picked, queries, resolve},
     plan::{Planned, Settings, plan},
+    requests::{Request, Server},
 };
 use plimsoll_slo::names as series;
 use serde_json::{Value, json};
@@ -38,13 +40,11 @@ use super::{
     lookup::{self, LookupError},
     proof::{AUTHOR, Author, SEAL, Sealer},
     read::{entries, get, path, text},
+    recent::{Answers, Recent},
 };
 use crate::{
-    actions::account,
-    alerts_webhook::{
-        payload::Alert,
-        server::{Desk, NotStored, Stored},
-    },
+    actions::{Outside, account},
+    alerts_webhook::server::{Desk, NotStored, Stored},
     operator::metrics::Metrics,
     sinks::kubernetes::chain,
 };
@@ -53,12 +53,23 @@ use crate::{
 pub const RESOLVED_AT: &str = "plimsoll.dev/resolved-at";
 /// The annotation of an execution with who wrote its runbook.
 pub const WRITTEN_BY: &str = "plimsoll.dev/written-by";
-/// How long it is remembered that something was stored or told, so that repetitions are cheap.
-const RECENT: Duration = Duration::from_secs(60);
+/// How long it is remembered that something was stored, so that repetitions are cheap: as long as Alertmanager repeats a
+/// post that was stored in part.
+const STORED: Duration = Duration::from_secs(600);
+/// How much of that is remembered, twice: with what lies around them, some 10 MiB.
+const MOST_STORED: usize = 100_000;
+/// How long it is remembered that something was told.
+const TOLD: Duration = Duration::from_secs(60);
+/// How much of that is remembered, twice.
+const MOST_TOLD: usize = 10_000;
+/// Alerts of the same moment share what their objects are like: it is asked again before anything is done.
+const LOOKED_UP: Duration = Duration::from_secs(1);
+/// How long it is believed which runbooks an SLO names.
+const NAMED: Duration = Duration::from_secs(30);
+/// Answers that are remembered.
+const MOST: usize = 1000;
 /// Occurrences that are looked up and stored at the same time.
 const AT_ONCE: usize = 32;
-/// How much is remembered.
-const MOST: usize = 20_000;
 /// A `Runbook` that may be unreadable.
 pub type Guarded = DeserializeGuard<Runbook>;
 
@@ -99,12 +110,16 @@ pub struct Dispatcher {
     pub teller: Teller,
     /// Counters.
     pub metrics: Arc<Metrics>,
+    /// The Prometheus that picks objects.
+    pub outside: Outside,
     /// Rung when Alertmanager must be asked for all alerts.
     pub resync: Notify,
     turns: Semaphore,
     known: Mutex<HashMap<String, (Option<String>, Checked)>>,
-    recent: Mutex<HashMap<String, Instant>>,
-    named: Mutex<HashMap<String, (Instant, Vec<String>)>>,
+    stored: Recent,
+    told: Recent,
+    looked_up: Answers<Result<Vec<ObjectRef>, LookupError>>,
+    named: Answers<Result<Vec<String>, NotStored>>,
 }
 
 impl Dispatcher {
@@ -116,6 +131,7 @@ impl Dispatcher {
         settings: Settings,
         teller: Teller,
         metrics: Arc<Metrics>,
+        outside: Outside,
     ) -> Self {
         Self {
             client,
@@ -124,11 +140,14 @@ impl Dispatcher {
             settings,
             teller,
             metrics,
+            outside,
             resync: Notify::new(),
             turns: Semaphore::new(AT_ONCE),
             known: Mutex::default(),
-            recent: Mutex::default(),
-            named: Mutex::default(),
+            stored: Recent::new(STORED, MOST_STORED),
+            told: Recent::new(TOLD, MOST_TOLD),
+            looked_up: Answers::new(LOOKED_UP, MOST),
+            named: Answers::new(NAMED, MOST),
         }
     }
 
@@ -178,10 +197,15 @@ impl Dispatcher {
             Err(_) => return Ok(Stored::Nothing),
         };
         let key = format!("{}/{}/{}", model.uid, evidence.fingerprint, evidence.starts_at.0);
-        if self.was(&key) {
+        if self.stored.was(&key, Instant::now()) {
             return Ok(Stored::Before);
         }
-        let values = match resolve(model, &evidence.labels, given) {
+        let mut given = given.clone();
+        for (parameter, query) in queries(model, &given.clone()) {
+            let picked = self.pick(parameter, query, traceparent.as_deref()).await?;
+            given.extend(picked.map(|value| (parameter.name.clone(), value)));
+        }
+        let values = match resolve(model, &evidence.labels, &given) {
             Ok(values) => values,
             Err(wrong) => {
                 let all: Vec<String> =
@@ -203,13 +227,36 @@ impl Dispatcher {
             Err(wrong) => return Ok(self.refuse(runbook, "NotPlanned", &wrong.join("; ")).await),
         };
         let stored = self.create(model, author, &planned).await?;
-        self.remember(key);
+        self.stored.remember(&key, Instant::now());
         if stored == Stored::Now {
             for note in &planned.notes {
                 self.teller.tell(&runbook.object_ref(&()), EventType::Warning, "MayBeUndone", note).await;
             }
         }
         Ok(stored)
+    }
+
+    /// What a parameter's query picks now.
+    async fn pick(
+        &self,
+        parameter: &Parameter,
+        query: &str,
+        traceparent: Option<&str>,
+    ) -> Result<Option<String>, NotStored> {
+        let failed = |message: String| NotStored(format!("parameter {}: {message}", parameter.name));
+        let encoded = percent_encoding::utf8_percent_encode(query, percent_encoding::NON_ALPHANUMERIC);
+        let request = Request {
+            to: Server::Prometheus,
+            method: "GET",
+            path: format!("/api/v1/query?query={encoded}"),
+            content_type: None,
+            body: None,
+            streams: false,
+        };
+        let answer = self.outside.send(&request, &request.path, traceparent).await;
+        let answer = answer.map_err(|error| failed(error.to_string()))?;
+        let answer = serde_json::from_slice(&answer.body).map_err(|_| failed("no answer of Prometheus".to_owned()))?;
+        picked(parameter, &answer).map_err(failed)
     }
 
     /// The objects of a run, as its ServiceAccount sees them.
@@ -224,7 +271,10 @@ impl Dispatcher {
         }
         let account = account::client(&self.client, &model.namespace, &model.service_account_name, traceparent)
             .map_err(|error| LookupError::Failed("serviceAccountName".to_owned(), error.to_string()))?;
-        lookup::all(&account, lookups, &model.steps).await
+        let question = format!("{}/{}/{lookups:?}", model.uid, model.generation);
+        let (lookups, steps) = (lookups.to_vec(), model.steps.clone());
+        let look = || async move { lookup::all(&account, &lookups, &steps).await }.boxed();
+        self.looked_up.ask(&question, look, Result::is_ok).await
     }
 
     async fn create(&self, model: &Model, author: &Author, planned: &Planned) -> Result<Stored, NotStored> {
@@ -251,28 +301,12 @@ impl Dispatcher {
     async fn refuse(&self, runbook: &Runbook, reason: &'static str, message: &str) -> Stored {
         self.metrics.runbook_refused(reason);
         let key = format!("{}/{reason}/{message}", runbook.uid().unwrap_or_default());
-        if !self.was(&key) {
-            self.remember(key);
+        if !self.told.was(&key, Instant::now()) {
+            self.told.remember(&key, Instant::now());
             tracing::warn!(runbook = %runbook.name_any(), namespace = ?runbook.namespace(), reason, message, "a runbook was not started");
             self.teller.tell(&runbook.object_ref(&()), EventType::Warning, reason, message).await;
         }
         Stored::Nothing
-    }
-
-    fn was(&self, key: &str) -> bool {
-        let recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
-        recent.get(key).is_some_and(|at| at.elapsed() < RECENT)
-    }
-
-    fn remember(&self, key: String) {
-        let mut recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
-        if recent.len() >= MOST {
-            recent.retain(|_, at| at.elapsed() < RECENT);
-            if recent.len() >= MOST {
-                recent.clear();
-            }
-        }
-        recent.insert(key, Instant::now());
     }
 
     /// The runbooks that the SLO or the AlertRule of some labels names.
@@ -291,29 +325,14 @@ impl Dispatcher {
         if !is_name(namespace) || !is_name(name) {
             return Ok(Vec::new());
         }
-        let key = format!("{plural}/{id}");
-        {
-            let named = self.named.lock().unwrap_or_else(PoisonError::into_inner);
-            if let Some((_, names)) = named.get(&key).filter(|(at, _)| at.elapsed() < RECENT / 2) {
-                return Ok(names.clone());
-            }
-        }
         let at = path(plimsoll_api::API_VERSION, Some(namespace), plural, name);
-        let object = get(&self.client, &at).await.map_err(|error| NotStored(error.to_string()))?;
-        let object = object.unwrap_or(Value::Null);
-        let of_rules = entries(&object, "/spec/rules").flat_map(|rule| entries(rule, "/runbooks"));
-        let names: Vec<String> =
-            entries(&object, "/spec/runbooks").chain(of_rules).map(|name| text(name, "").to_owned()).collect();
-        let mut named = self.named.lock().unwrap_or_else(PoisonError::into_inner);
-        if named.len() >= MOST {
-            named.clear();
-        }
-        named.insert(key, (Instant::now(), names.clone()));
-        Ok(names)
+        let client = self.client.clone();
+        let question = at.clone();
+        let ask = || async move { names_of(&client, &at).await }.boxed();
+        self.named.ask(&question, ask, Result::is_ok).await
     }
 
     async fn store(&self, alert: &Alert, traceparent: &str) -> Result<Stored, NotStored> {
-        let Alert { fingerprint, labels, starts_at, resolved_at } = alert;
         // A replica that has only just begun must not say that an alert is for nobody.
         if !matches!(self.runbooks.wait_until_ready().now_or_never(), Some(Ok(()))) {
             return Err(NotStored("the runbooks are not known yet".to_owned()));
@@ -323,21 +342,15 @@ impl Dispatcher {
             return Ok(Stored::Nothing);
         }
         let runbooks = if usable.iter().any(|known| asks_who_names(&known.model)) {
-            self.named_by(labels).await?
+            self.named_by(&alert.labels).await?
         } else {
             Vec::new()
         };
-        let occurrence = Occurrence::Alert(matching::Alert {
-            labels: labels.clone(),
-            fingerprint: fingerprint.clone(),
-            starts_at: *starts_at,
-            firing: true,
-            ends_at: None,
-            runbooks,
-        });
-        if let Some(at) = resolved_at {
+        // Of one that is over it is asked which runbooks it would have started.
+        let occurrence = Occurrence::Alert(Alert { resolved_at: None, ..alert.clone() }.occurred(runbooks));
+        if let Some(at) = alert.resolved_at {
             let concerned = usable.iter().any(|known| matches(&known.model, &occurrence, Timestamp::now()).is_ok());
-            return if concerned { self.resolve(alert, *at).await } else { Ok(Stored::Nothing) };
+            return if concerned { self.resolve(alert, at).await } else { Ok(Stored::Nothing) };
         }
         let (mut stored, mut failed) = (Stored::Nothing, None);
         for known in &usable {
@@ -390,6 +403,13 @@ pub fn seal(
     spec: &RunbookExecutionSpec,
 ) -> Result<String, serde_json::Error> {
     sealer.of_object(&format!("execution by {author}"), namespace, name, spec)
+}
+
+/// The runbooks that the object at a path names.
+async fn names_of(client: &Client, at: &str) -> Result<Vec<String>, NotStored> {
+    let object = get(client, at).await.map_err(|error| NotStored(error.to_string()))?.unwrap_or(Value::Null);
+    let of_rules = entries(&object, "/spec/rules").flat_map(|rule| entries(rule, "/runbooks"));
+    Ok(entries(&object, "/spec/runbooks").chain(of_rules).map(|name| text(name, "").to_owned()).collect())
 }
 
 fn starts_by_alert(model: &Model) -> bool {

@@ -3,7 +3,10 @@ use kube::runtime::{reflector::store::Writer, watcher};
 use serde_json::from_value;
 
 use super::*;
-use crate::testing::FakeApi;
+use crate::{
+    operator::gate::{GateLayer, Lease},
+    testing::FakeApi,
+};
 
 const EXECUTIONS: &str = "/apis/plimsoll.dev/v1alpha1/namespaces/shop/runbookexecutions";
 
@@ -20,7 +23,12 @@ fn given() -> Given {
     let writer = Writer::<Guarded>::default();
     let (client, settings) = (api.client(), Settings { operator_namespace: "ops".to_owned(), ..Settings::default() });
     let teller = Teller::new(client.clone());
-    let dispatcher = Dispatcher::new(client, writer.as_reader(), sealer.clone(), settings, teller, Metrics::new());
+    let metrics = Metrics::new();
+    let gate = GateLayer { lease: Lease::forever(), metrics: Arc::clone(&metrics) };
+    let (prometheus, destinations) = (None, BTreeMap::new());
+    let http = reqwest::Client::new();
+    let outside = Outside { http, gate, prometheus, alertmanager: None, grafana: None, destinations };
+    let dispatcher = Dispatcher::new(client, writer.as_reader(), sealer.clone(), settings, teller, metrics, outside);
     api.put(
         "/apis/apps/v1/namespaces/shop/deployments/checkout",
         json!({"metadata": {"name": "checkout", "namespace": "shop", "uid": "d"}, "spec": {"replicas": 2}}),
@@ -56,6 +64,7 @@ impl Given {
             labels: labels.into_iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect(),
             starts_at: "2026-01-01T00:00:00.5Z".parse().unwrap(),
             resolved_at: None,
+            named: Vec::new(),
         };
         change(&mut alert);
         self.dispatcher.accept(&alert, &crate::trace::received(None)).await.map_err(|error| error.to_string())

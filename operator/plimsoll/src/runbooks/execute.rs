@@ -4,7 +4,7 @@
 use std::{sync::Arc, time::Duration};
 
 use jiff::Timestamp;
-use kube::{Api, Client, ResourceExt, api::PostParams, core::DeserializeGuard, runtime::reflector::Store};
+use kube::{Api, Client, ResourceExt, api::PostParams, core::DeserializeGuard, runtime::reflector::{ObjectRef, Store}};
 use plimsoll_api::{
     Runbook, RunbookExecution, RunbookExecutionStatus, conditions,
     execution::{Outcome, Phase},
@@ -13,19 +13,23 @@ use plimsoll_api::{
 use plimsoll_runbook::{
     Act, Class,
     guards::{self, check},
-    machine::{Awaits, Checked, Command, Doing, Event, Report, What, World, step},
+    machine::{Awaits, Checked, Command, Doing, Event, RECHECK, Report, What, World, step},
     requests::{self, Call, Run},
     validate,
 };
-use tokio::{sync::Mutex, time::Instant};
+use tokio::{
+    sync::{Semaphore, SemaphorePermit},
+    time::Instant,
+};
 
 use super::{
-    circumstances::{self, gather, holds},
+    circumstances::{self, gather, holds, listed},
     decide,
     dispatch::{Dispatcher, Known, RESOLVED_AT, WRITTEN_BY, seal},
     news::News,
     proof::{SEAL, Sealer},
     switch::Switch,
+    watched::Watched,
 };
 use crate::{
     actions::{Actor, Finish, Outside, Room, account},
@@ -37,6 +41,12 @@ use crate::{
 pub const SUCCEEDED: &str = "Succeeded";
 /// A fault is looked after this often.
 const RISK: Duration = Duration::from_secs(5);
+
+/// What is held back by what is counted is counted again at least this often.
+const COUNTED: Duration = Duration::from_secs(RECHECK.unsigned_abs());
+
+/// A watch that begins is waited for so long; then executions are listed instead.
+const BEGINNING: Duration = Duration::from_secs(10);
 
 /// Why an execution is looked at again soon.
 #[derive(Debug, thiserror::Error)]
@@ -73,6 +83,8 @@ pub struct Executor {
     pub client: Client,
     /// All executions, as far as the watch has told.
     pub all: Store<DeserializeGuard<RunbookExecution>>,
+    /// What is kept of them.
+    pub watched: Watched,
     /// Runbooks, seals and settings.
     pub dispatcher: Arc<Dispatcher>,
     /// Servers outside.
@@ -83,8 +95,22 @@ pub struct Executor {
     pub switch: Switch,
     /// Tells what has happened.
     pub news: News,
-    /// From the check of a run to its start nobody else starts one: each sees those that have started before it.
-    pub starting: Mutex<()>,
+    /// Statuses of executions that are held back: so many are written at once, since there may be very many, and what
+    /// runs or is yet to be stored goes first.
+    pub refusing: Semaphore,
+}
+
+/// Whether an execution is still held back.
+#[derive(Debug)]
+pub enum Stays<'e> {
+    /// It must be looked at.
+    No,
+    /// It is, and its status says so; after this time it is counted again, which asks nobody.
+    Told(Duration),
+    /// It is, its status does not say so yet, and too many others are being told at the moment.
+    Untold,
+    /// It is, and its turn to be told has come.
+    Tell(SemaphorePermit<'e>),
 }
 
 /// What became of something that was to be done.
@@ -94,13 +120,48 @@ enum Acted {
 }
 
 impl Executor {
-    /// Brings one execution as far as it goes now.
+    /// Whether one that the watch has told is still held back by what is counted, so that nothing need be read.
+    pub fn stays(&self, told: &RunbookExecution) -> Stays<'_> {
+        let status = told.status.as_ref();
+        let waits = status.is_none_or(|status| matches!(status.phase, Phase::Pending | Phase::Blocked));
+        if !waits || resolved_at(told).is_some() || told.metadata.deletion_timestamp.is_some() {
+            return Stays::No;
+        }
+        let Some(known) = self.known(told) else { return Stays::No };
+        let refusals = circumstances::refused_already(&self.watched.ledger, told, &known, &self.dispatcher.settings);
+        let Some((reason, _)) = guards::summary(&refusals) else { return Stays::No };
+        if status.and_then(|status| status.reason.as_deref()) == Some(reason) {
+            let (now, until) = (Timestamp::now(), refusals.iter().filter_map(|refusal| refusal.until).min());
+            return Stays::Told(until.map_or(COUNTED, |until| left(until, now).min(COUNTED)));
+        }
+        self.refusing.try_acquire().map_or(Stays::Untold, Stays::Tell)
+    }
+
+    /// Brings one execution as far as it goes now. A turn of [`Self::refusing`] ends with the first status that is stored.
     ///
     /// # Errors
     /// When it should be tried again soon.
-    pub async fn run(&self, namespace: &str, name: &str) -> Result<Next, ExecuteError> {
+    pub async fn run(
+        &self,
+        namespace: &str,
+        name: &str,
+        mut turn: Option<SemaphorePermit<'_>>,
+    ) -> Result<Next, ExecuteError> {
         let api: Api<RunbookExecution> = Api::namespaced(self.client.clone(), namespace);
-        let Some(mut execution) = api.get_opt(name).await? else { return Ok(Next::Never) };
+        let new = self.watched.take(namespace, name);
+        let mut execution = match new {
+            Some(execution) => execution,
+            None => match api.get_opt(name).await? {
+                Some(execution) => {
+                    self.watched.ledger.read(&execution);
+                    execution
+                }
+                None => {
+                    self.watched.ledger.gone(namespace, name);
+                    return Ok(Next::Never);
+                }
+            },
+        };
         if execution.metadata.deletion_timestamp.is_some() {
             return Ok(Next::Never);
         }
@@ -108,7 +169,6 @@ impl Executor {
             return self.refuse(&api, &execution).await;
         }
         let mut event = Event::Loaded;
-        let mut alone = None;
         loop {
             let paused = self.switch.just_now().await;
             let world = World { now: Timestamp::now(), paused, resolved_at: resolved_at(&execution) };
@@ -118,25 +178,19 @@ impl Executor {
                 Command::Store(begins) => {
                     let asks = status.phase == Phase::AwaitingApproval && stored.phase != status.phase;
                     execution = self.store(&api, &execution, status).await?;
-                    alone = None;
+                    drop(turn.take());
                     if asks {
                         self.ask(&execution).await;
                     }
                     Event::Stored(begins)
                 }
-                Command::Check => {
-                    if alone.is_none() {
-                        alone = Some(self.starting.lock().await);
-                    }
-                    Event::Checked(self.check(&execution, paused).await)
-                }
+                Command::Check => Event::Checked(self.check(&execution, paused).await),
                 Command::Act(doing) => match self.act(&execution, &doing).await? {
                     Acted::Reported(report) => Event::Done(report),
                     // It is over, and what it means that nobody saw the end is for the machine to say.
                     Acted::Paused => Event::Loaded,
                 },
                 Command::Wait { until, awaits } => {
-                    drop(alone.take());
                     if awaits == Awaits::Approval
                         && let Some(decided) =
                             decide::decision(&self.client, &self.dispatcher.sealer, &execution, world.now).await?
@@ -187,6 +241,7 @@ impl Executor {
         for _ in 0..5 {
             let error = match api.replace_status(&name, &PostParams::default(), &wanted).await {
                 Ok(stored) => {
+                    self.watched.ledger.read(&stored);
                     self.news.stored(execution, &stored);
                     return Ok(stored);
                 }
@@ -195,6 +250,7 @@ impl Executor {
             let conflict = matches!(&error, kube::Error::Api(status) if status.code == 409);
             // The answer may be what was lost.
             let now = api.get(&name).await?;
+            self.watched.ledger.read(&now);
             if now.uid() != execution.uid() {
                 return Err(ExecuteError::Overtaken);
             }
@@ -213,21 +269,50 @@ impl Executor {
         Err(ExecuteError::Api("the execution changes again and again".to_owned()))
     }
 
+    /// Asks the guards. A run that none refuses is entered into the ledger at the same moment: limits hold however many
+    /// are checked at once, and each sees all that have begun before it.
     async fn check(&self, execution: &RunbookExecution, paused: Option<bool>) -> Checked {
-        let runbook = self.runbook(execution).await;
-        let known = runbook.as_ref().map(|runbook| runbook.as_deref());
+        let ledger = &self.watched.ledger;
         let settings = &self.dispatcher.settings;
-        if let Some(known) = known.flatten() {
-            let refusals = circumstances::refused_already(&self.all, execution, known, settings);
+        let is_whole = ledger.is_whole(BEGINNING).await;
+        let known = self.known(execution);
+        if let Some(known) = &known {
+            let refusals = circumstances::refused_already(ledger, execution, known, settings);
             if !refusals.is_empty() {
                 return Checked { holds: Some(true), refusals };
             }
         }
-        let (around, holds) =
-            tokio::join!(gather(&self.client, execution, known, paused), holds(&self.outside, execution));
-        let safety = known.flatten().map_or(&validate::DEFAULT_SAFETY, |known| &known.model.safety);
-        let refusals = check(&execution.spec, safety, settings, &around, Timestamp::now());
+        let listed = async {
+            if is_whole { Some(Default::default()) } else { listed(&self.client, execution).await }
+        };
+        let ((mut around, runbook), holds, listed) = tokio::join!(
+            gather(&self.client, execution, known.as_deref(), self.runbook(execution), paused),
+            holds(&self.outside, execution),
+            listed,
+        );
+        let safety = runbook.as_ref().and_then(Option::as_ref);
+        let safety = safety.map_or(&validate::DEFAULT_SAFETY, |known| &known.model.safety);
+        let now = Timestamp::now();
+        let page = ledger.page();
+        if let Some((history, same_target)) = listed {
+            around.history = Some(page.history(execution, history));
+            let mut all = page.same_target(execution);
+            all.extend(same_target);
+            around.same_target = Some(all);
+        }
+        let refusals = check(&execution.spec, safety, settings, &around, now);
+        if holds == Some(true) && refusals.is_empty() {
+            page.begins(execution, now);
+        }
         Checked { holds, refusals }
+    }
+
+    /// The runbook of an execution as the watch has told it.
+    fn known(&self, execution: &RunbookExecution) -> Option<Arc<Known>> {
+        let runbook = &execution.spec.runbook;
+        let at = ObjectRef::new(&runbook.name).within(&execution.namespace()?);
+        let found = self.dispatcher.runbooks.get(&at)?;
+        if found.uid().as_deref() == Some(&runbook.uid) { self.dispatcher.know(&found).ok() } else { None }
     }
 
     /// Tells whoever the runbook names that somebody must decide. Who is not reached sees it in the execution.

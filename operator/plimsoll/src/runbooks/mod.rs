@@ -12,14 +12,17 @@ pub mod events;
 pub mod execute;
 pub mod facts;
 pub mod keep;
+pub mod ledger;
 pub mod lookup;
 pub mod news;
 pub mod proof;
 pub mod read;
+pub mod recent;
 pub mod state;
 pub mod switch;
 pub mod triggers;
 pub mod verdict;
+pub mod watched;
 
 use std::{sync::Arc, time::Duration};
 
@@ -42,13 +45,14 @@ use self::{
     config::RunbooksConfig,
     dispatch::{Dispatcher, Guarded},
     events::Teller,
-    execute::{ExecuteError, Executor, Next},
+    execute::{ExecuteError, Executor, Next, Stays},
     keep::Keeper,
     news::News,
     proof::Sealer,
     state::States,
     switch::Switch,
     triggers::Triggers,
+    watched::{Watched, slim},
 };
 use crate::{actions::Outside, operator::metrics::Metrics, prometheus::Prometheus, sinks::kubernetes::chain};
 
@@ -57,6 +61,10 @@ const CONCURRENCY: u16 = 128;
 const RETRY: Duration = Duration::from_secs(1);
 /// Executions that are held back are asked about less often the more there are: so many each second.
 const ASKED_PER_SECOND: u64 = 100;
+/// Statuses of executions that are held back: so many are written at the same time.
+const REFUSED_AT_ONCE: usize = 8;
+/// Of the rest, how many try again in each second.
+const TRIED_PER_SECOND: u64 = 2000;
 /// What is under way when this process ends may take so long.
 const GRACE: Duration = Duration::from_secs(8);
 
@@ -79,11 +87,12 @@ impl Front {
         config: &RunbooksConfig,
         sealer: Sealer,
         metrics: Arc<Metrics>,
+        outside: Outside,
     ) -> Self {
         let writer = reflector::store::Writer::<Guarded>::default();
         let teller = Teller::new(client.clone());
         let settings = config.settings(namespace);
-        let dispatcher = Dispatcher::new(client.clone(), writer.as_reader(), sealer, settings, teller, metrics);
+        let dispatcher = Dispatcher::new(client.clone(), writer.as_reader(), sealer, settings, teller, metrics, outside);
         Self { dispatcher: Arc::new(dispatcher), writer, client }
     }
 
@@ -127,17 +136,18 @@ pub struct Setup {
 pub async fn lead(setup: Setup, stop: CancellationToken) {
     let Setup { client, dispatcher, outside, config, namespace, prometheus, has_alerts, metrics } = setup;
     let switch = Switch::new(client.clone(), &namespace, Arc::clone(&metrics));
-    let news = News { client: client.clone(), teller: Teller::new(client.clone()), metrics };
+    let news = News::new(client.clone(), Teller::new(client.clone()), metrics);
     let (all, writer) = reflector::store::<Execution>();
     let executor = Executor {
         client: client.clone(),
         all,
+        watched: Watched::default(),
         dispatcher: Arc::clone(&dispatcher),
         outside,
         artifacts: config.artifacts.clone(),
         switch: switch.clone(),
         news,
-        starting: tokio::sync::Mutex::default(),
+        refusing: tokio::sync::Semaphore::new(REFUSED_AT_ONCE),
     };
     let states = States { client: client.clone(), dispatcher: Arc::clone(&dispatcher), switch: switch.clone() };
     let triggers = Triggers::new(dispatcher, client.clone(), prometheus, has_alerts);
@@ -156,10 +166,12 @@ pub async fn lead(setup: Setup, stop: CancellationToken) {
 /// runbooks are not paused any more.
 async fn executions(executor: Arc<Executor>, writer: reflector::store::Writer<Execution>, stop: CancellationToken) {
     let api: Api<Execution> = Api::all(executor.client.clone());
-    let reader = executor.all.clone();
+    let (reader, watched) = (executor.all.clone(), executor.watched.clone());
     // Its own statuses are no news to it.
     let changes = watcher(api, watcher::Config::default().page_size(200))
         .default_backoff()
+        .inspect(move |event| watched.told(event))
+        .modify(slim)
         .reflect(writer)
         .applied_objects()
         .predicate_filter(predicates::generation.combine(predicates::annotations), Default::default());
@@ -200,7 +212,7 @@ async fn reconcile(
     stop: &CancellationToken,
 ) -> Result<Action, ExecuteError> {
     let (namespace, name) = (execution.namespace().unwrap_or_default(), execution.name_any());
-    match &execution.0 {
+    let told = match &execution.0 {
         Err(error) => {
             tracing::warn!(%namespace, %name, error = %error.error, "an execution cannot be read");
             return Ok(Action::await_change());
@@ -208,22 +220,28 @@ async fn reconcile(
         Ok(execution) if execution.status.as_ref().is_some_and(|status| status.phase.is_terminal()) => {
             return Ok(Action::await_change());
         }
-        Ok(_) => {}
-    }
+        Ok(told) => told,
+    };
+    let all = u64::try_from(executor.all.len()).unwrap_or(u64::MAX);
+    let turn = match executor.stays(told) {
+        Stays::No => None,
+        Stays::Tell(permit) => Some(permit),
+        Stays::Told(until) => return Ok(Action::requeue(until)),
+        Stays::Untold => return Ok(Action::requeue(Duration::from_millis(250 + 1000 * all / TRIED_PER_SECOND))),
+    };
     let ended = async {
         stop.cancelled().await;
         tokio::time::sleep(GRACE).await;
     };
     let next = tokio::select! {
-        next = executor.run(&namespace, &name) => next?,
+        next = executor.run(&namespace, &name, turn) => next?,
         // The next process finds the intents of what takes longer.
         () = ended => Next::Never,
     };
     Ok(match next {
         Next::Never => Action::await_change(),
         Next::Later(time) => {
-            let spread = u64::try_from(executor.all.len()).unwrap_or(u64::MAX) / ASKED_PER_SECOND;
-            Action::requeue(time.max(Duration::from_secs(spread)))
+            Action::requeue(time.max(Duration::from_secs(all / ASKED_PER_SECOND)))
         }
     })
 }

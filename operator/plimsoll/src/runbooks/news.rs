@@ -1,7 +1,11 @@
 //! What a stored status tells the world: events, metrics, the runbook's columns. Told beside the run, which does not
 //! wait for it.
 
-use std::sync::Arc;
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
 use kube::{
     Api, Client, Resource, ResourceExt,
@@ -13,19 +17,28 @@ use plimsoll_api::{
     execution::{Effect, Outcome, Phase},
 };
 use serde_json::json;
+use tokio::time::Instant;
 
 use super::events::Teller;
 use crate::{operator::metrics::Metrics, sinks::kubernetes::chain};
 
+/// So many events of one runbook are told at once, then so many a second: in a storm of alerts, what is told of each
+/// would be more than what is done. The executions themselves say all of it.
+const BURST: f64 = 100.0;
+const PER_SECOND: f64 = 1.0;
+/// Runbooks of which it is remembered how much was told.
+const MOST: usize = 1000;
+/// The columns of a runbook change no more often.
+const COLUMN: Duration = Duration::from_secs(1);
+
 /// Tells it.
 #[derive(Clone)]
 pub struct News {
-    /// A client that writes only while this process leads.
-    pub client: Client,
-    /// For events.
-    pub teller: Teller,
-    /// Counters.
-    pub metrics: Arc<Metrics>,
+    client: Client,
+    teller: Teller,
+    metrics: Arc<Metrics>,
+    room: Arc<Mutex<HashMap<String, (f64, Instant)>>>,
+    columns: Arc<Mutex<HashMap<String, Option<Box<RunbookExecution>>>>>,
 }
 
 /// One thing that happened.
@@ -37,6 +50,11 @@ struct Item {
 }
 
 impl News {
+    /// With a client that writes only while this process leads.
+    pub fn new(client: Client, teller: Teller, metrics: Arc<Metrics>) -> Self {
+        Self { client, teller, metrics, room: Arc::default(), columns: Arc::default() }
+    }
+
     /// A status was stored over another one.
     pub fn stored(&self, old: &RunbookExecution, new: &RunbookExecution) {
         let before = old.status.clone().unwrap_or_default();
@@ -48,7 +66,8 @@ impl News {
             let action = new.spec.steps.iter().find(|s| s.name == step).and_then(|s| s.action.kinds().first().copied());
             self.metrics.runbook_step(action.map_or("", |kind| kind.field()), outcome.name());
         }
-        let items = items(&before, &after);
+        let mut items = items(&before, &after);
+        items.retain(|_| self.has_room(&new.spec.runbook.uid, Instant::now()));
         let started = before.started_at.is_none() && after.started_at.is_some();
         // What never began is no run, and there may be very many of that.
         let ended = before.phase != after.phase && after.phase.is_terminal();
@@ -64,12 +83,53 @@ impl News {
                 news.teller.tell(&about, type_, reason, note).await;
             }
             if of_runbook {
-                news.column(&execution).await;
+                news.columns(execution).await;
             }
         });
     }
 
-    /// The columns of `kubectl get runbook`.
+    /// Whether one more event of a runbook is told now.
+    fn has_room(&self, runbook: &str, now: Instant) -> bool {
+        let mut room = self.room.lock().unwrap_or_else(PoisonError::into_inner);
+        let refilled = |left: f64, at: Instant| (left + PER_SECOND * (now - at).as_secs_f64()).min(BURST);
+        if room.len() > MOST {
+            room.retain(|_, (left, at)| refilled(*left, *at) < BURST);
+        }
+        let (left, at) = room.entry(runbook.to_owned()).or_insert((BURST, now));
+        (*left, *at) = (refilled(*left, *at), now);
+        let fits = *left >= 1.0;
+        if fits {
+            *left -= 1.0;
+        } else {
+            self.metrics.runbook_event_left_out();
+        }
+        fits
+    }
+
+    /// The columns of `kubectl get runbook`: the newest of what comes within a moment.
+    async fn columns(&self, execution: RunbookExecution) {
+        let uid = execution.spec.runbook.uid.clone();
+        let columns = || self.columns.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(next) = columns().get_mut(&uid) {
+            *next = Some(Box::new(execution));
+            return;
+        }
+        columns().insert(uid.clone(), Some(Box::new(execution)));
+        loop {
+            let next = {
+                let mut columns = columns();
+                let next = columns.get_mut(&uid).and_then(Option::take);
+                if next.is_none() {
+                    columns.remove(&uid);
+                }
+                next
+            };
+            let Some(next) = next else { return };
+            self.column(&next).await;
+            tokio::time::sleep(COLUMN).await;
+        }
+    }
+
     async fn column(&self, execution: &RunbookExecution) {
         let status = execution.status.clone().unwrap_or_default();
         let at = status.started_at.or(status.finished_at);
@@ -136,6 +196,20 @@ mod tests {
     use serde_json::from_value;
 
     use super::*;
+
+    #[tokio::test]
+    async fn a_storm_is_told_in_part() {
+        let api = crate::testing::FakeApi::default();
+        let metrics = Metrics::new();
+        let news = News::new(api.client(), Teller::new(api.client()), Arc::clone(&metrics));
+        let now = Instant::now();
+        let told = (0..500).filter(|_| news.has_room("storm", now)).count();
+        assert_eq!(told, 100);
+        assert!(news.has_room("another", now), "others are told of all the same");
+        assert!(metrics.text().contains("plimsoll_runbook_events_left_out_total 400"));
+        let later = now + Duration::from_secs(30);
+        assert_eq!((0..500).filter(|_| news.has_room("storm", later)).count(), 30);
+    }
 
     #[test]
     fn each_ending_is_told_once() {

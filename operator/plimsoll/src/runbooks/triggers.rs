@@ -15,6 +15,7 @@ use kube::{
 };
 use plimsoll_api::{Runbook, RunbookExecution};
 use plimsoll_runbook::{
+    alertmanager,
     matching::{Alert, Occurrence, Score},
     model::Trigger,
     names,
@@ -29,7 +30,7 @@ use super::{
 };
 use crate::{
     actions::Outside,
-    alerts_webhook::{payload, server::Desk as _},
+    alerts_webhook::server::Desk as _,
     prometheus::{Prometheus, Sample},
     sinks::kubernetes::chain,
     trace,
@@ -91,7 +92,7 @@ async fn ask_alertmanager(dispatcher: &Dispatcher, outside: &Outside) -> Result<
     if answer.code != 200 {
         return Err(format!("it answers {}", answer.code));
     }
-    let post = payload::read_api(&answer.body, Timestamp::now()).map_err(|error| error.to_string())?;
+    let post = alertmanager::read_api(&answer.body, Timestamp::now()).map_err(|error| error.to_string())?;
     let storing: Vec<_> = post.alerts.iter().map(|alert| dispatcher.accept(alert, &trace)).collect();
     let stored: Vec<_> = stream::iter(storing).buffer_unordered(AT_ONCE).collect().await;
     match stored.into_iter().find_map(Result::err) {

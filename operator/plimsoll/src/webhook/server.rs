@@ -149,66 +149,85 @@ pub fn app(metrics: Arc<Metrics>, authority: Option<Authority>) -> Router {
 }
 
 async fn author(authority: &Authority, metrics: &Metrics, intake: &Intake, headers: HeaderMap, body: Body) -> Response {
-    let answered = timeout(REQUEST, async {
-        let taken = intake.read(&headers, body).await.map_err(|_| "the review could not be read".to_owned())?;
-        authority.answer(&taken.bytes).await
+    let answered = within(&headers, async {
+        let taken = intake.read(&headers, body).await?;
+        authority.answer(&taken.bytes).await.map_err(Unanswered::Malformed)
     });
-    match answered.await {
-        Ok(Ok(review)) => {
-            let allowed = review.pointer("/response/allowed").and_then(serde_json::Value::as_bool) == Some(true);
-            metrics.admitted(if allowed { "allowed" } else { "denied" });
-            axum::Json(review).into_response()
-        }
-        Ok(Err(message)) => {
-            metrics.admitted("bad_request");
-            (StatusCode::BAD_REQUEST, format!("{message}\n")).into_response()
-        }
-        Err(_) => {
-            metrics.admitted("bad_request");
-            (StatusCode::REQUEST_TIMEOUT, "the review came too slowly\n").into_response()
-        }
-    }
+    let answered = answered.await.map(|review| {
+        let allowed = review.pointer("/response/allowed").and_then(serde_json::Value::as_bool) == Some(true);
+        (review, if allowed { Verdict::Allowed } else { Verdict::Denied })
+    });
+    respond(metrics, answered)
 }
 
 async fn validate(State((metrics, intake)): State<(Arc<Metrics>, Intake)>, headers: HeaderMap, body: Body) -> Response {
-    let json = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
-    if !json.is_some_and(|value| value.trim_start().starts_with("application/json")) {
-        metrics.admitted("bad_request");
-        return (StatusCode::UNSUPPORTED_MEDIA_TYPE, "send application/json\n").into_response();
-    }
-    let answered = timeout(REQUEST, async {
+    let answered = within(&headers, async {
         let taken = intake.read(&headers, body).await?;
-        intake.work(taken, answer).await
+        intake.work(taken, answer).await?.map_err(Unanswered::Malformed)
     });
-    let (outcome, code, message) = match answered.await {
-        Ok(Ok(answered)) => return answered_with(&metrics, answered),
-        Ok(Err(Refused::TooLarge)) => {
-            ("bad_request", StatusCode::PAYLOAD_TOO_LARGE, "the review is larger than 6 MiB\n")
-        }
-        Ok(Err(Refused::Busy)) => {
-            ("busy", StatusCode::SERVICE_UNAVAILABLE, "too many large reviews at once; try again\n")
-        }
-        Ok(Err(Refused::Broken)) => ("bad_request", StatusCode::BAD_REQUEST, "the review broke off\n"),
-        Err(_) => ("bad_request", StatusCode::REQUEST_TIMEOUT, "the review came too slowly\n"),
-    };
-    metrics.admitted(outcome);
-    (code, message).into_response()
+    respond(&metrics, answered.await)
 }
 
-fn answered_with(metrics: &Metrics, answered: Result<(serde_json::Value, Verdict), String>) -> Response {
-    match answered {
+/// Why a review has no answer.
+#[derive(Debug, PartialEq, Eq)]
+enum Unanswered {
+    /// It does not say that it is JSON.
+    NotJson,
+    /// It was not taken.
+    Refused(Refused),
+    /// It is no review.
+    Malformed(String),
+    /// It came too slowly.
+    Slow,
+}
+
+impl From<Refused> for Unanswered {
+    fn from(refused: Refused) -> Self {
+        Self::Refused(refused)
+    }
+}
+
+/// Answers JSON alone, and in time.
+async fn within<T>(
+    headers: &HeaderMap,
+    answer: impl Future<Output = Result<T, Unanswered>>,
+) -> Result<T, Unanswered> {
+    let json = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
+    if !json.is_some_and(|value| value.trim_start().starts_with("application/json")) {
+        return Err(Unanswered::NotJson);
+    }
+    timeout(REQUEST, answer).await.unwrap_or(Err(Unanswered::Slow))
+}
+
+/// The one place where it is decided how what has no answer is answered. The API server asks again after a 503.
+fn respond(metrics: &Metrics, answered: Result<(serde_json::Value, Verdict), Unanswered>) -> Response {
+    let (outcome, code, message) = match answered {
         Ok((review, verdict)) => {
             metrics.admitted(match verdict {
                 Verdict::Allowed => "allowed",
                 Verdict::Denied => "denied",
             });
-            axum::Json(review).into_response()
+            return axum::Json(review).into_response();
         }
-        Err(message) => {
-            metrics.admitted("bad_request");
-            (StatusCode::BAD_REQUEST, format!("{message}\n")).into_response()
+        Err(Unanswered::NotJson) => {
+            ("bad_request", StatusCode::UNSUPPORTED_MEDIA_TYPE, "send application/json".to_owned())
         }
-    }
+        Err(Unanswered::Refused(Refused::TooLarge)) => {
+            ("bad_request", StatusCode::PAYLOAD_TOO_LARGE, "the review is larger than 6 MiB".to_owned())
+        }
+        Err(Unanswered::Refused(Refused::Busy)) => {
+            ("busy", StatusCode::SERVICE_UNAVAILABLE, "too many large reviews at once; try again".to_owned())
+        }
+        Err(Unanswered::Refused(Refused::Broken)) => {
+            ("bad_request", StatusCode::BAD_REQUEST, "the review broke off".to_owned())
+        }
+        Err(Unanswered::Malformed(message)) => ("bad_request", StatusCode::BAD_REQUEST, message),
+        Err(Unanswered::Slow) => {
+            ("bad_request", StatusCode::REQUEST_TIMEOUT, "the review came too slowly".to_owned())
+        }
+    };
+    metrics.admitted(outcome);
+    (code, format!("{message}\n")).into_response()
 }
 
 #[cfg(test)]
@@ -218,23 +237,43 @@ mod tests {
     use tower::ServiceExt;
 
     use super::*;
-    use crate::webhook::intake::LARGEST;
+    use crate::{runbooks::proof::Sealer, testing::FakeApi, webhook::intake::LARGEST};
 
+    fn routes() -> Router {
+        let authority = Authority { client: FakeApi::default().client(), sealer: Sealer::new([1; 32]) };
+        app(Metrics::new(), Some(authority))
+    }
+
+    /// Both ways in answer alike what has no answer.
     #[tokio::test]
     async fn only_reviews_are_taken() {
-        let send = |method: &str, kind: &str, body: Vec<u8>| {
-            let request = Request::builder().method(method).uri(PATH).header("content-type", kind);
-            app(Metrics::new(), None).oneshot(request.body(Body::from(body)).unwrap())
-        };
         let json = "application/json; charset=utf-8";
-        for (method, kind, body, wanted) in [
-            ("GET", json, Vec::new(), StatusCode::METHOD_NOT_ALLOWED),
-            ("POST", "text/plain", b"{}".to_vec(), StatusCode::UNSUPPORTED_MEDIA_TYPE),
-            ("POST", json, b"{".to_vec(), StatusCode::BAD_REQUEST),
-            ("POST", json, vec![b' '; LARGEST + 1], StatusCode::PAYLOAD_TOO_LARGE),
-            ("POST", json, br#"{"request": {"uid": "x"}}"#.to_vec(), StatusCode::OK),
-        ] {
-            assert_eq!(send(method, kind, body).await.unwrap().status(), wanted, "{method} {kind}");
+        let broken = || {
+            Body::from_stream(futures::stream::iter([
+                Ok(axum::body::Bytes::from_static(b"{")),
+                Err(std::io::Error::other("gone")),
+            ]))
+        };
+        for path in [PATH, author::PATH] {
+            for (method, kind, body, wanted) in [
+                ("GET", json, Body::empty(), StatusCode::METHOD_NOT_ALLOWED),
+                ("POST", "text/plain", "{}".into(), StatusCode::UNSUPPORTED_MEDIA_TYPE),
+                ("POST", json, "{".into(), StatusCode::BAD_REQUEST),
+                ("POST", json, broken(), StatusCode::BAD_REQUEST),
+                ("POST", json, vec![b' '; LARGEST + 1].into(), StatusCode::PAYLOAD_TOO_LARGE),
+                ("POST", json, r#"{"request": {"uid": "x"}}"#.into(), StatusCode::OK),
+            ] {
+                let request = Request::builder().method(method).uri(path).header("content-type", kind);
+                let answer = routes().oneshot(request.body(body).unwrap()).await.unwrap();
+                assert_eq!(answer.status(), wanted, "{method} {path} {kind}");
+            }
         }
+    }
+
+    #[test]
+    fn what_may_be_answered_later_is_a_503() {
+        let code = |unanswered| respond(&Metrics::new(), Err(unanswered)).status();
+        assert_eq!(code(Refused::Busy.into()), StatusCode::SERVICE_UNAVAILABLE);
+        assert_eq!(code(Unanswered::Slow), StatusCode::REQUEST_TIMEOUT);
     }
 }

@@ -98,7 +98,7 @@ fn says_what_cannot_be_read() {
         ("{", "error: alert.json: this is no JSON: EOF while parsing an object at line 1 column 1\n"),
         (
             r#"{"version": "3", "alerts": []}"#,
-            "error: alert.json: this is version 3 of Alertmanager's webhook, not 4\n",
+            "error: alert.json: this is no message of Alertmanager: version: \"3\" is not known; Alertmanager sends \"4\"\n",
         ),
         ("[]", "error: alert.json: it holds no alert\n"),
     ] {

@@ -289,14 +289,16 @@ impl Machine<'_> {
         let Some(verify) = self.verify_of(what).cloned() else { return };
         let seen = self.effect(what).message.clone().unwrap_or_default();
         let message = format!("SLO {} has not recovered: {seen}", verify.slo);
-        match verify.on_failure.unwrap_or_default() {
-            OnUnverified::Rollback => self.end(Phase::RolledBack, "NotRecovered", &message),
-            OnUnverified::Escalate => {
-                self.end(Phase::Failed, "NotRecovered", &message);
-                if let Some(ending) = &mut self.status.ending {
-                    ending.escalate_to.clone_from(&verify.escalate_to);
-                }
-            }
+        let phase = match verify.on_failure.unwrap_or_default() {
+            OnUnverified::Rollback => Phase::RolledBack,
+            OnUnverified::Escalate => Phase::Failed,
+        };
+        self.end(phase, "NotRecovered", &message);
+        // Whatever is undone, somebody is told first.
+        if let Some(ending) = &mut self.status.ending
+            && ending.escalate_to.is_none()
+        {
+            ending.escalate_to.clone_from(&verify.escalate_to);
         }
     }
 
@@ -328,7 +330,7 @@ impl Machine<'_> {
     }
 
     /// What comes next when nothing is under way.
-    fn go_on(&mut self) -> Command {
+    pub(super) fn go_on(&mut self) -> Command {
         if self.status.ending.is_some() {
             return self.wind_down();
         }

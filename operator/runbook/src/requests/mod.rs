@@ -240,6 +240,7 @@ fn act(run: &Run<'_>, step: &Step, act: Act<'_>, name: &str) -> Result<Vec<Call>
         Act::Profile(profile) => pod::profile(run, profile),
         Act::HeapDump(dump) => pod::heap_dump(run, step, dump, &own),
         Act::Exec(exec) => pod::exec(run, exec),
+        Act::Describe(describe) => pod::describe(run, describe),
         Act::Job(job) => Ok(workload::job(run, step, job, &own)),
         Act::Scale(scale) => workload::scale(run, scale),
         Act::Restart(restart) => workload::restart(run, restart),

@@ -1,13 +1,13 @@
-//! Actions on a Pod: what it says, what it holds.
+//! Actions that keep evidence, mostly of a Pod: what it says, what it holds, what it is.
 
 use plimsoll_api::{
-    action::{Core, DebugContainer, Exec, HeapDump, Jvm, Logs, Profile},
+    action::{Core, DebugContainer, Describe, Exec, HeapDump, Jvm, Logs, Profile},
     execution::ObjectRef,
     runbook::Step,
 };
 use serde_json::{Value, json};
 
-use super::{Call, Expect, Progress, Request, Run, STRATEGIC_PATCH, Until, encoded, path_of, put, same};
+use super::{Call, Expect, Progress, Request, Run, STRATEGIC_PATCH, Until, encoded, path, path_of, put, same};
 use crate::{model::seconds, validate};
 
 const MEBIBYTE: u64 = 1 << 20;
@@ -30,6 +30,23 @@ pub(super) fn logs(run: &Run<'_>, logs: &Logs) -> Result<Vec<Call>, String> {
     }
     let name = format!("{container}{}.log", if previous { ".previous" } else { "" });
     Ok(vec![same(pod), Call::new("keep the log", Request::get(path)).keep(name, Some(limit))])
+}
+
+/// Events are a namespace's: those about a Node are in `default`, and name it, since its kubelet does not know its UID.
+pub(super) fn describe(run: &Run<'_>, describe: &Describe) -> Result<Vec<Call>, String> {
+    let object = run.object(&describe.object)?;
+    let about = match &object.namespace {
+        Some(_) => format!("involvedObject.uid={}", object.uid),
+        None => format!("involvedObject.kind={},involvedObject.name={}", object.kind.name(), object.name),
+    };
+    let events = path("v1", Some(object.namespace.as_deref().unwrap_or("default")), "events", "");
+    let events = Request::get(format!("{events}?fieldSelector={}&limit=500", encoded(&about)));
+    let limit = Some(10 * MEBIBYTE);
+    Ok(vec![
+        same(object),
+        Call::new("keep the object", Request::get(path_of(object))).keep("object.json", limit),
+        Call::new("keep the events about it", events).keep("events.json", limit),
+    ])
 }
 
 pub(super) fn debug(run: &Run<'_>, debug: &DebugContainer, name: &str) -> Result<Vec<Call>, String> {

@@ -3,7 +3,7 @@
 use plimsoll_api::{
     Action, Problem,
     action::{
-        Annotate, Cordon, Core, DebugContainer, EvictPod, Exec, HeapDump, Job, Jvm, Logs, Notify, Profile, Restart,
+        Annotate, Cordon, Core, DebugContainer, Describe, EvictPod, Exec, HeapDump, Job, Jvm, Logs, Notify, Profile, Restart,
         Rollback, Scale, Silence, TelemetryProfile,
     },
     chaos::{Chaos, ChaosEngine, Delay, Experiment, MemoryStress, NetworkChaos, PodChaos, PodChaosAction, StressChaos},
@@ -31,7 +31,13 @@ pub(super) fn action(
     let at = |field: &str| format!("{path}.{}.{field}", act.kind().field());
     let evidence = matches!(
         act,
-        Act::Logs(_) | Act::DebugContainer(_) | Act::Profile(_) | Act::HeapDump(_) | Act::Exec(_) | Act::Job(_)
+        Act::Logs(_)
+            | Act::DebugContainer(_)
+            | Act::Profile(_)
+            | Act::HeapDump(_)
+            | Act::Exec(_)
+            | Act::Describe(_)
+            | Act::Job(_)
     );
     if evidence && !context.artifacts {
         context.error(
@@ -79,6 +85,7 @@ pub(super) fn action(
             context.command(command, &at("command"));
             context.bytes(limit.as_ref(), &at("limit"));
         }
+        Act::Describe(Describe { object }) => context.object(object, &at("object"), &ObjectKind::ALL),
         Act::Job(Job { image, command, env, ttl }) => {
             context.image(image, &at("image"));
             context.command(command, &at("command"));

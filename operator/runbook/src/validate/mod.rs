@@ -377,15 +377,6 @@ pub(crate) fn verify(verify: &Verify, path: &str, context: &mut Context<'_>) -> 
         context.error(format!("{path}.below"), "below is not a positive decimal", &below, "write it like \"1\"");
     }
     let on_failure = on_failure.unwrap_or_default();
-    if escalate_to.is_some() && on_failure == plimsoll_api::gate::OnUnverified::Rollback {
-        let label = "with onFailure: Rollback, nobody is told";
-        context.error(
-            format!("{path}.escalateTo"),
-            "escalateTo belongs to onFailure: Escalate",
-            label,
-            "remove one of them",
-        );
-    }
     Some(Verify {
         slo: slo.clone(),
         after: Some(after.to_string()),

@@ -30,6 +30,7 @@ pub(super) fn parameters(specs: &[Spec], manual: bool, problems: &mut Vec<Proble
                 name: spec.name.clone(),
                 of,
                 from_label: spec.from_label.clone(),
+                from_query: spec.from_query.clone(),
                 owner_of: spec.owner_of.clone(),
                 default: spec.default.clone(),
             };
@@ -103,6 +104,17 @@ fn string(pattern: &str, path: &str, problems: &mut Vec<Problem>) -> Option<Type
 fn source(spec: &Spec, all: &[Spec], parameter: &Parameter, manual: bool, path: &str, problems: &mut Vec<Problem>) {
     if spec.from_label.is_some() && spec.owner_of.is_some() {
         problems.push(Problem::error(path, "a parameter has one of fromLabel and ownerOf").help("remove one"));
+    }
+    if let Some(query) = &spec.from_query {
+        let at = format!("{path}.fromQuery");
+        if let Err(problem) = plimsoll_slo::promql::parse(query, &at) {
+            problems.push(problem);
+        }
+        if spec.from_label.is_none() {
+            problems.push(
+                Problem::error(at, "fromQuery wants fromLabel, the label of its series").help("add fromLabel: pod"),
+            );
+        }
     }
     if let Some(label) = &spec.from_label
         && !plimsoll_slo::promql::is_label(label)

@@ -367,9 +367,9 @@ fn crash(at: u8) -> Turn {
 #[test]
 fn what_is_done_once_ends_as_unknown_after_a_crash() {
     let exec = json!({"steps": [{"name": "a", "exec": {"pod": "pod", "command": ["touch", "x"]}}]});
-    // The hash stored, the check, two statuses stored, the second with the intent; then it dies before or after the effect.
+    // The check, and one status stored, with the start and the intent; then it dies before or after the effect.
     for (at, times) in [(2, 0), (3, 1)] {
-        let turns = [vec![quiet(); 4], vec![crash(at)]].concat();
+        let turns = [vec![quiet(); 2], vec![crash(at)]].concat();
         let shell = run(&exec, turns);
         let status = shell.load();
         assert_eq!((status.phase, status.reason.as_deref()), (Phase::Unknown, Some("StepUnknown")), "{at}");
@@ -380,7 +380,7 @@ fn what_is_done_once_ends_as_unknown_after_a_crash() {
         );
     }
     let repeatable = json!({"steps": [{"name": "a", "evictPod": {"pod": "pod"}}]});
-    let shell = run(&repeatable, [vec![quiet(); 4], vec![crash(3)]].concat());
+    let shell = run(&repeatable, [vec![quiet(); 2], vec![crash(3)]].concat());
     assert_eq!(shell.load().phase, Phase::Succeeded);
     assert_eq!(shell.load().steps[0].effect.attempts, Some(2));
 }
@@ -393,14 +393,17 @@ fn what_was_done_is_undone_last_first() {
             {"name": "a", "scale": {"workload": "app", "by": 1, "max": 9}},
             {"name": "b", "evictPod": {"pod": "pod"}, "compensate": {"notify": {"destination": "payments", "message": "x"}}},
         ],
-        "verify": {"slo": "checkout", "after": "1m", "onFailure": "Rollback"},
+        "verify": {"slo": "checkout", "after": "1m", "onFailure": "Rollback", "escalateTo": "payments"},
     });
     let sick = Turn { answer: Some(false), ..quiet() };
     let shell = run(&patch, vec![sick; 100]);
     let status = shell.load();
     assert_eq!((status.phase, status.reason.as_deref()), (Phase::RolledBack, Some("NotRecovered")));
     assert_eq!(shell.undone(), ["b", "a"]);
-    assert_eq!(shell.done.len(), 5, "two steps, the question, two undone: {:?}", shell.done);
+    assert_eq!(shell.done.len(), 6, "two steps, the question, somebody told, two undone: {:?}", shell.done);
+    let told = shell.log.iter().position(|what| matches!(what, What::Escalate(_)));
+    let undone = shell.log.iter().position(|what| matches!(what, What::Undo(_)));
+    assert!(told.is_some() && told < undone, "{:?}", shell.log);
 }
 
 #[test]

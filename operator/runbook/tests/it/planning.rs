@@ -1,9 +1,12 @@
 //! What is planned and what is sent.
 
+use std::collections::BTreeMap;
+
 use plimsoll_api::{execution::TriggerKind, runbook::Step};
 use plimsoll_runbook::{
     matching::{Alert, Occurrence, Score, matches},
     names,
+    parameters::{picked, queries, resolve},
     requests::{self, Call, Expect, Run, Server},
 };
 use serde_json::{Value, json};
@@ -38,11 +41,43 @@ fn lines(step: Value) -> Vec<String> {
 const POD: &str = "/api/v1/namespaces/shop/pods/checkout-1";
 const APP: &str = "/apis/apps/v1/namespaces/shop/deployments/owner";
 
+/// The Pod that is to blame is named by no alert of an SLO: a query finds it. Whichever it finds, the alert is one run.
+#[test]
+fn a_query_picks_the_object() {
+    let patch = json!({"parameters": [{"name": "pod", "object": "Pod", "fromQuery": "rate(restarts[5m])", "fromLabel": "pod"}]});
+    let model = model(&patch);
+    let none = BTreeMap::new();
+    let (parameter, query) = queries(&model, &none).next().unwrap();
+    assert_eq!(query, "rate(restarts[5m])");
+    let series = |pod: &str, value: &str| json!({"metric": {"pod": pod, "namespace": "shop"}, "value": [0, value]});
+    let answer = |series: Vec<Value>| json!({"status": "success", "data": {"resultType": "vector", "result": series}});
+    let pick = |series: Vec<Value>| picked(parameter, &answer(series)).unwrap();
+    let all = vec![series("a", "1"), series("c", "9"), series("b", "9"), series("d", "NaN")];
+    assert_eq!(pick(all), Some("shop/b".to_owned()));
+    assert_eq!(pick(vec![json!({"metric": {}, "value": [0, "1"]})]), None);
+    assert!(picked(parameter, &json!({"status": "error"})).is_err());
+    // The trigger's own label is not meant.
+    let labels = BTreeMap::from([("pod".to_owned(), "other".to_owned())]);
+    let wrong = resolve(&model, &labels, &none).unwrap_err();
+    assert_eq!(wrong[0].message, "its query yields no series with the label, and there is no default");
+    let given = BTreeMap::from([("pod".to_owned(), "shop/b".to_owned())]);
+    assert_eq!(resolve(&model, &labels, &given).unwrap().values["pod"], "shop/b");
+    let mut patch = patch;
+    patch["parameters"][0]["default"] = json!("checkout-1");
+    let names = ["one", "another"].map(|uid| planned_with(&patch, |object| object.uid = uid.to_owned()).unwrap().name);
+    assert_eq!(names[0], names[1]);
+}
+
 #[test]
 fn every_action_has_its_requests() {
     let own = names::of_step("crashloop-1", "a");
     let get = format!("GET {POD}");
     let cases = [
+        (json!({"describe": {"object": "pod"}}), vec![
+            get.clone(),
+            get.clone(),
+            "GET /api/v1/namespaces/shop/events?fieldSelector=involvedObject%2Euid%3Dcheckout%2D1%2Duid&limit=500".to_owned(),
+        ]),
         (json!({"logs": {"pod": "pod", "previous": true, "tail": 9}}), vec![
             get.clone(),
             format!("GET {POD}/log?container=app&timestamps=true&limitBytes=10485760&previous=true&tailLines=9"),

@@ -24,7 +24,9 @@ mod page;
 mod page_shop;
 mod path;
 mod readme;
+mod runbook_actions;
 mod runbook_ground;
+mod runbook_node;
 mod runbook_runs;
 mod runbooks;
 mod testbed;
@@ -56,6 +58,8 @@ fn main() -> ExitCode {
         path::tests(),
         readme::tests(),
         runbook_runs::tests(),
+        runbook_node::tests(),
+        runbook_actions::tests(),
         runbooks::tests(),
         victoria::tests(),
         engine::tests(),

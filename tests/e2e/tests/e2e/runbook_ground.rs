@@ -1,7 +1,7 @@
 //! What the tests of running runbooks share: a control plane with an operator that has the manifests' rights, accounts,
 //! runbooks, and posts as Alertmanager's.
 
-use std::{path::Path, time::Duration};
+use std::{path::Path, sync::Arc, time::Duration};
 
 use anyhow::{Context, Result, ensure};
 use axum::{Json, Router};
@@ -11,8 +11,10 @@ use kube::{
     api::{ListParams, Patch, PatchParams},
 };
 use plimsoll_api::{Runbook, RunbookApproval, RunbookExecution, RunbookExecutionStatus, execution::Phase};
-use plimsoll_e2e::{Testbed, operator::Operator};
-use plimsoll_testbed::{ControlPlane, ControlPlaneOptions, Folder, Program, Server, free_port, wait_until};
+use plimsoll_e2e::{NodeStack, Testbed, operator::Operator};
+use plimsoll_testbed::{
+    ControlPlane, ControlPlaneOptions, Folder, Network, Node, Program, Server, free_port, wait_until,
+};
 use serde_json::{Value, json};
 
 use crate::{
@@ -25,7 +27,10 @@ pub(crate) const TOKEN: &str = "the-token-of-alertmanager";
 
 /// What a test needs: the kinds, a Prometheus that says yes, files, and where Alertmanager would post.
 pub(crate) struct Ground {
+    // Ended before its control plane.
+    node: Option<Node>,
     pub(crate) plane: ControlPlane,
+    _network: Option<Arc<Network>>,
     pub(crate) client: Client,
     _prometheus: Server,
     pub(crate) folder: Folder,
@@ -42,14 +47,47 @@ impl Ground {
     /// With a real Prometheus and Alertmanager, by their addresses.
     pub(crate) async fn with(testbed: &Testbed, prometheus: Option<&str>, alertmanager: Option<&str>) -> Result<Self> {
         let plane = ControlPlane::start(testbed.bin(), ControlPlaneOptions::api_only()).await?;
+        Self::over(plane, prometheus, alertmanager, json!({})).await
+    }
+
+    /// With a node of its own, and more of the configuration's part `runbooks`.
+    pub(crate) async fn on_node(
+        stack: NodeStack,
+        prometheus: Option<&str>,
+        alertmanager: Option<&str>,
+        more: Value,
+    ) -> Result<Self> {
+        let NodeStack { node, control_plane, network } = stack;
+        let mut ground = Self::over(control_plane, prometheus, alertmanager, more).await?;
+        // The API server is inside, and asks the operator's webhook.
+        let (_, port) = ground.webhook.rsplit_once(':').context("a port")?;
+        network.lend(port.parse()?).await?;
+        (ground.node, ground._network) = (Some(node), Some(network));
+        Ok(ground)
+    }
+
+    /// The node.
+    pub(crate) fn node(&self) -> Result<&Node> {
+        self.node.as_ref().context("there is no node")
+    }
+
+    /// Over a control plane, with more of the configuration's part `runbooks`.
+    pub(crate) async fn over(
+        plane: ControlPlane,
+        prometheus: Option<&str>,
+        alertmanager: Option<&str>,
+        more: Value,
+    ) -> Result<Self> {
         let client = install(&plane).await?;
         for definition in [Runbook::crd(), RunbookExecution::crd(), RunbookApproval::crd()] {
             plane.apply(&serde_json::to_string(&definition)?).await?;
         }
         let (runbooks, approvals): (Api<Runbook>, Api<RunbookApproval>) =
             (Api::all(client.clone()), Api::all(client.clone()));
+        let executions: Api<RunbookExecution> = Api::all(client.clone());
         wait_until("the kinds of runbooks", SOON, async || {
             approvals.list(&ListParams::default()).await?;
+            executions.list(&ListParams::default()).await?;
             Ok(Some(runbooks.list(&ListParams::default()).await?))
         })
         .await?;
@@ -69,11 +107,15 @@ impl Ground {
         if let Some(url) = alertmanager {
             config["runbooks"]["alertmanager"] = json!({"url": url});
         }
+        for (name, value) in more.as_object().into_iter().flatten() {
+            config["runbooks"][name] = value.clone();
+        }
         std::fs::write(folder.join("config.yaml"), config.to_string())?;
         let alerts = format!("127.0.0.1:{}", free_port()?);
         let webhook = format!("127.0.0.1:{}", free_port()?);
         let url = prometheus.map_or_else(|| yes.url(), str::to_owned);
-        Ok(Self { plane, client, _prometheus: yes, folder, alerts, webhook, prometheus: url })
+        let (node, network) = (None, None);
+        Ok(Self { node, plane, _network: network, client, _prometheus: yes, folder, alerts, webhook, prometheus: url })
     }
 
     /// An operator with the rights of the manifests, and no others.
@@ -177,6 +219,12 @@ impl Ground {
         format!("https://{}/alerts", self.alerts)
     }
 
+    /// A client that trusts what Alertmanager trusts.
+    pub(crate) async fn alertmanager(&self) -> Result<reqwest::Client> {
+        let authority = reqwest::Certificate::from_pem_bundle(&self.authority().await?)?;
+        Ok(reqwest::Client::builder().tls_certs_only(authority).build()?)
+    }
+
     /// Posts a message as Alertmanager does; gives the code and the answer.
     pub(crate) async fn post(&self, token: &str, body: &Value) -> Result<(u16, String)> {
         self.post_to(&self.alerts, token, body).await
@@ -184,9 +232,7 @@ impl Ground {
 
     /// The same to one of several operators.
     pub(crate) async fn post_to(&self, address: &str, token: &str, body: &Value) -> Result<(u16, String)> {
-        let authority = self.authority().await?;
-        let client =
-            reqwest::Client::builder().tls_certs_only(reqwest::Certificate::from_pem_bundle(&authority)?).build()?;
+        let client = self.alertmanager().await?;
         let answer = client.post(format!("https://{address}/alerts")).bearer_auth(token).json(body).send().await?;
         Ok((answer.status().as_u16(), answer.text().await?))
     }

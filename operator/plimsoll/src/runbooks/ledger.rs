@@ -1,0 +1,352 @@
+//! What the guards count: every execution that has begun, in memory, so that a check reads no list.
+//!
+//! Only the leader writes statuses, so what it listed when it began to lead and what it has stored since is all there
+//! is; the watch adds what somebody else did. Nothing lives here alone: a restart makes it anew from the API server.
+//! While the watch is broken the executions are listed for each check, and what cannot be listed refuses.
+
+use std::{
+    collections::{BTreeMap, HashMap, HashSet},
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use kube::{ResourceExt, core::DeserializeGuard, runtime::watcher};
+use plimsoll_api::{RunbookExecution, execution::ObjectRef, runbook::Mode};
+use plimsoll_runbook::guards::Past;
+use tokio::{sync::watch, time::timeout};
+
+/// An execution as the watch tells it.
+type Told = DeserializeGuard<RunbookExecution>;
+
+/// `namespace/name` of an execution: the same as long as it lives.
+type Key = String;
+
+/// All executions that have begun.
+#[derive(Debug, Default)]
+pub struct Ledger {
+    inner: Mutex<Inner>,
+    /// Whether the watch has told everything and goes on telling.
+    whole: watch::Sender<bool>,
+}
+
+#[derive(Debug, Default)]
+struct Inner {
+    /// What a list that is under way has told so far.
+    listed: Option<HashSet<Key>>,
+    entries: HashMap<Key, Entry>,
+    /// Of each runbook, by its UID.
+    of_runbook: HashMap<String, HashSet<Key>>,
+    /// Of each target, by its UID.
+    of_target: HashMap<String, HashSet<Key>>,
+}
+
+#[derive(Clone, Debug)]
+struct Entry {
+    runbook: String,
+    past: Past,
+}
+
+/// What is known of an execution's surroundings at one moment. Whoever holds it is alone: a run that begins is entered
+/// before anybody else counts.
+pub struct Page<'l> {
+    inner: MutexGuard<'l, Inner>,
+}
+
+impl Ledger {
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The watch has told something.
+    pub fn told(&self, event: &watcher::Result<watcher::Event<Told>>) {
+        let mut inner = self.lock();
+        let mut whole = *self.whole.borrow();
+        match event {
+            Ok(watcher::Event::Apply(DeserializeGuard(Ok(execution)))) => {
+                whole |= inner.listed.is_none();
+                inner.join(execution);
+            }
+            Ok(watcher::Event::InitApply(DeserializeGuard(Ok(execution)))) => inner.join(execution),
+            Ok(watcher::Event::Delete(execution)) => {
+                let key = format!("{}/{}", execution.namespace().unwrap_or_default(), execution.name_any());
+                inner.remove(&key);
+            }
+            Ok(watcher::Event::Init) => {
+                whole = false;
+                inner.listed = Some(HashSet::new());
+            }
+            Ok(watcher::Event::InitDone) => {
+                let listed = inner.listed.take().unwrap_or_default();
+                let gone: Vec<Key> = inner.entries.keys().filter(|key| !listed.contains(*key)).cloned().collect();
+                for key in gone {
+                    inner.remove(&key);
+                }
+                whole = true;
+            }
+            // One that cannot be read never began: only the operator writes statuses.
+            Ok(watcher::Event::Apply(_) | watcher::Event::InitApply(_)) => {}
+            Err(_) => whole = false,
+        }
+        self.whole.send_if_modified(|was| std::mem::replace(was, whole) != whole);
+    }
+
+    /// What the API server has just answered about an execution, to a read or a write: nothing is newer.
+    pub fn read(&self, execution: &RunbookExecution) {
+        self.lock().replace(execution);
+    }
+
+    /// An execution is not there any more.
+    pub fn gone(&self, namespace: &str, name: &str) {
+        self.lock().remove(&format!("{namespace}/{name}"));
+    }
+
+    /// Whether the watch tells all there is, at the latest after a time: when it begins, it needs a moment.
+    pub async fn is_whole(&self, within: Duration) -> bool {
+        timeout(within, self.whole.subscribe().wait_for(|whole| *whole)).await.is_ok()
+    }
+
+    /// To count, and to enter what begins.
+    pub fn page(&self) -> Page<'_> {
+        Page { inner: self.lock() }
+    }
+}
+
+impl Page<'_> {
+    /// The other executions of the same runbook that have begun. `listed` are those of a list that was made just now,
+    /// where one was.
+    pub fn history(&self, execution: &RunbookExecution, listed: Vec<Past>) -> Vec<Past> {
+        let own = key(execution);
+        let mut all: BTreeMap<String, Past> = listed.into_iter().map(|past| (past.name.clone(), past)).collect();
+        let keys = self.inner.of_runbook.get(&execution.spec.runbook.uid).into_iter().flatten();
+        for entry in keys.filter(|key| **key != own).filter_map(|key| self.inner.entries.get(key)) {
+            match all.get_mut(&entry.past.name) {
+                Some(past) => join(past, &entry.past),
+                None => _ = all.insert(entry.past.name.clone(), entry.past.clone()),
+            }
+        }
+        all.remove(&execution.name_any());
+        all.into_values().collect()
+    }
+
+    /// Other executions that act upon the same target now. One that waits does not hold another one back, or both would
+    /// wait for ever.
+    pub fn same_target(&self, execution: &RunbookExecution) -> Vec<String> {
+        let Some(target) = target_of(execution) else { return Vec::new() };
+        let own = key(execution);
+        let keys = self.inner.of_target.get(&target.uid).into_iter().flatten();
+        let entries = keys.filter(|key| **key != own).filter_map(|key| self.inner.entries.get(key));
+        entries.filter(|entry| acts(&entry.past)).map(|entry| entry.past.name.clone()).collect()
+    }
+
+    /// It begins: whoever counts next sees it, before it is stored. What becomes of it is entered when it is read.
+    pub fn begins(mut self, execution: &RunbookExecution, now: jiff::Timestamp) {
+        let past = Past { started_at: Some(now), finished_at: None, ..past(execution) };
+        self.inner.put(key(execution), Entry { runbook: execution.spec.runbook.uid.clone(), past });
+    }
+}
+
+impl Inner {
+    /// A watch may be behind: what has begun has not unbegun, and what has ended does not go on.
+    fn join(&mut self, execution: &RunbookExecution) {
+        let key = key(execution);
+        let mut told = past(execution);
+        if let Some(entry) = self.entries.get(&key) {
+            join(&mut told, &entry.past);
+        }
+        if told.started_at.is_some() {
+            self.put(key, Entry { runbook: execution.spec.runbook.uid.clone(), past: told });
+        }
+    }
+
+    fn replace(&mut self, execution: &RunbookExecution) {
+        let (key, past) = (key(execution), past(execution));
+        match past.started_at {
+            Some(_) => self.put(key, Entry { runbook: execution.spec.runbook.uid.clone(), past }),
+            None => self.remove(&key),
+        }
+    }
+
+    fn put(&mut self, key: Key, entry: Entry) {
+        // It may have been made since the list was.
+        if let Some(listed) = &mut self.listed {
+            listed.insert(key.clone());
+        }
+        // It may be another one of the same name.
+        self.remove(&key);
+        self.of_runbook.entry(entry.runbook.clone()).or_default().insert(key.clone());
+        if acts(&entry.past) && !entry.past.target_uid.is_empty() {
+            self.of_target.entry(entry.past.target_uid.clone()).or_default().insert(key.clone());
+        }
+        self.entries.insert(key, entry);
+    }
+
+    fn remove(&mut self, key: &str) {
+        let Some(Entry { runbook, past }) = self.entries.remove(key) else { return };
+        for (index, of) in [(&mut self.of_runbook, &runbook), (&mut self.of_target, &past.target_uid)] {
+            if let Some(keys) = index.get_mut(of) {
+                keys.remove(key);
+                if keys.is_empty() {
+                    index.remove(of);
+                }
+            }
+        }
+    }
+}
+
+/// What is known besides: a start and an end that were seen once stay.
+fn join(past: &mut Past, other: &Past) {
+    if past.started_at.is_none() {
+        past.started_at = other.started_at;
+    }
+    if past.finished_at.is_none() && other.finished_at.is_some() {
+        (past.finished_at, past.phase) = (other.finished_at, other.phase);
+    }
+}
+
+fn key(execution: &RunbookExecution) -> Key {
+    format!("{}/{}", execution.namespace().unwrap_or_default(), execution.name_any())
+}
+
+/// It does something now.
+fn acts(past: &Past) -> bool {
+    past.real && past.started_at.is_some() && past.finished_at.is_none()
+}
+
+/// What the guards count of an execution.
+pub fn past(execution: &RunbookExecution) -> Past {
+    let target = target_of(execution);
+    let status = execution.status.as_ref();
+    Past {
+        name: execution.name_any(),
+        target_uid: target.map(|object| object.uid.clone()).unwrap_or_default(),
+        workload_uid: target.and_then(|object| object.facts.workload_uid.clone()),
+        phase: status.map(|status| status.phase).unwrap_or_default(),
+        started_at: status.and_then(|status| status.started_at.as_ref()).map(|time| time.0),
+        finished_at: status.and_then(|status| status.finished_at.as_ref()).map(|time| time.0),
+        real: execution.spec.mode != Mode::DryRun,
+    }
+}
+
+/// The object that an execution acts upon.
+pub fn target_of(execution: &RunbookExecution) -> Option<&ObjectRef> {
+    let target = execution.spec.target.as_ref()?;
+    execution.spec.objects.iter().find(|object| object.parameter == *target)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use kube::runtime::watcher::Event;
+    use serde_json::{Value, from_value, json};
+
+    use super::*;
+
+    fn execution(name: &str, status: Value) -> RunbookExecution {
+        from_value(json!({"apiVersion": "plimsoll.dev/v1alpha1", "kind": "RunbookExecution",
+            "metadata": {"name": name, "namespace": "shop"},
+            "spec": {"runbook": {"name": "r", "uid": "u", "generation": 1}, "mode": "Auto", "serviceAccountName": "s",
+                "trigger": {"kind": "Manual", "fingerprint": "f", "startsAt": "2026-01-01T00:00:00Z"}, "target": "pod",
+                "objects": [{"parameter": "pod", "kind": "Pod", "namespace": "shop", "name": "p", "uid": "t"}],
+                "steps": [{"name": "a", "wait": "1s"}], "deadline": "1h", "cooldown": "1h"}, "status": status}))
+        .unwrap()
+    }
+
+    fn running(name: &str) -> RunbookExecution {
+        execution(name, json!({"phase": "Running", "startedAt": "2026-01-01T00:00:00Z"}))
+    }
+
+    fn ended(name: &str) -> RunbookExecution {
+        let times = ["2026-01-01T00:00:00Z", "2026-01-01T00:01:00Z"];
+        execution(name, json!({"phase": "Failed", "startedAt": times[0], "finishedAt": times[1]}))
+    }
+
+    fn waits(name: &str) -> RunbookExecution {
+        execution(name, json!({"phase": "Blocked"}))
+    }
+
+    fn tell(ledger: &Ledger, event: Event<RunbookExecution>) {
+        let guarded = |execution| DeserializeGuard(Ok(execution));
+        ledger.told(&Ok(match event {
+            Event::Apply(one) => Event::Apply(guarded(one)),
+            Event::Delete(one) => Event::Delete(guarded(one)),
+            Event::InitApply(one) => Event::InitApply(guarded(one)),
+            Event::Init => Event::Init,
+            Event::InitDone => Event::InitDone,
+        }));
+    }
+
+    /// How many have begun, and which act, for one that asks.
+    fn seen(ledger: &Ledger) -> (usize, Vec<String>) {
+        let (page, asks) = (ledger.page(), waits("asks"));
+        let mut acting = page.same_target(&asks);
+        acting.sort();
+        (page.history(&asks, Vec::new()).len(), acting)
+    }
+
+    #[test]
+    fn it_is_whole_only_between_a_list_and_a_failure() {
+        let ledger = Ledger::default();
+        let is_whole = || *ledger.whole.borrow();
+        assert!(!is_whole());
+        tell(&ledger, Event::Init);
+        tell(&ledger, Event::InitApply(running("a")));
+        tell(&ledger, Event::Apply(running("b")));
+        assert!(!is_whole(), "the list has not ended");
+        tell(&ledger, Event::InitDone);
+        assert!(is_whole());
+        ledger.told(&Err(watcher::Error::NoResourceVersion));
+        assert!(!is_whole());
+        tell(&ledger, Event::Apply(waits("c")));
+        assert!(is_whole(), "it speaks again");
+    }
+
+    #[test]
+    fn what_begins_counts_at_once_and_what_did_not_begin_does_not() {
+        let ledger = Ledger::default();
+        let now = "2026-01-01T00:00:00Z".parse().unwrap();
+        ledger.page().begins(&waits("a"), now);
+        assert_eq!(seen(&ledger), (1, vec!["a".to_owned()]));
+        // The watch tells what was before.
+        tell(&ledger, Event::Apply(waits("a")));
+        assert_eq!(seen(&ledger).0, 1);
+        // It could not be stored, as a read says.
+        ledger.read(&waits("a"));
+        assert_eq!(seen(&ledger), (0, vec![]));
+        ledger.read(&running("a"));
+        ledger.read(&ended("a"));
+        tell(&ledger, Event::Apply(running("a")));
+        assert_eq!(seen(&ledger), (1, vec![]), "what has ended does not go on");
+        // Nobody counts itself.
+        assert!(ledger.page().history(&waits("a"), Vec::new()).is_empty());
+    }
+
+    #[test]
+    fn what_is_gone_is_forgotten() {
+        let ledger = Ledger::default();
+        for name in ["a", "b", "c"] {
+            tell(&ledger, Event::Apply(running(name)));
+        }
+        tell(&ledger, Event::Delete(running("a")));
+        ledger.gone("shop", "b");
+        assert_eq!(seen(&ledger), (1, vec!["c".to_owned()]));
+        tell(&ledger, Event::Init);
+        tell(&ledger, Event::InitApply(running("d")));
+        assert_eq!(seen(&ledger).0, 2, "until the list has ended");
+        tell(&ledger, Event::InitDone);
+        assert_eq!(seen(&ledger), (1, vec!["d".to_owned()]));
+        tell(&ledger, Event::Delete(running("d")));
+        assert!(ledger.lock().of_runbook.is_empty() && ledger.lock().of_target.is_empty());
+    }
+
+    #[test]
+    fn a_list_and_what_is_known_become_one() {
+        let ledger = Ledger::default();
+        ledger.read(&ended("a"));
+        ledger.read(&running("b"));
+        let listed = vec![past(&running("a")), past(&ended("c")), past(&waits("asks"))];
+        let all = ledger.page().history(&waits("asks"), listed);
+        let shown: Vec<(&str, bool)> =
+            all.iter().map(|past| (past.name.as_str(), past.finished_at.is_some())).collect();
+        assert_eq!(shown, [("a", true), ("b", false), ("c", true)]);
+    }
+}
