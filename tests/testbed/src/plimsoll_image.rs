@@ -54,7 +54,7 @@ impl PlimsollImage<'_> {
             "Env": ["PATH=/usr/bin"],
             "Labels": labels,
         });
-        let image = Image { name: self.name, config, layer: self.layer()?, compressed: self.compressed };
+        let image = Image { name: self.name, config, layer: self.layer()?, compressed: self.compressed, pinned: false };
         write_archive(vec![image], into)?.pop().context("an archive without an image")
     }
 
