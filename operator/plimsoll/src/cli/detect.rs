@@ -13,7 +13,7 @@ use plimsoll_anomaly::{Detector, novelty::Novelty};
 use super::{
     Exit,
     out::{self, Stop},
-    plot::Plot,
+    plot::{Format, Plot},
     series::Series,
 };
 use crate::source::files::shown;
@@ -45,15 +45,17 @@ pub struct Detect {
     /// Stop after this many rows
     #[arg(long, value_name = "ROWS")]
     until: Option<usize>,
-    /// Draw values, score and alerts into this SVG file
-    #[arg(long, value_name = "FILE", value_parser = svg)]
+    /// Draw values, the band in which each was expected, score and alerts into this SVG or PNG file
+    #[arg(long, value_name = "FILE", value_parser = drawing)]
     plot: Option<PathBuf>,
 }
 
-fn svg(text: &str) -> Result<PathBuf, String> {
+fn drawing(text: &str) -> Result<PathBuf, String> {
     let path = PathBuf::from(text);
-    let fits = path.extension().is_some_and(|e| e.eq_ignore_ascii_case("svg"));
-    if fits { Ok(path) } else { Err("a plot is an SVG: end its name in .svg".to_owned()) }
+    match Format::of(&path) {
+        Some(_) => Ok(path),
+        None => Err("a plot is an SVG or a PNG: end its name in .svg or .png".to_owned()),
+    }
 }
 
 /// Runs it.
@@ -84,8 +86,10 @@ pub fn run(args: &Detect) -> Result<Exit, Stop> {
     }
     bar.finish_and_clear();
     if let (Some(path), Some(plot)) = (&args.plot, &plot) {
-        let text = plot.svg(series.name());
-        out::replace(path, &mut |writer| writer.write_all(text.as_bytes()).map_err(Into::into))?;
+        let format = Format::of(path).unwrap_or(Format::Svg);
+        let drawn = plot.bytes(format, series.name());
+        let drawn = drawn.map_err(|error| Stop::Failed(error.to_string(), "please report it".to_owned()))?;
+        out::replace(path, &mut |writer| writer.write_all(&drawn).map_err(Into::into))?;
     }
     Ok(Exit::Fine)
 }
