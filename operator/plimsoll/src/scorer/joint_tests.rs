@@ -118,8 +118,9 @@ fn it_is_of_the_side_that_is_asked_for_and_of_what_has_a_common_course() {
 fn it_is_exported_and_told_on_demand() {
     let metrics = Metrics::default();
     let watch = watch(Direction::Both);
-    let now = now() / 300 * 300;
-    metrics.anomalies().with(0, |shard| read(&mut shard.table, &watch, 0..4, now - DAY, now, u64::MAX));
+    let now = now();
+    let begin = (now - DAY).next_multiple_of(300);
+    metrics.anomalies().with(0, |shard| read(&mut shard.table, &watch, 0..4, begin, now, u64::MAX));
     let text = metrics.text();
     let wanted = "plimsoll_anomaly_state{alertrule=\"shop/checkout\",alert=\"Odd\",signal=\"joint\",container=\"\"";
     assert_eq!(text.lines().filter(|line| line.starts_with(wanted)).count(), 1, "{text}");

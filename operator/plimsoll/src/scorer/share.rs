@@ -205,7 +205,7 @@ mod tests {
     #[test]
     fn what_is_wrong_is_told_first_where_there_is_no_room_for_all() {
         let mut random = plimsoll_anomaly::lstm::Random(1);
-        let mut noise = || (0..40).map(|_| format!("{:x}", random.bits())).collect::<String>();
+        let mut noise = || (0..30).map(|_| format!("{:x}", random.bits())).collect::<String>();
         let facts: BTreeMap<Owner, Fact> = (0..3000)
             .map(|n| {
                 let reason = if n % 3 == 0 { c::REASON_QUERY_FAILED } else { c::REASON_SCORING };
