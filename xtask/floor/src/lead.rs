@@ -80,7 +80,9 @@ fn watch(course: Course, seed: u64) -> Alerts {
     let begin = 2 * WEEK + random.below(DAY);
     let mut service = Service::random(&mut random);
     let fault = Fault::random(course, &mut random);
-    let sides = [Side::Both, Side::Up, Side::Up];
+    // An anomaly of bad events takes as many of them as a burn rate's alert.
+    let bad = DEFAULT_MINIMUM_BAD_EVENTS as f64 / (STEP * RANGE as f64);
+    let sides = [(Side::Both, 0.0), (Side::Up, bad), (Side::Up, 0.0)];
     let mut watched = sides.map(Watched::new);
     let mut burns = Burns::default();
     let mut alerts = Alerts::default();
@@ -135,13 +137,19 @@ enum Cause {
 /// One series with its alerts at each sensitivity, as the scorer exports them and the rules take them.
 struct Watched {
     side: Side,
+    least: f64,
     detector: Novelty,
     levels: [(Alerting, Cause, f64); SENSITIVITIES.len()],
 }
 
 impl Watched {
-    fn new(side: Side) -> Self {
-        Self { side, detector: Novelty::default(), levels: std::array::from_fn(|_| (Alerting::default(), Cause::New, 0.0)) }
+    fn new((side, least): (Side, f64)) -> Self {
+        Self {
+            side,
+            least,
+            detector: Novelty::default(),
+            levels: std::array::from_fn(|_| (Alerting::default(), Cause::New, 0.0)),
+        }
     }
 
     /// What fires at each sensitivity, and what it began with.
@@ -153,7 +161,7 @@ impl Watched {
             let threshold = sensitivity(level);
             let hold = threshold.hold.map_or(0.0, |hold| hold.as_seconds() as f64);
             let accept = ANOMALY_ACCEPTED.as_seconds() as f64 + hold;
-            let policy = Policy { side: self.side, score: threshold.score, accept };
+            let policy = Policy { side: self.side, score: threshold.score, least: self.least, accept };
             let alert = alerting.step(&policy, sample, verdict);
             if alert.begins {
                 *cause = if verdict.score >= NEW { Cause::New } else { Cause::Move };

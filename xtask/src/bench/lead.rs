@@ -78,7 +78,8 @@ fn clean(each: &[Value]) {
         let all = each.iter().filter_map(|round| round.pointer(at).and_then(Value::as_f64));
         all.sum::<f64>() / each.len().max(1) as f64
     };
-    let mut rows = vec![["alerts in a clean week of one service", "all", "by new values", "by moves"].map(str::to_owned).to_vec()];
+    let mut rows =
+        vec![["alerts in a clean week of one service", "all", "by new values", "by moves"].map(str::to_owned).to_vec()];
     for (at, what) in ALERTS.iter().enumerate() {
         let [new, moves] = [0, 1].map(|cause| mean(&format!("/wrong/{at}/{cause}")));
         rows.push(vec![(*what).to_owned(), format!("{:.2}", new + moves), format!("{new:.2}"), format!("{moves:.2}")]);

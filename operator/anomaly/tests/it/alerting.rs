@@ -7,7 +7,7 @@ use plimsoll_anomaly::{
 };
 use proptest::prelude::*;
 
-const POLICY: Policy = Policy { side: Side::Both, score: None, accept: 3600.0 };
+const POLICY: Policy = Policy { side: Side::Both, score: None, least: f64::NEG_INFINITY, accept: 3600.0 };
 const STEP: f64 = 30.0;
 /// The row at which something happens; before it a day of calm.
 const AT: usize = 2880;

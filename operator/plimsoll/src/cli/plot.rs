@@ -197,9 +197,8 @@ fn areas(band: &[Option<(f64, f64, f64)>], (begin, end): (f64, f64)) -> Vec<Vec<
             return piece;
         }
         let groups = piece.chunk_by(|a, b| column(a.0) == column(b.0));
-        let widest = groups.filter_map(|group| {
-            group.iter().copied().reduce(|(t, low, high), (_, l, h)| (t, low.min(l), high.max(h)))
-        });
+        let widest = groups
+            .filter_map(|group| group.iter().copied().reduce(|(t, low, high), (_, l, h)| (t, low.min(l), high.max(h))));
         widest.collect()
     });
     pieces.filter(|piece| piece.len() > 1).collect()

@@ -175,8 +175,9 @@ async fn turn(api: &Api<LeaseObject>, terms: &Terms, known: &mut [Known], office
                 known.lease.release();
                 time.max(SOON)
             }
-            // Not seen: until the deadline it is what it was.
-            (Step::Wait(_), None) => SOON.max(terms.retry() / 4),
+            // Not seen: until the deadline it is what it was, and what is held is not to be lost.
+            (Step::Wait(_), None) if known.lease.is_held(now) => SOON.max(terms.retry() / 4),
+            (Step::Wait(_), None) => terms.retry(),
             (Step::Give, Some(_)) => {
                 known.give_back(api, terms, office.leave(i)).await;
                 terms.retry()
@@ -301,7 +302,8 @@ impl Known {
         self.lease.release();
         let given = async {
             let Some(mut object) = api.get_opt(&self.name).await? else { return Ok(()) };
-            let Some(spec) = object.spec.as_mut().filter(|s| s.holder_identity.as_ref() == Some(&terms.identity)) else {
+            let Some(spec) = object.spec.as_mut().filter(|s| s.holder_identity.as_ref() == Some(&terms.identity))
+            else {
                 return Ok(());
             };
             spec.holder_identity = None;

@@ -40,7 +40,12 @@ fn several_leases() {
     let of = |who: &str| lease(Some(who), start);
     for (what, leases, seconds, steps) in [
         ("one at a time", vec![free(), free(), of("b")], 0, vec![Step::Take, Step::Wait(SOON), wait]),
-        ("who has one waits for others", vec![of("a"), free()], 4, vec![Step::Renew, Step::Wait(Duration::from_secs(1))]),
+        (
+            "who has one waits for others",
+            vec![of("a"), free()],
+            4,
+            vec![Step::Renew, Step::Wait(Duration::from_secs(1))],
+        ),
         ("but not for ever", vec![of("a"), free()], 5, vec![Step::Renew, Step::Take]),
         ("two more are too many", vec![of("b"), of("b")], 0, vec![Step::Ask, wait]),
         ("one more is not", vec![of("b"), of("b"), of("a")], 0, vec![wait, wait, Step::Renew]),
@@ -101,7 +106,9 @@ impl World {
             .iter()
             .zip(&mut process.known)
             .map(|(object, known)| {
-                let same = known.as_ref().filter(|(renewed, holder, _)| (renewed, holder) == (&object.renewed, &object.holder));
+                let same = known
+                    .as_ref()
+                    .filter(|(renewed, holder, _)| (renewed, holder) == (&object.renewed, &object.holder));
                 let changed = same.map_or(started, |(.., changed)| *changed);
                 *known = Some((object.renewed, object.holder.clone(), changed));
                 Some(Seen { holder: object.holder.clone(), wanted: object.wanted.clone(), duration: LASTS, changed })

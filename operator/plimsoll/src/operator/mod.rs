@@ -207,7 +207,8 @@ pub async fn run(args: OperatorArgs) -> anyhow::Result<()> {
     let mut heard = None;
     if let Some((identity, duration)) = candidate {
         let listens = prometheus.is_some();
-        heard = listens.then(|| Heard { client: plain.clone(), namespace: namespace.clone(), shards: args.anomaly_shards });
+        heard =
+            listens.then(|| Heard { client: plain.clone(), namespace: namespace.clone(), shards: args.anomaly_shards });
         let terms = Terms { identity, namespace, names: vec!["plimsoll-operator".to_owned()], duration };
         let (client, held, until) = (plain, [lease.clone()], election.clone());
         let office = Leadership(Arc::clone(&metrics));

@@ -54,13 +54,17 @@ fn every_reason_has_its_words() {
             "Odd: not scored since 2027-01-15T08:00:00Z: http://x refuses: parse error",
         ),
         (
-            |facts, watch, now| facts.failed(SHARD, watch, Trouble::Unreachable, "http://x does not answer: refused", now),
+            |facts, watch, now| {
+                facts.failed(SHARD, watch, Trouble::Unreachable, "http://x does not answer: refused", now)
+            },
             Some(false),
             c::REASON_SOURCE_UNREACHABLE,
             "Odd: not scored since 2027-01-15T08:00:00Z: http://x does not answer: refused",
         ),
         (
-            |facts, watch, now| facts.failed(SHARD, watch, Trouble::Throttled, "http://x wants to be asked less: 429", now),
+            |facts, watch, now| {
+                facts.failed(SHARD, watch, Trouble::Throttled, "http://x wants to be asked less: 429", now)
+            },
             Some(false),
             c::REASON_THROTTLED,
             "Odd: not scored since 2027-01-15T08:00:00Z: http://x wants to be asked less: 429",
@@ -144,7 +148,8 @@ async fn a_change_wakes_who_waits_for_it() {
 fn what_others_tell_is_told_where_nothing_is_seen_here() {
     let (watch, facts) = (watch(Direction::Both), Facts::default());
     let owner: Owner = (Kind::AlertRule, "shop".to_owned(), "checkout".to_owned());
-    let says = |reason: &str, text: &str| BTreeMap::from([(owner.clone(), Fact::read(reason, text.to_owned()).unwrap())]);
+    let says =
+        |reason: &str, text: &str| BTreeMap::from([(owner.clone(), Fact::read(reason, text.to_owned()).unwrap())]);
     facts.hear(3, says(c::REASON_NO_SERIES, "elsewhere"));
     assert!(changed(&facts));
     assert_eq!((of(&facts).status, of(&facts).message.as_str()), (Some(false), "elsewhere"));

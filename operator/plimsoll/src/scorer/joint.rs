@@ -108,7 +108,7 @@ impl Together {
         };
         let verdict = if asked { found.verdict() } else { Verdict::default() };
         // Of the strength only a rise is unusual.
-        let policy = Policy { side: Side::Up, ..watch.policy() };
+        let policy = Policy { side: Side::Up, least: f64::NEG_INFINITY, ..watch.policy() };
         self.alert = self.alerting.step(&policy, Sample { time, value: strength.min(1e6) }, verdict);
         (self.score, self.last) = (verdict.score, time);
         self.verdict = Saying { strength, member: series };

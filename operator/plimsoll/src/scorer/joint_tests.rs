@@ -33,8 +33,7 @@ fn read(table: &mut Table, watch: &Watch, pods: std::ops::Range<usize>, from: u6
     for begin in (from..to).step_by(3600) {
         let end = (begin + 3600).min(to);
         let found = pods.clone().map(|n| {
-            let samples: Samples =
-                (begin..end).step_by(30).map(|time| (time as f64, load(n, time, fault))).collect();
+            let samples: Samples = (begin..end).step_by(30).map(|time| (time as f64, load(n, time, fault))).collect();
             (pod(watch, n), samples)
         });
         take(table, watch, end as f64, found.collect::<Vec<_>>());

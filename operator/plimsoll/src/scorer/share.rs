@@ -131,7 +131,11 @@ fn pack(facts: &BTreeMap<Owner, Fact>) -> Vec<u8> {
             return packed;
         }
         lines.truncate(lines.len() / 2);
-        tracing::warn!(left = lines.len(), of = facts.len(), "more is seen than a ConfigMap has room for; use more shards");
+        tracing::warn!(
+            left = lines.len(),
+            of = facts.len(),
+            "more is seen than a ConfigMap has room for; use more shards"
+        );
     }
 }
 

@@ -150,7 +150,8 @@ fn every_object_is_in_one_shard_and_few_move() {
         assert!(moved.count() <= even * 5 / 4);
     }
     // Another version of the operator must not find another shard for what is stored already.
-    let known = ["checkout", "cart", "search", "login"].map(|name| shard_of(&(Kind::Slo, "shop".to_owned(), name.to_owned()), 4));
+    let known = ["checkout", "cart", "search", "login"]
+        .map(|name| shard_of(&(Kind::Slo, "shop".to_owned(), name.to_owned()), 4));
     assert_eq!(known, [0, 1, 2, 1]);
 }
 

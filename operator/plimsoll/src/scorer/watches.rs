@@ -29,6 +29,8 @@ pub(crate) const SIGNAL: &str = "signal";
 const TOTAL: &str = "total";
 const BAD: &str = "bad";
 const JOINT: &str = "joint";
+/// Seconds over which the rates of an SLO's events are taken.
+const RATE: f64 = 300.0;
 /// Labels by which the generated rules tell scores apart; no watched series may bring its own.
 const OURS: [&str; 4] = [names::SLO_ID, names::ALERT_RULE, names::ALERT, SIGNAL];
 
@@ -46,6 +48,8 @@ pub(crate) struct Watch {
     pub(crate) direction: Direction,
     /// How easily something is.
     pub(crate) sensitivity: Sensitivity,
+    /// An alert takes at least so many events in [`RATE`] seconds; the series is of events per second.
+    pub(crate) least: u64,
     /// Seconds after which a level that stays is accepted.
     pub(crate) accept: u64,
 }
@@ -54,7 +58,7 @@ impl Watch {
     fn new(labels: &[(&str, &str)], query: String, direction: Direction) -> Self {
         let labels = labels.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
         let accept = ANOMALY_ACCEPTED.as_seconds();
-        Self { labels, query, direction, sensitivity: Sensitivity::default(), accept }
+        Self { labels, query, direction, sensitivity: Sensitivity::default(), least: 0, accept }
     }
 
     /// With this sensitivity, and an alert that is told only when it has held for so long.
@@ -75,7 +79,8 @@ impl Watch {
             Direction::Up => Side::Up,
             Direction::Down => Side::Down,
         };
-        Policy { side, score: sensitivity(self.sensitivity).score, accept: self.accept as f64 }
+        let least = if self.least > 0 { self.least as f64 / RATE } else { f64::NEG_INFINITY };
+        Policy { side, score: sensitivity(self.sensitivity).score, least, accept: self.accept as f64 }
     }
 
     /// The labels of the score of all its series together; `None` where they have no course in common: bad events of an SLO
@@ -123,12 +128,12 @@ fn of(model: &AnyModel) -> Vec<Watch> {
         AnyModel::Slo(model) => {
             let Some(chosen) = model.anomaly else { return Vec::new() };
             let id = model.id.to_string();
-            // Fewer bad events are no anomaly; fewer events are.
-            [(names::TOTAL, TOTAL, Direction::Both), (names::BAD, BAD, Direction::Up)]
-                .map(|(series, signal, direction)| {
+            // Fewer bad events are no anomaly, nor is a handful of them; fewer events are.
+            [(names::TOTAL, TOTAL, Direction::Both, 0), (names::BAD, BAD, Direction::Up, model.minimum_bad_events)]
+                .map(|(series, signal, direction, least)| {
                     let query = format!("{series}{{{}={}}}", names::SLO_ID, quote(&id));
                     let watch = Watch::new(&[(names::SLO_ID, &id), (SIGNAL, signal)], query, direction);
-                    watch.told(chosen, sensitivity(chosen).hold)
+                    Watch { least, ..watch.told(chosen, sensitivity(chosen).hold) }
                 })
                 .into()
         }

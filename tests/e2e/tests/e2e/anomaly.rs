@@ -217,7 +217,7 @@ async fn two_replicas_share_and_the_one_that_is_left_goes_on(testbed: &Testbed) 
     has(&second, "plimsoll_anomaly_series", QUEUES as u64).await?;
     ensure!(second.log()?.matches("the scorer goes on from its stored state").count() == 2, "{}", second.log()?);
     wait_until("all states again", TURNS, async || {
-        Ok((number(&format!("count({} > 0)", "plimsoll_anomaly_state")).await? == QUEUES).then_some(()))
+        Ok((number("count(plimsoll_anomaly_state > 0)").await? == QUEUES).then_some(()))
     })
     .await?;
     // Another leader, another scorer, and nothing to say.
