@@ -94,6 +94,14 @@ fn only_the_side_that_is_asked_for_alerts() {
 }
 
 #[test]
+fn a_handful_is_not_told_however_new_it_is() {
+    for (least, wanted) in [(f64::NEG_INFINITY, true), (90.0, true), (90.1, false)] {
+        let alerts = after(&Policy { least, ..POLICY }, 5, |_| Some(90.0));
+        assert_eq!((alerts[0].begins, alerts[0].asked), (wanted, wanted), "{least}");
+    }
+}
+
+#[test]
 fn a_policy_with_a_score_begins_there() {
     let verdict = Verdict { score: 0.55, alarming: false, alert: false };
     let begins = |score: Option<f64>, verdict: Verdict| {

@@ -110,18 +110,16 @@ impl Page {
 
 /// As few as have room, if not all do: those where something is wrong come first.
 fn pack(facts: &BTreeMap<Owner, Fact>) -> Vec<u8> {
-    let mut lines: Vec<Line> = facts
-        .iter()
-        .map(|((kind, namespace, name), fact)| Line {
-            kind: kind.to_string(),
-            namespace: namespace.clone(),
-            name: name.clone(),
-            reason: fact.reason.to_owned(),
-            message: fact.message.clone(),
-        })
-        .collect();
-    let well = |line: &Line| facts.values().any(|fact| fact.status == Some(true) && fact.reason == line.reason);
-    lines.sort_by_key(well);
+    let mut sorted: Vec<(&Owner, &Fact)> = facts.iter().collect();
+    sorted.sort_by_key(|(_, fact)| fact.status == Some(true));
+    let line = |((kind, namespace, name), fact): (&Owner, &Fact)| Line {
+        kind: kind.to_string(),
+        namespace: namespace.clone(),
+        name: name.clone(),
+        reason: fact.reason.to_owned(),
+        message: fact.message.clone(),
+    };
+    let mut lines: Vec<Line> = sorted.into_iter().map(line).collect();
     loop {
         let mut packed = GzEncoder::new(Vec::new(), Compression::default());
         // Writing to memory does not fail.

@@ -88,6 +88,11 @@ fn watched_is_what_the_objects_ask_for() {
     };
     let mut found = after(&[slo(1, "99.9"), alert_rule(), plain]);
     found.sort_by(|a, b| a.labels.cmp(&b.labels));
+    // Ten bad events in five minutes, as a burn rate's alert takes ten.
+    assert_eq!(
+        found.iter().map(|w| w.policy().least).collect::<Vec<_>>(),
+        [f64::NEG_INFINITY, 10.0 / 300.0, f64::NEG_INFINITY]
+    );
     let found: Vec<_> = found.iter().map(|w| (w.labels.clone(), w.query.as_str(), w.direction)).collect();
     assert_eq!(
         found,
