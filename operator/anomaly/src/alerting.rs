@@ -68,6 +68,8 @@ pub struct Policy {
     pub side: Side,
     /// The score at which an alert begins; `None`: wherever the detector itself finds a sample alarming.
     pub score: Option<f64>,
+    /// No alert begins at a smaller value.
+    pub least: f64,
     /// Seconds after which a level is accepted: the alert ends although the series has not returned.
     pub accept: f64,
 }
@@ -81,7 +83,7 @@ pub struct Alert {
     pub on: bool,
     /// The highest score of the alert that stays; 0 without one.
     pub peak: f64,
-    /// The sample lies on the side that counts.
+    /// The sample lies on the side that counts, and is not too small.
     pub asked: bool,
 }
 
@@ -130,11 +132,12 @@ impl Alerting {
             self.stay = None;
         }
         let way = if elapsed.is_some() { value - self.level } else { 0.0 };
-        let asked = match policy.side {
+        let on_side = match policy.side {
             Side::Both => true,
             Side::Up => way > 0.0,
             Side::Down => way < 0.0,
         };
+        let asked = on_side && value >= policy.least;
         let [move_counts, new_counts] = AFTER_GAP.map(|samples| self.since_gap >= samples);
         let known = verdict.score >= FAR || if verdict.score < NEW { move_counts } else { new_counts };
         let alarming = policy.score.map_or(verdict.alarming, |score| verdict.score >= score);

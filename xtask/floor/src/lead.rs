@@ -4,9 +4,13 @@
 //! reads are rates over five minutes, as Plimsoll's rules record them; burn rates and windows are the default tiers.
 
 use anyhow::Result;
+use plimsoll_anomaly::alerting::{Alerting, Policy, Side};
+use plimsoll_anomaly::detector::NEW;
 use plimsoll_anomaly::lstm::Random;
 use plimsoll_anomaly::novelty::Novelty;
 use plimsoll_anomaly::{Detector as _, Sample};
+use plimsoll_api::anomaly::Sensitivity;
+use plimsoll_slo::alerts::{ANOMALY_ACCEPTED, sensitivity};
 use plimsoll_slo::validate::{DEFAULT_MINIMUM_BAD_EVENTS, DEFAULT_TIERS};
 use serde_json::{Value, json};
 use std::f64::consts::TAU;
@@ -24,14 +28,11 @@ const FIRST: f64 = 0.005;
 /// Slower is bad, and the share of requests that may be.
 const THRESHOLD: f64 = 0.32;
 const BUDGET: f64 = 0.001;
-/// Scores at which the rules of Medium and of Low sensitivity begin, and scrapes for which a score must stay there.
-const SENSITIVITIES: [(f64, usize); 2] = [(0.5, 0), (0.6, 2)];
 /// Alerts: those of the SLO's rates at each sensitivity, then those of the latency's quantile.
+const SENSITIVITIES: [Sensitivity; 3] = [Sensitivity::Low, Sensitivity::Medium, Sensitivity::High];
 const ALERTS: usize = 2 * SENSITIVITIES.len();
-/// Scrapes without an alert after which it is another one.
-const MERGED: usize = 60;
-/// Seconds over which the level is taken above which a rise is one.
-const LEVEL_S: f64 = 1800.0;
+/// Scrapes without an alert after which it is another one, as the rules keep it firing.
+const MERGED: usize = 20;
 
 /// What the latency does.
 #[derive(Clone, Copy, PartialEq)]
@@ -51,8 +52,8 @@ struct Alerts {
     burn: Option<usize>,
     page: Option<usize>,
     anomaly: [Option<usize>; ALERTS],
-    /// Anomaly alerts that began in the last clean week.
-    wrong: [usize; ALERTS],
+    /// Anomaly alerts that began in the last clean week: by values that were new, and by moves.
+    wrong: [[usize; 2]; ALERTS],
     burnt: usize,
 }
 
@@ -79,10 +80,13 @@ fn watch(course: Course, seed: u64) -> Alerts {
     let begin = 2 * WEEK + random.below(DAY);
     let mut service = Service::random(&mut random);
     let fault = Fault::random(course, &mut random);
-    let mut detectors = [(); 3].map(|()| Watched::default());
+    // An anomaly of bad events takes as many of them as a burn rate's alert.
+    let bad = DEFAULT_MINIMUM_BAD_EVENTS as f64 / (STEP * RANGE as f64);
+    let sides = [(Side::Both, 0.0), (Side::Up, bad), (Side::Up, 0.0)];
+    let mut watched = sides.map(Watched::new);
     let mut burns = Burns::default();
     let mut alerts = Alerts::default();
-    let (mut quiet, mut held) = ([MERGED; ALERTS], [0usize; ALERTS]);
+    let mut quiet = [MERGED; ALERTS];
     let mut burning = false;
     for at in 0..begin + WATCHED {
         let factor = if at < begin { 1.0 } else { fault.factor(at - begin) };
@@ -94,49 +98,78 @@ fn watch(course: Course, seed: u64) -> Alerts {
         }
         let time = 1.7e9 + STEP * at as f64;
         let per_second = 1.0 / (STEP * RANGE as f64);
-        let scores = [(window.total * per_second, false), (window.bad * per_second, true), (window.p99, true)];
-        let mut scores = detectors.iter_mut().zip(scores).map(|(d, (value, up))| d.score(time, value, up));
-        let [total, bad, latency] = [(); 3].map(|()| scores.next().unwrap_or_default());
+        let values = [window.total * per_second, window.bad * per_second, window.p99];
+        let [total, bad, latency] = std::array::from_fn(|i| watched[i].take(time, values[i]));
         let (any, page) = burns.fire();
-        let mut fires = [false; ALERTS];
-        let each =
-            [total.max(bad), latency].into_iter().flat_map(|score| SENSITIVITIES.map(|(at, hold)| (score, at, hold)));
-        for ((fires, held), (score, at, hold)) in fires.iter_mut().zip(&mut held).zip(each) {
-            *held = if score >= at { *held + 1 } else { 0 };
-            *fires = *held > hold;
+        let mut fires = [None; ALERTS];
+        for (level, of_rates) in total.into_iter().zip(bad).map(|(total, bad)| bad.or(total)).enumerate() {
+            fires[level] = of_rates;
+            fires[SENSITIVITIES.len() + level] = latency[level];
         }
         if at >= begin {
             let since = Some(at - begin);
             alerts.burn = alerts.burn.or(since.filter(|_| any));
             alerts.page = alerts.page.or(since.filter(|_| page));
             for (first, fires) in alerts.anomaly.iter_mut().zip(fires) {
-                *first = first.or(since.filter(|_| fires));
+                *first = first.or(since.filter(|_| fires.is_some()));
             }
         } else if (WEEK..2 * WEEK).contains(&at) {
             for ((wrong, quiet), fires) in alerts.wrong.iter_mut().zip(&quiet).zip(fires) {
-                *wrong += usize::from(fires && *quiet >= MERGED);
+                if let Some(cause) = fires.filter(|_| *quiet >= MERGED) {
+                    wrong[cause as usize] += 1;
+                }
             }
             alerts.burnt += usize::from(any && !burning);
         }
-        quiet.iter_mut().zip(fires).for_each(|(quiet, fires)| *quiet = if fires { 0 } else { *quiet + 1 });
+        quiet.iter_mut().zip(fires).for_each(|(quiet, fires)| *quiet = if fires.is_some() { 0 } else { *quiet + 1 });
         burning = any;
     }
     alerts
 }
 
-/// One score, as the scorer exports it.
-#[derive(Default)]
+/// What an alert began with.
+#[derive(Clone, Copy)]
+enum Cause {
+    New,
+    Move,
+}
+
+/// One series with its alerts at each sensitivity, as the scorer exports them and the rules take them.
 struct Watched {
+    side: Side,
+    least: f64,
     detector: Novelty,
-    level: Option<f64>,
+    levels: [(Alerting, Cause, f64); SENSITIVITIES.len()],
 }
 
 impl Watched {
-    fn score(&mut self, time: f64, value: f64, up: bool) -> f64 {
-        let level = *self.level.get_or_insert(value);
-        let verdict = self.detector.step(Sample { time, value });
-        self.level = Some(level + (1.0 - (-STEP / LEVEL_S).exp()) * (value - level));
-        if up && value <= level { 0.0 } else { verdict.score }
+    fn new((side, least): (Side, f64)) -> Self {
+        Self {
+            side,
+            least,
+            detector: Novelty::default(),
+            levels: std::array::from_fn(|_| (Alerting::default(), Cause::New, 0.0)),
+        }
+    }
+
+    /// What fires at each sensitivity, and what it began with.
+    fn take(&mut self, time: f64, value: f64) -> [Option<Cause>; SENSITIVITIES.len()] {
+        let sample = Sample { time, value };
+        let verdict = self.detector.step(sample);
+        let mut fires = [None; SENSITIVITIES.len()];
+        for ((fires, (alerting, cause, since)), level) in fires.iter_mut().zip(&mut self.levels).zip(SENSITIVITIES) {
+            let threshold = sensitivity(level);
+            let hold = threshold.hold.map_or(0.0, |hold| hold.as_seconds() as f64);
+            let accept = ANOMALY_ACCEPTED.as_seconds() as f64 + hold;
+            let policy = Policy { side: self.side, score: threshold.score, least: self.least, accept };
+            let alert = alerting.step(&policy, sample, verdict);
+            if alert.begins {
+                *cause = if verdict.score >= NEW { Cause::New } else { Cause::Move };
+            }
+            *since = if alert.on { if *since > 0.0 { *since } else { time } } else { 0.0 };
+            *fires = (alert.on && time - *since >= hold).then_some(*cause);
+        }
+        fires
     }
 }
 

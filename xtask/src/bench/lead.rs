@@ -8,8 +8,9 @@ use super::table;
 
 /// Faults of each kind.
 const ROUNDS: usize = 50;
-/// What alerts, in the order of the program that measures: the score's level at Medium and at Low sensitivity.
-const ALERTS: [&str; 4] = ["SLO's rates, Medium", "SLO's rates, Low", "p99, Medium", "p99, Low"];
+/// What alerts, in the order of the program that measures.
+const ALERTS: [&str; 6] =
+    ["SLO's rates, Low", "SLO's rates, Medium", "SLO's rates, High", "p99, Low", "p99, Medium", "p99, High"];
 
 pub(crate) fn run() -> Result<()> {
     let figures = measured(&["lead", &ROUNDS.to_string()])?;
@@ -77,10 +78,12 @@ fn clean(each: &[Value]) {
         let all = each.iter().filter_map(|round| round.pointer(at).and_then(Value::as_f64));
         all.sum::<f64>() / each.len().max(1) as f64
     };
-    let alerts = ALERTS.iter().enumerate().map(|(at, what)| format!("{what} {:.2}", mean(&format!("/wrong/{at}"))));
-    println!(
-        "alerts in a clean week of one service: {}; burn rate {:.2}",
-        alerts.collect::<Vec<_>>().join(", "),
-        mean("/burnt")
-    );
+    let mut rows =
+        vec![["alerts in a clean week of one service", "all", "by new values", "by moves"].map(str::to_owned).to_vec()];
+    for (at, what) in ALERTS.iter().enumerate() {
+        let [new, moves] = [0, 1].map(|cause| mean(&format!("/wrong/{at}/{cause}")));
+        rows.push(vec![(*what).to_owned(), format!("{:.2}", new + moves), format!("{new:.2}"), format!("{moves:.2}")]);
+    }
+    rows.push(vec!["burn rate".to_owned(), format!("{:.2}", mean("/burnt"))]);
+    table::print(&rows);
 }

@@ -15,6 +15,7 @@ mod learn;
 mod profile;
 mod recent;
 mod replay;
+pub mod share;
 pub mod snapshot;
 mod state;
 #[cfg(test)]

@@ -36,7 +36,7 @@ impl fmt::Display for Broken {
 impl std::error::Error for Broken {}
 
 /// Something with a fixed place in the layout.
-trait Field: Sized {
+pub(super) trait Field: Sized {
     fn put(&self, to: &mut Vec<u8>);
     /// None if the bytes end before it does, or cannot be it.
     fn get(from: &mut &[u8]) -> Option<Self>;

@@ -5,6 +5,7 @@
 
 use linfa_linalg::eigh::EighInto as _;
 use ndarray::{Array2, ArrayView1};
+use serde::{Deserialize, Serialize};
 
 use crate::detector::{Verdict, move_score};
 use crate::lstm::Random;
@@ -33,6 +34,8 @@ pub struct JointVerdict {
     pub strength: f64,
     /// The series with the largest share in the residual.
     pub series: usize,
+    /// Whether that one lies above what the others say of it.
+    pub above: bool,
 }
 
 impl JointVerdict {
@@ -45,7 +48,7 @@ impl JointVerdict {
 }
 
 /// Watches a handful of series together. Memory: 1 KB a series.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Joint {
     series: usize,
     rows: u64,
@@ -55,12 +58,12 @@ pub struct Joint {
     model: Option<Model>,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 struct Model {
     mean: Vec<f64>,
     scale: Vec<f64>,
-    /// `components × series`.
-    axes: Array2<f64>,
+    /// The components, one after the other: as many numbers each as there are series.
+    axes: Vec<f64>,
     usual: f64,
 }
 
@@ -90,6 +93,18 @@ impl Joint {
             self.model = self.fit().or(self.model.take());
         }
         verdict
+    }
+
+    /// One series less; what is known of the others stays.
+    pub fn drop_series(&mut self, series: usize) {
+        if series >= self.series {
+            return;
+        }
+        let rows = self.kept.chunks_exact(self.series);
+        let others = rows.flat_map(|row| row.iter().enumerate().filter(|(i, _)| *i != series).map(|(_, v)| *v));
+        self.kept = others.collect();
+        self.series -= 1;
+        self.model = if self.series < 2 { None } else { self.fit() };
     }
 
     fn keep(&mut self, row: &[f64]) {
@@ -140,13 +155,12 @@ impl Joint {
             explained += variance;
             wanted
         });
-        let (enough, axes) = (order.len(), order.iter().flat_map(|(_, axis)| axis.iter().copied()).collect());
-        let axes = Array2::from_shape_vec((enough, self.series), axes).ok()?;
+        let axes: Vec<f64> = order.iter().flat_map(|(_, axis)| axis.iter().copied()).collect();
         let mut model = Model { mean, scale, axes, usual: 0.0 };
-        let mut errors: Vec<f64> = points.rows().into_iter().map(|r| model.residual(&r.to_vec()).0).collect();
+        let mut errors: Vec<f64> = points.rows().into_iter().map(|r| model.residual(&r.to_vec()).strength).collect();
         errors.sort_by(f64::total_cmp);
         model.usual = errors.get((USUAL * (n - 1) as f64) as usize).copied()?;
-        (enough > 0 && model.usual > 0.0 && model.axes.iter().all(|v| v.is_finite())).then_some(model)
+        (!model.axes.is_empty() && model.usual > 0.0 && model.axes.iter().all(|v| v.is_finite())).then_some(model)
     }
 }
 
@@ -159,19 +173,20 @@ impl Model {
     fn judge(&self, row: &[f64]) -> JointVerdict {
         let normal: Vec<f64> =
             row.iter().zip(&self.mean).zip(&self.scale).map(|((v, m), s)| normalised(*v, *m, *s)).collect();
-        let (error, series) = self.residual(&normal);
-        JointVerdict { strength: error / self.usual / LEVEL, series }
+        let verdict = self.residual(&normal);
+        JointVerdict { strength: verdict.strength / self.usual / LEVEL, ..verdict }
     }
 
     /// Length of what lies outside the components, and the series that has most of it.
-    fn residual(&self, normal: &[f64]) -> (f64, usize) {
+    fn residual(&self, normal: &[f64]) -> JointVerdict {
         let mut rest = normal.to_vec();
-        for axis in self.axes.rows() {
+        for axis in self.axes.chunks_exact(normal.len().max(1)) {
             let along: f64 = axis.iter().zip(normal).map(|(a, v)| a * v).sum();
             rest.iter_mut().zip(axis).for_each(|(r, a)| *r -= along * a);
         }
-        let worst = rest.iter().enumerate().max_by(|a, b| a.1.abs().total_cmp(&b.1.abs())).map_or(0, |(i, _)| i);
-        (rest.iter().map(|r| r * r).sum::<f64>().sqrt(), worst)
+        let worst = rest.iter().enumerate().max_by(|a, b| a.1.abs().total_cmp(&b.1.abs()));
+        let (series, above) = worst.map_or((0, false), |(i, rest)| (i, *rest > 0.0));
+        JointVerdict { strength: rest.iter().map(|r| r * r).sum::<f64>().sqrt(), series, above }
     }
 }
 
@@ -217,6 +232,29 @@ mod tests {
         // At first the two courses coincide: they cross where the fault begins.
         assert!(first.is_some_and(|f| f < 36), "found after {first:?} rows of five minutes");
         assert!(hits > 100, "and named in {hits} rows");
+    }
+
+    #[test]
+    fn a_series_that_goes_leaves_what_is_known_of_the_others() {
+        let mut random = Random(2);
+        let mut joint = Joint::new(5);
+        (0..288 * 7).for_each(|at| _ = joint.step(&load(at, usize::MAX, &mut random)));
+        joint.drop_series(0);
+        joint.drop_series(4);
+        let (mut early, mut found) = (0, JointVerdict::default());
+        for at in 288 * 7..288 * 9 {
+            let row = load(at, 288 * 8, &mut random);
+            // The third is the second of those that are left, and stays behind while the load rises.
+            let verdict = joint.step(&row[1..]);
+            if at < 288 * 8 {
+                early += usize::from(verdict.strength >= 1.0);
+            } else if verdict.strength > found.strength && at < 288 * 8 + 72 {
+                found = verdict;
+            }
+        }
+        assert_eq!(early, 0);
+        assert!(found.strength > 1.0 && found.series == 1 && !found.above, "{found:?}");
+        assert_eq!(joint.step(&[1.0; 5]), JointVerdict::default(), "a row of before");
     }
 
     #[test]

@@ -15,6 +15,7 @@ pub use train::Tape;
 use activation::{sigmoid, tanh};
 use ndarray::linalg::general_mat_mul;
 use ndarray::{Array1, Array2, ArrayView2, ArrayViewMut2, Axis, Slice};
+use serde::{Deserialize, Serialize};
 
 /// The weights: an LSTM of `hidden` units over `inputs` values, and a head of `outputs` values that is linear in the new
 /// hidden state and in the inputs themselves (so that what is linear need not be learnt through the gates).
@@ -142,7 +143,7 @@ impl pulp::WithSimd for Activate<'_> {
 }
 
 /// SplitMix64: small, seedable, the same on every machine.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Random(pub u64);
 
 impl Random {

@@ -7,7 +7,7 @@ use plimsoll_anomaly::{
 };
 use proptest::prelude::*;
 
-const POLICY: Policy = Policy { side: Side::Both, score: None, accept: 3600.0 };
+const POLICY: Policy = Policy { side: Side::Both, score: None, least: f64::NEG_INFINITY, accept: 3600.0 };
 const STEP: f64 = 30.0;
 /// The row at which something happens; before it a day of calm.
 const AT: usize = 2880;
@@ -90,6 +90,14 @@ fn only_the_side_that_is_asked_for_alerts() {
             assert_eq!(alerts[0].begins, wanted, "{side:?} {value}");
             assert_eq!(alerts.iter().any(|alert| alert.on), wanted, "{side:?} {value}");
         }
+    }
+}
+
+#[test]
+fn a_handful_is_not_told_however_new_it_is() {
+    for (least, wanted) in [(f64::NEG_INFINITY, true), (90.0, true), (90.1, false)] {
+        let alerts = after(&Policy { least, ..POLICY }, 5, |_| Some(90.0));
+        assert_eq!((alerts[0].begins, alerts[0].asked), (wanted, wanted), "{least}");
     }
 }
 

@@ -52,6 +52,33 @@ fn a_spike_a_dip_and_a_step_are_found_and_nothing_else_is() {
     assert!(quiet.is_empty(), "{quiet:?}");
 }
 
+/// What `plimsoll detect` writes of samples: nobody who changes something else may change this. Where a change is meant, the
+/// figures of detection are to be measured anew and written down with it.
+#[test]
+fn the_default_says_what_it_said_before() {
+    let faulty = wave().into_iter().enumerate().map(|(i, sample)| match i {
+        3000 => Sample { value: 260.0, ..sample },
+        5000..5040 => Sample { value: sample.value + 45.0, ..sample },
+        6000..6003 => Sample { value: 20.0, ..sample },
+        7000.. => Sample { value: sample.value - 25.0, ..sample },
+        _ => sample,
+    });
+    // Heavy tails, whose moves raise the level of alarm.
+    let tailed = (0..8064u64).map(|i| {
+        let value = 1.0 / (noise(i) + 0.001) + if i % 288 < 12 { 300.0 } else { 0.0 };
+        Sample { time: 1.7e9 + 60.0 * i as f64, value }
+    });
+    let series: [Vec<Sample>; 2] = [faulty.collect(), tailed.collect()];
+    let said = series.map(|samples| {
+        let verdicts = run(&mut Novelty::default(), &samples);
+        let text: String = verdicts.iter().map(|v| format!("{:.6},{}\n", v.score, u8::from(v.alert))).collect();
+        (alerts(&verdicts), plimsoll_anomaly::journal::checksum(text.as_bytes()))
+    });
+    let tails = vec![145, 271, 576, 864, 1152, 1207, 1440, 1552, 1728, 1895, 1971, 3228, 6201, 7594];
+    let before = [(vec![3000, 5000, 5040, 6000, 7000], 0x926b_bb66_7ef4_8c8d), (tails, 0x2f69_c169_94dd_4a82)];
+    assert_eq!(said, before);
+}
+
 #[test]
 fn new_values_rank_above_moves_among_known_ones() {
     // A wave that no hour of the week knows: every value is known at every time, but it moves slowly.

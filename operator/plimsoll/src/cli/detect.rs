@@ -13,7 +13,7 @@ use plimsoll_anomaly::{Detector, novelty::Novelty};
 use super::{
     Exit,
     out::{self, Stop},
-    plot::Plot,
+    plot::{Format, Plot},
     series::Series,
 };
 use crate::source::files::shown;
@@ -45,16 +45,18 @@ pub struct Detect {
     /// Stop after this many rows
     #[arg(long, value_name = "ROWS")]
     until: Option<usize>,
-    /// Draw values, score and alerts into this SVG file
-    #[arg(long, value_name = "FILE", value_parser = svg)]
+    /// Draw values, the band in which each was expected, score and alerts into this SVG or PNG file
+    #[arg(long, value_name = "FILE", value_parser = drawing)]
     plot: Option<PathBuf>,
 }
 
-/// The path of an SVG file.
-pub(in crate::cli) fn svg(text: &str) -> Result<PathBuf, String> {
+/// The path of a drawing: an SVG or a PNG.
+pub(in crate::cli) fn drawing(text: &str) -> Result<PathBuf, String> {
     let path = PathBuf::from(text);
-    let fits = path.extension().is_some_and(|e| e.eq_ignore_ascii_case("svg"));
-    if fits { Ok(path) } else { Err("a plot is an SVG: end its name in .svg".to_owned()) }
+    match Format::of(&path) {
+        Some(_) => Ok(path),
+        None => Err("a plot is an SVG or a PNG: end its name in .svg or .png".to_owned()),
+    }
 }
 
 /// Runs it.
@@ -66,7 +68,7 @@ pub fn run(args: &Detect) -> Result<Exit, Stop> {
     let bar = progress(&args.input);
     let counter = bar.clone();
     let mut series = Series::open(&args.input, move |bytes| counter.inc(bytes))?;
-    let mut plot = args.plot.is_some().then(Plot::default);
+    let mut plot = args.plot.is_some().then(|| Plot::new(series.name()));
     let mut work = |writer: &mut dyn std::io::Write| score(&mut series, args.until, writer, plot.as_mut());
     match &args.output {
         Some(path) => out::replace(path, &mut work)?,
@@ -85,8 +87,10 @@ pub fn run(args: &Detect) -> Result<Exit, Stop> {
     }
     bar.finish_and_clear();
     if let (Some(path), Some(plot)) = (&args.plot, &plot) {
-        let text = plot.svg(series.name());
-        out::replace(path, &mut |writer| writer.write_all(text.as_bytes()).map_err(Into::into))?;
+        let format = Format::of(path).unwrap_or(Format::Svg);
+        let drawn = plot::bytes(&plot, format);
+        let drawn = drawn.map_err(|error| Stop::Failed(error.to_string(), "please report it".to_owned()))?;
+        out::replace(path, &mut |writer| writer.write_all(&drawn).map_err(Into::into))?;
     }
     Ok(Exit::Fine)
 }

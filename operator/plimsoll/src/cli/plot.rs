@@ -1,31 +1,69 @@
-//! A drawing of a series with its score and alerts.
+//! A drawing of a series with the band in which each value was expected, its score and its alerts.
 
-use std::ops::Range;
+use std::{ops::Range, path::Path, sync::Once};
 
-use plimsoll_anomaly::{Sample, Verdict};
+use plimsoll_anomaly::{
+    Sample, Verdict,
+    forecast::{Forecaster, Row, Settings},
+};
 use plotters::{
     coord::ranged1d::{KeyPointHint, NoDefaultFormatting, ValueFormatter},
-    coord::types::RangedCoordf64,
+    coord::{Shift, types::RangedCoordf64},
     prelude::*,
+    style::{FontStyle, register_font},
 };
 
 /// Width and height of the drawing, and the columns that hold values, in pixels.
 const SIZE: (u32, u32) = (1600, 600);
 const COLUMNS: usize = 1500;
 
+/// What a drawing is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Format {
+    /// Text, of which a browser makes lines of any size.
+    Svg,
+    /// Pixels.
+    Png,
+}
+
+impl Format {
+    /// By the end of the name.
+    pub fn of(path: &Path) -> Option<Self> {
+        let is = |end: &str| path.extension().is_some_and(|own| own.eq_ignore_ascii_case(end));
+        [(Self::Svg, "svg"), (Self::Png, "png")].into_iter().find(|(_, end)| is(end)).map(|(format, _)| format)
+    }
+}
+
 /// What is drawn.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Plot {
+    title: String,
     samples: Vec<(f64, f64)>,
     scores: Vec<(f64, f64)>,
     alerts: Vec<(f64, f64)>,
+    /// Time, beginning and end of the band promised for it; a row for which none was promised breaks it.
+    band: Vec<Option<(f64, f64, f64)>>,
+    forecaster: Forecaster,
+    promised: Option<(f64, f64)>,
 }
 
+/// Steps of training for each row: enough for a drawing, at a tenth of a second for a day of seconds.
+const REPLAY: f32 = 1.0;
+
 impl Plot {
+    /// An empty one.
+    pub fn new(title: &str) -> Self {
+        let mut forecaster = Forecaster::new(Settings { replay: REPLAY, ..Settings::default() });
+        forecaster.add();
+        let (samples, scores, alerts, band) = Default::default();
+        Self { title: title.to_owned(), samples, scores, alerts, band, forecaster, promised: None }
+    }
+
     /// Takes the next row.
     pub fn add(&mut self, sample: Sample, verdict: Verdict) {
         if sample.value.is_finite() {
             self.samples.push((sample.time, sample.value));
+            self.expect(sample);
         }
         self.scores.push((sample.time, verdict.score));
         if verdict.alert {
@@ -33,18 +71,73 @@ impl Plot {
         }
     }
 
-    /// The drawing.
-    pub fn svg(&self, title: &str) -> String {
-        let mut text = String::new();
-        // Nothing but the text can fail to take what is drawn, and it does not.
-        if self.draw(&mut text, title).is_err() {
-            text.clear();
-        }
-        text
+    fn expect(&mut self, Sample { time, value }: Sample) {
+        let mut outlooks = Vec::new();
+        self.forecaster.observe(&[Row { series: 0, time, value }], &mut outlooks);
+        self.forecaster.learn();
+        let Some(outlook) = outlooks.first() else { return };
+        // After a gap nothing was promised for this very time.
+        let promised = self.promised.filter(|_| outlook.surprise.is_finite());
+        self.band.push(promised.map(|(low, high)| (time, low, high)));
+        let [low, .., high] = outlook.next;
+        self.promised = Some((low, high));
     }
+}
 
-    fn draw(&self, text: &mut String, title: &str) -> Result<(), Box<dyn std::error::Error>> {
-        let root = SVGBackend::with_string(text, SIZE).into_drawing_area();
+/// Something that is drawn.
+pub(in crate::cli) trait Drawing {
+    /// Width and height, in pixels.
+    const SIZE: (u32, u32);
+
+    /// Draws it.
+    ///
+    /// # Errors
+    /// When it cannot be drawn, which is a fault of ours.
+    fn draw<B: DrawingBackend>(&self, root: &DrawingArea<B, Shift>) -> Result<(), Box<dyn std::error::Error>>
+    where
+        B::ErrorType: 'static;
+}
+
+/// A drawing as a file.
+///
+/// # Errors
+/// When it cannot be drawn, which is a fault of ours.
+pub(in crate::cli) fn bytes<D: Drawing>(drawing: &D, format: Format) -> anyhow::Result<Vec<u8>> {
+    static FONT: Once = Once::new();
+    // A second one of the name would be an error, and says nothing.
+    FONT.call_once(|| _ = register_font("sans-serif", FontStyle::Normal, epaint_default_fonts::UBUNTU_LIGHT));
+    let failed = |error: Box<dyn std::error::Error>| anyhow::anyhow!("{error}");
+    match format {
+        Format::Svg => {
+            let mut text = String::new();
+            drawing.draw(&SVGBackend::with_string(&mut text, D::SIZE).into_drawing_area()).map_err(failed)?;
+            Ok(text.into_bytes())
+        }
+        Format::Png => {
+            let (width, height) = D::SIZE;
+            let mut pixels = vec![0; (width * height * 3) as usize];
+            let area = BitMapBackend::with_buffer(&mut pixels, D::SIZE).into_drawing_area();
+            drawing.draw(&area).map_err(failed)?;
+            drop(area);
+            let mut bytes = Vec::new();
+            let mut encoder = png::Encoder::new(&mut bytes, width, height);
+            encoder.set_color(png::ColorType::Rgb);
+            encoder.set_depth(png::BitDepth::Eight);
+            let mut writer = encoder.write_header()?;
+            writer.write_image_data(&pixels)?;
+            writer.finish()?;
+            Ok(bytes)
+        }
+    }
+}
+
+impl Drawing for Plot {
+    const SIZE: (u32, u32) = SIZE;
+
+    fn draw<B: DrawingBackend>(&self, root: &DrawingArea<B, Shift>) -> Result<(), Box<dyn std::error::Error>>
+    where
+        B::ErrorType: 'static,
+    {
         root.fill(&WHITE)?;
         let (upper, lower) = root.split_vertically(SIZE.1 * 3 / 4);
         let (begin, end) = span(self.scores.iter().map(|p| p.0));
@@ -52,12 +145,19 @@ impl Plot {
         let margin = (high - low) * 0.05;
         let axis = TimeAxis::new(begin, end);
         let mut chart = ChartBuilder::on(&upper)
-            .caption(title, ("sans-serif", 16))
+            .caption(&self.title, ("sans-serif", 16))
             .margin(8)
             .x_label_area_size(24)
             .y_label_area_size(72)
             .build_cartesian_2d(axis.clone(), low - margin..high + margin)?;
         chart.configure_mesh().light_line_style(TRANSPARENT).draw()?;
+        let inside = |value: f64| value.clamp(low - margin, high + margin);
+        let areas = areas(&self.band, (begin, end)).into_iter().map(|area| {
+            let below = area.iter().map(|(t, low, _)| (*t, inside(*low)));
+            let above = area.iter().rev().map(|(t, _, high)| (*t, inside(*high)));
+            Polygon::new(below.chain(above).collect::<Vec<_>>(), BLUE.mix(0.18).filled())
+        });
+        chart.draw_series(areas)?;
         chart.draw_series(LineSeries::new(thin(&self.samples, (begin, end)), BLACK.stroke_width(1)))?;
         chart.draw_series(self.alerts.iter().map(|(t, _)| {
             PathElement::new(vec![(*t, low - margin), (*t, high + margin)], RED.mix(0.35).stroke_width(1))
@@ -100,6 +200,22 @@ pub(in crate::cli) fn thin(points: &[(f64, f64)], (begin, end): (f64, f64)) -> V
         thinned.extend(pair);
     }
     thinned
+}
+
+/// The band in pieces without a gap, as wide as it is anywhere within each column of pixels.
+fn areas(band: &[Option<(f64, f64, f64)>], (begin, end): (f64, f64)) -> Vec<Vec<(f64, f64, f64)>> {
+    let column = |t: f64| ((t - begin) / (end - begin) * COLUMNS as f64) as usize;
+    let pieces = band.split(Option::is_none).map(|piece| {
+        let piece: Vec<_> = piece.iter().flatten().copied().collect();
+        if piece.len() <= COLUMNS {
+            return piece;
+        }
+        let groups = piece.chunk_by(|a, b| column(a.0) == column(b.0));
+        let widest = groups
+            .filter_map(|group| group.iter().copied().reduce(|(t, low, high), (_, l, h)| (t, low.min(l), high.max(h))));
+        widest.collect()
+    });
+    pieces.filter(|piece| piece.len() > 1).collect()
 }
 
 /// Marks that the time axis has at most.
@@ -247,15 +363,36 @@ mod tests {
     #[test]
     fn any_series_can_be_drawn() {
         for values in [vec![], vec![1.0], vec![f64::NAN, f64::NAN], vec![2.0, 2.0], vec![-1e300, 1e300]] {
-            let mut plot = Plot::default();
+            let mut plot = Plot::new("title <&>");
             for (t, value) in (0u32..).zip(values) {
                 plot.add(
                     Sample { time: f64::from(t), value },
                     Verdict { score: 0.5, alert: value.is_finite(), ..Verdict::default() },
                 );
             }
-            let text = plot.svg("title <&>");
+            let text = String::from_utf8(bytes(&plot, Format::Svg).unwrap()).unwrap();
             assert!(text.starts_with("<svg") && text.trim_end().ends_with("</svg>"), "{text}");
+            let pixels = bytes(&plot, Format::Png).unwrap();
+            let read = png::Decoder::new(std::io::Cursor::new(pixels)).read_info().unwrap();
+            assert_eq!(read.info().size(), SIZE);
         }
+    }
+
+    #[test]
+    fn the_band_is_where_values_were_expected() {
+        let mut plot = Plot::new("title <&>");
+        for i in 0..600u32 {
+            let (time, value) = (f64::from(i) * 60.0, 10.0 + f64::from(i % 10) / 10.0);
+            // Ten minutes are missing.
+            if !(300..310).contains(&i) {
+                plot.add(Sample { time, value }, Verdict::default());
+            }
+        }
+        let known: Vec<_> = plot.band.iter().flatten().filter(|(t, ..)| *t > 6000.0).collect();
+        let within = known.iter().filter(|(_, low, high)| *low <= 10.9 && *high >= 10.0 && high - low < 5.0).count();
+        assert!(within * 10 > known.len() * 9, "{within} of {}", known.len());
+        let areas = areas(&plot.band, (0.0, 36_000.0));
+        assert_eq!(areas.len(), 2, "broken by the gap");
+        assert!(areas[1].iter().all(|(t, ..)| *t > 310.0 * 60.0));
     }
 }

@@ -428,11 +428,6 @@ pub async fn run(setup: Setup, stop: CancellationToken) {
             }));
         }
     }
-    if let Some(prometheus) = &setup.prometheus {
-        let stores = queues.iter().map(|queue| queue.ctx.objects.clone()).collect();
-        let scorer = scorer::run(prometheus.clone(), stores, Arc::clone(&setup.metrics));
-        tasks.spawn(background.clone().run_until_cancelled_owned(scorer));
-    }
     // Before the first reconcile all rule objects should be known; a backend that fails stops only its own objects.
     for kind in &setup.kinds {
         let mut readiness = kind.readiness();

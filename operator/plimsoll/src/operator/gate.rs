@@ -16,7 +16,7 @@ use tower::{BoxError, Layer, Service};
 use super::metrics::Metrics;
 
 /// Values of the metric's label: what the operator writes.
-pub const KINDS: [&str; 20] = [
+pub const KINDS: [&str; 21] = [
     "slos",
     "slos/status",
     "alertrules",
@@ -26,6 +26,7 @@ pub const KINDS: [&str; 20] = [
     "vmrules",
     "events",
     "leases",
+    "configmaps",
     "secrets",
     RULER,
     RULE_FILE,

@@ -1,8 +1,8 @@
 //! `plimsoll operator`: the controllers, the webhook, and what a cluster expects of them.
 
+pub mod election;
 pub mod gate;
 pub mod http;
-pub mod leader;
 pub mod metrics;
 
 use std::{
@@ -18,9 +18,9 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use self::{
+    election::{Office, Terms},
     gate::{GateLayer, Lease},
     http::Health,
-    leader::Terms,
     metrics::Metrics,
 };
 use crate::{
@@ -63,6 +63,9 @@ pub struct OperatorArgs {
     /// Folder on a volume in which the anomaly scorer's state outlives the process. Without it a start reads the last day anew
     #[arg(long, value_name = "FOLDER", env = "PLIMSOLL_STATE_DIR")]
     pub state_dir: Option<PathBuf>,
+    /// Shards of the anomaly scorer, shared among the replicas: more than one where one replica is not enough
+    #[arg(long, value_name = "COUNT", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=i64::from(scorer::MOST)))]
+    pub anomaly_shards: u32,
     /// Series whose expected value and band are exported: the most unusual ones
     #[arg(long, value_name = "COUNT", default_value_t = 20)]
     pub anomaly_bands: u16,
@@ -200,22 +203,43 @@ pub async fn run(args: OperatorArgs) -> anyhow::Result<()> {
     let gated = ClientBuilder::try_from(kube_config).context("client of the Kubernetes API")?.with_layer(&gate).build();
     ready.store(true, Ordering::Relaxed);
 
+    let identity = args.identity.clone().unwrap_or_else(|| format!("plimsoll-{}", std::process::id()));
+    let duration = Duration::from_secs(u64::from(args.lease_seconds));
+    let candidate = (!args.no_leader_election).then_some((identity, duration));
+    if let Some(prometheus) = &prometheus {
+        let setup = scorer::Setup {
+            prometheus: prometheus.clone(),
+            client: plain.clone(),
+            namespace: namespace.clone(),
+            election: candidate.clone(),
+            shards: args.anomaly_shards,
+            metrics: Arc::clone(&metrics),
+        };
+        let token = stop.clone();
+        tasks.spawn(async move {
+            scorer::serve(setup, token).await;
+            Ok("the anomaly scorer")
+        });
+    }
     let election = CancellationToken::new();
     let mut elected = tokio::task::JoinSet::new();
-    if args.no_leader_election {
-        metrics.leads(true);
+    let mut heard = None;
+    if let Some((identity, duration)) = candidate {
+        let listens = prometheus.is_some();
+        heard =
+            listens.then(|| Heard { client: plain.clone(), namespace: namespace.clone(), shards: args.anomaly_shards });
+        let terms = Terms { identity, namespace, names: vec!["plimsoll-operator".to_owned()], duration };
+        let (client, held, until) = (plain, [lease.clone()], election.clone());
+        let office = Leadership(Arc::clone(&metrics));
+        elected.spawn(async move { election::run(client, terms, &held, &office, until).await });
     } else {
-        let identity = args.identity.clone().unwrap_or_else(|| format!("plimsoll-{}", std::process::id()));
-        let duration = Duration::from_secs(u64::from(args.lease_seconds));
-        let terms = Terms { identity, namespace, name: "plimsoll-operator".to_owned(), duration };
-        let (client, held, counted, until) = (plain, lease.clone(), Arc::clone(&metrics), election.clone());
-        elected.spawn(async move { leader::run(client, terms, held, &counted, until).await });
+        metrics.leads(true);
     }
 
     let token = stop.clone();
     tasks.spawn(async move {
         let outside = (outside, runbooks);
-        lead(&config, gated, outside, prometheus, gate, token).await;
+        lead(&config, gated, outside, prometheus, heard, gate, token).await;
         Ok("the controller")
     });
 
@@ -256,6 +280,26 @@ fn page_of(
     (site, watches)
 }
 
+/// The leader's office: what it does follows from the gate.
+struct Leadership(Arc<Metrics>);
+
+impl Office for Leadership {
+    fn held(&self, held: &[bool]) {
+        self.0.leads(held == [true]);
+    }
+
+    async fn leave(&self, _: usize) {
+        // What is under way was finished before the election ends.
+    }
+}
+
+/// Where the leader hears what the scorers of all replicas see.
+struct Heard {
+    client: Client,
+    namespace: String,
+    shards: u32,
+}
+
 /// What the leader needs to run runbooks.
 struct Runbooks {
     dispatcher: Arc<Dispatcher>,
@@ -270,6 +314,7 @@ async fn lead(
     client: Client,
     (outside, runbooks): (reqwest::Client, Option<Runbooks>),
     prometheus: Option<Prometheus>,
+    heard: Option<Heard>,
     gate: GateLayer,
     stop: CancellationToken,
 ) {
@@ -295,6 +340,7 @@ async fn lead(
                 metrics: Arc::clone(&metrics),
             }
         });
+        let told = Arc::clone(&metrics);
         let setup = Setup { client: client.clone(), sinks, kinds, prometheus, metrics };
         let running = async {
             let runbooks = async {
@@ -302,7 +348,13 @@ async fn lead(
                     runbooks::lead(setup, term.clone()).await;
                 }
             };
-            tokio::join!(controller::run(setup, term.clone()), runbooks);
+            let hears = async {
+                if let Some(Heard { client, namespace, shards }) = &heard {
+                    let hears = scorer::follow(client.clone(), namespace, *shards, &told);
+                    term.run_until_cancelled(hears).await;
+                }
+            };
+            tokio::join!(controller::run(setup, term.clone()), runbooks, hears);
         };
         tokio::pin!(running);
         tokio::select! {

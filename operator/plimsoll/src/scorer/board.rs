@@ -1,6 +1,7 @@
 //! What the scorer knows, shared with `/metrics`, `/anomaly` and the controller.
 
 use std::{
+    borrow::Cow,
     collections::BTreeMap,
     fmt,
     path::PathBuf,
@@ -14,14 +15,17 @@ use prometheus_client::{
     metrics::{MetricType, gauge::ConstGauge},
 };
 use serde::Serialize;
+use tokio::time::Instant;
 
 use super::{
     facts::Facts,
+    joint::Together,
     now,
     store::Store,
     table::{Band, Event, Series, Table},
     watches::Labels,
 };
+use crate::operator::gate::Lease;
 
 /// Series that `/anomaly` shows at most.
 const SHOWN: usize = 100;
@@ -42,10 +46,18 @@ impl Default for Options {
 }
 
 /// One part of all watches: what is known of it, and where that is kept.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Shard {
+    /// While it is not held, what is known is shown to nobody: somebody else may show the same.
+    pub(crate) lease: Lease,
     pub(crate) table: Table,
     pub(crate) store: Option<Store>,
+}
+
+impl Default for Shard {
+    fn default() -> Self {
+        Self { lease: Lease::forever(), table: Table::default(), store: None }
+    }
 }
 
 impl Shard {
@@ -99,16 +111,26 @@ impl Board {
     /// Series of the object or watch that has this id and, if given, these labels; the most unusual first.
     pub fn look(&self, watch: &str, series: &[(String, String)]) -> Looked {
         let shards = self.shards();
-        let all = shards.values().flat_map(|shard| shard.table.all());
+        let all = held(&shards).flat_map(|shard| shard.table.all());
         let fits = |labels: &Labels| {
             let id = labels.iter().any(|(name, value)| OWNERS.contains(&name.as_str()) && value == watch);
             id && series.iter().all(|wanted| labels.contains(wanted))
         };
         let found = Table::ranked(all.filter(|(labels, _)| fits(labels)));
         let left_off = found.len().saturating_sub(SHOWN);
+        let present = now() as f64;
+        let joint = held(&shards).flat_map(|shard| shard.table.joint(present));
+        // What is asked for are series, unless it is all.
+        let joint = joint.filter(|(labels, _)| fits(labels)).map(|(labels, together)| ShownJoint::of(labels, together));
+        let joint = joint.collect();
         let series = found.into_iter().take(SHOWN).map(|(labels, series)| Shown::of(labels, series)).collect();
-        Looked { watch: watch.to_owned(), series, left_off }
+        Looked { watch: watch.to_owned(), series, joint, left_off }
     }
+}
+
+fn held(shards: &BTreeMap<u32, Shard>) -> impl Iterator<Item = &Shard> {
+    let now = Instant::now();
+    shards.values().filter(move |shard| shard.lease.is_held(now))
 }
 
 /// Labels whose value is the id of an object.
@@ -120,6 +142,9 @@ const OWNERS: [&str; 2] = [names::SLO_ID, names::ALERT_RULE];
 pub struct Looked {
     watch: String,
     series: Vec<Shown>,
+    /// What is seen of them together.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    joint: Vec<ShownJoint>,
     /// More were found than are shown.
     left_off: usize,
 }
@@ -150,6 +175,40 @@ struct Shown {
     /// What the next one is.
     #[serde(skip_serializing_if = "Option::is_none")]
     next: Option<ShownBand>,
+}
+
+/// Series together.
+#[derive(Debug, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct ShownJoint {
+    labels: BTreeMap<String, String>,
+    /// End of the last five minutes that were compared, in seconds since 1970.
+    time: f64,
+    score: f64,
+    state: f64,
+    /// Since when an alert stays.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    since: Option<f64>,
+    /// The series that is farthest from where the others say it should be.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    leaves: Option<BTreeMap<String, String>>,
+    /// How far that is; 1 is the level of alarm.
+    strength: f64,
+}
+
+impl ShownJoint {
+    fn of(labels: Labels, together: &Together) -> Self {
+        let leaves = together.leaves();
+        Self {
+            labels: labels.into_iter().collect(),
+            time: together.last,
+            score: together.score,
+            state: together.alert.peak,
+            since: together.alert_since(),
+            leaves: leaves.map(|(labels, _)| labels.iter().cloned().collect()),
+            strength: leaves.map_or(0.0, |(_, strength)| strength),
+        }
+    }
 }
 
 #[derive(Debug, PartialEq, Serialize)]
@@ -196,43 +255,71 @@ fn exported(labels: &Labels) -> Vec<(&str, &str)> {
     own.chain(OF_SCRAPES.into_iter().filter(lacks).map(|name| (name, ""))).collect()
 }
 
-/// A metric, what it is, and how it is read from a series.
-type Metric = (&'static str, &'static str, fn(&Series) -> Option<f64>);
+/// What is exported of a series, or of several together.
+#[derive(Clone, Copy)]
+struct Reading {
+    score: f64,
+    state: f64,
+    band: Option<Band>,
+}
 
-/// Of every series whose score says something of the present.
+impl From<&Series> for Reading {
+    fn from(series: &Series) -> Self {
+        Self { score: series.score, state: series.alert.peak, band: series.band }
+    }
+}
+
+impl From<&Together> for Reading {
+    fn from(together: &Together) -> Self {
+        Self { score: together.score, state: together.alert.peak, band: None }
+    }
+}
+
+/// A metric, what it is, and how it is read.
+type Metric = (&'static str, &'static str, fn(&Reading) -> Option<f64>);
+
+/// Of everything whose score says something of the present.
 const OF_ALL: [Metric; 2] = [
-    (names::ANOMALY_SCORE, "How unusual a watched series is, from 0 to 1", |series| Some(series.score)),
-    (names::ANOMALY_STATE, "Highest score of the alert that stays, 0 without one", |series| Some(series.alert.peak)),
+    (names::ANOMALY_SCORE, "How unusual a watched series is, from 0 to 1", |reading| Some(reading.score)),
+    (names::ANOMALY_STATE, "Highest score of the alert that stays, 0 without one", |reading| Some(reading.state)),
 ];
 
 /// Of the most unusual ones.
 const OF_SOME: [Metric; 3] = [
-    (names::ANOMALY_EXPECTED, "What a watched series was expected to be", |series| Some(series.band?.expected)),
-    (names::ANOMALY_LOWER, "Where the band of 90 % around the expected value begins", |series| {
-        Some(series.band?.lower)
+    (names::ANOMALY_EXPECTED, "What a watched series was expected to be", |reading| Some(reading.band?.expected)),
+    (names::ANOMALY_LOWER, "Where the band of 90 % around the expected value begins", |reading| {
+        Some(reading.band?.lower)
     }),
-    (names::ANOMALY_UPPER, "Where the band of 90 % around the expected value ends", |series| Some(series.band?.upper)),
+    (names::ANOMALY_UPPER, "Where the band of 90 % around the expected value ends", |reading| {
+        Some(reading.band?.upper)
+    }),
 ];
 
 impl Collector for Board {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
         let (shards, now, bands) = (self.shards(), now() as f64, self.options().bands);
         let add = |(a, b): (usize, usize), (c, d): (usize, usize)| (a + c, b + d);
-        let (seen, refused) = shards.values().map(|shard| shard.table.counts(now)).fold((0, 0), add);
+        let (seen, refused) = held(&shards).map(|shard| shard.table.counts(now)).fold((0, 0), add);
         for (name, help, value) in [
+            ("anomaly_shards", "Shards of the anomaly scorer that this replica holds", held(&shards).count()),
             ("anomaly_series", "Series that the anomaly scorer watches", seen),
             ("anomaly_series_refused", "Series that the anomaly scorer has no room for", refused),
         ] {
             let metric = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
             ConstGauge::new(i64::try_from(value).unwrap_or(i64::MAX)).encode(metric)?;
         }
-        let all: Vec<_> = shards.values().flat_map(|shard| shard.table.fresh(now)).collect();
-        let with_band = all.iter().copied().filter(|(_, series)| series.band.is_some());
-        let some: Vec<_> = Table::ranked(with_band).into_iter().take(bands).collect();
-        for (metrics, series) in [(OF_ALL.as_slice(), &all), (&OF_SOME, &some)] {
-            for (name, help, read) in metrics.iter().filter(|_| !series.is_empty()) {
+        let fresh: Vec<_> = held(&shards).flat_map(|shard| shard.table.fresh(now)).collect();
+        let with_band = fresh.iter().copied().filter(|(_, series)| series.band.is_some());
+        let some = Table::ranked(with_band).into_iter().take(bands);
+        let some: Vec<_> = some.map(|(labels, series)| (Cow::Borrowed(labels), Reading::from(series))).collect();
+        let joint = held(&shards).flat_map(|shard| shard.table.joint(now));
+        let joint = joint.map(|(labels, together)| (Cow::Owned(labels), Reading::from(together)));
+        let fresh = fresh.iter().map(|(labels, series)| (Cow::Borrowed(*labels), Reading::from(*series)));
+        let all: Vec<_> = fresh.chain(joint).collect();
+        for (metrics, readings) in [(OF_ALL.as_slice(), &all), (&OF_SOME, &some)] {
+            for (name, help, read) in metrics.iter().filter(|_| !readings.is_empty()) {
                 let mut family = encoder.encode_descriptor(short(name), help, None, MetricType::Gauge)?;
-                for (labels, value) in series.iter().filter_map(|(labels, series)| Some((labels, read(series)?))) {
+                for (labels, value) in readings.iter().filter_map(|(labels, of)| Some((labels, read(of)?))) {
                     ConstGauge::new(value).encode(family.encode_family(&exported(labels))?)?;
                 }
             }

@@ -39,6 +39,12 @@ pub struct Fact {
 }
 
 impl Fact {
+    /// One that another process tells; `None` where its reason is not one of ours.
+    pub(crate) fn read(reason: &str, message: String) -> Option<Self> {
+        let known = Told::ALL.map(Told::condition).into_iter().find(|(_, known)| *known == reason);
+        known.map(|(status, reason)| Self { status, reason, message })
+    }
+
     /// Whether this message says the same, but for the times since when and for numbers that differ little: after a start
     /// everything is found anew, and nothing of it is news.
     pub fn repeats(&self, message: &str) -> bool {
@@ -80,6 +86,17 @@ enum Told {
 }
 
 impl Told {
+    const ALL: [Self; 8] = [
+        Self::Failing(Trouble::Unreachable),
+        Self::Failing(Trouble::Throttled),
+        Self::Failing(Trouble::Refused),
+        Self::NoSeries,
+        Self::TooMany,
+        Self::Learning,
+        Self::Waiting,
+        Self::Scoring,
+    ];
+
     fn condition(self) -> (Option<bool>, &'static str) {
         match self {
             Told::Failing(Trouble::Unreachable) => (Some(false), c::REASON_SOURCE_UNREACHABLE),
@@ -193,8 +210,26 @@ pub struct Facts {
 
 #[derive(Debug, Default)]
 struct Inner {
-    rows: BTreeMap<Owner, BTreeMap<String, Row>>,
+    /// Of the shards that are scored here.
+    rows: BTreeMap<u32, BTreeMap<Owner, BTreeMap<String, Row>>>,
+    /// Of all shards, as whoever scores them says.
+    told: BTreeMap<u32, BTreeMap<Owner, Fact>>,
     changed: BTreeSet<Owner>,
+}
+
+impl Inner {
+    fn of(&self, owner: &Owner) -> Option<Fact> {
+        let here = self.rows.values().find_map(|rows| rows.get(owner));
+        here.and_then(fact).or_else(|| self.told.values().find_map(|facts| facts.get(owner)).cloned())
+    }
+}
+
+/// The worst of an object's watches decides, and each has its words.
+fn fact(rows: &BTreeMap<String, Row>) -> Option<Fact> {
+    let worst = rows.values().map(|row| row.told).min()?;
+    let (status, reason) = worst.condition();
+    let texts: Vec<String> = rows.iter().map(|(what, row)| format!("{what}: {}", row.text())).collect();
+    Some(Fact { status, reason, message: texts.join("; ") })
 }
 
 impl Facts {
@@ -202,10 +237,10 @@ impl Facts {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn tell(&self, watch: &Watch, told: Told, seen: Seen, cause: &str, now: u64) {
+    fn tell(&self, shard: u32, watch: &Watch, told: Told, seen: Seen, cause: &str, now: u64) {
         let Some((owner, what)) = owner(&watch.labels) else { return };
         let mut inner = self.inner();
-        let rows = inner.rows.entry(owner.clone()).or_default();
+        let rows = inner.rows.entry(shard).or_default().entry(owner.clone()).or_default();
         if rows.entry(what.to_owned()).or_insert_with(|| Row::new(now)).tell(told, seen, cause, now) {
             inner.changed.insert(owner);
             self.news.notify_one();
@@ -213,39 +248,65 @@ impl Facts {
     }
 
     /// A watch was read, and stands so.
-    pub(crate) fn saw(&self, watch: &Watch, seen: Seen, now: u64) {
+    pub(crate) fn saw(&self, shard: u32, watch: &Watch, seen: Seen, now: u64) {
         let told = match seen {
             Seen { refused: 1.., .. } => Told::TooMany,
             Seen { series: 0, .. } => Told::NoSeries,
             Seen { series, learning, .. } if learning == series => Told::Learning,
             _ => Told::Scoring,
         };
-        self.tell(watch, told, seen, "", now);
+        self.tell(shard, watch, told, seen, "", now);
     }
 
     /// A watch could not be read.
-    pub(crate) fn failed(&self, watch: &Watch, trouble: Trouble, cause: &str, now: u64) {
-        self.tell(watch, Told::Failing(trouble), Seen::default(), cause, now);
+    pub(crate) fn failed(&self, shard: u32, watch: &Watch, trouble: Trouble, cause: &str, now: u64) {
+        self.tell(shard, watch, Told::Failing(trouble), Seen::default(), cause, now);
     }
 
-    /// Forgets what is watched no more.
-    pub(crate) fn keep<'a>(&self, watches: impl IntoIterator<Item = &'a Watch>) {
+    /// Forgets what is watched no more in a shard.
+    pub(crate) fn keep<'a>(&self, shard: u32, watches: impl IntoIterator<Item = &'a Watch>) {
         let left: BTreeSet<(Owner, &str)> = watches.into_iter().filter_map(|watch| owner(&watch.labels)).collect();
         let mut inner = self.inner();
-        inner.rows.retain(|owner, rows| {
+        inner.rows.entry(shard).or_default().retain(|owner, rows| {
             rows.retain(|what, _| left.contains(&(owner.clone(), what.as_str())));
             !rows.is_empty()
         });
     }
 
-    /// What is told of an object: the worst of its watches decides, and each has its words. `None` while nothing is known.
-    pub fn of(&self, kind: Kind, namespace: &str, name: &str) -> Option<Fact> {
+    /// A shard is scored here no more; whoever does now tells what it sees.
+    pub(crate) fn leave(&self, shard: u32) {
+        self.inner().rows.remove(&shard);
+    }
+
+    /// Somebody tells this of a shard, be it this process or another one.
+    pub(crate) fn hear(&self, shard: u32, facts: BTreeMap<Owner, Fact>) {
+        let mut inner = self.inner();
+        let before = inner.told.insert(shard, facts).unwrap_or_default();
+        let Inner { rows, told, changed } = &mut *inner;
+        let here = |owner: &Owner| rows.values().any(|rows| rows.contains_key(owner));
+        let news = told.get(&shard).into_iter().flatten().filter(|(owner, fact)| before.get(owner) != Some(fact));
+        let news: Vec<Owner> = news.map(|(owner, _)| owner.clone()).filter(|owner| !here(owner)).collect();
+        if !news.is_empty() {
+            changed.extend(news);
+            self.news.notify_one();
+        }
+    }
+
+    /// Forgets what others tell: nobody listens any more.
+    pub(crate) fn forget_told(&self) {
+        self.inner().told.clear();
+    }
+
+    /// All that is seen in a shard that is scored here.
+    pub(crate) fn of_shard(&self, shard: u32) -> BTreeMap<Owner, Fact> {
         let inner = self.inner();
-        let rows = inner.rows.get(&(kind, namespace.to_owned(), name.to_owned()))?;
-        let worst = rows.values().map(|row| row.told).min()?;
-        let (status, reason) = worst.condition();
-        let texts: Vec<String> = rows.iter().map(|(what, row)| format!("{what}: {}", row.text())).collect();
-        Some(Fact { status, reason, message: texts.join("; ") })
+        let rows = inner.rows.get(&shard).into_iter().flatten();
+        rows.filter_map(|(owner, rows)| Some((owner.clone(), fact(rows)?))).collect()
+    }
+
+    /// What is told of an object. `None` while nothing is known.
+    pub fn of(&self, kind: Kind, namespace: &str, name: &str) -> Option<Fact> {
+        self.inner().of(&(kind, namespace.to_owned(), name.to_owned()))
     }
 
     /// Waits until more is to be told; gives the objects.

@@ -1,10 +1,14 @@
-//! The scorer loop: while this process leads, the series behind `anomaly` are read from Prometheus and
-//! scored, and the scores stand on the operator's `/metrics`, where the generated rules expect them.
-//! `watches`, `table`, `facts` and `pace` think; here and in `store` is the only I/O.
+//! The scorer loop: the series behind `anomaly` are read from Prometheus and scored, and the scores stand on the operator's
+//! `/metrics`, where the generated rules expect them. Every object belongs to a shard, and each shard is scored by the
+//! replica that holds its lease (`shards`). `watches`, `table`, `facts` and `pace` think; here, in `shards`, `share` and
+//! `store` is the only I/O.
 
 mod board;
 mod facts;
+mod joint;
 mod pace;
+mod shards;
+mod share;
 mod store;
 mod table;
 mod watches;
@@ -12,29 +16,29 @@ mod watches;
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
-    time::{Duration, SystemTime, UNIX_EPOCH},
+    time::{SystemTime, UNIX_EPOCH},
 };
 
 use futures::{StreamExt, stream};
-use kube::runtime::reflector::Store as Objects;
 use plimsoll_api::Kind;
-use tokio::{sync::mpsc::UnboundedSender, time::MissedTickBehavior};
+use tokio::{sync::mpsc::UnboundedSender, time::Instant};
 
 pub use self::{
     board::{Board, Looked, Options},
     facts::{Fact, Facts},
+    shards::{MOST, Setup, serve},
+    share::follow,
     store::check,
 };
 use self::{
     facts::Trouble,
     pace::Pace,
     store::{Refusal, Store},
-    table::{Event, IN_ALL, PER_WATCH, Table},
+    table::{Event, IN_ALL, PER_WATCH},
     watches::{Watch, Watches},
 };
 use crate::{
-    controller::stored::Stored,
-    operator::metrics::Metrics,
+    operator::{gate::Lease, metrics::Metrics},
     prometheus::{Prometheus, PrometheusError},
 };
 
@@ -54,14 +58,21 @@ const ENOUGH: usize = 4;
 /// A query that is refused is asked again after twice as long each time, up to so many seconds.
 const REFUSED_MAX: u64 = 600;
 
-/// Takes the scores away when the loop ends, however it ends: only the leader has any.
+/// A shard on the board, taken away when the work on it ends, however it ends: only its holder has scores.
 struct Term<'a>(&'a Board, u32);
+
+impl<'a> Term<'a> {
+    fn begin(board: &'a Board, shard: u32, lease: &Lease) -> Self {
+        board.with(shard, |shard| shard.lease = lease.clone());
+        Self(board, shard)
+    }
+}
 
 impl Drop for Term<'_> {
     fn drop(&mut self) {
         self.0.leave(self.1);
-        // The next leader tells what it sees.
-        self.0.facts().keep([]);
+        // The next holder tells what it sees.
+        self.0.facts().leave(self.1);
     }
 }
 
@@ -81,26 +92,6 @@ pub async fn tell(metrics: Arc<Metrics>, touched: UnboundedSender<(Kind, String,
     }
 }
 
-/// Scores until dropped.
-pub async fn run(prometheus: Prometheus, stores: Vec<Objects<Stored>>, metrics: Arc<Metrics>) {
-    const SHARD: u32 = 0;
-    let _term = Term(metrics.anomalies(), SHARD);
-    let mut scorer = Scorer::new(prometheus, &metrics, SHARD);
-    scorer.restore().await;
-    let mut watches = Watches::default();
-    let mut ticks = tokio::time::interval(Duration::from_secs(EVERY));
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
-    for store in &stores {
-        // Only so that the first round finds something; a kind that the cluster lacks keeps nobody waiting.
-        let _ = tokio::time::timeout(Duration::from_secs(5), store.wait_until_ready()).await;
-    }
-    loop {
-        ticks.tick().await;
-        let objects: Vec<Arc<Stored>> = stores.iter().flat_map(Objects::state).collect();
-        scorer.round(watches.update(objects.iter().map(Arc::as_ref)), now()).await;
-    }
-}
-
 /// How it goes with a watch.
 #[derive(Clone, Copy, Debug, Default)]
 struct Progress {
@@ -117,6 +108,8 @@ struct Scorer<'a> {
     prometheus: Prometheus,
     metrics: &'a Metrics,
     shard: u32,
+    /// Without it nothing is read or stored: somebody else may do it.
+    lease: Lease,
     progress: BTreeMap<Watch, Progress>,
     rounds: u64,
     pace: Pace,
@@ -124,32 +117,39 @@ struct Scorer<'a> {
 
 impl<'a> Scorer<'a> {
     /// What fails is asked again in the next round, not at once.
-    fn new(prometheus: Prometheus, metrics: &'a Metrics, shard: u32) -> Self {
+    fn new(prometheus: Prometheus, metrics: &'a Metrics, shard: u32, lease: Lease) -> Self {
         let prometheus = prometheus.with_retries(0);
-        Self { prometheus, metrics, shard, progress: BTreeMap::new(), rounds: 0, pace: Pace::default() }
+        Self { prometheus, metrics, shard, lease, progress: BTreeMap::new(), rounds: 0, pace: Pace::default() }
     }
 
-    /// Goes on from the state that is stored, if there is a place for it.
-    async fn restore(&self) {
-        let Some(folder) = self.metrics.anomalies().options().state else { return };
-        let shard = self.shard;
-        let Ok((store, table)) = tokio::task::spawn_blocking(move || Store::open(&folder, shard)).await else { return };
+    /// Goes on from the state that is stored, if there is a place for it; false where the past is read anew.
+    async fn restore(&self) -> bool {
+        let Some(folder) = self.metrics.anomalies().options().state else { return false };
+        let (shard, lease) = (self.shard, self.lease.clone());
+        let opened = tokio::task::spawn_blocking(move || Store::open(&folder, shard, lease)).await;
+        let Ok((store, table)) = opened else { return false };
         let table = match table {
             Ok(table) => {
-                tracing::info!(series = table.len(), "the scorer goes on from its stored state");
-                table
+                tracing::info!(shard, series = table.len(), "the scorer goes on from its stored state");
+                Some(table)
             }
-            Err(Refusal::Nothing) => Table::default(),
+            Err(Refusal::Nothing) => None,
             Err(error) => {
-                tracing::warn!(%error, "the scorer's stored state is not gone on with; the last day is read anew");
-                Table::default()
+                tracing::warn!(shard, %error, "the scorer's stored state is not gone on with; the last day is read anew");
+                None
             }
         };
+        let goes_on = table.is_some();
+        let table = table.unwrap_or_default();
         self.metrics.anomalies().with(shard, |shard| (shard.table, shard.store) = (table, Some(store)));
+        goes_on
     }
 
     /// Stores what has happened, and now and then all of it.
     async fn keep(&self) {
+        if !self.lease.is_held(Instant::now()) {
+            return;
+        }
         let board = self.metrics.anomalies();
         let Some((mut store, table)) = board.with(self.shard, |shard| {
             let mut store = shard.store.take()?;
@@ -184,7 +184,7 @@ impl<'a> Scorer<'a> {
             })
             .collect();
         let board = self.metrics.anomalies();
-        board.facts().keep(self.progress.keys());
+        board.facts().keep(self.shard, self.progress.keys());
         board.with(self.shard, |shard| {
             let watches: BTreeSet<Watch> = self.progress.keys().cloned().collect();
             if shard.table.is_dusty(now as f64, &watches) {
@@ -204,10 +204,11 @@ impl<'a> Scorer<'a> {
         turns.sort_by(|a, b| (a.1.asked, &a.0.labels).cmp(&(b.1.asked, &b.0.labels)));
         let mut left: BTreeSet<Watch> = turns.iter().map(|(watch, _)| watch.clone()).collect();
         let (prometheus, board, shard, round) = (&self.prometheus, self.metrics.anomalies(), self.shard, self.rounds);
+        let lease = &self.lease;
         let mut asked = stream::iter(turns)
             .map(|(watch, progress)| async move {
                 let mut progress = Progress { asked: round, ..progress };
-                let result = read(prometheus, board, shard, &watch, &mut progress, now).await;
+                let result = read(prometheus, board, (shard, lease), &watch, &mut progress, now).await;
                 (watch, progress, result)
             })
             .buffer_unordered(self.pace.concurrency(CONCURRENCY));
@@ -217,12 +218,12 @@ impl<'a> Scorer<'a> {
             match result {
                 Ok(()) => {
                     progress.refusals = 0;
-                    board.facts().saw(&watch, board.with(shard, |s| s.table.seen(&watch, now as f64)), now);
+                    board.facts().saw(shard, &watch, board.with(shard, |s| s.table.seen(&watch, now as f64)), now);
                 }
                 Err(error) => {
                     self.metrics.anomaly_failed();
                     let (trouble, text) = (trouble(&error), error.to_string());
-                    board.facts().failed(&watch, trouble, &text, now);
+                    board.facts().failed(shard, &watch, trouble, &text, now);
                     match &error {
                         PrometheusError::Unreachable { .. } => away += 1,
                         PrometheusError::Throttled { retry_after, .. } => {
@@ -249,7 +250,7 @@ impl<'a> Scorer<'a> {
         match &end {
             // Those that were not asked would have been answered the same.
             Some((trouble, text)) => {
-                left.iter().for_each(|watch| board.facts().failed(watch, *trouble, text, now));
+                left.iter().for_each(|watch| board.facts().failed(shard, watch, *trouble, text, now));
             }
             None if failures.is_empty() => self.pace.answered(),
             None => {}
@@ -272,7 +273,7 @@ fn trouble(error: &PrometheusError) -> Trouble {
 async fn read(
     prometheus: &Prometheus,
     board: &Board,
-    shard: u32,
+    (shard, lease): (u32, &Lease),
     watch: &Watch,
     progress: &mut Progress,
     now: u64,
@@ -287,6 +288,10 @@ async fn read(
             return Ok(());
         }
         let answer = prometheus.query_range(&watch.query, from, to, EVERY).await?;
+        if !lease.is_held(Instant::now()) {
+            // Whoever has the shard now asks for itself.
+            return Ok(());
+        }
         let found = answer.iter().map(|range| (watch.exported(&range.metric), range.samples().collect()));
         let refused = board.with(shard, |shard| {
             let found = shard.table.news(watch, found);
@@ -307,6 +312,8 @@ async fn read(
     }
 }
 
+#[cfg(test)]
+mod joint_tests;
 #[cfg(test)]
 mod loop_tests;
 #[cfg(test)]

@@ -10,8 +10,10 @@ use std::{
 };
 
 use plimsoll_anomaly::journal::{Header, append, records};
+use tokio::time::Instant;
 
 use super::table::{Event, Table};
+use crate::operator::gate::{Lease, NotLeading};
 
 const SNAPSHOT: u64 = u64::from_le_bytes(*b"PLMSNAP\0");
 const JOURNAL: u64 = u64::from_le_bytes(*b"PLMJRNL\0");
@@ -44,6 +46,8 @@ pub(crate) enum Refusal {
 pub(crate) struct Store {
     folder: PathBuf,
     shard: u32,
+    /// Whoever else may hold the shard may write its files.
+    lease: Lease,
     /// Of the present snapshot.
     generation: u64,
     /// Missing until there is a snapshot that it can go on from.
@@ -66,9 +70,9 @@ pub fn check(folder: &Path) -> Result<(), String> {
 
 impl Store {
     /// The files of a shard in this folder, and the table that they hold, as far as it can be gone on with.
-    pub(crate) fn open(folder: &Path, shard: u32) -> (Self, Result<Table, Refusal>) {
-        let mut store =
-            Self { folder: folder.to_owned(), shard, generation: 0, journal: None, bytes: 0, rounds: ROUNDS };
+    pub(crate) fn open(folder: &Path, shard: u32, lease: Lease) -> (Self, Result<Table, Refusal>) {
+        let folder = folder.to_owned();
+        let mut store = Self { folder, shard, lease, generation: 0, journal: None, bytes: 0, rounds: ROUNDS };
         let table = store.restore();
         (store, table)
     }
@@ -121,7 +125,11 @@ impl Store {
         let Some(journal) = &mut self.journal else { return };
         let mut bytes = Vec::new();
         let framed = postcard::to_allocvec(event).is_ok_and(|record| append(&record, &mut bytes));
-        let written = if framed { journal.write_all(&bytes) } else { Err(io::ErrorKind::InvalidData.into()) };
+        let written = match held(&self.lease) {
+            Ok(()) if framed => journal.write_all(&bytes),
+            Ok(()) => Err(io::ErrorKind::InvalidData.into()),
+            Err(error) => Err(error),
+        };
         match written {
             Ok(()) => self.bytes += bytes.len() as u64,
             Err(error) => {
@@ -167,10 +175,15 @@ impl Store {
         let mut file = File::create(&new)?;
         parts.iter().try_for_each(|part| file.write_all(part))?;
         file.sync_all()?;
+        held(&self.lease)?;
         fs::rename(&new, &path)?;
         File::open(&self.folder)?.sync_all()?;
         Ok(file)
     }
+}
+
+fn held(lease: &Lease) -> io::Result<()> {
+    if lease.is_held(Instant::now()) { Ok(()) } else { Err(io::Error::other(NotLeading)) }
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, Refusal> {

@@ -27,7 +27,7 @@ fn events() -> Vec<Event> {
 
 /// Files after the first events, of which a snapshot was made; the others were noted.
 fn written(folder: &Path, snapshot: usize) -> Vec<u8> {
-    let (mut store, table) = Store::open(folder, 0);
+    let (mut store, table) = Store::open(folder, 0, Lease::forever());
     assert!(matches!(table, Err(Refusal::Nothing)));
     let mut table = Table::default();
     for (i, event) in events().iter().enumerate() {
@@ -59,7 +59,7 @@ fn a_crash_at_any_byte_of_a_record_loses_that_record_alone() {
     let before = before.bytes();
     for cut in bytes.len() - record.len()..=bytes.len() {
         fs::write(&journal, &bytes[..cut]).unwrap();
-        let (mut store, table) = Store::open(folder.path(), 0);
+        let (mut store, table) = Store::open(folder.path(), 0, Lease::forever());
         let mut table = table.unwrap();
         let is_whole = cut == bytes.len();
         assert_eq!(table.bytes() == whole, is_whole, "cut at {cut} of {}", bytes.len());
@@ -80,12 +80,12 @@ fn a_crash_between_snapshot_and_journal_loses_nothing() {
     let whole = written(folder.path(), 2);
     let journal = folder.path().join("shard-0.journal");
     let old = fs::read(&journal).unwrap();
-    let (mut store, table) = Store::open(folder.path(), 0);
+    let (mut store, table) = Store::open(folder.path(), 0, Lease::forever());
     store.snapshot(&table.unwrap().bytes()).unwrap();
     assert!(fs::metadata(&journal).unwrap().len() < old.len() as u64, "begun anew");
     // As if the new journal had not come to be.
     fs::write(&journal, &old).unwrap();
-    let (mut store, table) = Store::open(folder.path(), 0);
+    let (mut store, table) = Store::open(folder.path(), 0, Lease::forever());
     assert_eq!(table.unwrap().bytes(), whole, "what the old journal says is in the snapshot");
     fs::write(folder.path().join("shard-0.snapshot.tmp"), b"torn").unwrap();
     let due = (0..ROUNDS).filter(|_| store.is_due()).count();
@@ -122,19 +122,19 @@ fn what_cannot_be_gone_on_with_is_refused() {
         ("somebody else's", vec![b'#'; 5000], damaged),
     ] {
         fs::write(&snapshot, bytes).unwrap();
-        let (mut store, table) = Store::open(folder.path(), 0);
+        let (mut store, table) = Store::open(folder.path(), 0, Lease::forever());
         assert_eq!(table.unwrap_err().to_string(), wanted, "{what}");
         assert!(store.is_due(), "{what}: it is replaced at once");
     }
     fs::remove_file(&snapshot).unwrap();
-    assert!(matches!(Store::open(folder.path(), 0).1, Err(Refusal::Nothing)));
-    assert!(matches!(Store::open(folder.path(), 1).1, Err(Refusal::Nothing)), "another shard");
+    assert!(matches!(Store::open(folder.path(), 0, Lease::forever()).1, Err(Refusal::Nothing)));
+    assert!(matches!(Store::open(folder.path(), 1, Lease::forever()).1, Err(Refusal::Nothing)), "another shard");
 }
 
 #[test]
 fn a_full_disk_loses_no_score() {
     let folder = tempfile::tempdir().unwrap();
-    let (mut store, _) = Store::open(&folder.path().join("not-there"), 0);
+    let (mut store, _) = Store::open(&folder.path().join("not-there"), 0, Lease::forever());
     let mut table = Table::default();
     for event in events() {
         store.note(&event);
@@ -146,4 +146,23 @@ fn a_full_disk_loses_no_score() {
     let message = check(Path::new("/proc/nowhere")).unwrap_err();
     assert!(message.starts_with("/proc/nowhere: ") && message.ends_with("may write to"), "{message}");
     assert_eq!(check(&folder.path().join("made/for/it")), Ok(()));
+}
+
+#[test]
+fn who_lost_the_lease_writes_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let table = written(folder.path(), 3);
+    let all = || ["snapshot", "journal"].map(|what| fs::read(folder.path().join(format!("shard-0.{what}"))).unwrap());
+    let (lease, before) = (Lease::forever(), all());
+    let (mut store, _) = Store::open(folder.path(), 0, lease.clone());
+    lease.release();
+    store.note(&events()[0]);
+    assert!(store.snapshot(&table).is_err());
+    assert_eq!(all(), before);
+    // It has it again, but what was not noted is missing from the journal: only a snapshot helps.
+    lease.hold(std::time::Duration::from_secs(1000), Instant::now());
+    store.note(&events()[1]);
+    assert_eq!(all(), before);
+    store.snapshot(&table).unwrap();
+    assert_ne!(all(), before);
 }

@@ -15,7 +15,10 @@ use plimsoll_anomaly::{
 };
 use serde::{Deserialize, Serialize};
 
-use super::watches::{Labels, Watch};
+use super::{
+    joint::Together,
+    watches::{Labels, Watch},
+};
 
 /// Series of one watch.
 pub(crate) const PER_WATCH: usize = 500;
@@ -37,6 +40,8 @@ pub(crate) enum Event {
     Read { watch: Watch, until: u64, found: Vec<(Labels, Samples)> },
     /// At `now` these watches were left; what is not seen for a day, or not watched, is forgotten.
     Swept { now: f64, watches: BTreeSet<Watch> },
+    /// Other shards told these networks, of which the mean is taken.
+    Shared { networks: Vec<Vec<u8>> },
 }
 
 /// Times and values.
@@ -100,7 +105,7 @@ impl Series {
     }
 
     /// It has had too few samples to be judged.
-    fn learns(&self) -> bool {
+    pub(crate) fn learns(&self) -> bool {
         self.rows < WARM
     }
 
@@ -118,6 +123,7 @@ struct Watched {
     series: BTreeMap<Labels, Series>,
     /// Series that found no room the last time.
     refused: usize,
+    together: Together,
 }
 
 /// How a watch stands.
@@ -152,6 +158,9 @@ impl Table {
         match event {
             Event::Read { watch, until, found } => self.read(watch, *until, found),
             Event::Swept { now, watches } => self.sweep(*now, watches),
+            Event::Shared { networks } => {
+                self.forecaster.adopt(networks);
+            }
         }
     }
 
@@ -207,6 +216,7 @@ impl Table {
             }
             taken.push((series.place, labels, samples));
         }
+        watched.together.read(watch, &watched.series, found, until);
         let mut bands = expect(forecaster, &taken);
         for (place, labels, _) in taken {
             if let (Some(series), Some((promised, next))) = (watched.series.get_mut(labels), bands.remove(&place)) {
@@ -268,6 +278,15 @@ impl Table {
         self.all().filter(move |(_, series)| now - series.last <= FRESH)
     }
 
+    /// What is seen of series together, and says something of the present.
+    pub(crate) fn joint(&self, now: f64) -> impl Iterator<Item = (Labels, &Together)> {
+        let all = self.watches.iter().map(|(watch, watched)| (watch, &watched.together));
+        all.filter_map(move |(watch, together)| {
+            let labels = together.labels(watch).filter(|_| now - together.last <= VANISHED);
+            Some((labels?, together))
+        })
+    }
+
     /// Everything that is known.
     pub(crate) fn all(&self) -> impl Iterator<Item = (&Labels, &Series)> {
         self.watches.values().flat_map(|watched| &watched.series)
@@ -282,6 +301,11 @@ impl Table {
             other_on.cmp(&on).then(other_interest.total_cmp(&interest)).then(a.cmp(b))
         });
         all
+    }
+
+    /// The network that all series share, for other shards.
+    pub(crate) fn network(&self) -> Vec<u8> {
+        self.forecaster.weights()
     }
 
     /// All of it as bytes.

@@ -1,17 +1,22 @@
 #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 use std::collections::BTreeMap;
 
-use plimsoll_api::anomaly::Direction;
+use kube::runtime::watcher::Event as Heard;
+use plimsoll_api::{Kind, anomaly::Direction};
 use plimsoll_slo::names;
 use serde_json::{Value, json};
 use wiremock::{Mock, MockServer, Request, ResponseTemplate, matchers::path};
 
 use super::{
-    table::{FORGOTTEN, FRESH, Samples, VANISHED},
-    watches::Labels,
+    facts::Owner,
+    table::{FORGOTTEN, FRESH, Samples, Table, VANISHED},
+    watches::{Labels, shard_of},
     *,
 };
-use crate::{controller::stored::Object, prometheus::http_client};
+use crate::{
+    controller::stored::{Object, Stored},
+    prometheus::http_client,
+};
 
 pub(super) const NOW: u64 = 1_800_000_000;
 
@@ -73,8 +78,21 @@ fn watched_is_what_the_objects_ask_for() {
     let mut watches = Watches::default();
     let plain = stored(json!({"kind": "SLO", "metadata": {"name": "plain", "namespace": "shop"}, "spec": {
         "objective": "99", "sli": {"events": {"bad": "a_total", "total": "b_total"}}}}));
-    let mut found = watches.update([&slo(1, "99.9"), &alert_rule(), &plain]);
+    let mut after = |objects: &[Stored]| {
+        let kinds = Kind::ALL.into_iter().flat_map(|kind| {
+            let listed = objects.iter().filter(move |object| object.kind_of() == kind).cloned().map(Heard::InitApply);
+            [Heard::Init].into_iter().chain(listed).chain([Heard::InitDone]).map(move |event| (kind, event))
+        });
+        kinds.for_each(|(kind, event)| watches.hear(kind, event));
+        watches.of_shard(0, 1)
+    };
+    let mut found = after(&[slo(1, "99.9"), alert_rule(), plain]);
     found.sort_by(|a, b| a.labels.cmp(&b.labels));
+    // Ten bad events in five minutes, as a burn rate's alert takes ten.
+    assert_eq!(
+        found.iter().map(|w| w.policy().least).collect::<Vec<_>>(),
+        [f64::NEG_INFINITY, 10.0 / 300.0, f64::NEG_INFINITY]
+    );
     let found: Vec<_> = found.iter().map(|w| (w.labels.clone(), w.query.as_str(), w.direction)).collect();
     assert_eq!(
         found,
@@ -96,13 +114,50 @@ fn watched_is_what_the_objects_ask_for() {
             ),
         ]
     );
-    assert_eq!(watches.update([&slo(2, "never")]).len(), 2, "its rules stay, so do its scores");
+    assert_eq!(after(&[slo(2, "never")]).len(), 2, "its rules stay, so do its scores");
     let mut anew = slo(2, "99.9");
     let Object::Slo(slo_anew) = &mut anew.object else { panic!("an SLO") };
     (slo_anew.metadata.uid, slo_anew.spec.anomaly) = (Some("another".to_owned()), None);
-    assert_eq!(watches.update([&anew]), [], "not the one of the same name");
-    assert_eq!(watches.update([]), []);
-    assert_eq!(watches.update([&slo(2, "never")]), [], "never was valid");
+    assert_eq!(after(&[anew]), [], "not the one of the same name");
+    assert_eq!(after(&[]), []);
+    assert_eq!(after(&[slo(2, "never")]), [], "never was valid");
+
+    let mut watches = Watches::default();
+    watches.hear(Kind::Slo, Heard::Apply(slo(1, "99.9")));
+    watches.hear(Kind::AlertRule, Heard::Apply(alert_rule()));
+    assert_eq!(watches.of_shard(0, 1).len(), 3);
+    watches.hear(Kind::AlertRule, Heard::Init);
+    assert_eq!(watches.of_shard(0, 1).len(), 3, "a list that has only begun says of nothing that it is gone");
+    watches.hear(Kind::AlertRule, Heard::InitDone);
+    assert_eq!(watches.of_shard(0, 1).len(), 2, "nor of another kind");
+    watches.hear(Kind::Slo, Heard::Delete(slo(1, "99.9")));
+    assert_eq!(watches.of_shard(0, 1), []);
+}
+
+#[test]
+fn every_object_is_in_one_shard_and_few_move() {
+    let owners: Vec<Owner> = (0..4000)
+        .map(|n| {
+            let kind = if n % 3 == 0 { Kind::Slo } else { Kind::AlertRule };
+            (kind, format!("team-{}", n % 7), format!("service-{n}"))
+        })
+        .collect();
+    let shards = |count: u32| owners.iter().map(|owner| shard_of(owner, count)).collect::<Vec<u32>>();
+    assert!(shards(1).iter().all(|shard| *shard == 0));
+    for count in 2..=16u32 {
+        let (fewer, now) = (shards(count - 1), shards(count));
+        let mut sizes = vec![0usize; count as usize];
+        now.iter().for_each(|shard| sizes[*shard as usize] += 1);
+        let even = owners.len() / count as usize;
+        assert!(sizes.iter().all(|size| (even * 4 / 5..=even * 5 / 4).contains(size)), "{count}: {sizes:?}");
+        let moved = fewer.iter().zip(&now).filter(|(before, now)| before != now);
+        assert!(moved.clone().all(|(_, now)| *now == count - 1), "only the new shard takes");
+        assert!(moved.count() <= even * 5 / 4);
+    }
+    // Another version of the operator must not find another shard for what is stored already.
+    let known = ["checkout", "cart", "search", "login"]
+        .map(|name| shard_of(&(Kind::Slo, "shop".to_owned(), name.to_owned()), 4));
+    assert_eq!(known, [0, 1, 2, 1]);
 }
 
 #[test]
@@ -223,7 +278,7 @@ pub(super) async fn server(jump: u64, back: u64) -> MockServer {
 }
 
 pub(super) fn scorer<'a>(url: &str, metrics: &'a Metrics) -> Scorer<'a> {
-    Scorer::new(Prometheus::new(http_client().unwrap(), url).unwrap(), metrics, 0)
+    Scorer::new(Prometheus::new(http_client().unwrap(), url).unwrap(), metrics, 0, Lease::forever())
 }
 
 pub(super) fn present(metrics: &Metrics, now: u64) -> Option<f64> {
@@ -311,7 +366,7 @@ async fn a_server_that_is_away_is_asked_little_and_all_get_their_turn() {
 async fn scores_are_exported_while_this_process_leads() {
     let metrics = Metrics::default();
     {
-        let _term = Term(metrics.anomalies(), 0);
+        let _term = Term::begin(metrics.anomalies(), 0, &Lease::forever());
         let watch = watch(Direction::Both);
         let metric = BTreeMap::from([("pod".to_owned(), "a\"b\n".to_owned())]);
         let series = (watch.exported(&metric), calm(200, now()));

@@ -1,9 +1,17 @@
 //! What is watched: from the objects in the store to queries. Pure.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use plimsoll_anomaly::alerting::{Policy, Side};
-use plimsoll_api::anomaly::{Direction, Sensitivity};
+use kube::{Resource as _, runtime::watcher::Event};
+use plimsoll_anomaly::{
+    alerting::{Policy, Side},
+    journal::checksum,
+    lstm::Random,
+};
+use plimsoll_api::{
+    Kind,
+    anomaly::{Direction, Sensitivity},
+};
 use plimsoll_slo::{
     AnyModel, AnyValid,
     alerts::{ANOMALY_ACCEPTED, Watch as Condition, sensitivity},
@@ -13,10 +21,16 @@ use plimsoll_slo::{
 };
 use serde::{Deserialize, Serialize};
 
+use super::facts::Owner;
 use crate::controller::stored::{Object, Stored};
 
-/// Which of an SLO's two rates a score is of.
+/// Which of an SLO's two rates a score is of, or that it is of all series together.
 pub(crate) const SIGNAL: &str = "signal";
+const TOTAL: &str = "total";
+const BAD: &str = "bad";
+const JOINT: &str = "joint";
+/// Seconds over which the rates of an SLO's events are taken.
+const RATE: f64 = 300.0;
 /// Labels by which the generated rules tell scores apart; no watched series may bring its own.
 const OURS: [&str; 4] = [names::SLO_ID, names::ALERT_RULE, names::ALERT, SIGNAL];
 
@@ -34,6 +48,8 @@ pub(crate) struct Watch {
     pub(crate) direction: Direction,
     /// How easily something is.
     pub(crate) sensitivity: Sensitivity,
+    /// An alert takes at least so many events in [`RATE`] seconds; the series is of events per second.
+    pub(crate) least: u64,
     /// Seconds after which a level that stays is accepted.
     pub(crate) accept: u64,
 }
@@ -42,7 +58,7 @@ impl Watch {
     fn new(labels: &[(&str, &str)], query: String, direction: Direction) -> Self {
         let labels = labels.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
         let accept = ANOMALY_ACCEPTED.as_seconds();
-        Self { labels, query, direction, sensitivity: Sensitivity::default(), accept }
+        Self { labels, query, direction, sensitivity: Sensitivity::default(), least: 0, accept }
     }
 
     /// With this sensitivity, and an alert that is told only when it has held for so long.
@@ -63,7 +79,20 @@ impl Watch {
             Direction::Up => Side::Up,
             Direction::Down => Side::Down,
         };
-        Policy { side, score: sensitivity(self.sensitivity).score, accept: self.accept as f64 }
+        let least = if self.least > 0 { self.least as f64 / RATE } else { f64::NEG_INFINITY };
+        Policy { side, score: sensitivity(self.sensitivity).score, least, accept: self.accept as f64 }
+    }
+
+    /// The labels of the score of all its series together; `None` where they have no course in common: bad events of an SLO
+    /// are too few.
+    pub(crate) fn joint_labels(&self) -> Option<Labels> {
+        let signal = (SIGNAL.to_owned(), JOINT.to_owned());
+        match self.labels.as_slice() {
+            [(kind, id), (name, value)] if name == SIGNAL => {
+                (value == TOTAL).then(|| vec![(kind.clone(), id.clone()), signal])
+            }
+            own => Some(own.iter().cloned().chain([signal]).collect()),
+        }
     }
 
     /// The labels of the score of this series: its own, and ours. Where they collide the series' gets the
@@ -99,12 +128,12 @@ fn of(model: &AnyModel) -> Vec<Watch> {
         AnyModel::Slo(model) => {
             let Some(chosen) = model.anomaly else { return Vec::new() };
             let id = model.id.to_string();
-            // Fewer bad events are no anomaly; fewer events are.
-            [(names::TOTAL, "total", Direction::Both), (names::BAD, "bad", Direction::Up)]
-                .map(|(series, signal, direction)| {
+            // Fewer bad events are no anomaly, nor is a handful of them; fewer events are.
+            [(names::TOTAL, TOTAL, Direction::Both, 0), (names::BAD, BAD, Direction::Up, model.minimum_bad_events)]
+                .map(|(series, signal, direction, least)| {
                     let query = format!("{series}{{{}={}}}", names::SLO_ID, quote(&id));
                     let watch = Watch::new(&[(names::SLO_ID, &id), (SIGNAL, signal)], query, direction);
-                    watch.told(chosen, sensitivity(chosen).hold)
+                    Watch { least, ..watch.told(chosen, sensitivity(chosen).hold) }
                 })
                 .into()
         }
@@ -125,34 +154,77 @@ fn of(model: &AnyModel) -> Vec<Watch> {
     }
 }
 
-/// Objects by what they were when last looked at, so that only edits are validated.
+/// The watches of all objects, by what the API server tells of them; only edits are validated.
 #[derive(Debug, Default)]
 pub(crate) struct Watches {
-    known: HashMap<Vec<String>, (Option<i64>, Vec<Watch>)>,
+    known: BTreeMap<Owner, (Version, Vec<Watch>)>,
+    /// Of each kind that is being listed anew: what was listed so far.
+    listed: BTreeMap<Kind, BTreeSet<Owner>>,
 }
 
+/// The uid and the generation: an object that was made anew has generation 1 again.
+type Version = (Option<String>, Option<i64>);
+
 impl Watches {
-    /// All watches of these objects. An object that an edit has made invalid keeps those it had, as its
-    /// rules stay.
-    pub(crate) fn update<'a>(&mut self, objects: impl IntoIterator<Item = &'a Stored>) -> Vec<Watch> {
-        use kube::Resource as _;
-        let mut before = std::mem::take(&mut self.known);
-        for stored in objects.into_iter().filter(|stored| stored.meta().deletion_timestamp.is_none()) {
-            let meta = stored.meta();
-            let field = |field: &Option<String>| field.clone().unwrap_or_default();
-            // With the uid: one that was made anew has generation 1 again.
-            let key =
-                [&meta.namespace, &meta.name, &meta.uid].map(field).into_iter().chain([stored.kind_of().to_string()]);
-            let key: Vec<String> = key.collect();
-            let old = before.remove(&key);
-            let watches = match old {
-                Some((generation, watches)) if generation.is_some() && generation == meta.generation => watches,
-                old => read(stored).unwrap_or_else(|| old.map(|(_, watches)| watches).unwrap_or_default()),
-            };
-            self.known.insert(key, (meta.generation, watches));
+    /// Takes in what a watch of objects of this kind says. An object that an edit has made invalid keeps the watches it had,
+    /// as its rules stay.
+    pub(crate) fn hear(&mut self, kind: Kind, event: Event<Stored>) {
+        match event {
+            Event::Init => {
+                self.listed.insert(kind, BTreeSet::new());
+            }
+            Event::InitApply(stored) => {
+                let owner = self.put(&stored);
+                self.listed.entry(kind).or_default().insert(owner);
+            }
+            Event::InitDone => {
+                if let Some(listed) = self.listed.remove(&kind) {
+                    self.known.retain(|owner, _| owner.0 != kind || listed.contains(owner));
+                }
+            }
+            Event::Apply(stored) => {
+                self.put(&stored);
+            }
+            Event::Delete(stored) => {
+                self.known.remove(&owner_of(&stored));
+            }
         }
-        self.known.values().flat_map(|(_, watches)| watches).cloned().collect()
     }
+
+    fn put(&mut self, stored: &Stored) -> Owner {
+        let (owner, meta) = (owner_of(stored), stored.meta());
+        if meta.deletion_timestamp.is_some() {
+            self.known.remove(&owner);
+            return owner;
+        }
+        let version = (meta.uid.clone(), meta.generation);
+        let old = self.known.remove(&owner).filter(|((uid, _), _)| *uid == version.0);
+        let watches = match old {
+            Some((old, watches)) if old == version && version.1.is_some() => watches,
+            old => read(stored).unwrap_or_else(|| old.map(|(_, watches)| watches).unwrap_or_default()),
+        };
+        self.known.insert(owner.clone(), (version, watches));
+        owner
+    }
+
+    /// The watches of one shard of so many.
+    pub(crate) fn of_shard(&self, shard: u32, shards: u32) -> Vec<Watch> {
+        let ours = self.known.iter().filter(|(owner, (_, all))| !all.is_empty() && shard_of(owner, shards) == shard);
+        ours.flat_map(|(_, (_, watches))| watches).cloned().collect()
+    }
+}
+
+fn owner_of(stored: &Stored) -> Owner {
+    let field = |field: &Option<String>| field.clone().unwrap_or_default();
+    (stored.kind_of(), field(&stored.meta().namespace), field(&stored.meta().name))
+}
+
+/// The shard that scores an object: the one with the largest number made of both (rendezvous hashing), so that another
+/// shard takes from each its part and moves nothing else. All watches of an object are in the same one.
+pub(crate) fn shard_of((kind, namespace, name): &Owner, shards: u32) -> u32 {
+    let id = checksum(format!("{kind}/{namespace}/{name}").as_bytes());
+    let weight = |shard: &u32| Random(id ^ u64::from(*shard).wrapping_mul(0xd6e8_feb8_6659_fd93)).bits();
+    (0..shards).max_by_key(weight).unwrap_or_default()
 }
 
 /// `None` when the object is invalid.

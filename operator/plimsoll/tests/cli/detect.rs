@@ -226,9 +226,9 @@ fn paths_that_cannot_be_used() {
         let ran = run(d, &[&["detect"], args].concat());
         assert_eq!((ran.code, ran.stderr.as_str()), (2, message), "{args:?}");
     }
-    let ran = run(d, &["detect", "--input", "in.csv", "--plot", "plot.png"]);
+    let ran = run(d, &["detect", "--input", "in.csv", "--plot", "plot.jpg"]);
     assert_eq!(ran.code, 2);
-    assert!(ran.stderr.contains("a plot is an SVG: end its name in .svg"), "{}", ran.stderr);
+    assert!(ran.stderr.contains("a plot is an SVG or a PNG: end its name in .svg or .png"), "{}", ran.stderr);
 }
 
 #[test]
@@ -247,4 +247,10 @@ fn a_plot_shows_the_alert() {
     let hours = ["11-15 00:00", "11-15 12:00", "11-16 00:00", "11-16 12:00", "11-17 00:00", "11-17 12:00"];
     assert_eq!(labels, [hours, hours].concat(), "{text}");
     assert!(text.contains("time, UTC"));
+    assert!(text.contains("<polygon"), "the band");
+    let ran = detect(d, &["--output", "again.csv", "--plot", "plot.PNG"]);
+    assert_eq!((ran.code, ran.stderr.as_str()), (0, ""));
+    assert!(fs::read(d.join("plot.PNG")).unwrap().starts_with(b"\x89PNG\r\n"));
+    let [scored, again] = ["out.csv", "again.csv"].map(|name| fs::read(d.join(name)).unwrap());
+    assert!(scored == again, "a drawing changes no score");
 }

@@ -23,7 +23,10 @@ const NEEDS: &[Component] =
     &[Component::Etcd, Component::Kubernetes, Component::Prometheus, Component::PrometheusOperator];
 
 pub(crate) fn tests() -> Vec<Test> {
-    vec![test(NEEDS, a_series_that_jumps_becomes_an_alert_which_outlives_the_operator)]
+    vec![
+        test(NEEDS, a_series_that_jumps_becomes_an_alert_which_outlives_the_operator),
+        test(NEEDS, two_replicas_share_and_the_one_that_is_left_goes_on),
+    ]
 }
 
 /// The series has no past, so the query makes one: ten values in turn, to which the series is added.
@@ -117,6 +120,120 @@ async fn a_series_that_jumps_becomes_an_alert_which_outlives_the_operator(testbe
     ensure!(prometheus.query(FIRING).await?.len() == 1);
     ensure!(prometheus.value(SINCE).await? == since, "the alert is the one of before");
     operator.stop().await
+}
+
+/// AlertRules, of which each of the two shards has some.
+const QUEUES: usize = 6;
+
+async fn two_replicas_share_and_the_one_that_is_left_goes_on(testbed: &Testbed) -> Result<()> {
+    let sample = SampleService::start().await?;
+    let set = |value: f64| (0..QUEUES).for_each(|n| sample.set(&format!("queue_{n}"), "cluster=\"eu\"", value));
+    set(0.0);
+    let options = PrometheusOptions {
+        scrape: vec![("sample".to_owned(), vec![sample.target()])],
+        ..PrometheusOptions::default()
+    };
+    let mut prometheus = Prometheus::start(testbed.bin(), options).await?;
+    let (plane, client) = start(testbed, ControlPlaneOptions::api_only()).await?;
+    plane.kubectl(["create", "namespace", "plimsoll-system"]).await?;
+    plane.apply(&std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../../manifests/rbac.yaml"))?).await?;
+    let kubeconfig = plane.kubeconfig_for("system:serviceaccount:plimsoll-system:plimsoll", None)?;
+    let folder = Folder::new("shards")?;
+    let config = folder.join("config.yaml");
+    let files = json!({"directory": prometheus.rule_folder(), "reloadUrl": format!("{}/-/reload", prometheus.url())});
+    let backends = json!({"backends": {"default": {"ruleFiles": files}}, "prometheus": {"url": prometheus.url()}});
+    std::fs::write(&config, backends.to_string())?;
+    let (config, state) = (config.display().to_string(), folder.join("state").display().to_string());
+    let start = async |identity: &str| {
+        let arguments = ["--config", &config, "--state-dir", &state, "--anomaly-shards", "2", "--lease-seconds", "3"];
+        let election = ["--namespace", "plimsoll-system", "--identity", identity];
+        Operator::start_with(testbed.plimsoll()?, &kubeconfig, &[arguments.as_slice(), &election].concat()).await
+    };
+    let has = async |operator: &Operator, metric: &str, wanted: u64| {
+        wait_until(&format!("{metric} {wanted}"), TURNS, async || {
+            Ok((operator.metric(metric).await? == wanted).then_some(()))
+        })
+        .await
+    };
+
+    // One has all; the other one, which comes later, gets its half, and only one writes statuses.
+    let mut first = start("first").await?;
+    has(&first, "plimsoll_leader", 1).await?;
+    has(&first, "plimsoll_anomaly_shards", 2).await?;
+    let mut second = start("second").await?;
+    has(&second, "plimsoll_anomaly_shards", 1).await?;
+    has(&first, "plimsoll_anomaly_shards", 1).await?;
+    let targets = [&first, &second].map(|operator| operator.target().to_owned()).to_vec();
+    prometheus.reconfigure(|options| options.scrape.push(("plimsoll".to_owned(), targets))).await?;
+    let api: Api<AlertRule> = Api::namespaced(client, "default");
+    for n in 0..QUEUES {
+        let query = format!("vector(10 + time() % 300 / 300) + (sum(queue_{n}) or vector(0))");
+        let object = json!({
+            "apiVersion": plimsoll_api::API_VERSION, "kind": "AlertRule", "metadata": {"name": format!("queue-{n}")},
+            "spec": {"interval": "1s", "matchers": {"cluster": "eu"},
+                "rules": [{"alert": "QueueUnusual", "anomaly": {"query": query, "direction": "Up"}}]},
+        });
+        api.patch(&format!("queue-{n}"), &PatchParams::apply("test").force(), &Patch::Apply(&object)).await?;
+    }
+    let statuses = async || -> Result<Vec<_>> {
+        let found = api.list(&Default::default()).await?.items.into_iter().map(|rule| {
+            let status = rule.status.unwrap_or_default();
+            let scored = status.conditions.into_iter().find(|one| one.type_ == conditions::SCORED);
+            scored.filter(|scored| scored.reason == conditions::REASON_SCORING)
+        });
+        Ok(found.flatten().map(|scored| (scored.message, scored.last_transition_time.0)).collect())
+    };
+    let all_scored = wait_until("the conditions", TURNS, async || {
+        Ok(Some(statuses().await?).filter(|scored| scored.len() == QUEUES))
+    })
+    .await?;
+    let number = async |expression: &str| anyhow::Ok(prometheus.value(expression).await?.unwrap_or(0.0) as usize);
+    wait_until("a score of each", TURNS, async || {
+        Ok((number("count(plimsoll_anomaly_score)").await? == QUEUES).then_some(()))
+    })
+    .await?;
+    let mut shares = Vec::new();
+    for operator in [&first, &second] {
+        shares.push(operator.metric("plimsoll_anomaly_series").await?);
+    }
+    ensure!(shares.iter().all(|share| *share > 0) && shares.iter().sum::<u64>() == QUEUES as u64, "{shares:?}");
+
+    set(90.0);
+    const FIRING: &str = "count(ALERTS{alertname=\"QueueUnusual\",alertstate=\"firing\"})";
+    let since = async || -> Result<Vec<_>> {
+        let found = prometheus.query("ALERTS_FOR_STATE{alertname=\"QueueUnusual\"}").await?;
+        let mut all: Vec<_> = found.iter().map(|one| (one.label("alertrule").to_owned(), one.value())).collect();
+        all.sort_by(|a, b| a.0.cmp(&b.0));
+        Ok(all)
+    };
+    wait_until("all to fire", TURNS, async || Ok((number(FIRING).await? == QUEUES).then_some(()))).await?;
+    let begun = since().await?;
+    ensure!(begun.len() == QUEUES, "{begun:?}");
+
+    // The leader crashes, with its shard.
+    first.kill()?;
+    has(&second, "plimsoll_anomaly_shards", 2).await?;
+    has(&second, "plimsoll_leader", 1).await?;
+    has(&second, "plimsoll_anomaly_series", QUEUES as u64).await?;
+    ensure!(second.log()?.matches("the scorer goes on from its stored state").count() == 2, "{}", second.log()?);
+    wait_until("all states again", TURNS, async || {
+        Ok((number("count(plimsoll_anomaly_state > 0)").await? == QUEUES).then_some(()))
+    })
+    .await?;
+    // Another leader, another scorer, and nothing to say.
+    let before = (questions(&prometheus).await?, second.writes().await?);
+    wait_until("two more turns", TURNS, async || {
+        Ok((questions(&prometheus).await? >= before.0 + 2.0 * QUEUES as f64).then_some(()))
+    })
+    .await?;
+    ensure!(number(FIRING).await? == QUEUES && since().await? == begun, "{:?}, not {begun:?}", since().await?);
+    ensure!(statuses().await? == all_scored, "{:?}, not {all_scored:?}", statuses().await?);
+    ensure!(second.writes().await? <= before.1 + 1, "what is seen by now may be told once, and nothing else");
+    second.stop().await?;
+    for operator in [&first, &second] {
+        ensure!(!operator.log()?.contains("forbidden"), "{}", operator.log()?);
+    }
+    Ok(())
 }
 
 /// Range queries that Prometheus was asked.

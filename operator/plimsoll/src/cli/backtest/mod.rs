@@ -58,7 +58,7 @@ pub struct Backtest {
     #[arg(long, short, value_enum, default_value_t = Format::Table)]
     output: Format,
     /// Draw budget, burn rate and alerts into this SVG file; of the first SLO, where there are several
-    #[arg(long, value_name = "FILE", value_parser = super::detect::svg)]
+    #[arg(long, value_name = "FILE", value_parser = super::detect::drawing)]
     plot: Option<PathBuf>,
 }
 
@@ -155,8 +155,9 @@ pub fn run(args: &Backtest) -> Result<Exit, Stop> {
     }
     bar.finish();
     if let (Some(path), Some(report)) = (&args.plot, reports.first()) {
-        let text = picture::svg(report);
-        out::replace(path, &mut |writer| writer.write_all(text.as_bytes()).map_err(Into::into))?;
+        let format = plot::Format::of(path).unwrap_or(plot::Format::Svg);
+        let drawn = plot::bytes(report, format).map_err(|error| super::failed(&error))?;
+        out::replace(path, &mut |writer| writer.write_all(&drawn).map_err(Into::into))?;
     }
     let text = match args.output {
         Format::Table => report::table(&reports),

@@ -1,26 +1,16 @@
 //! Budget, burn rate and alerts, drawn.
 
 use plimsoll_slo::names;
-use plotters::prelude::*;
+use plotters::{coord::Shift, prelude::*};
 use rust_decimal::prelude::ToPrimitive;
 
 use super::{
-    super::plot::{TimeAxis, span, thin},
+    super::plot::{Drawing, TimeAxis, span, thin},
     Report,
 };
 
 /// Width and height of the drawing, in pixels.
 const SIZE: (u32, u32) = (1600, 700);
-
-/// The drawing.
-pub(super) fn svg(report: &Report) -> String {
-    let mut text = String::new();
-    // Nothing but the text can fail to take what is drawn, and it does not.
-    if draw(&mut text, report).is_err() {
-        text.clear();
-    }
-    text
-}
 
 /// The worst group's values of a series, by seconds since 1970.
 fn worst(report: &Report, name: &str, window: Option<&str>, fold: fn(f64, f64) -> f64) -> Vec<(f64, f64)> {
@@ -36,13 +26,19 @@ fn worst(report: &Report, name: &str, window: Option<&str>, fold: fn(f64, f64) -
     points.into_iter().map(|(t, value)| (t as f64 / 1000.0, value)).collect()
 }
 
-fn draw(text: &mut String, report: &Report) -> Result<(), Box<dyn std::error::Error>> {
+impl Drawing for Report {
+    const SIZE: (u32, u32) = SIZE;
+
+    fn draw<B: DrawingBackend>(&self, root: &DrawingArea<B, Shift>) -> Result<(), Box<dyn std::error::Error>>
+    where
+        B::ErrorType: 'static,
+    {
+        let report = self;
     let (begin, end) = (report.period.from as f64, report.period.to as f64);
     let budget = report.model.objective.budget().to_f64().unwrap_or(f64::NAN);
     let left = worst(report, names::BUDGET_REMAINING, None, f64::min);
     let burn: Vec<(f64, f64)> =
         worst(report, names::ERROR_RATIO, Some("1h"), f64::max).into_iter().map(|(t, v)| (t, v / budget)).collect();
-    let root = SVGBackend::with_string(text, SIZE).into_drawing_area();
     root.fill(&WHITE)?;
     let (upper, lower) = root.split_vertically(SIZE.1 / 2);
     let axis = TimeAxis::new(begin, end);
@@ -73,4 +69,5 @@ fn draw(text: &mut String, report: &Report) -> Result<(), Box<dyn std::error::Er
     }
     root.present()?;
     Ok(())
+}
 }
