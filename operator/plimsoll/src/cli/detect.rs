@@ -88,7 +88,7 @@ pub fn run(args: &Detect) -> Result<Exit, Stop> {
     bar.finish_and_clear();
     if let (Some(path), Some(plot)) = (&args.plot, &plot) {
         let format = Format::of(path).unwrap_or(Format::Svg);
-        let drawn = plot::bytes(&plot, format);
+        let drawn = super::plot::bytes(plot, format);
         let drawn = drawn.map_err(|error| Stop::Failed(error.to_string(), "please report it".to_owned()))?;
         out::replace(path, &mut |writer| writer.write_all(&drawn).map_err(Into::into))?;
     }

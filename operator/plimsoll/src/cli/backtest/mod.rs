@@ -17,6 +17,7 @@ use plimsoll_slo::{
 use super::{
     Exit, Paths, check,
     out::{self, Stop},
+    plot,
     validate,
 };
 use crate::prometheus::{Prometheus, http_client};
@@ -57,7 +58,7 @@ pub struct Backtest {
     /// What is printed
     #[arg(long, short, value_enum, default_value_t = Format::Table)]
     output: Format,
-    /// Draw budget, burn rate and alerts into this SVG file; of the first SLO, where there are several
+    /// Draw budget, burn rate and alerts into this file, FILE.svg or FILE.png; of the first SLO, where there are several
     #[arg(long, value_name = "FILE", value_parser = super::detect::drawing)]
     plot: Option<PathBuf>,
 }
