@@ -6,6 +6,7 @@ pub mod alerts_webhook;
 pub mod artifacts;
 pub mod cli;
 pub mod controller;
+pub mod events;
 pub mod explain;
 pub mod limits;
 pub mod operator;
@@ -15,6 +16,7 @@ pub mod scorer;
 pub mod selecting;
 pub mod sinks;
 pub mod source;
+pub mod targets;
 pub mod trace;
 pub mod webhook;
 
