@@ -23,6 +23,8 @@ mod generate;
 mod runbook;
 #[path = "cli/runbooks.rs"]
 mod runbooks;
+#[path = "cli/schemas.rs"]
+mod schemas;
 
 /// What a run yielded.
 struct Ran {
