@@ -77,8 +77,13 @@ pub fn decide(seen: Option<&Seen>, me: &str, now: Instant, retry: Duration) -> D
 pub async fn run(client: Client, terms: Terms, lease: Lease, metrics: &Metrics, stop: CancellationToken) {
     let api: Api<LeaseObject> = Api::namespaced(client, &terms.namespace);
     let mut last: Option<(Option<String>, Seen)> = None;
+    let mut told = None;
     loop {
-        let wait = match attempt(&api, &terms, &lease, &mut last).await {
+        let attempted = attempt(&api, &terms, &lease, &mut last).await;
+        if let Some(leader) = news(&mut told, last.as_ref().map(|(_, seen)| seen), &terms.identity) {
+            tracing::info!(leader, "another replica leads; this one stands by");
+        }
+        let wait = match attempted {
             Ok(wait) => wait,
             Err(error) => {
                 tracing::warn!(error = %crate::sinks::kubernetes::chain(&error), "lease could not be renewed");
@@ -97,6 +102,17 @@ pub async fn run(client: Client, terms: Terms, lease: Lease, metrics: &Metrics, 
             tracing::warn!(error = %crate::sinks::kubernetes::chain(&error), "lease could not be given back");
         }
     }
+}
+
+/// Another leader than the one that was told last. That this process leads is told by who begins to.
+fn news(told: &mut Option<String>, seen: Option<&Seen>, me: &str) -> Option<String> {
+    // Without a holder the lease was given back, and somebody takes it in a moment.
+    let holder = seen?.holder.as_ref()?;
+    if told.as_ref() == Some(holder) {
+        return None;
+    }
+    *told = Some(holder.clone());
+    (holder != me).then(|| holder.clone())
 }
 
 async fn attempt(

@@ -20,6 +20,25 @@ fn the_cases() {
     assert_eq!(decide(Some(&lease(Some("b"), start)), "a", at(15), RETRY), Decision::Take);
 }
 
+#[test]
+fn a_change_of_the_leader_is_told_once() {
+    let start = Instant::now();
+    let mut told = None;
+    let mut tells = |holder| news(&mut told, Some(&lease(holder, start)), "me");
+    for (holder, wanted) in [
+        (None, None),
+        (Some("a"), Some("a")),
+        (Some("a"), None),
+        (None, None),
+        (Some("b"), Some("b")),
+        (Some("me"), None),
+        (Some("b"), Some("b")),
+    ] {
+        assert_eq!(tells(holder).as_deref(), wanted, "{holder:?}");
+    }
+    assert_eq!(news(&mut None, None, "me"), None);
+}
+
 /// A model of the API server: one lease with a version, and processes that act at random times,
 /// lose their connection, and have clocks that only measure differences.
 #[derive(Debug, Clone)]
