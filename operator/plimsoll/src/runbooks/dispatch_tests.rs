@@ -19,7 +19,7 @@ fn given() -> Given {
     let sealer = Sealer::new([5; 32]);
     let writer = Writer::<Guarded>::default();
     let (client, settings) = (api.client(), Settings { operator_namespace: "ops".to_owned(), ..Settings::default() });
-    let teller = Teller::new(client.clone());
+    let teller = Teller::new(client.clone(), "Run");
     let dispatcher = Dispatcher::new(client, writer.as_reader(), sealer.clone(), settings, teller, Metrics::new());
     api.put(
         "/apis/apps/v1/namespaces/shop/deployments/checkout",

@@ -8,7 +8,6 @@ pub mod circumstances;
 pub mod config;
 pub mod decide;
 pub mod dispatch;
-pub mod events;
 pub mod execute;
 pub mod facts;
 pub mod keep;
@@ -40,7 +39,6 @@ use tokio_util::sync::CancellationToken;
 use self::{
     config::RunbooksConfig,
     dispatch::{Dispatcher, Guarded},
-    events::Teller,
     execute::{ExecuteError, Executor, Next},
     keep::Keeper,
     news::News,
@@ -49,7 +47,9 @@ use self::{
     switch::Switch,
     triggers::Triggers,
 };
-use crate::{actions::Outside, operator::metrics::Metrics, prometheus::Prometheus, sinks::kubernetes::chain};
+use crate::{
+    actions::Outside, events::Teller, operator::metrics::Metrics, prometheus::Prometheus, sinks::kubernetes::chain,
+};
 
 /// Executions that are worked on at the same time. Most of that is waiting.
 const CONCURRENCY: u16 = 128;
@@ -80,7 +80,7 @@ impl Front {
         metrics: Arc<Metrics>,
     ) -> Self {
         let writer = reflector::store::Writer::<Guarded>::default();
-        let teller = Teller::new(client.clone());
+        let teller = Teller::new(client.clone(), "Run");
         let settings = config.settings(namespace);
         let dispatcher = Dispatcher::new(client.clone(), writer.as_reader(), sealer, settings, teller, metrics);
         Self { dispatcher: Arc::new(dispatcher), writer, client }
@@ -126,7 +126,7 @@ pub struct Setup {
 pub async fn lead(setup: Setup, stop: CancellationToken) {
     let Setup { client, dispatcher, outside, config, namespace, prometheus, has_alerts, metrics } = setup;
     let switch = Switch::new(client.clone(), &namespace, Arc::clone(&metrics));
-    let news = News { client: client.clone(), teller: Teller::new(client.clone()), metrics };
+    let news = News { client: client.clone(), teller: Teller::new(client.clone(), "Run"), metrics };
     let (all, writer) = reflector::store::<Execution>();
     let executor = Executor {
         client: client.clone(),

@@ -14,7 +14,7 @@ use plimsoll_api::{
 };
 use serde_json::json;
 
-use super::events::Teller;
+use crate::events::Teller;
 use crate::{operator::metrics::Metrics, sinks::kubernetes::chain};
 
 /// Tells it.
