@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 use clap::Subcommand;
-use plimsoll_testbed::{Component, Stack, cache_folder, ensure_binaries};
+use plimsoll_testbed::{Component, SampleService, Stack, cache_folder, ensure_binaries};
 
 #[derive(Subcommand)]
 pub(crate) enum Task {
@@ -23,14 +23,17 @@ pub(crate) fn run(task: &Task) -> Result<()> {
             Ok(())
         }
         Task::Up => tokio::runtime::Runtime::new()?.block_on(async {
-            let stack = Stack::start(&bin).await?;
+            let shop = SampleService::shop().await?;
+            let stack = Stack::with_jobs(&bin, &[("checkout", shop.target())]).await?;
             println!("export KUBECONFIG={}", stack.control_plane.kubeconfig().display());
             println!("Kubernetes    {}", stack.control_plane.url());
             println!("Prometheus    {}", stack.prometheus.url());
             println!("Alertmanager  {}", stack.alertmanager.url());
-            println!("a service     http://{}/metrics", stack.sample.target());
+            println!("a service     http://{}/metrics  scraped as job checkout", shop.target());
+            println!("              curl -X POST http://{}/errors/20  lets 20 % of its requests fail", shop.target());
             println!("logs          {}", stack.control_plane.folder().display());
             println!("kubectl       {}", bin.path(Component::Kubernetes, "kubectl")?.display());
+            println!("Then follow the tour in README.md, with --prometheus {}", stack.prometheus.url());
             println!("Ctrl-C ends all of it.");
             tokio::signal::ctrl_c().await?;
             Ok(())

@@ -78,6 +78,8 @@ pub const REASON_PROGRESSING: &str = "Progressing";
 pub const REASON_NOT_LOADED: &str = "NotLoaded";
 /// Prometheus has the groups, but a rule of them fails.
 pub const REASON_RULE_FAILS: &str = "RuleFails";
+/// Prometheus has the groups, but does not evaluate them.
+pub const REASON_NOT_EVALUATED: &str = "NotEvaluated";
 /// Samples are there.
 pub const REASON_SAMPLES: &str = "Samples";
 /// No samples are there.

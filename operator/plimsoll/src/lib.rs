@@ -7,6 +7,7 @@ pub mod artifacts;
 pub mod cli;
 pub mod controller;
 pub mod demo;
+pub mod events;
 pub mod explain;
 pub mod limits;
 pub mod operator;
@@ -17,6 +18,7 @@ pub mod scorer;
 pub mod selecting;
 pub mod sinks;
 pub mod source;
+pub mod targets;
 pub mod trace;
 pub mod webhook;
 

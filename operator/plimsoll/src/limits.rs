@@ -6,18 +6,22 @@ use plimsoll_slo::{
     model::{Period, Span},
 };
 
+use crate::targets;
+
 /// More groups than this are told. Each group has its own alerts and about 25 series, so 300 are 7,500 series for one
 /// SLO, and more names than a person who is woken can tell apart. A region, a route or a customer's plan stays
 /// below; an id of a user or a request does not.
 pub const GROUPS: u64 = 300;
 
-/// What of an SLO may be too much.
+/// What of an SLO may be too much, and who gives its samples.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Scope {
     /// The period's greatest length.
     pub period: Option<Span>,
     /// Labels by which it is grouped.
     pub group_by: Vec<String>,
+    /// What names its targets: `job="checkout"`.
+    pub targets: Option<String>,
 }
 
 impl Scope {
@@ -41,7 +45,7 @@ impl Scope {
                 Calendar::Year => days(366),
             },
         };
-        Self { period: Some(period), group_by: model.group_by.clone() }
+        Self { period: Some(period), group_by: model.group_by.clone(), targets: targets::of_indicator(&model.sli) }
     }
 }
 
@@ -103,7 +107,7 @@ mod tests {
 
     #[test]
     fn a_period_beyond_the_retention_is_told_with_both() {
-        let scope = Scope { period: Some(Span::seconds(30 * DAY)), group_by: Vec::new() };
+        let scope = Scope { period: Some(Span::seconds(30 * DAY)), group_by: Vec::new(), targets: None };
         assert_eq!(period(&scope, None), None, "a Prometheus that does not say");
         assert_eq!(period(&scope, Some(Span::seconds(30 * DAY))), None);
         let line = period(&scope, Some(Span::seconds(15 * DAY))).map(|excess| excess.line());

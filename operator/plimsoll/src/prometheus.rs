@@ -88,16 +88,49 @@ impl Range {
 }
 
 /// A rule group as Prometheus has it loaded.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct LoadedGroup {
     /// Its name.
     pub name: String,
     /// Its rules.
     #[serde(default)]
     pub rules: Vec<LoadedRule>,
+    /// Seconds between its evaluations; 0 where the server does not say so.
+    #[serde(default)]
+    pub interval: f64,
+    /// When it was evaluated last, as the server writes it; empty where it does not say so.
+    #[serde(default)]
+    pub last_evaluation: String,
+    /// Whether it is left unevaluated, by the server's own clock.
+    #[serde(skip)]
+    pub idle: Option<Idle>,
 }
 
+/// What a server says of a group that it has loaded and does not evaluate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Idle {
+    /// It was never evaluated; it may just have been loaded.
+    Never,
+    /// The last time is longer ago than a busy server explains.
+    Since(jiff::Timestamp),
+}
+
+/// A group is evaluated at least this often in a server that works, however busy; and of the slow ones, one time of three.
+const BUSY: Duration = Duration::from_secs(300);
+
 impl LoadedGroup {
+    /// Whether it is evaluated at this time of the server. Nothing where the server does not say when it was.
+    fn idle(&self, now: jiff::Timestamp) -> Option<Idle> {
+        let last: jiff::Timestamp = self.last_evaluation.parse().ok()?;
+        if last <= jiff::Timestamp::UNIX_EPOCH {
+            return Some(Idle::Never);
+        }
+        let patience = BUSY.max(Duration::try_from_secs_f64(self.interval * 3.0).unwrap_or_default());
+        let passed = Duration::try_from(now.duration_since(last)).unwrap_or_default();
+        (passed > patience).then_some(Idle::Since(last))
+    }
+
     /// Which rules of an object these are, if this is the group that says so.
     pub fn revision(&self) -> Option<&str> {
         let is_info = |rule: &&LoadedRule| [names::INFO, names::ALERT_RULE_INFO].contains(&rule.name.as_str());
@@ -155,6 +188,38 @@ struct RuntimeInfo {
 struct Vector {
     #[serde(default)]
     result: serde_json::Value,
+}
+
+/// What a metric is, as its targets tell.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+struct Metadata {
+    #[serde(default, rename = "type")]
+    kind: String,
+}
+
+/// A target that is scraped.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ScrapeTarget {
+    /// Labels of its series.
+    #[serde(default)]
+    pub labels: BTreeMap<String, String>,
+    /// What is asked for them.
+    #[serde(default)]
+    pub scrape_url: String,
+    /// Why the last time failed.
+    #[serde(default)]
+    pub last_error: String,
+    /// `up`, `down` or `unknown`.
+    #[serde(default)]
+    pub health: String,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Targets {
+    #[serde(default)]
+    active_targets: Vec<ScrapeTarget>,
 }
 
 #[derive(Deserialize)]
@@ -250,12 +315,34 @@ impl Prometheus {
             let (now, later) = rest.split_at(fits.min(rest.len()));
             let mut query: Vec<(&str, &str)> = now.iter().map(|name| ("rule_group[]", *name)).collect();
             query.push(("exclude_alerts", "true"));
-            let groups: Groups = self.get("api/v1/rules", &query).await?;
+            let (groups, at): (Groups, _) = self.get_dated("api/v1/rules", &query).await?;
             // A server that does not know the filter sends everything.
-            found.extend(groups.groups.into_iter().filter(|group| now.contains(&group.name.as_str())));
+            let ours = groups.groups.into_iter().filter(|group| now.contains(&group.name.as_str()));
+            found.extend(ours.map(|group| LoadedGroup { idle: group.idle(at), ..group }));
             rest = later;
         }
         Ok(found)
+    }
+
+    /// The type of a metric in the words of its targets, `counter` or `gauge`; `None` where they do not tell, or differ.
+    ///
+    /// # Errors
+    /// Names the address and the cause.
+    pub async fn metric_type(&self, metric: &str) -> Result<Option<String>, PrometheusError> {
+        let query = [("metric", metric), ("limit", "1"), ("limit_per_metric", "10")];
+        let mut found: BTreeMap<String, Vec<Metadata>> = self.once("api/v1/metadata", &query).await?;
+        let mut kinds = found.remove(metric).into_iter().flatten().map(|one| one.kind);
+        let Some(first) = kinds.next() else { return Ok(None) };
+        Ok(kinds.all(|other| other == first).then_some(first))
+    }
+
+    /// The targets that are scraped, with the reason of those that fail.
+    ///
+    /// # Errors
+    /// Names the address and the cause; also where there are too many to be read.
+    pub async fn targets(&self) -> Result<Vec<ScrapeTarget>, PrometheusError> {
+        let targets: Targets = self.once("api/v1/targets", &[("state", "active")]).await?;
+        Ok(targets.active_targets)
     }
 
     /// How long samples are kept; `None` where the server does not say so, or keeps them by size alone.
@@ -312,12 +399,20 @@ impl Prometheus {
         path: &str,
         query: &[(&str, &str)],
     ) -> Result<T, PrometheusError> {
+        self.get_dated(path, query).await.map(|(data, _)| data)
+    }
+
+    async fn get_dated<T: serde::de::DeserializeOwned>(
+        &self,
+        path: &str,
+        query: &[(&str, &str)],
+    ) -> Result<(T, jiff::Timestamp), PrometheusError> {
         let backoff = ExponentialBuilder::default()
             .with_min_delay(Duration::from_millis(200))
             .with_max_delay(Duration::from_secs(2))
             .with_max_times(self.retries)
             .with_jitter();
-        (|| self.once(path, query))
+        (|| self.dated(path, query))
             .retry(backoff)
             .when(|error| matches!(error, PrometheusError::Unreachable { .. }))
             .await
@@ -328,6 +423,15 @@ impl Prometheus {
         path: &str,
         query: &[(&str, &str)],
     ) -> Result<T, PrometheusError> {
+        self.dated(path, query).await.map(|(data, _)| data)
+    }
+
+    /// The answer, and what time it was for who gave it: two clocks may differ.
+    async fn dated<T: serde::de::DeserializeOwned>(
+        &self,
+        path: &str,
+        query: &[(&str, &str)],
+    ) -> Result<(T, jiff::Timestamp), PrometheusError> {
         let url = self.base.join(path).map_err(|e| self.unreachable(e.to_string()))?;
         let mut request = self.client.get(url).query(query).timeout(TIMEOUT);
         if let Some(tenant) = &self.tenant {
@@ -341,6 +445,8 @@ impl Prometheus {
         }
         let answer = request.send().await.map_err(|error| self.unreachable(chain(&error.without_url())))?;
         let status = answer.status();
+        let date = answer.headers().get(reqwest::header::DATE).and_then(|value| value.to_str().ok());
+        let date = date.and_then(|text| jiff::fmt::rfc2822::parse(text).ok()).map(|date| date.timestamp());
         let retry_after = answer.headers().get(reqwest::header::RETRY_AFTER).and_then(|value| value.to_str().ok());
         let retry_after = retry_after.and_then(|text| wait(text, jiff::Timestamp::now()));
         let body = match bounded_bytes(answer, MAX_BYTES).await {
@@ -358,7 +464,9 @@ impl Prometheus {
             return Err(self.unreachable(cause()));
         }
         match serde_json::from_slice::<Answer<T>>(&body) {
-            Ok(Answer { data: Some(data), status, .. }) if status == "success" => Ok(data),
+            Ok(Answer { data: Some(data), status, .. }) if status == "success" => {
+                Ok((data, date.unwrap_or_else(jiff::Timestamp::now)))
+            }
             Ok(Answer { error, .. }) => Err(PrometheusError::Refused { url: self.url(), cause: error }),
             Err(_) if !status.is_success() => {
                 let cause = format!("{status} {}", excerpt(&body));

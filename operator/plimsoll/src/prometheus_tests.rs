@@ -116,3 +116,38 @@ async fn many_groups_are_many_short_requests() {
     assert!(requests.len() > 1);
     assert!(requests.iter().all(|request| request.url.as_str().len() < 8000));
 }
+
+#[test]
+fn a_group_is_idle_by_its_own_interval() {
+    let now: jiff::Timestamp = "2027-01-15T08:00:00Z".parse().unwrap();
+    for (last, interval, wanted) in [
+        ("2027-01-15T07:59:40Z", 30.0, None),
+        ("2027-01-15T07:55:30Z", 30.0, None),
+        ("2027-01-15T07:54:59Z", 30.0, Some(Idle::Since("2027-01-15T07:54:59Z".parse().unwrap()))),
+        ("2027-01-15T07:49:00Z", 240.0, None),
+        ("2027-01-15T07:47:00Z", 240.0, Some(Idle::Since("2027-01-15T07:47:00Z".parse().unwrap()))),
+        ("0001-01-01T00:00:00Z", 30.0, Some(Idle::Never)),
+        // Its clock is ahead of ours, or it does not say when.
+        ("2027-01-15T09:00:00Z", 30.0, None),
+        ("", 0.0, None),
+        ("never", f64::NAN, None),
+    ] {
+        let group = LoadedGroup { interval, last_evaluation: last.to_owned(), ..LoadedGroup::default() };
+        assert_eq!(group.idle(now), wanted, "{last} {interval}");
+    }
+}
+
+/// Whose clock is right does not matter: an answer bears the time of who wrote it.
+#[tokio::test]
+async fn idleness_is_told_by_the_server_s_clock() {
+    let server = MockServer::start().await;
+    let groups = serde_json::json!({"status": "success", "data": {"groups": [
+        {"name": "g", "interval": 30, "lastEvaluation": "2020-01-15T08:00:00.5Z", "rules": []},
+        {"name": "h", "interval": 30, "lastEvaluation": "2020-01-15T07:00:00Z", "rules": []}]}});
+    let answer =
+        ResponseTemplate::new(200).set_body_json(groups).insert_header("date", "Wed, 15 Jan 2020 08:00:30 GMT");
+    Mock::given(path("/api/v1/rules")).respond_with(answer).mount(&server).await;
+    let prometheus = Prometheus::new(http_client().unwrap(), &server.uri()).unwrap();
+    let idle: Vec<_> = prometheus.groups(&["g", "h"]).await.unwrap().into_iter().map(|group| group.idle).collect();
+    assert_eq!(idle, [None, Some(Idle::Since("2020-01-15T07:00:00Z".parse().unwrap()))]);
+}

@@ -27,6 +27,8 @@ mod plugin;
 mod runbook;
 #[path = "cli/runbooks.rs"]
 mod runbooks;
+#[path = "cli/schemas.rs"]
+mod schemas;
 
 /// What a run yielded.
 struct Ran {

@@ -48,6 +48,20 @@ impl Parsed {
         Template(self.text.clone())
     }
 
+    /// The selectors whose rate or increase is taken, which is right of counters alone.
+    pub fn rated(&self) -> Vec<VectorSelector> {
+        let mut all = Vec::new();
+        each(&self.expr, &mut |expr| {
+            if let Expr::Call(call) = expr
+                && ["rate", "increase", "irate"].contains(&call.func.name)
+                && let Some(Expr::MatrixSelector(matrix)) = call.args.args.first().map(AsRef::as_ref)
+            {
+                all.push(matrix.vs.clone());
+            }
+        });
+        all
+    }
+
     /// Every vector selector in the expression, also inside ranges.
     pub fn selectors(&self) -> Vec<VectorSelector> {
         let mut all = Vec::new();
@@ -391,7 +405,7 @@ pub fn split(selector: &VectorSelector) -> Selector {
 }
 
 /// As PromQL.
-pub(crate) fn matcher(m: &Matcher) -> String {
+pub fn matcher(m: &Matcher) -> String {
     format!("{}{}{}", label_name(&m.name), m.op, quote(&m.value))
 }
 

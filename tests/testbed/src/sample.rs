@@ -10,8 +10,9 @@ use std::time::Instant;
 
 use anyhow::Result;
 use axum::Router;
-use axum::extract::State;
-use axum::routing::get;
+use axum::extract::{Path, State};
+use axum::http::StatusCode;
+use axum::routing::{get, post};
 
 use crate::server::Server;
 
@@ -27,6 +28,20 @@ impl SampleService {
         let metrics = Arc::new(Mutex::new(Metrics::default()));
         let router = Router::new().route("/metrics", get(expose)).with_state(Arc::clone(&metrics));
         Ok(Self { server: Server::start(router).await?, metrics })
+    }
+
+    /// Starts one as a newcomer's examples expect it: requests with codes and durations, and a probe. A post to
+    /// `/errors/20` lets a fifth of the requests fail from then on.
+    pub async fn shop() -> Result<Self> {
+        let metrics = Arc::new(Mutex::new(Metrics::default()));
+        let router = Router::new()
+            .route("/metrics", get(expose))
+            .route("/errors/{percent}", post(fail))
+            .with_state(Arc::clone(&metrics));
+        let shop = Self { server: Server::start(router).await?, metrics };
+        shop.set("probe_success", "", 1.0);
+        traffic(&shop.metrics, 0.01);
+        Ok(shop)
     }
 
     /// `host:port`, for [`crate::PrometheusOptions::scrape`].
@@ -55,11 +70,7 @@ impl SampleService {
 
     /// Lets a counter grow by itself, from now on.
     pub fn rate(&self, name: &str, labels: &str, per_second: f64) {
-        self.with(name, labels, Series::Counter(Ramp::new()), |series| {
-            if let Series::Counter(ramp) = series {
-                ramp.set_rate(per_second);
-            }
-        });
+        rate(&self.metrics, name, labels, per_second);
     }
 
     /// Puts observations of one value into a histogram. Its buckets' upper bounds are those of the first call.
@@ -71,9 +82,7 @@ impl SampleService {
 
     /// Lets observations of one value go on by themselves, from now on, replacing the rate of that value's bucket.
     pub fn observe_rate(&self, name: &str, labels: &str, bounds: &[f64], value: f64, per_second: f64) {
-        self.with(name, labels, Series::histogram(bounds), |series| {
-            series.at(value, |ramp, factor| ramp.set_rate(per_second * factor));
-        });
+        observe_rate(&self.metrics, (name, labels), bounds, value, per_second);
     }
 
     /// Removes a series, as when a pod goes away.
@@ -93,8 +102,55 @@ impl SampleService {
     }
 
     fn with(&self, name: &str, labels: &str, new: Series, change: impl FnOnce(&mut Series)) {
-        let mut metrics = self.metrics.lock().unwrap_or_else(PoisonError::into_inner);
-        change(metrics.0.entry(name.to_owned()).or_default().entry(labels.to_owned()).or_insert(new));
+        with(&self.metrics, name, labels, new, change);
+    }
+}
+
+fn with(metrics: &Mutex<Metrics>, name: &str, labels: &str, new: Series, change: impl FnOnce(&mut Series)) {
+    let mut metrics = metrics.lock().unwrap_or_else(PoisonError::into_inner);
+    change(metrics.0.entry(name.to_owned()).or_default().entry(labels.to_owned()).or_insert(new));
+}
+
+fn rate(metrics: &Mutex<Metrics>, name: &str, labels: &str, per_second: f64) {
+    with(metrics, name, labels, Series::Counter(Ramp::new()), |series| {
+        if let Series::Counter(ramp) = series {
+            ramp.set_rate(per_second);
+        }
+    });
+}
+
+fn observe_rate(metrics: &Mutex<Metrics>, (name, labels): (&str, &str), bounds: &[f64], value: f64, per_second: f64) {
+    with(metrics, name, labels, Series::histogram(bounds), |series| {
+        series.at(value, |ramp, factor| ramp.set_rate(per_second * factor));
+    });
+}
+
+/// The requests of a shop, of which this share fails, and as many are slow.
+fn traffic(metrics: &Mutex<Metrics>, percent: f64) {
+    const BOUNDS: [f64; 6] = [0.05, 0.1, 0.2, 0.3, 0.5, 1.0];
+    for (route, per_second) in [("/cart", 40.0), ("/pay", 10.0)] {
+        let bad = per_second * percent / 100.0;
+        for (code, per_second) in [("200", per_second - bad), ("500", bad)] {
+            let labels = format!("code=\"{code}\",method=\"GET\",route=\"{route}\"");
+            rate(metrics, "http_requests_total", &labels, per_second);
+        }
+        let labels = format!("method=\"GET\",route=\"{route}\"");
+        for (seconds, per_second) in [(0.08, per_second - bad), (0.8, bad)] {
+            observe_rate(metrics, ("http_request_duration_seconds", &labels), &BOUNDS, seconds, per_second);
+        }
+    }
+}
+
+async fn fail(
+    State(metrics): State<Arc<Mutex<Metrics>>>,
+    Path(percent): Path<String>,
+) -> Result<String, (StatusCode, &'static str)> {
+    match percent.parse() {
+        Ok(share) if (0.0..=100.0).contains(&share) => {
+            traffic(&metrics, share);
+            Ok(format!("{share} % of the requests fail from now on\n"))
+        }
+        _ => Err((StatusCode::BAD_REQUEST, "write a number from 0 to 100: /errors/20\n")),
     }
 }
 
@@ -188,9 +244,9 @@ impl Series {
     }
 }
 
-async fn expose(State(metrics): State<Arc<Mutex<Metrics>>>) -> Result<String, axum::http::StatusCode> {
+async fn expose(State(metrics): State<Arc<Mutex<Metrics>>>) -> Result<String, StatusCode> {
     let metrics = metrics.lock().unwrap_or_else(PoisonError::into_inner);
-    exposition(&metrics).map_err(|_| axum::http::StatusCode::INTERNAL_SERVER_ERROR)
+    exposition(&metrics).map_err(|_| StatusCode::INTERNAL_SERVER_ERROR)
 }
 
 fn exposition(metrics: &Metrics) -> Result<String, std::fmt::Error> {

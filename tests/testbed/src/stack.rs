@@ -34,12 +34,19 @@ pub struct Stack {
 impl Stack {
     /// Starts everything and waits until it is ready: about ten seconds.
     pub async fn start(bin: &Bin) -> Result<Self> {
+        Self::with_jobs(bin, &[]).await
+    }
+
+    /// The same, with more jobs that Prometheus scrapes: their names and targets.
+    pub async fn with_jobs(bin: &Bin, jobs: &[(&str, String)]) -> Result<Self> {
         let webhook = WebhookReceiver::start().await?;
         let sample = SampleService::start().await?;
+        let more = jobs.iter().map(|(job, target)| ((*job).to_owned(), vec![target.clone()]));
+        let scrape = [("sample".to_owned(), vec![sample.target()])].into_iter().chain(more).collect();
         let monitoring = async {
             let alertmanager = Alertmanager::start(bin, &Alertmanager::webhook_config(&webhook.url())).await?;
             let options = PrometheusOptions {
-                scrape: vec![("sample".to_owned(), vec![sample.target()])],
+                scrape,
                 alertmanager: Some(alertmanager.url().to_owned()),
                 ..PrometheusOptions::default()
             };

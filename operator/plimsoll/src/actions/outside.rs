@@ -10,7 +10,7 @@ use serde::Deserialize;
 use crate::{
     operator::gate::{GateLayer, NotLeading, OUTSIDE},
     prometheus::bounded_bytes,
-    sinks::{config::check_url, kubernetes::chain},
+    sinks::kubernetes::chain,
     trace,
 };
 
@@ -31,16 +31,6 @@ pub struct Endpoint {
     /// A file with a bearer token.
     #[serde(default)]
     pub bearer_token_file: Option<PathBuf>,
-}
-
-impl Endpoint {
-    /// What is wrong with its address.
-    ///
-    /// # Errors
-    /// A sentence.
-    pub fn check(&self) -> Result<(), String> {
-        check_url(&self.url)
-    }
 }
 
 /// All of them.

@@ -41,7 +41,7 @@ const LOOK: Duration = Duration::from_secs(10);
 #[derive(Clone, Debug, clap::Args)]
 pub struct AlertsArgs {
     /// Take alerts from Alertmanager here, by HTTPS; --runbooks is needed for that
-    #[arg(long, value_name = "ADDRESS", requires = "runbooks")]
+    #[arg(long, value_name = "ADDRESS", requires = "runbooks", value_parser = crate::operator::address::parse)]
     pub alerts_listen: Option<SocketAddr>,
     /// A file with a token that Alertmanager must send; several while one is replaced by another
     #[arg(long, value_name = "FILE")]

@@ -2,9 +2,10 @@
 
 use std::{collections::BTreeMap, path::PathBuf};
 
+use plimsoll_api::Problem;
 use serde::Deserialize;
 
-use crate::sinks::config::check_url;
+use crate::sinks::config::address;
 
 /// Volumes and stores by the names that runbooks use.
 #[derive(Clone, Debug, Default, Deserialize, PartialEq)]
@@ -45,20 +46,25 @@ pub struct Store {
 }
 
 impl ArtifactsConfig {
-    /// What is wrong with it: field and message.
-    ///
-    /// # Errors
-    /// A sentence that names the field.
-    pub fn check(&self) -> Result<(), String> {
+    /// Notes what is wrong with it; `at` is where it stands.
+    pub fn check(&self, at: &str, problems: &mut Vec<Problem>) {
         for (name, store) in &self.stores {
             let Store { endpoint, region: _, access_key_id_file, secret_access_key_file } = store;
             if let Some(endpoint) = endpoint {
-                check_url(endpoint).map_err(|message| format!("stores.{name}.endpoint: {message}"))?;
+                address(&format!("{at}.stores.{name}.endpoint"), endpoint, problems);
             }
-            if access_key_id_file.is_some() != secret_access_key_file.is_some() {
-                return Err(format!("stores.{name}: accessKeyIdFile and secretAccessKeyFile belong together"));
-            }
+            let lacking = match (access_key_id_file, secret_access_key_file) {
+                (Some(_), None) => "secretAccessKeyFile",
+                (None, Some(_)) => "accessKeyIdFile",
+                _ => continue,
+            };
+            problems.push(
+                Problem::error(
+                    format!("{at}.stores.{name}"),
+                    "accessKeyIdFile and secretAccessKeyFile belong together",
+                )
+                .help(format!("add {lacking}")),
+            );
         }
-        Ok(())
     }
 }

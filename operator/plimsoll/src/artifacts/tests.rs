@@ -122,7 +122,13 @@ async fn what_is_not_configured_is_told() {
     assert!(Archive::volume("evidence", &config(&folder.path().join("gone"))).is_err());
     let unpaired = Store { access_key_id_file: Some("x".into()), ..Store::default() };
     let config = ArtifactsConfig { stores: [("m".to_owned(), unpaired)].into(), ..ArtifactsConfig::default() };
-    assert_eq!(config.check().unwrap_err(), "stores.m: accessKeyIdFile and secretAccessKeyFile belong together");
+    let mut problems = Vec::new();
+    config.check("artifacts", &mut problems);
+    let told: Vec<String> = problems.iter().map(ToString::to_string).collect();
+    assert_eq!(
+        told,
+        ["artifacts.stores.m: accessKeyIdFile and secretAccessKeyFile belong together; add secretAccessKeyFile"]
+    );
 }
 
 /// The requests of the client for a bucket: signed, with the keys of the runbook, under its prefix.

@@ -22,7 +22,7 @@ use super::{
     report::{Diagnostic, Place},
 };
 use crate::source::{
-    Documents, Fault, Node, Pos, Trouble, expand, path,
+    self, Documents, Fault, Node, Pos, Trouble, expand, json, path,
     tree::{Data, Entry},
 };
 
@@ -150,8 +150,8 @@ enum Document {
 #[derive(Default)]
 struct Finding {
     diagnostics: Vec<Diagnostic>,
-    /// False for objects of other groups.
-    ours: bool,
+    /// False for objects of other groups; nothing of what is no object.
+    ours: Option<bool>,
     /// True when it names no namespace.
     bare: bool,
     id: Option<(AnyKind, SloId, Pos)>,
@@ -179,11 +179,10 @@ impl Checker<'_> {
         let namespace = self.namespace;
         if files.len() > 1 && files.iter().map(|file| file.text.len()).sum::<usize>() <= 2 * BATCH_BYTES {
             let read = parallel::map(files, |file| {
-                let documents = Documents::new(&file.text).filter(|read| !read.as_ref().is_ok_and(Node::is_null));
-                documents.map(|read| read.map(|node| findings(file, &node, namespace))).collect::<Vec<_>>()
+                Documents::new(&file.text).flat_map(|read| findings(file, &read, namespace)).collect::<Vec<_>>()
             });
-            for (file, documents) in files.iter().zip(read) {
-                documents.into_iter().for_each(|document| self.document(file, document));
+            for (file, findings) in files.iter().zip(read) {
+                findings.into_iter().for_each(|finding| self.merge(file, finding));
             }
             return;
         }
@@ -191,11 +190,7 @@ impl Checker<'_> {
         let mut batch = Vec::new();
         for file in files {
             for document in Documents::new(&file.text) {
-                match document {
-                    Ok(node) if node.is_null() => {}
-                    Ok(node) => batch.push((file, node)),
-                    Err(faults) => self.document(file, Err(faults)),
-                }
+                batch.push((file, document));
                 if batch.len() >= TREES {
                     self.batch(&batch);
                     batch.clear();
@@ -205,18 +200,11 @@ impl Checker<'_> {
         self.batch(&batch);
     }
 
-    fn batch(&mut self, batch: &[(&File, Node<'_>)]) {
+    fn batch(&mut self, batch: &[(&File, source::Document<'_>)]) {
         let namespace = self.namespace;
-        let found = parallel::map(batch, |(file, node)| findings(file, node, namespace));
+        let found = parallel::map(batch, |(file, read)| findings(file, read, namespace));
         for ((file, _), findings) in batch.iter().zip(found) {
-            self.document(file, Ok(findings));
-        }
-    }
-
-    fn document(&mut self, file: &File, read: Result<Vec<Finding>, Vec<Fault>>) {
-        match read {
-            Ok(findings) => findings.into_iter().for_each(|finding| self.merge(file, finding)),
-            Err(faults) => self.checked.diagnostics.extend(faults.into_iter().map(|fault| file.fault(fault))),
+            findings.into_iter().for_each(|finding| self.merge(file, finding));
         }
     }
 
@@ -225,10 +213,10 @@ impl Checker<'_> {
     fn merge(&mut self, file: &File, finding: Finding) {
         let Finding { diagnostics, ours, bare, id, mut usable, composite, namesake } = finding;
         self.checked.namesake = self.checked.namesake.take().or(namesake);
-        if ours {
-            self.checked.objects += 1;
-        } else {
-            self.checked.skipped += 1;
+        match ours {
+            Some(true) => self.checked.objects += 1,
+            Some(false) => self.checked.skipped += 1,
+            None => {}
         }
         self.checked.diagnostics.extend(diagnostics);
         if let Some((kind, id, pos)) = id {
@@ -266,21 +254,37 @@ impl Checker<'_> {
     }
 }
 
-/// What one document yields: an object, or the objects of a List.
-fn findings(file: &File, node: &Node<'_>, namespace: &str) -> Vec<Finding> {
+/// What one document yields: an object, or the objects of a List. Of a text with faults it is told what else is wrong,
+/// and nothing is used.
+fn findings(file: &File, read: &source::Document<'_>, namespace: &str) -> Vec<Finding> {
     let mut findings = Vec::new();
-    document(file, node, namespace, &mut findings);
+    if let Some(node) = read.node.as_ref().filter(|node| !node.is_null()) {
+        document(file, node, namespace, &mut findings);
+    }
+    let not_json = if read.faults.is_empty() && json::is_meant(&file.name, &file.text) {
+        json::faults(&file.text)
+    } else {
+        Vec::new()
+    };
+    if !read.faults.is_empty() || !not_json.is_empty() {
+        for finding in &mut findings {
+            (finding.usable, finding.composite) = (None, None);
+        }
+        let diagnostics = read.faults.iter().cloned().chain(not_json).map(|fault| file.fault(fault)).collect();
+        findings.push(Finding { diagnostics, ..Finding::default() });
+    }
     findings
 }
 
 fn document(file: &File, node: &Node<'_>, namespace: &str, findings: &mut Vec<Finding>) {
-    let wrong = |problem| Finding { diagnostics: vec![file.problem(node, problem)], ours: true, ..Finding::default() };
+    let wrong =
+        |problem| Finding { diagnostics: vec![file.problem(node, problem)], ours: Some(true), ..Finding::default() };
     findings.push(match classify(node, file.named) {
-        Document::Foreign => Finding::default(),
+        Document::Foreign => Finding { ours: Some(false), ..Finding::default() },
         Document::Namesake(kind, api) => {
             let article = if matches!(kind, AnyKind::Rules(_)) { "an" } else { "a" };
             let namesake = Some(format!("{}:{} is {article} {kind} of {api}", file.name, node.pos.line));
-            Finding { namesake, ..Finding::default() }
+            Finding { namesake, ours: Some(false), ..Finding::default() }
         }
         Document::Wrong(problem) => wrong(problem),
         Document::List => match node.get("items").map(|n| &n.data) {
@@ -298,7 +302,15 @@ fn object(file: &File, node: &Node<'_>, kind: AnyKind, namespace: &str) -> Findi
     let mut problems = Vec::new();
     envelope(kind, &value, &mut problems);
     match value.get("spec") {
-        Some(spec) => shape::check(spec, kinds::spec_schema(kind), "spec", &mut problems),
+        Some(spec) => {
+            let before = problems.len();
+            shape::check(spec, kinds::spec_schema(kind), "spec", &mut problems);
+            for problem in problems.iter_mut().skip(before).filter(|p| mend::is_unknown_field(p)) {
+                if problem.path.strip_prefix("spec.").is_some_and(|field| has(kinds::metadata_schema(), field)) {
+                    problem.help = "move it: it belongs under metadata".to_owned();
+                }
+            }
+        }
         None if value.pointer("/metadata/spec").is_some() => {}
         None => {
             let fields: Vec<&str> = mend::required(kinds::spec_schema(kind)).collect();
@@ -316,7 +328,7 @@ fn object(file: &File, node: &Node<'_>, kind: AnyKind, namespace: &str) -> Findi
     let bare = value.pointer("/metadata/namespace").is_none();
     let id = identify(&mut value, namespace)
         .map(|id| (kind, id, path::place(node, &file.text, "metadata.name", None, false)));
-    let mut finding = Finding { ours: true, bare, id, ..Finding::default() };
+    let mut finding = Finding { ours: Some(true), bare, id, ..Finding::default() };
     finding.usable = judge(kind, &value, &mut problems, &mended);
     if let Some(Usable::Rules(model)) = &finding.usable {
         finding.composite = composite(file, node, model);
@@ -418,6 +430,11 @@ fn classify(node: &Node<'_>, named: bool) -> Document {
     }
 }
 
+/// Whether a map of this schema has a field of this name.
+fn has(schema: &Value, field: &str) -> bool {
+    schema.get("properties").and_then(|properties| properties.get(field)).is_some()
+}
+
 fn is_our_list(group: &str, kind: &str) -> bool {
     group == GROUP && kind.strip_suffix("List").is_some_and(|k| AnyKind::parse(k).is_some())
 }
@@ -426,8 +443,13 @@ fn is_our_list(group: &str, kind: &str) -> bool {
 fn envelope(kind: AnyKind, value: &Value, problems: &mut Vec<Problem>) {
     const FIELDS: [&str; 5] = ["apiVersion", "kind", "metadata", "spec", "status"];
     for key in value.as_object().into_iter().flat_map(|m| m.keys()).filter(|k| !FIELDS.contains(&k.as_str())) {
-        let inner = kinds::spec_schema(kind).get("properties").and_then(|p| p.get(key)).is_some();
-        let help = if inner { "indent it: it belongs under spec".to_owned() } else { shape::suggest(key, &FIELDS) };
+        let help = if has(kinds::spec_schema(kind), key) {
+            "indent it: it belongs under spec".to_owned()
+        } else if has(kinds::metadata_schema(), key) {
+            format!("it belongs under metadata: write metadata: {{{key}: ...}}")
+        } else {
+            shape::suggest(key, &FIELDS)
+        };
         problems.push(Problem::error(key.as_str(), format!("unknown field {key}")).help(help));
     }
     let Some(metadata) = value.get("metadata") else {
@@ -435,8 +457,14 @@ fn envelope(kind: AnyKind, value: &Value, problems: &mut Vec<Problem>) {
         return;
     };
     shape::check(metadata, kinds::metadata_schema(), "metadata", problems);
-    for problem in problems.iter_mut().filter(|p| p.path == "metadata.spec") {
-        problem.help = "indent it like metadata".to_owned();
+    for problem in problems.iter_mut().filter(|p| mend::is_unknown_field(p)) {
+        match problem.path.strip_prefix("metadata.") {
+            Some("spec") => problem.help = "indent it like metadata".to_owned(),
+            Some(field) if has(kinds::spec_schema(kind), field) => {
+                problem.help = "move it: it belongs under spec".to_owned();
+            }
+            _ => {}
+        }
     }
     let text = |key: &str| metadata.get(key).and_then(Value::as_str);
     if let Some(name) = text("name") {

@@ -60,8 +60,8 @@ fn objects() -> Vec<(&'static str, Value)> {
 /// What a file with this object yields: whether it is usable, and the errors.
 fn found(object: &Value) -> (bool, Vec<String>) {
     let file = File { name: "a.yaml".into(), text: object.to_string(), number: 1, named: true };
-    let node = Documents::new(&file.text).next().unwrap().unwrap();
-    let findings = findings(&file, &node, NAMESPACE);
+    let read = Documents::new(&file.text).next().unwrap();
+    let findings = findings(&file, &read, NAMESPACE);
     let errors = findings.iter().flat_map(|finding| &finding.diagnostics).filter(|d| d.level == Level::Error);
     (
         findings.iter().any(|finding| finding.usable.is_some()),

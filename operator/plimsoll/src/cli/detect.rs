@@ -8,7 +8,10 @@ use std::{
 
 use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
-use plimsoll_anomaly::{Detector, novelty::Novelty};
+use plimsoll_anomaly::{
+    Detector,
+    novelty::{Novelty, WARM},
+};
 
 use super::{
     Exit,
@@ -32,7 +35,8 @@ The input has a line with the names of its columns and among them timestamp (sec
 ISO 8601; UTC without a zone) and value (may be empty); others are ignored. Rows are in the order of time;
 a step back of up to an hour is taken for a clock that is set back, as at the end of summer time. The output has
 timestamp, value, anomaly_score (0 to 1; from 0.4 on a sudden move, from 0.5 on the value is new to the
-series) and alert (1 where one begins).
+series) and alert (1 where one begins). The first 100 rows only teach, and score 0. What the series has not shown
+yet is new to it: until it has been through a day and a week, alerts say less.
 
 Exit status: 0 scored, 2 wrong usage or something cannot be read or written")]
 pub struct Detect {
@@ -69,7 +73,11 @@ pub fn run(args: &Detect) -> Result<Exit, Stop> {
     let counter = bar.clone();
     let mut series = Series::open(&args.input, move |bytes| counter.inc(bytes))?;
     let mut plot = args.plot.is_some().then(|| Plot::new(series.name()));
-    let mut work = |writer: &mut dyn std::io::Write| score(&mut series, args.until, writer, plot.as_mut());
+    let mut rows = 0;
+    let mut work = |writer: &mut dyn std::io::Write| {
+        rows = score(&mut series, args.until, writer, plot.as_mut())?;
+        Ok(())
+    };
     match &args.output {
         Some(path) => out::replace(path, &mut work)?,
         None => {
@@ -91,6 +99,10 @@ pub fn run(args: &Detect) -> Result<Exit, Stop> {
         let drawn = super::plot::bytes(plot, format);
         let drawn = drawn.map_err(|error| Stop::Failed(error.to_string(), "please report it".to_owned()))?;
         out::replace(path, &mut |writer| writer.write_all(&drawn).map_err(Into::into))?;
+    }
+    if rows <= WARM {
+        let all = if rows == 1 { "1 row".to_owned() } else { format!("{rows} rows") };
+        out::stderr(&format!("{all}, and the first {WARM} only teach: nothing was judged\n"));
     }
     Ok(Exit::Fine)
 }
@@ -115,13 +127,13 @@ fn apart(args: &Detect) -> Result<(), Stop> {
     Ok(())
 }
 
-/// Scores row by row, so that a file of any length takes the same memory.
+/// Scores row by row, so that a file of any length takes the same memory; gives the number of rows.
 fn score(
     series: &mut Series,
     until: Option<usize>,
     writer: &mut dyn std::io::Write,
     mut plot: Option<&mut Plot>,
-) -> Result<(), out::Failure> {
+) -> Result<u64, out::Failure> {
     let mut detector = Novelty::default();
     let mut csv = csv::Writer::from_writer(writer);
     let written = |result: csv::Result<()>| {
@@ -132,9 +144,11 @@ fn score(
     };
     written(csv.write_record(["timestamp", "value", "anomaly_score", "alert"]))?;
     let mut text = Vec::new();
+    let mut rows = 0;
     for _ in 0..until.unwrap_or(usize::MAX) {
         let Some(row) = series.read_row()? else { break };
         let verdict = detector.step(row.sample);
+        rows += 1;
         if let Some(plot) = &mut plot {
             plot.add(row.sample, verdict);
         }
@@ -145,7 +159,7 @@ fn score(
     }
     series.not_empty()?;
     csv.flush()?;
-    Ok(())
+    Ok(rows)
 }
 
 /// A bar for a person who looks on.

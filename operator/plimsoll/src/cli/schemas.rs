@@ -3,11 +3,10 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use plimsoll_api::API_VERSION;
-use serde_json::{Map, Value, json};
+use serde_json::Value;
 
 use super::{
-    Exit,
+    Exit, editors,
     kinds::{self, AnyKind},
     out::{self, Directory, Stop},
     yaml,
@@ -33,7 +32,8 @@ Examples:
   plimsoll schemas > plimsoll.json
 
 Then begin a file with this line, which editors with the YAML language server understand:
-  # yaml-language-server: $schema=/path/to/slo.json")]
+  # yaml-language-server: $schema=/path/to/slo.json
+A schema underlines what has a wrong shape; plimsoll validate knows the rest, PromQL above all.")]
 pub struct Schemas {
     /// Write one file for each kind into this directory instead of one for all to standard output
     #[arg(long, short, value_name = "DIR")]
@@ -66,18 +66,13 @@ pub fn schemas(args: &Schemas) -> Result<Exit, Stop> {
     if let Some(path) = &args.output {
         return write_schemas(path);
     }
-    let all: Vec<Value> = AnyKind::ALL.into_iter().map(schema).collect();
-    let text = match all.as_slice() {
-        [one] => pretty(one),
-        _ => pretty(&json!({"$schema": DRAFT, "oneOf": all})),
-    };
-    out::stdout(|writer| writer.write_all(text.as_bytes())).map(|()| Exit::Fine)
+    out::stdout(|writer| writer.write_all(pretty(&editors::any()).as_bytes())).map(|()| Exit::Fine)
 }
 
 fn write_schemas(path: &std::path::Path) -> Result<Exit, Stop> {
     let mut directory = Directory::open(path)?;
     for kind in AnyKind::ALL {
-        directory.put(&format!("{}.json", file_name(kind)), &pretty(&schema(kind)))?;
+        directory.put(&format!("{}.json", file_name(kind)), &pretty(&editors::schema(kind)))?;
     }
     directory.finish()?;
     Ok(Exit::Fine)
@@ -96,63 +91,4 @@ fn crd(kind: AnyKind) -> String {
 
 fn pretty(value: &Value) -> String {
     format!("{value:#}\n")
-}
-
-/// The draft that editors know best.
-const DRAFT: &str = "http://json-schema.org/draft-07/schema#";
-
-/// The schema of a whole file of this kind.
-pub fn schema(kind: AnyKind) -> Value {
-    json!({
-        "$schema": DRAFT,
-        "title": kind.name(),
-        "description": kinds::spec_schema(kind).get("description"),
-        "type": "object",
-        "required": ["apiVersion", "kind", "metadata", "spec"],
-        "additionalProperties": false,
-        "properties": {
-            "apiVersion": {"const": API_VERSION},
-            "kind": {"const": kind.name()},
-            "metadata": for_editors(kinds::metadata_schema()),
-            "spec": for_editors(kinds::spec_schema(kind)),
-            "status": {"type": "object", "description": "Written by the operator."},
-        }
-    })
-}
-
-/// From the API server's dialect to plain JSON schema: unknown fields are errors, and what only
-/// Kubernetes understands goes.
-fn for_editors(schema: &Value) -> Value {
-    let Value::Object(source) = schema else { return schema.clone() };
-    let mut out = Map::new();
-    for (key, value) in source {
-        let value = match (key.as_str(), value) {
-            ("nullable", _) => continue,
-            ("properties", Value::Object(fields)) => {
-                Value::Object(fields.iter().map(|(name, field)| (name.clone(), for_editors(field))).collect())
-            }
-            ("items" | "additionalProperties", nested) => for_editors(nested),
-            ("x-kubernetes-validations", Value::Array(rules)) => {
-                comment(rules, &mut out);
-                continue;
-            }
-            (key, _) if key.starts_with("x-kubernetes-") => continue,
-            // `int64` and the like say nothing to an editor.
-            ("format", _) => continue,
-            (_, other) => other.clone(),
-        };
-        out.insert(key.clone(), value);
-    }
-    if out.contains_key("properties") && !out.contains_key("additionalProperties") {
-        out.insert("additionalProperties".to_owned(), Value::Bool(false));
-    }
-    Value::Object(out)
-}
-
-/// Editors cannot evaluate rules; the messages at least are kept for the reader of the schema.
-fn comment(rules: &[Value], out: &mut Map<String, Value>) {
-    let messages: Vec<&str> = rules.iter().filter_map(|r| r.get("message")?.as_str()).collect();
-    if !messages.is_empty() {
-        out.insert("$comment".to_owned(), Value::String(messages.join("; ")));
-    }
 }

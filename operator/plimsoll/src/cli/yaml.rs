@@ -383,7 +383,10 @@ mod tests {
 
     /// As a reader of YAML 1.1 sees it, of which `Documents` takes the words for booleans.
     fn read(text: &str) -> Value {
-        let node = Documents::new(text).next().unwrap().unwrap_or_else(|faults| panic!("{faults:?} in\n{text}"));
+        let node = {
+            let read = Documents::new(text).next().unwrap();
+            read.node.unwrap_or_else(|| panic!("{:?} in\n{text}", read.faults))
+        };
         node.to_json()
     }
 

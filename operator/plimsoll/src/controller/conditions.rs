@@ -202,7 +202,7 @@ impl Setter<'_> {
             old.type_ == c::READY
                 && old.status == "False"
                 && old.observed_generation == self.generation
-                && [c::REASON_NOT_LOADED, c::REASON_RULE_FAILS].contains(&old.reason.as_str())
+                && [c::REASON_NOT_LOADED, c::REASON_RULE_FAILS, c::REASON_NOT_EVALUATED].contains(&old.reason.as_str())
         })
     }
 
@@ -263,6 +263,16 @@ impl Setter<'_> {
                 let message = format!("Prometheus {url} has the rules, but one fails: {cause}");
                 self.set(c::RULES_LOADED, Some(true), c::REASON_RULE_FAILS, message.as_str());
                 self.set(c::READY, Some(false), c::REASON_RULE_FAILS, message.as_str());
+                self.progress(None, None);
+            }
+            Loaded::Idle { group, since } => {
+                let when = since
+                    .map_or("has never evaluated".to_owned(), |at| format!("has not evaluated since {}", time(at)));
+                let message = format!(
+                    "Prometheus {url} has the rules, but {when} the group {group}; see in its log why it evaluates no rules"
+                );
+                self.set(c::RULES_LOADED, Some(true), c::REASON_NOT_EVALUATED, message.as_str());
+                self.set(c::READY, Some(false), c::REASON_NOT_EVALUATED, message.as_str());
                 self.progress(None, None);
             }
             Loaded::Unreachable(cause) => {
@@ -345,7 +355,11 @@ impl Setter<'_> {
         match data {
             Some(true) => self.set(c::DATA_PRESENT, Some(true), c::REASON_SAMPLES, ""),
             Some(false) => {
-                let message = "the base series have no samples; plimsoll explain says which selector matches nothing";
+                let message = match &seen.targets {
+                    Some(away) => format!("the base series have no samples: {}", away.line()),
+                    None => "the base series have no samples; plimsoll explain says which selector matches nothing"
+                        .to_owned(),
+                };
                 self.set(c::DATA_PRESENT, Some(false), c::REASON_NO_SAMPLES, message);
             }
             None if c::status(self.conditions, c::DATA_PRESENT).is_none_or(|s| s == "Unknown") => {

@@ -201,6 +201,31 @@ async fn the_way_to_loaded() {
 }
 
 #[tokio::test]
+async fn rules_that_are_not_evaluated_are_not_ready_and_targets_are_named() {
+    let applied = applied(Ok(Written::Changed)).await;
+    let idle = Loaded::Idle { group: "g".into(), since: Some(at(60)) };
+    let down = crate::targets::Away::Down {
+        of: "job=\"cart\"".into(),
+        count: 2,
+        address: "http://a:80/metrics".into(),
+        cause: "connection refused".into(),
+    };
+    let observation = Observation { data: Some(false), targets: Some(down), ..seen(idle) };
+    let found = status(&applied, None, asked(&observation), at(900));
+    let message = "Prometheus http://prometheus:9090 has the rules, but has not evaluated since 1970-01-01T00:01:00Z the group g; see in its log why it evaluates no rules";
+    assert_eq!(
+        lines(&found),
+        [
+            "DataPresent=False NoSamples the base series have no samples: the target http://a:80/metrics and 1 more of job=\"cart\" are down: connection refused".to_owned(),
+            format!("Ready=False NotEvaluated {message}"),
+            format!("RulesLoaded=True NotEvaluated {message}"),
+        ]
+    );
+    let asking = status(&applied, Some(found.get()), asked(&seen(Loaded::Asking)), at(901));
+    assert_eq!(lines(&asking), lines(&found), "a restart does not excuse it");
+}
+
+#[tokio::test]
 async fn an_edit_is_progress_and_leaves_ready_as_it_was() {
     let applied = applied(Ok(Written::Changed)).await;
     let observation = Observation { data: Some(true), ..seen(Loaded::Yes) };

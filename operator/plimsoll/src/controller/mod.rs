@@ -6,6 +6,7 @@ pub mod columns;
 pub mod conditions;
 pub mod dereference;
 pub mod finalizer;
+mod judge;
 pub mod observe;
 pub mod poll;
 pub mod render;
@@ -28,7 +29,6 @@ use kube::{
     runtime::{
         Config as RunnerConfig, Controller, Predicate, WatchStreamExt,
         controller::Action,
-        events::{Recorder, Reporter},
         predicates,
         reflector::{self, ObjectRef, Store},
         watcher,
@@ -128,10 +128,8 @@ impl Context {
         prometheus: Option<Prometheus>,
         metrics: Arc<Metrics>,
     ) -> Self {
-        let reporter = Reporter { controller: "plimsoll".to_owned(), instance: std::env::var("HOSTNAME").ok() };
-        let recorder = Recorder::new(client.clone(), reporter);
         Self {
-            status: StatusWriter::new(client.clone(), recorder),
+            status: StatusWriter::new(client.clone()),
             kind,
             client,
             objects,

@@ -16,9 +16,11 @@ use plimsoll_slo::model::Span;
 use tokio::{sync::Notify, time::Instant};
 
 use super::columns::{Columns, Numbers};
+pub(crate) use super::judge::{index, judge};
 use crate::{
     limits::{self, Excess, Scope},
     prometheus::LoadedGroup,
+    targets::Away,
 };
 
 /// The first question comes this long after a write.
@@ -39,6 +41,8 @@ const PATIENCE: Duration = Duration::from_secs(60);
 pub(super) const SETTLE: Duration = Duration::from_secs(360);
 /// Base series come with the first evaluations; until then their absence means nothing.
 const DATA_PATIENCE: Duration = Duration::from_secs(90);
+/// Targets of what has no samples are asked for this often.
+const SOUGHT: Duration = Duration::from_secs(60);
 
 /// Whether Prometheus has the rules.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -61,6 +65,13 @@ pub enum Loaded {
     },
     /// It has the groups, but a rule fails.
     Failing(String),
+    /// It has the groups, but does not evaluate them.
+    Idle {
+        /// The group.
+        group: String,
+        /// The last time it did; nothing when it never did.
+        since: Option<Timestamp>,
+    },
     /// It does not answer.
     Unreachable(String),
 }
@@ -80,6 +91,8 @@ pub struct Observation {
     pub excess: Option<Vec<Excess>>,
     /// Names of the alerts of an AlertRule that fire.
     pub firing: Vec<String>,
+    /// Why there are no samples, where the targets show it.
+    pub targets: Option<Away>,
     /// Since when Prometheus does not answer, while it does not.
     pub away: Option<Timestamp>,
     /// Since when it answers again, or since when it runs.
@@ -96,6 +109,7 @@ impl Observation {
             columns: Columns::default(),
             excess: None,
             firing: Vec::new(),
+            targets: None,
             away: None,
             back: None,
         }
@@ -137,6 +151,8 @@ struct Row {
     settles: Option<Instant>,
     /// The number of groups that was told, or would have been.
     crowd: Option<(u64, Excess)>,
+    /// When its targets were asked for last.
+    sought: Option<Instant>,
     /// Its groups were counted, and looked at where they are many.
     counted: bool,
     attempts: u32,
@@ -157,6 +173,7 @@ impl Row {
             gone: false,
             settles: None,
             crowd: None,
+            sought: None,
             counted: false,
             attempts: 0,
             due: None,
@@ -253,7 +270,12 @@ impl Observations {
         let row = rows.entry(id.clone()).or_insert_with(|| Row::new(time));
         if row.wanted != *wanted || written {
             let edited = row.wanted.revision != wanted.revision;
-            if edited && matches!(row.observation.loaded, Loaded::Yes | Loaded::Failing(_) | Loaded::Outdated { .. }) {
+            if edited
+                && matches!(
+                    row.observation.loaded,
+                    Loaded::Yes | Loaded::Failing(_) | Loaded::Idle { .. } | Loaded::Outdated { .. }
+                )
+            {
                 row.observation.loaded = Loaded::Outdated { overdue: false };
                 row.outdated_since = Some(now);
             }
@@ -343,10 +365,14 @@ impl Observations {
             {
                 hint.clone_from(known);
             }
-            if matches!(new, Loaded::Yes | Loaded::Failing(_)) {
+            if matches!(new, Loaded::Yes | Loaded::Failing(_) | Loaded::Idle { .. }) {
                 row.attempts = 0;
-                row.loaded_at.get_or_insert(now);
-                row.due = Some(now + LOADED);
+                let loaded_at = *row.loaded_at.get_or_insert(now);
+                row.due = Some(now + if matches!(new, Loaded::Idle { .. }) { MISSING_MAX } else { LOADED });
+                // The first evaluation comes within the interval of the slowest group.
+                if matches!(new, Loaded::Idle { since: None, .. }) && now.duration_since(loaded_at) < SETTLE {
+                    new = Loaded::Yes;
+                }
             } else {
                 row.due = Some(now + backoff(row.attempts));
                 row.attempts = row.attempts.saturating_add(1);
@@ -474,6 +500,9 @@ impl Observations {
             let shown = columns.worth_showing(&row.observation.columns, since);
             if data != row.observation.data || shown || excess || settled || named {
                 row.observation.data = data;
+                if data != Some(false) {
+                    (row.observation.targets, row.sought) = (None, None);
+                }
                 if shown {
                     row.observation.columns = columns;
                     row.columns_at = Some(now);
@@ -484,6 +513,33 @@ impl Observations {
         (changed, crowds)
     }
 
+    /// SLOs without samples, and what names the targets that should have them: at most `max`, each once a minute.
+    pub fn silent(&self, now: Instant, max: usize) -> Vec<(Id, String)> {
+        let mut rows = self.rows();
+        let due = rows.iter_mut().filter(|(_, row)| {
+            row.observation.data == Some(false) && row.sought.is_none_or(|at| now.duration_since(at) >= SOUGHT)
+        });
+        due.filter_map(|(id, row)| {
+            let of = row.wanted.scope.targets.clone()?;
+            row.sought = Some(now);
+            Some((id.clone(), of))
+        })
+        .take(max)
+        .collect()
+    }
+
+    /// Takes what is known of its targets; true when that changes its status.
+    pub fn seek(&self, id: &Id, targets: Option<Away>) -> bool {
+        let mut rows = self.rows();
+        let Some(row) = rows.get_mut(id) else { return false };
+        // The wording of a cause may change with every attempt.
+        let differs = targets.as_ref().map(Away::who) != row.observation.targets.as_ref().map(Away::who);
+        if differs {
+            row.observation.targets = targets;
+        }
+        differs
+    }
+
     fn rows(&self) -> MutexGuard<'_, HashMap<Id, Row>> {
         self.rows.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -491,41 +547,6 @@ impl Observations {
 
 fn backoff(attempts: u32) -> Duration {
     FIRST.saturating_mul(2u32.saturating_pow(attempts.min(10) / 2)).min(MISSING_MAX)
-}
-
-/// Loaded groups by their names. One name may have several: of a Prometheus each where many are asked as one, or an
-/// older copy that was left at another backend.
-pub(crate) type ByName<'g> = HashMap<&'g str, Vec<&'g LoadedGroup>>;
-
-/// See [`ByName`].
-pub(crate) fn index(found: &[LoadedGroup]) -> ByName<'_> {
-    let mut by_name = ByName::new();
-    for group in found {
-        by_name.entry(group.name.as_str()).or_default().push(group);
-    }
-    by_name
-}
-
-/// What an answer says about the rules. It never says that nobody was asked.
-pub(crate) fn judge(wanted: &Wanted, found: &ByName<'_>) -> Loaded {
-    let Wanted { groups, revision, labels: _, scope: _, rules: _, language: _ } = wanted;
-    let loaded: Vec<&LoadedGroup> =
-        groups.iter().filter_map(|name| found.get(name.as_str())).flatten().copied().collect();
-    let revisions: Vec<&str> = loaded.iter().filter_map(|group| group.revision()).collect();
-    let current = revisions.contains(&revision.as_str());
-    let missing = groups.iter().find(|name| !found.contains_key(name.as_str()));
-    match missing {
-        // Before an edit there may have been fewer groups.
-        Some(_) if !revisions.is_empty() && !current => return Loaded::Outdated { overdue: false },
-        Some(group) => return Loaded::Missing { group: group.clone(), hint: None },
-        // All groups and no revision: written by an operator of a time that had none.
-        None if !current => return Loaded::Outdated { overdue: false },
-        None => {}
-    }
-    match loaded.iter().flat_map(|group| &group.rules).find(|rule| rule.health == "err") {
-        Some(rule) => Loaded::Failing(format!("{}: {}", rule.name, rule.last_error)),
-        None => Loaded::Yes,
-    }
 }
 
 /// Severity as the alerts' label has it.

@@ -1,6 +1,6 @@
 #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 use super::*;
-use crate::prometheus::LoadedRule;
+use crate::prometheus::{Idle, LoadedRule};
 
 fn id() -> Id {
     ("shop".to_owned(), "cart".to_owned())
@@ -20,7 +20,8 @@ fn found(n: usize, health: &str) -> Vec<LoadedGroup> {
     let rule = LoadedRule { name: "r".into(), health: health.into(), last_error: "boom".into(), query: "x".into() };
     let query = format!("label_replace(vector(1), \"plimsoll_revision\", \"\", \"\", \"{n:012}\")");
     let info = LoadedRule { name: "slo_info".into(), query, ..rule.clone() };
-    vec![LoadedGroup { name: "g".into(), rules: vec![rule] }, LoadedGroup { name: "h".into(), rules: vec![info] }]
+    let group = |name: &str, rule| LoadedGroup { name: name.into(), rules: vec![rule], ..LoadedGroup::default() };
+    vec![group("g", rule), group("h", info)]
 }
 
 struct Bench {
@@ -238,7 +239,7 @@ fn data_is_missing_only_after_the_first_evaluations() {
 fn what_is_too_much_is_told_once() {
     let bench = Bench::new();
     let day = |days: u64| Some(Span::seconds(days * 86_400));
-    let scope = Scope { period: day(30), group_by: vec!["user".to_owned()] };
+    let scope = Scope { period: day(30), group_by: vec!["user".to_owned()], targets: None };
     let wanted = Wanted { scope, ..wanted(1) };
     let told = || {
         bench.table.expect(&id(), &wanted, false, None, bench.now, Timestamp::UNIX_EPOCH).excess.map(|all| all.len())
@@ -301,4 +302,59 @@ fn what_comes_back_needs_time_to_be_believed() {
     bench.table.numbers(&numbers(1500, 0, Some(at(1470))), bench.now);
     bench.table.numbers(&numbers(1515, 1, Some(at(1470))), bench.now);
     assert_eq!(back(&bench), Some(at(1515)));
+}
+
+#[test]
+fn rules_that_are_not_evaluated_are_told() {
+    let idle = |of: [Option<Idle>; 2]| -> Vec<LoadedGroup> {
+        found(2, "ok").into_iter().zip(of).map(|(group, idle)| LoadedGroup { idle, ..group }).collect()
+    };
+    let at = |second| Timestamp::from_second(second).unwrap();
+    let says = |group: &str, since| Loaded::Idle { group: group.into(), since };
+    for (of, loaded) in [
+        ([None, None], Loaded::Yes),
+        ([None, Some(Idle::Since(at(5)))], says("h", Some(at(5)))),
+        // A slow group is awaited while another is evaluated.
+        ([None, Some(Idle::Never)], Loaded::Yes),
+        ([Some(Idle::Never); 2], says("g", None)),
+    ] {
+        assert_eq!(judge(&wanted(2), &index(&idle(of))), loaded, "{of:?}");
+    }
+    // Of two servers one evaluates.
+    let both = [idle([Some(Idle::Since(at(5))); 2]), found(2, "ok")].concat();
+    assert_eq!(judge(&wanted(2), &index(&both)), Loaded::Yes);
+
+    let mut bench = Bench::new();
+    bench.expect(2, true);
+    bench.later(1.0);
+    bench.answer(&idle([Some(Idle::Never); 2]));
+    assert_eq!(bench.expect(2, false), Loaded::Yes, "its first evaluation is awaited");
+    bench.later(400.0);
+    assert_eq!(bench.answer(&idle([Some(Idle::Never); 2])), 1);
+    assert_eq!(bench.expect(2, false), says("g", None));
+    bench.later(20.0);
+    assert_eq!(bench.answer(&found(2, "ok")), 1, "it is asked again soon");
+    assert_eq!(bench.expect(2, false), Loaded::Yes);
+}
+
+#[test]
+fn targets_of_what_has_no_samples_are_sought_once_a_minute() {
+    let mut bench = Bench::new();
+    let scope = Scope { targets: Some("job=\"cart\"".into()), ..Scope::default() };
+    let wanted = Wanted { scope, ..wanted(2) };
+    bench.table.expect(&id(), &wanted, true, None, bench.now, Timestamp::UNIX_EPOCH);
+    assert!(bench.table.silent(bench.now, 10).is_empty(), "it is not known to have none");
+    bench.table.rows().get_mut(&id()).unwrap().observation.data = Some(false);
+    let sought = vec![(id(), "job=\"cart\"".to_owned())];
+    assert_eq!(bench.table.silent(bench.now, 10), sought);
+    let down = |cause: &str| {
+        let (of, address) = ("job=\"cart\"".to_owned(), "http://a:80/metrics".to_owned());
+        Some(Away::Down { of, count: 1, address, cause: cause.to_owned() })
+    };
+    assert!(bench.table.seek(&id(), down("refused")));
+    assert!(!bench.table.seek(&id(), down("timed out")), "another wording is no news");
+    assert!(bench.table.silent(bench.now, 10).is_empty());
+    bench.later(61.0);
+    assert_eq!(bench.table.silent(bench.now, 10), sought);
+    assert!(bench.table.seek(&id(), None));
 }

@@ -20,7 +20,7 @@ use super::{
 };
 use crate::{
     prometheus::{Prometheus, PrometheusError},
-    selecting,
+    selecting, targets,
 };
 
 /// SLOs in one question about rules.
@@ -32,6 +32,8 @@ const RETENTION: Duration = Duration::from_secs(600);
 /// A Prometheus that does not answer gets this much rest.
 const REST: Duration = Duration::from_secs(2);
 
+/// So many SLOs without samples are looked into at a time.
+const SILENT: usize = 10;
 /// What lasts is logged this often.
 const REPEAT: Duration = Duration::from_secs(60);
 
@@ -152,6 +154,18 @@ async fn look_at(ctx: &Context, prometheus: &Prometheus, crowds: Vec<Crowd>) -> 
     changed
 }
 
+/// Finds out whether the targets of what has no samples are down. What cannot be asked now is asked a minute later.
+async fn seek(ctx: &Context, prometheus: &Prometheus) -> Vec<Id> {
+    let mut changed = Vec::new();
+    for (id, of) in ctx.observations.silent(Instant::now(), SILENT) {
+        let Ok(away) = targets::away(prometheus, &of).await else { continue };
+        if ctx.observations.seek(&id, away) {
+            changed.push(id);
+        }
+    }
+    changed
+}
+
 async fn numbers(
     ctx: &Context,
     prometheus: &Prometheus,
@@ -178,6 +192,7 @@ async fn numbers(
                 let (changed, crowds) = ctx.observations.numbers(&numbers, Instant::now());
                 send(ctx, trigger, changed);
                 send(ctx, trigger, look_at(ctx, prometheus, crowds).await);
+                send(ctx, trigger, seek(ctx, prometheus).await);
             }
             Err(error) => {
                 // The last known values stay; the conditions say since when.

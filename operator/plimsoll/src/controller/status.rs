@@ -10,7 +10,7 @@ use kube::{
     Api, Client, Resource, ResourceExt,
     api::{Patch, PatchParams},
     core::PartialObjectMeta,
-    runtime::events::{Event, EventType, Recorder},
+    runtime::events::EventType,
 };
 use plimsoll_api::{Kind, conditions as c};
 use serde_json::{Value, json};
@@ -19,10 +19,10 @@ use super::{
     conditions::Status,
     stored::{Shown, Stored},
 };
-use crate::sinks::{Written, kubernetes::FIELD_MANAGER};
-
-/// Events have room for this many bytes of text.
-const NOTE_MAX: usize = 1000;
+use crate::{
+    events::Teller,
+    sinks::{Written, kubernetes::FIELD_MANAGER},
+};
 
 /// Why a status could not be stored.
 #[derive(Debug, thiserror::Error)]
@@ -40,14 +40,14 @@ struct Pending {
 /// Stores statuses.
 pub struct StatusWriter {
     client: Client,
-    recorder: Recorder,
+    teller: Teller,
     pending: Mutex<HashMap<(String, String), Pending>>,
 }
 
 impl StatusWriter {
     /// Writes with this client.
-    pub fn new(client: Client, recorder: Recorder) -> Self {
-        Self { client, recorder, pending: Mutex::default() }
+    pub fn new(client: Client) -> Self {
+        Self { teller: Teller::new(client.clone(), "Reconcile"), client, pending: Mutex::default() }
     }
 
     /// The status as it is stored, as far as is known: the watch may be behind our own last write.
@@ -107,21 +107,7 @@ impl StatusWriter {
 
     /// Tells a person.
     pub async fn event(&self, object: &Stored, reason: &str, type_: EventType, note: String) {
-        let mut note = note;
-        if note.len() > NOTE_MAX {
-            let cut = (0..=NOTE_MAX).rev().find(|&i| note.is_char_boundary(i)).unwrap_or(0);
-            note.truncate(cut);
-        }
-        let event = Event {
-            type_,
-            reason: reason.to_owned(),
-            note: (!note.is_empty()).then_some(note),
-            action: "Reconcile".to_owned(),
-            secondary: None,
-        };
-        if let Err(error) = self.recorder.publish(&event, &object.object_ref(&object.kind_of())).await {
-            tracing::warn!(error = %crate::sinks::kubernetes::chain(&error), reason, "event was not published");
-        }
+        self.teller.tell(&object.object_ref(&object.kind_of()), type_, reason, &note).await;
     }
 }
 

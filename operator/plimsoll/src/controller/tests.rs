@@ -94,7 +94,8 @@ impl Bench {
             health: "ok".to_owned(),
             last_error: String::new(),
         };
-        let group = |name: &String| LoadedGroup { name: name.clone(), rules: vec![rule.clone()] };
+        let group =
+            |name: &String| LoadedGroup { name: name.clone(), rules: vec![rule.clone()], ..LoadedGroup::default() };
         let found: Vec<LoadedGroup> = question.groups.iter().map(group).collect();
         self.ctx.observations.answer(&question, &found, now);
     }

@@ -196,6 +196,7 @@ pub fn text(facts: &Facts) -> String {
         }
         Loaded::Outdated { url } => line("✗", &format!("Prometheus {url} has other rules of it")),
         Loaded::Failing { url, cause } => line("✗", &format!("Prometheus {url} cannot evaluate a rule: {cause}")),
+        Loaded::Idle { url, group, since } => line("✗", &Loaded::idle_line(url, group, since.as_deref())),
         Loaded::NotAsked | Loaded::Unreachable(_) => {}
     }
     for alert in &facts.alerts {
@@ -265,7 +266,11 @@ fn find(facts: &Facts) -> (String, String) {
             let next = format!("repair the expression that this error is about: {cause}");
             return ("is not ready: one of its rules fails.".to_owned(), next);
         }
-        Loaded::NotAsked | Loaded::Yes { .. } => {}
+        Loaded::Idle { since: since @ Some(_), .. } => {
+            let (headline, next) = Loaded::idle(since.as_deref());
+            return (headline.to_owned(), next.to_owned());
+        }
+        Loaded::NotAsked | Loaded::Yes { .. } | Loaded::Idle { since: None, .. } => {}
     }
     if let Some(alert) = facts.alerts.iter().find(fires) {
         let series = alert.firing.map_or(0, |(firing, _)| firing);

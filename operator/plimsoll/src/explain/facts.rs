@@ -3,7 +3,7 @@
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, ObjectMeta};
 use plimsoll_api::conditions as c;
 
-use crate::limits::Excess;
+use crate::{limits::Excess, targets::Away};
 
 /// All of it.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -42,6 +42,10 @@ pub struct Facts {
     pub buckets: Option<Buckets>,
     /// A part of all events that has more of them than all.
     pub surplus: Option<Surplus>,
+    /// Why there are no samples, where the targets show it.
+    pub away: Option<Away>,
+    /// Samples that are not what the indicator takes them for.
+    pub misfit: Option<Misfit>,
     /// Whether its own base series have samples.
     pub data: Option<bool>,
     /// Share of the budget that is left.
@@ -141,6 +145,15 @@ pub enum Loaded {
         /// The command that helps.
         remedy: Option<String>,
     },
+    /// It has all, but does not evaluate them.
+    Idle {
+        /// Its address.
+        url: String,
+        /// The group.
+        group: String,
+        /// The last time it did; nothing when it never did.
+        since: Option<String>,
+    },
     /// A rule fails.
     Failing {
         /// Its address.
@@ -148,6 +161,30 @@ pub enum Loaded {
         /// The rule and its error.
         cause: String,
     },
+}
+
+impl Loaded {
+    /// What is said, as a headline and a next step, of rules that are loaded and not evaluated.
+    pub fn idle(since: Option<&str>) -> (&'static str, &'static str) {
+        match since {
+            Some(_) => (
+                "is not ready: Prometheus has its rules and does not evaluate them.",
+                "look in Prometheus' log for why it evaluates no rules: they are all of no use while it does not",
+            ),
+            None => (
+                "has no data yet: Prometheus has not evaluated its rules so far.",
+                "wait for a minute, then ask again; if it stays so, look in Prometheus' log for why it evaluates no rules",
+            ),
+        }
+    }
+
+    /// On one line, of rules that are loaded and not evaluated.
+    pub fn idle_line(url: &str, group: &str, since: Option<&str>) -> String {
+        match since {
+            Some(since) => format!("Prometheus {url} has them, but has not evaluated the group {group} since {since}"),
+            None => format!("Prometheus {url} has them, but has never evaluated the group {group}"),
+        }
+    }
 }
 
 /// One selector of the indicator.
@@ -174,6 +211,17 @@ pub struct Surplus {
     pub part: f64,
     /// Those of `total`.
     pub total: f64,
+}
+
+/// Samples that are not what the indicator takes them for.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Misfit {
+    /// After the name: `takes a gauge for a counter: its total is queue_length.`
+    pub headline: String,
+    /// What was seen.
+    pub what: String,
+    /// What to do.
+    pub remedy: String,
 }
 
 /// What is known about a histogram.

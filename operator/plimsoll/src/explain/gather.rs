@@ -10,13 +10,17 @@ use plimsoll_slo::{
     names, promql,
 };
 
-use super::facts::{self, Buckets, Facts, Loaded, Refusal, Scored, Selector, Surplus, Tier};
+use super::{
+    facts::{self, Buckets, Facts, Loaded, Refusal, Scored, Selector, Surplus, Tier},
+    fit,
+};
 use crate::{
     controller::observe::{self, Wanted},
     limits::{self, Scope},
     prometheus::{Prometheus, PrometheusError},
     selecting,
     sinks::{Target, prometheus_rule},
+    targets::{self, Away},
 };
 
 /// Asks everybody there is about a stored SLO.
@@ -200,7 +204,8 @@ fn period(period: &model::Period) -> String {
     }
 }
 
-fn selectors(sli: &Sli) -> Vec<Selector> {
+/// The selectors of an indicator, with the fields that have them.
+pub(crate) fn selectors(sli: &Sli) -> Vec<Selector> {
     let plain = |role, text: String| Selector { role, text, ..Selector::default() };
     let within = |role, template: &model::Template| -> Vec<Selector> {
         match promql::parse(&template.0, "") {
@@ -264,6 +269,9 @@ pub(super) async fn loaded(prometheus: &Prometheus, rules: &RuleSet) -> Result<L
     Ok(match observe::judge(&wanted, &observe::index(&found)) {
         observe::Loaded::Missing { group, hint: _ } => Loaded::Missing { url, group, why: None, remedy: None },
         observe::Loaded::Failing(cause) => Loaded::Failing { url, cause },
+        observe::Loaded::Idle { group, since } => {
+            Loaded::Idle { url, group, since: since.map(|at| at.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()) }
+        }
         observe::Loaded::Outdated { overdue: _ } => Loaded::Outdated { url },
         observe::Loaded::Asking | observe::Loaded::Yes | observe::Loaded::Unreachable(_) => Loaded::Yes { url },
     })
@@ -283,11 +291,14 @@ async fn ask(prometheus: &Prometheus, model: &Model, facts: &mut Facts) -> Resul
         // An expression that fails is told as a rule that fails.
         facts.surplus = surplus(prometheus, [("good", good), ("bad", bad)], total).await.unwrap_or(None);
     }
+    let fit = fit::examine(prometheus, model).await;
+    facts.misfit = fit.misfit;
     let id = format!("{}=\"{}\"", names::SLO_ID, model.id);
     let base = format!("{}{{{id}}}", names::TOTAL);
     let found = count(prometheus, &format!("count({base})")).await;
     let Some(groups) = note(found, &base, &mut facts.refusals)? else { return Ok(()) };
     facts.data = Some(groups > 0);
+    facts.away = away(prometheus, &facts.selectors).await;
     // What can only be a warning must not take the rest of the explanation with it.
     facts.excess.extend(limits::period(&Scope::of(model), prometheus.retention().await.unwrap_or(None)));
     if groups > limits::GROUPS {
@@ -295,8 +306,18 @@ async fn ask(prometheus: &Prometheus, model: &Model, facts: &mut Facts) -> Resul
         let widest = note(widest, &base, &mut facts.refusals)?.flatten();
         facts.excess.extend(limits::groups(groups, widest));
     }
+    facts.excess.extend(fit.doubt);
     let burning = burning(prometheus, model, &id, groups, facts).await;
     note(burning, "its budget and burn", &mut facts.refusals).map(drop)
+}
+
+/// Targets that are down or missing, where a selector matches nothing.
+async fn away(prometheus: &Prometheus, selectors: &[Selector]) -> Option<Away> {
+    // A service without errors has no series of them.
+    let empty = selectors.iter().find(|one| one.role != "bad" && one.series == Some(0))?;
+    let away = targets::away(prometheus, &targets::of(&empty.text)?).await.unwrap_or(None)?;
+    // Series may have the job of another, as those of a gateway have: the matchers are then as likely wrong.
+    (matches!(away, Away::Down { .. }) || empty.of_metric == Some(0)).then_some(away)
 }
 
 /// What a selector matches, and what it lacks.
@@ -422,11 +443,11 @@ async fn buckets(
     Ok(Buckets { threshold: threshold.parse().unwrap_or(f64::NAN), bounds, native })
 }
 
-async fn single(prometheus: &Prometheus, promql: &str) -> Result<Option<f64>, PrometheusError> {
+pub(super) async fn single(prometheus: &Prometheus, promql: &str) -> Result<Option<f64>, PrometheusError> {
     Ok(prometheus.query(promql).await?.first().map(crate::prometheus::Sample::value).filter(|value| value.is_finite()))
 }
 
-pub(super) async fn count(prometheus: &Prometheus, promql: &str) -> Result<u64, PrometheusError> {
+pub(crate) async fn count(prometheus: &Prometheus, promql: &str) -> Result<u64, PrometheusError> {
     // A count is a whole number, far below where that could fail.
     Ok(single(prometheus, promql).await?.map_or(0, |value| value.max(0.0) as u64))
 }

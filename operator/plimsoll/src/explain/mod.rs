@@ -3,6 +3,7 @@
 
 pub mod alert_rule;
 pub mod facts;
+mod fit;
 pub mod gather;
 pub mod text;
 

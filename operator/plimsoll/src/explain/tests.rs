@@ -97,3 +97,164 @@ async fn the_burn_is_that_of_the_alerts() {
     assert!(asked.iter().any(|query| query == burn), "{asked:#?}");
     assert!(!asked.iter().any(|query| query.contains("burn_rate")), "{asked:#?}");
 }
+
+/// A Prometheus in which what holds these words has this value, or none, and which knows this of its metrics.
+async fn knows(answers: &[(&str, &str)], others: &[(&str, serde_json::Value)]) -> MockServer {
+    let server = MockServer::start().await;
+    let data =
+        |data: &serde_json::Value| ResponseTemplate::new(200).set_body_json(json!({"status": "success", "data": data}));
+    for (words, value) in answers {
+        let result = if value.is_empty() {
+            json!([])
+        } else {
+            json!([{"metric": {"job": "cart", "instance": "a:80"}, "value": [1.0, value]}])
+        };
+        Mock::given(path("/api/v1/query"))
+            .and(query_param_contains("query", *words))
+            .respond_with(data(&json!({"resultType": "vector", "result": result})))
+            .mount(&server)
+            .await;
+    }
+    for (at, what) in others {
+        Mock::given(path(*at)).respond_with(data(what)).mount(&server).await;
+    }
+    let one = json!({"resultType": "vector", "result": [{"metric": {}, "value": [1.0, "1"]}]});
+    Mock::given(path("/api/v1/query")).respond_with(data(&one)).mount(&server).await;
+    // The rules are there, whatever they are called: what is asked for is told by the names of the request.
+    Mock::given(path("/api/v1/rules")).respond_with(refused(422)).mount(&server).await;
+    server
+}
+
+fn of(sli: serde_json::Value) -> AnyModel {
+    let mut slo =
+        plimsoll_api::Slo::new("cart", serde_json::from_value(json!({"objective": "99.9", "sli": sli})).unwrap());
+    slo.metadata.namespace = Some("shop".to_owned());
+    AnyModel::Slo(Box::new(plimsoll_slo::validate(&slo).unwrap().model))
+}
+
+async fn explained(server: &MockServer, model: &AnyModel) -> String {
+    let prometheus = Prometheus::new(http_client().unwrap(), &server.uri()).unwrap().with_retries(0);
+    Explainer::new(Some(prometheus)).model(model).await.text
+}
+
+#[tokio::test]
+async fn a_gauge_is_no_counter() {
+    let of_total = |total: &str| of(json!({"events": {"bad": "errors_total", "total": total}}));
+    let gauge = [("/api/v1/metadata", json!({"queue": [{"type": "gauge", "help": "", "unit": ""}]}))];
+    let counter = [("/api/v1/metadata", json!({"queue": [{"type": "counter"}]}))];
+    let both = [("/api/v1/metadata", json!({"queue": [{"type": "gauge"}, {"type": "counter"}]}))];
+    let takes = |name: &str| Some(format!("cart takes a gauge for a counter: {name}, its total.\n"));
+    for (total, answers, others, wanted) in [
+        ("queue", &[("max(resets(queue[15m]))", "3")][..], &gauge[..], takes("queue")),
+        // A counter that its exporter calls a gauge, as many do, and one that is called both.
+        ("queue", &[("resets(", "0")], &gauge, None),
+        ("queue", &[("resets(", "4")], &both, None),
+        // Restarts are no falls of a gauge, however many: the query asks for what does not begin anew.
+        ("queue", &[("resets(", "4")], &counter, None),
+        ("queue", &[("resets(", "")], &[], None),
+        ("queue", &[("max(resets(queue[15m]) >= 5 and min_over_time", "8")], &counter, takes("queue")),
+        ("queue", &[("min(queue)", "-3")], &[], takes("queue")),
+        ("up{job=\"cart\"}", &[], &[], takes("up")),
+        ("sum(rate(queue[$window]))", &[("resets(", "7")], &[], takes("queue")),
+        // No rate is taken of it, so that it may be a gauge.
+        ("sum(avg_over_time(queue[$window]))", &[("resets(queue", "7")], &gauge, None),
+    ] {
+        let server = knows(answers, others).await;
+        let text = explained(&server, &of_total(total)).await;
+        assert_eq!(text.contains("takes a gauge for a counter"), wanted.is_some(), "{total} {answers:?}: {text}");
+        assert!(text.starts_with(wanted.as_deref().unwrap_or("cart ")), "{text}");
+    }
+    let server = knows(&[("resets(", "0")], &gauge).await;
+    let text = explained(&server, &of_total("queue")).await;
+    assert!(
+        text.contains("  ! total: the metadata of Prometheus calls queue a gauge; it did not fall in 15m"),
+        "{text}"
+    );
+}
+
+#[tokio::test]
+async fn a_fraction_is_from_0_to_1() {
+    for (sli, answers, wanted) in [
+        (
+            json!({"ratio": {"errors": "errors:percent"}}),
+            [("> 1.02", "5.2"), ("< -0.02", "")],
+            Some(("its ratio.errors is 5.2.", "→ if it is a percentage, divide spec.sli.ratio.errors by 100")),
+        ),
+        (
+            json!({"up": {"series": "temperature"}}),
+            [("> 1.02", "57"), ("< -0.02", "")],
+            Some(("its up.series is 57.", "→ write the condition that is good as spec.sli.timeSlices.good")),
+        ),
+        (
+            json!({"ratio": {"errors": "errors:ratio"}}),
+            [("> 1.02", ""), ("< -0.02", "-1")],
+            Some(("its ratio.errors is -1.", "→ write spec.sli.ratio.errors as bad events by all events")),
+        ),
+        (json!({"ratio": {"errors": "errors:ratio"}}), [("> 1.02", ""), ("< -0.02", "")], None),
+        (json!({"up": {"series": "up{job=\"cart\"}"}}), [("> 1.02", ""), ("< -0.02", "")], None),
+    ] {
+        let server = knows(&answers, &[]).await;
+        let text = explained(&server, &of(sli)).await;
+        match wanted {
+            Some((headline, next)) => {
+                assert!(text.starts_with(&format!("cart has values that are not from 0 to 1: {headline}\n")), "{text}");
+                assert!(text.lines().last().unwrap().trim_start().starts_with(next), "{text}");
+            }
+            None => assert!(!text.contains("not from 0 to 1"), "{text}"),
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_target_that_is_down_is_named() {
+    let target = |instance: &str, health: &str, error: &str| {
+        json!({"labels": {"job": "cart", "instance": instance}, "scrapeUrl": format!("http://{instance}/metrics"),
+            "lastError": error, "health": health})
+    };
+    let targets = [(
+        "/api/v1/targets",
+        json!({"activeTargets": [target("b:80", "up", ""), target("a:80", "down", "connection refused")]}),
+    )];
+    let model = of(json!({"events": {"bad": "errors_total{job=\"cart\"}", "total": "requests_total{job=\"cart\"}"}}));
+    let nothing = ("count(requests_total", "");
+    for (answers, others, headline, next) in [
+        (
+            vec![nothing, ("up{job=\"cart\"} == 0", "0")],
+            &targets[..],
+            "cart has no data: the target of job=\"cart\" is down.",
+            "→ see why Prometheus cannot scrape http://a:80/metrics: connection refused",
+        ),
+        // A compatible server need not tell of targets.
+        (
+            vec![nothing, ("up{job=\"cart\"} == 0", "0")],
+            &[],
+            "cart has no data: the target of job=\"cart\" is down.",
+            "→ see why Prometheus cannot scrape a:80",
+        ),
+        (
+            vec![("count(requests_total{", ""), ("count(up{job=\"cart\"})", "")],
+            &[],
+            "cart has no data: its selector for total matches nothing.",
+            "→ check the matchers: the metric has 1 series, but none of them fits requests_total{job=\"cart\"}",
+        ),
+        (
+            vec![("requests_total", ""), ("count(up{job=\"cart\"})", "")],
+            &[],
+            "cart has no data: Prometheus scrapes no target of job=\"cart\".",
+            "→ check the name, or let Prometheus scrape it with scrape_configs, a ServiceMonitor or a PodMonitor; the jobs that it scrapes are ",
+        ),
+        // Of two one is down: the other would have the series.
+        (
+            vec![("count(requests_total{", ""), ("count(up{job=\"cart\"})", "2"), ("up{job=\"cart\"} == 0", "0")],
+            &targets,
+            "cart has no data: its selector for total matches nothing.",
+            "→ check the matchers",
+        ),
+        (vec![("count(errors_total", "")], &[], "cart could not be examined wholly", "→ "),
+    ] {
+        let server = knows(&answers, others).await;
+        let text = explained(&server, &model).await;
+        assert!(text.starts_with(headline), "{answers:?}: {text}");
+        assert!(text.lines().last().unwrap().trim_start().starts_with(next), "{text}");
+    }
+}

@@ -2,8 +2,8 @@
 
 use std::fmt::Write;
 
-use super::facts::{Buckets, Facts, Loaded, Refusal, Scored, Selector, Surplus, Tier};
-use crate::sinks::UNREAD;
+use super::facts::{Buckets, Facts, Loaded, Misfit, Refusal, Scored, Selector, Surplus, Tier};
+use crate::{sinks::UNREAD, targets::Away};
 
 /// An explanation for a terminal.
 pub fn text(facts: &Facts) -> String {
@@ -72,7 +72,19 @@ fn find(facts: &Facts) -> Finding {
                 format!("repair the expression that this error is about: {cause}"),
             );
         }
+        Loaded::Idle { since, .. } => {
+            let (headline, next) = Loaded::idle(since.as_deref());
+            return finding(headline.to_owned(), next.to_owned());
+        }
         Loaded::NotAsked | Loaded::Yes { .. } => {}
+    }
+    if let Some(away) = &facts.away {
+        let headline = match away {
+            Away::Down { of, count: 1, .. } => format!("has no data: the target of {of} is down."),
+            Away::Down { of, .. } => format!("has no data: the targets of {of} are down."),
+            Away::Nobody { of, .. } => format!("has no data: Prometheus scrapes no target of {of}."),
+        };
+        return finding(headline, away.remedy());
     }
     if let Some((selector, next)) = facts.selectors.iter().find_map(nothing_matched) {
         let others = |other: &Selector| other.role != "good" && other.series.is_some_and(|n| n > 0);
@@ -101,6 +113,9 @@ fn find(facts: &Facts) -> Finding {
                 "write spec.sli.events.{role} and total so that total counts each of the {role} events: in 5 m {role} grew by {part:.0} and total by {total:.0}"
             ),
         );
+    }
+    if let Some(Misfit { headline, what: _, remedy }) = &facts.misfit {
+        return finding(headline.clone(), remedy.clone());
     }
     if facts.loaded == Loaded::NotAsked && facts.refusals.is_empty() {
         return finding(
@@ -275,6 +290,9 @@ fn details(facts: &Facts) -> Vec<String> {
             all.push(format!("✗ Prometheus {url} has not loaded these rules yet, but others of this SLO"))
         }
         Loaded::Failing { url, cause } => all.push(format!("✗ Prometheus {url} has them, but one fails: {cause}")),
+        Loaded::Idle { url, group, since } => {
+            all.push(format!("✗ {}", Loaded::idle_line(url, group, since.as_deref())));
+        }
         Loaded::Missing { url, group, why, remedy: _ } => {
             if group.is_empty() {
                 // From the status, whose message names everything.
@@ -300,6 +318,8 @@ fn details(facts: &Facts) -> Vec<String> {
             all.push(format!("✗ {role}: its series lack the label {}", lacks.join(", ")));
         }
     }
+    all.extend(facts.away.iter().map(|away| format!("✗ {}", away.line())));
+    all.extend(facts.misfit.iter().map(|misfit| format!("✗ {}", misfit.what)));
     all.extend(facts.refusals.iter().map(Refusal::line));
     if let Some(budget) = facts.budget {
         let mark = if budget > 0.0 { " " } else { "✗" };

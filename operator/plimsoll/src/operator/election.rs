@@ -147,7 +147,7 @@ pub trait Office: Sync {
 /// names, says at any time whether it is held.
 pub async fn run(client: Client, terms: Terms, leases: &[Lease], office: &impl Office, stop: CancellationToken) {
     let api: Api<LeaseObject> = Api::namespaced(client, &terms.namespace);
-    let one = |(name, lease): (&String, &Lease)| Known { name: name.clone(), lease: lease.clone(), last: None };
+    let one = |(name, lease): (&String, &Lease)| Known { name: name.clone(), lease: lease.clone(), last: None, told: None };
     let mut known: Vec<Known> = terms.names.iter().zip(leases).map(one).collect();
     let held = |known: &[Known]| known.iter().map(|known| known.lease.is_held(Instant::now())).collect::<Vec<bool>>();
     loop {
@@ -194,6 +194,8 @@ struct Known {
     lease: Lease,
     /// When it was last looked at with success, what told renewals apart then, and what it was.
     last: Option<(Mark, Seen)>,
+    /// The holder that was last told of in the log.
+    told: Option<String>,
 }
 
 /// What a renewal changes, and a note of somebody who asks does not.
@@ -239,6 +241,9 @@ impl Known {
             duration: seconds.map_or(terms.duration, Duration::from_secs),
             changed,
         };
+        if let Some(holder) = news(&mut self.told, seen.holder.as_ref(), &terms.identity) {
+            tracing::info!(lease = self.name, holder, "another replica holds the lease; this one stands by");
+        }
         self.last = Some((mark, seen));
     }
 
@@ -316,6 +321,17 @@ impl Known {
             Ok(Ok(())) | Err(_) => {}
         }
     }
+}
+
+/// Another holder than the one that was told last. That this process holds it is told by who begins to work.
+fn news(told: &mut Option<String>, holder: Option<&String>, me: &str) -> Option<String> {
+    // Without a holder the lease was given back, and somebody takes it in a moment.
+    let holder = holder?;
+    if told.as_ref() == Some(holder) {
+        return None;
+    }
+    *told = Some(holder.clone());
+    (holder != me).then(|| holder.clone())
 }
 
 fn hold(object: &mut LeaseObject, terms: &Terms, taking: bool, now: Timestamp) {

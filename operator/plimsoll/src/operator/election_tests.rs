@@ -199,3 +199,20 @@ proptest! {
         prop_assert!((0..leases).all(|lease| world.holders(lease) == 1));
     }
 }
+
+#[test]
+fn a_change_of_the_holder_is_told_once() {
+    let mut told = None;
+    for (holder, wanted) in [
+        (None, None),
+        (Some("a"), Some("a")),
+        (Some("a"), None),
+        (None, None),
+        (Some("b"), Some("b")),
+        (Some("me"), None),
+        (Some("b"), Some("b")),
+    ] {
+        let holder = holder.map(str::to_owned);
+        assert_eq!(news(&mut told, holder.as_ref(), "me").as_deref(), wanted, "{holder:?}");
+    }
+}

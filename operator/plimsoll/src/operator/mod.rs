@@ -1,5 +1,6 @@
 //! `plimsoll operator`: the controllers, the webhook, and what a cluster expects of them.
 
+pub mod address;
 pub mod election;
 pub mod gate;
 pub mod http;
@@ -42,11 +43,11 @@ pub struct OperatorArgs {
     /// The Prometheus that loads the rules; overrides the file
     #[arg(long, value_name = "URL", env = "PLIMSOLL_PROMETHEUS")]
     pub prometheus: Option<String>,
-    /// Where /healthz, /readyz and /metrics are served
-    #[arg(long, value_name = "ADDRESS", default_value = "0.0.0.0:8080")]
+    /// Where /healthz, /readyz and /metrics are served; a port alone is one of every address
+    #[arg(long, value_name = "ADDRESS", default_value = "0.0.0.0:8080", value_parser = address::parse)]
     pub listen: SocketAddr,
     /// Where the web page is served: SLOs, runbooks and executions, readable for whoever reaches the address. Without it there is none
-    #[arg(long, value_name = "ADDRESS", env = "PLIMSOLL_PAGE_LISTEN")]
+    #[arg(long, value_name = "ADDRESS", env = "PLIMSOLL_PAGE_LISTEN", value_parser = address::parse)]
     pub page_listen: Option<SocketAddr>,
     /// Run without leader election: only for a single replica that is never started twice
     #[arg(long)]

@@ -3,10 +3,11 @@
 
 use std::collections::BTreeMap;
 
+use plimsoll_api::Problem;
 use plimsoll_runbook::plan::Settings;
 use serde::Deserialize;
 
-use crate::{actions::Endpoint, artifacts::ArtifactsConfig};
+use crate::{actions::Endpoint, artifacts::ArtifactsConfig, sinks::config::address};
 
 /// The section `runbooks` of the configuration file.
 #[derive(Clone, Debug, Deserialize, PartialEq)]
@@ -50,29 +51,29 @@ const fn thirty() -> u16 {
 }
 
 impl RunbooksConfig {
-    /// What is wrong with it.
-    ///
-    /// # Errors
-    /// A sentence that begins with the field.
-    pub fn check(&self) -> Result<(), String> {
+    /// Notes what is wrong with it; `at` is where it stands.
+    pub fn check(&self, at: &str, problems: &mut Vec<Problem>) {
         let Self { alertmanager, grafana, destinations, images, artifacts, keep_days } = self;
         let named = [("alertmanager", alertmanager.as_ref()), ("grafana", grafana.as_ref())];
         for (name, endpoint) in named.into_iter().filter_map(|(name, endpoint)| Some((name, endpoint?))) {
-            endpoint.check().map_err(|message| format!("{name}.url: {message}"))?;
+            address(&format!("{at}.{name}.url"), &endpoint.url, problems);
         }
         for (name, endpoint) in destinations {
-            endpoint.check().map_err(|message| format!("destinations.{name}.url: {message}"))?;
+            address(&format!("{at}.destinations.{name}.url"), &endpoint.url, problems);
         }
-        if images.iter().any(|prefix| !prefix.contains('/')) {
-            return Err(
-                "images: each must name a registry and end where any image may follow, like registry.example/debug/"
-                    .to_owned(),
+        for (i, prefix) in images.iter().enumerate().filter(|(_, prefix)| !prefix.contains('/')) {
+            problems.push(
+                Problem::error(format!("{at}.images[{i}]"), format!("{prefix} names no registry"))
+                    .help("end it where any image may follow, like registry.example/debug/"),
             );
         }
         if *keep_days == 0 {
-            return Err("keepDays: at least 1, or budgets and cooldowns would be forgotten".to_owned());
+            problems.push(
+                Problem::error(format!("{at}.keepDays"), "keepDays is 0")
+                    .help("keep them for 1 day at least, or budgets and cooldowns would be forgotten"),
+            );
         }
-        artifacts.check().map_err(|message| format!("artifacts.{message}"))
+        artifacts.check(&format!("{at}.artifacts"), problems);
     }
 
     /// What planning needs of it.

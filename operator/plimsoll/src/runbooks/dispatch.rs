@@ -36,7 +36,6 @@ use tokio::{
 };
 
 use super::{
-    events::Teller,
     lookup::{self, LookupError},
     proof::{AUTHOR, Author, SEAL, Sealer},
     read::{entries, get, path, text},
@@ -45,6 +44,7 @@ use super::{
 use crate::{
     actions::{Outside, account},
     alerts_webhook::server::{Desk, NotStored, Stored},
+    events::Teller,
     operator::metrics::Metrics,
     sinks::kubernetes::chain,
 };

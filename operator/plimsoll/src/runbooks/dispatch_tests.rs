@@ -22,7 +22,7 @@ fn given() -> Given {
     let sealer = Sealer::new([5; 32]);
     let writer = Writer::<Guarded>::default();
     let (client, settings) = (api.client(), Settings { operator_namespace: "ops".to_owned(), ..Settings::default() });
-    let teller = Teller::new(client.clone());
+    let teller = Teller::new(client.clone(), "Run");
     let metrics = Metrics::new();
     let gate = GateLayer { lease: Lease::forever(), metrics: Arc::clone(&metrics) };
     let (prometheus, destinations) = (None, BTreeMap::new());

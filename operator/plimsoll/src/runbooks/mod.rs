@@ -8,7 +8,6 @@ pub mod circumstances;
 pub mod config;
 pub mod decide;
 pub mod dispatch;
-pub mod events;
 pub mod execute;
 pub mod facts;
 pub mod keep;
@@ -44,7 +43,6 @@ use tokio_util::sync::CancellationToken;
 use self::{
     config::RunbooksConfig,
     dispatch::{Dispatcher, Guarded},
-    events::Teller,
     execute::{ExecuteError, Executor, Next, Stays},
     keep::Keeper,
     news::News,
@@ -54,7 +52,9 @@ use self::{
     triggers::Triggers,
     watched::{Watched, slim},
 };
-use crate::{actions::Outside, operator::metrics::Metrics, prometheus::Prometheus, sinks::kubernetes::chain};
+use crate::{
+    actions::Outside, events::Teller, operator::metrics::Metrics, prometheus::Prometheus, sinks::kubernetes::chain,
+};
 
 /// Executions that are worked on at the same time. Most of that is waiting.
 const CONCURRENCY: u16 = 128;
@@ -90,7 +90,7 @@ impl Front {
         outside: Outside,
     ) -> Self {
         let writer = reflector::store::Writer::<Guarded>::default();
-        let teller = Teller::new(client.clone());
+        let teller = Teller::new(client.clone(), "Run");
         let settings = config.settings(namespace);
         let dispatcher = Dispatcher::new(client.clone(), writer.as_reader(), sealer, settings, teller, metrics, outside);
         Self { dispatcher: Arc::new(dispatcher), writer, client }
@@ -136,7 +136,7 @@ pub struct Setup {
 pub async fn lead(setup: Setup, stop: CancellationToken) {
     let Setup { client, dispatcher, outside, config, namespace, prometheus, has_alerts, metrics } = setup;
     let switch = Switch::new(client.clone(), &namespace, Arc::clone(&metrics));
-    let news = News::new(client.clone(), Teller::new(client.clone()), metrics);
+    let news = News::new(client.clone(), Teller::new(client.clone(), "Run"), metrics);
     let (all, writer) = reflector::store::<Execution>();
     let executor = Executor {
         client: client.clone(),

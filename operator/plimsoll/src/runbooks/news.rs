@@ -19,7 +19,7 @@ use plimsoll_api::{
 use serde_json::json;
 use tokio::time::Instant;
 
-use super::events::Teller;
+use crate::events::Teller;
 use crate::{operator::metrics::Metrics, sinks::kubernetes::chain};
 
 /// So many events of one runbook are told at once, then so many a second: in a storm of alerts, what is told of each
@@ -201,7 +201,7 @@ mod tests {
     async fn a_storm_is_told_in_part() {
         let api = crate::testing::FakeApi::default();
         let metrics = Metrics::new();
-        let news = News::new(api.client(), Teller::new(api.client()), Arc::clone(&metrics));
+        let news = News::new(api.client(), Teller::new(api.client(), "Run"), Arc::clone(&metrics));
         let now = Instant::now();
         let told = (0..500).filter(|_| news.has_room("storm", now)).count();
         assert_eq!(told, 100);

@@ -7,12 +7,14 @@ use std::{
 };
 
 use kube::{Client, api::ApiResource};
+use plimsoll_api::Problem;
 use serde::Deserialize;
 
 use super::{
     RuleSink, Sinks,
     kubernetes::{self, KubeSink},
     prometheus_rule,
+    reading::{self, Mistake},
     rule_files::RuleFiles,
     ruler_api::{Credentials, RulerApi},
     vm_rule,
@@ -137,7 +139,7 @@ fn plimsoll() -> String {
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
     /// It cannot be read.
-    #[error("{}: {source}", path.display())]
+    #[error("{} cannot be read: {source}", path.display())]
     Read {
         /// The file.
         path: PathBuf,
@@ -145,12 +147,12 @@ pub enum ConfigError {
         source: std::io::Error,
     },
     /// It is not what it should be.
-    #[error("{}: {message}", path.display())]
+    #[error("{}", reading::told(path, mistakes))]
     Content {
         /// The file.
         path: PathBuf,
-        /// What, with line and field.
-        message: String,
+        /// All that is wrong.
+        mistakes: Vec<Mistake>,
     },
 }
 
@@ -162,26 +164,27 @@ impl Config {
     pub fn read(path: &Path) -> Result<Self, ConfigError> {
         let text =
             std::fs::read_to_string(path).map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
-        Self::parse(&text).map_err(|message| ConfigError::Content { path: path.to_owned(), message })
+        Self::parse(&text).map_err(|mistakes| ConfigError::Content { path: path.to_owned(), mistakes })
     }
 
     /// Reads the text.
     ///
     /// # Errors
-    /// A message with line and field.
-    pub fn parse(text: &str) -> Result<Self, String> {
-        if text.trim().is_empty() {
-            return Ok(Self::default());
+    /// All mistakes, each with line, field and what to do.
+    pub fn parse(text: &str) -> Result<Self, Vec<Mistake>> {
+        reading::read(text, Self::check)
+    }
+
+    /// What the types cannot know.
+    fn check(&self, problems: &mut Vec<Problem>) {
+        let Self { backends, prometheus, runbooks } = self;
+        for (name, backend) in backends {
+            backend.check(&format!("backends.{name}"), problems);
         }
-        let config: Self = serde_saphyr::from_str(text).map_err(|error| error.to_string())?;
-        for (name, backend) in &config.backends {
-            backend.check().map_err(|message| format!("backends.{name}: {message}"))?;
+        if let Some(PrometheusConfig { url, tenant: _, bearer_token_file: _ }) = prometheus {
+            address("prometheus.url", url, problems);
         }
-        if let Some(prometheus) = &config.prometheus {
-            check_url(&prometheus.url).map_err(|message| format!("prometheus.url: {message}"))?;
-        }
-        config.runbooks.check().map_err(|message| format!("runbooks.{message}"))?;
-        Ok(config)
+        runbooks.check("runbooks", problems);
     }
 
     /// Makes the backends, and the kinds of rule objects that must be watched for them. `kube` has its own gate;
@@ -222,19 +225,33 @@ impl Config {
 }
 
 impl Backend {
-    fn check(&self) -> Result<(), String> {
+    fn check(&self, at: &str, problems: &mut Vec<Problem>) {
         match self {
-            Backend::PrometheusRule(_) | Backend::VmRule(_) => Ok(()),
+            Backend::PrometheusRule(_) | Backend::VmRule(_) => {}
             Backend::RuleFiles(Files { directory: _, reload_url }) => {
-                reload_url.as_deref().map_or(Ok(()), check_url).map_err(|m| format!("reloadUrl: {m}"))
+                if let Some(url) = reload_url {
+                    address(&format!("{at}.ruleFiles.reloadUrl"), url, problems);
+                }
             }
             Backend::RulerApi(ruler) => {
                 if ruler.bearer_token_file.is_some() && ruler.basic_auth.is_some() {
-                    return Err("bearerTokenFile and basicAuth exclude each other".to_owned());
+                    let field = format!("{at}.rulerApi.basicAuth");
+                    problems.push(
+                        Problem::error(field, "bearerTokenFile and basicAuth exclude each other")
+                            .help("remove one of them"),
+                    );
                 }
-                check_url(&ruler.url).map_err(|m| format!("url: {m}"))
+                address(&format!("{at}.rulerApi.url"), &ruler.url, problems);
             }
         }
+    }
+}
+
+/// Notes what is wrong with the address in a field.
+pub(crate) fn address(field: &str, url: &str, problems: &mut Vec<Problem>) {
+    if let Err(message) = check_url(url) {
+        let (message, help) = message.split_once("; ").unwrap_or((&message, ""));
+        problems.push(Problem::error(field, message).help(help));
     }
 }
 
@@ -292,15 +309,102 @@ prometheus: {url: 'http://prometheus:9090'}
     #[test]
     fn mistakes_are_named() {
         for (text, wanted) in [
-            ("backend: {}", "backend"),
-            ("backends: {a: {vmRule: {lables: {}}}}", "lables"),
-            ("backends: {a: {rulerApi: {url: 'mimir'}}}", "backends.a: url: mimir is not an address"),
-            ("backends: {a: {ruleFiles: {}}}", "directory"),
-            ("prometheus: {url: 'ftp://x'}", "prometheus.url"),
-            ("backends: {a: {mimir: {}}}", "mimir"),
+            ("backend: {}", "1: backend: unknown field backend; did you mean backends?"),
+            (
+                "backends: {a: {vmRule: {lables: {}}}}",
+                "1: backends.a.vmRule.lables: unknown field lables; did you mean labels?",
+            ),
+            (
+                "backends: {a: {rulerApi: {url: 'mimir'}}}",
+                "1: backends.a.rulerApi.url: mimir is not an address (relative URL without a base); write it like http://host:9090",
+            ),
+            ("backends:\n  a: {ruleFiles: {}}", "2: backends.a.ruleFiles.directory: directory is missing; add it"),
+            (
+                "prometheus: {url: 'ftp://x'}",
+                "1: prometheus.url: ftp://x is not an http or https address; write it like http://host:9090",
+            ),
+            (
+                "backends: {a: {mimir: {}}}",
+                "1: backends.a.mimir: unknown field mimir; use one of prometheusRule, vmRule, ruleFiles, rulerApi",
+            ),
+            (
+                "backends: {a: {prometheusRule: }}",
+                "1: backends.a.prometheusRule: prometheusRule is empty; give it a value or remove the field",
+            ),
+            (
+                "backends: {a: {vmRule: {labels: {a: yes}}}}",
+                "1: backends.a.vmRule.labels.a: a is of a wrong kind (boolean `true`); write \"true\" in quotes",
+            ),
+            ("backends: []", "1: backends: backends is of a wrong kind (sequence); write a map: {field: value}"),
+            ("- a", "1: this is no configuration; write a map: {field: value}"),
+            (
+                "prometheus: {url: 'http://a'}\nprometheus: {url: 'http://b'}",
+                "2: prometheus is there twice (first on line 1); remove one of them",
+            ),
+            ("prometheus:\n\turl: a", "2: a tab indents this line; YAML wants spaces: replace the tab"),
+            ("{}\n---\n{}", "3: a configuration is one document; remove what follows ---"),
+            (
+                "runbooks: {keepDays: 0}",
+                "1: runbooks.keepDays: keepDays is 0; keep them for 1 day at least, or budgets and cooldowns would be forgotten",
+            ),
+            (
+                "runbooks: {keepDays: 100000}",
+                "1: runbooks.keepDays: keepDays is of a wrong kind (integer `100000`); write a whole number",
+            ),
+            (
+                "runbooks: {images: [debug]}",
+                "1: runbooks.images[0]: debug names no registry; end it where any image may follow, like registry.example/debug/",
+            ),
+            (
+                "runbooks: {grafana: {url: x}}",
+                "1: runbooks.grafana.url: x is not an address (relative URL without a base); write it like http://host:9090",
+            ),
+            (
+                "runbooks: {artifacts: {stores: {m: {accessKeyIdFile: /id}}}}",
+                "1: runbooks.artifacts.stores.m: accessKeyIdFile and secretAccessKeyFile belong together; add secretAccessKeyFile",
+            ),
         ] {
-            let error = Config::parse(text).unwrap_err();
-            assert!(error.contains(wanted), "{text}: {error}");
+            let found: Vec<String> = Config::parse(text).unwrap_err().iter().map(ToString::to_string).collect();
+            assert_eq!(found, [wanted], "{text}");
         }
+    }
+
+    #[test]
+    fn all_mistakes_are_told_at_once() {
+        let text = "\
+backends:
+  default: {prometheusRule: {lables: {a: b}}}
+  files:
+    ruleFiles:
+      reloadUrl: prometheus:9090
+  mimir:
+    rulerApi:
+      url: http://mimir:8080
+      tenant: 5
+      bearerTokenFile: /token
+      basicAuth: {username: a}
+  loki: {rulerAPI: {}}
+prometheus: {url: nowhere, timeout: 5s}
+runbooks: {keepDays: many, images: [a, b/]}
+";
+        let error = ConfigError::Content { path: "operator.yaml".into(), mistakes: Config::parse(text).unwrap_err() };
+        assert_eq!(
+            error.to_string(),
+            "\
+11 mistakes in the configuration
+  operator.yaml:2: backends.default.prometheusRule.lables: unknown field lables; did you mean labels?
+  operator.yaml:4: backends.files.ruleFiles.directory: directory is missing; add it
+  operator.yaml:5: backends.files.ruleFiles.reloadUrl: prometheus:9090 is not an http or https address; write it like http://host:9090
+  operator.yaml:9: backends.mimir.rulerApi.tenant: tenant is of a wrong kind (integer `5`); write \"5\" in quotes
+  operator.yaml:11: backends.mimir.rulerApi.basicAuth.passwordFile: passwordFile is missing; add it
+  operator.yaml:11: backends.mimir.rulerApi.basicAuth: bearerTokenFile and basicAuth exclude each other; remove one of them
+  operator.yaml:12: backends.loki.rulerAPI: unknown field rulerAPI; did you mean rulerApi?
+  operator.yaml:13: prometheus.timeout: unknown field timeout; use one of url, tenant, bearerTokenFile
+  operator.yaml:13: prometheus.url: nowhere is not an address (relative URL without a base); write it like http://host:9090
+  operator.yaml:14: runbooks.keepDays: keepDays is of a wrong kind (string \"many\"); write a whole number
+  operator.yaml:14: runbooks.images[0]: a names no registry; end it where any image may follow, like registry.example/debug/"
+        );
+        let missing = Config::read(Path::new("/nowhere/operator.yaml")).unwrap_err().to_string();
+        assert!(missing.starts_with("/nowhere/operator.yaml cannot be read: No such file"), "{missing}");
     }
 }

@@ -5,6 +5,7 @@ pub mod conformance;
 pub mod fingerprint;
 pub mod kubernetes;
 pub mod prometheus_rule;
+mod reading;
 pub mod rule_files;
 pub mod ruler_api;
 pub mod vm_rule;

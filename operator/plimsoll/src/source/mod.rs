@@ -3,6 +3,7 @@
 
 pub mod files;
 pub mod inner;
+pub mod json;
 pub mod layout;
 pub mod path;
 pub mod scalar;
@@ -12,4 +13,4 @@ pub mod tree;
 mod tests;
 
 pub use files::{Input, Trouble, expand};
-pub use tree::{Documents, Fault, Node, Pos};
+pub use tree::{Document, Documents, Fault, Node, Pos};

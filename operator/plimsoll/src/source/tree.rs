@@ -291,7 +291,7 @@ impl<'a> Documents<'a> {
             }
             let merge = matches!(&event, Event::Scalar(text, ScalarStyle::Plain, ..) if text == "<<");
             let key = match self.node(event, pos)? {
-                Node { data: Data::Scalar { text, .. }, .. } => text,
+                Node { data: Data::Scalar { text, .. }, .. } => Some(text),
                 _ => {
                     self.faults.push(Fault::new(
                         pos,
@@ -299,7 +299,7 @@ impl<'a> Documents<'a> {
                         "",
                         "quote the value if it begins with { or [",
                     ));
-                    Cow::Borrowed("")
+                    None
                 }
             };
             let (event, at) = self.event()?;
@@ -308,6 +308,7 @@ impl<'a> Documents<'a> {
                 merged.push(value);
                 continue;
             }
+            let Some(key) = key else { continue };
             if let Some(line) = entries.line_of(&key) {
                 self.faults.push(Fault::new(
                     pos,
@@ -395,8 +396,17 @@ impl<'a> Entries<'a> {
     }
 }
 
+/// One document as far as it could be read.
+#[derive(Clone, Debug, Default)]
+pub struct Document<'a> {
+    /// Its values; nothing where it could not be read to its end.
+    pub node: Option<Node<'a>>,
+    /// What is wrong with its text. With some, what was read shows more mistakes, but is not to be used.
+    pub faults: Vec<Fault>,
+}
+
 impl<'a> Iterator for Documents<'a> {
-    type Item = Result<Node<'a>, Vec<Fault>>;
+    type Item = Document<'a>;
 
     fn next(&mut self) -> Option<Self::Item> {
         if self.done {
@@ -411,18 +421,17 @@ impl<'a> Iterator for Documents<'a> {
                 }
                 Some(_) => {}
                 None if self.done => return None,
-                None => return Some(Err(self.recover())),
+                None => return Some(Document { node: None, faults: self.recover() }),
             }
         }
         self.anchors.clear();
         self.values = 0;
         self.alias_size = (0, 0);
-        match self.document() {
-            Some(node) if self.faults.is_empty() => Some(Ok(node)),
+        Some(match self.document() {
             // Read to its end: the parser stands before the next document already.
-            Some(_) => Some(Err(std::mem::take(&mut self.faults))),
-            None => Some(Err(self.recover())),
-        }
+            node @ Some(_) => Document { node, faults: std::mem::take(&mut self.faults) },
+            None => Document { node: None, faults: self.recover() },
+        })
     }
 }
 

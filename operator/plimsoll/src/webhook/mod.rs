@@ -44,7 +44,7 @@ pub const PATH: &str = "/validate";
 #[derive(Clone, Debug, clap::Args)]
 pub struct WebhookArgs {
     /// Serve the validating webhook here
-    #[arg(long, value_name = "ADDRESS")]
+    #[arg(long, value_name = "ADDRESS", value_parser = crate::operator::address::parse)]
     pub webhook_listen: Option<SocketAddr>,
     /// Its certificate, PEM; without it the operator makes one, renews it, and registers the webhook
     #[arg(long, value_name = "FILE", requires = "webhook_key")]

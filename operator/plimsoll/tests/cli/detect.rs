@@ -38,6 +38,23 @@ fn a_spike_is_the_one_alert_and_the_input_comes_back() {
     assert!(alerts[0].starts_with(&format!("{},900,", 1_700_000_000 + 60 * 3000)), "{alerts:?}");
 }
 
+/// What has too few rows to be judged looks like a series in which all is well.
+#[test]
+fn what_only_teaches_is_said() {
+    let directory = tempfile::tempdir().unwrap();
+    let d = directory.path();
+    for (rows, said) in [
+        (1, "1 row, and the first 100 only teach: nothing was judged\n"),
+        (100, "100 rows, and the first 100 only teach: nothing was judged\n"),
+        (101, ""),
+    ] {
+        write(d, "in.csv", series(rows));
+        let ran = detect(d, &[]);
+        assert_eq!((ran.code, ran.stderr.as_str()), (0, said));
+        assert_eq!(ran.stdout.lines().count(), rows + 1);
+    }
+}
+
 #[test]
 fn a_shorter_file_has_the_same_scores() {
     let directory = tempfile::tempdir().unwrap();

@@ -22,6 +22,7 @@ pub(crate) fn tests() -> Vec<Test> {
         test(STACK, quiet_burning_and_without_data),
         test(APART, nobody_selects_the_rules),
         test(PROMETHEUS, what_is_too_much_for_a_prometheus),
+        test(PROMETHEUS, what_the_samples_are_not),
     ]
 }
 
@@ -296,6 +297,69 @@ async fn what_is_too_much_for_a_prometheus(testbed: &Testbed) -> Result<()> {
             let arguments = [file.as_str(), "--prometheus", prometheus.url()];
             let text = explain(testbed, &folder.join("none"), &arguments).await?.success()?;
             ensure!(text.lines().next() == Some(headline) && last(&text) == next && text.contains(what), "{text}");
+            Ok(Some(()))
+        })
+        .await?;
+    }
+    Ok(())
+}
+
+/// Gauges as counters, percentages as ratios, and targets that are away.
+async fn what_the_samples_are_not(testbed: &Testbed) -> Result<()> {
+    let sample = SampleService::start().await?;
+    sample.set("queue_length", "", 50.0);
+    sample.set("failed_percent", "", 5.5);
+    sample.rate("requests_total", "code=\"200\"", 10.0);
+    sample.rate("requests_total", "code=\"500\"", 1.0);
+    let nobody = std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?.to_string();
+    let options = PrometheusOptions {
+        scrape: vec![("sample".to_owned(), vec![sample.target()]), ("gone".to_owned(), vec![nobody.clone()])],
+        ..PrometheusOptions::default()
+    };
+    let prometheus = Prometheus::start(testbed.bin(), options).await?;
+    let events = |bad: &str, total: &str| json!({"objective": "99", "sli": {"events": {"bad": bad, "total": total}}});
+    let of_job = |job: &str| {
+        events(&format!("requests_total{{job=\"{job}\",code=\"500\"}}"), &format!("requests_total{{job=\"{job}\"}}"))
+    };
+    let gauge = events("requests_total{code=\"500\"}", "queue_length");
+    let percent = json!({"objective": "99", "sli": {"ratio": {"errors": "avg_over_time(failed_percent[$window])"}}});
+    let objects = [("gauge", gauge), ("percent", percent), ("gone", of_job("gone")), ("right", of_job("sample"))].map(
+        |(name, spec)| {
+            let mut object = slo(name, &spec);
+            object["metadata"]["namespace"] = json!("shop");
+            object
+        },
+    );
+    prometheus.load_rules("slos.yaml", &generate(testbed, &objects).await?).await?;
+    let folder = Folder::new("explain")?;
+    let mut length = 50.0;
+    for (object, headline, next) in [
+        (
+            &objects[0],
+            "gauge takes a gauge for a counter: queue_length, its total.",
+            "→ count events with a counter".to_owned(),
+        ),
+        (
+            &objects[1],
+            "percent has values that are not from 0 to 1: its ratio.errors is 5.5.",
+            "→ if it is a percentage, divide spec.sli.ratio.errors by 100".to_owned(),
+        ),
+        (
+            &objects[2],
+            "gone has no data: the target of job=\"gone\" is down.",
+            format!("→ see why Prometheus cannot scrape http://{nobody}/metrics: "),
+        ),
+        (&objects[3], "right works", "→ ".to_owned()),
+    ] {
+        let file = folder.join("slo.json");
+        std::fs::write(&file, object.to_string())?;
+        let file = file.display().to_string();
+        wait_until(headline, SOON * 2, async || {
+            length -= 1.0;
+            sample.set("queue_length", "", length);
+            let arguments = [file.as_str(), "--prometheus", prometheus.url()];
+            let text = explain(testbed, &folder.join("none"), &arguments).await?.success()?;
+            ensure!(text.starts_with(headline) && last(&text).starts_with(&next), "{text}");
             Ok(Some(()))
         })
         .await?;

@@ -22,6 +22,7 @@ pub(crate) fn tests() -> Vec<Test> {
         test(PROMETHEUS, prometheus_evaluates_a_rule_file),
         test(PROMETHEUS, prometheus_answers_from_blocks_of_the_past),
         test(PROMETHEUS, promtool_tells_good_rules_from_bad),
+        test(PROMETHEUS, a_newcomer_s_shop_serves_and_fails),
         test(STACK, an_alert_reaches_the_webhook),
         test(STACK, a_prometheus_rule_reaches_prometheus_and_leaves_it),
         test(CONTROL_PLANE, api_server_and_etcd_restart),
@@ -98,6 +99,32 @@ async fn prometheus_evaluates_a_rule_file(testbed: &Testbed) -> Result<()> {
     let rejected =
         prometheus.load_rules("bad.yaml", r#"{"groups": [{"name": "g", "rules": [{"record": "x", "expr": "sum("}]}]}"#);
     ensure!(rejected.await.is_err(), "a rule file that does not parse was loaded");
+    Ok(())
+}
+
+/// What `cargo xtask testbed up` shows to somebody who has no service of his own.
+async fn a_newcomer_s_shop_serves_and_fails(testbed: &Testbed) -> Result<()> {
+    let shop = SampleService::shop().await?;
+    let options = PrometheusOptions {
+        scrape: vec![("checkout".to_owned(), vec![shop.target()])],
+        ..PrometheusOptions::default()
+    };
+    let prometheus = Prometheus::start(testbed.bin(), options).await?;
+    let total = r#"http_requests_total{job="checkout"}"#;
+    let ratio = r#"sum(rate(http_requests_total{code=~"5.."}[5s])) / sum(rate(http_requests_total[5s]))"#;
+    let slow = r#"1 - sum(rate(http_request_duration_seconds_bucket{le="0.3"}[5s])) / sum(rate(http_request_duration_seconds_count[5s]))"#;
+    wait_until("the shop's requests", SOON, async || Ok(prometheus.value(&format!("count({total})")).await?)).await?;
+    for (percent, status) in [("20", 200), ("101", 400), ("many", 400)] {
+        let url = format!("http://{}/errors/{percent}", shop.target());
+        let answer = reqwest::Client::new().post(url).send().await?;
+        ensure!(answer.status().as_u16() == status, "{percent}: {answer:?}");
+    }
+    for expression in [ratio, slow] {
+        wait_until("a fifth to fail", SOON, async || {
+            Ok(prometheus.value(expression).await?.filter(|share| (share - 0.2).abs() < 0.03))
+        })
+        .await?;
+    }
     Ok(())
 }
 
