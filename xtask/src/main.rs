@@ -9,6 +9,7 @@ mod command;
 mod deny;
 mod files;
 mod generated;
+mod reference;
 mod test;
 mod testbed;
 
@@ -27,7 +28,7 @@ struct Arguments {
 enum Task {
     /// Formatting, lints, documentation, generated files, dependencies, tracked files.
     Check,
-    /// Makes `crds/` anew from the code.
+    /// Makes `crds/` and `docs/reference/` anew from the code.
     Crds,
     /// Every test, the end-to-end ones on real servers; the last line is `N passed, N failed, N skipped`.
     Test(test::Arguments),
