@@ -9,8 +9,7 @@ use super::NOTICE;
 use crate::command::output;
 
 /// Variables whose values help texts would show.
-const SHOWN: [&str; 5] =
-    ["PLIMSOLL_CONFIG", "PLIMSOLL_PROMETHEUS", "PLIMSOLL_STATE_DIR", "POD_NAMESPACE", "HOSTNAME"];
+const SHOWN: [&str; 5] = ["PLIMSOLL_CONFIG", "PLIMSOLL_PROMETHEUS", "PLIMSOLL_STATE_DIR", "POD_NAMESPACE", "HOSTNAME"];
 
 /// The page, asked of the program command by command.
 pub(super) fn page(program: &Path) -> Result<String> {

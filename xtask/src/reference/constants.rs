@@ -42,7 +42,10 @@ fn constants(source: &str) -> Result<Vec<Constant<'_>>> {
     Ok(found)
 }
 
-fn rows<'t>(constants: &'t [Constant<'_>], keep: impl Fn(&Constant<'_>) -> bool + 't) -> impl Iterator<Item = [String; 2]> {
+fn rows<'t>(
+    constants: &'t [Constant<'_>],
+    keep: impl Fn(&Constant<'_>) -> bool + 't,
+) -> impl Iterator<Item = [String; 2]> {
     let kept = constants.iter().filter(move |one| keep(one));
     kept.map(|one| [format!("`{}`", one.value), one.meaning.clone()])
 }

@@ -69,11 +69,11 @@ impl Fields {
             let type_ = self.type_of(page, &format!("{path}.{name}"), field, inner);
             rows.push([format!("`{name}`"), type_, default, sentences([vec![said], constraints(field)].concat())]);
         }
-        let rules = sentences(messages(schema));
-        let rules = if rules.is_empty() { rules } else { format!("\n{rules}\n") };
-        let said = if path.contains('.') { format!("\n{}\n", split_default(&description(schema)).0) } else { rules.clone() };
-        let rules = if path.contains('.') { rules } else { String::new() };
-        format!("\n## {path}\n{said}{rules}\n{}", table(["field", "type", "default", "what"], rows))
+        // What a kind is stands at the top of its page already.
+        let said = if path.contains('.') { split_default(&description(schema)).0 } else { String::new() };
+        let about = [said, sentences(messages(schema))].into_iter().filter(|text| !text.is_empty());
+        let about: String = about.map(|text| format!("\n{text}\n")).collect();
+        format!("\n## {path}\n{about}\n{}", table(["field", "type", "default", "what"], rows))
     }
 
     /// What a field holds, and a link to where that is told when it has fields itself.
@@ -210,7 +210,10 @@ mod tests {
         let split = |text: &str| split_default(text);
         assert_eq!(split("How often. Default: 30s."), ("How often.".to_owned(), Some("30s".to_owned())));
         assert_eq!(split("A rate. Default: 1.5."), ("A rate.".to_owned(), Some("1.5".to_owned())));
-        assert_eq!(split("Whom. Default: Ticket. Never Page."), ("Whom. Never Page.".to_owned(), Some("Ticket".to_owned())));
+        assert_eq!(
+            split("Whom. Default: Ticket. Never Page."),
+            ("Whom. Never Page.".to_owned(), Some("Ticket".to_owned()))
+        );
         assert_eq!(split("No default"), ("No default".to_owned(), None));
         let (said, default) = split("Whom. Default: Page.\n`Page`: Now.");
         assert_eq!((said.as_str(), default.as_deref()), ("Whom.\n`Page`: Now.", Some("Page")));

@@ -30,7 +30,8 @@ pub(super) fn page(source: &str) -> Result<String> {
             _ => ("histogram", ""),
         };
         let of = type_.split_once("Family<").and_then(|(_, rest)| rest.split_once(',')).map(|(label, _)| label);
-        let of = of.and_then(|label| labels.get(label)).map(|names| format!("{{{}}}", names.join(","))).unwrap_or_default();
+        let of =
+            of.and_then(|label| labels.get(label)).map(|names| format!("{{{}}}", names.join(","))).unwrap_or_default();
         rows.push([format!("`plimsoll_{name}{end}{of}`"), kind.to_owned(), help.to_owned()]);
     }
     ensure!(!rows.is_empty(), "no metrics are found where their table is made from");
