@@ -27,6 +27,16 @@ pub(super) fn page(program: &Path) -> Result<String> {
     Ok(text)
 }
 
+/// The page of the indicators that are ready to use.
+pub(super) fn presets(program: &Path) -> Result<String> {
+    let mut command = Command::new(program);
+    command.arg("presets");
+    Ok(format!(
+        "{NOTICE}\n\n# Presets\n\nIndicators for `spec.sli.preset`, each with its parameters; `plimsoll presets` prints them.\n\n```text\n{}```\n",
+        output(command)?
+    ))
+}
+
 fn help(program: &Path, words: &[String]) -> Result<String> {
     let mut command = Command::new(program);
     command.args(words).arg("--help");

@@ -52,6 +52,7 @@ pub(crate) fn write(folder: &Path, crds: &Path, program: &Path) -> Result<()> {
     let metrics = metrics::page(&read("operator/plimsoll/src/operator/metrics.rs")?)?;
     let pages = [
         ("cli.md", commands::page(program)?),
+        ("presets.md", commands::presets(program)?),
         ("conditions.md", conditions),
         ("series.md", series),
         ("metrics.md", metrics),
