@@ -1,43 +1,53 @@
-//! Files that are made from the code: `crds/`.
+//! Files that are made from the code: `crds/` and `docs/reference/`.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use anyhow::{Result, bail};
-use plimsoll_testbed::cargo;
+use plimsoll_testbed::plimsoll;
 
 use crate::command::{root, succeed};
+use crate::reference;
 
-const FOLDER: &str = "crds";
+const CRDS: &str = "crds";
+const REFERENCE: &str = "docs/reference";
 
-/// Makes `crds/` anew.
+/// Makes them anew.
 pub(crate) fn write() -> Result<()> {
-    let folder = root()?.join(FOLDER);
-    if folder.exists() {
-        // What is no longer generated must not stay.
-        fs::remove_dir_all(&folder)?;
+    let root = root()?;
+    for folder in [CRDS, REFERENCE].map(|folder| root.join(folder)) {
+        if folder.exists() {
+            // What is no longer generated must not stay.
+            fs::remove_dir_all(&folder)?;
+        }
     }
-    generate(&folder)
+    generate(&root)
 }
 
-/// Fails when `crds/` is not what the code makes.
+/// Fails when they are not what the code makes.
 pub(crate) fn check() -> Result<()> {
-    let fresh = tempfile::tempdir()?;
+    let (root, fresh) = (root()?, tempfile::tempdir()?);
     generate(fresh.path())?;
-    let (wanted, found) = (contents(fresh.path())?, contents(&root()?.join(FOLDER))?);
-    let names: BTreeSet<_> = wanted.keys().chain(found.keys()).collect();
-    let differing: Vec<_> = names.into_iter().filter(|name| wanted.get(*name) != found.get(*name)).collect();
-    if !differing.is_empty() {
-        bail!("{differing:?} in {FOLDER}/ differ from what the code makes: run `cargo xtask crds`");
+    for folder in [CRDS, REFERENCE] {
+        let (wanted, found) = (contents(&fresh.path().join(folder))?, contents(&root.join(folder))?);
+        let names: BTreeSet<_> = wanted.keys().chain(found.keys()).collect();
+        let differing: Vec<_> = names.into_iter().filter(|name| wanted.get(*name) != found.get(*name)).collect();
+        if !differing.is_empty() {
+            bail!("{differing:?} in {folder}/ differ from what the code makes: run `cargo xtask crds`");
+        }
     }
     Ok(())
 }
 
-fn generate(folder: &Path) -> Result<()> {
-    let mut command = cargo(&["run", "--quiet", "--package", "plimsoll", "--", "crds", "--output"]);
-    command.arg(folder);
-    succeed(command)
+/// Makes both folders below another one.
+fn generate(below: &Path) -> Result<()> {
+    let (crds, program) = (below.join(CRDS), plimsoll(false)?);
+    let mut command = Command::new(&program);
+    command.args(["crds", "--output"]).arg(&crds);
+    succeed(command)?;
+    reference::write(&below.join(REFERENCE), &crds, &program)
 }
 
 /// The files of a folder by their path in it; none when it is not there.

@@ -12,6 +12,7 @@ mod generated;
 mod image;
 mod krew;
 mod manifests;
+mod reference;
 mod test;
 mod testbed;
 
@@ -30,7 +31,7 @@ struct Arguments {
 enum Task {
     /// Formatting, lints, documentation, generated files, dependencies, tracked files.
     Check,
-    /// Makes `crds/` anew from the code.
+    /// Makes `crds/` and `docs/reference/` anew from the code.
     Crds,
     /// Makes what is installed anew from the chart: `manifests/*.yaml`, the chart's copies, Argo CD's settings.
     Manifests,

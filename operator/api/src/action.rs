@@ -495,6 +495,7 @@ pub struct Cordon {
 /// alert is resolved, or when the run is undone, whatever crashes meanwhile.
 #[derive(JsonSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
 #[serde(rename_all = "camelCase")]
+#[schemars(transform = crate::schema::words)]
 pub struct TelemetryProfile {
     /// The ServiceMonitor, PodMonitor or OpenTelemetryCollector.
     #[schemars(schema_with = "crate::schema::label")]

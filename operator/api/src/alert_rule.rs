@@ -65,6 +65,7 @@ pub struct AlertRuleSpec {
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(crates(kube_core = "::kube_core"), validation = Rule::new("[has(self.expr), has(self.logql), has(self.anomaly)].filter(x, x).size() == 1").message("a rule has exactly one of expr, logql and anomaly"))]
+#[schemars(transform = crate::schema::words)]
 pub struct Alert {
     /// Its name, the label `alertname`.
     #[schemars(length(min = 1, max = 128))]
@@ -109,6 +110,7 @@ pub struct Alert {
 /// What the anomaly scorer watches.
 #[derive(JsonSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
 #[serde(rename_all = "camelCase")]
+#[schemars(transform = crate::schema::words)]
 pub struct Anomaly {
     /// PromQL; every series of the result is scored by itself.
     #[schemars(length(max = 4096))]

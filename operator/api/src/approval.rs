@@ -27,6 +27,7 @@ use serde::{Deserialize, Serialize};
 )]
 #[x_kube(crates(kube_core = "::kube_core"), validation = Rule::new("self == oldSelf").message("a decision never changes; write another one"))]
 #[serde(rename_all = "camelCase")]
+#[schemars(transform = crate::schema::words)]
 pub struct RunbookApprovalSpec {
     /// The RunbookExecution, of the same namespace.
     #[schemars(length(min = 1, max = 253))]

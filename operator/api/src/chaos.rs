@@ -64,6 +64,7 @@ pub struct ChaosPods {
 /// What happens to the Pods.
 #[derive(JsonSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
 #[serde(rename_all = "camelCase")]
+#[schemars(transform = crate::schema::words)]
 pub struct PodChaos {
     /// What.
     pub action: PodChaosAction,

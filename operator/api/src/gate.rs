@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 /// PromQL whose result says how to go on.
 #[derive(JsonSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
 #[serde(rename_all = "camelCase")]
+#[schemars(transform = crate::schema::words)]
 pub struct Query {
     /// The expression.
     #[schemars(length(min = 1, max = 4096))]
@@ -36,6 +37,7 @@ pub enum Branch {
 /// Whether an SLO has recovered: after `after`, it must burn slower than `below` over 5 minutes.
 #[derive(JsonSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
 #[serde(rename_all = "camelCase")]
+#[schemars(transform = crate::schema::words)]
 pub struct Verify {
     /// The SLO, of the same namespace.
     #[schemars(length(min = 1, max = 253))]

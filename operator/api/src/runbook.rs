@@ -32,6 +32,7 @@ use crate::{action::Action, gate::Verify, slo::Severity};
 )]
 #[x_kube(crates(kube_core = "::kube_core"))]
 #[serde(rename_all = "camelCase")]
+#[schemars(transform = crate::schema::words)]
 pub struct RunbookSpec {
     /// What it is for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -141,6 +142,7 @@ pub struct Trigger {
 /// An SLO burns: one that names this runbook in its `runbooks`, or one of `names`.
 #[derive(JsonSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
 #[serde(rename_all = "camelCase")]
+#[schemars(transform = crate::schema::words)]
 pub struct SloTrigger {
     /// The alert that must fire: Page, or Ticket, which a page counts as too.
     pub burning: Severity,
@@ -295,6 +297,7 @@ impl ObjectKind {
 /// One thing that is done: its name and exactly one action.
 #[derive(JsonSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
 #[serde(rename_all = "camelCase")]
+#[schemars(transform = crate::schema::words)]
 pub struct Step {
     /// Its name, in the status and in the names of what it makes.
     #[schemars(schema_with = "crate::schema::label")]

@@ -1,6 +1,7 @@
 //! Schemas of texts that several kinds share, so that each is said once.
 
 use schemars::{Schema, SchemaGenerator, json_schema};
+use serde_json::{Map, Value};
 
 /// A Prometheus duration: `30d`, `1h30m`, `5m`.
 pub fn duration(_: &mut SchemaGenerator) -> Schema {
@@ -54,4 +55,31 @@ pub fn label(_: &mut SchemaGenerator) -> Schema {
 /// An object of another API whose shape is not ours to know.
 pub fn foreign(_: &mut SchemaGenerator) -> Schema {
     json_schema!({"type": "object", "x-kubernetes-preserve-unknown-fields": true})
+}
+
+/// The fields of a struct whose values are words keep their own description, and it says what each word means: where a
+/// field is optional, the definition would otherwise show what its type says, and no default.
+pub fn words(schema: &mut Schema) {
+    let Some(fields) = schema.get_mut("properties").and_then(Value::as_object_mut) else { return };
+    for field in fields.values_mut().filter_map(Value::as_object_mut) {
+        let Some(own) = field.get("description").and_then(Value::as_str).map(str::to_owned) else { continue };
+        let typed = match field.get_mut("anyOf").and_then(|any| any.get_mut(0)) {
+            Some(optional) => optional.as_object_mut(),
+            None => Some(field),
+        };
+        let Some(typed) = typed else { continue };
+        let meanings = meanings(typed);
+        if !meanings.is_empty() {
+            typed.insert("description".to_owned(), Value::String(format!("{own}\n{}", meanings.join("\n"))));
+        }
+    }
+}
+
+/// What the words of an enumeration mean: `` `Page`: Somebody now. ``
+fn meanings(typed: &Map<String, Value>) -> Vec<String> {
+    let one = |variant: &Value| {
+        let word = variant.get("const")?.as_str()?;
+        Some(format!("`{word}`: {}", variant.get("description")?.as_str()?))
+    };
+    typed.get("oneOf").and_then(Value::as_array).into_iter().flatten().filter_map(one).collect()
 }

@@ -86,6 +86,7 @@ pub struct SloSpec {
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(crates(kube_core = "::kube_core"), validation = Rule::new("has(self.rolling) != has(self.calendar)").message("period has exactly one of rolling and calendar"))]
+#[schemars(transform = crate::schema::words)]
 pub struct Period {
     /// A Prometheus duration that ends now: `30d`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -172,6 +173,7 @@ pub struct Ratio {
 /// A latency histogram, classic or native: Prometheus finds out which.
 #[derive(JsonSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
 #[serde(rename_all = "camelCase")]
+#[schemars(transform = crate::schema::words)]
 pub struct Latency {
     /// A bare selector without `_bucket`: `http_request_duration_seconds{job="checkout"}`.
     #[schemars(length(max = 4096))]
@@ -256,6 +258,7 @@ pub struct Part {
 /// When somebody is told.
 #[derive(JsonSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
 #[serde(rename_all = "camelCase")]
+#[schemars(transform = crate::schema::words)]
 pub struct Alerting {
     /// Fewer bad events than this over a tier's long window wake nobody. Default: 10, and none for
     /// indicators that count time instead of events.
@@ -292,6 +295,7 @@ pub enum NoData {
 /// One burn-rate tier: it fires while both windows burn faster than `burnRate`.
 #[derive(JsonSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
 #[serde(rename_all = "camelCase")]
+#[schemars(transform = crate::schema::words)]
 pub struct Tier {
     /// Its name, the label `burnrate_tier` of its alerts.
     #[schemars(length(min = 1, max = 63))]
@@ -335,6 +339,7 @@ pub enum Severity {
 /// How the anomaly scorer watches an indicator.
 #[derive(JsonSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
 #[serde(rename_all = "camelCase")]
+#[schemars(transform = crate::schema::words)]
 pub struct Anomaly {
     /// How easily something counts as unusual. Default: Medium.
     #[serde(default, skip_serializing_if = "Option::is_none")]

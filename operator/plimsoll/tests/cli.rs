@@ -11,6 +11,8 @@ use std::{
 
 #[path = "cli/bench.rs"]
 mod bench;
+#[path = "cli/book.rs"]
+mod book;
 #[path = "cli/demo.rs"]
 mod demo;
 #[path = "cli/detect.rs"]

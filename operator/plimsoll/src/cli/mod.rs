@@ -123,6 +123,11 @@ impl From<Exit> for ExitCode {
     }
 }
 
+/// The command line as a value: what may be written, for whoever checks that.
+pub fn command() -> clap::Command {
+    Cli::command()
+}
+
 /// Runs the command line of this process.
 pub fn main() -> ExitCode {
     let mut command = command_line(std::env::args_os().next().as_deref());
@@ -189,7 +194,7 @@ fn run(command: Command) -> Result<Exit, Stop> {
         Command::Detect(args) => detect::run(&args),
         Command::Completions(Completions { shell }) => {
             let mut script = Vec::new();
-            clap_complete::generate(shell, &mut Cli::command(), "plimsoll", &mut script);
+            clap_complete::generate(shell, &mut self::command(), "plimsoll", &mut script);
             out::stdout(|writer| writer.write_all(&script)).map(|()| Exit::Fine)
         }
     }
