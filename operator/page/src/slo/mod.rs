@@ -383,16 +383,20 @@ fn charts(
     let sli_window = window(model, grid.step);
     let sli = values(of_window(ratios, &sli_window.to_string()));
     let left = left_now(answers).or_else(|| last(&budget));
-    let projection = left.zip(burn_now(model, answers)).map(|(left, burn)| {
-        let period = period_seconds(model) as f64;
-        let lasts = overview::lasts(left, burn, period);
-        Projection {
-            left,
-            then: left - burn * ahead as f64 / period,
-            // Within a period, so far below where that could fail.
-            spent_at: lasts.map(|seconds| now + seconds as i64),
-        }
-    });
+    let projection = left
+        .zip(burn_now(model, answers))
+        .map(|(left, burn)| {
+            let period = period_seconds(model) as f64;
+            let lasts = overview::lasts(left, burn, period);
+            Projection {
+                left,
+                then: left - burn * ahead as f64 / period,
+                // Within a period, so far below where that could fail.
+                spent_at: lasts.map(|seconds| now + seconds as i64),
+            }
+        })
+        // Of a number that is none, nothing follows.
+        .filter(|projection: &Projection| projection.then.is_finite());
     Charts {
         grid,
         ahead,
