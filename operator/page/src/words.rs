@@ -55,6 +55,9 @@ pub fn short(value: f64) -> String {
 
 /// A count: `1 204`.
 pub fn count(number: f64) -> String {
+    if !number.is_finite() {
+        return "–".to_owned();
+    }
     let digits = format!("{:.0}", number.abs().max(0.0));
     let mut out = String::new();
     for (place, digit) in digits.chars().enumerate() {

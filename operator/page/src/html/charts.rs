@@ -68,9 +68,19 @@ struct Height {
     log: bool,
 }
 
+/// Beyond it a number is no measurement, and its square may be none at all.
+const FAR: f64 = 1e12;
+
 impl Height {
+    fn new(low: f64, high: f64, log: bool) -> Self {
+        let near = |value: f64| if value.is_nan() { 0.0 } else { value.clamp(-FAR, FAR) };
+        let (low, high) = (near(low), near(high));
+        Self { low, high: if high > low { high } else { low + 1.0 }, log }
+    }
+
     fn y(&self, value: f64) -> f64 {
         let Self { low, high, log } = *self;
+        let value = if value.is_nan() { low } else { value };
         let at = |value: f64| if log { value.max(1e-9).ln() } else { value };
         let share = (at(value.clamp(low, high)) - at(low)) / (at(high) - at(low));
         (1.0 - share) * HIGH
@@ -146,7 +156,7 @@ fn read(name: &str, values: &[Option<f64>], unit: &str, now: String) -> Markup {
 
 /// Five digits say what a screen can show.
 fn short(value: f64) -> f64 {
-    if value == 0.0 || !value.is_finite() {
+    if value.abs() < 1e-12 || !value.is_finite() {
         return 0.0;
     }
     let digits = 10f64.powi(5 - 1 - value.abs().log10().floor() as i32);
@@ -223,7 +233,7 @@ fn budget(axis: &Axis, charts: &Charts) -> Markup {
     let then = charts.projection.map(|projection| projection.then.max(-0.15));
     let lowest = values.iter().flatten().copied().chain(then).fold(0.0, f64::min);
     let low = if lowest < 0.0 { (lowest * 1.1).max(-1.0) } else { -0.04 };
-    let height = Height { low, high: 1.04, log: false };
+    let height = Height::new(low, 1.04, false);
     let mut drawn = level(height, 1.0, "grid") + &level(height, 0.5, "grid") + &level(height, 0.0, "zero");
     drawn += &beyond(axis, height, values, 0.0, false);
     drawn += &line(axis, height, values, "main");
@@ -260,7 +270,7 @@ fn sli(axis: &Axis, charts: &Charts) -> Markup {
     let Charts { sli: values, objective, .. } = charts;
     let worst = values.iter().flatten().copied().fold(*objective, f64::min);
     let room = (1.0 - worst).max(1e-9);
-    let height = Height { low: worst - 0.15 * room, high: 1.0 + 0.08 * room, log: false };
+    let height = Height::new(worst - 0.15 * room, 1.0 + 0.08 * room, false);
     let mut drawn = level(height, *objective, "limit");
     drawn += &beyond(axis, height, values, *objective, false);
     drawn += &line(axis, height, values, "main");
@@ -278,7 +288,7 @@ fn sli(axis: &Axis, charts: &Charts) -> Markup {
 fn burn(axis: &Axis, tier: &TierChart, marks: &[Mark]) -> Markup {
     let highest = tier.long.iter().chain(&tier.short).flatten().copied().fold(tier.threshold * 3.0, f64::max);
     let low = 0.1f64.min(tier.threshold / 10.0);
-    let height = Height { low, high: highest.max(low * 100.0), log: true };
+    let height = Height::new(low, highest.max(low * 100.0), true);
     let mut drawn = level(height, tier.threshold, "limit");
     drawn += &line(axis, height, &tier.short, "thin");
     drawn += &beyond(axis, height, &tier.long, tier.threshold, true);
@@ -299,7 +309,7 @@ fn burn(axis: &Axis, tier: &TierChart, marks: &[Mark]) -> Markup {
 }
 
 fn score(axis: &Axis, charts: &Charts) -> Markup {
-    let height = Height { low: 0.0, high: 1.02, log: false };
+    let height = Height::new(0.0, 1.02, false);
     let values = &charts.score;
     let drawn =
         level(height, 0.5, "limit") + &beyond(axis, height, values, 0.5, true) + &line(axis, height, values, "main");
@@ -313,7 +323,7 @@ fn score(axis: &Axis, charts: &Charts) -> Markup {
 fn seen(axis: &Axis, band: &Band, marks: &[Mark]) -> Markup {
     let all = || [&band.seen, &band.expected, &band.lower, &band.upper].into_iter().flatten().flatten().copied();
     let (low, high) = (all().fold(0.0, f64::min), all().fold(1e-9, f64::max));
-    let height = Height { low, high: high * 1.08, log: false };
+    let height = Height::new(low, high * 1.08, false);
     let mut shape = String::new();
     let edge = |values: &[Option<f64>]| -> Vec<(f64, f64)> {
         let points = values.iter().enumerate().filter_map(|(place, value)| Some((axis.x(place), height.y((*value)?))));

@@ -383,16 +383,20 @@ fn charts(
     let sli_window = window(model, grid.step);
     let sli = values(of_window(ratios, &sli_window.to_string()));
     let left = left_now(answers).or_else(|| last(&budget));
-    let projection = left.zip(burn_now(model, answers)).map(|(left, burn)| {
-        let period = period_seconds(model) as f64;
-        let lasts = overview::lasts(left, burn, period);
-        Projection {
-            left,
-            then: left - burn * ahead as f64 / period,
-            // Within a period, so far below where that could fail.
-            spent_at: lasts.map(|seconds| now + seconds as i64),
-        }
-    });
+    let projection = left
+        .zip(burn_now(model, answers))
+        .map(|(left, burn)| {
+            let period = period_seconds(model) as f64;
+            let lasts = overview::lasts(left, burn, period);
+            Projection {
+                left,
+                then: left - burn * ahead as f64 / period,
+                // Within a period, so far below where that could fail.
+                spent_at: lasts.map(|seconds| now + seconds as i64),
+            }
+        })
+        // Of a number that is none, nothing follows.
+        .filter(|projection: &Projection| projection.then.is_finite());
     Charts {
         grid,
         ahead,
@@ -462,6 +466,7 @@ fn state(slo: &Kept<Slo>, answers: &Answers, tiers: &[TierRow], left: Option<f64
         (false, true, ..) => State::Ticket,
         (false, false, Some(_), _) => State::Broken,
         (false, false, None, None) if answered => State::NoData,
+        (false, false, None, None) => State::Unknown,
         (false, false, None, Some(left)) if left <= 0.0 => State::Spent,
         (false, false, None, _) => State::Quiet,
     }
@@ -492,6 +497,7 @@ fn headline(slo: &Kept<Slo>, model: &Model, state: State, numbers: Numbers) -> S
         State::Broken => format!("Broken: {}", sentence(&overview::broken(slo).unwrap_or_default())),
         State::Spent => format!("Spent: {left}{burn}."),
         State::NoData => "No data: nothing is recorded of it yet.".to_owned(),
+        State::Unknown => "Not known: nobody who has its numbers answers.".to_owned(),
         State::Quiet => format!("Quiet: {left}{runs_out}{burn}."),
     }
 }

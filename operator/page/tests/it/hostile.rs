@@ -108,7 +108,10 @@ fn one_slo() {
         let view = View::new(&slo, &model, &plan, &answers, &executions, texts(), NOW);
         let text = html::slo(&frame(), &view);
         harmless(&text);
-        assert!(!text.contains("NaN") && !text.contains("inf"), "{value}: every path is drawn");
+        for drawn in text.split(" d=\"").skip(1).filter_map(|rest| rest.split('"').next()) {
+            assert!(drawn.starts_with('M') || drawn.is_empty(), "{drawn}");
+            assert!(!drawn.contains("NaN") && !drawn.contains("inf"), "{value:e}: {drawn}");
+        }
     }
 }
 
