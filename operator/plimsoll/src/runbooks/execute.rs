@@ -4,7 +4,12 @@
 use std::{sync::Arc, time::Duration};
 
 use jiff::Timestamp;
-use kube::{Api, Client, ResourceExt, api::PostParams, core::DeserializeGuard, runtime::reflector::{ObjectRef, Store}};
+use kube::{
+    Api, Client, ResourceExt,
+    api::PostParams,
+    core::DeserializeGuard,
+    runtime::reflector::{ObjectRef, Store},
+};
 use plimsoll_api::{
     Runbook, RunbookExecution, RunbookExecutionStatus, conditions,
     execution::{Outcome, Phase},
@@ -282,9 +287,7 @@ impl Executor {
                 return Checked { holds: Some(true), refusals };
             }
         }
-        let listed = async {
-            if is_whole { Some(Default::default()) } else { listed(&self.client, execution).await }
-        };
+        let listed = async { if is_whole { Some(Default::default()) } else { listed(&self.client, execution).await } };
         let ((mut around, runbook), holds, listed) = tokio::join!(
             gather(&self.client, execution, known.as_deref(), self.runbook(execution), paused),
             holds(&self.outside, execution),
