@@ -255,7 +255,10 @@ impl Executor {
             let conflict = matches!(&error, kube::Error::Api(status) if status.code == 409);
             // The answer may be what was lost.
             let now = api.get(&name).await?;
-            self.watched.ledger.read(&now);
+            // A start that is tried again is entered still: nobody else may begin in between.
+            if !conflict || now.status != execution.status {
+                self.watched.ledger.read(&now);
+            }
             if now.uid() != execution.uid() {
                 return Err(ExecuteError::Overtaken);
             }
