@@ -3,8 +3,8 @@
 use plimsoll_api::{
     Action, ActionKind,
     action::{
-        Annotate, Cordon, DebugContainer, Describe, EvictPod, Exec, HeapDump, Job, Logs, Notify, Profile, Restart, Rollback,
-        Scale, Silence, TelemetryProfile,
+        Annotate, Cordon, DebugContainer, Describe, EvictPod, Exec, HeapDump, Job, Logs, Notify, Profile, Restart,
+        Rollback, Scale, Silence, TelemetryProfile,
     },
     chaos::Chaos,
     gate::{Query, Verify},

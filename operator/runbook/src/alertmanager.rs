@@ -40,7 +40,14 @@ impl Alert {
     /// As what happened, for runbooks of these names among others.
     pub fn occurred(self, runbooks: Vec<String>) -> matching::Alert {
         let Self { fingerprint, labels, starts_at, resolved_at, named: _ } = self;
-        matching::Alert { labels, fingerprint, starts_at, firing: resolved_at.is_none(), ends_at: resolved_at, runbooks }
+        matching::Alert {
+            labels,
+            fingerprint,
+            starts_at,
+            firing: resolved_at.is_none(),
+            ends_at: resolved_at,
+            runbooks,
+        }
     }
 }
 
@@ -300,14 +307,19 @@ mod tests {
         for file in [&alert, &json!([alert.clone()]), &posted, &whole] {
             let alerts = read(file).unwrap();
             assert_eq!(alerts.len(), 1, "{file}");
-            assert_eq!((alerts[0].named.as_slice(), alerts[0].resolved_at), (&["a".to_owned(), "b".to_owned()][..], None));
+            assert_eq!(
+                (alerts[0].named.as_slice(), alerts[0].resolved_at),
+                (&["a".to_owned(), "b".to_owned()][..], None)
+            );
         }
         for (value, wanted) in [
             (json!("x"), "this is no alert of Alertmanager: alerts[0]: invalid type: string \"x\""),
             (json!([{}]), "this is no alert of Alertmanager: alerts[0]: missing field `status`"),
             (json!({"version": "3", "alerts": []}), "this is no message of Alertmanager: version: \"3\" is not known"),
-            (json!([alert, {"status": "odd", "labels": {"a": "b"}, "startsAt": NOW, "fingerprint": "f"}]),
-                "alerts[1].status: firing or resolved"),
+            (
+                json!([alert, {"status": "odd", "labels": {"a": "b"}, "startsAt": NOW, "fingerprint": "f"}]),
+                "alerts[1].status: firing or resolved",
+            ),
         ] {
             let error = read(&value).unwrap_err();
             assert!(error.starts_with(wanted), "{error}");

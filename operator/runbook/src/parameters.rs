@@ -90,9 +90,8 @@ pub fn picked(parameter: &Parameter, answer: &Value) -> Result<Option<String>, S
     let all = answer.pointer("/data/result").and_then(Value::as_array).into_iter().flatten();
     let with_label = all.filter(|series| text(series, label).is_some());
     // Of equal ones the first by name, so that the same answer picks the same.
-    let order = |a: &&Value, b: &&Value| {
-        value(a).total_cmp(&value(b)).then_with(|| text(b, label).cmp(&text(a, label)))
-    };
+    let order =
+        |a: &&Value, b: &&Value| value(a).total_cmp(&value(b)).then_with(|| text(b, label).cmp(&text(a, label)));
     let Some(series) = with_label.max_by(order) else { return Ok(None) };
     let namespace = match parameter.of {
         Type::Object(kind) if kind.is_namespaced() => text(series, NAMESPACE_LABEL),
@@ -149,7 +148,9 @@ pub fn resolve(
 
 fn missing(parameter: &Parameter) -> String {
     match &parameter.from_label {
-        _ if parameter.from_query.is_some() => "its query yields no series with the label, and there is no default".to_owned(),
+        _ if parameter.from_query.is_some() => {
+            "its query yields no series with the label, and there is no default".to_owned()
+        }
         Some(label) => format!("the label {label} is missing, and there is no default"),
         None => "nobody gave it, and there is no default".to_owned(),
     }

@@ -89,7 +89,8 @@ pub fn plan(
     };
     let starts_at = evidence.starts_at.0;
     // What a query picks may be another object the next time, and the alert is the same.
-    let is_picked = model.target.as_ref().and_then(|target| model.parameter(target)).is_some_and(|p| p.from_query.is_some());
+    let is_picked =
+        model.target.as_ref().and_then(|target| model.parameter(target)).is_some_and(|p| p.from_query.is_some());
     let of = if is_picked { "" } else { target_uid.as_str() };
     let name = names::execution(&model.name, &model.uid, &evidence.fingerprint, starts_at, of);
     let labels = [

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use axum::body::Bytes;
-use futures::{StreamExt, TryStreamExt};
+use futures::{StreamExt, TryStreamExt, stream};
 use http_body_util::BodyExt;
 use jiff::Timestamp;
 use kube::{Client, client::Body};
@@ -305,7 +305,21 @@ impl Actor<'_> {
                 return Err(failed(message));
             }
         };
-        let content = content.into_data_stream().map_err(|error| error.to_string());
+        let mut content = content.into_data_stream().map_err(|error| error.to_string()).boxed();
+        let mut begins = Vec::new();
+        if let Some(none) = keep.none {
+            while begins.len() < none.len() {
+                match content.next().await {
+                    Some(chunk) => begins.extend_from_slice(&chunk.map_err(&failed)?),
+                    None => break,
+                }
+            }
+            if begins.starts_with(none.as_bytes()) {
+                return Err(failed("the node has removed the container, and its log with it".to_owned()));
+            }
+        }
+        let begins = stream::iter((!begins.is_empty()).then(|| Ok(Bytes::from(begins))));
+        let content = begins.chain(content);
         let kept = self.shelf(room, shelf).await.map_err(|error| failed(error.to_string()))?;
         kept.put(&keep.name, content, limit).await.map(Some).map_err(|error| failed(error.to_string()))
     }

@@ -202,9 +202,18 @@ async fn what_comes_back_is_kept_and_nothing_else_says_it() {
         created: Timestamp::UNIX_EPOCH,
         expires: Timestamp::UNIX_EPOCH,
     };
+    // A kubelet says so with code 200, and that is no log.
+    let gone = Scripted::new([(200, json!("unable to retrieve container logs for containerd://1"))]);
+    let mut log = call("GET", "/api/v1/namespaces/shop/pods/a/log");
+    let none = Some("unable to retrieve container logs for ");
+    log.keep = Some(Keep { name: "app.log".to_owned(), limit: None, whole: false, none });
+    let again = Room { archive: room.archive.clone(), place: room.place.clone(), ..room };
+    let Finish::Done(done) = perform(&gone, &[log], true, Ok(again)).await else { unreachable!() };
+    assert_eq!((done.outcome, done.artifacts.len()), (Outcome::Failed, 0));
+    assert_eq!(done.message, "do it: the node has removed the container, and its log with it");
     let server = Scripted::new([(200, json!("password=hunter2"))]);
     let mut log = call("GET", "/api/v1/namespaces/shop/pods/a/log");
-    log.keep = Some(Keep { name: "app.log".to_owned(), limit: Some(8), whole: false });
+    log.keep = Some(Keep { name: "app.log".to_owned(), limit: Some(8), whole: false, none: None });
     let Finish::Done(done) = perform(&server, &[log], true, Ok(room)).await else { unreachable!() };
     assert_eq!((done.outcome, done.artifacts.len()), (Outcome::Succeeded, 1));
     assert_eq!((done.artifacts[0].bytes, done.artifacts[0].truncated), (8, Some(true)));

@@ -193,7 +193,10 @@ fn tell(
         let name = &parameter.name;
         let label = parameter.from_label.as_deref().unwrap_or_default();
         let stands = format!("picked-{name}");
-        let _ = writeln!(text, "{name} is the label {label} of the series with the largest value of {query}; {stands} stands for it.");
+        let _ = writeln!(
+            text,
+            "{name} is the label {label} of the series with the largest value of {query}; {stands} stands for it."
+        );
         given.insert(name.clone(), stands);
     }
     let given = &given;

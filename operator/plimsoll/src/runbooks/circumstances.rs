@@ -129,8 +129,7 @@ fn percent(text: &str) -> Option<i64> {
 /// Whether somebody may use a ServiceAccount, which must exist; `None` when that cannot be known.
 pub async fn may_use(client: &Client, author: &Author, namespace: &str, account: &str) -> Option<bool> {
     let accounts: Api<ServiceAccount> = Api::namespaced(client.clone(), namespace);
-    let (there, may) =
-        tokio::join!(accounts.get_opt(account), may_impersonate(client, author, namespace, account));
+    let (there, may) = tokio::join!(accounts.get_opt(account), may_impersonate(client, author, namespace, account));
     if there.ok()?.is_none() { Some(false) } else { may }
 }
 

@@ -4,7 +4,12 @@
 use std::{sync::Arc, time::Duration};
 
 use jiff::Timestamp;
-use kube::{Api, Client, ResourceExt, api::PostParams, core::DeserializeGuard, runtime::reflector::{ObjectRef, Store}};
+use kube::{
+    Api, Client, ResourceExt,
+    api::PostParams,
+    core::DeserializeGuard,
+    runtime::reflector::{ObjectRef, Store},
+};
 use plimsoll_api::{
     Runbook, RunbookExecution, RunbookExecutionStatus, conditions,
     execution::{Outcome, Phase},
@@ -250,7 +255,10 @@ impl Executor {
             let conflict = matches!(&error, kube::Error::Api(status) if status.code == 409);
             // The answer may be what was lost.
             let now = api.get(&name).await?;
-            self.watched.ledger.read(&now);
+            // A start that is tried again is entered still: nobody else may begin in between.
+            if !conflict || now.status != execution.status {
+                self.watched.ledger.read(&now);
+            }
             if now.uid() != execution.uid() {
                 return Err(ExecuteError::Overtaken);
             }
@@ -282,9 +290,7 @@ impl Executor {
                 return Checked { holds: Some(true), refusals };
             }
         }
-        let listed = async {
-            if is_whole { Some(Default::default()) } else { listed(&self.client, execution).await }
-        };
+        let listed = async { if is_whole { Some(Default::default()) } else { listed(&self.client, execution).await } };
         let ((mut around, runbook), holds, listed) = tokio::join!(
             gather(&self.client, execution, known.as_deref(), self.runbook(execution), paused),
             holds(&self.outside, execution),

@@ -92,7 +92,8 @@ impl Front {
         let writer = reflector::store::Writer::<Guarded>::default();
         let teller = Teller::new(client.clone(), "Run");
         let settings = config.settings(namespace);
-        let dispatcher = Dispatcher::new(client.clone(), writer.as_reader(), sealer, settings, teller, metrics, outside);
+        let dispatcher =
+            Dispatcher::new(client.clone(), writer.as_reader(), sealer, settings, teller, metrics, outside);
         Self { dispatcher: Arc::new(dispatcher), writer, client }
     }
 
@@ -240,9 +241,7 @@ async fn reconcile(
     };
     Ok(match next {
         Next::Never => Action::await_change(),
-        Next::Later(time) => {
-            Action::requeue(time.max(Duration::from_secs(all / ASKED_PER_SECOND)))
-        }
+        Next::Later(time) => Action::requeue(time.max(Duration::from_secs(all / ASKED_PER_SECOND))),
     })
 }
 

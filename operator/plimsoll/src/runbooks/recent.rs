@@ -68,11 +68,14 @@ fn key(what: &str) -> u128 {
     hash.first_chunk().map_or(0, |bytes| u128::from_be_bytes(*bytes))
 }
 
+/// An answer that is given or being given, and since when.
+type Answer<T> = (Instant, Shared<BoxFuture<'static, T>>);
+
 /// Answers that are shared for a moment.
 pub struct Answers<T> {
     span: Duration,
     most: usize,
-    known: Mutex<HashMap<String, (Instant, Shared<BoxFuture<'static, T>>)>>,
+    known: Mutex<HashMap<String, Answer<T>>>,
 }
 
 impl<T: Clone + Send + Sync + 'static> Answers<T> {

@@ -74,6 +74,7 @@ pub fn slim(guarded: &mut DeserializeGuard<RunbookExecution>) {
     }
     if let Some(status) = &mut execution.status {
         let RunbookExecutionStatus { phase, reason, started_at, finished_at, .. } = std::mem::take(status);
-        *status = RunbookExecutionStatus { phase, reason, started_at, finished_at, ..RunbookExecutionStatus::default() };
+        *status =
+            RunbookExecutionStatus { phase, reason, started_at, finished_at, ..RunbookExecutionStatus::default() };
     }
 }

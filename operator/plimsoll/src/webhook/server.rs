@@ -188,10 +188,7 @@ impl From<Refused> for Unanswered {
 }
 
 /// Answers JSON alone, and in time.
-async fn within<T>(
-    headers: &HeaderMap,
-    answer: impl Future<Output = Result<T, Unanswered>>,
-) -> Result<T, Unanswered> {
+async fn within<T>(headers: &HeaderMap, answer: impl Future<Output = Result<T, Unanswered>>) -> Result<T, Unanswered> {
     let json = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
     if !json.is_some_and(|value| value.trim_start().starts_with("application/json")) {
         return Err(Unanswered::NotJson);
@@ -222,9 +219,7 @@ fn respond(metrics: &Metrics, answered: Result<(serde_json::Value, Verdict), Una
             ("bad_request", StatusCode::BAD_REQUEST, "the review broke off".to_owned())
         }
         Err(Unanswered::Malformed(message)) => ("bad_request", StatusCode::BAD_REQUEST, message),
-        Err(Unanswered::Slow) => {
-            ("bad_request", StatusCode::REQUEST_TIMEOUT, "the review came too slowly".to_owned())
-        }
+        Err(Unanswered::Slow) => ("bad_request", StatusCode::REQUEST_TIMEOUT, "the review came too slowly".to_owned()),
     };
     metrics.admitted(outcome);
     (code, format!("{message}\n")).into_response()

@@ -133,6 +133,8 @@ pub struct Keep {
     pub limit: Option<u64>,
     /// True when a longer one is refused, not cut off.
     pub whole: bool,
+    /// What begins an answer that is none, whatever its code says.
+    pub none: Option<&'static str>,
 }
 
 /// What is picked of an answer.
@@ -279,7 +281,7 @@ impl Call {
     }
 
     fn keep(mut self, name: impl Into<String>, limit: Option<u64>) -> Self {
-        self.keep = Some(Keep { name: name.into(), limit, whole: false });
+        self.keep = Some(Keep { name: name.into(), limit, whole: false, none: None });
         self
     }
 }

@@ -11,6 +11,8 @@ use super::{Call, Expect, Progress, Request, Run, STRATEGIC_PATCH, Until, encode
 use crate::{model::seconds, validate};
 
 const MEBIBYTE: u64 = 1 << 20;
+/// What a kubelet answers, with code 200, when it has removed the container and its log with it.
+const NO_LOG: &str = "unable to retrieve container logs for ";
 
 fn limit(text: Option<&String>, default: u64) -> u64 {
     text.and_then(|text| validate::bytes(text)).unwrap_or(default)
@@ -29,7 +31,11 @@ pub(super) fn logs(run: &Run<'_>, logs: &Logs) -> Result<Vec<Call>, String> {
         path.push_str(&format!("&tailLines={tail}"));
     }
     let name = format!("{container}{}.log", if previous { ".previous" } else { "" });
-    Ok(vec![same(pod), Call::new("keep the log", Request::get(path)).keep(name, Some(limit))])
+    let mut call = Call::new("keep the log", Request::get(path)).keep(name, Some(limit));
+    if let Some(keep) = &mut call.keep {
+        keep.none = Some(NO_LOG);
+    }
+    Ok(vec![same(pod), call])
 }
 
 /// Events are a namespace's: those about a Node are in `default`, and name it, since its kubelet does not know its UID.

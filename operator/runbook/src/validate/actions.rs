@@ -3,8 +3,8 @@
 use plimsoll_api::{
     Action, Problem,
     action::{
-        Annotate, Cordon, Core, DebugContainer, Describe, EvictPod, Exec, HeapDump, Job, Jvm, Logs, Notify, Profile, Restart,
-        Rollback, Scale, Silence, TelemetryProfile,
+        Annotate, Cordon, Core, DebugContainer, Describe, EvictPod, Exec, HeapDump, Job, Jvm, Logs, Notify, Profile,
+        Restart, Rollback, Scale, Silence, TelemetryProfile,
     },
     chaos::{Chaos, ChaosEngine, Delay, Experiment, MemoryStress, NetworkChaos, PodChaos, PodChaosAction, StressChaos},
     gate::{Branch, Query},

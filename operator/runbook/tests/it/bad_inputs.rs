@@ -35,7 +35,9 @@ fn actions_and_parameters() {
         (
             "a query without a label",
             json!({"parameters": [{"name": "pod", "object": "Pod", "fromQuery": "up", "default": "a"}]}),
-            &["error: spec.parameters[0].fromQuery: fromQuery wants fromLabel, the label of its series; add fromLabel: pod"],
+            &[
+                "error: spec.parameters[0].fromQuery: fromQuery wants fromLabel, the label of its series; add fromLabel: pod",
+            ],
         ),
         (
             "unknown parameter in a text",

@@ -42,8 +42,7 @@ pub(crate) fn tests() -> Vec<Test> {
     ]
 }
 
-const IMAGE: &str =
-    "registry.example/debug@sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
+const IMAGE: &str = "registry.example/debug@sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
 
 /// A kind of another project, as far as this test needs it: any content, and a status.
 fn definition(group: &str, version: &str, kind: &str, plural: &str) -> Value {
@@ -112,16 +111,13 @@ async fn nodes(ground: &Ground, account: &str, verbs: &[&str]) -> Result<()> {
 /// A Deployment with an earlier revision, a Pod, a Node, a ServiceMonitor and a collector: nothing runs, all is there.
 async fn objects(ground: &Ground) -> Result<()> {
     ground.deployment("checkout").await?;
-    let template = |image: &str| {
-        json!({"metadata": {"labels": {"app": "checkout"}}, "spec": {"containers": [{"name": "app", "image": image}]}})
-    };
+    let template = |image: &str| json!({"metadata": {"labels": {"app": "checkout"}}, "spec": {"containers": [{"name": "app", "image": image}]}});
     ground
         .plane
         .kubectl(["annotate", "deployment/checkout", "-n", "shop", "deployment.kubernetes.io/revision=2"])
         .await?;
-    let deployment: Value = serde_json::from_str(
-        &ground.plane.kubectl(["get", "deployment/checkout", "-n", "shop", "-o=json"]).await?,
-    )?;
+    let deployment: Value =
+        serde_json::from_str(&ground.plane.kubectl(["get", "deployment/checkout", "-n", "shop", "-o=json"]).await?)?;
     let owner = json!([{"apiVersion": "apps/v1", "kind": "Deployment", "name": "checkout", "controller": true,
         "uid": deployment["metadata"]["uid"]}]);
     for (revision, image) in [("1", "registry.example/app:1"), ("2", "registry.example/app")] {
@@ -180,7 +176,11 @@ async fn what_an_account_may_not_do_is_not_done(testbed: &Testbed) -> Result<()>
     let delay = json!({"networkChaos": {"delay": {"latency": "100ms"}}});
     let table: Vec<(Value, &str, &str)> = vec![
         (json!({"logs": {"pod": "pod"}}), "get", "pods/log"),
-        (json!({"debugContainer": {"pod": "pod", "image": IMAGE, "command": ["ps"]}}), "patch", "pods/ephemeralcontainers"),
+        (
+            json!({"debugContainer": {"pod": "pod", "image": IMAGE, "command": ["ps"]}}),
+            "patch",
+            "pods/ephemeralcontainers",
+        ),
         (json!({"profile": {"pod": "pod", "port": 6060, "kinds": ["heap"]}}), "get", "pods/proxy"),
         (json!({"heapDump": {"pod": "pod", "jvm": {}}}), "get", "pods/exec"),
         (json!({"heapDump": {"pod": "pod", "core": {"image": IMAGE}}}), "patch", "pods/ephemeralcontainers"),
@@ -276,7 +276,9 @@ async fn stub(client: Client, group: &str, kind: &str, plural: &str, seen: Arc<M
             _ => continue,
         };
         if said.is_null() {
-            seen.lock().unwrap_or_else(PoisonError::into_inner).push(json!({"kind": kind, "spec": object.data["spec"]}));
+            seen.lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .push(json!({"kind": kind, "spec": object.data["spec"]}));
         }
         let patch = json!({"status": status});
         // Somebody may have removed it.
@@ -305,9 +307,7 @@ async fn faults_and_closer_measurement_are_put_back(testbed: &Testbed) -> Result
     stubs.spawn(stub(ground.client.clone(), "litmuschaos.io", "ChaosEngine", "chaosengines", Arc::clone(&seen)));
     let mut operator = ground.operator(testbed).await?;
 
-    let chaos = |fault: &str, value: Value, duration: &str| {
-        json!({"chaos": {"object": "app", "duration": duration, fault: value}})
-    };
+    let chaos = |fault: &str, value: Value, duration: &str| json!({"chaos": {"object": "app", "duration": duration, fault: value}});
     let delay = || json!({"delay": {"latency": "100ms"}});
     let experiment = json!({"experiments": [{"name": "slow", "duration": "10s", "networkChaos": delay()}]});
     let run = async |name: &str, spec: Value| -> Result<RunbookExecutionStatus> {
@@ -347,8 +347,12 @@ async fn faults_and_closer_measurement_are_put_back(testbed: &Testbed) -> Result
 
     // Closer measurement ends with the alert.
     for (parameter, path, raised, before) in [
-        ("monitor", "servicemonitor", json!([{"port": "web", "interval": "5s"}, {"port": "admin", "interval": "5s"}]),
-            json!([{"port": "web", "interval": "30s"}, {"port": "admin"}])),
+        (
+            "monitor",
+            "servicemonitor",
+            json!([{"port": "web", "interval": "5s"}, {"port": "admin", "interval": "5s"}]),
+            json!([{"port": "web", "interval": "30s"}, {"port": "admin"}]),
+        ),
         ("collector", "opentelemetrycollector", json!(100), json!(5)),
     ] {
         let name = format!("closer-{parameter}");
@@ -476,7 +480,8 @@ async fn evidence_and_marks_arrive_outside(testbed: &Testbed) -> Result<()> {
     let mut spec = runbook("Keep", "looks", &json!({"describe": {"object": "pod"}}));
     spec["steps"].as_array_mut().context("steps")?.push(json!({"name": "mark",
         "annotate": {"text": "Evidence of $(pod) is kept", "tags": ["shop"]}}));
-    spec["artifacts"] = json!({"s3": {"bucket": "evidence", "prefix": "plimsoll", "store": "minio", "secretName": "bucket"}});
+    spec["artifacts"] =
+        json!({"s3": {"bucket": "evidence", "prefix": "plimsoll", "store": "minio", "secretName": "bucket"}});
     ground.runbook("keep", spec).await?;
     ensure!(ground.post(TOKEN, &post(&[alert("Keep", "checkout", 1)])).await?.0 == 200);
     let done = ground.only("keep", |status| status.phase.is_terminal()).await?;
@@ -486,7 +491,9 @@ async fn evidence_and_marks_arrive_outside(testbed: &Testbed) -> Result<()> {
     let kept = status.steps.first().map(|step| step.effect.artifacts.clone()).unwrap_or_default();
     let prefix = format!("plimsoll/shop/keep/{}/it", done.name_any());
     let objects = store.objects.lock().unwrap_or_else(PoisonError::into_inner).clone();
-    for (name, wanted) in [("object.json", "registry.example/app"), ("events.json", "Back-off restarting failed container")] {
+    for (name, wanted) in
+        [("object.json", "registry.example/app"), ("events.json", "Back-off restarting failed container")]
+    {
         let at = format!("{prefix}/{name}");
         let body = objects.get(&at).with_context(|| format!("{at} is not among {:?}", objects.keys()))?;
         let text = String::from_utf8_lossy(body);
@@ -500,7 +507,10 @@ async fn evidence_and_marks_arrive_outside(testbed: &Testbed) -> Result<()> {
     let marks = marks.lock().unwrap_or_else(PoisonError::into_inner).clone();
     let [(token, mark)] = marks.as_slice() else { anyhow::bail!("{marks:?}") };
     ensure!(token == "Bearer the-token-of-grafana", "{token}");
-    ensure!(mark["text"] == "Evidence of checkout is kept" && mark["tags"] == json!(["plimsoll", "keep", "shop"]), "{mark}");
+    ensure!(
+        mark["text"] == "Evidence of checkout is kept" && mark["tags"] == json!(["plimsoll", "keep", "shop"]),
+        "{mark}"
+    );
     // What was kept is nowhere in the cluster.
     let all = ground.executions().list(&ListParams::default()).await?;
     ensure!(!serde_json::to_string(&all.items)?.contains("Back-off restarting"), "an event's text is in the execution");

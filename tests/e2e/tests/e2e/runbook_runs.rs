@@ -350,9 +350,11 @@ async fn of_many_alerts_none_is_lost(testbed: &Testbed) -> Result<()> {
         }
     }));
     let disturbing = async {
-        wait_until("some to be stored", SOON, async || Ok((ground.of("many").await?.len() >= 20).then_some(()))).await?;
+        wait_until("some to be stored", SOON, async || Ok((ground.of("many").await?.len() >= 20).then_some(())))
+            .await?;
         ground.plane.stop_etcd().await?;
-        wait_until("a post to be refused", SOON, async || Ok((refused.load(Ordering::SeqCst) > 0).then_some(()))).await?;
+        wait_until("a post to be refused", SOON, async || Ok((refused.load(Ordering::SeqCst) > 0).then_some(())))
+            .await?;
         ground.plane.start_etcd().await
     };
     let (sent, disturbed) = tokio::join!(sending, disturbing);

@@ -113,12 +113,12 @@ impl Ground {
 
     /// Writes runbooks, and takes an execution as what is copied.
     async fn write(&mut self) -> Result<()> {
-        let pod = json!([{"name": "pod", "object": "Pod", "fromLabel": "pod"}]);
+        let parameters = json!([{"name": "pod", "object": "Pod", "fromLabel": "pod"}]);
         let tell = json!([{"name": "tell", "notify": {"destination": "bench", "message": "$(pod) is in trouble"}}]);
         // Bounds that never hold anything back, so that every run does something.
         let wide = json!({"cooldown": "1s", "maxConcurrent": 100, "budget": {"runs": 1000, "per": "1d"}});
         for (name, alert, safety) in [("steady", "Steady", wide), ("storm", "Storm", json!({}))] {
-            let spec = json!({"mode": "Auto", "serviceAccountName": "looker", "parameters": pod, "steps": tell,
+            let spec = json!({"mode": "Auto", "serviceAccountName": "looker", "parameters": parameters, "steps": tell,
                 "safety": safety, "trigger": {"alert": [format!("alertname=\"{alert}\"")]}});
             let body = json!({"apiVersion": API_VERSION, "kind": "Runbook", "metadata": {"name": name}, "spec": spec});
             let path = format!("/apis/{API_VERSION}/namespaces/shop/runbooks");
@@ -134,10 +134,12 @@ impl Ground {
         }
         // One run, as any other.
         self.pods(1).await?;
-        self.sender().await?.deliver(&[super::alert("Steady", &super::ground::pod(0), 999_999)]).await?;
+        let sender = self.sender().await?;
         let path = format!("/apis/{API_VERSION}/namespaces/shop/runbookexecutions");
         let mut found = Value::Null;
+        // A runbook that was written a moment ago may not be known yet to what takes alerts.
         until("an execution", Duration::from_secs(60), async || {
+            sender.deliver(&[super::alert("Steady", &pod(0), 999_999)]).await?;
             let list = self.get(&path).await?;
             found = list.pointer("/items/0").context("none")?.clone();
             Ok(true)
@@ -178,7 +180,11 @@ impl Ground {
                 let body = json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": pod(number)}, "spec": spec});
                 let made = self.create("/api/v1/namespaces/shop/pods", &body).await;
                 let there = made.as_ref().err().and_then(|error| error.downcast_ref::<kube::Error>());
-                if matches!(there, Some(kube::Error::Api(status)) if status.code == 409) { Ok(()) } else { made.map(drop) }
+                if matches!(there, Some(kube::Error::Api(status)) if status.code == 409) {
+                    Ok(())
+                } else {
+                    made.map(drop)
+                }
             })
             .buffer_unordered(16)
             .try_for_each(|()| async { Ok(()) })
@@ -209,7 +215,8 @@ impl Ground {
         let mut all = BTreeSet::new();
         let mut params = kube::api::ListParams::default().limit(2000);
         loop {
-            let request = Request::new(format!("/apis/{API_VERSION}/namespaces/shop/runbookexecutions")).list(&params)?;
+            let request =
+                Request::new(format!("/apis/{API_VERSION}/namespaces/shop/runbookexecutions")).list(&params)?;
             let list: Value = self.client.request(request).await?;
             for item in list["items"].as_array().context("items")? {
                 if item.pointer("/spec/runbook/name").and_then(Value::as_str) == Some(runbook) {
@@ -258,9 +265,7 @@ fn operator(
 /// A ServiceAccount that may look at Pods, and that the operator may be.
 async fn account(plane: &ControlPlane) -> Result<()> {
     let meta = |name: &str| json!({"name": name, "namespace": "shop"});
-    plane
-        .apply(&json!({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": meta("looker")}).to_string())
-        .await?;
+    plane.apply(&json!({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": meta("looker")}).to_string()).await?;
     let look = json!([{"apiGroups": [""], "resources": ["pods"], "verbs": ["get"]}]);
     let be = json!([{"apiGroups": [""], "resources": ["serviceaccounts"], "resourceNames": ["looker"], "verbs": ["impersonate"]}]);
     for (name, rules, subject, of) in [("looker", look, "looker", "shop"), ("be", be, "plimsoll", "plimsoll-system")] {

@@ -51,7 +51,8 @@ impl Default for Arguments {
 type Arrivals = Arc<Mutex<BTreeMap<String, Instant>>>;
 
 pub(crate) fn run(arguments: Arguments) -> Result<Vec<Target>> {
-    let bin = ensure_components(&[Component::Etcd, Component::Kubernetes, Component::PrometheusOperator])?.required()?;
+    let bin =
+        ensure_components(&[Component::Etcd, Component::Kubernetes, Component::PrometheusOperator])?.required()?;
     // As in tests, one that was built before is taken where it is named.
     let program = match std::env::var_os(PROGRAM_VARIABLE) {
         Some(program) => PathBuf::from(program),
@@ -149,11 +150,7 @@ async fn paced(count: u32, gap: Duration, mut act: impl AsyncFnMut(u32) -> Resul
 }
 
 /// Begins something so often, a gap apart, however long each takes.
-async fn concurrently<F: Future<Output = Result<()>>>(
-    count: u32,
-    gap: Duration,
-    act: impl Fn(u32) -> F,
-) -> Result<()> {
+async fn concurrently<F: Future<Output = Result<()>>>(count: u32, gap: Duration, act: impl Fn(u32) -> F) -> Result<()> {
     let mut ticks = tokio::time::interval(gap);
     let mut running = stream::FuturesUnordered::new();
     let mut begun = 0;
@@ -201,8 +198,7 @@ async fn storm(ground: &Ground, seconds: usize) -> Result<Vec<Target>> {
     let stored: BTreeSet<String> = ground.stored("storm").await?;
     let usage = ground.usage()?;
     #[allow(clippy::cast_precision_loss)]
-    let (rate, peak) =
-        (stored.len() as f64 / took.as_secs_f64(), usage.resident_peak as f64 / f64::from(1 << 20));
+    let (rate, peak) = (stored.len() as f64 / took.as_secs_f64(), usage.resident_peak as f64 / f64::from(1 << 20));
     println!("\n{STORM} alerts a second for {seconds} s, {GROUP} in a post");
     let refused = refused.into_inner().unwrap_or_else(PoisonError::into_inner);
     table::print(&[
