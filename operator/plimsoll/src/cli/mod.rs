@@ -3,6 +3,7 @@
 pub mod bench;
 pub mod check;
 pub mod detect;
+mod dns;
 pub mod editors;
 pub mod explain;
 pub mod generate;
