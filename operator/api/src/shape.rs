@@ -45,7 +45,7 @@ pub fn check(value: &Value, schema: &Value, path: &str, problems: &mut Vec<Probl
         (_, Value::Bool(_) | Value::Number(_)) if schema.get("enum").is_some() => {
             choices(&value.to_string(), schema, path, problems);
         }
-        _ => problems.push(wrong_type(value, wanted, path)),
+        _ => problems.push(wrong_type(value, schema, wanted, path)),
     }
 }
 
@@ -158,7 +158,10 @@ fn choices(text: &str, schema: &Value, path: &str, problems: &mut Vec<Problem>) 
     }
 }
 
-fn wrong_type(value: &Value, wanted: &str, path: &str) -> Problem {
+/// A map with at most so many fields is told by them.
+const TOLD_FIELDS: usize = 8;
+
+fn wrong_type(value: &Value, schema: &Value, wanted: &str, path: &str) -> Problem {
     let (is, shown) = match value {
         Value::Null => ("empty", String::new()),
         Value::Bool(b) => ("a boolean", b.to_string()),
@@ -179,6 +182,17 @@ fn wrong_type(value: &Value, wanted: &str, path: &str) -> Problem {
     match wanted {
         "string" if !shown.is_empty() => problem.help(format!("write \"{shown}\" in quotes")),
         "array" => problem.help("write it as [a, b] or with a dash for each entry"),
+        "object" if schema.get("properties").is_some() => {
+            let fields: Vec<&str> = schema
+                .get("properties")
+                .and_then(Value::as_object)
+                .into_iter()
+                .flat_map(|p| p.keys())
+                .map(String::as_str)
+                .collect();
+            let of = if fields.len() <= TOLD_FIELDS { format!(" of {}", fields.join(", ")) } else { String::new() };
+            problem.help(format!("write a map here{of}: {}: {{field: value}}", last(path)))
+        }
         _ => problem.help(format!("write {wants} here")),
     }
 }
@@ -192,7 +206,10 @@ pub fn suggest(wrong: &str, names: &[&str]) -> String {
         .filter(|(d, name)| *d <= 1 + name.len() / 3);
     match near {
         Some((_, name)) => format!("did you mean {name}?"),
-        None => format!("use one of {}", names.join(", ")),
+        None => match names {
+            [one] => format!("use {one}"),
+            many => format!("use one of {}", many.join(", ")),
+        },
     }
 }
 

@@ -118,6 +118,8 @@ pub async fn away(prometheus: &Prometheus, of: &str) -> Result<Option<Away>, Pro
     let target = targets.into_iter().find(|target| target.health == "down" && is_first(&target.labels));
     let (address, cause) = target
         .map_or_else(|| (first.label("instance").to_owned(), String::new()), |one| (one.scrape_url, one.last_error));
+    // Prometheus begins with the address that is told already.
+    let cause = cause.strip_prefix(&format!("Get \"{address}\": ")).map_or(cause.clone(), str::to_owned);
     Ok(Some(Away::Down { of: of.to_owned(), count: down.len(), address, cause }))
 }
 

@@ -15,7 +15,9 @@ use plimsoll_slo::{AnyModel, AnyValid, SloId, alerts};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
+pub use super::dns::namespace;
 use super::{
+    dns::{NAME_MAX, NAMESPACE_MAX, dns},
     graph,
     kinds::{self, AnyKind},
     mend, parallel,
@@ -25,10 +27,6 @@ use crate::source::{
     self, Documents, Fault, Node, Pos, Trouble, expand, json, path,
     tree::{Data, Entry},
 };
-
-/// Longest name: what is derived from it must still fit into 253 characters.
-const NAME_MAX: usize = 200;
-const NAMESPACE_MAX: usize = 63;
 
 /// What was found.
 #[derive(Debug, Default)]
@@ -400,6 +398,11 @@ fn classify(node: &Node<'_>, named: bool) -> Document {
     if kind.is_some_and(|k| k == "List" && api_version == "v1") || kind.is_some_and(|k| is_our_list(group, k)) {
         return Document::List;
     }
+    if api_version == VERSION {
+        return Document::Wrong(
+            Problem::error("apiVersion", "apiVersion lacks its group").help(format!("write apiVersion: {API_VERSION}")),
+        );
+    }
     if group != GROUP {
         let near = shape::suggest(group, &[GROUP]);
         return match kind.and_then(AnyKind::parse) {
@@ -472,51 +475,6 @@ fn envelope(kind: AnyKind, value: &Value, problems: &mut Vec<Problem>) {
     }
     if let Some(namespace) = text("namespace") {
         dns(namespace, "namespace", NAMESPACE_MAX, false, problems);
-    }
-}
-
-/// A namespace that a person names on the command line.
-///
-/// # Errors
-/// What is wrong with it, and what to write.
-pub fn namespace(text: &str) -> Result<String, String> {
-    let mut problems = Vec::new();
-    dns(text, "namespace", NAMESPACE_MAX, false, &mut problems);
-    match problems.pop() {
-        None => Ok(text.to_owned()),
-        Some(Problem { message, label, help, .. }) => Err(format!("{message} ({label}); {help}")),
-    }
-}
-
-fn dns(text: &str, field: &str, max: usize, dots: bool, problems: &mut Vec<Problem>) {
-    let path = format!("metadata.{field}");
-    let good = |label: &str| {
-        !label.is_empty()
-            && label.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
-            && !label.starts_with('-')
-            && !label.ends_with('-')
-    };
-    let ok = if dots { text.split('.').all(good) } else { good(text) };
-    if !ok {
-        let lower: String = text
-            .to_lowercase()
-            .chars()
-            .map(|c| if c.is_ascii_lowercase() || c.is_ascii_digit() || (dots && c == '.') { c } else { '-' })
-            .collect();
-        let proposal = lower.trim_matches(['-', '.']);
-        let help = if proposal.is_empty() || proposal.len() > max {
-            format!("use a-z, 0-9 and -, for example {}", if dots { "checkout-availability" } else { "shop" })
-        } else {
-            format!("write {proposal}")
-        };
-        let label = if text.is_empty() { "empty" } else { "only a-z, 0-9 and - between them" };
-        problems.push(Problem::error(path, format!("{field} is no Kubernetes name")).label(label).help(help));
-    } else if text.len() > max {
-        problems.push(
-            Problem::error(path, format!("{field} is too long"))
-                .label(format!("{} characters", text.len()))
-                .help(format!("use at most {max} characters")),
-        );
     }
 }
 

@@ -5,6 +5,7 @@ pub mod bench;
 pub mod check;
 pub mod demo;
 pub mod detect;
+mod dns;
 pub mod editors;
 pub mod explain;
 pub mod generate;

@@ -96,7 +96,8 @@ pub fn summary(checked: &Checked) -> String {
         count(checked.count(Level::Warning), "warning")
     );
     if checked.skipped > 0 {
-        let _ = write!(line, " ({} of other kinds skipped)", checked.skipped);
+        let namesake = checked.namesake.as_ref().map(|who| format!(": {who}")).unwrap_or_default();
+        let _ = write!(line, " ({} of other kinds skipped{namesake})", checked.skipped);
     }
     line
 }

@@ -213,7 +213,7 @@ async fn a_target_that_is_down_is_named() {
     };
     let targets = [(
         "/api/v1/targets",
-        json!({"activeTargets": [target("b:80", "up", ""), target("a:80", "down", "connection refused")]}),
+        json!({"activeTargets": [target("b:80", "up", ""), target("a:80", "down", "Get \"http://a:80/metrics\": connection refused")]}),
     )];
     let model = of(json!({"events": {"bad": "errors_total{job=\"cart\"}", "total": "requests_total{job=\"cart\"}"}}));
     let nothing = ("count(requests_total", "");

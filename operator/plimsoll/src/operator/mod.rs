@@ -120,8 +120,9 @@ pub async fn run(args: OperatorArgs) -> anyhow::Result<()> {
         ),
         None => None,
     };
-    let mut kube_config =
-        kube::Config::infer().await.context("no cluster: neither a kubeconfig nor a service account was found")?;
+    let mut kube_config = kube::Config::infer()
+        .await
+        .context("no cluster: set KUBECONFIG to the file that names one, or run in a pod with a service account")?;
     // Long watches end by themselves; a server that is gone is noticed sooner.
     kube_config.connect_timeout = Some(Duration::from_secs(5));
     // The client's own repetitions would happen behind the gate, where nobody looks at the lease any more; and

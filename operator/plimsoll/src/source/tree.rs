@@ -182,6 +182,8 @@ pub struct Documents<'a> {
     faults: Vec<Fault>,
     values: usize,
     alias_size: (usize, usize),
+    /// What was read is not what was meant: a template, for example.
+    garbled: bool,
     done: bool,
 }
 
@@ -197,6 +199,7 @@ impl<'a> Documents<'a> {
             faults: Vec::new(),
             values: 0,
             alias_size: (0, 0),
+            garbled: false,
             done: false,
         }
     }
@@ -299,6 +302,7 @@ impl<'a> Documents<'a> {
                         "",
                         "quote the value if it begins with { or [",
                     ));
+                    self.garbled = true;
                     None
                 }
             };
@@ -427,9 +431,12 @@ impl<'a> Iterator for Documents<'a> {
         self.anchors.clear();
         self.values = 0;
         self.alias_size = (0, 0);
+        self.garbled = false;
         Some(match self.document() {
             // Read to its end: the parser stands before the next document already.
-            node @ Some(_) => Document { node, faults: std::mem::take(&mut self.faults) },
+            node @ Some(_) => {
+                Document { node: node.filter(|_| !self.garbled), faults: std::mem::take(&mut self.faults) }
+            }
             None => Document { node: None, faults: self.recover() },
         })
     }
