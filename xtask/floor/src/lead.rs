@@ -82,8 +82,9 @@ fn watch(course: Course, seed: u64) -> Alerts {
     let fault = Fault::random(course, &mut random);
     // An anomaly of bad events takes as many of them as a burn rate's alert.
     let bad = DEFAULT_MINIMUM_BAD_EVENTS as f64 / (STEP * RANGE as f64);
-    let sides = [(Side::Both, 0.0), (Side::Up, bad), (Side::Up, 0.0)];
-    let mut watched = sides.map(Watched::new);
+    let mut events = Watched::new(Side::Both, 0.0);
+    let mut bad_events = Watched::new(Side::Up, bad);
+    let mut latency = Watched::new(Side::Up, 0.0);
     let mut burns = Burns::default();
     let mut alerts = Alerts::default();
     let mut quiet = [MERGED; ALERTS];
@@ -98,14 +99,13 @@ fn watch(course: Course, seed: u64) -> Alerts {
         }
         let time = 1.7e9 + STEP * at as f64;
         let per_second = 1.0 / (STEP * RANGE as f64);
-        let values = [window.total * per_second, window.bad * per_second, window.p99];
-        let [total, bad, latency] = std::array::from_fn(|i| watched[i].take(time, values[i]));
+        let total = events.take(time, window.total * per_second);
+        let bad = bad_events.take(time, window.bad * per_second);
+        let p99 = latency.take(time, window.p99);
         let (any, page) = burns.fire();
+        let of_rates = total.into_iter().zip(bad).map(|(total, bad)| bad.or(total));
         let mut fires = [None; ALERTS];
-        for (level, of_rates) in total.into_iter().zip(bad).map(|(total, bad)| bad.or(total)).enumerate() {
-            fires[level] = of_rates;
-            fires[SENSITIVITIES.len() + level] = latency[level];
-        }
+        fires.iter_mut().zip(of_rates.chain(p99)).for_each(|(fires, alert)| *fires = alert);
         if at >= begin {
             let since = Some(at - begin);
             alerts.burn = alerts.burn.or(since.filter(|_| any));
@@ -115,9 +115,10 @@ fn watch(course: Course, seed: u64) -> Alerts {
             }
         } else if (WEEK..2 * WEEK).contains(&at) {
             for ((wrong, quiet), fires) in alerts.wrong.iter_mut().zip(&quiet).zip(fires) {
-                if let Some(cause) = fires.filter(|_| *quiet >= MERGED) {
-                    wrong[cause as usize] += 1;
-                }
+                let begun = fires.filter(|_| *quiet >= MERGED);
+                let [by_new, by_move] = wrong;
+                *by_new += usize::from(matches!(begun, Some(Cause::New)));
+                *by_move += usize::from(matches!(begun, Some(Cause::Move)));
             }
             alerts.burnt += usize::from(any && !burning);
         }
@@ -143,7 +144,7 @@ struct Watched {
 }
 
 impl Watched {
-    fn new((side, least): (Side, f64)) -> Self {
+    fn new(side: Side, least: f64) -> Self {
         Self {
             side,
             least,
