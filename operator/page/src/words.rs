@@ -37,6 +37,22 @@ pub fn rate(burn: f64) -> String {
     }
 }
 
+/// Three digits of a number of any size: `8.32`, `0.0123`, `41000`.
+pub fn short(value: f64) -> String {
+    if !value.is_finite() || value == 0.0 {
+        return if value == 0.0 { "0".to_owned() } else { "–".to_owned() };
+    }
+    // Of a finite number, from -324 to 308.
+    let digits = 2 - value.abs().log10().floor() as i32;
+    match usize::try_from(digits) {
+        Ok(decimals) => format!("{value:.decimals$}"),
+        Err(_) => {
+            let unit = 10f64.powi(-digits);
+            format!("{:.0}", (value / unit).round() * unit)
+        }
+    }
+}
+
 /// A count: `1 204`.
 pub fn count(number: f64) -> String {
     let digits = format!("{:.0}", number.abs().max(0.0));
@@ -133,6 +149,7 @@ mod tests {
             (rate(0.42), rate(21.64), rate(312.4), rate(-0.0)),
             ("0.4".into(), "21.6".into(), "312".into(), "0.0".into())
         );
+        assert_eq!([8.3243, 0.012_345, 41_234.0, 0.0, f64::NAN].map(short), ["8.32", "0.0123", "41200", "0", "–"]);
         assert_eq!(
             (count(7.0), count(1204.4), count(1e6)),
             ("7".into(), "1\u{202f}204".into(), "1\u{202f}000\u{202f}000".into())

@@ -219,13 +219,15 @@ fn note(height: Height, value: f64, text: &str, below: bool) -> Markup {
 
 fn budget(axis: &Axis, charts: &Charts) -> Markup {
     let values = &charts.budget;
-    let lowest = values.iter().flatten().copied().chain(charts.projection.map(|p| p.then)).fold(0.0, f64::min);
+    // What is to come may be far below, and must not make what has been flat.
+    let then = charts.projection.map(|projection| projection.then.max(-0.15));
+    let lowest = values.iter().flatten().copied().chain(then).fold(0.0, f64::min);
     let low = if lowest < 0.0 { (lowest * 1.1).max(-1.0) } else { -0.04 };
     let height = Height { low, high: 1.04, log: false };
     let mut drawn = level(height, 1.0, "grid") + &level(height, 0.5, "grid") + &level(height, 0.0, "zero");
     drawn += &beyond(axis, height, values, 0.0, false);
     drawn += &line(axis, height, values, "main");
-    let mut ahead = String::new();
+    let (mut ahead, mut at) = (String::new(), None);
     if let Some(projection) = charts.projection {
         let share = (projection.left - low) / (projection.left - projection.then).max(1e-12);
         let end = axis.share(axis.now) + (1.0 - axis.share(axis.now)) * share.clamp(0.0, 1.0);
@@ -237,7 +239,8 @@ fn budget(axis: &Axis, charts: &Charts) -> Markup {
             end * WIDE,
             height.y(projection.then),
         );
-        if let Some(at) = projection.spent_at.and_then(|at| Timestamp::from_second(at).ok()) {
+        at = projection.spent_at.and_then(|at| Timestamp::from_second(at).ok());
+        if let Some(at) = at {
             ahead = format!("at the rate of the last hour it is spent on {} UTC", words::moment(at));
         }
     }
@@ -249,7 +252,7 @@ fn budget(axis: &Axis, charts: &Charts) -> Markup {
     let notes = html! {
         (note(height, 1.0, "100 %", true)) (note(height, 0.0, "0 %", false))
     };
-    let title = html! { strong { "Budget left" } (read("", values, "percent", now)) @if !ahead.is_empty() { span.r { (ahead) } } };
+    let title = html! { strong { "Budget left" } (read("", values, "percent", now)) @if let Some(at) = at { span.r { "at the rate of the last hour it is spent " (super::time(at)) } } };
     plot(axis, Plot { title, said, high: 150, drawn, written: notes, marks: &charts.marks })
 }
 
@@ -291,7 +294,7 @@ fn burn(axis: &Axis, tier: &TierChart, marks: &[Mark]) -> Markup {
         strong { "Burn" } " tier " (tier.name)
         (read(long, &tier.long, "rate", now)) (read(short, &tier.short, "rate", newest))
     };
-    let notes = note(height, tier.threshold, &limit, false);
+    let notes = note(height, tier.threshold, &limit, height.y(tier.threshold) < 35.0);
     plot(axis, Plot { title, said, high: 54, drawn, written: notes, marks })
 }
 
@@ -323,7 +326,7 @@ fn seen(axis: &Axis, band: &Band, marks: &[Mark]) -> Markup {
     let mut drawn = format!(r#"<path class="band" d="{shape}"/>"#);
     drawn += &line(axis, height, &band.expected, "thin");
     drawn += &line(axis, height, &band.seen, "main");
-    let number = |value: f64| format!("{}", short(value));
+    let number = |value: f64| words::short(value);
     let [now, expected] = [&band.seen, &band.expected].map(|values| written(values, number));
     let said = format!("{} over time: {now} now, {expected} expected, with the band of 90 %", band.of);
     let title = html! {

@@ -86,8 +86,10 @@ fn of_alert(line: &Line, grid: &Grid) -> Vec<Mark> {
             (Some(_), None) => begun = Some(at(place)),
             (None, Some(from)) => {
                 let to = at(place) - grid.step;
-                let lasted = words::span((to - from).max(grid.step) as f64);
-                marks.push(Mark { kind, from, to: Some(to), label: format!("{what}, about {lasted}"), href: None });
+                // What was seen once may have lasted no time at all.
+                let lasted =
+                    if to > from { format!(", about {}", words::span((to - from) as f64)) } else { String::new() };
+                marks.push(Mark { kind, from, to: Some(to), label: format!("{what}{lasted}"), href: None });
                 begun = None;
             }
             (Some(_), Some(_)) | (None, None) => {}

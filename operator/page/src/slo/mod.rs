@@ -516,7 +516,7 @@ fn facts(model: &Model, answers: &Answers, left: Option<f64>) -> Vec<(&'static s
         facts.push(("SLI", format!("{} over the period", words::percent(1.0 - (1.0 - left) * budget, decimals))));
         let whole = budget * period_seconds(model) as f64;
         let mut text = format!("{} = {}", words::percent(left, 1), words::span(left.max(0.0) * whole));
-        text.push_str(&format!(" of {}", words::span(whole)));
+        text.push_str(&format!(" of {} of full outage", words::span(whole)));
         // A sum of a rate once a minute.
         let sum = |question| answers.now(question).map(|(_, sum)| sum).sum::<f64>();
         let events = (sum(3) + sum(4)) * 60.0;

@@ -45,7 +45,8 @@ pub fn app(site: Arc<Site>) -> Router {
         .route("/executions/{namespace}/{name}", get(execution))
         .route("/assets/{version}/{name}", get(asset));
     if site.decides.is_some() {
-        let decision = post(decision).layer(DefaultBodyLimit::max(FORM));
+        // Who loads a refusal again is back at the execution.
+        let decision = post(decision).get(to_execution).layer(DefaultBodyLimit::max(FORM));
         routes = routes.route("/executions/{namespace}/{name}/decision", decision);
     }
     routes
@@ -226,6 +227,10 @@ async fn execution(
     };
     let view = Run::new(&namespace, &name, &found);
     page(&headers, html::run(&frame(&site), &view, site.decides.is_some(), None))
+}
+
+async fn to_execution(Path((namespace, name)): Path<(String, String)>) -> Redirect {
+    Redirect::to(&html::execution_path(&namespace, &name))
 }
 
 /// What the form of a decision has.

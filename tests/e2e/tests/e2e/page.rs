@@ -88,6 +88,7 @@ async fn check(name: &str, shop: Shop, change: impl Fn(&Shop)) -> Result<()> {
     let shop = Arc::new(shop);
     let stop = CancellationToken::new();
     let mut site = Site::new(Arc::clone(&shop) as _, Arc::clone(&shop) as _, stop.clone());
+    site.explains = Some(Arc::clone(&shop) as _);
     site.decides = Some(Arc::clone(&shop) as _);
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     let address = format!("http://{}", listener.local_addr()?);
