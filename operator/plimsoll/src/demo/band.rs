@@ -9,7 +9,7 @@ use plimsoll_slo::{evaluate::Series, names};
 /// Seconds between rows.
 const STEP: i64 = 60;
 /// How much of the past the scorer learns from, in seconds.
-const PAST: i64 = 8 * 86_400;
+const PAST: i64 = 5 * 86_400;
 
 /// What the scorer said of one row.
 #[derive(Clone, Copy, Debug, PartialEq)]
