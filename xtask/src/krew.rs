@@ -8,7 +8,7 @@ use anyhow::{Context, Result, ensure};
 use clap::Args;
 use flate2::{Compression, GzBuilder};
 use sha2::{Digest, Sha256};
-use tar::{Builder, Header};
+use tar::{Builder, EntryType, Header};
 
 use crate::{command::root, image};
 
@@ -51,6 +51,7 @@ fn archive(files: &[(&str, u32, &[u8])]) -> Result<Vec<u8>> {
     let mut archive = Builder::new(GzBuilder::new().mtime(0).write(Vec::new(), Compression::default()));
     for (name, mode, content) in files {
         let mut header = Header::new_gnu();
+        header.set_entry_type(EntryType::Regular);
         header.set_mode(*mode);
         header.set_size(content.len() as u64);
         archive.append_data(&mut header, name, *content)?;
