@@ -17,6 +17,7 @@ pub mod selecting;
 pub mod sinks;
 pub mod source;
 pub mod trace;
+pub mod up;
 pub mod webhook;
 
 #[cfg(test)]

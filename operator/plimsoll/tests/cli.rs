@@ -23,6 +23,8 @@ mod generate;
 mod runbook;
 #[path = "cli/runbooks.rs"]
 mod runbooks;
+#[path = "cli/up.rs"]
+mod up;
 
 /// What a run yielded.
 struct Ran {

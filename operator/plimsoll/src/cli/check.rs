@@ -2,7 +2,7 @@
 //! against its schema and its rules, and the objects against each other.
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::{BTreeMap, HashMap, HashSet},
     path::PathBuf,
     sync::Arc,
 };
@@ -15,20 +15,19 @@ use plimsoll_slo::{AnyModel, AnyValid, SloId, alerts};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
+pub use super::named::namespace;
 use super::{
     graph,
     kinds::{self, AnyKind},
-    mend, parallel,
+    mend,
+    named::{NAME_MAX, NAMESPACE_MAX, dns},
+    parallel,
     report::{Diagnostic, Place},
 };
 use crate::source::{
     Documents, Fault, Node, Pos, Trouble, expand, path,
     tree::{Data, Entry},
 };
-
-/// Longest name: what is derived from it must still fit into 253 characters.
-const NAME_MAX: usize = 200;
-const NAMESPACE_MAX: usize = 63;
 
 /// What was found.
 #[derive(Debug, Default)]
@@ -52,6 +51,23 @@ pub struct Checked {
     /// The first object that has the name of a kind of ours and another API: `slo/a.yaml:1 is an SLO of openslo/v1`.
     /// That it is left alone is right, or its author's slip.
     pub namesake: Option<String>,
+    /// Every object with a name that becomes rules or runs; only by [`objects`].
+    pub found: Vec<Found>,
+    /// Files in which an object may be hidden by a mistake, with what is wrong first.
+    pub hiding: BTreeMap<Arc<str>, String>,
+}
+
+/// An object of a name, usable or not.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Found {
+    /// Its kind.
+    pub kind: AnyKind,
+    /// Namespace and name.
+    pub id: SloId,
+    /// The file that it is in.
+    pub file: Arc<str>,
+    /// The object, its namespace filled in; or what is wrong with it, with file and line.
+    pub object: Result<Value, String>,
 }
 
 impl Checked {
@@ -68,18 +84,24 @@ const BATCH_BYTES: usize = 1 << 20;
 
 /// Reads and checks all files behind `paths`. Objects without a namespace get `namespace`.
 pub fn check(paths: &[PathBuf], namespace: &str) -> Checked {
-    read(paths, namespace, false)
+    read(paths, namespace, false, false)
 }
 
 /// Like [`check`], also of directories that hold no file any more: for who asks what has gone.
 pub fn check_emptied(paths: &[PathBuf], namespace: &str) -> Checked {
-    read(paths, namespace, true)
+    read(paths, namespace, true, false)
 }
 
-fn read(paths: &[PathBuf], namespace: &str, emptied: bool) -> Checked {
+/// Like [`check_emptied`], with the objects themselves: for who goes on serving them.
+pub fn objects(paths: &[PathBuf], namespace: &str) -> Checked {
+    read(paths, namespace, true, true)
+}
+
+fn read(paths: &[PathBuf], namespace: &str, emptied: bool, keep: bool) -> Checked {
     let (inputs, mut troubles) = expand(paths);
     troubles.retain(|trouble| !(emptied && trouble.empty));
-    let mut checker = Checker { namespace, checked: Checked::default(), seen: HashMap::new(), composites: Vec::new() };
+    let how = How { namespace, keep };
+    let mut checker = Checker { how, checked: Checked::default(), seen: HashMap::new(), composites: Vec::new() };
     for trouble in troubles {
         checker.trouble(trouble, 0);
     }
@@ -103,8 +125,17 @@ fn read(paths: &[PathBuf], namespace: &str, emptied: bool) -> Checked {
     checker.finish()
 }
 
-struct Checker<'c> {
+/// How documents are read.
+#[derive(Clone, Copy)]
+struct How<'c> {
+    /// Of objects that name none.
     namespace: &'c str,
+    /// Whether the objects themselves are wanted.
+    keep: bool,
+}
+
+struct Checker<'c> {
+    how: How<'c>,
     checked: Checked,
     /// Where each name was seen first, whether or not the object is usable.
     seen: HashMap<(AnyKind, SloId), (Arc<str>, u32)>,
@@ -155,6 +186,7 @@ struct Finding {
     usable: Option<Usable>,
     composite: Option<graph::Composite>,
     namesake: Option<String>,
+    kept: Option<Found>,
 }
 
 /// A usable object of a kind that is more than its shape.
@@ -173,11 +205,11 @@ impl Checker<'_> {
 
     fn files(&mut self, files: &[File]) {
         self.checked.files += files.len();
-        let namespace = self.namespace;
+        let how = self.how;
         if files.len() > 1 && files.iter().map(|file| file.text.len()).sum::<usize>() <= 2 * BATCH_BYTES {
             let read = parallel::map(files, |file| {
                 let documents = Documents::new(&file.text).filter(|read| !read.as_ref().is_ok_and(Node::is_null));
-                documents.map(|read| read.map(|node| findings(file, &node, namespace))).collect::<Vec<_>>()
+                documents.map(|read| read.map(|node| findings(file, &node, how))).collect::<Vec<_>>()
             });
             for (file, documents) in files.iter().zip(read) {
                 documents.into_iter().for_each(|document| self.document(file, document));
@@ -203,8 +235,8 @@ impl Checker<'_> {
     }
 
     fn batch(&mut self, batch: &[(&File, Node<'_>)]) {
-        let namespace = self.namespace;
-        let found = parallel::map(batch, |(file, node)| findings(file, node, namespace));
+        let how = self.how;
+        let found = parallel::map(batch, |(file, node)| findings(file, node, how));
         for ((file, _), findings) in batch.iter().zip(found) {
             self.document(file, Ok(findings));
         }
@@ -213,19 +245,33 @@ impl Checker<'_> {
     fn document(&mut self, file: &File, read: Result<Vec<Finding>, Vec<Fault>>) {
         match read {
             Ok(findings) => findings.into_iter().for_each(|finding| self.merge(file, finding)),
-            Err(faults) => self.checked.diagnostics.extend(faults.into_iter().map(|fault| file.fault(fault))),
+            Err(faults) => {
+                let faults: Vec<Diagnostic> = faults.into_iter().map(|fault| file.fault(fault)).collect();
+                self.hides(file, &faults);
+                self.checked.diagnostics.extend(faults);
+            }
+        }
+    }
+
+    /// Notes that what is wrong may be an object of any name.
+    fn hides(&mut self, file: &File, wrong: &[Diagnostic]) {
+        if let Some(first) = wrong.iter().find(|one| one.level == Level::Error) {
+            self.checked.hiding.entry(file.name.clone()).or_insert_with(|| first.line());
         }
     }
 
     /// In the order of the files, so that of two objects with one name it is always the second that
     /// is wrong.
     fn merge(&mut self, file: &File, finding: Finding) {
-        let Finding { diagnostics, ours, bare, id, mut usable, composite, namesake } = finding;
+        let Finding { diagnostics, ours, bare, id, mut usable, composite, namesake, mut kept } = finding;
         self.checked.namesake = self.checked.namesake.take().or(namesake);
         if ours {
             self.checked.objects += 1;
         } else {
             self.checked.skipped += 1;
+        }
+        if id.is_none() {
+            self.hides(file, &diagnostics);
         }
         self.checked.diagnostics.extend(diagnostics);
         if let Some((kind, id, pos)) = id {
@@ -237,12 +283,14 @@ impl Checker<'_> {
                     let place = Place::new(&file.name, &file.text, pos);
                     self.checked.diagnostics.push(Diagnostic::problem(problem, place, (file.number, pos.start)));
                     usable = None;
+                    kept = None;
                 }
                 None => {
                     self.seen.insert((kind, id), (file.name.clone(), pos.line));
                 }
             }
         }
+        self.checked.found.extend(kept);
         match usable {
             Some(Usable::Rules(model)) => {
                 self.checked.bare += usize::from(bare);
@@ -264,13 +312,13 @@ impl Checker<'_> {
 }
 
 /// What one document yields: an object, or the objects of a List.
-fn findings(file: &File, node: &Node<'_>, namespace: &str) -> Vec<Finding> {
+fn findings(file: &File, node: &Node<'_>, how: How<'_>) -> Vec<Finding> {
     let mut findings = Vec::new();
-    document(file, node, namespace, &mut findings);
+    document(file, node, how, &mut findings);
     findings
 }
 
-fn document(file: &File, node: &Node<'_>, namespace: &str, findings: &mut Vec<Finding>) {
+fn document(file: &File, node: &Node<'_>, how: How<'_>, findings: &mut Vec<Finding>) {
     let wrong = |problem| Finding { diagnostics: vec![file.problem(node, problem)], ours: true, ..Finding::default() };
     findings.push(match classify(node, file.named) {
         Document::Foreign => Finding::default(),
@@ -282,15 +330,15 @@ fn document(file: &File, node: &Node<'_>, namespace: &str, findings: &mut Vec<Fi
         Document::Wrong(problem) => wrong(problem),
         Document::List => match node.get("items").map(|n| &n.data) {
             Some(Data::List(items)) => {
-                return items.iter().for_each(|item| document(file, item, namespace, findings));
+                return items.iter().for_each(|item| document(file, item, how, findings));
             }
             _ => wrong(Problem::error("items", "a List has items").help("add items: [...]")),
         },
-        Document::Object(kind) => object(file, node, kind, namespace),
+        Document::Object(kind) => object(file, node, kind, how),
     });
 }
 
-fn object(file: &File, node: &Node<'_>, kind: AnyKind, namespace: &str) -> Finding {
+fn object(file: &File, node: &Node<'_>, kind: AnyKind, how: How<'_>) -> Finding {
     let mut value = node.to_json();
     let mut problems = Vec::new();
     envelope(kind, &value, &mut problems);
@@ -311,7 +359,7 @@ fn object(file: &File, node: &Node<'_>, kind: AnyKind, namespace: &str) -> Findi
         (value, mended) = mend::mend(node, kind, &problems);
     }
     let bare = value.pointer("/metadata/namespace").is_none();
-    let id = identify(&mut value, namespace)
+    let id = identify(&mut value, how.namespace)
         .map(|id| (kind, id, path::place(node, &file.text, "metadata.name", None, false)));
     let mut finding = Finding { ours: true, bare, id, ..Finding::default() };
     finding.usable = judge(kind, &value, &mut problems, &mended);
@@ -319,6 +367,12 @@ fn object(file: &File, node: &Node<'_>, kind: AnyKind, namespace: &str) -> Findi
         finding.composite = composite(file, node, model);
     }
     finding.diagnostics = problems.into_iter().map(|p| file.problem(node, p)).collect();
+    if let Some((_, id, _)) = finding.id.as_ref().filter(|_| how.keep && kind.is_served()) {
+        let wrong: Vec<String> =
+            finding.diagnostics.iter().filter(|one| one.level == Level::Error).map(Diagnostic::line).collect();
+        let object = if wrong.is_empty() { Ok(value) } else { Err(wrong.join("; ")) };
+        finding.kept = Some(Found { kind, id: id.clone(), file: file.name.clone(), object });
+    }
     finding
 }
 
@@ -441,51 +495,6 @@ fn envelope(kind: AnyKind, value: &Value, problems: &mut Vec<Problem>) {
     }
     if let Some(namespace) = text("namespace") {
         dns(namespace, "namespace", NAMESPACE_MAX, false, problems);
-    }
-}
-
-/// A namespace that a person names on the command line.
-///
-/// # Errors
-/// What is wrong with it, and what to write.
-pub fn namespace(text: &str) -> Result<String, String> {
-    let mut problems = Vec::new();
-    dns(text, "namespace", NAMESPACE_MAX, false, &mut problems);
-    match problems.pop() {
-        None => Ok(text.to_owned()),
-        Some(Problem { message, label, help, .. }) => Err(format!("{message} ({label}); {help}")),
-    }
-}
-
-fn dns(text: &str, field: &str, max: usize, dots: bool, problems: &mut Vec<Problem>) {
-    let path = format!("metadata.{field}");
-    let good = |label: &str| {
-        !label.is_empty()
-            && label.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
-            && !label.starts_with('-')
-            && !label.ends_with('-')
-    };
-    let ok = if dots { text.split('.').all(good) } else { good(text) };
-    if !ok {
-        let lower: String = text
-            .to_lowercase()
-            .chars()
-            .map(|c| if c.is_ascii_lowercase() || c.is_ascii_digit() || (dots && c == '.') { c } else { '-' })
-            .collect();
-        let proposal = lower.trim_matches(['-', '.']);
-        let help = if proposal.is_empty() || proposal.len() > max {
-            format!("use a-z, 0-9 and -, for example {}", if dots { "checkout-availability" } else { "shop" })
-        } else {
-            format!("write {proposal}")
-        };
-        let label = if text.is_empty() { "empty" } else { "only a-z, 0-9 and - between them" };
-        problems.push(Problem::error(path, format!("{field} is no Kubernetes name")).label(label).help(help));
-    } else if text.len() > max {
-        problems.push(
-            Problem::error(path, format!("{field} is too long"))
-                .label(format!("{} characters", text.len()))
-                .help(format!("use at most {max} characters")),
-        );
     }
 }
 

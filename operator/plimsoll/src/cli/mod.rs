@@ -8,6 +8,7 @@ pub mod generate;
 pub mod graph;
 pub mod kinds;
 pub mod mend;
+pub mod named;
 pub mod out;
 pub mod parallel;
 pub mod plot;
@@ -18,6 +19,7 @@ pub mod runbook;
 pub mod runbook_cluster;
 pub mod schemas;
 pub mod series;
+pub mod up;
 pub mod validate;
 pub mod yaml;
 
@@ -56,6 +58,7 @@ enum Command {
     Explain(explain::Explain),
     /// Runs the operator: SLOs and AlertRules of the cluster become rules, and their conditions say how that went
     Operator(Box<crate::operator::OperatorArgs>),
+    Up(up::Up),
     Detect(detect::Detect),
     Bench(bench::Bench),
     Completions(Completions),
@@ -153,6 +156,7 @@ fn run(command: Command) -> Result<Exit, Stop> {
         Command::Runbook(args) => runbook::run(&args),
         Command::Explain(args) => explain::run(&args),
         Command::Operator(args) => block_on(crate::operator::run(*args)).map(|()| Exit::Fine),
+        Command::Up(args) => up::run(&args),
         Command::Bench(args) => bench::run(&args),
         Command::Detect(args) => detect::run(&args),
         Command::Completions(Completions { shell }) => {

@@ -323,7 +323,8 @@ async fn until(lease: &Lease, held: bool) {
     }
 }
 
-async fn signal() {
+/// Waits for SIGTERM or Ctrl-C.
+pub(crate) async fn signal() {
     use tokio::signal::unix::{SignalKind, signal};
     let terminate = async {
         match signal(SignalKind::terminate()) {

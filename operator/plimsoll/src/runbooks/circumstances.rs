@@ -12,12 +12,13 @@ use kube::{
     runtime::reflector::Store,
 };
 use plimsoll_api::{
-    RunbookExecution, Slo,
+    RunbookExecution, RunbookExecutionSpec, Slo,
     conditions::{self, BURNING},
     execution::{Facts, ObjectRef},
     runbook::Mode,
 };
 use plimsoll_runbook::{
+    Model,
     guards::{Circumstances, Guard, Past, Refusal, SloNow, check},
     names,
     plan::Settings,
@@ -81,16 +82,26 @@ pub fn refused_already(
     };
     let state = all.state();
     let history = state.iter().filter_map(|guarded| guarded.0.as_ref().ok()).filter(counts).map(past).collect();
+    refused_by_count(&execution.spec, &known.model, settings, history)
+}
+
+/// What the guards refuse that only count other executions of the runbook.
+pub fn refused_by_count(
+    spec: &RunbookExecutionSpec,
+    model: &Model,
+    settings: &Settings,
+    history: Vec<Past>,
+) -> Vec<Refusal> {
     let around = Circumstances {
         paused: Some(false),
-        mode: Some(Some(known.model.mode)),
+        mode: Some(Some(model.mode)),
         history: Some(history),
         same_target: Some(Vec::new()),
         author_may: Some(true),
         ..Circumstances::default()
     };
     let asked = [Guard::Budget, Guard::MaxConcurrent, Guard::Cooldown, Guard::CircuitBreaker, Guard::MaxTargets];
-    let mut refusals = check(&execution.spec, &known.model.safety, settings, &around, Timestamp::now());
+    let mut refusals = check(spec, &model.safety, settings, &around, Timestamp::now());
     refusals.retain(|refusal| asked.contains(&refusal.guard));
     refusals
 }
@@ -103,7 +114,7 @@ async fn history(client: &Client, execution: &RunbookExecution, namespace: &str)
 }
 
 /// What the guards count of an execution.
-fn past(execution: &RunbookExecution) -> Past {
+pub fn past(execution: &RunbookExecution) -> Past {
     let target = target_of(execution);
     let status = execution.status.clone().unwrap_or_default();
     Past {

@@ -26,6 +26,7 @@ mod testbed;
 mod testbed_ends;
 mod traffic;
 mod truth;
+mod up;
 mod victoria;
 mod webhook;
 
@@ -39,6 +40,7 @@ fn main() -> ExitCode {
         testbed::tests(),
         testbed_ends::tests(),
         truth::tests(),
+        up::tests(),
         alerting::tests(),
         alert_rules::tests(),
         alertmanager::tests(),
