@@ -2,15 +2,15 @@
 //! kept in their last good versions ([`table`]); they go the controller's own steps into rules ([`rules`]), are scored
 //! by the operator's own scorer, and are shown by the same page. Runbooks are run dry ([`runs`]).
 
-mod child;
-mod data;
-mod objects;
-mod rules;
-mod runs;
-mod say;
-mod servers;
-mod table;
-mod watch;
+pub mod child;
+pub mod data;
+pub mod objects;
+pub mod rules;
+pub mod runs;
+pub mod say;
+pub mod servers;
+pub mod table;
+pub mod watch;
 
 use std::{
     path::Path,
