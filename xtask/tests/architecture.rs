@@ -74,8 +74,7 @@ fn dependencies_point_one_way() {
     let graph = graph();
     assert!(!tree(&graph, "plimsoll-api").contains("plimsoll-slo"));
     assert!(!tree(&graph, "plimsoll-slo").contains("plimsoll-runbook"));
-    for shipped in
-        ["plimsoll-anomaly", "plimsoll-api", "plimsoll-page", "plimsoll-runbook", "plimsoll-slo", "plimsoll"]
+    for shipped in ["plimsoll-anomaly", "plimsoll-api", "plimsoll-page", "plimsoll-runbook", "plimsoll-slo", "plimsoll"]
     {
         let tree = tree(&graph, shipped);
         for of_tests in ["plimsoll-testbed", "plimsoll-e2e", "xtask"] {

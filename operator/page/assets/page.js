@@ -48,7 +48,7 @@
     if (unit.startsWith('percent')) return `${digits(number * 100, Number(unit.slice(7) || 1))}\u00a0%`;
     if (unit === 'rate') return digits(number, Math.abs(number) >= 100 ? 0 : 1);
     if (unit === 'score') return digits(number, 2);
-    return String(number);
+    return number === 0 ? '0' : String(Number(number.toPrecision(3)));
   }
   let place = null;
   function readAt(wanted) {
@@ -150,11 +150,13 @@
   function listen() {
     const source = new EventSource('/live');
     let timer;
-    source.addEventListener('change', () => {
+    const soon = () => {
       clearTimeout(timer);
       timer = setTimeout(() => refresh().catch(() => live('Not live: the page does not answer.')), 150);
-    });
-    source.addEventListener('open', () => live('Live.'));
+    };
+    source.addEventListener('change', soon);
+    // Something may have changed before it was listened for.
+    source.addEventListener('open', () => { live('Live.'); soon(); });
     source.addEventListener('error', () => live('Not live: the connection is being made again.'));
     addEventListener('pagehide', () => source.close());
   }

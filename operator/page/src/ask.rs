@@ -162,8 +162,7 @@ impl Grid {
 }
 
 /// Steps of grids, in seconds.
-const STEPS: [i64; 15] =
-    [5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 10_800, 21_600, 43_200];
+const STEPS: [i64; 15] = [5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 10_800, 21_600, 43_200];
 
 /// One series on a grid.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -215,10 +214,7 @@ mod tests {
     #[test]
     fn a_question_as_promql_is_valid_whatever_it_is_about() {
         let burn = Question::new(names::ERROR_RATIO, Fold::Highest(&[names::WINDOW])).with(names::WINDOW, "1h");
-        assert_eq!(
-            burn.promql(None),
-            "max by (slo_id, window) (slo:error_ratio:window{slo_id!=\"\",window=\"1h\"})"
-        );
+        assert_eq!(burn.promql(None), "max by (slo_id, window) (slo:error_ratio:window{slo_id!=\"\",window=\"1h\"})");
         let hostile = Question::new(ALERTS, Fold::Each).promql(Some("a\"b\\/c{}"));
         assert_eq!(hostile, "ALERTS{slo_id=\"a\\\"b\\\\/c{}\"}");
         for text in [burn.promql(Some("shop/a")), hostile] {

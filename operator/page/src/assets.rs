@@ -15,9 +15,10 @@ impl Asset {
     /// Of the content, in hexadecimal.
     pub fn version(&self) -> String {
         // FNV-1a: it tells versions of our own files apart, nothing more.
-        let hash = self.content.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
-            (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
-        });
+        let hash = self
+            .content
+            .bytes()
+            .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3));
         format!("{hash:016x}")
     }
 }

@@ -4,8 +4,7 @@ use std::{cmp::Ordering, collections::BTreeMap};
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use plimsoll_api::{
-    Slo,
-    conditions as c,
+    Slo, conditions as c,
     slo::{Calendar, Severity, SloSpec},
 };
 use plimsoll_slo::{duration, names};

@@ -1,4 +1,4 @@
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 
 use plimsoll_api::conditions::{READY, REASON_INVALID};
 use serde_json::json;
@@ -43,7 +43,15 @@ fn view(slos: &[Kept<Slo>], reading: &Reading, filter: Filter) -> Overview {
 fn shop() -> (Vec<Kept<Slo>>, Reading) {
     let broken = |slo: &mut Slo| {
         let mut status = plimsoll_api::SloStatus::default();
-        c::set(&mut status.conditions, READY, Some(false), REASON_INVALID, "no receiver", None, "2026-11-12T14:00:00Z".parse().unwrap());
+        c::set(
+            &mut status.conditions,
+            READY,
+            Some(false),
+            REASON_INVALID,
+            "no receiver",
+            None,
+            "2026-11-12T14:00:00Z".parse().unwrap(),
+        );
         slo.status = Some(status);
     };
     let slos = vec![
@@ -53,7 +61,11 @@ fn shop() -> (Vec<Kept<Slo>>, Reading) {
         slo("d-broken", broken),
         slo("e-empty", |_| {}),
         slo("f-ticket", |slo| slo.spec.labels = [("team".to_owned(), "search".to_owned())].into()),
-        Kept { namespace: "shop".to_owned(), name: "g-unreadable".to_owned(), object: Err("spec.objective: missing".to_owned()) },
+        Kept {
+            namespace: "shop".to_owned(),
+            name: "g-unreadable".to_owned(),
+            object: Err("spec.objective: missing".to_owned()),
+        },
     ];
     let numbers = [
         ("a-quiet", 0.613, 0.0004),
@@ -77,15 +89,18 @@ fn the_worst_is_first_and_broken_ones_are_rows_too() {
     let (slos, reading) = shop();
     let view = view(&slos, &reading, Filter::default());
     let rows: Vec<(&str, State)> = view.rows.iter().map(|row| (row.name.as_str(), row.state)).collect();
-    assert_eq!(rows, [
-        ("b-page", State::Page),
-        ("f-ticket", State::Ticket),
-        ("d-broken", State::Broken),
-        ("g-unreadable", State::Broken),
-        ("c-spent", State::Spent),
-        ("e-empty", State::NoData),
-        ("a-quiet", State::Quiet),
-    ]);
+    assert_eq!(
+        rows,
+        [
+            ("b-page", State::Page),
+            ("f-ticket", State::Ticket),
+            ("d-broken", State::Broken),
+            ("g-unreadable", State::Broken),
+            ("c-spent", State::Spent),
+            ("e-empty", State::NoData),
+            ("a-quiet", State::Quiet),
+        ]
+    );
     // 0.4 of 30 days at twenty times the rate.
     assert_eq!(
         view.headline.replace('\u{a0}', " "),
@@ -158,7 +173,10 @@ fn what_lasts_is_within_the_period() {
 #[test]
 fn sparks_are_of_their_slo() {
     let (slos, reading) = shop();
-    let line = Line { labels: [("slo_id".to_owned(), "shop/b-page".to_owned())].into(), values: vec![Some(1.0), None, Some(0.4)] };
+    let line = Line {
+        labels: [("slo_id".to_owned(), "shop/b-page".to_owned())].into(),
+        values: vec![Some(1.0), None, Some(0.4)],
+    };
     let sparks = History { lines: vec![line], trouble: None };
     let view = Overview::new(&slos, true, &reading, &sparks, Filter::default());
     assert_eq!(view.rows[0].spark, [Some(1.0), None, Some(0.4)]);

@@ -2,8 +2,7 @@
 
 use jiff::Timestamp;
 use plimsoll_api::{
-    ActionKind, Runbook, RunbookExecution,
-    conditions as c,
+    ActionKind, Runbook, RunbookExecution, conditions as c,
     execution::{Effect, Outcome, Phase, StepStatus},
     runbook::{Mode, Trigger},
 };
@@ -106,7 +105,11 @@ fn runbook_row(runbook: &Kept<Runbook>, runs: &[RunRow]) -> RunbookRow {
     let object = runbook.object.as_ref().ok();
     let status = object.and_then(|object| object.status.as_ref());
     let not_ready = status.and_then(|status| {
-        status.conditions.iter().find(|one| one.type_ == c::READY && one.status == "False").map(|one| one.message.clone())
+        status
+            .conditions
+            .iter()
+            .find(|one| one.type_ == c::READY && one.status == "False")
+            .map(|one| one.message.clone())
     });
     let mine = |run: &&RunRow| run.runbook == runbook.name && run.namespace == runbook.namespace;
     RunbookRow {
@@ -251,7 +254,10 @@ impl Run {
         ];
         facts.extend(status.approval.as_ref().map(|decided| {
             let why = decided.reason.as_deref().map(|why| format!(": {why}")).unwrap_or_default();
-            ("Decision", format!("{:?} by {}, {} UTC{why}", decided.decision, decided.decider, words::moment(decided.at.0)))
+            (
+                "Decision",
+                format!("{:?} by {}, {} UTC{why}", decided.decision, decided.decider, words::moment(decided.at.0)),
+            )
         }));
         facts.extend((!spec.parameters.is_empty()).then(|| {
             let all: Vec<String> = spec.parameters.iter().map(|(name, value)| format!("{name}={value}")).collect();

@@ -13,7 +13,7 @@ pub fn percent(ratio: f64, decimals: usize) -> String {
     let mut rounded = exact.round();
     // Within the noise of a sum of floats it is the whole.
     let whole = 100.0 * unit;
-    if rounded == whole && exact < whole - 1e-6 * whole {
+    if rounded == whole && exact < whole * (1.0 - 1e-9) {
         rounded = whole - 1.0;
     }
     let value = if rounded == 0.0 { 0.0 } else { rounded / unit };
@@ -37,8 +37,27 @@ pub fn rate(burn: f64) -> String {
     }
 }
 
+/// Three digits of a number of any size: `8.32`, `0.0123`, `41000`.
+pub fn short(value: f64) -> String {
+    if !value.is_finite() || value == 0.0 {
+        return if value == 0.0 { "0".to_owned() } else { "–".to_owned() };
+    }
+    // Of a finite number, from -324 to 308.
+    let digits = 2 - value.abs().log10().floor() as i32;
+    match usize::try_from(digits) {
+        Ok(decimals) => format!("{value:.decimals$}"),
+        Err(_) => {
+            let unit = 10f64.powi(-digits);
+            format!("{:.0}", (value / unit).round() * unit)
+        }
+    }
+}
+
 /// A count: `1 204`.
 pub fn count(number: f64) -> String {
+    if !number.is_finite() {
+        return "–".to_owned();
+    }
     let digits = format!("{:.0}", number.abs().max(0.0));
     let mut out = String::new();
     for (place, digit) in digits.chars().enumerate() {
@@ -56,7 +75,7 @@ pub fn span(seconds: f64) -> String {
         return "–".to_owned();
     }
     // Far below where that could fail.
-    let mut rest = seconds.abs().min(1e12) as u64;
+    let mut rest = seconds.abs().round().min(1e12) as u64;
     // Seconds beside minutes say nothing.
     if rest >= 600 {
         rest -= rest % 60;
@@ -129,8 +148,15 @@ mod tests {
             assert_eq!(percent(value, decimals).replace(SPACE, " "), wanted, "{value}");
         }
         assert_eq!((decimals("99"), decimals("99.9%"), decimals("99.95"), decimals("99.999")), (2, 2, 3, 4));
-        assert_eq!((rate(0.42), rate(21.64), rate(312.4), rate(-0.0)), ("0.4".into(), "21.6".into(), "312".into(), "0.0".into()));
-        assert_eq!((count(7.0), count(1204.4), count(1e6)), ("7".into(), "1\u{202f}204".into(), "1\u{202f}000\u{202f}000".into()));
+        assert_eq!(
+            (rate(0.42), rate(21.64), rate(312.4), rate(-0.0)),
+            ("0.4".into(), "21.6".into(), "312".into(), "0.0".into())
+        );
+        assert_eq!([8.3243, 0.012_345, 41_234.0, 0.0, f64::NAN].map(short), ["8.32", "0.0123", "41200", "0", "–"]);
+        assert_eq!(
+            (count(7.0), count(1204.4), count(1e6)),
+            ("7".into(), "1\u{202f}204".into(), "1\u{202f}000\u{202f}000".into())
+        );
     }
 
     #[test]

@@ -68,9 +68,19 @@ struct Height {
     log: bool,
 }
 
+/// Beyond it a number is no measurement, and its square may be none at all.
+const FAR: f64 = 1e12;
+
 impl Height {
+    fn new(low: f64, high: f64, log: bool) -> Self {
+        let near = |value: f64| if value.is_nan() { 0.0 } else { value.clamp(-FAR, FAR) };
+        let (low, high) = (near(low), near(high));
+        Self { low, high: if high > low { high } else { low + 1.0 }, log }
+    }
+
     fn y(&self, value: f64) -> f64 {
         let Self { low, high, log } = *self;
+        let value = if value.is_nan() { low } else { value };
         let at = |value: f64| if log { value.max(1e-9).ln() } else { value };
         let share = (at(value.clamp(low, high)) - at(low)) / (at(high) - at(low));
         (1.0 - share) * HIGH
@@ -146,7 +156,7 @@ fn read(name: &str, values: &[Option<f64>], unit: &str, now: String) -> Markup {
 
 /// Five digits say what a screen can show.
 fn short(value: f64) -> f64 {
-    if value == 0.0 || !value.is_finite() {
+    if value.abs() < 1e-12 || !value.is_finite() {
         return 0.0;
     }
     let digits = 10f64.powi(5 - 1 - value.abs().log10().floor() as i32);
@@ -219,13 +229,15 @@ fn note(height: Height, value: f64, text: &str, below: bool) -> Markup {
 
 fn budget(axis: &Axis, charts: &Charts) -> Markup {
     let values = &charts.budget;
-    let lowest = values.iter().flatten().copied().chain(charts.projection.map(|p| p.then)).fold(0.0, f64::min);
+    // What is to come may be far below, and must not make what has been flat.
+    let then = charts.projection.map(|projection| projection.then.max(-0.15));
+    let lowest = values.iter().flatten().copied().chain(then).fold(0.0, f64::min);
     let low = if lowest < 0.0 { (lowest * 1.1).max(-1.0) } else { -0.04 };
-    let height = Height { low, high: 1.04, log: false };
+    let height = Height::new(low, 1.04, false);
     let mut drawn = level(height, 1.0, "grid") + &level(height, 0.5, "grid") + &level(height, 0.0, "zero");
     drawn += &beyond(axis, height, values, 0.0, false);
     drawn += &line(axis, height, values, "main");
-    let mut ahead = String::new();
+    let (mut ahead, mut at) = (String::new(), None);
     if let Some(projection) = charts.projection {
         let share = (projection.left - low) / (projection.left - projection.then).max(1e-12);
         let end = axis.share(axis.now) + (1.0 - axis.share(axis.now)) * share.clamp(0.0, 1.0);
@@ -237,16 +249,20 @@ fn budget(axis: &Axis, charts: &Charts) -> Markup {
             end * WIDE,
             height.y(projection.then),
         );
-        if let Some(at) = projection.spent_at.and_then(|at| Timestamp::from_second(at).ok()) {
+        at = projection.spent_at.and_then(|at| Timestamp::from_second(at).ok());
+        if let Some(at) = at {
             ahead = format!("at the rate of the last hour it is spent on {} UTC", words::moment(at));
         }
     }
     let now = written(values, |left| words::percent(left, 1));
-    let said = format!("Budget left over time, now {now}; {}", if ahead.is_empty() { "it is not about to be spent" } else { &ahead });
+    let said = format!(
+        "Budget left over time, now {now}; {}",
+        if ahead.is_empty() { "it is not about to be spent" } else { &ahead }
+    );
     let notes = html! {
         (note(height, 1.0, "100 %", true)) (note(height, 0.0, "0 %", false))
     };
-    let title = html! { strong { "Budget left" } (read("", values, "percent", now)) @if !ahead.is_empty() { span.r { (ahead) } } };
+    let title = html! { strong { "Budget left" } (read("", values, "percent", now)) @if let Some(at) = at { span.r { "at the rate of the last hour it is spent " (super::time(at)) } } };
     plot(axis, Plot { title, said, high: 150, drawn, written: notes, marks: &charts.marks })
 }
 
@@ -254,7 +270,7 @@ fn sli(axis: &Axis, charts: &Charts) -> Markup {
     let Charts { sli: values, objective, .. } = charts;
     let worst = values.iter().flatten().copied().fold(*objective, f64::min);
     let room = (1.0 - worst).max(1e-9);
-    let height = Height { low: worst - 0.15 * room, high: 1.0 + 0.08 * room, log: false };
+    let height = Height::new(worst - 0.15 * room, 1.0 + 0.08 * room, false);
     let mut drawn = level(height, *objective, "limit");
     drawn += &beyond(axis, height, values, *objective, false);
     drawn += &line(axis, height, values, "main");
@@ -264,14 +280,15 @@ fn sli(axis: &Axis, charts: &Charts) -> Markup {
     let said = format!("SLI over {} over time, now {now}; the objective is {wanted}", charts.sli_window);
     let below = height.y(*objective) < 50.0;
     let notes = note(height, *objective, &format!("objective {wanted}"), below);
-    let title = html! { strong { "SLI" } " over " (charts.sli_window) (read("", values, &format!("percent{decimals}"), now)) };
+    let title =
+        html! { strong { "SLI" } " over " (charts.sli_window) (read("", values, &format!("percent{decimals}"), now)) };
     plot(axis, Plot { title, said, high: 90, drawn, written: notes, marks: &charts.marks })
 }
 
 fn burn(axis: &Axis, tier: &TierChart, marks: &[Mark]) -> Markup {
     let highest = tier.long.iter().chain(&tier.short).flatten().copied().fold(tier.threshold * 3.0, f64::max);
     let low = 0.1f64.min(tier.threshold / 10.0);
-    let height = Height { low, high: highest.max(low * 100.0), log: true };
+    let height = Height::new(low, highest.max(low * 100.0), true);
     let mut drawn = level(height, tier.threshold, "limit");
     drawn += &line(axis, height, &tier.short, "thin");
     drawn += &beyond(axis, height, &tier.long, tier.threshold, true);
@@ -279,19 +296,23 @@ fn burn(axis: &Axis, tier: &TierChart, marks: &[Mark]) -> Markup {
     let [long, short] = &tier.windows;
     let [now, newest] = [&tier.long, &tier.short].map(|values| written(values, words::rate));
     let limit = words::rate(tier.threshold);
-    let said = format!("Burn rate of tier {} over time, log scale: {now} over {long}, {newest} over {short}; it fires above {limit}", tier.name);
+    let said = format!(
+        "Burn rate of tier {} over time, log scale: {now} over {long}, {newest} over {short}; it fires above {limit}",
+        tier.name
+    );
     let title = html! {
         strong { "Burn" } " tier " (tier.name)
         (read(long, &tier.long, "rate", now)) (read(short, &tier.short, "rate", newest))
     };
-    let notes = note(height, tier.threshold, &limit, false);
+    let notes = note(height, tier.threshold, &limit, height.y(tier.threshold) < 35.0);
     plot(axis, Plot { title, said, high: 54, drawn, written: notes, marks })
 }
 
 fn score(axis: &Axis, charts: &Charts) -> Markup {
-    let height = Height { low: 0.0, high: 1.02, log: false };
+    let height = Height::new(0.0, 1.02, false);
     let values = &charts.score;
-    let drawn = level(height, 0.5, "limit") + &beyond(axis, height, values, 0.5, true) + &line(axis, height, values, "main");
+    let drawn =
+        level(height, 0.5, "limit") + &beyond(axis, height, values, 0.5, true) + &line(axis, height, values, "main");
     let now = written(values, |score| format!("{score:.2}"));
     let said = format!("Anomaly score over time, from 0 to 1, now {now}; above 0.5 it is unusual");
     let title = html! { strong { "Anomaly score" } (read("", values, "score", now)) };
@@ -302,7 +323,7 @@ fn score(axis: &Axis, charts: &Charts) -> Markup {
 fn seen(axis: &Axis, band: &Band, marks: &[Mark]) -> Markup {
     let all = || [&band.seen, &band.expected, &band.lower, &band.upper].into_iter().flatten().flatten().copied();
     let (low, high) = (all().fold(0.0, f64::min), all().fold(1e-9, f64::max));
-    let height = Height { low, high: high * 1.08, log: false };
+    let height = Height::new(low, high * 1.08, false);
     let mut shape = String::new();
     let edge = |values: &[Option<f64>]| -> Vec<(f64, f64)> {
         let points = values.iter().enumerate().filter_map(|(place, value)| Some((axis.x(place), height.y((*value)?))));
@@ -315,7 +336,7 @@ fn seen(axis: &Axis, band: &Band, marks: &[Mark]) -> Markup {
     let mut drawn = format!(r#"<path class="band" d="{shape}"/>"#);
     drawn += &line(axis, height, &band.expected, "thin");
     drawn += &line(axis, height, &band.seen, "main");
-    let number = |value: f64| format!("{}", short(value));
+    let number = |value: f64| words::short(value);
     let [now, expected] = [&band.seen, &band.expected].map(|values| written(values, number));
     let said = format!("{} over time: {now} now, {expected} expected, with the band of 90 %", band.of);
     let title = html! {
@@ -347,7 +368,8 @@ pub(super) const fn class(kind: MarkKind) -> &'static str {
 
 /// What happened, in a strip above the charts.
 fn lanes(axis: &Axis, marks: &[Mark]) -> Markup {
-    let shown: Vec<&Mark> = marks.iter().filter(|mark| (axis.from..=axis.to).contains(&mark.from) || mark.to.is_some()).collect();
+    let shown: Vec<&Mark> =
+        marks.iter().filter(|mark| (axis.from..=axis.to).contains(&mark.from) || mark.to.is_some()).collect();
     if shown.is_empty() {
         return html! {};
     }
@@ -377,7 +399,9 @@ fn lanes(axis: &Axis, marks: &[Mark]) -> Markup {
 fn times(axis: &Axis) -> Markup {
     let long = axis.to - axis.from > 2 * DAY;
     let word = |at: i64| {
-        Timestamp::from_second(at).map(|time| time.strftime(if long { "%-d %b" } else { "%H:%M" }).to_string()).unwrap_or_default()
+        Timestamp::from_second(at)
+            .map(|time| time.strftime(if long { "%-d %b" } else { "%H:%M" }).to_string())
+            .unwrap_or_default()
     };
     html! {
         svg.axis width="100%" height="18" aria-hidden="true" {

@@ -65,7 +65,6 @@ fn filter(view: &Overview) -> Markup {
                 }
             } }
             button type="submit" { "Show" }
-            @if !filter.is_empty() { a href="/" { "Clear" } }
         }
     }
 }
@@ -76,7 +75,7 @@ fn table(view: &Overview) -> Markup {
     }
     html! {
         @if view.rows.len() < view.total {
-            p.count { (view.rows.len()) " of " (words::several(view.total, "SLO")) " shown." }
+            p.count { (view.rows.len()) " of " (words::several(view.total, "SLO")) " shown. " a href="/" { "Show all" } }
         }
         table.slos {
             caption.off { "SLOs, worst first" }
@@ -128,7 +127,7 @@ fn line(row: &Row) -> Markup {
             td.wide { (row.owner) }
             td.n.mid { (row.objective) }
             td.n.mid { (row.sli.map_or_else(dash, |sli| words::percent(sli, decimals))) }
-            td.b { (bar(row.budget)) span { (row.budget.map_or_else(dash, |left| words::percent(left, 1))) } }
+            td.b { span { (row.budget.map_or_else(dash, |left| words::percent(left, 1))) } (bar(row.budget)) }
             td.mid { (spark(&row.spark)) }
             td.n { (row.burn.map_or_else(dash, words::rate)) }
             td.n.mid { (row.lasts.map_or_else(dash, words::span)) }

@@ -4,7 +4,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use maud::{Markup, html};
 use plimsoll_api::slo::Severity;
 
-use super::{Frame, Place, charts, document, facts, overview::told, seconds, slo_path, time, trouble};
+use super::{Frame, Place, charts, document, facts, overview::glyph, seconds, slo_path, time, trouble};
 use crate::{
     slo::{Charts, GroupRow, RANGES, TierRow, TierState, View},
     words,
@@ -18,7 +18,7 @@ pub fn slo(frame: &Frame, view: &View) -> String {
     let main = html! {
         div #answer data-live aria-live="polite" class=(view.state.key()) {
             h1 { (view.name) " " small { (view.namespace) } }
-            p.answer { (told(view.state)) " " (view.headline) }
+            p.answer { i.g aria-hidden="true" { (glyph(view.state)) } " " (view.headline) }
             (trouble(view.trouble.as_deref()))
             @if let Some(description) = &view.description { p.prose { (description) } }
             (facts(&view.facts))

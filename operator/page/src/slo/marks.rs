@@ -86,8 +86,10 @@ fn of_alert(line: &Line, grid: &Grid) -> Vec<Mark> {
             (Some(_), None) => begun = Some(at(place)),
             (None, Some(from)) => {
                 let to = at(place) - grid.step;
-                let lasted = words::span((to - from).max(grid.step) as f64);
-                marks.push(Mark { kind, from, to: Some(to), label: format!("{what}, about {lasted}"), href: None });
+                // What was seen once may have lasted no time at all.
+                let lasted =
+                    if to > from { format!(", about {}", words::span((to - from) as f64)) } else { String::new() };
+                marks.push(Mark { kind, from, to: Some(to), label: format!("{what}{lasted}"), href: None });
                 begun = None;
             }
             (Some(_), Some(_)) | (None, None) => {}
@@ -120,7 +122,8 @@ fn of_exclusion(exclusion: &Exclusion, from: i64, until: i64) -> Vec<Mark> {
         Some(reason) => format!("excluded: {} ({reason})", exclusion.name),
         None => format!("excluded: {}", exclusion.name),
     };
-    let mark = |from: i64, to: i64| Mark { kind: MarkKind::Exclusion, from, to: Some(to), label: label.clone(), href: None };
+    let mark =
+        |from: i64, to: i64| Mark { kind: MarkKind::Exclusion, from, to: Some(to), label: label.clone(), href: None };
     let moment = |text: &Option<String>| text.as_ref()?.parse::<Timestamp>().ok().map(Timestamp::as_second);
     if let (Some(from), Some(to)) = (moment(&exclusion.from), moment(&exclusion.to)) {
         return vec![mark(from, to)];
@@ -140,7 +143,9 @@ fn of_exclusion(exclusion: &Exclusion, from: i64, until: i64) -> Vec<Mark> {
 
 /// Every start between two times, in local time of the zone.
 fn occurrences(starts: &[u32], zone: &TimeZone, from: i64, until: i64) -> Vec<i64> {
-    let (Ok(first), Ok(last)) = (Timestamp::from_second(from), Timestamp::from_second(until)) else { return Vec::new() };
+    let (Ok(first), Ok(last)) = (Timestamp::from_second(from), Timestamp::from_second(until)) else {
+        return Vec::new();
+    };
     let mut day = first.to_zoned(zone.clone()).date();
     let end = last.to_zoned(zone.clone()).date();
     let mut found = Vec::new();

@@ -383,16 +383,20 @@ fn charts(
     let sli_window = window(model, grid.step);
     let sli = values(of_window(ratios, &sli_window.to_string()));
     let left = left_now(answers).or_else(|| last(&budget));
-    let projection = left.zip(burn_now(model, answers)).map(|(left, burn)| {
-        let period = period_seconds(model) as f64;
-        let lasts = overview::lasts(left, burn, period);
-        Projection {
-            left,
-            then: left - burn * ahead as f64 / period,
-            // Within a period, so far below where that could fail.
-            spent_at: lasts.map(|seconds| now + seconds as i64),
-        }
-    });
+    let projection = left
+        .zip(burn_now(model, answers))
+        .map(|(left, burn)| {
+            let period = period_seconds(model) as f64;
+            let lasts = overview::lasts(left, burn, period);
+            Projection {
+                left,
+                then: left - burn * ahead as f64 / period,
+                // Within a period, so far below where that could fail.
+                spent_at: lasts.map(|seconds| now + seconds as i64),
+            }
+        })
+        // Of a number that is none, nothing follows.
+        .filter(|projection: &Projection| projection.then.is_finite());
     Charts {
         grid,
         ahead,
@@ -516,7 +520,7 @@ fn facts(model: &Model, answers: &Answers, left: Option<f64>) -> Vec<(&'static s
         facts.push(("SLI", format!("{} over the period", words::percent(1.0 - (1.0 - left) * budget, decimals))));
         let whole = budget * period_seconds(model) as f64;
         let mut text = format!("{} = {}", words::percent(left, 1), words::span(left.max(0.0) * whole));
-        text.push_str(&format!(" of {}", words::span(whole)));
+        text.push_str(&format!(" of {} of full outage", words::span(whole)));
         // A sum of a rate once a minute.
         let sum = |question| answers.now(question).map(|(_, sum)| sum).sum::<f64>();
         let events = (sum(3) + sum(4)) * 60.0;
@@ -545,8 +549,7 @@ fn groups(model: &Model, answers: &Answers) -> (Vec<GroupRow>, usize) {
         return (Vec::new(), 0);
     }
     let name = |line: &Line| {
-        let parts: Vec<String> =
-            model.group_by.iter().map(|label| format!("{label}={}", line.label(label))).collect();
+        let parts: Vec<String> = model.group_by.iter().map(|label| format!("{label}={}", line.label(label))).collect();
         parts.join(", ")
     };
     let errors: BTreeMap<String, f64> = answers.now(1).map(|(line, ratio)| (name(line), ratio)).collect();

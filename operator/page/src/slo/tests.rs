@@ -1,4 +1,4 @@
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 
 use serde_json::json;
 
@@ -32,7 +32,8 @@ fn answers(plan: &Plan) -> Answers {
     let count = plan.grid.count;
     let all = |value: f64| vec![Some(value); count];
     let ratios = ["5m", "30m", "1h", "2h", "6h", "1d", "3d"];
-    let ratios = ratios.map(|window| line(&[("window", window)], all(if ["5m", "1h"].contains(&window) { 0.02 } else { 0.001 })));
+    let ratios = ratios
+        .map(|window| line(&[("window", window)], all(if ["5m", "1h"].contains(&window) { 0.02 } else { 0.001 })));
     let mut firing = vec![None; count];
     firing.iter_mut().rev().take(3).for_each(|value| *value = Some(1.0));
     let alert = [("alertname", names::ALERT_BURN), (names::TIER, "fast"), (names::SEVERITY, "page")];
@@ -108,7 +109,8 @@ fn what_is_not_known_is_not_made_up() {
     assert!(empty.tiers.iter().all(|tier| tier.state == TierState::Unknown));
     assert_eq!(empty.charts.unwrap().projection, None);
     // Nobody answers: that is no finding about the SLO, and what was known stays.
-    let away = view(|answers| answers.now.iter_mut().for_each(|history| history.trouble = Some("no answer".to_owned())));
+    let away =
+        view(|answers| answers.now.iter_mut().for_each(|history| history.trouble = Some("no answer".to_owned())));
     assert_eq!(away.trouble.as_deref(), Some("These are the last known numbers: no answer"));
     assert_eq!(away.state, State::Page);
 }
@@ -137,7 +139,10 @@ fn the_window_of_the_sli_leaves_nothing_out() {
 fn the_series_that_is_watched_is_that_of_the_band() {
     let mut over = vec![History::default(); 7];
     assert_eq!(watched(&over), None);
-    over[4] = history(vec![line(&[("slo_id", "shop/a"), ("signal", "bad"), ("route", "/pay"), ("job", "plimsoll")], Vec::new())]);
+    over[4] = history(vec![line(
+        &[("slo_id", "shop/a"), ("signal", "bad"), ("route", "/pay"), ("job", "plimsoll")],
+        Vec::new(),
+    )]);
     let question = watched(&over).unwrap();
     assert_eq!(question.promql(Some("shop/a")), "slo:bad_events:rate5m{slo_id=\"shop/a\",route=\"/pay\"}");
 }

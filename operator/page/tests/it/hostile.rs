@@ -85,8 +85,15 @@ fn one_slo() {
     harmless(&html::slo(&frame(), &View::without_charts(&slo, texts())));
     let model = plimsoll_slo::validate(slo.object.as_ref().unwrap()).unwrap().model;
     let plan = Plan::new(&model, Range::of(HOSTILE), NOW);
-    let labels = [("alertname", HOSTILE), ("burnrate_tier", HOSTILE), ("severity", "page"), ("route", HOSTILE), ("signal", HOSTILE)];
-    let labels: std::collections::BTreeMap<_, _> = labels.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
+    let labels = [
+        ("alertname", HOSTILE),
+        ("burnrate_tier", HOSTILE),
+        ("severity", "page"),
+        ("route", HOSTILE),
+        ("signal", HOSTILE),
+    ];
+    let labels: std::collections::BTreeMap<_, _> =
+        labels.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
     for value in [f64::MAX, f64::MIN, 0.0, 1e-300, -3.5] {
         let history = |count| History {
             lines: vec![Line { labels: labels.clone(), values: vec![Some(value); count] }],
@@ -101,7 +108,10 @@ fn one_slo() {
         let view = View::new(&slo, &model, &plan, &answers, &executions, texts(), NOW);
         let text = html::slo(&frame(), &view);
         harmless(&text);
-        assert!(!text.contains("NaN") && !text.contains("inf"), "{value}: every path is drawn");
+        for drawn in text.split(" d=\"").skip(1).filter_map(|rest| rest.split('"').next()) {
+            assert!(drawn.starts_with('M') || drawn.is_empty(), "{drawn}");
+            assert!(!drawn.contains("NaN") && !drawn.contains("inf"), "{value:e}: {drawn}");
+        }
     }
 }
 

@@ -5,12 +5,10 @@ use std::{collections::BTreeMap, fmt::Write as _, time::Duration};
 use anyhow::{Context as _, bail};
 use clap::{Args, Subcommand};
 use jiff::{Timestamp, Unit};
-use k8s_openapi::{
-    api::{core::v1::ConfigMap, events::v1::Event},
-};
+use k8s_openapi::api::{core::v1::ConfigMap, events::v1::Event};
 use kube::{
     Api, Client, ResourceExt,
-    api::{ListParams, Patch, PatchParams, PostParams},
+    api::{ListParams, Patch, PatchParams},
 };
 use plimsoll_api::{
     Runbook, RunbookExecution,

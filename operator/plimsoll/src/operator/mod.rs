@@ -248,7 +248,7 @@ fn page_of(
     let (stores, watches) = page::stores::Stores::new(client.clone(), runbooks);
     let recorded = page::Answers::new(prometheus.clone());
     let mut site = page::Site::new(Arc::new(recorded), Arc::new(stores), stop);
-    site.explains = Some(Arc::new(page::stores::Explaining { prometheus, client }));
+    site.explains = Some(Arc::new(page::stores::Explaining::new(prometheus, client)));
     if runbooks {
         site.decides = Some(Arc::new(page::decide::Sender::new(cluster)));
     }

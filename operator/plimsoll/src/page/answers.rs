@@ -2,7 +2,7 @@
 //! not answered the last known values are shown, with their age.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::HashMap,
     sync::{Mutex, PoisonError},
     time::Duration,
 };
@@ -84,7 +84,8 @@ impl Answers {
             let _room = self.room.acquire().await;
             prometheus.query_range(&promql, seconds(grid.from), seconds(grid.to()), seconds(grid.step)).await
         };
-        let found = timeout(PATIENCE, asking).await.map_err(|_| slow(prometheus))?.map_err(|error| error.to_string())?;
+        let found =
+            timeout(PATIENCE, asking).await.map_err(|_| slow(prometheus))?.map_err(|error| error.to_string())?;
         let line = |range: crate::prometheus::Range| {
             let samples: Vec<(f64, f64)> = range.samples().collect();
             Line::on(&grid, range.metric, samples)
@@ -198,7 +199,7 @@ impl Default for Answers {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
+    #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
     use plimsoll_page::overview;
     use serde_json::json;
     use wiremock::{
@@ -211,13 +212,22 @@ mod tests {
 
     fn vector(value: &str) -> ResponseTemplate {
         let sample = json!({"metric": {"slo_id": "shop/a"}, "value": [0, value]});
-        ResponseTemplate::new(200).set_body_json(json!({"status": "success", "data": {"resultType": "vector", "result": [sample]}}))
+        ResponseTemplate::new(200)
+            .set_body_json(json!({"status": "success", "data": {"resultType": "vector", "result": [sample]}}))
     }
 
-    #[tokio::test(start_paused = true)]
+    /// As if so much time had gone by.
+    async fn age(answers: &Answers, by: Duration) {
+        let back = |asked: &mut Instant| *asked = asked.checked_sub(by).unwrap();
+        answers.now.lock().await.values_mut().for_each(|known| back(&mut known.asked));
+        answers.ranges.lock().unwrap().values_mut().for_each(|past| back(&mut past.asked));
+    }
+
+    #[tokio::test]
     async fn many_readers_ask_once_and_the_last_known_values_stay() {
         let server = MockServer::start().await;
-        let works = Mock::given(path("/api/v1/query")).respond_with(vector("0.5")).expect(3).mount_as_scoped(&server).await;
+        let works =
+            Mock::given(path("/api/v1/query")).respond_with(vector("0.5")).expect(3).mount_as_scoped(&server).await;
         let answers = Answers::new(Some(Prometheus::new(http_client().unwrap(), &server.uri()).unwrap()));
         let questions = overview::questions();
         let (first, second) = tokio::join!(answers.now(&questions), answers.now(&questions));
@@ -226,8 +236,9 @@ mod tests {
         drop(works);
 
         // It goes away: the same values, of then, and why.
-        let _fails = Mock::given(path("/api/v1/query")).respond_with(ResponseTemplate::new(503)).mount_as_scoped(&server).await;
-        tokio::time::advance(FRESH).await;
+        let _fails =
+            Mock::given(path("/api/v1/query")).respond_with(ResponseTemplate::new(503)).mount_as_scoped(&server).await;
+        age(&answers, FRESH).await;
         let last = answers.now(&questions).await;
         assert_eq!((last.at, last.of(0)), (first.at, second.of(0)));
         assert!(last.trouble.unwrap().contains("does not answer"));
@@ -244,7 +255,7 @@ mod tests {
         assert!(history.lines.is_empty() && history.trouble.is_some());
     }
 
-    #[tokio::test(start_paused = true)]
+    #[tokio::test]
     async fn a_time_is_asked_once_and_what_is_known_of_it_moves_on() {
         let server = MockServer::start().await;
         let grid = Grid { from: 1000, step: 100, count: 4 };
@@ -262,7 +273,7 @@ mod tests {
         assert_eq!(answers.range(&overview::sparks(), Some("shop/a"), grid).await, first);
         drop(works);
 
-        tokio::time::advance(Duration::from_secs(60)).await;
+        age(&answers, Duration::from_secs(60)).await;
         let later = Grid { from: 1200, ..grid };
         let last = answers.range(&overview::sparks(), Some("shop/a"), later).await;
         assert_eq!(last.lines[0].values, [None, Some(4.0), None, None]);

@@ -17,6 +17,7 @@ use axum::{
 };
 use futures::{StreamExt, stream};
 use plimsoll_page::{ask::Reading, overview};
+use tokio::time::Instant;
 
 use super::Site;
 
@@ -46,8 +47,23 @@ pub(super) async fn live(State(site): State<Arc<Site>>) -> Response {
     Sse::new(events).keep_alive(KeepAlive::new().interval(ALIVE)).into_response()
 }
 
-/// A number that changes with what the page says.
+/// The number of [`revision`], and when it was made.
+pub(super) type Seen = tokio::sync::Mutex<Option<(Instant, u64)>>;
+
+/// A number that changes with what the page says: made once for all who listen.
 async fn revision(site: &Site) -> u64 {
+    let mut seen = site.seen.lock().await;
+    match *seen {
+        Some((at, number)) if at.elapsed() < LOOK / 2 => number,
+        _ => {
+            let number = made(site).await;
+            *seen = Some((Instant::now(), number));
+            number
+        }
+    }
+}
+
+async fn made(site: &Site) -> u64 {
     let questions = overview::questions();
     let Reading { at: _, samples, trouble } = site.recorded.now(&questions).await;
     let mut hasher = DefaultHasher::new();

@@ -40,13 +40,23 @@ pub struct Site {
     /// Ended when the page is.
     pub stop: CancellationToken,
     listeners: Arc<Semaphore>,
+    seen: live::Seen,
 }
 
 impl Site {
     /// Of these, without explanations, decisions and a notice.
     pub fn new(recorded: Arc<dyn Recorded>, objects: Arc<dyn Objects>, stop: CancellationToken) -> Self {
         let listeners = Arc::new(Semaphore::new(LISTENERS));
-        Self { recorded, objects, explains: None, decides: None, notice: None, stop, listeners }
+        Self {
+            recorded,
+            objects,
+            explains: None,
+            decides: None,
+            notice: None,
+            stop,
+            listeners,
+            seen: live::Seen::default(),
+        }
     }
 }
 

@@ -27,7 +27,8 @@ use super::{Site, live};
 use crate::{cli::yaml, runbooks::verdict::Verdict};
 
 /// No script, style, picture, form or frame but our own, and none of them in the text.
-const POLICY: &str = "default-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'; object-src 'none'";
+const POLICY: &str =
+    "default-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'; object-src 'none'";
 /// A form has a token, a reason and a hash.
 const FORM: usize = 64 << 10;
 /// How long a decision is valid.
@@ -44,7 +45,8 @@ pub fn app(site: Arc<Site>) -> Router {
         .route("/executions/{namespace}/{name}", get(execution))
         .route("/assets/{version}/{name}", get(asset));
     if site.decides.is_some() {
-        let decision = post(decision).layer(DefaultBodyLimit::max(FORM));
+        // Who loads a refusal again is back at the execution.
+        let decision = post(decision).get(to_execution).layer(DefaultBodyLimit::max(FORM));
         routes = routes.route("/executions/{namespace}/{name}/decision", decision);
     }
     routes
@@ -78,8 +80,11 @@ fn page(asked: &HeaderMap, text: String) -> Response {
     let tag = format!("W/\"{}\"", hash.iter().take(12).map(|byte| format!("{byte:02x}")).collect::<String>());
     let known = asked.get(header::IF_NONE_MATCH).and_then(|value| value.to_str().ok());
     let Ok(value) = HeaderValue::from_str(&tag) else { return html_of(StatusCode::OK, text) };
-    let mut response =
-        if known == Some(tag.as_str()) { StatusCode::NOT_MODIFIED.into_response() } else { html_of(StatusCode::OK, text) };
+    let mut response = if known == Some(tag.as_str()) {
+        StatusCode::NOT_MODIFIED.into_response()
+    } else {
+        html_of(StatusCode::OK, text)
+    };
     response.headers_mut().insert(header::ETAG, value);
     response
 }
@@ -224,6 +229,10 @@ async fn execution(
     page(&headers, html::run(&frame(&site), &view, site.decides.is_some(), None))
 }
 
+async fn to_execution(Path((namespace, name)): Path<(String, String)>) -> Redirect {
+    Redirect::to(&html::execution_path(&namespace, &name))
+}
+
 /// What the form of a decision has.
 #[derive(Deserialize)]
 struct Decided {
@@ -293,7 +302,6 @@ async fn asset(State(site): Shared, Path((version, name)): Path<(String, String)
         return missing(&site, "There is no such file.");
     };
     // Another content would have another address.
-    let headers =
-        [(header::CONTENT_TYPE, asset.media), (header::CACHE_CONTROL, "public, max-age=31536000, immutable")];
+    let headers = [(header::CONTENT_TYPE, asset.media), (header::CACHE_CONTROL, "public, max-age=31536000, immutable")];
     (headers, asset.content).into_response()
 }

@@ -15,12 +15,7 @@ pub trait Recorded: Send + Sync + 'static {
     fn now<'a>(&'a self, questions: &'a [Question]) -> BoxFuture<'a, Reading>;
 
     /// Series over a time, of the SLO `NAMESPACE/NAME` or of all. When they cannot be had: the last known ones, and why.
-    fn range<'a>(
-        &'a self,
-        question: &'a Question,
-        slo_id: Option<&'a str>,
-        grid: Grid,
-    ) -> BoxFuture<'a, History>;
+    fn range<'a>(&'a self, question: &'a Question, slo_id: Option<&'a str>, grid: Grid) -> BoxFuture<'a, History>;
 }
 
 /// Whoever has the objects. All of them in no order; statuses say what the page tells of whether they work.

@@ -1,8 +1,12 @@
 //! The objects of a cluster, watched by every replica: the page is read whoever leads.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicU64, Ordering},
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
 };
 
 use futures::{FutureExt, StreamExt, future::BoxFuture};
@@ -18,6 +22,7 @@ use kube::{
 use plimsoll_api::{AlertRule, Runbook, RunbookExecution, Slo};
 use plimsoll_page::Kept;
 use serde::de::DeserializeOwned;
+use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::sources::{Explains, Objects};
@@ -79,7 +84,8 @@ impl Watches {
                 tokio::join!(watch(&client, runbooks, &signs), watch(&client, executions, &signs));
             }
         };
-        let all = async { tokio::join!(watch(&client, slos, &signs), watch(&client, alert_rules, &signs), of_runbooks) };
+        let all =
+            async { tokio::join!(watch(&client, slos, &signs), watch(&client, alert_rules, &signs), of_runbooks) };
         let _ = stop.run_until_cancelled(all).await;
     }
 }
@@ -106,7 +112,9 @@ where
                     changes.fetch_add(1, Ordering::Relaxed);
                 }
                 Ok(watcher::Event::Init | watcher::Event::InitApply(_)) => {}
-                Err(error) => tracing::warn!(kind = %K::kind(&()), error = %chain(&error), "a watch of the page failed"),
+                Err(error) => {
+                    tracing::warn!(kind = %K::kind(&()), error = %chain(&error), "a watch of the page failed")
+                }
             }
             std::future::ready(())
         })
@@ -157,22 +165,53 @@ impl Objects for Stores {
 
 /// Explains the SLOs of a cluster, as `plimsoll explain` does.
 pub struct Explaining {
-    /// Whom to ask; nobody where none is configured.
-    pub prometheus: Option<Prometheus>,
-    /// The cluster.
-    pub client: Client,
+    prometheus: Option<Prometheus>,
+    client: Client,
+    told: Mutex<HashMap<(String, Option<String>), (Instant, String)>>,
+}
+
+/// An explanation asks much, and is as good for a while, whoever reads.
+const TOLD: Duration = Duration::from_secs(15);
+/// Explanations that are kept.
+const KEPT: usize = 256;
+/// A reader waits so long.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+impl Explaining {
+    /// Asks this Prometheus, or nobody, and the cluster.
+    pub fn new(prometheus: Option<Prometheus>, client: Client) -> Self {
+        let prometheus = prometheus.map(|prometheus| prometheus.with_retries(0));
+        Self { prometheus, client, told: Mutex::default() }
+    }
 }
 
 impl Explains for Explaining {
     fn explain<'a>(&'a self, slo: &'a Slo) -> BoxFuture<'a, String> {
         async move {
-            let prometheus = self.prometheus.clone().map(|prometheus| prometheus.with_retries(0));
+            let id = format!("{}/{}", slo.namespace().unwrap_or_default(), slo.name_any());
+            let key = (id, slo.metadata.resource_version.clone());
+            let told = |key: &(String, Option<String>)| {
+                let told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+                told.get(key).filter(|(at, _)| at.elapsed() < TOLD).map(|(_, text)| text.clone())
+            };
+            if let Some(text) = told(&key) {
+                return text;
+            }
             let object = Object::Slo(Box::new(slo.clone()));
-            let explaining = async { Explainer::new(prometheus).stored(&object, &self.client).await.text };
-            let patience = std::time::Duration::from_secs(5);
-            tokio::time::timeout(patience, explaining)
-                .await
-                .unwrap_or_else(|_| "Prometheus does not answer within 5 s, so nothing can be explained.".to_owned())
+            let mut explainer = Explainer::new(self.prometheus.clone());
+            let explaining = explainer.stored(&object, &self.client);
+            let Ok(explanation) = timeout(PATIENCE, explaining).await else {
+                let seconds = PATIENCE.as_secs();
+                return format!("Prometheus does not answer within {seconds} s, so nothing can be explained.");
+            };
+            let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+            if told.len() >= KEPT {
+                told.retain(|_, (at, _)| at.elapsed() < TOLD);
+            }
+            if told.len() < KEPT {
+                told.insert(key, (Instant::now(), explanation.text.clone()));
+            }
+            explanation.text
         }
         .boxed()
     }

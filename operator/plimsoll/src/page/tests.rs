@@ -1,4 +1,4 @@
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 
 use std::sync::Mutex;
 
@@ -28,7 +28,8 @@ impl Objects for Small {
             "spec": {"objective": "99.9", "sli": {"events": {"bad": "bad", "total": "all"}}}});
         let invalid = json!({"apiVersion": "plimsoll.dev/v1alpha1", "kind": "SLO", "metadata": {"name": "b", "namespace": "shop"},
             "spec": {"objective": "99.9", "sli": {"events": {"bad": "bad(", "total": "all"}}}});
-        let unreadable = Kept { namespace: "shop".to_owned(), name: "c".to_owned(), object: Err("no objective".to_owned()) };
+        let unreadable =
+            Kept { namespace: "shop".to_owned(), name: "c".to_owned(), object: Err("no objective".to_owned()) };
         let read = |value| serde_json::from_value(value).unwrap();
         vec![Kept::new("shop", "a", read(slo)), Kept::new("shop", "b", read(invalid)), unreadable]
     }
@@ -87,7 +88,8 @@ fn get(path: &str) -> Request<Body> {
 }
 
 fn post(headers: &[(&str, &str)], form: &str) -> Request<Body> {
-    let mut request = Request::post("/executions/shop/x/decision").header(header::CONTENT_TYPE, "application/x-www-form-urlencoded");
+    let mut request =
+        Request::post("/executions/shop/x/decision").header(header::CONTENT_TYPE, "application/x-www-form-urlencoded");
     for (name, value) in headers {
         request = request.header(*name, *value);
     }
@@ -181,7 +183,10 @@ async fn nothing_changes_without_a_token_nor_by_another_site() {
     assert!(small.taken.lock().unwrap().is_empty());
     for headers in [OURS, &[("sec-fetch-site", "same-origin")]] {
         let (status, answered, _) = ask(&page, post(headers, &form)).await;
-        assert_eq!((status, answered[header::LOCATION].to_str().unwrap()), (StatusCode::SEE_OTHER, "/executions/shop/x"));
+        assert_eq!(
+            (status, answered[header::LOCATION].to_str().unwrap()),
+            (StatusCode::SEE_OTHER, "/executions/shop/x")
+        );
     }
     let taken = small.taken.lock().unwrap().clone();
     assert_eq!(taken.len(), 2);

@@ -6,9 +6,7 @@ use anyhow::{Context as _, bail};
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::{api::authentication::v1::SelfSubjectReview, apimachinery::pkg::apis::meta::v1::Time};
 use kube::{Api, Client, api::PostParams};
-use plimsoll_api::{
-    RunbookApproval, RunbookApprovalSpec, RunbookExecution, approval::Decision, execution::Phase,
-};
+use plimsoll_api::{RunbookApproval, RunbookApprovalSpec, RunbookExecution, approval::Decision, execution::Phase};
 use plimsoll_runbook::names;
 
 /// The operator judges within two seconds.

@@ -10,8 +10,8 @@ use std::{
 use anyhow::{Context, Result, ensure};
 use jiff::Timestamp;
 use plimsoll::page::{Site, serve_on};
-use plimsoll_e2e::{Needs, Test, Testbed, test};
-use plimsoll_testbed::cache_folder;
+use plimsoll_e2e::{CONTROL_PLANE, Needs, Test, Testbed, operator::Operator, test};
+use plimsoll_testbed::{ControlPlane, ControlPlaneOptions, cache_folder, free_port, wait_until};
 use tokio::{
     io::{AsyncBufReadExt, AsyncReadExt, BufReader},
     net::TcpListener,
@@ -20,7 +20,10 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use crate::page_shop::Shop;
+use crate::{
+    cluster::{SOON, apply, install, slo},
+    page_shop::Shop,
+};
 
 /// A browser, and what drives it.
 const BROWSER: Needs = Needs { components: &[], node: false, programs: &["chromium", "node", "npm"] };
@@ -38,6 +41,7 @@ pub(crate) fn tests() -> Vec<Test> {
         test(BROWSER, a_thousand_slos_are_small),
         test(BROWSER, last_known_values_stay),
         test(BROWSER, nothing_yet_says_what_to_do),
+        test(CONTROL_PLANE, the_operator_serves_what_is_stored),
     ]
 }
 
@@ -79,6 +83,34 @@ async fn nothing_yet_says_what_to_do(_: &Testbed) -> Result<()> {
     check("empty", Shop::empty(now()), |_| {}).await
 }
 
+async fn the_operator_serves_what_is_stored(testbed: &Testbed) -> Result<()> {
+    let plane = ControlPlane::start(testbed.bin(), ControlPlaneOptions::api_only()).await?;
+    let client = install(&plane).await?;
+    let address = format!("127.0.0.1:{}", free_port()?);
+    let mut operator = Operator::start(testbed.plimsoll()?, &plane, &["--page-listen", &address]).await?;
+    let read = async |path: &str| -> Result<String> {
+        Ok(reqwest::get(format!("http://{address}{path}")).await?.error_for_status()?.text().await?)
+    };
+    let shows = async |what: &str, text: &str| {
+        wait_until(what, SOON, async || Ok(read("/").await?.contains(text).then_some(()))).await
+    };
+    shows("the page without an SLO", "There is no SLO yet.").await?;
+    apply(&client, "default", &[slo("served")]).await?;
+    shows("the SLO on the page", "/slo/default/served").await?;
+    let view = read("/slo/default/served").await?;
+    ensure!(view.contains("slo:burn_rate:window"), "its rules are not there: {view}");
+    ensure!(view.contains("no Prometheus is configured"), "nobody was asked, and that is not said: {view}");
+    // Runbooks are not run, so nothing is decided here.
+    let decision = format!("http://{address}/executions/default/x/decision");
+    let status = reqwest::Client::new().post(decision).send().await?.status();
+    ensure!(status == reqwest::StatusCode::NOT_FOUND, "{status}");
+    // A reader who listens does not keep it from ending.
+    let listening = reqwest::get(format!("http://{address}/live")).await?;
+    operator.stop().await?;
+    drop(listening);
+    Ok(())
+}
+
 fn now() -> i64 {
     Timestamp::now().as_second()
 }
@@ -88,6 +120,7 @@ async fn check(name: &str, shop: Shop, change: impl Fn(&Shop)) -> Result<()> {
     let shop = Arc::new(shop);
     let stop = CancellationToken::new();
     let mut site = Site::new(Arc::clone(&shop) as _, Arc::clone(&shop) as _, stop.clone());
+    site.explains = Some(Arc::clone(&shop) as _);
     site.decides = Some(Arc::clone(&shop) as _);
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     let address = format!("http://{}", listener.local_addr()?);

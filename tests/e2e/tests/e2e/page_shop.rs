@@ -1,7 +1,7 @@
 //! A shop whose SLOs and runbooks the page shows: objects and series, made up and always the same.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, HashMap},
     sync::{
         Mutex, PoisonError,
         atomic::{AtomicBool, AtomicU64, Ordering},
@@ -10,7 +10,7 @@ use std::{
 
 use futures::{FutureExt as _, future::BoxFuture};
 use plimsoll::{
-    page::{Decides, Objects, Recorded},
+    page::{Decides, Explains, Objects, Recorded},
     runbooks::verdict::Verdict,
 };
 use plimsoll_api::{AlertRule, Runbook, RunbookExecution, Slo};
@@ -34,8 +34,8 @@ struct Course {
     left: f64,
     /// Burn rate of every day.
     usual: f64,
-    /// Burn rate of the trouble, and how many seconds ago it began and ended.
-    trouble: (f64, i64, i64),
+    /// Burn rate of each trouble, and how many seconds ago it began and ended.
+    troubles: Vec<(f64, i64, i64)>,
     /// What fires now: tier and severity.
     fires: Vec<(&'static str, &'static str)>,
     /// Whether the scorer watches it.
@@ -55,7 +55,7 @@ impl Course {
             budget: 1.0 - objective / 100.0,
             left,
             usual: 0.4,
-            trouble: (0.0, 0, 0),
+            troubles: Vec::new(),
             fires: Vec::new(),
             watched: false,
             groups: Vec::new(),
@@ -64,19 +64,23 @@ impl Course {
 
     /// Burn rate over a window that ends so many seconds ago.
     fn burn(&self, ago: i64, window: i64) -> f64 {
-        let (rate, began, ended) = self.trouble;
-        let (from, to) = (ago + window, ago);
-        let overlap = (from.min(began) - to.max(ended)).max(0) as f64 / window as f64;
+        let overlap = |began: i64, ended: i64| ((ago + window).min(began) - ago.max(ended)).max(0) as f64;
+        let all = self.troubles.iter().map(|(rate, began, ended)| rate * overlap(*began, *ended) / window as f64);
         // A little life, the same at every run.
         let wave = ((ago + window / 2) as f64 / 9000.0).sin() * 0.25 + ((ago as f64) / 1700.0).sin() * 0.12;
-        (self.usual * (1.0 + wave) + rate * overlap).max(0.0)
+        (self.usual * (1.0 + wave) + all.sum::<f64>()).max(0.0)
     }
 
     /// Share of the budget left so many seconds ago: what is left now, and what was spent since.
     fn left(&self, ago: i64) -> f64 {
-        let (rate, began, ended) = self.trouble;
-        let since = (ago.min(began) - ended).max(0) as f64 * rate / (30.0 * DAY as f64);
-        self.left + since + 0.12 * (ago as f64 / (9.0 * DAY as f64)).sin() * (1.0 - self.left.abs()).max(0.05)
+        let spent = self.troubles.iter().map(|(rate, began, ended)| rate * (ago.min(*began) - ended).max(0) as f64);
+        let usual = self.usual * ago as f64;
+        (self.left + (spent.sum::<f64>() + usual) / (30.0 * DAY as f64)).min(1.0)
+    }
+
+    /// Whether it fires, so many seconds ago.
+    fn fires(&self, ago: i64, after: i64) -> bool {
+        self.troubles.iter().any(|(_, began, ended)| ago <= began - after && ago >= *ended)
     }
 }
 
@@ -89,6 +93,8 @@ pub(crate) struct Shop {
     runbooks: Vec<Kept<Runbook>>,
     executions: Mutex<Vec<Kept<RunbookExecution>>>,
     changes: AtomicU64,
+    /// What was computed once: readers come again and again.
+    known: Mutex<HashMap<(Question, Option<String>, Grid), History>>,
     /// Nobody answers any more.
     pub(crate) away: AtomicBool,
 }
@@ -125,6 +131,7 @@ impl Shop {
             runbooks: Vec::new(),
             executions: Mutex::default(),
             changes: AtomicU64::new(0),
+            known: Mutex::default(),
             away: AtomicBool::new(false),
         }
     }
@@ -140,7 +147,8 @@ impl Shop {
             shop.slos.push(slo(&namespace, &name, spec(&name, "99.9", team), ready("")));
             let mut course = Course::quiet(&format!("{namespace}/{name}"), 99.9, 0.15 + (n * 37 % 83) as f64 / 100.0);
             course.usual = (n * 13 % 9) as f64 / 10.0;
-            course.trouble = (12.0, (2 + (n as i64 * 7) % 27) * DAY, (2 + (n as i64 * 7) % 27) * DAY - 9 * HOUR);
+            let began = (2 + (n as i64 * 7) % 27) * DAY;
+            course.troubles = vec![(12.0, began, began - 9 * HOUR)];
             courses.push(course);
         }
         shop.courses = Mutex::new(courses);
@@ -156,16 +164,23 @@ impl Shop {
         checkout["groupBy"] = json!(["route"]);
         checkout["anomaly"] = json!({});
         checkout["runbooks"] = json!(["checkout-rollback"]);
-        let at = |seconds: i64| jiff::Timestamp::from_second(now - seconds).map(|time| time.to_string()).unwrap_or_default();
+        let at =
+            |seconds: i64| jiff::Timestamp::from_second(now - seconds).map(|time| time.to_string()).unwrap_or_default();
         checkout["exclusions"] = json!([
             {"name": "datacentre-move", "from": at(19 * DAY), "to": at(18 * DAY), "reason": "CHG-4711"},
             {"name": "patch-night", "every": "Sun 03:00", "for": "2h", "timeZone": "Europe/Berlin"}]);
         let mut latency = spec("search-latency", "99", "search");
-        latency["sli"] = json!({"latency": {"histogram": "http_request_duration_seconds{job=\"search\"}", "threshold": "300ms"}});
+        latency["sli"] =
+            json!({"latency": {"histogram": "http_request_duration_seconds{job=\"search\"}", "threshold": "300ms"}});
         let mut broken = spec("broken-by-a-typo", "99.9", "logistics");
         broken["sli"]["events"]["total"] = json!("sum(http_requests_total");
-        let hostile = slo("shop", "hostile", json!({"objective": "99.9", "owner": "<script>alert(1)</script>",
-            "labels": {"note": "\"><img src=x onerror=alert(1)>"}, "sli": {"up": {"series": "up{job=\"a\"}"}}}), ready(""));
+        let hostile = slo(
+            "shop",
+            "hostile",
+            json!({"objective": "99.9", "owner": "<script>alert(1)</script>",
+            "labels": {"note": "\"><img src=x onerror=alert(1)>"}, "sli": {"up": {"series": "up{job=\"a\"}"}}}),
+            ready(""),
+        );
         let why = "spec.sli.events.total: it is not PromQL: unclosed left parenthesis; close it with )";
         shop.slos = vec![
             slo("shop", "checkout-availability", checkout, ready("")),
@@ -197,10 +212,32 @@ impl Shop {
     pub(crate) fn burn(&self) {
         let mut courses = self.courses.lock().unwrap_or_else(PoisonError::into_inner);
         for course in courses.iter_mut().filter(|course| course.id == "shop/cart-availability") {
-            course.trouble = (22.0, 1200, 0);
+            course.troubles.push((22.0, 1200, 0));
             course.fires = vec![("fast", "page")];
         }
+        self.known.lock().unwrap_or_else(PoisonError::into_inner).clear();
         self.changes.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn history(&self, question: &Question, slo_id: Option<&str>, grid: Grid) -> History {
+        let key = (question.clone(), slo_id.map(str::to_owned), grid);
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        known.entry(key).or_insert_with(|| self.computed(question, slo_id, grid)).clone()
+    }
+
+    fn computed(&self, question: &Question, slo_id: Option<&str>, grid: Grid) -> History {
+        let mut lines: BTreeMap<BTreeMap<String, String>, Vec<Option<f64>>> = BTreeMap::new();
+        for place in 0..grid.count {
+            let at = grid.from + grid.step * place as i64;
+            for sample in self.series(question, slo_id, at) {
+                let values = lines.entry(sample.labels).or_insert_with(|| vec![None; grid.count]);
+                if let Some(slot) = values.get_mut(place) {
+                    *slot = Some(sample.value);
+                }
+            }
+        }
+        let lines = lines.into_iter().map(|(labels, values)| Line { labels, values }).collect();
+        History { lines, trouble: None }
     }
 
     fn series(&self, question: &Question, slo_id: Option<&str>, at: i64) -> Vec<Sample> {
@@ -215,22 +252,34 @@ fn courses(long: &str) -> Vec<Course> {
     let quiet = |name: &str, objective, left| Course::quiet(&format!("shop/{name}"), objective, left);
     vec![
         Course {
-            trouble: (21.6, 3000, 0),
+            troubles: vec![
+                (9.0, 23 * DAY, 23 * DAY - 14 * HOUR),
+                (7.2, 12 * DAY, 12 * DAY - 11 * HOUR),
+                (21.6, 3000, 0),
+            ],
             fires: vec![("fast", "page"), ("medium", "page")],
             watched: true,
             groups: vec!["/pay", "/basket", "/address"],
             ..quiet("checkout-availability", 99.95, 0.184)
         },
-        Course { trouble: (2.4, 2 * DAY, 0), fires: vec![("slow", "ticket")], ..quiet("search-latency", 99.0, 0.362) },
+        Course {
+            troubles: vec![(2.4, 2 * DAY, 0)],
+            fires: vec![("slow", "ticket")],
+            ..quiet("search-latency", 99.0, 0.362)
+        },
         Course { usual: 0.2, ..quiet("hostile", 99.9, 0.81) },
-        Course { trouble: (9.0, 11 * DAY, 10 * DAY), ..Course::quiet(&format!("platform/{long}"), 99.5, 0.57) },
-        Course { trouble: (6.0, 6 * DAY, 5 * DAY), ..quiet("cart-availability", 99.9, 0.613) },
+        Course { troubles: vec![(9.0, 11 * DAY, 10 * DAY)], ..Course::quiet(&format!("platform/{long}"), 99.5, 0.57) },
+        Course { troubles: vec![(6.0, 6 * DAY, 5 * DAY)], ..quiet("cart-availability", 99.9, 0.613) },
         quiet("payment-provider", 99.5, 0.74),
-        Course { usual: 0.1, trouble: (90.0, 9 * DAY, 9 * DAY - 8 * HOUR), ..quiet("login-availability", 99.99, -0.08) },
+        Course {
+            usual: 0.1,
+            troubles: vec![(90.0, 9 * DAY, 9 * DAY - 8 * HOUR)],
+            ..quiet("login-availability", 99.99, -0.08)
+        },
         Course { usual: 0.8, ..quiet("catalogue-freshness", 99.0, 0.22) },
         quiet("stock-accuracy", 99.9, 0.93),
         Course { usual: 0.0, ..quiet("mail-delivery", 99.0, 1.0) },
-        Course { trouble: (5.0, 20 * DAY, 18 * DAY), ..quiet("images-latency", 95.0, 0.488) },
+        Course { troubles: vec![(5.0, 20 * DAY, 18 * DAY)], ..quiet("images-latency", 95.0, 0.488) },
     ]
 }
 
@@ -238,8 +287,7 @@ fn courses(long: &str) -> Vec<Course> {
 fn values(course: &Course, name: &str, ago: i64) -> Vec<Sample> {
     let sample = |labels: &[(&str, &str)], value: f64| {
         let own = labels.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
-        let labels: BTreeMap<String, String> =
-            own.chain([(names::SLO_ID.to_owned(), course.id.clone())]).collect();
+        let labels: BTreeMap<String, String> = own.chain([(names::SLO_ID.to_owned(), course.id.clone())]).collect();
         Sample { labels, value }
     };
     let groups: Vec<Vec<(&str, &str)>> = if course.groups.is_empty() {
@@ -249,7 +297,6 @@ fn values(course: &Course, name: &str, ago: i64) -> Vec<Sample> {
     };
     // The first group is the one in trouble.
     let share = |place: usize| if place == 0 { 1.0 } else { 0.15 / place as f64 };
-    let firing = |seconds: i64| ago <= course.trouble.1 - seconds && ago >= course.trouble.2;
     match name {
         names::BUDGET_REMAINING => groups
             .iter()
@@ -266,14 +313,19 @@ fn values(course: &Course, name: &str, ago: i64) -> Vec<Sample> {
             groups.iter().enumerate().flat_map(one).collect()
         }
         ALERTS => {
-            let fires = course.fires.iter().filter(|_| firing(300));
+            let fires = course.fires.iter().filter(|_| course.fires(ago, 300));
             let labels = |(tier, severity): &(&'static str, &'static str)| {
-                [("alertname", names::ALERT_BURN), (names::TIER, *tier), (names::SEVERITY, *severity), ("alertstate", "firing")]
+                [
+                    ("alertname", names::ALERT_BURN),
+                    (names::TIER, *tier),
+                    (names::SEVERITY, *severity),
+                    ("alertstate", "firing"),
+                ]
             };
             fires.map(|fires| sample(&labels(fires), 1.0)).collect()
         }
         names::ANOMALY_SCORE if course.watched => {
-            let score = if firing(0) { 0.93 } else { 0.12 + 0.08 * (ago as f64 / 7000.0).sin() };
+            let score = if course.fires(ago, 0) { 0.93 } else { 0.12 + 0.08 * (ago as f64 / 7000.0).sin() };
             vec![sample(&[("signal", "bad"), ("route", "/pay")], score)]
         }
         names::ANOMALY_EXPECTED | names::ANOMALY_LOWER | names::ANOMALY_UPPER if course.watched => {
@@ -308,10 +360,9 @@ fn runbook(name: &str, mode: &str) -> Kept<Runbook> {
 }
 
 fn execution(name: &str, now: i64, done: bool) -> Kept<RunbookExecution> {
-    let at = |seconds: i64| jiff::Timestamp::from_second(now - seconds).map(|time| time.to_string()).unwrap_or_default();
-    let step = |name: &str, begun: i64, message: &str| {
-        json!({"name": name, "intentTime": at(begun), "finishedAt": at(begun - 7), "attempts": 1, "outcome": "Succeeded", "message": message})
-    };
+    let at =
+        |seconds: i64| jiff::Timestamp::from_second(now - seconds).map(|time| time.to_string()).unwrap_or_default();
+    let step = |name: &str, begun: i64, message: &str| json!({"name": name, "intentTime": at(begun), "finishedAt": at(begun - 7), "attempts": 1, "outcome": "Succeeded", "message": message});
     let mut first = step("last-words", 1200, "kept 48210 bytes of the log of checkout-7f9c");
     first["artifacts"] = json!([{"name": "checkout.log", "location": "volume://evidence/shop/evidence-1/checkout.log",
         "bytes": 48_210, "sha256": "9f".repeat(32), "expires": at(-7 * DAY)}]);
@@ -345,23 +396,18 @@ impl Recorded for Shop {
         let trouble = away.then(|| "http://prometheus:9090 does not answer: connection refused".to_owned());
         let ago = if away { 240 } else { 0 };
         let at = jiff::Timestamp::from_second(self.now - ago).ok();
-        let samples = questions.iter().map(|question| self.series(question, None, self.now)).collect();
+        let moment = Grid { from: self.now, step: 1, count: 1 };
+        let newest = |line: Line| Some(Sample { value: line.values.first().copied().flatten()?, labels: line.labels });
+        let samples = questions
+            .iter()
+            .map(|question| self.history(question, None, moment).lines.into_iter().filter_map(newest).collect())
+            .collect();
         async move { Reading { at, samples, trouble } }.boxed()
     }
 
     fn range<'a>(&'a self, question: &'a Question, slo_id: Option<&'a str>, grid: Grid) -> BoxFuture<'a, History> {
-        let mut lines: BTreeMap<BTreeMap<String, String>, Vec<Option<f64>>> = BTreeMap::new();
-        for place in 0..grid.count {
-            let at = grid.from + grid.step * place as i64;
-            for sample in self.series(question, slo_id, at) {
-                let values = lines.entry(sample.labels).or_insert_with(|| vec![None; grid.count]);
-                if let Some(slot) = values.get_mut(place) {
-                    *slot = Some(sample.value);
-                }
-            }
-        }
-        let lines = lines.into_iter().map(|(labels, values)| Line { labels, values }).collect();
-        async move { History { lines, trouble: None } }.boxed()
+        let history = self.history(question, slo_id, grid);
+        async move { history }.boxed()
     }
 }
 
@@ -384,6 +430,17 @@ impl Objects for Shop {
 
     fn revision(&self) -> u64 {
         self.changes.load(Ordering::Relaxed)
+    }
+}
+
+/// Says something, as `plimsoll explain` would.
+impl Explains for Shop {
+    fn explain<'a>(&'a self, slo: &'a Slo) -> BoxFuture<'a, String> {
+        let name = slo.metadata.name.clone().unwrap_or_default();
+        let text = format!(
+            "{name} burns its budget: the fast tier fires.\n  ✓ valid, rendered to 19 rules in PrometheusRule shop/plimsoll-{name}\n  ✓ Prometheus http://prometheus:9090 has loaded them\n  ✗ tier fast fires: burn 18.4 over 1h and 21.9 over 5m, threshold 14.4\n  → look at route=/pay first: it spends the budget\n"
+        );
+        async move { text }.boxed()
     }
 }
 
