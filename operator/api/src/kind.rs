@@ -76,6 +76,11 @@ impl AnyKind {
         Self::RunbookApproval,
     ];
 
+    /// True for what people write and Plimsoll acts upon by itself; the other kinds are made while it does.
+    pub const fn is_served(self) -> bool {
+        matches!(self, Self::Rules(_) | Self::Runbook)
+    }
+
     /// As in a file.
     pub const fn name(self) -> &'static str {
         match self {

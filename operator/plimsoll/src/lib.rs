@@ -20,6 +20,7 @@ pub mod sinks;
 pub mod source;
 pub mod targets;
 pub mod trace;
+pub mod up;
 pub mod webhook;
 
 #[cfg(test)]

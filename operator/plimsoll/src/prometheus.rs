@@ -364,6 +364,12 @@ impl Prometheus {
         Ok(self.runtime().await?.and_then(|info| info.start_time.parse().ok()))
     }
 
+    /// Whether it reads its rule files again when that is posted to `/-/reload`. One that does not say so may.
+    pub async fn takes_reloads(&self) -> bool {
+        let flags: Result<serde_json::Map<String, serde_json::Value>, _> = self.once("api/v1/status/flags", &[]).await;
+        flags.ok().and_then(|flags| Some(flags.get("web.enable-lifecycle")?.as_str()? == "true")).unwrap_or(true)
+    }
+
     async fn runtime(&self) -> Result<Option<RuntimeInfo>, PrometheusError> {
         match self.once("api/v1/status/runtimeinfo", &[]).await {
             Ok(info) => Ok(Some(info)),

@@ -31,6 +31,8 @@ mod runbook;
 mod runbooks;
 #[path = "cli/schemas.rs"]
 mod schemas;
+#[path = "cli/up.rs"]
+mod up;
 
 /// What a run yielded.
 struct Ran {

@@ -2,7 +2,7 @@
 //! against its schema and its rules, and the objects against each other.
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::{BTreeMap, HashMap, HashSet},
     path::PathBuf,
     sync::Arc,
 };
@@ -15,12 +15,13 @@ use plimsoll_slo::{AnyModel, AnyValid, SloId, alerts};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-pub use super::dns::namespace;
+pub use super::named::namespace;
 use super::{
-    dns::{NAME_MAX, NAMESPACE_MAX, dns},
     graph,
     kinds::{self, AnyKind},
-    mend, parallel,
+    mend,
+    named::{NAME_MAX, NAMESPACE_MAX, dns},
+    parallel,
     report::{Diagnostic, Place},
 };
 use crate::source::{
@@ -50,6 +51,23 @@ pub struct Checked {
     /// The first object that has the name of a kind of ours and another API: `slo/a.yaml:1 is an SLO of openslo/v1`.
     /// That it is left alone is right, or its author's slip.
     pub namesake: Option<String>,
+    /// Every object with a name that becomes rules or runs; only by [`objects`].
+    pub found: Vec<Found>,
+    /// Files in which an object may be hidden by a mistake, with what is wrong first.
+    pub hiding: BTreeMap<Arc<str>, String>,
+}
+
+/// An object of a name, usable or not.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Found {
+    /// Its kind.
+    pub kind: AnyKind,
+    /// Namespace and name.
+    pub id: SloId,
+    /// The file that it is in.
+    pub file: Arc<str>,
+    /// The object, its namespace filled in; or what is wrong with it, with file and line.
+    pub object: Result<Value, String>,
 }
 
 impl Checked {
@@ -69,18 +87,24 @@ const BATCH_BYTES: usize = 1 << 20;
 
 /// Reads and checks all files behind `paths`. Objects without a namespace get `namespace`.
 pub fn check(paths: &[PathBuf], namespace: &str) -> Checked {
-    read(paths, namespace, false)
+    read(paths, namespace, false, false)
 }
 
 /// Like [`check`], also of directories that hold no file any more: for who asks what has gone.
 pub fn check_emptied(paths: &[PathBuf], namespace: &str) -> Checked {
-    read(paths, namespace, true)
+    read(paths, namespace, true, false)
 }
 
-fn read(paths: &[PathBuf], namespace: &str, emptied: bool) -> Checked {
+/// Like [`check_emptied`], with the objects themselves: for who goes on serving them.
+pub fn objects(paths: &[PathBuf], namespace: &str) -> Checked {
+    read(paths, namespace, true, true)
+}
+
+fn read(paths: &[PathBuf], namespace: &str, emptied: bool, keep: bool) -> Checked {
     let (inputs, mut troubles) = expand(paths);
     troubles.retain(|trouble| !(emptied && trouble.empty));
-    let mut checker = Checker { namespace, checked: Checked::default(), seen: HashMap::new(), composites: Vec::new() };
+    let how = How { namespace, keep };
+    let mut checker = Checker { how, checked: Checked::default(), seen: HashMap::new(), composites: Vec::new() };
     for trouble in troubles {
         checker.trouble(trouble, 0);
     }
@@ -104,8 +128,17 @@ fn read(paths: &[PathBuf], namespace: &str, emptied: bool) -> Checked {
     checker.finish()
 }
 
-struct Checker<'c> {
+/// How documents are read.
+#[derive(Clone, Copy)]
+struct How<'c> {
+    /// Of objects that name none.
     namespace: &'c str,
+    /// Whether the objects themselves are wanted.
+    keep: bool,
+}
+
+struct Checker<'c> {
+    how: How<'c>,
     checked: Checked,
     /// Where each name was seen first, whether or not the object is usable.
     seen: HashMap<(AnyKind, SloId), (Arc<str>, u32)>,
@@ -156,6 +189,7 @@ struct Finding {
     usable: Option<Usable>,
     composite: Option<graph::Composite>,
     namesake: Option<String>,
+    kept: Option<Found>,
 }
 
 /// A usable object of a kind that is more than its shape.
@@ -174,10 +208,10 @@ impl Checker<'_> {
 
     fn files(&mut self, files: &[File]) {
         self.checked.files += files.len();
-        let namespace = self.namespace;
+        let how = self.how;
         if files.len() > 1 && files.iter().map(|file| file.text.len()).sum::<usize>() <= 2 * BATCH_BYTES {
             let read = parallel::map(files, |file| {
-                Documents::new(&file.text).flat_map(|read| findings(file, &read, namespace)).collect::<Vec<_>>()
+                Documents::new(&file.text).flat_map(|read| findings(file, &read, how)).collect::<Vec<_>>()
             });
             for (file, findings) in files.iter().zip(read) {
                 findings.into_iter().for_each(|finding| self.merge(file, finding));
@@ -199,22 +233,32 @@ impl Checker<'_> {
     }
 
     fn batch(&mut self, batch: &[(&File, source::Document<'_>)]) {
-        let namespace = self.namespace;
-        let found = parallel::map(batch, |(file, read)| findings(file, read, namespace));
+        let how = self.how;
+        let found = parallel::map(batch, |(file, read)| findings(file, read, how));
         for ((file, _), findings) in batch.iter().zip(found) {
             findings.into_iter().for_each(|finding| self.merge(file, finding));
+        }
+    }
+
+    /// Notes that what is wrong may be an object of any name.
+    fn hides(&mut self, file: &File, wrong: &[Diagnostic]) {
+        if let Some(first) = wrong.iter().find(|one| one.level == Level::Error) {
+            self.checked.hiding.entry(file.name.clone()).or_insert_with(|| first.line());
         }
     }
 
     /// In the order of the files, so that of two objects with one name it is always the second that
     /// is wrong.
     fn merge(&mut self, file: &File, finding: Finding) {
-        let Finding { diagnostics, ours, bare, id, mut usable, composite, namesake } = finding;
+        let Finding { diagnostics, ours, bare, id, mut usable, composite, namesake, mut kept } = finding;
         self.checked.namesake = self.checked.namesake.take().or(namesake);
         match ours {
             Some(true) => self.checked.objects += 1,
             Some(false) => self.checked.skipped += 1,
             None => {}
+        }
+        if id.is_none() {
+            self.hides(file, &diagnostics);
         }
         self.checked.diagnostics.extend(diagnostics);
         if let Some((kind, id, pos)) = id {
@@ -226,12 +270,14 @@ impl Checker<'_> {
                     let place = Place::new(&file.name, &file.text, pos);
                     self.checked.diagnostics.push(Diagnostic::problem(problem, place, (file.number, pos.start)));
                     usable = None;
+                    kept = None;
                 }
                 None => {
                     self.seen.insert((kind, id), (file.name.clone(), pos.line));
                 }
             }
         }
+        self.checked.found.extend(kept);
         match usable {
             Some(Usable::Rules(model)) => {
                 self.checked.bare += usize::from(bare);
@@ -254,10 +300,10 @@ impl Checker<'_> {
 
 /// What one document yields: an object, or the objects of a List. Of a text with faults it is told what else is wrong,
 /// and nothing is used.
-fn findings(file: &File, read: &source::Document<'_>, namespace: &str) -> Vec<Finding> {
+fn findings(file: &File, read: &source::Document<'_>, how: How<'_>) -> Vec<Finding> {
     let mut findings = Vec::new();
     if let Some(node) = read.node.as_ref().filter(|node| !node.is_null()) {
-        document(file, node, namespace, &mut findings);
+        document(file, node, how, &mut findings);
     }
     let not_json = if read.faults.is_empty() && json::is_meant(&file.name, &file.text) {
         json::faults(&file.text)
@@ -274,7 +320,7 @@ fn findings(file: &File, read: &source::Document<'_>, namespace: &str) -> Vec<Fi
     findings
 }
 
-fn document(file: &File, node: &Node<'_>, namespace: &str, findings: &mut Vec<Finding>) {
+fn document(file: &File, node: &Node<'_>, how: How<'_>, findings: &mut Vec<Finding>) {
     let wrong =
         |problem| Finding { diagnostics: vec![file.problem(node, problem)], ours: Some(true), ..Finding::default() };
     findings.push(match classify(node, file.named) {
@@ -287,15 +333,15 @@ fn document(file: &File, node: &Node<'_>, namespace: &str, findings: &mut Vec<Fi
         Document::Wrong(problem) => wrong(problem),
         Document::List => match node.get("items").map(|n| &n.data) {
             Some(Data::List(items)) => {
-                return items.iter().for_each(|item| document(file, item, namespace, findings));
+                return items.iter().for_each(|item| document(file, item, how, findings));
             }
             _ => wrong(Problem::error("items", "a List has items").help("add items: [...]")),
         },
-        Document::Object(kind) => object(file, node, kind, namespace),
+        Document::Object(kind) => object(file, node, kind, how),
     });
 }
 
-fn object(file: &File, node: &Node<'_>, kind: AnyKind, namespace: &str) -> Finding {
+fn object(file: &File, node: &Node<'_>, kind: AnyKind, how: How<'_>) -> Finding {
     let mut value = node.to_json();
     let mut problems = Vec::new();
     envelope(kind, &value, &mut problems);
@@ -324,7 +370,7 @@ fn object(file: &File, node: &Node<'_>, kind: AnyKind, namespace: &str) -> Findi
         (value, mended) = mend::mend(node, kind, &problems);
     }
     let bare = value.pointer("/metadata/namespace").is_none();
-    let id = identify(&mut value, namespace)
+    let id = identify(&mut value, how.namespace)
         .map(|id| (kind, id, path::place(node, &file.text, "metadata.name", None, false)));
     let mut finding = Finding { ours: Some(true), bare, id, ..Finding::default() };
     finding.usable = judge(kind, &value, &mut problems, &mended);
@@ -332,6 +378,12 @@ fn object(file: &File, node: &Node<'_>, kind: AnyKind, namespace: &str) -> Findi
         finding.composite = composite(file, node, model);
     }
     finding.diagnostics = problems.into_iter().map(|p| file.problem(node, p)).collect();
+    if let Some((_, id, _)) = finding.id.as_ref().filter(|_| how.keep && kind.is_served()) {
+        let wrong: Vec<String> =
+            finding.diagnostics.iter().filter(|one| one.level == Level::Error).map(Diagnostic::line).collect();
+        let object = if wrong.is_empty() { Ok(value) } else { Err(wrong.join("; ")) };
+        finding.kept = Some(Found { kind, id: id.clone(), file: file.name.clone(), object });
+    }
     finding
 }
 

@@ -5,13 +5,13 @@ pub mod bench;
 pub mod check;
 pub mod demo;
 pub mod detect;
-mod dns;
 pub mod editors;
 pub mod explain;
 pub mod generate;
 pub mod graph;
 pub mod kinds;
 pub mod mend;
+pub mod named;
 pub mod out;
 pub mod parallel;
 pub mod plot;
@@ -22,6 +22,7 @@ pub mod runbook;
 pub mod runbook_cluster;
 pub mod schemas;
 pub mod series;
+pub mod up;
 pub mod validate;
 pub mod yaml;
 
@@ -67,6 +68,7 @@ enum Command {
     Operator(Box<crate::operator::OperatorArgs>),
     Demo(demo::Demo),
     Backtest(backtest::Backtest),
+    Up(up::Up),
     Detect(detect::Detect),
     Bench(bench::Bench),
     Completions(Completions),
@@ -189,6 +191,7 @@ fn run(command: Command) -> Result<Exit, Stop> {
         Command::Runbook(args) => runbook::run(&args),
         Command::Explain(args) => explain::run(&args),
         Command::Operator(args) => block_on(crate::operator::run(*args)).map(|()| Exit::Fine),
+        Command::Up(args) => up::run(&args),
         Command::Bench(args) => bench::run(&args),
         Command::Demo(args) => demo::run(&args),
         Command::Backtest(args) => backtest::run(&args),

@@ -113,6 +113,21 @@ impl Diagnostic {
         }
     }
 
+    /// On one line: `slo/a.yaml:5: spec.objective: 100 leaves no error budget; write 99.9`.
+    pub fn line(&self) -> String {
+        let mut line = self.place.as_ref().map(|place| format!("{}:{}: ", place.file, place.line)).unwrap_or_default();
+        if !self.path.is_empty() {
+            let _ = write!(line, "{}: ", self.path);
+        }
+        line.push_str(&self.message);
+        for (before, more, after) in [(" (", &self.label, ")"), ("; ", &self.help, "")] {
+            if !more.is_empty() {
+                let _ = write!(line, "{before}{more}{after}");
+            }
+        }
+        line
+    }
+
     /// In the form for people, with ANSI colours if wanted; ends with a line break.
     pub fn text(&self, colour: bool) -> String {
         let paint = |code: &str, text: &str| {

@@ -49,7 +49,7 @@ use self::{
     render::{Rendered, render},
     route::RouteError,
     status::{StatusError, StatusWriter},
-    stored::Stored,
+    stored::{Shown, Stored},
     validate::validate,
 };
 use crate::{
@@ -258,34 +258,12 @@ async fn steps(stored: &Arc<Stored>, ctx: &Context) -> Result<(&'static str, Act
     if let Some(routed) = routed {
         applied = applied.with_route(routed);
     }
-    applied = applied.with_scored(scored(stored, ctx));
-    let held = match applied.state.outcome() {
-        Outcome::Held { written, wanted, .. } => Some((*written == Written::Changed, wanted)),
-        Outcome::Failed(_) | Outcome::Refused(_) | Outcome::Stuck { .. } => None,
-    };
-    let now = Timestamp::now();
+    applied = applied.with_scored(scored(stored, ctx.prometheus.is_some(), &ctx.metrics));
+    let written = matches!(applied.state.outcome(), Outcome::Held { written: Written::Changed, .. });
     let old = ctx.status.stored(stored);
-    let observation = match held {
-        _ if ctx.prometheus.is_none() => None,
-        Some((_, wanted)) if wanted.language != Language::PromQl => {
-            ctx.observations.forget(&id);
-            None
-        }
-        Some((written, wanted)) => {
-            let waiting = conditions::waiting_since(old.as_ref(), stored.meta().generation);
-            Some(ctx.observations.expect(&id, wanted, written, waiting, Instant::now(), now))
-        }
-        // What was written before goes on working, and burning.
-        None if old.as_ref().is_some_and(|old| old.place.is_some()) => {
-            Some(ctx.observations.follow(&id, Instant::now(), now))
-        }
-        None => None,
-    };
-    let url = ctx.prometheus.as_ref().map(Prometheus::url);
-    let asked = url.as_deref().map(|url| Asked { url, observation: observation.as_ref() });
-    let status = conditions::status(&applied, old.as_ref(), asked, now);
+    let status = judge(&applied, old.as_ref(), ctx.prometheus.as_ref(), &ctx.observations);
     let stored_status = ctx.status.write(stored, old.as_ref(), &status).await?;
-    let wrote = rewritten || held.is_some_and(|(written, ..)| written) || stored_status == Written::Changed;
+    let wrote = rewritten || written || stored_status == Written::Changed;
     if let Some(error) = leftover {
         return Err(error.into());
     }
@@ -301,6 +279,36 @@ async fn steps(stored: &Arc<Stored>, ctx: &Context) -> Result<(&'static str, Act
             Ok((if wrote { "changed" } else { "unchanged" }, action))
         }
     }
+}
+
+/// What the status says of what was applied, and of what Prometheus knows of it: rules that were written are expected
+/// there from now on.
+pub fn judge(
+    applied: &Rendered<Applied>,
+    old: Option<&Shown>,
+    prometheus: Option<&Prometheus>,
+    observations: &Observations,
+) -> conditions::Status {
+    let (stored, now) = (&applied.stored, Timestamp::now());
+    let id = id(stored);
+    let observation = match applied.state.outcome() {
+        _ if prometheus.is_none() => None,
+        Outcome::Held { wanted, .. } if wanted.language != Language::PromQl => {
+            observations.forget(&id);
+            None
+        }
+        Outcome::Held { written, wanted, .. } => {
+            let waiting = conditions::waiting_since(old, stored.meta().generation);
+            let written = *written == Written::Changed;
+            Some(observations.expect(&id, wanted, written, waiting, Instant::now(), now))
+        }
+        // What was written before goes on working, and burning.
+        _ if old.is_some_and(|old| old.place.is_some()) => Some(observations.follow(&id, Instant::now(), now)),
+        _ => None,
+    };
+    let url = prometheus.map(Prometheus::url);
+    let asked = url.as_deref().map(|url| Asked { url, observation: observation.as_ref() });
+    conditions::status(applied, old, asked, now)
 }
 
 /// Brings the route of an AlertRule about, or what an earlier one left out of the world; true when that
@@ -326,15 +334,15 @@ async fn route(
 }
 
 /// What the scorer sees of the object, which it may have begun to look at before this edit.
-fn scored(stored: &Stored, ctx: &Context) -> Scored {
+pub fn scored(stored: &Stored, prometheus: bool, metrics: &Metrics) -> Scored {
     let (namespace, name) = id(stored);
     if !stored.wants_anomaly() {
         return Scored::Unwanted;
     }
-    if ctx.prometheus.is_none() {
+    if !prometheus {
         return Scored::NoPrometheus;
     }
-    ctx.metrics.anomalies().facts().of(ctx.kind, &namespace, &name).map_or(Scored::Awaited, Scored::Says)
+    metrics.anomalies().facts().of(stored.kind_of(), &namespace, &name).map_or(Scored::Awaited, Scored::Says)
 }
 
 /// Says in the status why the finalizers are not as they should be; gives the reason to try again.

@@ -8,17 +8,19 @@ use std::{
 
 use futures::channel::mpsc::UnboundedSender;
 use jiff::Timestamp;
-use kube::runtime::reflector::ObjectRef;
+use kube::{Client, runtime::reflector::ObjectRef};
+use plimsoll_api::Kind;
 use plimsoll_slo::names;
 use tokio::time::{Instant, MissedTickBehavior};
 
 use super::{
     Context,
     columns::Numbers,
-    observe::{Crowd, Id, Puzzle},
+    observe::{Crowd, Id, Observations, Puzzle},
     stored::Stored,
 };
 use crate::{
+    operator::metrics::Metrics,
     prometheus::{Prometheus, PrometheusError},
     selecting, targets,
 };
@@ -80,19 +82,46 @@ impl Outage {
 
 /// Asks until dropped.
 pub async fn run(ctx: Arc<Context>, trigger: UnboundedSender<ObjectRef<Stored>>) {
-    let Some(prometheus) = ctx.prometheus.clone() else { return };
-    let outage = Outage::default();
-    tokio::join!(rules(&ctx, &prometheus, &trigger, &outage), numbers(&ctx, &prometheus, &trigger, &outage));
+    let Some(prometheus) = &ctx.prometheus else { return };
+    let changed = |id: &Id| {
+        // A closed channel means that the controller stops.
+        let _ = trigger.unbounded_send(ctx.reference(id));
+    };
+    let (kind, observations, metrics) = (ctx.kind, &ctx.observations, ctx.metrics.as_ref());
+    let poll = Poll { kind, prometheus, observations, metrics, cluster: Some(&ctx.client), changed: &changed };
+    poll.run().await;
 }
 
-fn send(ctx: &Context, trigger: &UnboundedSender<ObjectRef<Stored>>, changed: Vec<Id>) {
-    for id in changed {
-        // A closed channel means that the controller stops.
-        let _ = trigger.unbounded_send(ctx.reference(&id));
+/// What is asked, for the objects of one kind.
+pub struct Poll<'a> {
+    /// The kind.
+    pub kind: Kind,
+    /// Who is asked.
+    pub prometheus: &'a Prometheus,
+    /// What is known.
+    pub observations: &'a Observations,
+    /// Counters.
+    pub metrics: &'a Metrics,
+    /// The cluster whose `Prometheus` objects say why groups are missing, if there is one.
+    pub cluster: Option<&'a Client>,
+    /// Is told of which objects the status changes.
+    pub changed: &'a (dyn Fn(&Id) + Sync),
+}
+
+impl Poll<'_> {
+    /// Asks until dropped.
+    pub async fn run(&self) {
+        let outage = Outage::default();
+        tokio::join!(rules(self, &outage), numbers(self, &outage));
+    }
+
+    fn tell(&self, changed: Vec<Id>) {
+        changed.iter().for_each(self.changed);
     }
 }
 
-async fn rules(ctx: &Context, prometheus: &Prometheus, trigger: &UnboundedSender<ObjectRef<Stored>>, outage: &Outage) {
+async fn rules(ctx: &Poll<'_>, outage: &Outage) {
+    let prometheus = ctx.prometheus;
     loop {
         ctx.observations.wait().await;
         let question = ctx.observations.due(Instant::now(), BATCH);
@@ -104,14 +133,14 @@ async fn rules(ctx: &Context, prometheus: &Prometheus, trigger: &UnboundedSender
             Ok(found) => {
                 outage.answered();
                 let (changed, puzzles) = ctx.observations.answer(&question, &found, Instant::now());
-                send(ctx, trigger, changed);
-                send(ctx, trigger, solve(ctx, puzzles).await);
+                ctx.tell(changed);
+                ctx.tell(solve(ctx, puzzles).await);
             }
             Err(error) => {
                 ctx.metrics.prometheus_failed();
                 outage.failed(&error, "rules");
                 let (now, time) = (Instant::now(), Timestamp::now());
-                send(ctx, trigger, ctx.observations.unreachable(&question, &error.to_string(), now, time));
+                ctx.tell(ctx.observations.unreachable(&question, &error.to_string(), now, time));
                 tokio::time::sleep(REST).await;
             }
         }
@@ -119,12 +148,13 @@ async fn rules(ctx: &Context, prometheus: &Prometheus, trigger: &UnboundedSender
 }
 
 /// Finds out why groups are missing; silently gives up where `Prometheus` objects cannot be read.
-async fn solve(ctx: &Context, puzzles: Vec<Puzzle>) -> Vec<Id> {
+async fn solve(ctx: &Poll<'_>, puzzles: Vec<Puzzle>) -> Vec<Id> {
+    let Some(cluster) = ctx.cluster else { return Vec::new() };
     let mut by_namespace = HashMap::new();
     let mut changed = Vec::new();
     for (id, labels) in puzzles {
         if !by_namespace.contains_key(&id.0) {
-            let read = selecting::read(&ctx.client, &id.0).await.ok();
+            let read = selecting::read(cluster, &id.0).await.ok();
             by_namespace.insert(id.0.clone(), read);
         }
         let Some(Some((all, namespace_labels))) = by_namespace.get(&id.0) else { continue };
@@ -141,7 +171,7 @@ async fn solve(ctx: &Context, puzzles: Vec<Puzzle>) -> Vec<Id> {
 }
 
 /// Finds out which label makes so many groups. What cannot be asked now is asked with the next numbers.
-async fn look_at(ctx: &Context, prometheus: &Prometheus, crowds: Vec<Crowd>) -> Vec<Id> {
+async fn look_at(ctx: &Poll<'_>, prometheus: &Prometheus, crowds: Vec<Crowd>) -> Vec<Id> {
     let mut changed = Vec::new();
     for crowd in crowds {
         let (namespace, name) = &crowd.id;
@@ -155,7 +185,7 @@ async fn look_at(ctx: &Context, prometheus: &Prometheus, crowds: Vec<Crowd>) -> 
 }
 
 /// Finds out whether the targets of what has no samples are down. What cannot be asked now is asked a minute later.
-async fn seek(ctx: &Context, prometheus: &Prometheus) -> Vec<Id> {
+async fn seek(ctx: &Poll<'_>, prometheus: &Prometheus) -> Vec<Id> {
     let mut changed = Vec::new();
     for (id, of) in ctx.observations.silent(Instant::now(), SILENT) {
         let Ok(away) = targets::away(prometheus, &of).await else { continue };
@@ -166,12 +196,8 @@ async fn seek(ctx: &Context, prometheus: &Prometheus) -> Vec<Id> {
     changed
 }
 
-async fn numbers(
-    ctx: &Context,
-    prometheus: &Prometheus,
-    trigger: &UnboundedSender<ObjectRef<Stored>>,
-    outage: &Outage,
-) {
+async fn numbers(ctx: &Poll<'_>, outage: &Outage) {
+    let prometheus = ctx.prometheus;
     let mut ticks = tokio::time::interval(NUMBERS);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut retention_at = None;
@@ -181,7 +207,7 @@ async fn numbers(
             && let Ok(retention) = prometheus.retention().await
         {
             retention_at = Some(Instant::now());
-            send(ctx, trigger, ctx.observations.retention(retention));
+            ctx.tell(ctx.observations.retention(retention));
         }
         if ctx.observations.is_empty() {
             continue;
@@ -190,9 +216,9 @@ async fn numbers(
             Ok(numbers) => {
                 outage.answered();
                 let (changed, crowds) = ctx.observations.numbers(&numbers, Instant::now());
-                send(ctx, trigger, changed);
-                send(ctx, trigger, look_at(ctx, prometheus, crowds).await);
-                send(ctx, trigger, seek(ctx, prometheus).await);
+                ctx.tell(changed);
+                ctx.tell(look_at(ctx, prometheus, crowds).await);
+                ctx.tell(seek(ctx, prometheus).await);
             }
             Err(error) => {
                 // The last known values stay; the conditions say since when.

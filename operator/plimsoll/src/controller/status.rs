@@ -140,7 +140,8 @@ fn fields(kind: Kind, shown: &Shown) -> Vec<(&'static str, Value)> {
     }
 }
 
-fn transitions<'a>(old: &'a [Condition], new: &'a [Condition]) -> Vec<(&'a str, EventType, String)> {
+/// What is news between two statuses: its reason, whether it is bad, and a sentence. A first success is none.
+pub fn transitions<'a>(old: &'a [Condition], new: &'a [Condition]) -> Vec<(&'a str, EventType, String)> {
     let find = |all: &'a [Condition], type_: &str| all.iter().find(|condition| condition.type_ == type_);
     let mut news = Vec::new();
     if let Some(now) = find(new, c::READY) {

@@ -67,6 +67,20 @@ impl From<AlertRuleStatus> for Shown {
     }
 }
 
+impl From<Shown> for SloStatus {
+    fn from(shown: Shown) -> Self {
+        let Shown { observed_generation, conditions, place: rules, budget, burn, alert, rules: _, firing: _ } = shown;
+        Self { observed_generation, conditions, budget, burn, alert, rules }
+    }
+}
+
+impl From<Shown> for AlertRuleStatus {
+    fn from(shown: Shown) -> Self {
+        let Shown { observed_generation, conditions, place, budget: _, burn: _, alert: _, rules, firing } = shown;
+        Self { observed_generation, conditions, rules, firing, place }
+    }
+}
+
 impl Stored {
     /// Its kind.
     pub fn kind_of(&self) -> Kind {

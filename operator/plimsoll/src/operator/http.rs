@@ -41,7 +41,8 @@ pub async fn serve(address: SocketAddr, health: Health, stop: CancellationToken)
     axum::serve(listener, app(health)).with_graceful_shutdown(stop.cancelled_owned()).await
 }
 
-fn app(health: Health) -> Router {
+/// The routes.
+pub fn app(health: Health) -> Router {
     Router::new()
         .route("/healthz", get(|| async { "ok\n" }))
         .route("/readyz", get(readyz))

@@ -378,6 +378,7 @@ async fn until(lease: &Lease, held: bool) {
     }
 }
 
+/// Waits for SIGTERM or Ctrl-C.
 pub(crate) async fn signal() {
     use tokio::signal::unix::{SignalKind, signal};
     let terminate = async {

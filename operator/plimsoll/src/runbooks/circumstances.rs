@@ -12,11 +12,12 @@ use kube::{
     api::{ListParams, PostParams},
 };
 use plimsoll_api::{
-    RunbookExecution, Slo,
+    RunbookExecution, RunbookExecutionSpec, Slo,
     conditions::{self, BURNING},
     execution::Facts,
 };
 use plimsoll_runbook::{
+    Model,
     guards::{Circumstances, Guard, Past, Refusal, SloNow, check},
     names,
     plan::Settings,
@@ -72,16 +73,27 @@ pub fn refused_already(
     known: &Known,
     settings: &Settings,
 ) -> Vec<Refusal> {
+    let history = ledger.page().history(execution, Vec::new());
+    refused_by_count(&execution.spec, &known.model, settings, history)
+}
+
+/// What the guards refuse that only count other executions of the runbook.
+pub fn refused_by_count(
+    spec: &RunbookExecutionSpec,
+    model: &Model,
+    settings: &Settings,
+    history: Vec<Past>,
+) -> Vec<Refusal> {
     let around = Circumstances {
         paused: Some(false),
-        mode: Some(Some(known.model.mode)),
-        history: Some(ledger.page().history(execution, Vec::new())),
+        mode: Some(Some(model.mode)),
+        history: Some(history),
         same_target: Some(Vec::new()),
         author_may: Some(true),
         ..Circumstances::default()
     };
     let asked = [Guard::Budget, Guard::MaxConcurrent, Guard::Cooldown, Guard::CircuitBreaker, Guard::MaxTargets];
-    let mut refusals = check(&execution.spec, &known.model.safety, settings, &around, Timestamp::now());
+    let mut refusals = check(spec, &model.safety, settings, &around, Timestamp::now());
     refusals.retain(|refusal| asked.contains(&refusal.guard));
     refusals
 }

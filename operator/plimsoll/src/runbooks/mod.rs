@@ -3,6 +3,7 @@
 //!
 //! alert → [`dispatch`] → stored execution → [`execute`] → intent stored → [`crate::actions`] → outcome stored → [`news`]
 
+pub mod assumed;
 pub mod author;
 pub mod circumstances;
 pub mod config;

@@ -269,7 +269,13 @@ pub(crate) fn check_url(url: &str) -> Result<(), String> {
 }
 
 impl Ruler {
-    fn sink(&self, client: reqwest::Client, gate: GateLayer) -> Arc<RulerApi> {
+    /// Mimir's API at this address, without credentials.
+    pub fn at(url: &str) -> Self {
+        let (path, namespace_prefix) = (mimir_path(), plimsoll());
+        Self { url: url.to_owned(), path, tenant: None, namespace_prefix, bearer_token_file: None, basic_auth: None }
+    }
+
+    pub(crate) fn sink(&self, client: reqwest::Client, gate: GateLayer) -> Arc<RulerApi> {
         let Self { url, path, tenant, namespace_prefix, bearer_token_file, basic_auth } = self;
         let credentials = match (bearer_token_file, basic_auth) {
             (Some(file), _) => Credentials::Bearer(file.clone()),

@@ -33,6 +33,7 @@ mod testbed;
 mod testbed_ends;
 mod traffic;
 mod truth;
+mod up;
 mod victoria;
 mod webhook;
 
@@ -46,6 +47,7 @@ fn main() -> ExitCode {
         testbed::tests(),
         testbed_ends::tests(),
         truth::tests(),
+        up::tests(),
         alerting::tests(),
         alert_rules::tests(),
         alertmanager::tests(),

@@ -4,7 +4,7 @@ use plimsoll_api::Problem;
 
 /// Longest name: what is derived from it must still fit into 253 characters.
 pub(super) const NAME_MAX: usize = 200;
-/// Longest name of a namespace.
+/// Longest namespace.
 pub(super) const NAMESPACE_MAX: usize = 63;
 
 /// A namespace that a person names on the command line.
@@ -20,7 +20,7 @@ pub fn namespace(text: &str) -> Result<String, String> {
     }
 }
 
-/// Notes what is wrong with a name of an object, or of a namespace.
+/// Notes what is wrong with a name of Kubernetes.
 pub(super) fn dns(text: &str, field: &str, max: usize, dots: bool, problems: &mut Vec<Problem>) {
     let path = format!("metadata.{field}");
     let good = |label: &str| {
