@@ -266,9 +266,9 @@ async fn stub(client: Client, group: &str, kind: &str, plural: &str, seen: Arc<M
                 json!({"experiment": {"desiredPhase": "Run"},
                     "conditions": [condition("AllInjected", "True"), condition("AllRecovered", "False")]})
             }
-            // One that says `forever` never ends by itself.
+            // One of eleven seconds never ends by itself.
             "NetworkChaos" | "StressChaos"
-                if said["experiment"]["desiredPhase"] == "Run" && object.data["spec"]["duration"] != "3600s" =>
+                if said["experiment"]["desiredPhase"] == "Run" && object.data["spec"]["duration"] != "11s" =>
             {
                 json!({"experiment": {"desiredPhase": "Stop"},
                     "conditions": [condition("AllInjected", "False"), condition("AllRecovered", "True")]})
@@ -336,8 +336,8 @@ async fn faults_and_closer_measurement_are_put_back(testbed: &Testbed) -> Result
         ensure!(own == 1, "{own} {kind} were made: {made:?}");
     }
     // A fault that does not end by itself within the step's time is removed when the run ends.
-    let mut spec = runbook("stays", "looks", &chaos("networkChaos", delay(), "1h"));
-    spec["steps"][0]["timeout"] = json!("5s");
+    let mut spec = runbook("stays", "looks", &chaos("networkChaos", delay(), "11s"));
+    spec["steps"][0]["timeout"] = json!("13s");
     let status = run("stays", spec).await?;
     ensure!(status.phase == Phase::Failed, "{status:?}");
     let undone = status.steps.first().and_then(|step| step.compensation.as_ref()).context("it was not undone")?;
