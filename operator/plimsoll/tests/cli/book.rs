@@ -19,7 +19,7 @@ use clap::error::ErrorKind;
 use super::*;
 
 /// Programs of others that blocks may name where they are not run.
-const OTHERS: [&str; 6] = ["cargo", "curl", "docker", "helm", "kubectl", "promtool"];
+const OTHERS: [&str; 7] = ["cargo", "curl", "docker", "helm", "kubectl", "ln", "promtool"];
 
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").canonicalize().unwrap()
@@ -147,13 +147,13 @@ fn looked_at(folder: &Path, text: &str) {
             let end = command.iter().position(|word| [">", "<"].contains(&word.as_str())).unwrap_or(command.len());
             let command: Vec<&str> =
                 command[..end].iter().map(String::as_str).skip_while(|word| word.contains('=')).collect();
+            let ours = command.strip_prefix(&["kubectl"]).filter(|rest| rest.first() == Some(&"plimsoll"));
+            let command = ours.unwrap_or(&command);
             let Some(program) = command.first() else { continue };
             if *program == "plimsoll" {
-                if let Err(error) = plimsoll::cli::command().try_get_matches_from(&command) {
-                    assert!(
-                        [ErrorKind::DisplayHelp, ErrorKind::DisplayVersion].contains(&error.kind()),
-                        "{line}: {error}"
-                    );
+                if let Err(error) = plimsoll::cli::command().try_get_matches_from(command) {
+                    let asked = [ErrorKind::DisplayHelp, ErrorKind::DisplayVersion].contains(&error.kind());
+                    assert!(asked, "{line}: {error}");
                 }
             } else {
                 assert!(OTHERS.contains(program), "{program}: run it, or add it to OTHERS\n{line}");
@@ -296,6 +296,23 @@ fn every_page_of_the_book_is_in_its_contents() {
     let there: BTreeSet<PathBuf> =
         pages().into_iter().filter(|page| page.starts_with(&docs) && !page.ends_with("SUMMARY.md")).collect();
     assert_eq!(listed, there);
+}
+
+/// Reasons with which all is well.
+const WELL: [&str; 5] = ["AsDeclared", "Loaded", "Quiet", "Samples", "Scoring"];
+
+#[test]
+fn every_reason_has_something_to_do() {
+    let read = |name: &str| fs::read_to_string(root().join("docs").join(name)).unwrap();
+    let (reference, advice) = (read("reference/conditions.md"), read("troubleshooting.md"));
+    let (_, reasons) = reference.split_once("## Reasons").unwrap();
+    let named = reasons.lines().filter_map(|line| line.strip_prefix("| `")?.split_once('`')).map(|(name, _)| name);
+    let asked: Vec<&str> = named.filter(|name| !WELL.contains(name)).collect();
+    assert!(asked.len() > 15, "{asked:?}");
+    for reason in asked {
+        let row = advice.lines().any(|line| line.starts_with('|') && line.contains(&format!("`{reason}`")));
+        assert!(row, "{reason} is not in docs/troubleshooting.md");
+    }
 }
 
 #[test]
