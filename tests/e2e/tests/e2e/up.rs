@@ -69,7 +69,8 @@ impl Up {
 
     /// Waits until it has said something so often.
     async fn says(&self, words: &str, times: usize) -> Result<()> {
-        let said = wait_until(&format!("{words:?} {times} times"), SOON, async || {
+        let what = format!("{words:?} {times} times");
+        let said = wait_until(&what, SOON, async || {
             Ok((self.log()?.matches(words).count() >= times).then_some(()))
         });
         said.await.with_context(|| self.process.log_tail(40))
@@ -77,7 +78,8 @@ impl Up {
 
     /// Waits until a view says something.
     async fn shows(&self, path: &str, words: &str) -> Result<String> {
-        let shown = wait_until(&format!("{words:?} at {path}"), SOON, async || {
+        let what = format!("{words:?} at {path}");
+        let shown = wait_until(&what, SOON, async || {
             let page = text(&format!("{}{path}", self.url)).await?;
             Ok(page.contains(words).then_some(page))
         });
