@@ -70,9 +70,7 @@ impl Up {
     /// Waits until it has said something so often.
     async fn says(&self, words: &str, times: usize) -> Result<()> {
         let what = format!("{words:?} {times} times");
-        let said = wait_until(&what, SOON, async || {
-            Ok((self.log()?.matches(words).count() >= times).then_some(()))
-        });
+        let said = wait_until(&what, SOON, async || Ok((self.log()?.matches(words).count() >= times).then_some(())));
         said.await.with_context(|| self.process.log_tail(40))
     }
 
