@@ -61,7 +61,7 @@ fn objects() -> Vec<(&'static str, Value)> {
 fn found(object: &Value) -> (bool, Vec<String>) {
     let file = File { name: "a.yaml".into(), text: object.to_string(), number: 1, named: true };
     let read = Documents::new(&file.text).next().unwrap();
-    let findings = findings(&file, &read, NAMESPACE);
+    let findings = findings(&file, &read, How { namespace: NAMESPACE, keep: false });
     let errors = findings.iter().flat_map(|finding| &finding.diagnostics).filter(|d| d.level == Level::Error);
     (
         findings.iter().any(|finding| finding.usable.is_some()),

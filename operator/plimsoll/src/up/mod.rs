@@ -395,6 +395,9 @@ impl Work {
         if text == self.config {
             return;
         }
+        if self.accepted.is_none() && !self.config.is_empty() && self.is_ready().await {
+            self.accepted = Some(self.config.clone());
+        }
         let first = std::mem::replace(&mut self.config, text.clone()).is_empty();
         let place = shown(&self.directory.join(SCRAPES));
         if scrapes.is_empty() {
@@ -412,6 +415,10 @@ impl Work {
             Ok(()) => {
                 self.accepted = Some(text);
                 self.say.news(&format!("{place}: {} scraped", count(scrapes.len(), "job")));
+            }
+            // It does not run yet, or not with the configuration before this one.
+            Err(_) if self.accepted.is_none() => {
+                self.say.news(&format!("{place}: Prometheus reads it when it is started again"));
             }
             Err(why) => {
                 let tail = child::tail(&self.data.join("prometheus.log"));
@@ -435,15 +442,18 @@ impl Work {
     /// Waits until a Prometheus of our own answers, or for so long that something is wrong, which is told elsewhere.
     async fn await_prometheus(&mut self) {
         let until = Instant::now() + READY;
-        let url = format!("{}/-/ready", self.prometheus.url().trim_end_matches('/'));
         while Instant::now() < until {
-            let answer = self.http.get(&url).send().await;
-            if answer.is_ok_and(|answer| answer.status().is_success()) {
+            if self.is_ready().await {
                 self.accepted = Some(self.config.clone());
                 return;
             }
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
+    }
+
+    async fn is_ready(&self) -> bool {
+        let url = format!("{}/-/ready", self.prometheus.url().trim_end_matches('/'));
+        self.http.get(&url).send().await.is_ok_and(|answer| answer.status().is_success())
     }
 
     /// Tells what has changed, brings it about, and keeps it.

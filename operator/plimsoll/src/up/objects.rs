@@ -4,7 +4,7 @@ use std::{
     collections::BTreeMap,
     sync::{
         Arc, PoisonError, RwLock,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -37,6 +37,8 @@ struct Lists {
 pub struct Shelf {
     lists: RwLock<Lists>,
     changes: AtomicU64,
+    /// Whether all objects are on it.
+    complete: AtomicBool,
 }
 
 /// An object, or why there is none.
@@ -87,6 +89,11 @@ impl Shelf {
         });
     }
 
+    /// From now on what is not on it is not there.
+    pub fn completed(&self) {
+        self.complete.store(true, Ordering::Relaxed);
+    }
+
     /// All runbooks.
     pub fn runbooks_are(&self, all: Vec<(Id, Result<Runbook, String>)>) {
         let all = all.into_iter().map(|(id, runbook)| (id.clone(), kept(&id, runbook))).collect();
@@ -129,6 +136,10 @@ impl Objects for Shelf {
 
     fn revision(&self) -> u64 {
         self.changes.load(Ordering::Relaxed)
+    }
+
+    fn complete(&self) -> bool {
+        self.complete.load(Ordering::Relaxed)
     }
 }
 

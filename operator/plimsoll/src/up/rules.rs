@@ -252,6 +252,7 @@ impl Rules {
         self.fresh.extend(new.iter().cloned());
         self.awaited.extend(new);
         self.catch_up().await;
+        self.shelf.completed();
     }
 
     /// Tries again what is not done.

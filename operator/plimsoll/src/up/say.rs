@@ -1,9 +1,6 @@
 //! What is said in the terminal: few lines, each with its time.
 
-use std::{
-    io::Write as _,
-    sync::{Arc, Mutex, PoisonError},
-};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use jiff::Timestamp;
 

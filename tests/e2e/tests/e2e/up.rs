@@ -7,6 +7,7 @@ use std::{
 };
 
 use anyhow::{Context, Result, ensure};
+use plimsoll::prometheus::http_client;
 use plimsoll_e2e::{PROMETHEUS, Test, Testbed, test};
 use plimsoll_testbed::{
     Component, Folder, Process, Program, Prometheus, PrometheusOptions, SampleService, Signal, free_port, wait_until,
@@ -69,15 +70,15 @@ impl Up {
 
     /// Waits until it has said something so often.
     async fn says(&self, words: &str, times: usize) -> Result<()> {
-        let said = wait_until(&format!("{words:?} {times} times"), SOON, async || {
-            Ok((self.log()?.matches(words).count() >= times).then_some(()))
-        });
+        let what = format!("{words:?} {times} times");
+        let said = wait_until(&what, SOON, async || Ok((self.log()?.matches(words).count() >= times).then_some(())));
         said.await.with_context(|| self.process.log_tail(40))
     }
 
     /// Waits until a view says something.
     async fn shows(&self, path: &str, words: &str) -> Result<String> {
-        let shown = wait_until(&format!("{words:?} at {path}"), SOON, async || {
+        let what = format!("{words:?} at {path}");
+        let shown = wait_until(&what, SOON, async || {
             let page = text(&format!("{}{path}", self.url)).await?;
             Ok(page.contains(words).then_some(page))
         });
@@ -115,7 +116,7 @@ impl Drop for Up {
 }
 
 async fn text(url: &str) -> Result<String> {
-    Ok(reqwest::get(url).await?.error_for_status()?.text().await?)
+    Ok(http_client()?.get(url).send().await?.error_for_status()?.text().await?)
 }
 
 fn write(folder: &Folder, file: &str, object: &Value) -> Result<()> {
@@ -203,7 +204,7 @@ async fn a_file_becomes_rules_an_alert_and_a_dry_run(testbed: &Testbed) -> Resul
     up.shows("/runbooks", "it would have been done: look").await?;
     let kept = fs::read_dir(up.folder.join("data/executions"))?.count();
     ensure!(kept == 1, "{kept} executions");
-    let refused = reqwest::Client::new().post(format!("{}/alerts", up.url)).json(&json!({})).send().await?.status();
+    let refused = http_client()?.post(format!("{}/alerts", up.url)).json(&json!({})).send().await?.status();
     ensure!(refused == 401, "whoever has no token starts nothing: {refused}");
     up.interrupt().await
 }
