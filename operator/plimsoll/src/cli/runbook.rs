@@ -230,8 +230,8 @@ fn tell(
 pub(crate) fn planned(model: &Model, occurrence: &Occurrence, now: Timestamp) -> Option<Planned> {
     let evidence = matches(model, occurrence, now).ok()?;
     let values = parameters::resolve(model, &evidence.labels, &BTreeMap::new()).ok()?;
-    let objects = values.lookups.iter().map(|lookup| assumed(model, lookup, &values.values)).collect();
-    plan(model, &settings(model), evidence, &values.values, objects, None).ok()
+    let objects = values.lookups.iter().map(|lookup| assumed::object(model, lookup, &values.values)).collect();
+    plan(model, &assumed::settings(model), evidence, &values.values, objects, None).ok()
 }
 
 /// What one runbook would do about an alert, in words.

@@ -26,7 +26,7 @@ use tokio::{sync::mpsc::UnboundedSender, time::Instant};
 pub use self::{
     board::{Board, Looked, Options},
     facts::{Fact, Facts},
-    shards::{MOST, Setup, serve},
+    shards::{MOST, Setup, alone, serve},
     share::follow,
     store::check,
 };

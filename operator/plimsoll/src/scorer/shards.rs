@@ -10,6 +10,7 @@ use kube::{
     Api, Client,
     runtime::{
         WatchStreamExt as _,
+        reflector::Store,
         watcher::{self, Event as Heard, watcher},
     },
 };
@@ -102,6 +103,40 @@ pub async fn serve(setup: Setup, stop: CancellationToken) {
         join_all((0..leases.len()).map(|lease| desk.leave(lease))).await;
     }
     while tasks.join_next().await.is_some() {}
+}
+
+/// Scores everything, as a process that has no other beside it, of the objects in these stores, until `stop`.
+pub async fn alone(
+    prometheus: Prometheus,
+    stores: Vec<(Kind, Store<Stored>)>,
+    metrics: Arc<Metrics>,
+    stop: CancellationToken,
+) {
+    let (watched, _) = watch::channel((Watches::default(), 0));
+    let watched = Arc::new(watched);
+    let (lease, shard, shards) = (Lease::forever(), 0, 1);
+    let work = Work { prometheus, watched: Arc::clone(&watched), metrics, told: None, lease, shard, shards };
+    let look = async {
+        for (_, store) in &stores {
+            // Only so that the first round finds something.
+            let _ = tokio::time::timeout(LISTS, store.wait_until_ready()).await;
+        }
+        let mut ticks = tokio::time::interval(Duration::from_secs(EVERY));
+        loop {
+            ticks.tick().await;
+            watched.send_modify(|(watches, _)| {
+                for (kind, store) in &stores {
+                    watches.hear(*kind, Heard::Init);
+                    store.state().iter().for_each(|object| watches.hear(*kind, Heard::InitApply((**object).clone())));
+                    watches.hear(*kind, Heard::InitDone);
+                }
+            });
+        }
+    };
+    tokio::select! {
+        () = work.run(stop) => {}
+        () = look => {}
+    }
 }
 
 /// Hears of all objects of a kind, until dropped.

@@ -197,7 +197,7 @@ async fn work(
     let stores = work.rules.stores();
     let (scoring, counted, token) = (prometheus.clone(), Arc::clone(&metrics), stop.clone());
     tasks.spawn(async move {
-        token.run_until_cancelled(scorer::run(scoring, stores, counted)).await;
+        scorer::alone(scoring, stores, counted, token).await;
         Ok("the scorer")
     });
     let (counted, sender, token) = (Arc::clone(&metrics), touched.clone(), stop.clone());

@@ -119,8 +119,8 @@ impl Rules {
     }
 
     /// All objects, for the scorer.
-    pub fn stores(&self) -> Vec<Store<Stored>> {
-        Kind::ALL.into_iter().map(|kind| self.of(kind).store.clone()).collect()
+    pub fn stores(&self) -> Vec<(Kind, Store<Stored>)> {
+        Kind::ALL.into_iter().map(|kind| (kind, self.of(kind).store.clone())).collect()
     }
 
     /// How many SLOs, AlertRules and Runbooks there are.

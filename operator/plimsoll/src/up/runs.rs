@@ -14,8 +14,9 @@ use plimsoll_api::{RunbookExecution, execution::Phase, runbook::Mode};
 use plimsoll_page::Kept;
 use plimsoll_runbook::{
     Model,
+    alertmanager::{self, Alert},
     machine::{Checked, Command, Event, World, step},
-    matching::{self, Occurrence, matches},
+    matching::{Occurrence, matches},
     model::Trigger,
     names,
     parameters::resolve,
@@ -26,13 +27,10 @@ use tokio_util::sync::CancellationToken;
 
 use super::{data::Data, objects::Shelf, say::Say};
 use crate::{
-    alerts_webhook::{
-        payload::{self, Alert},
-        server::{Desk, NotStored, Stored},
-    },
+    alerts_webhook::server::{Desk, NotStored, Stored},
     page::Objects as _,
     prometheus::{Prometheus, bounded_bytes},
-    runbooks::{assumed, circumstances},
+    runbooks::{assumed, circumstances, ledger},
     sinks::kubernetes::chain,
 };
 
@@ -142,7 +140,7 @@ impl Runs {
         let answer = self.http.get(url).send().await.and_then(reqwest::Response::error_for_status);
         let answer = answer.map_err(|error| chain(&error.without_url()))?;
         let body = bounded_bytes(answer, MAX_BYTES).await.map_err(|error| error.to_string())?;
-        Ok(payload::read_api(&body, Timestamp::now()).map_err(|error| error.to_string())?.alerts)
+        Ok(alertmanager::read_api(&body, Timestamp::now()).map_err(|error| error.to_string())?.alerts)
     }
 
     async fn of_prometheus(&self) -> Result<Vec<Alert>, String> {
@@ -154,7 +152,7 @@ impl Runs {
             let mut labels: BTreeMap<String, String> = sample.metric.into_iter().collect();
             labels.retain(|name, _| !matches!(name.as_str(), "__name__" | "alertstate"));
             let fingerprint = names::fingerprint("Alert", &labels);
-            Some(Alert { fingerprint, labels, starts_at, resolved_at: None })
+            Some(Alert { fingerprint, labels, starts_at, resolved_at: None, named: Vec::new() })
         };
         Ok(samples.into_iter().filter_map(alert).collect())
     }
@@ -174,19 +172,11 @@ impl Runs {
 
     async fn take(&self, alert: &Alert) -> Result<Stored, NotStored> {
         let _turn = self.turn.lock().await;
-        let Alert { fingerprint, labels, starts_at, resolved_at } = alert;
-        if let Some(at) = resolved_at {
-            return self.resolve(alert, *at).await;
+        if let Some(at) = alert.resolved_at {
+            return self.resolve(alert, at).await;
         }
         let models = self.models.read().unwrap_or_else(PoisonError::into_inner).clone();
-        let occurrence = Occurrence::Alert(matching::Alert {
-            labels: labels.clone(),
-            fingerprint: fingerprint.clone(),
-            starts_at: *starts_at,
-            firing: true,
-            ends_at: None,
-            runbooks: self.named_by(labels),
-        });
+        let occurrence = Occurrence::Alert(alert.clone().occurred(self.named_by(&alert.labels)));
         let mut stored = Stored::Nothing;
         for model in models.iter().filter(|model| matches!(model.trigger, Trigger::Alert(_) | Trigger::Slo { .. })) {
             match self.start(model, &occurrence).await? {
