@@ -43,7 +43,12 @@ pub(crate) fn write_archive(bin: &Bin, into: &Path) -> Result<Vec<(&'static str,
         Ok(Image { name: workload.name, config, layer, compressed: false, pinned: true })
     });
     let digests = write_images(images.collect::<Result<_>>()?, into)?;
-    Ok(WORKLOADS.iter().map(|workload| workload.name).zip(digests).map(|(name, digest)| (name, pinned(name, &digest))).collect())
+    Ok(WORKLOADS
+        .iter()
+        .map(|workload| workload.name)
+        .zip(digests)
+        .map(|(name, digest)| (name, pinned(name, &digest)))
+        .collect())
 }
 
 fn layer(workload: &Workload, program: &[u8]) -> Result<Layer> {

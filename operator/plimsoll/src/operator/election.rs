@@ -147,7 +147,8 @@ pub trait Office: Sync {
 /// names, says at any time whether it is held.
 pub async fn run(client: Client, terms: Terms, leases: &[Lease], office: &impl Office, stop: CancellationToken) {
     let api: Api<LeaseObject> = Api::namespaced(client, &terms.namespace);
-    let one = |(name, lease): (&String, &Lease)| Known { name: name.clone(), lease: lease.clone(), last: None, told: None };
+    let one =
+        |(name, lease): (&String, &Lease)| Known { name: name.clone(), lease: lease.clone(), last: None, told: None };
     let mut known: Vec<Known> = terms.names.iter().zip(leases).map(one).collect();
     let held = |known: &[Known]| known.iter().map(|known| known.lease.is_held(Instant::now())).collect::<Vec<bool>>();
     loop {

@@ -45,7 +45,13 @@ fn alert(deployment: &str, second: i64) -> Alert {
     let labels = [("alertname", "Down"), ("namespace", "shop"), ("deployment", deployment)];
     let labels: BTreeMap<String, String> = labels.map(|(a, b)| (a.to_owned(), b.to_owned())).into();
     let fingerprint = names::fingerprint("Alert", &labels);
-    Alert { fingerprint, labels, starts_at: Timestamp::from_second(second).unwrap(), resolved_at: None, named: Vec::new() }
+    Alert {
+        fingerprint,
+        labels,
+        starts_at: Timestamp::from_second(second).unwrap(),
+        resolved_at: None,
+        named: Vec::new(),
+    }
 }
 
 #[tokio::test]

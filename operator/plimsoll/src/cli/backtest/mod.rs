@@ -17,8 +17,7 @@ use plimsoll_slo::{
 use super::{
     Exit, Paths, check,
     out::{self, Stop},
-    plot,
-    validate,
+    plot, validate,
 };
 use crate::prometheus::{Prometheus, http_client};
 

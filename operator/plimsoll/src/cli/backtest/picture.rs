@@ -34,40 +34,40 @@ impl Drawing for Report {
         B::ErrorType: 'static,
     {
         let report = self;
-    let (begin, end) = (report.period.from as f64, report.period.to as f64);
-    let budget = report.model.objective.budget().to_f64().unwrap_or(f64::NAN);
-    let left = worst(report, names::BUDGET_REMAINING, None, f64::min);
-    let burn: Vec<(f64, f64)> =
-        worst(report, names::ERROR_RATIO, Some("1h"), f64::max).into_iter().map(|(t, v)| (t, v / budget)).collect();
-    root.fill(&WHITE)?;
-    let (upper, lower) = root.split_vertically(SIZE.1 / 2);
-    let axis = TimeAxis::new(begin, end);
-    let title = format!("{}, objective {} %", report.model.id, report.model.objective.percent());
-    let panels = [
-        (&upper, title.as_str(), "budget left", &left, GREEN.mix(0.8)),
-        (&lower, "", "burn rate over 1h", &burn, BLUE.mix(0.8)),
-    ];
-    for (area, caption, what, points, colour) in panels {
-        let (low, high) = span(points.iter().map(|p| p.1).chain([0.0, 1.0]));
-        let margin = (high - low) * 0.05;
-        let mut chart = ChartBuilder::on(area)
-            .caption(caption, ("sans-serif", 16))
-            .margin(8)
-            .x_label_area_size(32)
-            .y_label_area_size(72)
-            .build_cartesian_2d(axis.clone(), low - margin..high + margin)?;
-        chart.configure_mesh().light_line_style(TRANSPARENT).y_desc(what).x_desc("time, UTC").draw()?;
-        if let Some(own) = report.outcomes.first() {
-            let shade = |severity: &str| if severity == "page" { RED.mix(0.3) } else { YELLOW.mix(0.4) };
-            chart.draw_series(own.fired.iter().map(|fired| {
-                let from = (fired.episode.fired as f64 / 1000.0).max(begin);
-                let to = fired.episode.ended.map_or(end, |ended| ended as f64 / 1000.0).min(end);
-                Rectangle::new([(from, low - margin), (to, high + margin)], shade(&fired.severity).filled())
-            }))?;
+        let (begin, end) = (report.period.from as f64, report.period.to as f64);
+        let budget = report.model.objective.budget().to_f64().unwrap_or(f64::NAN);
+        let left = worst(report, names::BUDGET_REMAINING, None, f64::min);
+        let burn: Vec<(f64, f64)> =
+            worst(report, names::ERROR_RATIO, Some("1h"), f64::max).into_iter().map(|(t, v)| (t, v / budget)).collect();
+        root.fill(&WHITE)?;
+        let (upper, lower) = root.split_vertically(SIZE.1 / 2);
+        let axis = TimeAxis::new(begin, end);
+        let title = format!("{}, objective {} %", report.model.id, report.model.objective.percent());
+        let panels = [
+            (&upper, title.as_str(), "budget left", &left, GREEN.mix(0.8)),
+            (&lower, "", "burn rate over 1h", &burn, BLUE.mix(0.8)),
+        ];
+        for (area, caption, what, points, colour) in panels {
+            let (low, high) = span(points.iter().map(|p| p.1).chain([0.0, 1.0]));
+            let margin = (high - low) * 0.05;
+            let mut chart = ChartBuilder::on(area)
+                .caption(caption, ("sans-serif", 16))
+                .margin(8)
+                .x_label_area_size(32)
+                .y_label_area_size(72)
+                .build_cartesian_2d(axis.clone(), low - margin..high + margin)?;
+            chart.configure_mesh().light_line_style(TRANSPARENT).y_desc(what).x_desc("time, UTC").draw()?;
+            if let Some(own) = report.outcomes.first() {
+                let shade = |severity: &str| if severity == "page" { RED.mix(0.3) } else { YELLOW.mix(0.4) };
+                chart.draw_series(own.fired.iter().map(|fired| {
+                    let from = (fired.episode.fired as f64 / 1000.0).max(begin);
+                    let to = fired.episode.ended.map_or(end, |ended| ended as f64 / 1000.0).min(end);
+                    Rectangle::new([(from, low - margin), (to, high + margin)], shade(&fired.severity).filled())
+                }))?;
+            }
+            chart.draw_series(LineSeries::new(thin(points, (begin, end)), colour.stroke_width(2)))?;
         }
-        chart.draw_series(LineSeries::new(thin(points, (begin, end)), colour.stroke_width(2)))?;
+        root.present()?;
+        Ok(())
     }
-    root.present()?;
-    Ok(())
-}
 }
