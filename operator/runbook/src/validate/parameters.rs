@@ -110,6 +110,11 @@ fn source(spec: &Spec, all: &[Spec], parameter: &Parameter, manual: bool, path: 
         if let Err(problem) = plimsoll_slo::promql::parse(query, &at) {
             problems.push(problem);
         }
+        if spec.object.is_none() {
+            problems.push(
+                Problem::error(at.clone(), "fromQuery picks an object, and this is a value").help("add object: Pod"),
+            );
+        }
         if spec.from_label.is_none() {
             problems.push(
                 Problem::error(at, "fromQuery wants fromLabel, the label of its series").help("add fromLabel: pod"),

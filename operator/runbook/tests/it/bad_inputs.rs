@@ -40,6 +40,15 @@ fn actions_and_parameters() {
             ],
         ),
         (
+            "a query for a value",
+            json!({"parameters": [{"name": "pod", "object": "Pod", "fromLabel": "pod"},
+                {"name": "n", "integer": {"min": 1, "max": 2}, "fromQuery": "up", "fromLabel": "n"}]}),
+            &[
+                "error: spec.parameters[1].fromQuery: fromQuery picks an object, and this is a value; add object: Pod",
+                "warning: spec.parameters[1].name: no step uses parameter n; use it as n or $(n), or remove it",
+            ],
+        ),
+        (
             "unknown parameter in a text",
             step(json!({"name": "a", "notify": {"destination": "payments", "message": "$(who) restarts"}})),
             &[

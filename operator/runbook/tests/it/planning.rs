@@ -61,7 +61,7 @@ fn a_query_picks_the_object() {
     let wrong = resolve(&model, &labels, &none).unwrap_err();
     assert_eq!(wrong[0].message, "its query yields no series with the label, and there is no default");
     let given = BTreeMap::from([("pod".to_owned(), "shop/b".to_owned())]);
-    assert_eq!(resolve(&model, &labels, &given).unwrap().values["pod"], "shop/b");
+    assert_eq!(resolve(&model, &labels, &given).unwrap().values["pod"], "b");
     let mut patch = patch;
     patch["parameters"][0]["default"] = json!("checkout-1");
     let names = ["one", "another"].map(|uid| planned_with(&patch, |object| object.uid = uid.to_owned()).unwrap().name);
