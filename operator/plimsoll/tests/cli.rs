@@ -11,8 +11,6 @@ use std::{
 
 #[path = "cli/bench.rs"]
 mod bench;
-#[path = "cli/demo.rs"]
-mod demo;
 #[path = "cli/detect.rs"]
 mod detect;
 #[path = "cli/explain.rs"]

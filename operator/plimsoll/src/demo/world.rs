@@ -1,6 +1,6 @@
 //! The shop as it is now: its objects, everything that its rules have recorded, and what runbooks would have done.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::sync::Arc;
 
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
@@ -26,7 +26,7 @@ const RUNBOOKS: [&str; 2] = [
     include_str!("../../../../runbooks/telemetry-while-burning/runbook.yaml"),
 ];
 /// The SLO whose traffic the scorer watches, and that the live fault hits.
-pub(super) const WATCHED: &str = "shop/checkout-availability";
+const WATCHED: &str = "shop/checkout-availability";
 
 /// Why there is no demonstration: something that is built in is broken, which tests keep from happening.
 #[derive(Debug, thiserror::Error)]
@@ -216,10 +216,4 @@ fn objects<T: serde::de::DeserializeOwned>(text: &str) -> Result<Vec<T>, Broken>
 
 fn broken(why: &impl std::fmt::Debug) -> Broken {
     Broken(format!("{why:?}"))
-}
-
-/// Labels of an SLO's series.
-pub(super) fn labels(id: &str, more: &[(&str, &str)]) -> BTreeMap<String, String> {
-    let own = [(names::SLO_ID, id)].into_iter().chain(more.iter().copied());
-    own.map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
 }
