@@ -210,10 +210,13 @@ impl Shop {
 
     /// The cart begins to burn.
     pub(crate) fn burn(&self) {
-        let mut courses = self.courses.lock().unwrap_or_else(PoisonError::into_inner);
-        for course in courses.iter_mut().filter(|course| course.id == "shop/cart-availability") {
-            course.troubles.push((22.0, 1200, 0));
-            course.fires = vec![("fast", "page")];
+        // Before what follows from it is locked: who computes that locks them the other way round.
+        {
+            let mut courses = self.courses.lock().unwrap_or_else(PoisonError::into_inner);
+            for course in courses.iter_mut().filter(|course| course.id == "shop/cart-availability") {
+                course.troubles.push((22.0, 1200, 0));
+                course.fires = vec![("fast", "page")];
+            }
         }
         self.known.lock().unwrap_or_else(PoisonError::into_inner).clear();
         self.changes.fetch_add(1, Ordering::Relaxed);
