@@ -145,7 +145,7 @@ async fn fail(
     State(metrics): State<Arc<Mutex<Metrics>>>,
     Path(percent): Path<String>,
 ) -> Result<String, (StatusCode, &'static str)> {
-    match percent.parse() {
+    match percent.parse::<f64>() {
         Ok(share) if (0.0..=100.0).contains(&share) => {
             traffic(&metrics, share);
             Ok(format!("{share} % of the requests fail from now on\n"))
