@@ -83,3 +83,21 @@ fn meanings(typed: &Map<String, Value>) -> Vec<String> {
     };
     typed.get("oneOf").and_then(Value::as_array).into_iter().flatten().filter_map(one).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use kube_core::CustomResourceExt as _;
+
+    use crate::Slo;
+
+    #[test]
+    fn a_field_of_words_says_its_default_and_what_they_mean() {
+        let definition = serde_json::to_value(Slo::crd()).unwrap();
+        let spec = definition.pointer("/spec/versions/0/schema/openAPIV3Schema/properties/spec/properties").unwrap();
+        let severity = "/alerting/properties/tiers/items/properties/severity/description";
+        let said = spec.pointer(severity).unwrap();
+        assert_eq!(said, "Whom it wakes. Default: Page.\n`Page`: Somebody now.\n`Ticket`: Somebody tomorrow.");
+        // What has fields instead of words is left alone.
+        assert_eq!(spec.pointer("/alerting/description").unwrap(), "When somebody is told.");
+    }
+}

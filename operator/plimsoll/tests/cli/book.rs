@@ -140,7 +140,7 @@ fn words(line: &str) -> Vec<String> {
 }
 
 /// Commands that cannot be run here: ours parse, others are known, files that they apply are there.
-fn looked_at(folder: &Path, text: &str) {
+fn looked_at(folder: &Path, name: &str, text: &str) {
     for line in text.replace("\\\n", " ").lines() {
         let all = words(line);
         for command in all.split(|word| ["|", "&&", "&", ";"].contains(&word.as_str())) {
@@ -153,30 +153,30 @@ fn looked_at(folder: &Path, text: &str) {
             if *program == "plimsoll" {
                 if let Err(error) = plimsoll::cli::command().try_get_matches_from(command) {
                     let asked = [ErrorKind::DisplayHelp, ErrorKind::DisplayVersion].contains(&error.kind());
-                    assert!(asked, "{line}: {error}");
+                    assert!(asked, "{name}: {line}: {error}");
                 }
             } else {
-                assert!(OTHERS.contains(program), "{program}: run it, or add it to OTHERS\n{line}");
+                assert!(OTHERS.contains(program), "{name}: run {program}, or add it to OTHERS\n{line}");
             }
             for file in command.windows(2).filter(|pair| pair[0] == "-f").map(|pair| pair[1]) {
                 // What lies in a folder that is here must be there; other names are the reader's own.
                 let ours = file.split_once('/').is_some_and(|(first, _)| folder.join(first).exists());
-                assert!(!ours || folder.join(file).exists(), "{line}: there is no {file}");
+                assert!(!ours || folder.join(file).exists(), "{name}: {line}: there is no {file}");
             }
         }
     }
 }
 
 /// YAML is well-formed, and ours is valid without a warning.
-fn valid(folder: &Path, block: &Block<'_>) {
+fn valid(folder: &Path, name: &str, block: &Block<'_>) {
     let documents = block.text.split("---\n").filter(|document| !document.trim().is_empty());
     for document in documents {
         let parsed = serde_saphyr::from_str::<serde_json::Value>(document);
-        assert!(parsed.is_ok(), "no YAML: {}\n{document}", parsed.unwrap_err());
+        assert!(parsed.is_ok(), "{name}: no YAML: {}\n{document}", parsed.unwrap_err());
     }
     if block.text.contains("apiVersion: plimsoll.dev/") {
         let ran = run_with_input(folder, &["validate", "--strict", "-"], block.text.as_bytes());
-        assert_eq!(ran.code, 0, "{}", ran.stdout);
+        assert_eq!(ran.code, 0, "{name}\n{}", ran.stdout);
     }
 }
 
@@ -189,7 +189,6 @@ fn follow(page: &Path) {
     let mut printed = None;
     for block in blocks(&text) {
         let name = format!("{}:{}", page.strip_prefix(root()).unwrap().display(), block.line);
-        println!("{name}: {} {}", block.language, block.word);
         match (block.language, block.word) {
             ("sh", "" | "fails") if !by_others => {
                 let (output, success) = bash(folder.path(), &block.text);
@@ -197,13 +196,13 @@ fn follow(page: &Path) {
                 printed = Some(output);
             }
             ("sh", "developer") => {}
-            ("sh", "" | "cluster" | "data") => looked_at(folder.path(), &block.text),
+            ("sh", "" | "cluster" | "data") => looked_at(folder.path(), &name, &block.text),
             ("text", "output") => {
                 let output = printed.take().unwrap_or_else(|| panic!("{name}: nothing was run before it"));
                 assert!(is_shown(&block.text, &output), "{name}: it printed\n{output}");
             }
             ("yaml", file) => {
-                valid(folder.path(), &block);
+                valid(folder.path(), &name, &block);
                 if !file.is_empty() {
                     write(folder.path(), file, &block.text);
                 }
