@@ -46,15 +46,18 @@ pub enum State {
     Broken,
     /// It is quiet, but its budget is spent.
     Spent,
-    /// It works, but nothing is known of it.
+    /// It works, but nothing is recorded of it.
     NoData,
+    /// Nobody who has numbers answers.
+    Unknown,
     /// Nothing is wrong.
     Quiet,
 }
 
 impl State {
     /// Every state, worst first.
-    pub const ALL: [Self; 6] = [Self::Page, Self::Ticket, Self::Broken, Self::Spent, Self::NoData, Self::Quiet];
+    pub const ALL: [Self; 7] =
+        [Self::Page, Self::Ticket, Self::Broken, Self::Spent, Self::NoData, Self::Unknown, Self::Quiet];
 
     /// In the address, and the class in the page.
     pub const fn key(self) -> &'static str {
@@ -64,6 +67,7 @@ impl State {
             Self::Broken => "broken",
             Self::Spent => "spent",
             Self::NoData => "no-data",
+            Self::Unknown => "unknown",
             Self::Quiet => "quiet",
         }
     }
@@ -76,6 +80,7 @@ impl State {
             Self::Broken => "Broken",
             Self::Spent => "Spent",
             Self::NoData => "No data",
+            Self::Unknown => "Not known",
             Self::Quiet => "Quiet",
         }
     }
@@ -93,7 +98,7 @@ pub struct Filter {
     pub text: String,
     /// Labels: `team=payments`, or `team` alone for any value.
     pub label: String,
-    /// `page`, `ticket`, `broken`, `spent`, `no-data`, `quiet` or `burning`.
+    /// `page`, `ticket`, `broken`, `spent`, `no-data`, `unknown`, `quiet` or `burning`.
     pub state: String,
 }
 
@@ -298,6 +303,7 @@ impl<'a> Known<'a> {
             (Some(Severity::Ticket), ..) => State::Ticket,
             (None, Some(_), _) => State::Broken,
             (None, None, None) if self.answered => State::NoData,
+            (None, None, None) => State::Unknown,
             (None, None, Some(budget)) if budget <= 0.0 => State::Spent,
             (None, None, _) => State::Quiet,
         };
@@ -380,7 +386,7 @@ fn worst_first(a: &Row, b: &Row) -> Ordering {
     let order = a.state.cmp(&b.state).then_with(|| match a.state {
         // Spent already is worse than soon.
         State::Page | State::Ticket => (least(a) > 0.0).cmp(&(least(b) > 0.0)).then(soonest(a).total_cmp(&soonest(b))),
-        State::Broken | State::Spent | State::NoData | State::Quiet => Ordering::Equal,
+        State::Broken | State::Spent | State::NoData | State::Unknown | State::Quiet => Ordering::Equal,
     });
     order
         .then_with(|| least(a).total_cmp(&least(b)))
@@ -396,7 +402,10 @@ fn headline(rows: &[Row], complete: bool) -> String {
     let of = |wanted: State| rows.iter().filter(|row| row.state == wanted).count();
     let burning: Vec<&Row> = rows.iter().filter(|row| row.state.is_burning()).collect();
     let of_all = if total == 1 { "the one SLO".to_owned() } else { format!("{total} SLOs") };
+    let unknown = of(State::Unknown) > 0;
     let mut parts = vec![match burning.len() {
+        0 if unknown && total == 1 => "Whether the one SLO is burning is not known".to_owned(),
+        0 if unknown => format!("Whether any of {of_all} is burning is not known"),
         0 if total == 1 => "The one SLO is not burning".to_owned(),
         0 => format!("None of {of_all} is burning"),
         _ if total == 1 => "The one SLO is burning".to_owned(),

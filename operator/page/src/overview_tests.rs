@@ -146,7 +146,8 @@ fn nothing_and_little_is_said_as_such() {
     assert_eq!(said(&one, true, &reading(&[("a", 1.0, 0.0)], &[])), "The one SLO is not burning.");
     assert_eq!(said(&one, true, &reading(&[], &[])), "The one SLO is not burning; 1 has no data.");
     // Nobody has answered yet: then it is not the SLO that has no data.
-    assert_eq!(said(&one, true, &nothing), "The one SLO is not burning.");
+    assert_eq!(said(&one, true, &nothing), "Whether the one SLO is burning is not known.");
+    assert_eq!(view(&one, &nothing, Filter::default()).rows[0].state, State::Unknown);
     let two = [slo("a", |_| {}), slo("b", |_| {})];
     let spent = reading(&[("a", -0.5, 0.1), ("b", 1.0, 0.0)], &[("a", "SLOErrorBudgetBurn", "page")]);
     assert_eq!(said(&two, true, &spent), "1 of 2 SLOs is burning; a has spent its budget.");

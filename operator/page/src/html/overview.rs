@@ -104,6 +104,7 @@ pub(super) fn glyph(state: State) -> &'static str {
         State::Broken => "✕",
         State::Spent => "▁",
         State::NoData => "○",
+        State::Unknown => "?",
         State::Quiet => "·",
     }
 }

@@ -466,6 +466,7 @@ fn state(slo: &Kept<Slo>, answers: &Answers, tiers: &[TierRow], left: Option<f64
         (false, true, ..) => State::Ticket,
         (false, false, Some(_), _) => State::Broken,
         (false, false, None, None) if answered => State::NoData,
+        (false, false, None, None) => State::Unknown,
         (false, false, None, Some(left)) if left <= 0.0 => State::Spent,
         (false, false, None, _) => State::Quiet,
     }
@@ -496,6 +497,7 @@ fn headline(slo: &Kept<Slo>, model: &Model, state: State, numbers: Numbers) -> S
         State::Broken => format!("Broken: {}", sentence(&overview::broken(slo).unwrap_or_default())),
         State::Spent => format!("Spent: {left}{burn}."),
         State::NoData => "No data: nothing is recorded of it yet.".to_owned(),
+        State::Unknown => "Not known: nobody who has its numbers answers.".to_owned(),
         State::Quiet => format!("Quiet: {left}{runs_out}{burn}."),
     }
 }

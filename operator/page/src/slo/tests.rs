@@ -106,6 +106,11 @@ fn groups_are_the_worst_first() {
 fn what_is_not_known_is_not_made_up() {
     let empty = view(|answers| *answers = Answers { now: vec![History::default()], ..Answers::default() });
     assert_eq!((empty.state, empty.headline.as_str()), (State::NoData, "No data: nothing is recorded of it yet."));
+    let silent = view(|answers| {
+        let away = History { lines: Vec::new(), trouble: Some("no answer".to_owned()) };
+        *answers = Answers { now: vec![away], ..Answers::default() };
+    });
+    assert_eq!(silent.state, State::Unknown);
     assert!(empty.tiers.iter().all(|tier| tier.state == TierState::Unknown));
     assert_eq!(empty.charts.unwrap().projection, None);
     // Nobody answers: that is no finding about the SLO, and what was known stays.
