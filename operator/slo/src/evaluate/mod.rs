@@ -266,7 +266,7 @@ fn sorted(mut models: Vec<Model>) -> Vec<Model> {
     while !models.is_empty() {
         let waits = |model: &Model| {
             let of = |name: &&str| models.iter().any(|m| m.id.namespace == model.id.namespace && m.id.name == **name);
-            model.parts().iter().any(|name| of(name))
+            model.parts().iter().any(of)
         };
         let (ready, rest): (Vec<Model>, Vec<Model>) = models.clone().into_iter().partition(|model| !waits(model));
         if ready.is_empty() {

@@ -477,7 +477,7 @@ fn seen(groups: &[Group], t: i64) -> Option<f64> {
 
 /// A rate, unless it is NaN, infinite or negative.
 fn finite(value: f64) -> Option<f64> {
-    (value >= 0.0 && value < f64::INFINITY).then_some(value)
+    (0.0..f64::INFINITY).contains(&value).then_some(value)
 }
 
 /// `bad / (total > 0)`.

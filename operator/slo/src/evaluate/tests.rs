@@ -104,8 +104,8 @@ fn missing_data_alerts_unless_targets_are_up() {
     for (up, alerts) in [(false, 1), (true, 0)] {
         let slo = model("gone", serde_json::json!({"objective": "99.9"}));
         let mut engine = Engine::new(vec![slo], 0, &Schedule::default());
-        engine.feed("shop/gone", &Labels::new(), 0, &vec![Sample { total: 1.0, bad: 0.0 }; 120], &[]);
-        engine.feed_targets("shop/gone", 0, &vec![up; 60]);
+        engine.feed("shop/gone", &Labels::new(), 0, &[Sample { total: 1.0, bad: 0.0 }; 120], &[]);
+        engine.feed_targets("shop/gone", 0, &[up; 60]);
         engine.run(2 * HOUR);
         let alert = engine.alerts("shop/gone").find(|a| a.tier.is_none()).expect("an alert of missing data");
         assert_eq!(alert.episodes.len(), alerts);
