@@ -222,7 +222,7 @@ pub struct Run {
     pub runbook: String,
     /// How far it is.
     pub phase: Phase,
-    /// The answer, in a sentence.
+    /// Why it is there, in words that follow those of its phase.
     pub headline: String,
     /// Names and values.
     pub facts: Vec<(&'static str, String)>,
@@ -242,7 +242,7 @@ impl Run {
         let spec = &execution.spec;
         let status = execution.status.clone().unwrap_or_default();
         let message = status.message.clone().unwrap_or_else(|| "nobody has looked at it yet".to_owned());
-        let reason = status.reason.as_deref().map(|reason| format!(" ({reason})")).unwrap_or_default();
+        let reason = status.reason.as_deref().map(|reason| format!("({reason}): ")).unwrap_or_default();
         let trigger = &spec.trigger;
         let by = trigger.requested_by.as_deref().map(|by| format!(" by {by}")).unwrap_or_default();
         let value = trigger.value.as_deref().map(|value| format!(", value {value}")).unwrap_or_default();
@@ -268,7 +268,7 @@ impl Run {
             name: name.to_owned(),
             runbook: spec.runbook.name.clone(),
             phase: status.phase,
-            headline: format!("{}{reason}: {message}", phase_words(status.phase)),
+            headline: format!("{reason}{message}"),
             facts,
             evidence: trigger.labels.iter().map(|(name, value)| (name.clone(), value.clone())).collect(),
             objects: spec
