@@ -22,6 +22,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     objects::Shelf,
+    runs::Named,
     say::Say,
     table::{Changes, Key, Table},
 };
@@ -168,7 +169,7 @@ impl Rules {
     }
 
     /// The runbooks that may be started, and who names which; the page is told of all.
-    pub fn runbooks(&self) -> (Vec<Model>, HashMap<(&'static str, String), Vec<String>>) {
+    pub fn runbooks(&self) -> (Vec<Model>, Named) {
         let (mut models, mut shown) = (Vec::new(), Vec::new());
         for (key, entry) in self.table.iter().filter(|(key, _)| key.kind == AnyKind::Runbook) {
             let id = (key.namespace.clone(), key.name.clone());

@@ -43,6 +43,9 @@ const KEPT: usize = 1000;
 /// The largest answer of an Alertmanager that is read.
 const MAX_BYTES: usize = 32 << 20;
 
+/// The runbooks that an SLO or AlertRule names, by label and value.
+pub type Named = HashMap<(&'static str, String), Vec<String>>;
+
 /// Who is asked for alerts.
 #[derive(Clone, Debug)]
 pub enum Source {
@@ -63,7 +66,7 @@ pub struct Runs {
     say: Say,
     models: RwLock<Vec<Arc<Model>>>,
     /// The runbooks that an SLO or AlertRule names, by label and value.
-    named: RwLock<HashMap<(&'static str, String), Vec<String>>>,
+    named: RwLock<Named>,
     /// What was told already.
     told: Mutex<HashSet<String>>,
     /// One is planned and run at a time, so that each sees those before it.
@@ -90,7 +93,7 @@ impl Runs {
     }
 
     /// The runbooks that there are, and who names which.
-    pub fn know(&self, models: Vec<Model>, named: HashMap<(&'static str, String), Vec<String>>) {
+    pub fn know(&self, models: Vec<Model>, named: Named) {
         // Whatever their mode says: without a cluster nothing is done.
         let dry =
             |model: Model| Model { mode: if model.mode == Mode::Off { Mode::Off } else { Mode::DryRun }, ..model };
