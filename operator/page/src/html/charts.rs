@@ -274,7 +274,7 @@ fn sli(axis: &Axis, charts: &Charts) -> Markup {
     let mut drawn = level(height, *objective, "limit");
     drawn += &beyond(axis, height, values, *objective, false);
     drawn += &line(axis, height, values, "main");
-    let decimals = words::decimals(&format!("{:.6}", objective * 100.0).trim_end_matches('0').to_owned());
+    let decimals = words::decimals(format!("{:.6}", objective * 100.0).trim_end_matches('0'));
     let wanted = words::percent(*objective, decimals.saturating_sub(1));
     let now = written(values, |sli| words::percent(sli, decimals));
     let said = format!("SLI over {} over time, now {now}; the objective is {wanted}", charts.sli_window);

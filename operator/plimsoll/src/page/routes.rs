@@ -185,14 +185,16 @@ async fn view(site: &Site, slo: &Kept<Slo>, range: Range, now: i64) -> View {
 /// An SLO as one would apply it: without what the server and the operator add.
 fn applied(slo: &Slo) -> String {
     let meta = &slo.metadata;
-    let mut metadata = json!({"name": meta.name, "namespace": meta.namespace});
+    let mut metadata = serde_json::Map::new();
+    metadata.insert("name".to_owned(), json!(meta.name));
+    metadata.insert("namespace".to_owned(), json!(meta.namespace));
     let own = meta.annotations.iter().flatten().filter(|(name, _)| !name.starts_with("kubectl.kubernetes.io/"));
     let own: serde_json::Map<String, Value> = own.map(|(name, value)| (name.clone(), json!(value))).collect();
     if let Some(labels) = meta.labels.as_ref().filter(|labels| !labels.is_empty()) {
-        metadata["labels"] = json!(labels);
+        metadata.insert("labels".to_owned(), json!(labels));
     }
     if !own.is_empty() {
-        metadata["annotations"] = Value::Object(own);
+        metadata.insert("annotations".to_owned(), Value::Object(own));
     }
     let object = json!({"apiVersion": plimsoll_api::API_VERSION, "kind": "SLO", "metadata": metadata,
         "spec": serde_json::to_value(&slo.spec).unwrap_or_default()});

@@ -41,12 +41,14 @@ pub struct Stores {
     unread: Arc<AtomicU64>,
 }
 
+type RunbookWriters = (Writer<Guarded<Runbook>>, Writer<Guarded<RunbookExecution>>);
+
 /// Keeps [`Stores`] up to date.
 pub struct Watches {
     client: Client,
     slos: Writer<Guarded<Slo>>,
     alert_rules: Writer<Guarded<AlertRule>>,
-    runbooks: Option<(Writer<Guarded<Runbook>>, Writer<Guarded<RunbookExecution>>)>,
+    runbooks: Option<RunbookWriters>,
     changes: Arc<AtomicU64>,
     unread: Arc<AtomicU64>,
 }
@@ -163,11 +165,14 @@ impl Objects for Stores {
     }
 }
 
+/// An SLO's name, and its version.
+type Asked = (String, Option<String>);
+
 /// Explains the SLOs of a cluster, as `plimsoll explain` does.
 pub struct Explaining {
     prometheus: Option<Prometheus>,
     client: Client,
-    told: Mutex<HashMap<(String, Option<String>), (Instant, String)>>,
+    told: Mutex<HashMap<Asked, (Instant, String)>>,
 }
 
 /// An explanation asks much, and is as good for a while, whoever reads.

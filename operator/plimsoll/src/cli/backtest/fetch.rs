@@ -115,7 +115,9 @@ pub(super) async fn fill(
         let mut up = vec![false; times.count];
         let idle = Bar(ProgressBar::hidden());
         read(prometheus, &format!("{targets} > 0"), times, &idle, |_, place, _| {
-            up.get_mut(place).map(|up| *up = true);
+            if let Some(up) = up.get_mut(place) {
+                *up = true;
+            }
             true
         })
         .await?;
