@@ -311,9 +311,8 @@ impl Known {
             // The version in it makes sure that nobody took it meanwhile.
             api.replace(&self.name, &PostParams::default(), &object).await.map(|_| ())
         };
-        match tokio::time::timeout(terms.deadline() / 2, given).await {
-            Ok(Err(error)) => warn(&self.name, &error, "lease could not be given back"),
-            Ok(Ok(())) | Err(_) => {}
+        if let Ok(Err(error)) = tokio::time::timeout(terms.deadline() / 2, given).await {
+            warn(&self.name, &error, "lease could not be given back");
         }
     }
 }
