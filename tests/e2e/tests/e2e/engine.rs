@@ -45,7 +45,7 @@ fn counter(
 ) -> Vec<Option<f64>> {
     let mut value = 0.0;
     let step = |i: usize| {
-        value = if restart > 0 && i % restart == 0 { 0.0 } else { value + rate(i).floor() };
+        value = if restart > 0 && i.is_multiple_of(restart) { 0.0 } else { value + rate(i).floor() };
         (!unseen(i)).then_some(value)
     };
     (0..steps).map(step).collect()

@@ -84,6 +84,9 @@ impl Course {
     }
 }
 
+/// A question about an SLO, or all, at these times.
+type Asked = (Question, Option<String>, Grid);
+
 /// Everything that the page shows, in memory.
 #[derive(Debug)]
 pub(crate) struct Shop {
@@ -94,7 +97,7 @@ pub(crate) struct Shop {
     executions: Mutex<Vec<Kept<RunbookExecution>>>,
     changes: AtomicU64,
     /// What was computed once: readers come again and again.
-    known: Mutex<HashMap<(Question, Option<String>, Grid), History>>,
+    known: Mutex<HashMap<Asked, History>>,
     /// Nobody answers any more.
     pub(crate) away: AtomicBool,
 }
