@@ -9,6 +9,7 @@ pub mod editors;
 pub mod explain;
 pub mod generate;
 pub mod graph;
+mod judge;
 pub mod kinds;
 pub mod mend;
 pub mod named;

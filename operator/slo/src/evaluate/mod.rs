@@ -1,7 +1,7 @@
 //! The rules, evaluated without a Prometheus: from the base series of some SLOs to everything that their rendered
 //! rules record and alert, under the same names and at the same times.
 //!
-//! What the rules are is decided in [`crate::render`] alone; this does what Prometheus does with them: groups evaluated
+//! What the rules are is decided in [`mod@crate::render`] alone; this does what Prometheus does with them: groups evaluated
 //! one after another at their intervals and phases, values looked up at most five minutes back, ranges open on the
 //! left, subqueries at the multiples of their step, alerts that wait and that fire on. A test in `tests/e2e` compares
 //! every series with a real Prometheus' to 1e-9.
