@@ -250,7 +250,9 @@ impl ControlPlane {
     pub async fn apply_crds(&self, folder: &Path) -> Result<()> {
         let folder = folder.to_str().context("the folder's name is not UTF-8")?;
         self.kubectl(["apply", "--server-side", "--force-conflicts", "-f", folder]).await?;
-        self.kubectl(["wait", "--for=condition=Established", "--timeout=60s", "-f", folder]).await?;
+        // Unlike `apply`, `wait` would look into folders of the folder.
+        let wait = ["wait", "--for=condition=Established", "--timeout=60s", "--recursive=false", "-f", folder];
+        self.kubectl(wait).await?;
         Ok(())
     }
 
