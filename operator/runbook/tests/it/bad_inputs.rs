@@ -51,9 +51,7 @@ fn actions_and_parameters() {
         (
             "unknown parameter in a text",
             step(json!({"name": "a", "notify": {"destination": "payments", "message": "$(who) restarts"}})),
-            &[
-                "error: spec.steps[0].notify.message: there is no parameter who; use one of pod. Or add it to spec.parameters",
-            ],
+            &["error: spec.steps[0].notify.message: there is no parameter who; use pod. Or add it to spec.parameters"],
         ),
         (
             "no action",
