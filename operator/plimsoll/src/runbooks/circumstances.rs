@@ -21,7 +21,7 @@ use plimsoll_runbook::{
     guards::{Circumstances, Guard, Past, Refusal, SloNow, check},
     names,
     plan::Settings,
-    requests::{self, Server},
+    requests,
 };
 
 use super::{
@@ -181,15 +181,7 @@ async fn target(client: &Client, execution: &RunbookExecution, namespace: &str) 
 pub async fn holds(outside: &Outside, execution: &RunbookExecution) -> Option<bool> {
     let spec = &execution.spec;
     let Some(condition) = &spec.trigger.condition else { return Some(true) };
-    let encoded = percent_encoding::utf8_percent_encode(condition, percent_encoding::NON_ALPHANUMERIC);
-    let request = requests::Request {
-        to: Server::Prometheus,
-        method: "GET",
-        path: format!("/api/v1/query?query={encoded}"),
-        content_type: None,
-        body: None,
-        streams: false,
-    };
+    let request = requests::query_request(condition);
     let answer = outside.send(&request, &request.path, spec.traceparent.as_deref()).await.ok()?;
     let answer = serde_json::from_slice(&answer.body).ok()?;
     requests::found(&answer).ok()

@@ -26,7 +26,7 @@ use plimsoll_runbook::{
     names,
     parameters::{Lookup, picked, queries, resolve},
     plan::{Planned, Settings, plan},
-    requests::{Request, Server},
+    requests::query_request,
 };
 use plimsoll_slo::names as series;
 use serde_json::{Value, json};
@@ -244,15 +244,7 @@ impl Dispatcher {
         traceparent: Option<&str>,
     ) -> Result<Option<String>, NotStored> {
         let failed = |message: String| NotStored(format!("parameter {}: {message}", parameter.name));
-        let encoded = percent_encoding::utf8_percent_encode(query, percent_encoding::NON_ALPHANUMERIC);
-        let request = Request {
-            to: Server::Prometheus,
-            method: "GET",
-            path: format!("/api/v1/query?query={encoded}"),
-            content_type: None,
-            body: None,
-            streams: false,
-        };
+        let request = query_request(query);
         let answer = self.outside.send(&request, &request.path, traceparent).await;
         let answer = answer.map_err(|error| failed(error.to_string()))?;
         let answer = serde_json::from_slice(&answer.body).map_err(|_| failed("no answer of Prometheus".to_owned()))?;

@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 
 use crate::{Act, names};
 
-pub use outside::{found, message, verified, verify_query};
+pub use outside::{found, message, query_request, verified, verify_query};
 pub use reads::reads;
 
 /// Who is asked.

@@ -17,8 +17,13 @@ fn request(to: Server, method: &'static str, path: String) -> Request {
     Request { to, method, path, content_type: None, body: None, streams: false }
 }
 
+/// The request by which Prometheus is asked for the present value of an expression.
+pub fn query_request(expr: &str) -> Request {
+    request(Server::Prometheus, "GET", format!("/api/v1/query?query={}", encoded(expr)))
+}
+
 pub(super) fn query(expr: &str, what: &str) -> Call {
-    Call::new(what, request(Server::Prometheus, "GET", format!("/api/v1/query?query={}", encoded(expr))))
+    Call::new(what, query_request(expr))
 }
 
 /// The burn rates of an SLO over five minutes, one for each group.
