@@ -144,6 +144,20 @@ fn facts(facts: &[(&'static str, String)]) -> Markup {
     }
 }
 
+/// A section that is a table; one that is wider than the view scrolls by itself. The note stands above it.
+fn table(id: &str, title: &str, note: Option<String>, head: &Markup, body: &Markup) -> Markup {
+    html! {
+        section {
+            h2 id=(id) { (title) }
+            @if let Some(note) = note { p.count { (note) } }
+            div.scroll tabindex="0" role="region" aria-labelledby=(id) { table {
+                thead { tr { (head) } }
+                tbody { (body) }
+            } }
+        }
+    }
+}
+
 /// Something that is not as it should be.
 fn trouble(text: Option<&str>) -> Markup {
     html! { @if let Some(text) = text { p.trouble { span.g aria-hidden="true" { "!" } " " (text) } } }

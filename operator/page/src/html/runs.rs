@@ -3,7 +3,7 @@
 use maud::{Markup, html};
 use plimsoll_api::execution::{Outcome, Phase};
 
-use super::{Frame, Place, document, execution_path, facts, time};
+use super::{Frame, Place, document, execution_path, facts, table, time};
 use crate::{
     runs::{Run, RunRow, RunbookRow, Runs, StepRow, phase_words},
     words,
@@ -26,47 +26,39 @@ pub fn runs(frame: &Frame, view: &Runs) -> String {
 }
 
 fn runbooks(rows: &[RunbookRow]) -> Markup {
-    html! {
-        section {
-            h2 #runbooks { "Runbooks" }
-            div.scroll tabindex="0" role="region" aria-labelledby="runbooks" { table {
-                thead { tr {
-                    th scope="col" { "Runbook" } th scope="col" { "Mode" } th scope="col" { "Started by" }
-                    th.n scope="col" { "Steps" } th.n scope="col" { "Runs" }
-                } }
-                tbody { @for row in rows { tr class=(if row.broken.is_some() { "broken" } else { "quiet" }) {
-                    th scope="row" { (row.name) " " small { (row.namespace) }
-                        @if let Some(why) = &row.broken { p { i.g aria-hidden="true" { "✕" } " " (why) } }
-                        @else if !row.description.is_empty() { p { (row.description) } } }
-                    td { (format!("{:?}", row.mode)) }
-                    td.prose { (row.trigger) }
-                    td.n { (row.steps) } td.n { (row.runs) }
-                } } }
-            } }
-        }
-    }
+    let head = html! {
+        th scope="col" { "Runbook" } th scope="col" { "Mode" } th scope="col" { "Started by" }
+        th.n scope="col" { "Steps" } th.n scope="col" { "Runs" }
+    };
+    let body = html! {
+        @for row in rows { tr class=(if row.broken.is_some() { "broken" } else { "quiet" }) {
+            th scope="row" { (row.name) " " small { (row.namespace) }
+                @if let Some(why) = &row.broken { p { i.g aria-hidden="true" { "✕" } " " (why) } }
+                @else if !row.description.is_empty() { p { (row.description) } } }
+            td { (format!("{:?}", row.mode)) }
+            td.prose { (row.trigger) }
+            td.n { (row.steps) } td.n { (row.runs) }
+        } }
+    };
+    table("runbooks", "Runbooks", None, &head, &body)
 }
 
 fn executions(rows: &[RunRow], total: usize) -> Markup {
-    html! {
-        section {
-            h2 #executions { "Executions" }
-            @if total > rows.len() { p.count { "The newest " (rows.len()) " of " (total) "." } }
-            div.scroll tabindex="0" role="region" aria-labelledby="executions" { table {
-                thead { tr {
-                    th scope="col" { "Execution" } th scope="col" { "Runbook" } th scope="col" { "Mode" }
-                    th scope="col" { "Phase" } th scope="col" { "Made" } th scope="col" { "Why" }
-                } }
-                tbody { @for row in rows { tr class=(class(row.phase)) {
-                    th scope="row" { a href=(execution_path(&row.namespace, &row.name)) { (row.name) } " " small { (row.namespace) } }
-                    td { (row.runbook) } td { (format!("{:?}", row.mode)) }
-                    td { (phase(row.phase)) }
-                    td { @match row.made { Some(at) => (time(at)), None => "–" } }
-                    td.prose { (row.reason) }
-                } } }
-            } }
-        }
-    }
+    let note = (total > rows.len()).then(|| format!("The newest {} of {total}.", rows.len()));
+    let head = html! {
+        th scope="col" { "Execution" } th scope="col" { "Runbook" } th scope="col" { "Mode" }
+        th scope="col" { "Phase" } th scope="col" { "Made" } th scope="col" { "Why" }
+    };
+    let body = html! {
+        @for row in rows { tr class=(class(row.phase)) {
+            th scope="row" { a href=(execution_path(&row.namespace, &row.name)) { (row.name) } " " small { (row.namespace) } }
+            td { (row.runbook) } td { (format!("{:?}", row.mode)) }
+            td { (phase(row.phase)) }
+            td { @match row.made { Some(at) => (time(at)), None => "–" } }
+            td.prose { (row.reason) }
+        } }
+    };
+    table("executions", "Executions", note, &head, &body)
 }
 
 const fn class(phase: Phase) -> &'static str {

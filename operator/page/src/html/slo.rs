@@ -4,7 +4,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use maud::{Markup, html};
 use plimsoll_api::slo::Severity;
 
-use super::{Frame, Place, charts, document, facts, overview::glyph, seconds, slo_path, time, trouble};
+use super::{Frame, Place, charts, document, facts, overview::glyph, seconds, slo_path, table, time, trouble};
 use crate::{
     slo::{Charts, GroupRow, RANGES, TierRow, TierState, View},
     words,
@@ -49,19 +49,12 @@ pub fn slo(frame: &Frame, view: &View) -> String {
 }
 
 fn tiers(rows: &[TierRow]) -> Markup {
-    html! {
-        section {
-            h2 #alerts { "Alerts" }
-            div.scroll tabindex="0" role="region" aria-labelledby="alerts" { table {
-                thead { tr {
-                    th scope="col" { "Tier" } th scope="col" { "State" } th scope="col" { "Since" }
-                    th.n scope="col" { "Burn, long" } th.n scope="col" { "Burn, short" } th.n scope="col" { "Threshold" }
-                    th scope="col" { "What it takes" }
-                } }
-                tbody { @for row in rows { (tier(row)) } }
-            } }
-        }
-    }
+    let head = html! {
+        th scope="col" { "Tier" } th scope="col" { "State" } th scope="col" { "Since" }
+        th.n scope="col" { "Burn, long" } th.n scope="col" { "Burn, short" } th.n scope="col" { "Threshold" }
+        th scope="col" { "What it takes" }
+    };
+    table("alerts", "Alerts", None, &head, &html! { @for row in rows { (tier(row)) } })
 }
 
 fn tier(row: &TierRow) -> Markup {
@@ -97,24 +90,20 @@ fn tier(row: &TierRow) -> Markup {
 }
 
 fn groups(rows: &[GroupRow], all: usize) -> Markup {
-    html! {
-        section {
-            h2 #groups { "Errors by group" }
-            @if all > rows.len() { p.count { "The " (rows.len()) " of " (all) " groups with the least budget." } }
-            div.scroll tabindex="0" role="region" aria-labelledby="groups" { table {
-                thead { tr {
-                    th scope="col" { "Group" } th.n scope="col" { "Errors, 1\u{a0}h" } th.n scope="col" { "Burn, 1\u{a0}h" }
-                    th.n scope="col" { "Budget left" }
-                } }
-                tbody { @for row in rows { tr {
-                    th scope="row" { (row.name) }
-                    td.n { (row.errors.map_or_else(|| "–".to_owned(), |errors| words::percent(errors, 3))) }
-                    td.n { (row.burn.map_or_else(|| "–".to_owned(), words::rate)) }
-                    td.n { (words::percent(row.budget, 1)) }
-                } } }
-            } }
-        }
-    }
+    let note = (all > rows.len()).then(|| format!("The {} of {all} groups with the least budget.", rows.len()));
+    let head = html! {
+        th scope="col" { "Group" } th.n scope="col" { "Errors, 1\u{a0}h" } th.n scope="col" { "Burn, 1\u{a0}h" }
+        th.n scope="col" { "Budget left" }
+    };
+    let body = html! {
+        @for row in rows { tr {
+            th scope="row" { (row.name) }
+            td.n { (row.errors.map_or_else(|| "–".to_owned(), |errors| words::percent(errors, 3))) }
+            td.n { (row.burn.map_or_else(|| "–".to_owned(), words::rate)) }
+            td.n { (words::percent(row.budget, 1)) }
+        } }
+    };
+    table("groups", "Errors by group", note, &head, &body)
 }
 
 fn events(shown: &Charts) -> Markup {
@@ -136,21 +125,17 @@ fn events(shown: &Charts) -> Markup {
 }
 
 pub(super) fn conditions(all: &[Condition]) -> Markup {
-    html! {
-        section {
-            h2 #conditions { "Conditions" }
-            div.scroll tabindex="0" role="region" aria-labelledby="conditions" { table {
-                thead { tr {
-                    th scope="col" { "Condition" } th scope="col" { "Status" } th scope="col" { "Reason" }
-                    th scope="col" { "Since" } th scope="col" { "Message" }
-                } }
-                tbody { @for one in all { tr {
-                    th scope="row" { (one.type_) } td { (one.status) } td { (one.reason) }
-                    td { (time(one.last_transition_time.0)) } td.prose { (one.message) }
-                } } }
-            } }
-        }
-    }
+    let head = html! {
+        th scope="col" { "Condition" } th scope="col" { "Status" } th scope="col" { "Reason" }
+        th scope="col" { "Since" } th scope="col" { "Message" }
+    };
+    let body = html! {
+        @for one in all { tr {
+            th scope="row" { (one.type_) } td { (one.status) } td { (one.reason) }
+            td { (time(one.last_transition_time.0)) } td.prose { (one.message) }
+        } }
+    };
+    table("conditions", "Conditions", None, &head, &body)
 }
 
 /// A text to copy.
