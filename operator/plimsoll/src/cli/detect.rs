@@ -16,7 +16,7 @@ use plimsoll_anomaly::{
 use super::{
     Exit,
     out::{self, Stop},
-    plot::{Format, Plot},
+    plot::{self, Format, Plot},
     series::Series,
 };
 use crate::source::files::shown;
@@ -95,10 +95,7 @@ pub fn run(args: &Detect) -> Result<Exit, Stop> {
     }
     bar.finish_and_clear();
     if let (Some(path), Some(plot)) = (&args.plot, &plot) {
-        let format = Format::of(path).unwrap_or(Format::Svg);
-        let drawn = super::plot::bytes(plot, format);
-        let drawn = drawn.map_err(|error| Stop::Failed(error.to_string(), "please report it".to_owned()))?;
-        out::replace(path, &mut |writer| writer.write_all(&drawn).map_err(Into::into))?;
+        plot::save(plot, path)?;
     }
     if rows <= WARM {
         let all = if rows == 1 { "1 row".to_owned() } else { format!("{rows} rows") };

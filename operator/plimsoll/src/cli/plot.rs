@@ -13,6 +13,8 @@ use plotters::{
     style::{FontStyle, register_font},
 };
 
+use super::out::{self, Stop};
+
 /// Width and height of the drawing, and the columns that hold values, in pixels.
 const SIZE: (u32, u32) = (1600, 600);
 const COLUMNS: usize = 1500;
@@ -102,7 +104,7 @@ pub(in crate::cli) trait Drawing {
 ///
 /// # Errors
 /// When it cannot be drawn, which is a fault of ours.
-pub(in crate::cli) fn bytes<D: Drawing>(drawing: &D, format: Format) -> anyhow::Result<Vec<u8>> {
+fn bytes<D: Drawing>(drawing: &D, format: Format) -> anyhow::Result<Vec<u8>> {
     static FONT: Once = Once::new();
     // A second one of the name would be an error, and says nothing.
     FONT.call_once(|| _ = register_font("sans-serif", FontStyle::Normal, epaint_default_fonts::UBUNTU_LIGHT));
@@ -129,6 +131,16 @@ pub(in crate::cli) fn bytes<D: Drawing>(drawing: &D, format: Format) -> anyhow::
             Ok(bytes)
         }
     }
+}
+
+/// Writes a drawing into a file, in the form that its name says.
+///
+/// # Errors
+/// When it cannot be written.
+pub(in crate::cli) fn save(drawing: &impl Drawing, path: &Path) -> Result<(), Stop> {
+    let drawn = bytes(drawing, Format::of(path).unwrap_or(Format::Svg));
+    let drawn = drawn.map_err(|error| Stop::Failed(error.to_string(), "please report it".to_owned()))?;
+    out::replace(path, &mut |writer| writer.write_all(&drawn).map_err(Into::into))
 }
 
 impl Drawing for Plot {

@@ -155,9 +155,7 @@ pub fn run(args: &Backtest) -> Result<Exit, Stop> {
     }
     bar.finish();
     if let (Some(path), Some(report)) = (&args.plot, reports.first()) {
-        let format = plot::Format::of(path).unwrap_or(plot::Format::Svg);
-        let drawn = plot::bytes(report, format).map_err(|error| super::failed(&error))?;
-        out::replace(path, &mut |writer| writer.write_all(&drawn).map_err(Into::into))?;
+        plot::save(report, path)?;
     }
     let text = match args.output {
         Format::Table => report::table(&reports),

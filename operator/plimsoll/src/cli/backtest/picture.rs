@@ -33,16 +33,15 @@ impl Drawing for Report {
     where
         B::ErrorType: 'static,
     {
-        let report = self;
-        let (begin, end) = (report.period.from as f64, report.period.to as f64);
-        let budget = report.model.objective.budget().to_f64().unwrap_or(f64::NAN);
-        let left = worst(report, names::BUDGET_REMAINING, None, f64::min);
+        let (begin, end) = (self.period.from as f64, self.period.to as f64);
+        let budget = self.model.objective.budget().to_f64().unwrap_or(f64::NAN);
+        let left = worst(self, names::BUDGET_REMAINING, None, f64::min);
         let burn: Vec<(f64, f64)> =
-            worst(report, names::ERROR_RATIO, Some("1h"), f64::max).into_iter().map(|(t, v)| (t, v / budget)).collect();
+            worst(self, names::ERROR_RATIO, Some("1h"), f64::max).into_iter().map(|(t, v)| (t, v / budget)).collect();
         root.fill(&WHITE)?;
         let (upper, lower) = root.split_vertically(SIZE.1 / 2);
         let axis = TimeAxis::new(begin, end);
-        let title = format!("{}, objective {} %", report.model.id, report.model.objective.percent());
+        let title = format!("{}, objective {} %", self.model.id, self.model.objective.percent());
         let panels = [
             (&upper, title.as_str(), "budget left", &left, GREEN.mix(0.8)),
             (&lower, "", "burn rate over 1h", &burn, BLUE.mix(0.8)),
@@ -57,7 +56,7 @@ impl Drawing for Report {
                 .y_label_area_size(72)
                 .build_cartesian_2d(axis.clone(), low - margin..high + margin)?;
             chart.configure_mesh().light_line_style(TRANSPARENT).y_desc(what).x_desc("time, UTC").draw()?;
-            if let Some(own) = report.outcomes.first() {
+            if let Some(own) = self.outcomes.first() {
                 let shade = |severity: &str| if severity == "page" { RED.mix(0.3) } else { YELLOW.mix(0.4) };
                 chart.draw_series(own.fired.iter().map(|fired| {
                     let from = (fired.episode.fired as f64 / 1000.0).max(begin);
