@@ -126,9 +126,7 @@ pub async fn alone(
             ticks.tick().await;
             watched.send_modify(|(watches, _)| {
                 for (kind, store) in &stores {
-                    watches.hear(*kind, Heard::Init);
-                    store.state().iter().for_each(|object| watches.hear(*kind, Heard::InitApply((**object).clone())));
-                    watches.hear(*kind, Heard::InitDone);
+                    watches.all(*kind, store.state().iter().map(Arc::as_ref));
                 }
             });
         }

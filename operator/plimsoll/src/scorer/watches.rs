@@ -191,6 +191,12 @@ impl Watches {
         }
     }
 
+    /// These are all objects of the kind.
+    pub(crate) fn all<'s>(&mut self, kind: Kind, objects: impl IntoIterator<Item = &'s Stored>) {
+        let listed: BTreeSet<Owner> = objects.into_iter().map(|stored| self.put(stored)).collect();
+        self.known.retain(|owner, _| owner.0 != kind || listed.contains(owner));
+    }
+
     fn put(&mut self, stored: &Stored) -> Owner {
         let (owner, meta) = (owner_of(stored), stored.meta());
         if meta.deletion_timestamp.is_some() {
