@@ -122,17 +122,15 @@ fn libraries(program: &Path) -> Result<Vec<PathBuf>> {
 mod tests {
     use super::*;
 
+    fn image(program: &Path) -> PlimsollImage<'_> {
+        PlimsollImage { program, name: "localhost/plimsoll:1", version: "1", revision: None, compressed: false }
+    }
+
     #[test]
     fn the_same_program_is_the_same_image() -> Result<()> {
         let folder = tempfile::tempdir()?;
         let program = std::env::current_exe()?;
-        let image = PlimsollImage {
-            program: &program,
-            name: "localhost/plimsoll:1",
-            version: "1",
-            revision: None,
-            compressed: false,
-        };
+        let image = image(&program);
         let (one, two) = (folder.path().join("one"), folder.path().join("two"));
         let digests = [image.write(&one)?, image.write(&two)?];
         assert_eq!(digests[0], digests[1]);
@@ -146,13 +144,7 @@ mod tests {
     fn it_is_nobodys_and_has_what_the_program_needs() -> Result<()> {
         let folder = tempfile::tempdir()?;
         let program = std::env::current_exe()?;
-        let image = PlimsollImage {
-            program: &program,
-            name: "localhost/plimsoll:1",
-            version: "1",
-            revision: None,
-            compressed: false,
-        };
+        let image = image(&program);
         let path = folder.path().join("image");
         image.write(&path)?;
         let mut blobs = std::collections::BTreeMap::new();

@@ -13,7 +13,7 @@ use kube::{
 use plimsoll_api::{Runbook, RunbookApproval, RunbookExecution, RunbookExecutionStatus, execution::Phase};
 use plimsoll_e2e::{NodeStack, Testbed, operator::Operator};
 use plimsoll_testbed::{
-    ControlPlane, ControlPlaneOptions, Folder, Network, Node, Program, Server, free_port, wait_until,
+    Alertmanager, ControlPlane, ControlPlaneOptions, Folder, Network, Node, Program, Server, free_port, wait_until,
 };
 use serde_json::{Value, json};
 
@@ -217,6 +217,16 @@ impl Ground {
     /// Where Alertmanager posts.
     pub(crate) fn alerts_url(&self) -> String {
         format!("https://{}/alerts", self.alerts)
+    }
+
+    /// Has this Alertmanager post all alerts to the operator.
+    pub(crate) async fn hears(&self, alertmanager: &Alertmanager) -> Result<()> {
+        let authority = self.folder.join("ca.crt");
+        std::fs::write(&authority, self.authority().await?)?;
+        let mut config = Alertmanager::webhook_config(&self.alerts_url());
+        config["receivers"][0]["webhook_configs"][0]["http_config"] =
+            json!({"authorization": {"credentials": TOKEN}, "tls_config": {"ca_file": authority}});
+        alertmanager.configure(&config).await
     }
 
     /// A client that trusts what Alertmanager trusts.

@@ -29,10 +29,7 @@ use plimsoll_testbed::{
 };
 use serde_json::{Value, json};
 
-use crate::{
-    cluster::SOON,
-    runbook_ground::{Ground, TOKEN},
-};
+use crate::{cluster::SOON, runbook_ground::Ground};
 
 const MONITORED_NODE: Needs = Needs {
     components: &[
@@ -126,21 +123,38 @@ async fn shipped(ground: &Ground, change: impl FnOnce(&mut Value)) -> Result<()>
     ground.runbook("crash-loop", runbook["spec"].clone()).await.map(drop)
 }
 
+/// A node whose Pods a Prometheus watches, with an Alertmanager that posts nowhere yet and somebody to be told.
+struct Watched {
+    stack: NodeStack,
+    /// Serves as long as it is there.
+    metrics: Server,
+    prometheus: Prometheus,
+    alertmanager: Alertmanager,
+    on_call: WebhookReceiver,
+}
+
+impl Watched {
+    async fn start(testbed: &Testbed) -> Result<Self> {
+        let stack = NodeStack::start(testbed.bin()).await?;
+        let metrics = state_metrics(stack.control_plane.client().await?).await?;
+        let nowhere = json!({"route": {"receiver": "none"}, "receivers": [{"name": "none"}]});
+        let alertmanager = Alertmanager::start(testbed.bin(), &nowhere).await?;
+        let options = PrometheusOptions {
+            alertmanager: Some(alertmanager.url().to_owned()),
+            scrape: vec![("kube-state-metrics".to_owned(), vec![metrics.address()])],
+            scrape_interval: Duration::from_secs(1),
+            ..PrometheusOptions::default()
+        };
+        let prometheus = Prometheus::start(testbed.bin(), options).await?;
+        let on_call = WebhookReceiver::start().await?;
+        Ok(Self { stack, metrics, prometheus, alertmanager, on_call })
+    }
+}
+
 /// A Pod restarts more than five times in the window, Prometheus alerts, Alertmanager posts, and the shipped runbook keeps
 /// what the restarts leave: the last log, what runs in the Pod, the heap. Then it is asked whether the SLO recovered.
 async fn a_pod_that_restarts_is_looked_into(testbed: &Testbed) -> Result<()> {
-    let stack = NodeStack::start(testbed.bin()).await?;
-    let metrics = state_metrics(stack.control_plane.client().await?).await?;
-    let nowhere = json!({"route": {"receiver": "none"}, "receivers": [{"name": "none"}]});
-    let alertmanager = Alertmanager::start(testbed.bin(), &nowhere).await?;
-    let options = PrometheusOptions {
-        alertmanager: Some(alertmanager.url().to_owned()),
-        scrape: vec![("kube-state-metrics".to_owned(), vec![metrics.address()])],
-        scrape_interval: Duration::from_secs(1),
-        ..PrometheusOptions::default()
-    };
-    let prometheus = Prometheus::start(testbed.bin(), options).await?;
-    let on_call = WebhookReceiver::start().await?;
+    let Watched { stack, metrics: _metrics, prometheus, alertmanager, on_call } = Watched::start(testbed).await?;
     let more = json!({"images": ["localhost/"], "destinations": {"on-call": {"url": on_call.url()}}});
     let ground = Ground::on_node(stack, Some(prometheus.url()), Some(alertmanager.url()), more).await?;
     let mut operator = ground.operator(testbed).await?;
@@ -157,12 +171,7 @@ async fn a_pod_that_restarts_is_looked_into(testbed: &Testbed) -> Result<()> {
         spec["verify"] = json!({"slo": "checkout", "after": "10s", "onFailure": "Escalate", "escalateTo": "on-call"});
     })
     .await?;
-    let authority = ground.folder.join("ca.crt");
-    std::fs::write(&authority, ground.authority().await?)?;
-    let mut config = Alertmanager::webhook_config(&ground.alerts_url());
-    config["receivers"][0]["webhook_configs"][0]["http_config"] =
-        json!({"authorization": {"credentials": TOKEN}, "tls_config": {"ca_file": authority}});
-    alertmanager.configure(&config).await?;
+    ground.hears(&alertmanager).await?;
 
     // The rule of the shipped AlertRule, with a window of one and a half minutes for ten, and no `for`.
     let restarts = "increase(kube_pod_container_status_restarts_total[90s]) > 5";
@@ -344,18 +353,7 @@ async fn may_act(ground: &Ground) -> Result<()> {
 /// does not help, so somebody is told and the rollout is put forward again. Then what restarts, evicts and cordons, on the
 /// same Pods and Node.
 async fn rollouts_are_rolled_back_and_it_is_seen_whether_that_helped(testbed: &Testbed) -> Result<()> {
-    let stack = NodeStack::start(testbed.bin()).await?;
-    let metrics = state_metrics(stack.control_plane.client().await?).await?;
-    let nowhere = json!({"route": {"receiver": "none"}, "receivers": [{"name": "none"}]});
-    let alertmanager = Alertmanager::start(testbed.bin(), &nowhere).await?;
-    let options = PrometheusOptions {
-        alertmanager: Some(alertmanager.url().to_owned()),
-        scrape: vec![("kube-state-metrics".to_owned(), vec![metrics.address()])],
-        scrape_interval: Duration::from_secs(1),
-        ..PrometheusOptions::default()
-    };
-    let prometheus = Prometheus::start(testbed.bin(), options).await?;
-    let on_call = WebhookReceiver::start().await?;
+    let Watched { stack, metrics: _metrics, prometheus, alertmanager, on_call } = Watched::start(testbed).await?;
     let more = json!({"destinations": {"on-call": {"url": on_call.url()}}});
     let ground = Ground::on_node(stack, Some(prometheus.url()), Some(alertmanager.url()), more).await?;
     let mut operator = ground.operator(testbed).await?;
@@ -380,12 +378,7 @@ async fn rollouts_are_rolled_back_and_it_is_seen_whether_that_helped(testbed: &T
     let rules = json!({"groups": [{"name": "test", "interval": "1s", "rules": rules}]});
     prometheus.load_rules("rules.yml", &rules.to_string()).await?;
     prometheus.wait_for("slo:burn_rate:window{slo_id=\"shop/cart\"} == 0", SOON).await?;
-    let authority = ground.folder.join("ca.crt");
-    std::fs::write(&authority, ground.authority().await?)?;
-    let mut config = Alertmanager::webhook_config(&ground.alerts_url());
-    config["receivers"][0]["webhook_configs"][0]["http_config"] =
-        json!({"authorization": {"credentials": TOKEN}, "tls_config": {"ca_file": authority}});
-    alertmanager.configure(&config).await?;
+    ground.hears(&alertmanager).await?;
     for (name, alert, on_failure) in [("helped", "Helped", "Escalate"), ("cart", "Cart", "Rollback")] {
         let spec = json!({"mode": "Auto", "serviceAccountName": "acts", "trigger": {"alert": [format!("alertname=\"{alert}\"")]},
             "parameters": [{"name": "workload", "object": "Deployment", "fromLabel": "deployment"}],

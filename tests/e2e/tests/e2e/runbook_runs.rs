@@ -426,12 +426,7 @@ async fn from_prometheus_through_alertmanager_to_what_helps_and_what_does_not(te
         }
         ground.runbook(name, spec).await?;
     }
-    let authority = ground.folder.join("ca.crt");
-    std::fs::write(&authority, ground.authority().await?)?;
-    let mut config = Alertmanager::webhook_config(&ground.alerts_url());
-    config["receivers"][0]["webhook_configs"][0]["http_config"] =
-        json!({"authorization": {"credentials": TOKEN}, "tls_config": {"ca_file": authority}});
-    alertmanager.configure(&config).await?;
+    ground.hears(&alertmanager).await?;
 
     let alert = |name: &str, workload: &str| json!({"alert": name, "expr": "vector(1)", "labels": {"namespace": "shop", "deployment": workload}});
     let burn = |slo: &str, rate: &str| json!({"record": "slo:burn_rate:window", "expr": format!("vector({rate})"), "labels": {"slo_id": format!("shop/{slo}"), "window": "5m"}});
