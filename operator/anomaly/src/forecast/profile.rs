@@ -1,4 +1,7 @@
 //! What a series usually does at this time of its day or week, in half precision.
+//!
+//! A slot is learnt in single precision while its time lasts and written down when the next one begins: the step from one
+//! row of many to the next is smaller than what half precision can tell apart, and a slot that rounds each would stand still.
 
 use half::f16;
 
@@ -8,6 +11,10 @@ pub(crate) struct Profile<const N: usize> {
     pub(crate) slots: [f16; N],
     /// What a slot of 1 stands for; grows when a value would not fit.
     pub(crate) scale: f32,
+    /// The slot that is being learnt; `N` before the first.
+    pub(crate) open: u32,
+    /// Its value.
+    pub(crate) mean: f32,
 }
 
 /// Slots stay below this, far from the greatest half-precision number.
@@ -15,7 +22,7 @@ const FULL: f32 = 16_384.0;
 
 impl<const N: usize> Default for Profile<N> {
     fn default() -> Self {
-        Self { slots: [f16::NAN; N], scale: 0.0 }
+        Self { slots: [f16::NAN; N], scale: 0.0, open: N as u32, mean: f32::NAN }
     }
 }
 
@@ -40,14 +47,24 @@ impl<const N: usize> Profile<N> {
 
     /// Moves slot `i` towards `x` by `rate`, or to it if it was empty.
     pub(crate) fn learn(&mut self, i: usize, rate: f32, x: f32) {
-        if x.abs() > FULL * self.scale {
-            self.grow(x);
+        let i = i % N;
+        if self.open as usize != i {
+            self.close();
+            self.mean = self.slot(i);
+            self.open = i as u32;
+        }
+        self.mean = if self.mean.is_finite() { self.mean + rate * (x - self.mean) } else { x };
+    }
+
+    /// Writes the slot that was learnt into its place.
+    fn close(&mut self) {
+        let mean = self.mean;
+        if mean.abs() > FULL * self.scale {
+            self.grow(mean);
         }
         let scale = self.scale;
-        if let Some(slot) = self.slots.get_mut(i % N) {
-            let old = f32::from(*slot) * scale;
-            let new = if old.is_finite() { old + rate * (x - old) } else { x };
-            *slot = if scale > 0.0 { f16::from_f32(new / scale) } else { f16::ZERO };
+        if let Some(slot) = self.slots.get_mut(self.open as usize) {
+            *slot = if scale > 0.0 { f16::from_f32(mean / scale) } else { f16::ZERO };
         }
     }
 
@@ -62,6 +79,9 @@ impl<const N: usize> Profile<N> {
 
     /// The usual value of slot `i`, counted around the ring. NaN if not known.
     pub(crate) fn slot(&self, i: usize) -> f32 {
+        if self.open as usize == i % N {
+            return self.mean;
+        }
         self.slots.get(i % N).map_or(f32::NAN, |v| f32::from(*v) * self.scale)
     }
 }
@@ -81,6 +101,19 @@ mod tests {
             assert!((got / x - 1.0).abs() < 1e-3, "{got} for {x}");
         }
         assert!((p.at(4.0 * 3600.0, 3600.0, 3600.0)).abs() <= 1.5e6, "too small beside the largest to be told from 0");
+    }
+
+    #[test]
+    fn many_small_steps_arrive() {
+        let mut p = Profile::<24>::default();
+        p.learn(0, 1.0, 1000.0);
+        for day in 0..60 {
+            for _ in 0..60 {
+                p.learn(0, 0.01, 1010.0);
+            }
+            p.learn(1 + day % 23, 0.01, 0.0);
+        }
+        assert!((p.slot(0) - 1010.0).abs() < 1.0, "{}", p.slot(0));
     }
 
     #[test]

@@ -13,7 +13,7 @@ use half::f16;
 use ndarray::{Array1, Array2};
 use std::fmt;
 
-const FORMAT: &[u8; 8] = b"PLMFC\0\0\x03";
+const FORMAT: &[u8; 8] = b"PLMFC\0\0\x04";
 
 /// Why bytes are no snapshot of this version.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -147,12 +147,14 @@ fields! {
 
 impl<const N: usize> Field for Profile<N> {
     fn put(&self, to: &mut Vec<u8>) {
-        let Self { slots, scale } = self;
+        let Self { slots, scale, open, mean } = self;
         slots.put(to);
         scale.put(to);
+        open.put(to);
+        mean.put(to);
     }
     fn get(from: &mut &[u8]) -> Option<Self> {
-        Some(Self { slots: Field::get(from)?, scale: Field::get(from)? })
+        Some(Self { slots: Field::get(from)?, scale: Field::get(from)?, open: Field::get(from)?, mean: Field::get(from)? })
     }
 }
 

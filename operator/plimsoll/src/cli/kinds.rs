@@ -1,6 +1,6 @@
 //! The kinds that files may hold, and their schemas.
 
-use std::sync::LazyLock;
+use std::sync::{LazyLock, OnceLock};
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::CustomResourceExt;
@@ -21,10 +21,14 @@ pub fn crd(kind: AnyKind) -> CustomResourceDefinition {
 
 /// The schema of a kind's `spec`, as in the definition.
 pub fn spec_schema(kind: AnyKind) -> &'static Value {
-    static SCHEMAS: LazyLock<[Value; AnyKind::ALL.len()]> =
-        LazyLock::new(|| AnyKind::ALL.map(|kind| schema_of_spec(&crd(kind))));
+    // Each is made when it is first wanted: all of them together take as long as some hundred SLOs.
+    static SCHEMAS: [OnceLock<Value>; AnyKind::ALL.len()] = [const { OnceLock::new() }; AnyKind::ALL.len()];
     static NONE: Value = Value::Null;
-    AnyKind::ALL.into_iter().zip(SCHEMAS.iter()).find(|(k, _)| *k == kind).map_or(&NONE, |(_, schema)| schema)
+    AnyKind::ALL
+        .into_iter()
+        .zip(&SCHEMAS)
+        .find(|(k, _)| *k == kind)
+        .map_or(&NONE, |(_, schema)| schema.get_or_init(|| schema_of_spec(&crd(kind))))
 }
 
 fn schema_of_spec(crd: &CustomResourceDefinition) -> Value {
