@@ -32,12 +32,14 @@ pub struct Question {
     pub matchers: Vec<(Cow<'static, str>, String)>,
     /// What becomes of several.
     pub fold: Fold,
+    /// Over a time, each moment stands for the highest value since the moment before it.
+    pub peaks: bool,
 }
 
 impl Question {
     /// All series of a name.
     pub const fn new(name: &'static str, fold: Fold) -> Self {
-        Self { name, matchers: Vec::new(), fold }
+        Self { name, matchers: Vec::new(), fold, peaks: false }
     }
 
     /// With one more label.
@@ -47,15 +49,30 @@ impl Question {
         self
     }
 
-    /// As PromQL, of one SLO or of all.
+    /// With nothing left out between two moments: what was high for a short time is seen on a long one, too.
+    #[must_use]
+    pub fn peaks(mut self) -> Self {
+        self.peaks = true;
+        self
+    }
+
+    /// As PromQL at one moment, of one SLO or of all.
     pub fn promql(&self, slo_id: Option<&str>) -> String {
+        self.promql_over(slo_id, 0)
+    }
+
+    /// As PromQL for moments that are so many seconds apart.
+    pub fn promql_over(&self, slo_id: Option<&str>, step: i64) -> String {
         let id = match slo_id {
             Some(id) => format!("{}={}", names::SLO_ID, promql::quote(id)),
             None => format!("{}!=\"\"", names::SLO_ID),
         };
         let others = self.matchers.iter().map(|(label, value)| format!("{label}={}", promql::quote(value)));
         let matchers: Vec<String> = std::iter::once(id).chain(others).collect();
-        let selector = format!("{}{{{}}}", self.name, matchers.join(","));
+        let mut selector = format!("{}{{{}}}", self.name, matchers.join(","));
+        if self.peaks && step > FINE {
+            selector = format!("max_over_time({selector}[{step}s])");
+        }
         let by = |function: &str, labels: &[&str]| {
             let labels: Vec<&str> = std::iter::once(names::SLO_ID).chain(labels.iter().copied()).collect();
             format!("{function} by ({}) ({selector})", labels.join(", "))
@@ -130,7 +147,7 @@ impl Reading {
 /// A time with equal steps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Grid {
-    /// First moment, in seconds since 1970, a multiple of the step.
+    /// First moment, in seconds since 1970.
     pub from: i64,
     /// Seconds between two moments; at least 1.
     pub step: i64,
@@ -139,11 +156,12 @@ pub struct Grid {
 }
 
 impl Grid {
-    /// About `wanted` moments that end now, at multiples of a step that a clock knows.
+    /// About `wanted` moments that end now, with a step that a clock knows. The last one is never far from now, however long
+    /// the step: it is read as how things are.
     pub fn until(now: i64, seconds: i64, wanted: i64) -> Self {
         let ideal = seconds / wanted.max(1);
         let step = STEPS.into_iter().find(|step| *step >= ideal).unwrap_or(86_400);
-        let to = now - now.rem_euclid(step);
+        let to = now - now.rem_euclid(step.min(NEWEST));
         let count = usize::try_from(seconds / step).unwrap_or(0) + 1;
         Self { from: to - (seconds / step) * step, step, count }
     }
@@ -161,6 +179,10 @@ impl Grid {
     }
 }
 
+/// Seconds between samples that are recorded most often: with moments no further apart nothing is left out.
+pub const FINE: i64 = 30;
+/// The last moment of a grid is at most so many seconds old.
+const NEWEST: i64 = 15;
 /// Steps of grids, in seconds.
 const STEPS: [i64; 15] = [5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 10_800, 21_600, 43_200];
 
@@ -217,7 +239,12 @@ mod tests {
         assert_eq!(burn.promql(None), "max by (slo_id, window) (slo:error_ratio:window{slo_id!=\"\",window=\"1h\"})");
         let hostile = Question::new(ALERTS, Fold::Each).promql(Some("a\"b\\/c{}"));
         assert_eq!(hostile, "ALERTS{slo_id=\"a\\\"b\\\\/c{}\"}");
-        for text in [burn.promql(Some("shop/a")), hostile] {
+        assert_eq!(burn.promql_over(Some("shop/a"), 3600), burn.promql(Some("shop/a")));
+        let peaks = burn.clone().peaks();
+        assert_eq!(peaks.promql_over(Some("shop/a"), 30), burn.promql(Some("shop/a")), "nothing is between");
+        let long = peaks.promql_over(Some("shop/a"), 3600);
+        assert!(long.contains("(max_over_time(slo:error_ratio:window{"), "{long}");
+        for text in [burn.promql(Some("shop/a")), long, hostile] {
             assert!(promql::parse(&text, "page").is_ok(), "{text}");
         }
     }
@@ -242,10 +269,10 @@ mod tests {
     }
 
     #[test]
-    fn a_grid_ends_now_on_round_times() {
+    fn a_grid_ends_now_however_long_its_step() {
         let grid = Grid::until(1_000_000_123, 30 * 86_400, 240);
-        assert_eq!((grid.step, grid.from % grid.step, grid.count), (10_800, 0, 241));
-        assert!(grid.to() <= 1_000_000_123 && grid.to() > 1_000_000_123 - grid.step);
+        assert_eq!((grid.step, grid.count), (10_800, 241));
+        assert!(grid.to() <= 1_000_000_123 && grid.to() > 1_000_000_123 - NEWEST);
         assert_eq!(grid.place(grid.from), Some(0));
         assert_eq!(grid.place(grid.to()), Some(240));
         assert_eq!((grid.place(grid.from - grid.step), grid.place(grid.to() + grid.step)), (None, None));

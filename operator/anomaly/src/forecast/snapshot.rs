@@ -154,7 +154,12 @@ impl<const N: usize> Field for Profile<N> {
         mean.put(to);
     }
     fn get(from: &mut &[u8]) -> Option<Self> {
-        Some(Self { slots: Field::get(from)?, scale: Field::get(from)?, open: Field::get(from)?, mean: Field::get(from)? })
+        Some(Self {
+            slots: Field::get(from)?,
+            scale: Field::get(from)?,
+            open: Field::get(from)?,
+            mean: Field::get(from)?,
+        })
     }
 }
 

@@ -27,6 +27,8 @@ use crate::{
 
 /// Moments of a chart: as many as a screen can tell apart, and few enough for one answer.
 const MOMENTS: i64 = 240;
+/// Moments at which alerts are looked for; Prometheus answers up to 11,000.
+const ALERT_MOMENTS: i64 = 10_000;
 
 /// How much time the charts show.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,12 +66,17 @@ pub fn period_seconds(model: &Model) -> i64 {
     }
 }
 
+/// The place of the alerts in [`Plan::over`].
+const FIRED: usize = 2;
+
 /// What is asked for one SLO: series over the grid, and values of now.
 #[derive(Clone, Debug)]
 pub struct Plan {
     /// The time.
     pub grid: Grid,
-    /// Asked over the grid, in the order in which [`View::new`] reads the answers.
+    /// The same time in as many moments as one answer may have: an alert may be short.
+    pub alerts: Grid,
+    /// Asked over the grid, in the order in which [`View::new`] reads the answers; the alerts over theirs.
     pub over: Vec<Question>,
     /// Asked at [`Plan::moment`], in the same way.
     pub now: Vec<Question>,
@@ -83,7 +90,7 @@ impl Plan {
         let alert = &["alertname", names::TIER, names::SEVERITY];
         let over = vec![
             Question::new(names::BUDGET_REMAINING, Fold::Lowest(&[])),
-            Question::new(names::ERROR_RATIO, Fold::Highest(&[names::WINDOW])),
+            Question::new(names::ERROR_RATIO, Fold::Highest(&[names::WINDOW])).peaks(),
             Question::new(ALERTS, Fold::Highest(alert)).with("alertstate", "firing"),
             Question::new(names::ANOMALY_SCORE, Fold::Highest(&[])),
             Question::new(names::ANOMALY_EXPECTED, Fold::Each),
@@ -96,8 +103,16 @@ impl Plan {
             Question::new(ALERTS_FOR_STATE, Fold::Lowest(alert)),
             Question::new(names::TOTAL_CLOSED, Fold::Each),
             Question::new(names::TOTAL_OPEN, Fold::Each),
+            Question::new(names::ERROR_RATIO, Fold::Highest(&[names::WINDOW])),
+            Question::new(ALERTS, Fold::Highest(alert)).with("alertstate", "firing"),
         ];
-        Self { grid: Grid::until(now, seconds, MOMENTS), over, now: now_questions, range }
+        let [grid, alerts] = [MOMENTS, ALERT_MOMENTS].map(|moments| Grid::until(now, seconds, moments));
+        Self { grid, alerts, over, now: now_questions, range }
+    }
+
+    /// The grid over which [`Plan::over`] of this place is asked.
+    pub fn grid_of(&self, question: usize) -> Grid {
+        if question == FIRED { self.alerts } else { self.grid }
     }
 
     /// The grid for the values of now.
@@ -307,7 +322,7 @@ impl View {
         now: i64,
     ) -> Self {
         let charts = charts(slo, model, plan, answers, executions, now);
-        let tiers = tiers::rows(model, answers, &charts, now);
+        let tiers = tiers::rows(model, answers, now);
         let left = left_now(answers).or_else(|| last(&charts.budget));
         let burn = burn_now(model, answers);
         let state = state(slo, answers, &tiers, left);
@@ -349,9 +364,19 @@ fn burn_now(model: &Model, answers: &Answers) -> Option<f64> {
     Some(answers.now(1).map(|(_, ratio)| ratio).reduce(f64::max)? / error_budget(model))
 }
 
-/// The line of the error ratio over a window.
-fn of_window<'a>(lines: &'a [Line], window: &str) -> Option<&'a Line> {
-    lines.iter().find(|line| line.label(names::WINDOW) == window)
+/// The error ratio over a window, of now.
+fn ratio_now(answers: &Answers, window: &str) -> Option<f64> {
+    answers.now(5).find(|(line, _)| line.label(names::WINDOW) == window).map(|(_, ratio)| ratio)
+}
+
+/// The error ratio over a window: the highest since the moment before, and at the end that of now.
+fn ratios(answers: &Answers, window: &str) -> Vec<Option<f64>> {
+    let line = answers.over(1).iter().find(|line| line.label(names::WINDOW) == window);
+    let mut values = line.map(|line| line.values.clone()).unwrap_or_default();
+    if let (Some(last), Some(now)) = (values.last_mut(), ratio_now(answers, window)) {
+        *last = Some(now);
+    }
+    values
 }
 
 /// The shortest recorded window that leaves nothing out between two moments.
@@ -372,16 +397,15 @@ fn charts(
 ) -> Charts {
     let grid = plan.grid;
     let ahead = (grid.to() - grid.from) / 8;
-    let ratios = answers.over(1);
     let values = |line: Option<&Line>| line.map(|line| line.values.clone()).unwrap_or_default();
     let budget = values(answers.over(0).first());
     let error_budget = error_budget(model);
     let burns = |window: Span| -> Vec<Option<f64>> {
-        let line = of_window(ratios, &window.to_string());
-        values(line).into_iter().map(|value| value.map(|value| value / error_budget)).collect()
+        let ratios = ratios(answers, &window.to_string());
+        ratios.into_iter().map(|value| value.map(|value| value / error_budget)).collect()
     };
     let sli_window = window(model, grid.step);
-    let sli = values(of_window(ratios, &sli_window.to_string()));
+    let sli = ratios(answers, &sli_window.to_string());
     let left = left_now(answers).or_else(|| last(&budget));
     let projection = left
         .zip(burn_now(model, answers))
@@ -418,7 +442,7 @@ fn charts(
             .collect(),
         score: values(answers.over(3).first()),
         band: band(answers),
-        marks: marks::marks(slo, &grid, now + ahead, answers.over(2), executions),
+        marks: marks::marks(slo, &plan.alerts, now + ahead, answers.over(FIRED), executions),
     }
 }
 

@@ -34,14 +34,14 @@ fn answers(plan: &Plan) -> Answers {
     let ratios = ["5m", "30m", "1h", "2h", "6h", "1d", "3d"];
     let ratios = ratios
         .map(|window| line(&[("window", window)], all(if ["5m", "1h"].contains(&window) { 0.02 } else { 0.001 })));
-    let mut firing = vec![None; count];
+    let mut firing = vec![None; plan.alerts.count];
     firing.iter_mut().rev().take(3).for_each(|value| *value = Some(1.0));
     let alert = [("alertname", names::ALERT_BURN), (names::TIER, "fast"), (names::SEVERITY, "page")];
     let now = |lines| history(lines);
     Answers {
         over: vec![
             history(vec![line(&[], all(0.5))]),
-            history(ratios.to_vec()),
+            history(ratios.clone().map(|line| Line { values: all(0.05), ..line }).to_vec()),
             history(vec![line(&alert, firing)]),
             History::default(),
             History::default(),
@@ -54,6 +54,8 @@ fn answers(plan: &Plan) -> Answers {
             now(vec![line(&alert, vec![Some((NOW - 600) as f64)])]),
             History::default(),
             History::default(),
+            now(ratios.map(|line| Line { values: vec![line.values[0]], ..line }).to_vec()),
+            now(vec![line(&alert, vec![Some(1.0)])]),
         ],
         watched: None,
     }
@@ -92,6 +94,36 @@ fn what_burns_says_when_it_runs_out_and_what_fires_since_when() {
     let projection = charts.projection.unwrap();
     assert_eq!(projection.spent_at, Some(NOW + 18 * 3600));
     assert_eq!(charts.marks.first().map(|mark| mark.kind), Some(MarkKind::Page));
+    let burns = &charts.tiers[0].long;
+    assert_eq!(
+        (words::rate(burns[0].unwrap()), words::rate(burns.last().unwrap().unwrap())),
+        ("50.0".into(), "20.0".into())
+    );
+}
+
+#[test]
+fn an_alert_that_is_over_is_a_mark_and_no_state_however_long_the_time_shown() {
+    let slo = slo();
+    let model = model(&slo);
+    for range in RANGES {
+        let plan = Plan::new(&model, range, NOW);
+        let mut answers = answers(&plan);
+        // It fired for five minutes, until ten minutes ago.
+        let ago = |seconds: i64| plan.alerts.place(NOW - seconds).unwrap();
+        let (from, to) = (ago(900), ago(600));
+        answers.over[2].lines[0].values =
+            (0..plan.alerts.count).map(|i| (from..=to).contains(&i).then_some(1.0)).collect();
+        (answers.now[2], answers.now[6]) = (History::default(), History::default());
+        answers.now[5].lines.iter_mut().for_each(|line| line.values = vec![Some(0.0)]);
+        let view = View::new(&slo, &model, &plan, &answers, &[], Texts::default(), NOW);
+        assert_eq!((view.state, view.tiers[0].state), (State::Quiet, TierState::Quiet), "{}", range.key);
+        let page = view.charts.unwrap().marks.into_iter().find(|mark| mark.kind == MarkKind::Page).unwrap();
+        assert!(
+            (page.from - (NOW - 900)).abs() <= 300 && page.to.unwrap() - page.from <= 600,
+            "{}: {page:?}",
+            range.key
+        );
+    }
 }
 
 #[test]
@@ -123,7 +155,7 @@ fn what_is_not_known_is_not_made_up() {
 #[test]
 fn spent_is_told_as_such() {
     let view = view(|answers| {
-        answers.over[2] = History::default();
+        answers.now[6] = History::default();
         answers.now[0] = history(vec![line(&[], vec![Some(-0.08)])]);
         answers.now[1] = history(vec![line(&[], vec![Some(0.0)])]);
     });

@@ -4,7 +4,7 @@ use plimsoll_api::slo::Severity;
 use plimsoll_slo::{Model, names};
 use rust_decimal::{Decimal, prelude::ToPrimitive as _};
 
-use super::{Answers, Charts, last, of_window};
+use super::{Answers, ratio_now};
 use crate::words;
 
 /// Whether a tier's alert fires.
@@ -42,19 +42,15 @@ pub struct TierRow {
     pub wants: String,
 }
 
-pub(super) fn rows(model: &Model, answers: &Answers, charts: &Charts, now: i64) -> Vec<TierRow> {
+pub(super) fn rows(model: &Model, answers: &Answers, now: i64) -> Vec<TierRow> {
     let budget = model.objective.budget();
-    let ratios = answers.over(1);
     let tiers = model.tiers.iter().map(|tier| {
-        let burn = |window: &str| {
-            let ratio = last(&of_window(ratios, window)?.values)?;
-            Some(ratio / budget.to_f64()?)
-        };
+        let burn = |window: &str| Some(ratio_now(answers, window)? / budget.to_f64()?);
         let windows = [tier.long.to_string(), tier.short.to_string()];
         let burns = [burn(&windows[0]), burn(&windows[1])];
         let threshold = tier.burn_rate.to_f64().unwrap_or(f64::INFINITY);
         let over = burns.map(|burn| burn.map(|burn| burn > threshold));
-        let state = match (firing(answers, charts, &tier.name, now), over) {
+        let state = match (firing(answers, &tier.name, now), over) {
             (Some(since), _) => TierState::Fires { since },
             (None, [Some(true), Some(true)]) => TierState::Over,
             (None, [Some(_), Some(_)]) => TierState::Quiet,
@@ -95,17 +91,9 @@ pub(super) fn rows(model: &Model, answers: &Answers, charts: &Charts, now: i64) 
 }
 
 /// Whether a tier's alert fires now, and since when.
-fn firing(answers: &Answers, charts: &Charts, tier: &str, now: i64) -> Option<Option<i64>> {
-    let is = |line: &&crate::ask::Line| line.label(names::TIER) == tier && line.label("alertname") == names::ALERT_BURN;
-    let line = answers.over(2).iter().find(is)?;
-    // The newest moment of the grid may lie just before the alert's first evaluation after it.
-    let fires = line.values.iter().rev().take(2).any(|value| value.is_some());
-    if !fires {
-        return None;
-    }
+fn firing(answers: &Answers, tier: &str, now: i64) -> Option<Option<i64>> {
+    let is = |line: &crate::ask::Line| line.label(names::TIER) == tier && line.label("alertname") == names::ALERT_BURN;
+    answers.now(6).find(|(line, _)| is(line))?;
     let told = answers.now(2).find(|(line, _)| is(line)).map(|(_, since)| since as i64);
-    let unbroken = line.values.iter().rev().skip_while(|value| value.is_none()).take_while(|value| value.is_some());
-    let moments = i64::try_from(unbroken.count()).unwrap_or(0);
-    let seen = charts.grid.to() - (moments - 1) * charts.grid.step;
-    Some(told.filter(|since| *since <= now).or(Some(seen)))
+    Some(told.filter(|since| *since <= now))
 }

@@ -14,7 +14,7 @@ use jiff::Timestamp;
 use plimsoll_api::{AlertRule, Runbook, RunbookExecution, Slo};
 use plimsoll_page::{
     Kept,
-    ask::{ALERTS, ALERTS_FOR_STATE, Grid, History, Line, Question, Reading, Sample},
+    ask::{ALERTS, ALERTS_FOR_STATE, FINE, Grid, History, Line, Question, Reading, Sample},
     html::Notice,
 };
 use plimsoll_slo::{
@@ -49,7 +49,7 @@ impl Shown {
     pub fn notice(&self, token: &str) -> Notice {
         let fault = self.world().fault();
         let text = if fault {
-            "A simulation: no shop is harmed. Most payments at the checkout fail now; within two minutes somebody is paged."
+            "A simulation: no shop is harmed. Most payments at the checkout fail now; within some minutes somebody is paged."
         } else {
             "A simulation: no shop is harmed. Everything is evaluated in memory as Prometheus would."
         };
@@ -113,6 +113,12 @@ fn since(alert: &Alert, t: i64) -> Option<f64> {
     past.map(|episode| episode.active).or(alert.active_since()).map(|since| since as f64 / 1000.0)
 }
 
+/// The highest value of the seconds before, as often as the engine evaluates what is fastest.
+fn peak<'w>(at: Box<dyn Fn(i64) -> Option<f64> + 'w>, seconds: i64) -> Box<dyn Fn(i64) -> Option<f64> + 'w> {
+    let moments = (seconds / FINE).max(1);
+    Box::new(move |t| (0..moments).filter_map(|i| at(t - i * FINE)).reduce(f64::max))
+}
+
 fn values(known: &[Known<'_>], t: i64) -> Vec<Sample> {
     known.iter().filter_map(|(labels, at)| Some(Sample { labels: labels.clone(), value: at(t)? })).collect()
 }
@@ -127,7 +133,10 @@ impl Recorded for Shown {
 
     fn range<'a>(&'a self, question: &'a Question, slo_id: Option<&'a str>, grid: Grid) -> BoxFuture<'a, History> {
         let world = self.world();
-        let known = known(&world, question, slo_id);
+        let mut known = known(&world, question, slo_id);
+        if question.peaks {
+            known = known.into_iter().map(|(labels, at)| (labels, peak(at, grid.step))).collect();
+        }
         let mut lines: Vec<Line> = Vec::new();
         for place in 0..grid.count {
             let t = grid.from + i64::try_from(place).unwrap_or(0) * grid.step;

@@ -77,7 +77,7 @@ impl Answers {
 
     async fn ask_range(&self, question: &Question, slo_id: Option<&str>, grid: Grid) -> Result<Vec<Line>, String> {
         let prometheus = self.server()?;
-        let promql = question.promql(slo_id);
+        let promql = question.promql_over(slo_id, grid.step);
         let seconds = |time: i64| u64::try_from(time).unwrap_or(0);
         let asking = async {
             // It is never closed.

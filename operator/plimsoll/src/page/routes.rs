@@ -163,16 +163,11 @@ async fn view(site: &Site, slo: &Kept<Slo>, range: Range, now: i64) -> View {
     let model = valid.model;
     let plan = Plan::new(&model, range, now);
     let id = slo.id();
-    let asking = |questions: &[plimsoll_page::ask::Question], grid| {
-        let asked: Vec<_> = questions.to_vec();
-        let id = id.clone();
-        async move {
-            let asking = asked.iter().map(|question| site.recorded.range(question, Some(&id), grid));
-            futures::future::join_all(asking).await
-        }
-    };
+    let asking = |question, grid| site.recorded.range(question, Some(&id), grid);
+    let over = plan.over.iter().enumerate().map(|(place, question)| asking(question, plan.grid_of(place)));
+    let of_now = plan.now.iter().map(|question| asking(question, Plan::moment(now)));
     let (over, of_now, explanation) =
-        tokio::join!(asking(&plan.over, plan.grid), asking(&plan.now, Plan::moment(now)), explaining);
+        tokio::join!(futures::future::join_all(over), futures::future::join_all(of_now), explaining);
     let watched = match slo::watched(&over) {
         Some(question) => Some(site.recorded.range(&question, Some(&id), plan.grid).await),
         None => None,
