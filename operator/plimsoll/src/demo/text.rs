@@ -49,7 +49,11 @@ pub fn state(world: &World) -> String {
             (left, row(world, model))
         })
         .collect();
-    rows.sort_by(|a, b| a.0.total_cmp(&b.0));
+    // What wakes somebody first, as on the page.
+    let urgency = |alert: &str| ["page", "ticket"].iter().position(|severity| alert == *severity).unwrap_or(usize::MAX);
+    rows.sort_by(|(a, [.., page_a, _]), (b, [.., page_b, _])| {
+        urgency(page_a).cmp(&urgency(page_b)).then(a.total_cmp(b))
+    });
     let head = ["SLO", "OBJECTIVE", "BUDGET", "BURN", "ALERT", "WHAT IT PROMISES"].map(str::to_owned);
     let mut text = String::new();
     for [id, objective, budget, burn, alert, what] in std::iter::once(head).chain(rows.into_iter().map(|row| row.1)) {
