@@ -44,6 +44,8 @@ enum Task {
     /// Real servers for tests and for trying things.
     #[command(subcommand)]
     Testbed(testbed::Task),
+    /// Plimsoll on real servers, with a service to break: prints a kubeconfig, addresses and what to try; until Ctrl-C.
+    Playground,
     /// What Plimsoll costs, beside its peers or a floor, measured in the same run.
     Bench(bench::Arguments),
 }
@@ -57,6 +59,7 @@ fn main() -> ExitCode {
         Task::Krew(arguments) => krew::run(&arguments),
         Task::Test(arguments) => return test::run(&arguments),
         Task::Testbed(task) => testbed::run(&task),
+        Task::Playground => testbed::playground(),
         Task::Bench(arguments) => bench::run(&arguments),
     };
     match outcome {

@@ -15,7 +15,11 @@
 
 mod context;
 mod harness;
-pub mod operator;
+
+/// The operator as a process.
+pub mod operator {
+    pub use plimsoll_testbed::Operator;
+}
 
 pub use context::{NodeStack, Testbed};
 pub use harness::{CONTROL_PLANE, NODE, Needs, PROMETHEUS, STACK, Test, VICTORIA_METRICS, run, test};

@@ -112,6 +112,16 @@ impl Alertmanager {
         http::post(&format!("{}/-/reload", self.url)).await.with_context(|| self.process.log_tail(5))
     }
 
+    /// Has it post everything to a receiver that wants a token, and whose certificate comes from this authority.
+    pub async fn post_to(&self, url: &str, token: &str, authority: &[u8]) -> Result<()> {
+        let file = self.folder.join("authority.crt");
+        fs::write(&file, authority)?;
+        let mut config = Self::webhook_config(url);
+        config["receivers"][0]["webhook_configs"][0]["http_config"] =
+            json!({"authorization": {"credentials": token}, "tls_config": {"ca_file": file}});
+        self.configure(&config).await
+    }
+
     /// The alerts that match all of `matchers` (such as `alertname="Down"`), held back or not.
     pub async fn alerts(&self, matchers: &[&str]) -> Result<Vec<Alert>> {
         let query: Vec<_> = matchers.iter().map(|matcher| ("filter", *matcher)).collect();

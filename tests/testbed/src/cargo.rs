@@ -32,24 +32,34 @@ pub fn plimsoll(release: bool) -> Result<PathBuf> {
     program(command)
 }
 
+/// `cargo xtask` without cargo before it, for who sends it signals.
+pub fn xtask() -> Result<PathBuf> {
+    executable(cargo(&["build", "--package", "xtask"]), "xtask")
+}
+
 /// The same, built together with every test of the workspace: what they share is compiled once, with the features
 /// that all of them need, and not a second time with those of the program alone.
 pub fn plimsoll_and_tests() -> Result<PathBuf> {
     program(cargo(&["test", "--workspace", "--no-run"]))
 }
 
-fn program(mut build: Command) -> Result<PathBuf> {
-    if let Some(path) = std::env::var_os(PROGRAM_VARIABLE) {
-        return Ok(path.into());
+fn program(build: Command) -> Result<PathBuf> {
+    match std::env::var_os(PROGRAM_VARIABLE) {
+        Some(path) => Ok(path.into()),
+        None => executable(build, "plimsoll"),
     }
+}
+
+/// Builds, and gives the program of a name.
+fn executable(mut build: Command, name: &str) -> Result<PathBuf> {
     build.args(["--message-format", "json-render-diagnostics"]);
     let output = build.stderr(Stdio::inherit()).output().context("running cargo")?;
-    ensure!(output.status.success(), "building plimsoll: {}", output.status);
+    ensure!(output.status.success(), "building {name}: {}", output.status);
     let messages = String::from_utf8(output.stdout)?;
     let messages = messages.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
     // Its own unit tests are a program of the same name.
     let mut built = messages.filter(|message| {
-        message["target"]["name"] == "plimsoll"
+        message["target"]["name"] == name
             && message["target"]["kind"] == json!(["bin"])
             && message["profile"]["test"] == false
     });

@@ -20,7 +20,9 @@ mod images;
 mod network;
 mod node;
 mod oci;
+mod operator;
 mod pki;
+mod playground;
 mod plimsoll_image;
 mod ports;
 mod process;
@@ -40,7 +42,7 @@ pub use argocd::{Application, ArgoCd, Managed};
 pub use binaries::{
     Bin, Binaries, FOLDER_VARIABLE, Missing, cache_folder, ensure_binaries, ensure_components, on_path,
 };
-pub use cargo::{PROGRAM_VARIABLE, cargo, plimsoll, plimsoll_and_tests};
+pub use cargo::{PROGRAM_VARIABLE, cargo, plimsoll, plimsoll_and_tests, xtask};
 pub use cgroups::cgroups_of_nodes;
 pub use control_plane::{ControlPlane, ControlPlaneOptions, client_from};
 pub use folder::{Folder, KEEP_VARIABLE};
@@ -49,6 +51,8 @@ pub use images::{DEBUG_IMAGE, PAUSE_IMAGE, SAMPLE_IMAGE};
 pub use network::Network;
 pub use nix::sys::signal::Signal;
 pub use node::Node;
+pub use operator::Operator;
+pub use playground::Playground;
 pub use plimsoll_image::PlimsollImage;
 pub use ports::free_port;
 pub use process::{OWNER_VARIABLE, Output, Process, Program, running_children};

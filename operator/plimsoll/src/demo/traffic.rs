@@ -83,8 +83,10 @@ pub(super) fn shop(now: i64, seed: u64) -> Vec<Flow> {
     // Twelve days ago the database of the checkout failed over, and took 47 minutes.
     let outage = Incident { lost: 0.3, ..incident(ago(12, 3, 0), 47 * 60, 0.22) };
     let lasting = |from: i64, fails: f64| Incident { from, to: None, fails, lost: 0.0 };
-    // The bank's gateway is worse than it promises, on every second day for an hour.
-    let bank = (1..15).map(|k| incident(ago(2 * k, 5, 0), HOUR, 0.011));
+    // The bank's gateway is worse than it promises, on every second day for an hour. At noon, so that the same share of
+    // the payments fails whatever hour it is now.
+    let noon = |days: i64| ago(days, 0, 0).div_euclid(DAY) * DAY + 12 * HOUR;
+    let bank = (1..15).map(|k| incident(noon(2 * k), HOUR, 0.009));
     vec![
         flow("shop/checkout-availability", None, Kind::Rates, (180.0, 0.25, 0.000_25), vec![outage]),
         flow(
@@ -182,6 +184,11 @@ impl Flow {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
+    use plimsoll_api::Slo;
+    use rust_decimal::prelude::ToPrimitive as _;
+
     use super::*;
 
     #[test]
@@ -193,6 +200,33 @@ mod tests {
         let late: Vec<Sample> = (100..400).map(|k| b[0].sample(now + k * 30)).collect();
         assert_eq!(whole[100..], late);
         assert_ne!(shop(now, 8)[0].sample(now), whole[0]);
+    }
+
+    /// The budget that a flow leaves over a time before `now`, of the events that are to be expected.
+    fn left(flow: &Flow, (now, period): (i64, i64), budget: f64) -> f64 {
+        let looks = (now - period..now).step_by(300).map(|t| (flow.hour(t), flow.hour(t) * flow.share(t)));
+        let (all, bad) = looks.fold((0.0, 0.0), |sum, (all, bad)| (sum.0 + all, sum.1 + bad));
+        1.0 - bad / all / budget
+    }
+
+    #[test]
+    fn at_every_hour_of_the_week_there_is_one_over_its_budget_and_one_that_is_well() {
+        let slos: Vec<Slo> = serde_saphyr::from_multiple(include_str!("shop.yaml")).unwrap();
+        let models = slos.iter().map(|slo| plimsoll_slo::validate(slo).unwrap().model);
+        let budgets: BTreeMap<String, f64> =
+            models.map(|model| (model.id.to_string(), model.objective.budget().to_f64().unwrap())).collect();
+        for hour in 0..7 * 24 {
+            let now = 1_800_000_000 + hour * HOUR;
+            let mut worst: BTreeMap<&str, f64> = BTreeMap::new();
+            for flow in shop(now, 1) {
+                let left = left(&flow, (now, 30 * DAY), budgets[flow.slo]);
+                worst.entry(flow.slo).and_modify(|worst| *worst = worst.min(left)).or_insert(left);
+            }
+            let payment = worst["shop/payment-availability"];
+            assert!((-0.5..-0.05).contains(&payment), "hour {hour}: {payment}");
+            assert!(worst["shop/search-availability"] > 0.5, "hour {hour}: {worst:?}");
+            assert!(worst.iter().all(|(slo, left)| *left > 0.0 || *slo == "shop/payment-availability"), "{worst:?}");
+        }
     }
 
     #[test]

@@ -224,6 +224,18 @@ fn every_page_is_true() {
     assert!(wrong.is_empty(), "{wrong:#?}");
 }
 
+#[test]
+fn the_readme_begins_with_what_ci_runs() {
+    let readme = fs::read_to_string(root().join("README.md")).unwrap();
+    let ci = fs::read_to_string(root().join(".ci/run")).unwrap();
+    let first = blocks(&readme).into_iter().find(|block| block.language == "sh").unwrap();
+    let commands: Vec<String> = first.text.lines().map(|line| words(line).join(" ")).collect();
+    assert_eq!(commands.first().map(String::as_str), Some("cargo run --release -- demo"));
+    for command in commands {
+        assert!(ci.lines().any(|line| line.starts_with(&command)), ".ci/run does not run {command}");
+    }
+}
+
 /// The name of a heading in links, as mdBook and forges make it.
 fn anchor(heading: &str) -> String {
     let kept = heading.trim().chars().filter(|c| c.is_alphanumeric() || "-_ ".contains(*c));

@@ -56,6 +56,7 @@ fn everything() -> Value {
             "accounts": [{"name": "evidence", "namespace": "shop",
                 "rules": [{"apiGroups": [""], "resources": ["pods"], "verbs": ["get"]}]}],
         },
+        "page": {"enabled": true}, "anomaly": {"shards": 4},
         "stateClaim": "state", "logLevel": "debug",
         "arguments": ["--anomaly-bands=5"],
         "env": [{"name": "TZ", "value": "UTC"}],
@@ -66,7 +67,7 @@ fn everything() -> Value {
         "tolerations": [{"operator": "Exists"}], "affinity": {"nodeAffinity": {}}, "priorityClassName": "system-cluster-critical",
         "serviceAccount": {"annotations": {"eks.amazonaws.com/role-arn": "arn"}},
         "networkPolicy": {
-            "metricsFrom": from, "webhookFrom": [{"ipBlock": {"cidr": "10.0.0.0/8"}}], "alertsFrom": from,
+            "metricsFrom": from, "webhookFrom": [{"ipBlock": {"cidr": "10.0.0.0/8"}}], "alertsFrom": from, "pageFrom": from,
             "egress": [{"ports": [{"port": 6443}]}],
         },
         "serviceMonitor": {"enabled": true, "labels": {"release": "main"}},
@@ -106,6 +107,9 @@ async fn values_that_cannot_be_meant_are_refused(testbed: &Testbed) -> Result<()
             "runbooks.enabled needs webhook.enabled",
         ),
         (json!({"runbooks": {"alertTokenSecrets": ["a"]}}), "nobody takes alerts unless runbooks.enabled is true"),
+        (json!({"page": {"enabled": "yes"}}), "page"),
+        (json!({"anomaly": {"shards": 17}}), "shards"),
+        (json!({"networkPolicy": {"pageFrom": "monitoring"}}), "pageFrom"),
         (json!({"stateClaim": "state"}), "set replicas to 1"),
     ] {
         let refusal = rendered(&helm, &values).await.err().map(|error| format!("{error:#}")).unwrap_or_default();
@@ -169,6 +173,7 @@ async fn the_api_server_takes_whatever_is_installed(testbed: &Testbed) -> Result
         ("networkpolicy.networking.k8s.io/plimsoll", true),
         ("validatingwebhookconfiguration.admissionregistration.k8s.io/plimsoll", true),
         ("service/plimsoll-webhook", true),
+        ("service/plimsoll-page", false),
         ("configmap/plimsoll-config", false),
         ("servicemonitor.monitoring.coreos.com/plimsoll", false),
         ("clusterrole.rbac.authorization.k8s.io/plimsoll-runbooks", false),
@@ -249,7 +254,14 @@ async fn its_pod_is_let_in_where_pods_are_restricted(testbed: &Testbed) -> Resul
     let dry = PostParams { dry_run: true, ..PostParams::default() };
     for values in [json!({}), everything()] {
         plane.apply(&rendered(&helm, &values).await?).await?;
-        let template = deployments.get("plimsoll").await?.spec.context("a Deployment without spec")?.template;
+        let deployment = deployments.get("plimsoll").await?;
+        // It is given no argument that it does not know.
+        let arguments = [vec!["plimsoll".to_owned()], arguments(&deployment)].concat();
+        plimsoll::cli::command().try_get_matches_from(&arguments).with_context(|| format!("{arguments:?}"))?;
+        for argument in ["--page-listen=0.0.0.0:8082", "--anomaly-shards=4"] {
+            ensure!(arguments.iter().any(|one| one == argument) == (values != json!({})), "{argument}: {arguments:?}");
+        }
+        let template = deployment.spec.context("a Deployment without spec")?.template;
         let mut spec = serde_json::to_value(template.spec)?;
         let pod = |spec: &Value| serde_json::from_value(json!({"metadata": {"name": "try"}, "spec": spec}));
         pods.create(&dry, &pod(&spec)?).await.context("the pod of the Deployment")?;

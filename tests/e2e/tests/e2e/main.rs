@@ -23,6 +23,7 @@ mod outside;
 mod page;
 mod page_shop;
 mod path;
+mod playground;
 mod readme;
 mod runbook_actions;
 mod runbook_ground;
@@ -58,6 +59,7 @@ fn main() -> ExitCode {
         outside::tests(),
         page::tests(),
         path::tests(),
+        playground::tests(),
         readme::tests(),
         runbook_runs::tests(),
         runbook_node::tests(),

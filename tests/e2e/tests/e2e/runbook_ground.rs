@@ -221,12 +221,7 @@ impl Ground {
 
     /// Has this Alertmanager post all alerts to the operator.
     pub(crate) async fn hears(&self, alertmanager: &Alertmanager) -> Result<()> {
-        let authority = self.folder.join("ca.crt");
-        std::fs::write(&authority, self.authority().await?)?;
-        let mut config = Alertmanager::webhook_config(&self.alerts_url());
-        config["receivers"][0]["webhook_configs"][0]["http_config"] =
-            json!({"authorization": {"credentials": TOKEN}, "tls_config": {"ca_file": authority}});
-        alertmanager.configure(&config).await
+        alertmanager.post_to(&self.alerts_url(), TOKEN, &self.authority().await?).await
     }
 
     /// A client that trusts what Alertmanager trusts.

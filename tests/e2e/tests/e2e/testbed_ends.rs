@@ -108,7 +108,7 @@ async fn ends(way: &str, signal: Option<Signal>, node: bool) -> Result<()> {
     outcome
 }
 
-fn send(signal: Signal, id: u32) -> Result<()> {
+pub(crate) fn send(signal: Signal, id: u32) -> Result<()> {
     let status = Command::new("kill").args([format!("-{}", signal as i32), id.to_string()]).status()?;
     ensure!(status.success(), "kill: {status}");
     Ok(())

@@ -1,9 +1,17 @@
-//! The operator as a process.
+//! Plimsoll's operator as a process.
 
-use std::{path::Path, time::Duration};
+use std::path::Path;
+use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use plimsoll_testbed::{ControlPlane, Folder, Process, Program, Signal, Usage, free_port};
+use nix::sys::signal::Signal;
+
+use crate::control_plane::ControlPlane;
+use crate::folder::Folder;
+use crate::http;
+use crate::ports::free_port;
+use crate::process::{Process, Program};
+use crate::usage::Usage;
 
 const START: Duration = Duration::from_secs(30);
 const STOP: Duration = Duration::from_secs(40);
@@ -35,23 +43,35 @@ impl Operator {
         arguments: &[&str],
         started: impl FnOnce(u32),
     ) -> Result<Self> {
-        let folder = Folder::new("operator")?;
         let address = format!("127.0.0.1:{}", free_port()?);
+        Self::start_at(program, kubeconfig, &address, arguments, started).await
+    }
+
+    /// The same, with its health and metrics at an address that somebody knows already.
+    pub async fn start_at(
+        program: &Path,
+        kubeconfig: &Path,
+        address: &str,
+        arguments: &[&str],
+        started: impl FnOnce(u32),
+    ) -> Result<Self> {
+        let folder = Folder::new("operator")?;
         let mut process = Program::new(program)
             .arg("operator")
             .arg("--listen")
-            .arg(&address)
+            .arg(address)
             .args(arguments)
             .env("KUBECONFIG", kubeconfig)
             .start(&folder.join("operator.log"))?;
         started(process.id());
         let url = format!("http://{address}");
         let ready = format!("{url}/readyz");
-        process.ready(START, async || text(&ready).await.map(drop)).await?;
+        process.ready(START, async || http::get(&ready).await.map(drop)).await?;
         Ok(Self { process, url, folder })
     }
 
     /// Its process.
+    #[must_use]
     pub fn process(&self) -> &Process {
         &self.process
     }
@@ -62,6 +82,7 @@ impl Operator {
     }
 
     /// `host:port` of its metrics, for a Prometheus to scrape.
+    #[must_use]
     pub fn target(&self) -> &str {
         self.url.trim_start_matches("http://")
     }
@@ -73,14 +94,14 @@ impl Operator {
 
     /// One of its metrics; zero while it is not there.
     pub async fn metric(&self, series: &str) -> Result<u64> {
-        let text = text(&format!("{}/metrics", self.url)).await?;
+        let text = http::get(&format!("{}/metrics", self.url)).await?;
         let value = text.lines().find_map(|line| line.strip_prefix(series)?.trim().parse().ok());
         Ok(value.unwrap_or(0))
     }
 
     /// All its writes to the API server so far, of whatever outcome.
     pub async fn writes(&self) -> Result<u64> {
-        let text = text(&format!("{}/metrics", self.url)).await?;
+        let text = http::get(&format!("{}/metrics", self.url)).await?;
         let values = text.lines().filter(|line| line.starts_with("plimsoll_api_writes_total{"));
         values.map(|line| Ok(line.rsplit(' ').next().context("value")?.parse::<u64>()?)).sum()
     }
@@ -88,6 +109,12 @@ impl Operator {
     /// Its memory and processor time.
     pub fn usage(&self) -> Result<Usage> {
         self.process.usage()
+    }
+
+    /// The folder with its log.
+    #[must_use]
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
     }
 
     /// Ends it as a cluster does.
@@ -103,8 +130,4 @@ impl Operator {
         self.process.kill()?;
         Ok(())
     }
-}
-
-async fn text(url: &str) -> Result<String> {
-    Ok(reqwest::get(url).await?.error_for_status()?.text().await?)
 }
