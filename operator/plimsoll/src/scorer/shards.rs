@@ -36,7 +36,7 @@ pub const MOST: u32 = 16;
 const PAGE: u32 = 100;
 /// For so long the first round waits for the lists of objects; a kind that the cluster lacks keeps nobody waiting.
 const LISTS: Duration = Duration::from_secs(5);
-/// The network is told in the first round and every so many, which are ten minutes ...
+/// The network is told every so many rounds, which are ten minutes ...
 const TELL: u64 = 20;
 /// ... and the mean of all shards' taken every so many, which are an hour.
 const MEAN: u64 = 120;
@@ -200,7 +200,7 @@ impl Work {
                 if round.is_multiple_of(MEAN) && shards > 1 {
                     adopt(&metrics, shard, page.networks(others).await);
                 }
-                let network = (round % TELL == 1).then(|| board.with(shard, |shard| shard.table.network()));
+                let network = round.is_multiple_of(TELL).then(|| board.with(shard, |shard| shard.table.network()));
                 page.tell(board.facts().of_shard(shard), network).await;
             }
         };

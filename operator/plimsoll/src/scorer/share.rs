@@ -79,15 +79,31 @@ impl Page {
         networks.map(|ByteString(bytes)| bytes).filter(|bytes| !bytes.is_empty()).collect()
     }
 
+    /// What is told of the shard now; none if nothing is, or if it cannot be read.
+    async fn told(&self, name: &str) -> Option<BTreeMap<String, ByteString>> {
+        // Writing it once too often is all that an error costs.
+        self.api.get_opt(name).await.ok()??.binary_data
+    }
+
     /// Tells the facts, and the network if it is given, unless all that has been told. What fails is told the next time.
     pub(super) async fn tell(&mut self, facts: BTreeMap<Owner, Fact>, network: Option<Vec<u8>>) {
+        let name = name(self.shard);
+        let before = if self.written { None } else { self.told(&name).await };
+        if let Some(ByteString(network)) = before.as_ref().and_then(|before| before.get(NETWORK)) {
+            self.network.clone_from(network);
+        }
         let network = network.unwrap_or_else(|| self.network.clone());
         if self.written && facts == self.facts && network == self.network {
             return;
         }
-        let name = name(self.shard);
-        let packed = pack(&facts);
-        let binary = BTreeMap::from([(FACTS, ByteString(packed)), (NETWORK, ByteString(network.clone()))]);
+        let binary = [(FACTS, pack(&facts)), (NETWORK, network.clone())];
+        let binary: BTreeMap<String, ByteString> =
+            binary.into_iter().map(|(key, bytes)| (key.to_owned(), ByteString(bytes))).collect();
+        // Whoever held the shard before has told the same: then there is nothing to write.
+        if before.is_some_and(|before| before == binary) {
+            (self.facts, self.network, self.written) = (facts, network, true);
+            return;
+        }
         let object = json!({
             "apiVersion": "v1",
             "kind": "ConfigMap",
@@ -202,6 +218,26 @@ mod tests {
         assert_eq!(unpack(&pack(&facts)), Some(facts));
         assert_eq!(unpack(&pack(&BTreeMap::new())), Some(BTreeMap::new()));
         assert_eq!(unpack(b"something"), None);
+    }
+
+    #[tokio::test]
+    async fn what_was_told_before_a_restart_is_not_told_again() {
+        let api = crate::testing::FakeApi::default();
+        let page = || Page::new(api.client(), "plimsoll-system", GateLayer::open(), 0);
+        let facts = |message: &str| {
+            BTreeMap::from([(
+                (Kind::Slo, "shop".to_owned(), "a".to_owned()),
+                fact(c::REASON_SCORING, message.to_owned()),
+            )])
+        };
+        page().tell(facts("1 series"), Some(vec![1, 2, 3])).await;
+        assert_eq!(api.writes().len(), 1);
+        let mut restarted = page();
+        restarted.tell(facts("1 series"), None).await;
+        assert_eq!(api.writes().len(), 1, "nothing is new");
+        restarted.tell(facts("2 series"), None).await;
+        assert_eq!(api.writes().len(), 2);
+        assert_eq!(page().networks(0..1).await, [vec![1, 2, 3]], "the network stays until there is another");
     }
 
     #[test]
