@@ -16,6 +16,7 @@ pub mod prometheus;
 pub mod runbooks;
 pub mod scorer;
 pub mod selecting;
+pub mod serving;
 pub mod sinks;
 pub mod source;
 pub mod targets;

@@ -89,7 +89,8 @@ async fn a_passing_failure_is_tried_again_and_a_refusal_is_not() {
         }));
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
-        tokio::spawn(async move { axum::serve(listener, app).await });
+        let limits = crate::serving::Limits::default();
+        tokio::spawn(crate::serving::serve(listener, None, app, limits, tokio_util::sync::CancellationToken::new()));
         assert!(client(&url).query("up").await.is_err());
         assert_eq!(asked.load(Ordering::SeqCst), wanted);
     }

@@ -15,6 +15,7 @@ pub struct Server {
 
 impl Server {
     /// Starts serving on a port that the kernel chooses.
+    #[allow(clippy::disallowed_methods, reason = "its clients are tests")]
     pub async fn start(router: Router) -> Result<Self> {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
         let address = listener.local_addr()?;

@@ -95,7 +95,7 @@ pub(crate) fn document(frame: &Frame, place: Place, title: &str, main: &Markup) 
                 @if let Some(notice) = &frame.notice { (told(notice)) }
                 main #main tabindex="-1" { (main) }
                 footer { div #foot data-live {
-                    p { "As of " (time(frame.now)) ". " span #live role="status" {} }
+                    p { "As of " (seconds(minute(frame.now))) ". " span #live role="status" {} }
                 } }
             }
         }
@@ -125,6 +125,11 @@ fn mark() -> Markup {
 /// A moment: in UTC here, and in the reader's own time where there is a script.
 fn time(time: Timestamp) -> Markup {
     html! { time datetime=(time.strftime("%Y-%m-%dT%H:%M:%SZ")) { (words::moment(time)) " UTC" } }
+}
+
+/// Its minute, in seconds since 1970: what is shown is as exact, and a view of which nothing changes is the same text.
+fn minute(time: Timestamp) -> i64 {
+    time.as_second().div_euclid(60) * 60
 }
 
 /// A moment in seconds since 1970.

@@ -26,9 +26,10 @@ use self::{
 };
 use crate::{
     operator::metrics::Metrics,
+    serving::{Limits, serve},
     webhook::{
         certificates, read_given,
-        server::{Identity, serve, tls},
+        server::{Identity, tls},
     },
 };
 
@@ -117,7 +118,7 @@ pub async fn start(
             }
         };
         tokio::select! {
-            () = serve(listener, config, app, stop) => {}
+            () = serve(listener, Some(config), app, Limits::default(), stop) => {}
             () = looking => {}
         }
         Ok("the webhook for alerts")

@@ -219,7 +219,8 @@ async fn without_a_client_certificate_there_is_no_connection() {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("https://{}{PATH}", listener.local_addr().unwrap());
     let stop = tokio_util::sync::CancellationToken::new();
-    let serving = tokio::spawn(crate::webhook::server::serve(listener, config, given.app.clone(), stop.clone()));
+    let limits = crate::serving::Limits::default();
+    let serving = tokio::spawn(crate::serving::serve(listener, Some(config), given.app.clone(), limits, stop.clone()));
     crate::prometheus::http_client().unwrap();
     let post = async |identity: Option<reqwest::Identity>| {
         let trusted = reqwest::Certificate::from_pem_bundle(certificates.authorities.as_bytes()).unwrap();

@@ -14,6 +14,7 @@ use super::{
 use crate::{
     demo::{self, Shown, World, text},
     page::{self, Site},
+    serving,
 };
 
 /// How often the shop goes on.
@@ -125,11 +126,9 @@ async fn serve(args: &Demo) -> Result<(), Stop> {
         crate::operator::signal().await;
         ended.cancel();
     });
-    let served = axum::serve(listener, routes).with_graceful_shutdown(stop.cancelled_owned());
     tokio::select! {
-        result = async { served.await } => {
-            result.map_err(|error| Stop::Failed(format!("the page ended: {error}"), String::new()))
-        }
-        () = clock => Ok(()),
+        () = serving::serve(listener, None, routes, page::LIMITS, stop) => {}
+        () = clock => {}
     }
+    Ok(())
 }

@@ -21,6 +21,7 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use super::metrics::Metrics;
+use crate::serving::{self, Limits};
 
 /// What the endpoints show.
 #[derive(Clone, Debug)]
@@ -38,7 +39,8 @@ pub struct Health {
 pub async fn serve(address: SocketAddr, health: Health, stop: CancellationToken) -> std::io::Result<()> {
     let listener = TcpListener::bind(address).await?;
     tracing::info!(address = %listener.local_addr()?, "serving health and metrics");
-    axum::serve(listener, app(health)).with_graceful_shutdown(stop.cancelled_owned()).await
+    serving::serve(listener, None, app(health), Limits::default(), stop).await;
+    Ok(())
 }
 
 /// The routes.

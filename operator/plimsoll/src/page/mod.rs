@@ -21,9 +21,12 @@ pub use self::{
     routes::{app, same_origin},
     sources::{Decides, Explains, Objects, Recorded},
 };
+use crate::serving::{self, Limits};
 
 /// Readers that are told of changes at the same time.
 const LISTENERS: usize = 200;
+/// A browser has some connections more than the one by which it listens.
+pub const LIMITS: Limits = Limits::of(512);
 
 /// What the page is made from.
 pub struct Site {
@@ -72,9 +75,10 @@ pub async fn serve(address: SocketAddr, site: Site) -> std::io::Result<()> {
 /// As [`serve`], on a socket that listens already.
 ///
 /// # Errors
-/// When the socket does not work any more.
+/// When the socket has no address.
 pub async fn serve_on(listener: TcpListener, site: Site) -> std::io::Result<()> {
     tracing::info!(address = %listener.local_addr()?, "serving the page");
     let stop = site.stop.clone();
-    axum::serve(listener, app(Arc::new(site))).with_graceful_shutdown(stop.cancelled_owned()).await
+    serving::serve(listener, None, app(Arc::new(site)), LIMITS, stop).await;
+    Ok(())
 }

@@ -34,7 +34,8 @@ use crate::{
 async fn serve(router: Router) -> String {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
-    tokio::spawn(async move { axum::serve(listener, router).await });
+    let limits = crate::serving::Limits::default();
+    tokio::spawn(crate::serving::serve(listener, None, router, limits, tokio_util::sync::CancellationToken::new()));
     url
 }
 

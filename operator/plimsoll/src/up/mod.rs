@@ -53,7 +53,7 @@ use crate::{
     },
     page,
     prometheus::{Prometheus, http_client},
-    scorer,
+    scorer, serving,
     sinks::{RuleSink, config::Ruler, rule_files::RuleFiles},
     source::files::{cause, shown},
 };
@@ -169,8 +169,7 @@ async fn work(
     }
     let token = stop.clone();
     tasks.spawn(async move {
-        let served = axum::serve(listener, app).with_graceful_shutdown(token.cancelled_owned()).await;
-        served.map_err(|error| Stop::Failed(format!("the page: {error}"), String::new()))?;
+        serving::serve(listener, None, app, page::LIMITS, token).await;
         Ok("the server of the page")
     });
     for program in servers.programs.clone() {

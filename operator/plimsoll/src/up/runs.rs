@@ -210,9 +210,10 @@ impl Runs {
         };
         let objects = values.lookups.iter().map(|lookup| {
             let mut object = assumed::object(model, lookup, &values.values);
-            // Two objects are two targets, though nobody knows their UIDs.
+            // Two objects are two targets, though nobody knows their UIDs; and two workloads, which nobody knows either.
             let place = object.namespace.clone().unwrap_or_default();
             object.uid = names::fingerprint(object.kind.name(), [(&place, &object.name)]);
+            object.facts.workload_uid = Some(object.uid.clone());
             object
         });
         let alert = evidence.labels.get("alertname").cloned().unwrap_or_default();

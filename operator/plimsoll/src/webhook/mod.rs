@@ -34,6 +34,7 @@ use self::{
 use crate::{
     operator::metrics::Metrics,
     runbooks::author::{self, Authority},
+    serving::{self, Limits},
     sinks::kubernetes::FIELD_MANAGER,
 };
 
@@ -128,7 +129,7 @@ pub async fn start(
             }
         };
         tokio::select! {
-            () = server::serve(listener, tls, server::app(metrics, authority), stop) => {}
+            () = serving::serve(listener, Some(tls), server::app(metrics, authority), Limits::default(), stop) => {}
             () = looking => {}
         }
         Ok("the webhook")

@@ -1,4 +1,4 @@
-//! HTTPS for the webhook, with a bound on everything that a client can make large or slow.
+//! What the webhook answers, and its TLS; [`crate::serving`] bounds what a client can hold.
 
 use std::{
     sync::{Arc, PoisonError, RwLock},
@@ -13,20 +13,13 @@ use axum::{
     response::{IntoResponse, Response},
     routing::post,
 };
-use hyper_util::{
-    rt::{TokioExecutor, TokioIo, TokioTimer},
-    server::conn::auto,
-    service::TowerToHyperService,
-};
 use rustls::{
     RootCertStore, ServerConfig,
     pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject},
     server::{ClientHello, ResolvesServerCert, WebPkiClientVerifier},
     sign::CertifiedKey,
 };
-use tokio::{net::TcpListener, sync::Semaphore, time::timeout};
-use tokio_rustls::TlsAcceptor;
-use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tokio::time::timeout;
 
 use super::{
     PATH,
@@ -38,11 +31,6 @@ use crate::{
     runbooks::author::{self, Authority},
 };
 
-const CONNECTIONS: usize = 128;
-const HANDSHAKE: Duration = Duration::from_secs(5);
-const HEADERS: Duration = Duration::from_secs(5);
-/// An idle API server keeps its connection; it opens another one when this one is closed.
-const CONNECTION: Duration = Duration::from_secs(600);
 const REQUEST: Duration = Duration::from_secs(10);
 
 /// The certificate that is served; it can be replaced at any time.
@@ -87,50 +75,6 @@ pub fn tls(identity: &Identity, clients: Option<RootCertStore>) -> anyhow::Resul
         None => builder.with_no_client_auth(),
     };
     Ok(Arc::new(builder.with_cert_resolver(Arc::new(identity.clone()))))
-}
-
-/// Serves until `stop`, then finishes what is under way.
-pub async fn serve(listener: TcpListener, config: Arc<ServerConfig>, app: Router, stop: CancellationToken) {
-    let acceptor = TlsAcceptor::from(config);
-    let room = Arc::new(Semaphore::new(CONNECTIONS));
-    let tracker = TaskTracker::new();
-    loop {
-        let accepted = stop.run_until_cancelled(async {
-            let permit = Arc::clone(&room).acquire_owned().await;
-            (listener.accept().await, permit)
-        });
-        let Some((accepted, permit)) = accepted.await else { break };
-        let stream = match accepted {
-            Ok((stream, _)) => stream,
-            Err(error) => {
-                // Out of file descriptors, or a client that left: neither ends the server.
-                tracing::warn!(%error, "a connection was not accepted");
-                tokio::time::sleep(Duration::from_millis(100)).await;
-                continue;
-            }
-        };
-        let (acceptor, app, stop) = (acceptor.clone(), app.clone(), stop.clone());
-        tracker.spawn(async move {
-            let _permit = permit;
-            let Ok(Ok(stream)) = timeout(HANDSHAKE, acceptor.accept(stream)).await else { return };
-            let mut builder = auto::Builder::new(TokioExecutor::new()).http1_only();
-            builder.http1().timer(TokioTimer::new()).header_read_timeout(HEADERS);
-            let connection = builder.serve_connection(TokioIo::new(stream), TowerToHyperService::new(app));
-            tokio::pin!(connection);
-            let whole = async {
-                tokio::select! {
-                    _ = connection.as_mut() => {}
-                    () = stop.cancelled() => {
-                        connection.as_mut().graceful_shutdown();
-                        let _ = connection.await;
-                    }
-                }
-            };
-            let _ = timeout(CONNECTION, whole).await;
-        });
-    }
-    tracker.close();
-    let _ = timeout(REQUEST, tracker.wait()).await;
 }
 
 /// The routes, without TLS. With an authority, it notes the authors of runbooks.

@@ -2,10 +2,11 @@
 
 use rust_decimal::Decimal;
 
-use super::{ALERTNAME, Engine, Episode, Labels, plan::number};
+use super::{ALERTNAME, Engine, Episode, Labels, clock::unit_start, plan::number};
 use crate::{
-    model::{Model, Objective, Sli},
+    model::{Model, Objective, Period, Sli, Span},
     names,
+    render::clock::longest,
 };
 
 /// Objectives that people choose, in percent.
@@ -118,6 +119,18 @@ pub fn outcomes(engine: &Engine, id: &str, cases: &[Case], (from, to): (i64, i64
         outcome.fired.sort_by_key(|fired| fired.episode.fired);
     }
     all
+}
+
+/// Since when it counts what happens, for the budget that is left at `to`; both in seconds since 1970.
+pub fn counts_since(model: &Model, to: i64) -> i64 {
+    let before = |span: Span| to - i64::try_from(span.as_seconds()).unwrap_or(to);
+    match &model.period {
+        Period::Rolling(span) => before(*span),
+        Period::Calendar { unit, zone, corrections } => {
+            let start = unit_start(*unit, zone, corrections, to * 1000);
+            start.map_or_else(|| before(longest(*unit)), |start| start.div_euclid(1000))
+        }
+    }
 }
 
 /// Bad events / all events over a time, of the worst group; of a composite, that of its period at the end of it.

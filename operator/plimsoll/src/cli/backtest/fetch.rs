@@ -10,7 +10,7 @@ use plimsoll_slo::{
     render,
 };
 
-use super::{super::out::Stop, Period};
+use super::{super::out::Stop, Period, begin};
 use crate::prometheus::{Prometheus, PrometheusError};
 
 /// Samples of a series that Prometheus answers with at most.
@@ -29,8 +29,8 @@ impl Bar {
             return Self(ProgressBar::hidden());
         }
         let seconds = |model: &Model| render::raw(model).map_or(0, |raw| raw.step.as_seconds());
-        let length = u64::try_from(period.to - period.from).unwrap_or(0);
-        let points = models.iter().map(seconds).filter(|step| *step > 0).map(|step| 2 * (length / step));
+        let length = |model| u64::try_from(period.to - begin(model, &[model], period)).unwrap_or(0);
+        let points = models.iter().map(|model| 2 * (length(model).checked_div(seconds(model)).unwrap_or(0)));
         let bar = ProgressBar::new(points.sum());
         if let Ok(style) = ProgressStyle::with_template("{bar:40} {percent}% {msg} {eta}") {
             bar.set_style(style);

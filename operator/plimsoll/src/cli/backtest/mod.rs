@@ -3,6 +3,8 @@
 mod fetch;
 mod picture;
 mod report;
+#[cfg(test)]
+mod tests;
 
 use std::path::PathBuf;
 
@@ -33,8 +35,9 @@ Examples:
 
 --from and --to are a time like 2026-11-01T00:00:00Z, or a duration that is counted back from now. The rules
 are evaluated as Prometheus would have, but for the seconds at which it evaluates them. Before --from so much
-more is read as the longest window needs, where Prometheus still has it. A composite needs the files of its
-parts. The budget spent is that of the time from --from to --to, of the worst group.
+more is read as the longest window needs, and the SLO's period for what is left of the budget at the end, where
+Prometheus still has it. A composite needs the files of its parts. The budget spent is that of the time from
+--from to --to, of the worst group; that of a composite is of its period.
 
 Exit status: 0 done, 1 an object is invalid or has no data in that time, 2 Prometheus does not answer or keeps
 too little, wrong usage, or something cannot be read or written")]
@@ -143,7 +146,7 @@ pub fn run(args: &Backtest) -> Result<Exit, Stop> {
     let bar = fetch::Bar::new(&models, period);
     let mut reports = Vec::new();
     for model in &models {
-        match one(args, model, &models, period, &|engine, id, lead| {
+        match one(args, model, &models, period, reach, &|engine, id, lead| {
             runtime.block_on(fetch::fill(&prometheus, engine, id, (lead.max(reach), period.to), &bar))
         })? {
             Ok(report) => reports.push(report),
@@ -172,17 +175,37 @@ struct Report {
     /// Share of the time that has data.
     coverage: f64,
     outcomes: Vec<backtest::Outcome>,
-    /// Budget left as the rules would have recorded it at the end, of the worst group.
-    left: Option<f64>,
+    /// Budget left as the rules would have recorded it at the end, of the worst group; an error says why that cannot be
+    /// known.
+    left: Result<Option<f64>, String>,
     engine: Engine,
 }
 
-/// Tries one SLO, with its parts where it has some. The inner error is of this SLO alone.
+/// Since when series are read: the longest window of the first time that is looked at, and the period of the last.
+fn begin(model: &Model, members: &[&Model], period: Period) -> i64 {
+    let longest = members.iter().flat_map(|m| &m.tiers).map(|tier| tier.long).max().unwrap_or(Span::seconds(3600));
+    let lead = period.from - i64::try_from(longest.as_seconds()).unwrap_or(0);
+    // The period's roll-ups are read on the half hour, and each is of the half hour before.
+    let lead = lead.min(backtest::counts_since(model, period.to) - 3600);
+    // On the hour, where every interval begins.
+    lead.div_euclid(3600) * 3600
+}
+
+/// Why the budget that is left at the end cannot be known from samples since `reach`, where it cannot.
+fn unknown(model: &Model, period: Period, reach: i64) -> Option<String> {
+    let since = backtest::counts_since(model, period.to);
+    let lacks = u64::try_from(reach - since).ok().filter(|lacks| *lacks > 60)?;
+    let span = Span::seconds(u64::try_from(period.to - since).unwrap_or(0));
+    Some(format!("it is of the {span} before --to, of which the first {} are kept no more", Span::seconds(lacks)))
+}
+
+/// Tries one SLO, with its parts where it has some, from samples since `reach`. The inner error is of this SLO alone.
 fn one(
     args: &Backtest,
     model: &Model,
     all: &[Model],
     period: Period,
+    reach: i64,
     fill: &dyn Fn(&mut Engine, &str, i64) -> Result<bool, Stop>,
 ) -> Result<Result<Report, Stop>, Stop> {
     let id = model.id.to_string();
@@ -192,10 +215,7 @@ fn one(
         return Ok(Err(Stop::Failed(format!("{id} is made of {part}, which is in none of the files"), help)));
     }
     let cases = backtest::cases(model, &args.objective);
-    let longest = members.iter().flat_map(|m| &m.tiers).map(|tier| tier.long).max().unwrap_or(Span::seconds(3600));
-    let lead = period.from - i64::try_from(longest.as_seconds()).unwrap_or(0);
-    // On the hour, where every interval begins.
-    let start = lead.div_euclid(3600) * 3600;
+    let start = begin(model, &members, period);
     let members = members.into_iter().map(|m| if m.id == model.id { backtest::widened(m, &cases) } else { m.clone() });
     let mut engine = Engine::new(members.collect(), start * 1000, &Schedule::default());
     let ids: Vec<String> = engine.ids().map(str::to_owned).collect();
@@ -215,7 +235,12 @@ fn one(
     let coverage = seen as f64 * interval as f64 / (to - from) as f64;
     let left = engine.select(plimsoll_slo::names::BUDGET_REMAINING, &id);
     let left = left.iter().filter_map(|found| found.series.at(to)).reduce(f64::min);
-    let outcomes = backtest::outcomes(&engine, &id, &cases, (from, to));
+    let left = unknown(model, period, reach).map_or(Ok(left), Err);
+    let mut outcomes = backtest::outcomes(&engine, &id, &cases, (from, to));
+    if left.is_err() && !model.parts().is_empty() {
+        // What a composite has spent is known by what it has left alone.
+        outcomes.iter_mut().for_each(|outcome| outcome.spent = None);
+    }
     drop(total);
     Ok(Ok(Report { model: model.clone(), period, coverage: coverage.min(1.0), outcomes, left, engine }))
 }

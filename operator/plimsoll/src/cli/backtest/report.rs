@@ -93,8 +93,16 @@ fn one(text: &mut String, report: &Report) {
         minute(to),
         percent(Some(*coverage))
     );
-    let left = left.map_or_else(String::new, |left| format!("; {} left at the end, by the rules", percent(Some(left))));
-    let _ = writeln!(text, "  {} of the budget of this time spent{left}\n", percent(own.spent));
+    let time = if model.parts().is_empty() { "this time" } else { "its period" };
+    let left = match left {
+        Ok(left) => {
+            left.map_or_else(String::new, |left| format!("{} left at the end, by the rules", percent(Some(left))))
+        }
+        Err(why) => format!("what is left at the end is not known: {why}"),
+    };
+    let parts = [format!("{} of the budget of {time} spent", percent(own.spent)), left];
+    let said: Vec<&str> = parts.iter().map(String::as_str).filter(|part| !part.is_empty()).collect();
+    let _ = writeln!(text, "  {}\n", said.join("; "));
     if own.fired.is_empty() {
         text.push_str("  no alert would have fired\n");
     } else {
@@ -158,7 +166,8 @@ pub(super) fn json(reports: &[Report], period: Period) -> String {
     };
     let slo = |report: &Report| {
         json!({
-            "slo": report.model.id.to_string(), "coverage": report.coverage, "budgetRemaining": report.left,
+            "slo": report.model.id.to_string(), "coverage": report.coverage,
+            "budgetRemaining": report.left.as_ref().ok().copied().flatten(), "notKnown": report.left.as_ref().err(),
             "cases": report.outcomes.iter().map(case).collect::<Vec<_>>(),
         })
     };
