@@ -81,7 +81,7 @@ pub struct Outcome {
     pub case: Case,
     /// Bad events of the time / those that the budget allows for it; of the worst group. `None` without traffic.
     pub spent: Option<f64>,
-    /// What would have fired, in the order of time. Missing data is told of the first case alone.
+    /// What would have fired, in the order of time. Missing data is the same for all.
     pub fired: Vec<Fired>,
 }
 
@@ -98,27 +98,45 @@ pub fn outcomes(engine: &Engine, id: &str, cases: &[Case], (from, to): (i64, i64
         })
         .collect();
     let groups = engine.models().find(|model| model.id.to_string() == id).map_or(&[][..], |model| &model.group_by);
+    let began = began(engine, id, to);
     for alert in engine.alerts(id) {
-        let (place, tier) = match alert.tier.as_deref().map(|name| name.split_once('/')) {
-            Some(Some((place, tier))) => (place.parse().unwrap_or(0), Some(tier.to_owned())),
-            Some(None) | None => (0, None),
+        let (place, tier) = match alert.tier.as_deref().and_then(|name| name.split_once('/')) {
+            Some((place, tier)) => (place.parse().ok(), Some(tier.to_owned())),
+            None => (None, None),
         };
-        let Some(outcome) = all.get_mut(place) else { continue };
         let label = |name: &str| alert.labels.get(name).cloned().unwrap_or_default();
         let group = alert.labels.iter().filter(|(name, _)| groups.contains(name));
         let within = |e: &&Episode| e.fired <= to && e.ended.is_none_or(|ended| ended > from);
-        outcome.fired.extend(alert.episodes.iter().filter(within).map(|episode| Fired {
-            tier: tier.clone(),
-            alert: label(ALERTNAME),
-            severity: label(names::SEVERITY),
-            group: group.clone().map(|(k, v)| (k.clone(), v.clone())).collect(),
-            episode: *episode,
-        }));
+        // Before its first sample there was nobody to miss it.
+        let known = |e: &&Episode| tier.is_some() || began.is_none_or(|began| e.active >= began);
+        let fired: Vec<Fired> = alert
+            .episodes
+            .iter()
+            .filter(within)
+            .filter(known)
+            .map(|episode| Fired {
+                tier: tier.clone(),
+                alert: label(ALERTNAME),
+                severity: label(names::SEVERITY),
+                group: group.clone().map(|(k, v)| (k.clone(), v.clone())).collect(),
+                episode: *episode,
+            })
+            .collect();
+        for (_, outcome) in all.iter_mut().enumerate().filter(|(at, _)| place.is_none_or(|place: usize| place == *at)) {
+            outcome.fired.extend(fired.iter().cloned());
+        }
     }
     for outcome in &mut all {
         outcome.fired.sort_by_key(|fired| fired.episode.fired);
     }
     all
+}
+
+/// When the first sample of an SLO was, in milliseconds since 1970.
+fn began(engine: &Engine, id: &str, to: i64) -> Option<i64> {
+    let firsts = engine.select(names::TOTAL, id);
+    let first = |found: &super::Found<'_>| found.series.samples(0, to).next().map(|(t, _)| t);
+    firsts.iter().filter_map(first).min()
 }
 
 /// Since when it counts what happens, for the budget that is left at `to`; both in seconds since 1970.

@@ -43,6 +43,11 @@ fn measured(at: i64) -> Sample {
 
 /// What is told of the first of some SLOs, by a server that keeps so many days.
 fn told(models: &[Model], from: i64, keeps: i64) -> Report {
+    told_of(models, from, keeps, measured)
+}
+
+/// The same of other samples.
+fn told_of(models: &[Model], from: i64, keeps: i64, measured: fn(i64) -> Sample) -> Report {
     let args = Line::try_parse_from(["plimsoll", "--prometheus", "http://127.0.0.1:9090"]).unwrap().backtest;
     let (period, reach) = (Period { from: NOW - from * DAY, to: NOW }, NOW - keeps * DAY);
     let read = |engine: &mut Engine, id: &str, lead: i64| {
@@ -84,6 +89,19 @@ fn what_is_left_at_the_end_does_not_hang_on_when_one_begins_to_look() {
     let of = |unit: &str| told(&[events("web", json!({"calendar": unit}))], 1, 365).left.unwrap().unwrap();
     assert!(of("Month") < 0.9, "{}", of("Month"));
     near(of("Week"), 1.0);
+}
+
+#[test]
+fn nobody_misses_what_has_not_begun_and_what_is_missed_counts_whatever_the_objective() {
+    let missed = |report: &Report, case: usize| report.outcomes[case].fired.iter().filter(|f| f.tier.is_none()).count();
+    // The first sample is of twelve days ago.
+    let report = told(&[events("web", json!({"rolling": "10d"}))], 13, 365);
+    assert!((0..report.outcomes.len()).all(|case| missed(&report, case) == 0), "{:?}", report.outcomes);
+    // Of another, nothing comes for six hours in the middle.
+    let gap =
+        |at: i64| if (NOW - 2 * DAY..NOW - 2 * DAY + 6 * 3600).contains(&at) { Sample::NONE } else { measured(at) };
+    let report = told_of(&[events("web", json!({"rolling": "10d"}))], 3, 365, gap);
+    assert!(report.outcomes.len() > 3 && (0..report.outcomes.len()).all(|case| missed(&report, case) == 1));
 }
 
 #[test]
