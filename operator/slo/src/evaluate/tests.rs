@@ -133,6 +133,38 @@ fn traffic_that_begins_is_no_burst_of_errors() {
     }
 }
 
+/// A probe every half minute. Its samples are its events: a floor of ten took eight minutes of an outage.
+#[test]
+fn an_outage_of_one_target_pages_within_minutes_and_a_blip_wakes_nobody() {
+    const SCRAPE: i64 = 30_000;
+    let sli = serde_json::json!({"preset": {"name": "probe", "with": {"job": "blackbox"}}});
+    let start = 2 * HOUR;
+    for (objective, failed, due) in [("99.9", 600, Some(5.0)), ("99.95", 600, Some(5.0)), ("99.95", 1, None)] {
+        for phase in [0, 1, 7000, 30_000, 59_999] {
+            let slo = model("probe", serde_json::json!({"objective": objective, "sli": sli}));
+            let base = Turn { interval: None, phase };
+            let mut engine = Engine::new(vec![slo], 0, &Schedule { base, ..Schedule::default() });
+            let (first, interval) = engine.base_turn("shop/probe").expect("a turn");
+            // Scrapes of the last five minutes that failed, of ten.
+            let fails = |at: i64| (0..failed).contains(&(at - start).div_euclid(SCRAPE));
+            let sample = |t: i64| {
+                let bad = (0..10).filter(|k| fails(t - t % SCRAPE - k * SCRAPE)).count();
+                Sample { total: 1.0 / 30.0, bad: bad as f64 / 300.0 }
+            };
+            let rows: Vec<Sample> = (0..120 + HOUR / interval).map(|k| sample(first + k * interval)).collect();
+            engine.feed("shop/probe", &Labels::new(), first, &rows, &[]);
+            engine.run(start + HOUR);
+            let alert = engine.alerts("shop/probe").find(|a| a.tier.as_deref() == Some("fast")).expect("a tier");
+            let after = alert.episodes.first().map(|episode| (episode.fired - start) as f64 / 60_000.0);
+            match (after, due) {
+                (None, None) => {}
+                (Some(after), Some(due)) => assert!(after <= due, "{objective}, {phase}: {after}"),
+                other => panic!("{objective}, {failed} failed, {phase}: {other:?}"),
+            }
+        }
+    }
+}
+
 #[test]
 fn an_alert_waits_and_fires_on() {
     let rule = crate::Rule { alert: Some("A".to_owned()), ..crate::Rule::default() };
