@@ -260,8 +260,8 @@ pub struct Part {
 #[serde(rename_all = "camelCase")]
 #[schemars(transform = crate::schema::words)]
 pub struct Alerting {
-    /// Fewer bad events than this over a tier's long window wake nobody. Default: 10, and none for
-    /// indicators that count time instead of events.
+    /// Fewer bad events than this over a tier's long window wake nobody. Default: 10, two samples for
+    /// `up`, and none for indicators that count time.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0))]
     pub minimum_bad_events: Option<i64>,

@@ -19,7 +19,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let object: Slo = serde_json::from_value(object)?;
     let model = plimsoll_slo::validate(&object).map_err(|problems| format!("{problems:?}"))?.model;
     let end = DAYS * 86_400_000;
-    let rows: Vec<Sample> = (0..=end / 30_000)
+    let rows: Vec<Sample> = (0..=end / 60_000)
         .map(|k| Sample { total: 100.0 + (k % 997) as f64, bad: if k % 5000 < 60 { 9.0 } else { 0.01 } })
         .collect();
     for (what, cases) in [("as written", 1), ("with the other objectives and tiers of a backtest", 5)] {

@@ -231,9 +231,36 @@ pub enum Sli {
 }
 
 impl Sli {
-    /// True when its base series count events; false when they count time.
-    pub fn counts_events(&self) -> bool {
-        matches!(self, Sli::Events { .. } | Sli::Latency { .. } | Sli::Up(_))
+    /// What its base series count.
+    pub fn unit(&self) -> Unit {
+        match self {
+            Sli::Events { .. } | Sli::Latency { .. } => Unit::Events,
+            Sli::Up(_) => Unit::Samples,
+            Sli::Ratio(_) | Sli::TimeSlices { .. } | Sli::Weighted(_) | Sli::WorstOf(_) => Unit::Seconds,
+        }
+    }
+}
+
+/// What is bad or good.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unit {
+    /// Requests and the like, of which there are many in a minute.
+    Events,
+    /// Samples of a gauge: one for each scrape of each target.
+    Samples,
+    /// Seconds.
+    Seconds,
+}
+
+impl Unit {
+    /// Bad ones below which no tier fires, unless somebody says otherwise. A sample stands for the time until the next
+    /// scrape, so ten of one target would be minutes of an outage; but a single one is a blip.
+    pub const fn default_floor(self) -> u64 {
+        match self {
+            Unit::Events => 10,
+            Unit::Samples => 2,
+            Unit::Seconds => 0,
+        }
     }
 }
 

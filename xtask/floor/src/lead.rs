@@ -11,7 +11,8 @@ use plimsoll_anomaly::novelty::Novelty;
 use plimsoll_anomaly::{Detector as _, Sample};
 use plimsoll_api::anomaly::Sensitivity;
 use plimsoll_slo::alerts::{ANOMALY_ACCEPTED, sensitivity};
-use plimsoll_slo::validate::{DEFAULT_MINIMUM_BAD_EVENTS, DEFAULT_TIERS};
+use plimsoll_slo::model::Unit;
+use plimsoll_slo::validate::DEFAULT_TIERS;
 use serde_json::{Value, json};
 use std::f64::consts::TAU;
 
@@ -81,7 +82,7 @@ fn watch(course: Course, seed: u64) -> Alerts {
     let mut service = Service::random(&mut random);
     let fault = Fault::random(course, &mut random);
     // An anomaly of bad events takes as many of them as a burn rate's alert.
-    let bad = DEFAULT_MINIMUM_BAD_EVENTS as f64 / (STEP * RANGE as f64);
+    let bad = Unit::Events.default_floor() as f64 / (STEP * RANGE as f64);
     let mut events = Watched::new(Side::Both, 0.0);
     let mut bad_events = Watched::new(Side::Up, bad);
     let mut latency = Watched::new(Side::Up, 0.0);
@@ -326,7 +327,7 @@ impl Burns {
                 (bad / total.max(1.0) > rate * BUDGET, bad)
             };
             let (burns, bad) = over(long.millis as f64 / 1000.0);
-            if burns && bad >= DEFAULT_MINIMUM_BAD_EVENTS as f64 && over(short.millis as f64 / 1000.0).0 {
+            if burns && bad >= Unit::Events.default_floor() as f64 && over(short.millis as f64 / 1000.0).0 {
                 fires.0 = true;
                 fires.1 |= severity == plimsoll_api::slo::Severity::Page;
             }

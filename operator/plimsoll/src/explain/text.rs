@@ -166,6 +166,10 @@ fn find(facts: &Facts) -> Finding {
     if let Some(refusal) = facts.refusals.first() {
         return finding("could not be examined wholly: Prometheus refuses to answer.".to_owned(), refusal.next());
     }
+    if let Some(tier) = held_back(&facts.tiers) {
+        let headline = format!("works; its {} tier is held back, with too few bad events.", tier.name);
+        return finding(headline, quiet(&facts.tiers));
+    }
     if let Some(excess) = facts.excess.first() {
         return finding(format!("works, but {}", excess.headline), excess.remedy.clone());
     }
@@ -203,9 +207,7 @@ fn quiet(tiers: &[Tier]) -> String {
     let Some(tier) = tiers.first() else {
         return "no burn-rate alert: alerting.tiers has none, or the period is shorter than every tier's long window; write alerting.tiers".to_owned();
     };
-    // Loud enough in both windows, but too few events.
-    let held_back = tiers.iter().find(|tier| tier.is_over() && tier.is_below_floor());
-    if let Some(tier) = held_back {
+    if let Some(tier) = held_back(tiers) {
         return format!(
             "quiet, because the {} tier has only {} bad events over {}, and fewer than {} wake nobody",
             tier.name,
@@ -229,6 +231,11 @@ fn quiet(tiers: &[Tier]) -> String {
         tier.name,
         tier.threshold
     )
+}
+
+/// A tier that is loud enough in both windows, but of too few events.
+fn held_back(tiers: &[Tier]) -> Option<&Tier> {
+    tiers.iter().find(|tier| tier.is_over() && tier.is_below_floor())
 }
 
 /// `1 h`, for reading.

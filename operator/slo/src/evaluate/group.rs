@@ -166,31 +166,24 @@ impl View {
         group: &Group,
         events: Events,
         Found { fine, how }: Found,
-        step: i64,
         keep: Keep<'_>,
         t: i64,
     ) -> Option<f64> {
         let column = if fine { Column::Fine(events) } else { Column::Base(events) };
-        match how {
-            How::Newest => group.column(column).at(t),
-            How::Samples(rest, half) => {
-                let mut over = |range: i64| {
-                    if keep.is_some() {
-                        return self.sum(group, column, step, keep, (t - range, t));
-                    }
-                    let tracked = if fine { group.fine.of(events) } else { group.base.of(events) };
-                    tracked.over(t - range, t).map(|(_, sum)| sum)
-                };
-                Some(over(rest)? + over(half)?)
+        let newest = group.column(column).at(t);
+        let (sum, weight) = match how {
+            How::Newest => return newest,
+            How::Samples(rest, weight) => {
+                let tracked = if fine { group.fine.of(events) } else { group.base.of(events) };
+                (tracked.over(t - rest, t).map(|(_, sum)| sum)?, weight)
             }
-            How::Steps(rest, step, weight) => {
-                let sum = self.sum(group, column, step, keep, (t - rest, t))?;
-                let newest = group.column(column).at(t).map(|v| v * keep.map_or(1.0, |keep| keep(t)));
-                Some(newest.map_or(sum, |newest| sum + weight * newest))
-            }
+            How::Steps(rest, step, weight) => (self.sum(group, column, step, keep, (t - rest, t))?, weight),
             How::Rollups(window) => {
-                self.sum(group, Column::Rollup(events), super::millis(render::ROLLUP), None, (t - window, t))
+                let step = super::millis(render::ROLLUP);
+                return self.sum(group, Column::Rollup(events), step, None, (t - window, t));
             }
-        }
+        };
+        let newest = newest.map(|v| v * keep.map_or(1.0, |keep| keep(t)));
+        Some(newest.map_or(sum, |newest| sum + weight * newest))
     }
 }

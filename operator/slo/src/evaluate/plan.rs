@@ -48,7 +48,7 @@ pub(super) struct Found {
 #[derive(Clone, Copy)]
 pub(super) enum How {
     Newest,
-    Samples(i64, i64),
+    Samples(i64, f64),
     Steps(i64, i64, f64),
     Rollups(i64),
 }
@@ -99,8 +99,6 @@ pub(super) struct Plan {
     pub(super) records_sums: bool,
     /// The range of the finer base series.
     pub(super) fine: Option<i64>,
-    /// The rendered interval of the base group: of subqueries in excluded time.
-    pub(super) step: i64,
     /// How many slices are expected in the base range, and in the finer one.
     pub(super) slices: Option<(f64, f64)>,
     pub(super) tiers: Vec<Burn>,
@@ -150,7 +148,6 @@ impl Plan {
             },
             records_sums: period::records_sums(&cx),
             fine: cx.fine.map(millis),
-            step: millis(cx.interval),
             slices,
             tiers,
             no_data: alerts::no_data(&cx),
@@ -164,7 +161,7 @@ impl Plan {
 fn found(Reading { fine, way }: Reading) -> Found {
     let how = match way {
         Way::Newest => How::Newest,
-        Way::Samples(rest, half) => How::Samples(millis(rest), millis(half)),
+        Way::Samples(rest, weight) => How::Samples(millis(rest), number(weight)),
         Way::Steps(rest, step, weight) => How::Steps(millis(rest), millis(step), number(weight)),
         Way::Rollups(window) => How::Rollups(millis(window)),
     };

@@ -309,9 +309,8 @@ impl Slo {
         let masked = |t: i64| clock::keep(exclusions, t);
         let keep: Keep<'_> = if exclusions.is_empty() { None } else { Some(&masked) };
         let span = (self.begin(t), t);
-        let plan = &self.plan;
         let of = |group: &Group, view: &mut View, events: Events| match window.read {
-            Read::Base(found) => view.window(group, events, found, plan.step, keep, t),
+            Read::Base(found) => view.window(group, events, found, keep, t),
             Read::Samples(step) => view.sum(group, Column::Base(events), step, keep, span),
             Read::Rollups => plus(rolled(group, view, events, span), newest(group, view, events, t)),
         };

@@ -19,8 +19,12 @@ use crate::{
 
 /// Range of the base rates. Four scrapes a minute apart fit in, as `rate` wants.
 pub const BASE_RANGE: Span = Span::seconds(300);
-/// How often the base rates, the alerts of tiers up to an hour and what they read are evaluated.
-pub const BASE_INTERVAL: Span = Span::seconds(30);
+/// How often the base rates, the alerts of tiers up to an hour and what they read are evaluated: five times in the
+/// base range. Both rates at once, never one of them more often: bad events beside a total that is a minute older
+/// would look like a burst of errors whenever traffic begins.
+pub const BASE_INTERVAL: Span = Span::seconds(60);
+/// The same where each rule reads what was recorded one evaluation before: an alert is two of them late.
+const LATE_BASE_INTERVAL: Span = Span::seconds(30);
 /// How often the alerts of tiers up to six hours and what only they read are evaluated.
 const SLOW_INTERVAL: Span = Span::seconds(120);
 /// How often the rest is evaluated; below Prometheus' lookback of 5 m, so that no series blinks.
@@ -177,10 +181,14 @@ impl<'a> Context<'a> {
         // A composite has no raw series from which finer ones could be made.
         let composite = matches!(model.sli, Sli::Weighted(_) | Sli::WorstOf(_));
         let fine = shortest.filter(|w| *w < BASE_RANGE && !composite);
+        let usual = match dialect {
+            Dialect::Prometheus => BASE_INTERVAL,
+            Dialect::VictoriaMetrics => LATE_BASE_INTERVAL,
+        };
         let interval = match (&model.sli, fine) {
-            (_, Some(fine)) => Span::seconds((fine.as_seconds() / 5).clamp(1, BASE_INTERVAL.as_seconds())),
+            (_, Some(fine)) => Span::seconds((fine.as_seconds() / 5).clamp(1, usual.as_seconds())),
             (Sli::TimeSlices { slice, .. }, None) => Span::seconds(slice.as_seconds().clamp(10, 60)),
-            _ => BASE_INTERVAL,
+            _ => usual,
         };
         let keep = (!model.exclusions.is_empty()).then(|| clock::keep(&model.exclusions));
         Self { model, dialect, id: id_matcher(&model.id.to_string()), fine, interval, keep }

@@ -1,5 +1,7 @@
 //! Error ratios over the windows of the tiers: bad events / all events, whatever the traffic's shape.
 
+use rust_decimal::Decimal;
+
 use super::{BASE_RANGE, Context, FOUR_DAYS, HOUR, ROLLUP, SIX_HOURS, id_matcher};
 use crate::{
     model::{Sli, Span},
@@ -113,10 +115,10 @@ pub(crate) struct Reading {
 pub(crate) enum Way {
     /// The newest value of the base series is the window.
     Newest,
-    /// Every sample of the first span, and those of the second once more.
-    Samples(Span, Span),
+    /// Every sample of a span, and the newest one so many times more.
+    Samples(Span, Decimal),
     /// The samples of a span at every step, and the newest one so many times.
-    Steps(Span, Span, rust_decimal::Decimal),
+    Steps(Span, Span, Decimal),
     /// The half-hourly sums of a span.
     Rollups(Span),
 }
@@ -124,20 +126,26 @@ pub(crate) enum Way {
 /// How a window is read.
 ///
 /// A rate over five minutes lags by half of that. So a sum of them over a window of one hour would
-/// see a step two and a half minutes late; instead the newest values stand for that half as well:
-/// the window is shortened by it, and what is newest is counted again.
+/// see a step two and a half minutes late; instead the newest value stands for that half as well:
+/// the window is shortened by it, and what is newest is counted so much more often. Where every sample is
+/// read, each stands for the interval before it, so half an interval less is to be made good: of five
+/// samples in the base range, two.
 pub(crate) fn reading(cx: &Context<'_>, window: Span) -> Reading {
     let fine = cx.fine.filter(|_| window < HOUR);
     let range = fine.unwrap_or(BASE_RANGE);
-    let half = Span { millis: range.millis / 2 };
-    let rest = Span { millis: window.millis.saturating_sub(half.millis) };
+    let without = |lag: u64| Span { millis: window.millis.saturating_sub(lag) };
+    let times = |lag: u64, step: Span| (Decimal::from(lag) / Decimal::from(step.millis)).round_dp(4).normalize();
     let steps = |step: Span| {
-        let weight = rust_decimal::Decimal::from(half.millis) / rust_decimal::Decimal::from(step.millis);
-        Way::Steps(rest, step, weight.normalize())
+        let lag = range.millis / 2;
+        Way::Steps(without(lag), step, times(lag, step))
     };
     let way = match window {
         w if w <= range => Way::Newest,
-        w if w <= HOUR => Way::Samples(rest, half),
+        w if w <= HOUR && cx.keep.is_none() => {
+            let lag = range.millis.saturating_sub(cx.interval.millis) / 2;
+            Way::Samples(without(lag), times(lag, cx.interval))
+        }
+        w if w <= HOUR && fine.is_some() => steps(cx.interval),
         // A step divides the base range, or some events would count more often than others; and it is a
         // multiple of the intervals that rules are evaluated at, in any installation.
         w if w <= SIX_HOURS => steps(Span::seconds(60)),
@@ -154,26 +162,20 @@ pub(super) fn total(cx: &Context<'_>, metric: Metric, id: &str, window: Span) ->
     let Reading { fine, way } = reading(cx, window);
     let name = if fine { metric.fine() } else { metric.base() };
     let series = format!("{name}{{{id}}}");
-    let masked = cx.keep.as_ref().map(|keep| format!("({series} * ({keep}))"));
-    match way {
-        Way::Newest => series,
-        Way::Samples(rest, half) => {
-            let over = |range: Span| match &masked {
-                Some(masked) => format!("sum_over_time({masked}[{range}:{}])", cx.interval),
-                None => format!("sum_over_time({series}[{range}])"),
-            };
-            format!("{} + {}", over(rest), over(half))
-        }
-        Way::Steps(rest, step, weight) => {
-            let newest = masked.as_ref().unwrap_or(&series);
-            let sum = format!("sum_over_time({newest}[{rest}:{step}])");
-            // With no newest sample, in a scrape gap, the window still speaks of what it has.
-            // The sum is by far the dearer part, so it is written once where that can be.
-            if cx.single() {
-                return format!("sum({sum}) + ({weight} * sum({newest}) or vector(0))");
-            }
-            format!("{sum} + {weight} * {newest} or {sum}")
-        }
-        Way::Rollups(window) => format!("sum_over_time({}{{{id}}}[{window}:{ROLLUP}])", metric.rollup()),
+    let newest = match &cx.keep {
+        Some(keep) => format!("({series} * ({keep}))"),
+        None => series.clone(),
+    };
+    let (sum, weight) = match way {
+        Way::Newest => return series,
+        Way::Samples(rest, weight) => (format!("sum_over_time({newest}[{rest}])"), weight),
+        Way::Steps(rest, step, weight) => (format!("sum_over_time({newest}[{rest}:{step}])"), weight),
+        Way::Rollups(window) => return format!("sum_over_time({}{{{id}}}[{window}:{ROLLUP}])", metric.rollup()),
+    };
+    // With no newest sample, in a scrape gap, the window still speaks of what it has.
+    // The sum is by far the dearer part, so it is written once where that can be.
+    if cx.single() {
+        return format!("sum({sum}) + ({weight} * sum({newest}) or vector(0))");
     }
+    format!("{sum} + {weight} * {newest} or {sum}")
 }

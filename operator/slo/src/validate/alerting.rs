@@ -11,7 +11,7 @@ use rust_decimal::Decimal;
 use super::{few, label_name, label_value, template};
 use crate::{
     duration,
-    model::{Objective, Period, Span, Tier},
+    model::{Objective, Period, Span, Tier, Unit},
 };
 
 /// The tiers of an SLO that names none: Google's SRE workbook, chapter 5, table 5-8, with the
@@ -28,9 +28,6 @@ pub const DEFAULT_TIERS: [(&str, Decimal, Span, Span, Severity); 4] = [
         Severity::Ticket,
     ),
 ];
-
-/// Bad events below which no tier fires, for indicators that count events.
-pub const DEFAULT_MINIMUM_BAD_EVENTS: u64 = 10;
 
 /// Longest time an alert goes on firing by default.
 const MAX_KEEP_FIRING: Span = Span::seconds(900);
@@ -53,18 +50,17 @@ pub(super) fn alerting(
     group_by: &[String],
     objective: Option<Objective>,
     period: Option<&Period>,
-    counts_events: bool,
+    unit: Unit,
     problems: &mut Vec<Problem>,
 ) -> Option<Built> {
     let nothing = slo::Alerting::default();
     let slo::Alerting { minimum_bad_events, no_data, tiers, labels, annotations } = spec.unwrap_or(&nothing);
     let minimum = match minimum_bad_events {
-        None if counts_events => DEFAULT_MINIMUM_BAD_EVENTS,
-        None => 0,
+        None => unit.default_floor(),
         Some(n) => match u64::try_from(*n) {
             Ok(0) => 0,
             Ok(n) => {
-                if !counts_events {
+                if unit == Unit::Seconds {
                     problems.push(
                         Problem::warning("spec.alerting.minimumBadEvents", "this indicator counts time, not events")
                             .label("the floor is in seconds here")

@@ -7,7 +7,7 @@ pub(crate) mod sense;
 mod sli;
 pub(crate) mod template;
 
-pub use alerting::{DEFAULT_MINIMUM_BAD_EVENTS, DEFAULT_TIERS};
+pub use alerting::DEFAULT_TIERS;
 
 use std::collections::BTreeMap;
 
@@ -16,7 +16,7 @@ use rust_decimal::Decimal;
 
 use crate::{
     duration,
-    model::{Model, Objective, Period, SloId, Span},
+    model::{Model, Objective, Period, SloId, Span, Unit},
     names, promql, zone,
 };
 
@@ -113,9 +113,8 @@ fn build(object: &Slo, problems: &mut Vec<Problem>) -> Option<Model> {
     let period = self::period(period.as_ref(), problems);
     let sli = sli::sli(sli, &id, group_by, problems);
     self::group_by(group_by, &object.spec.labels, sli.as_ref().map(|s| &s.sli), problems);
-    let counts_events = sli.as_ref().is_none_or(|s| s.sli.counts_events());
-    let alerting =
-        alerting::alerting(alerting.as_ref(), &labels, group_by, objective, period.as_ref(), counts_events, problems);
+    let unit = sli.as_ref().map_or(Unit::Events, |s| s.sli.unit());
+    let alerting = alerting::alerting(alerting.as_ref(), &labels, group_by, objective, period.as_ref(), unit, problems);
     let exclusions = exclusions::exclusions(exclusions, problems);
     for (i, runbook) in runbooks.iter().enumerate() {
         dns_name(runbook, &format!("spec.runbooks[{i}]"), problems);

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use plimsoll_slo::{RuleSet, render, revision, validate};
+use plimsoll_slo::{RuleSet, names, render, revision, validate};
 use promql_parser::parser::{self, Expr, VectorSelector};
 use promql_parser::util::visitor::{ExprVisitor, walk_expr};
 use proptest::prelude::*;
@@ -116,6 +116,23 @@ proptest! {
             }
             prop_assert!(rule.record.is_some() != rule.alert.is_some());
         }
+    }
+
+    /// All events and the bad ones among them are recorded one after the other: a total of another moment than the
+    /// bad events beside it would turn a change of traffic into one of the error ratio.
+    #[test]
+    fn total_and_bad_are_of_one_moment(spec in spec()) {
+        let rules = rendered(&spec);
+        for (total, bad) in [(names::TOTAL, names::BAD), (names::TOTAL_FINE, names::BAD_FINE)] {
+            let places = |name: &str| -> Vec<(usize, usize)> {
+                let each = rules.groups.iter().enumerate();
+                let all = each.flat_map(|(g, group)| group.rules.iter().enumerate().map(move |(r, rule)| ((g, r), rule)));
+                all.filter(|(_, rule)| rule.record.as_deref() == Some(name)).map(|(place, _)| place).collect()
+            };
+            let after: Vec<_> = places(total).into_iter().map(|(group, rule)| (group, rule + 1)).collect();
+            prop_assert_eq!(places(bad), after);
+        }
+        prop_assert!(rules.groups.iter().flat_map(|g| &g.rules).any(|r| r.record.as_deref() == Some(names::TOTAL)));
     }
 
     /// Same input, same bytes; no two rules record the same series; group names are unique.
