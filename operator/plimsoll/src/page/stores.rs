@@ -10,6 +10,7 @@ use std::{
 };
 
 use futures::{FutureExt, StreamExt, future::BoxFuture};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::{
     Api, Client, Resource, ResourceExt,
     core::DeserializeGuard,
@@ -100,7 +101,7 @@ where
     let mut known = false;
     watcher(api, watcher::Config::default().page_size(200))
         .default_backoff()
-        .modify(|object| object.meta_mut().managed_fields = None)
+        .modify(|object| when_changed(object.meta_mut()))
         .reflect(writer)
         .for_each(|event| {
             match event {
@@ -121,6 +122,16 @@ where
             std::future::ready(())
         })
         .await;
+}
+
+/// Of who owns which fields, only when each writer last changed the spec is kept: the lists of fields are most of an object.
+fn when_changed(meta: &mut ObjectMeta) {
+    for mut entry in meta.managed_fields.take().into_iter().flatten() {
+        let fields = entry.fields_v1.take().map(|fields| fields.0);
+        if fields.is_some_and(|fields| fields.get("f:spec").is_some()) {
+            meta.managed_fields.get_or_insert_default().push(entry);
+        }
+    }
 }
 
 /// All objects of a store.
