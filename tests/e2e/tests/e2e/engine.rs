@@ -233,7 +233,7 @@ async fn windows_of_days(testbed: &Testbed) -> Result<()> {
         slo("both", &json!({"objective": "99", "sli": both, "alerting": {"tiers": long}})),
     ];
     // Until the longest window is full. Two samples make a rate over five minutes.
-    compare(testbed, &slos, shop(116 * 24, 150, true), 150, 130).await
+    compare(testbed, &slos, shop(116 * 24, 150, true), 150, 90).await
 }
 
 /// Runs both over the raw series, evaluated once a `step` of seconds, and compares every recorded series and every
