@@ -369,7 +369,9 @@ fn values(course: &Course, name: &str, ago: i64) -> Vec<Sample> {
 
 /// AlertRules: one that pages and watches, one that is broken.
 fn alert_rules() -> Vec<Kept<AlertRule>> {
-    let rule = |name: &str, spec: Value, status: Value| {
+    let rule = |name: &str, spec: Value, mut status: Value| {
+        // Of an AlertRule their number, of an SLO their place.
+        status["rules"] = json!(3);
         let object = json!({"apiVersion": "plimsoll.dev/v1alpha1", "kind": "AlertRule", "status": status, "spec": spec,
             "metadata": {"name": name, "namespace": "shop", "creationTimestamp": "2026-01-10T09:00:00Z"}});
         match serde_json::from_value(object) {
