@@ -59,7 +59,7 @@ fn alerts(rows: &[AlertRow], listed: bool) -> Markup {
         th scope="col" { "Since" } th scope="col" { "Last fired" } th scope="col" { "Watches" }
     };
     let body = html! { @for row in rows { (alert(row, listed)) } };
-    let note = Some("Last fired: within 7 days, of what lasted five minutes or was seen by chance.".to_owned())
+    let note = Some("Last fired: in the last 7 days; what lasted less than five minutes may be missing.".to_owned())
         .filter(|_| listed);
     table("alerts", "Alerts", note, &head, &body)
 }
