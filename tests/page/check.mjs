@@ -14,7 +14,8 @@ const axe = require.resolve('axe-core/axe.min.js');
 const [name, address] = process.argv.slice(2);
 const WAIT = 20_000;
 const SLO = '/slo/shop/checkout-availability';
-const VIEWS = ['/', '/?state=burning', SLO, `${SLO}?range=1d`, '/slo/shop/broken-by-a-typo', '/slo/shop/search-latency', '/runbooks', '/executions/shop/rollback-1', '/executions/shop/evidence-1', '/nothing/here'];
+const RULE = '/alertrules/shop/pods';
+const VIEWS = ['/', '/?state=burning', SLO, `${SLO}?range=1d`, '/slo/shop/broken-by-a-typo', '/slo/shop/search-latency', '/alertrules', RULE, '/alertrules/shop/typo', '/runbooks', '/executions/shop/rollback-1', '/executions/shop/evidence-1', '/nothing/here'];
 const DESK = { width: 1280, height: 900 };
 const PHONE = { width: 390, height: 844 };
 
@@ -102,6 +103,18 @@ const checks = {
     assert.match(await page.locator('#tables').innerText(), /fires when more than/);
     await page.locator('summary', { hasText: 'Its rules' }).click();
     assert.match(await page.locator('#rules-text').innerText(), /slo:burn_rate:window/);
+    await go(page, SLO);
+    assert.match(await page.locator('.events').innerText(), /the SLO was changed: generation 3, by argocd/);
+    await go(page, '/alertrules');
+    assert.match(await page.locator('h1').innerText(), /^1 of 4 alerts fires; PodRestarting pages; 1 pending; 1 is broken\.$/);
+    assert.match(await page.locator('tbody tr').first().innerText(), /Page\s+PodRestarting page\s+pods shop\s+payments/);
+    await page.getByRole('link', { name: 'pods' }).first().click();
+    assert.match(await page.locator('#rows').innerText(), /increase\(kube_pod_container_status_restarts_total/);
+    // When they fired, and the score and the band of the one that is an anomaly.
+    assert.equal(await page.locator('svg.plot').count(), 3);
+    assert.equal(await page.locator('.events li').count(), 3);
+    await page.locator('summary', { hasText: 'Its rules' }).click();
+    assert.match(await page.locator('#rules-text').innerText(), /plimsoll_anomaly_state/);
     await go(page, '/executions/shop/rollback-1');
     assert.equal(await page.locator('.steps > li').count(), 3);
     assert.ok(await page.getByRole('button', { name: 'Approve' }).isVisible());
@@ -125,14 +138,14 @@ const checks = {
   async keyboard(page) {
     await go(page, '/');
     const seen = [];
-    for (let n = 0; n < 9; n += 1) {
+    for (let n = 0; n < 10; n += 1) {
       await page.keyboard.press('Tab');
       seen.push(await page.evaluate(() => document.activeElement.textContent.trim() || document.activeElement.name));
     }
-    const wanted = ['Skip to the content', 'Plimsoll', 'SLOs', 'Runbooks', 'Theme: system', 'q', 'label'];
-    assert.deepEqual(seen.slice(0, 7), wanted);
-    assert.match(seen[7], /^all \(14\)/);
-    assert.equal(seen[8], 'Show');
+    const wanted = ['Skip to the content', 'Plimsoll', 'SLOs', 'Alerts', 'Runbooks', 'Theme: system', 'q', 'label'];
+    assert.deepEqual(seen.slice(0, 8), wanted);
+    assert.match(seen[8], /^all \(14\)/);
+    assert.equal(seen[9], 'Show');
     await page.keyboard.press('Tab');
     assert.equal(await page.evaluate(() => document.activeElement.textContent), 'checkout-availability');
     await page.keyboard.press('Enter');

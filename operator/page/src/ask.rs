@@ -17,17 +17,19 @@ pub const ALERTS_FOR_STATE: &str = "ALERTS_FOR_STATE";
 pub enum Fold {
     /// All are wanted, with all their labels.
     Each,
-    /// The highest of those that are equal in these labels, and in the SLO's id.
+    /// The highest of those that are equal in these labels, and in the object's id.
     Highest(&'static [&'static str]),
     /// The lowest of them.
     Lowest(&'static [&'static str]),
 }
 
-/// Some series of one name.
+/// Some series of one name, of SLOs or of AlertRules.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Question {
     /// The name, one of [`names`], or [`ALERTS`].
     pub name: &'static str,
+    /// The label by which its series name their object: [`names::SLO_ID`] or [`names::ALERT_RULE`].
+    pub object: &'static str,
     /// Labels that a series must have, exactly so.
     pub matchers: Vec<(Cow<'static, str>, String)>,
     /// What becomes of several.
@@ -37,9 +39,14 @@ pub struct Question {
 }
 
 impl Question {
-    /// All series of a name.
+    /// All series of a name that SLOs have.
     pub const fn new(name: &'static str, fold: Fold) -> Self {
-        Self { name, matchers: Vec::new(), fold, peaks: false }
+        Self { name, object: names::SLO_ID, matchers: Vec::new(), fold, peaks: false }
+    }
+
+    /// All series of a name that AlertRules have.
+    pub const fn of_alert_rules(name: &'static str, fold: Fold) -> Self {
+        Self { name, object: names::ALERT_RULE, matchers: Vec::new(), fold, peaks: false }
     }
 
     /// With one more label.
@@ -56,16 +63,16 @@ impl Question {
         self
     }
 
-    /// As PromQL at one moment, of one SLO or of all.
-    pub fn promql(&self, slo_id: Option<&str>) -> String {
-        self.promql_over(slo_id, 0)
+    /// As PromQL at one moment, of one object or of all.
+    pub fn promql(&self, id: Option<&str>) -> String {
+        self.promql_over(id, 0)
     }
 
     /// As PromQL for moments that are so many seconds apart.
-    pub fn promql_over(&self, slo_id: Option<&str>, step: i64) -> String {
-        let id = match slo_id {
-            Some(id) => format!("{}={}", names::SLO_ID, promql::quote(id)),
-            None => format!("{}!=\"\"", names::SLO_ID),
+    pub fn promql_over(&self, id: Option<&str>, step: i64) -> String {
+        let id = match id {
+            Some(id) => format!("{}={}", self.object, promql::quote(id)),
+            None => format!("{}!=\"\"", self.object),
         };
         let others = self.matchers.iter().map(|(label, value)| format!("{label}={}", promql::quote(value)));
         let matchers: Vec<String> = std::iter::once(id).chain(others).collect();
@@ -74,7 +81,7 @@ impl Question {
             selector = format!("max_over_time({selector}[{step}s])");
         }
         let by = |function: &str, labels: &[&str]| {
-            let labels: Vec<&str> = std::iter::once(names::SLO_ID).chain(labels.iter().copied()).collect();
+            let labels: Vec<&str> = std::iter::once(self.object).chain(labels.iter().copied()).collect();
             format!("{function} by ({}) ({selector})", labels.join(", "))
         };
         match self.fold {
@@ -87,7 +94,7 @@ impl Question {
     /// Whether a series of the name, with these labels, is asked for: for whoever has no PromQL.
     pub fn takes(&self, labels: &BTreeMap<String, String>) -> bool {
         let has = |label: &str, value: &str| labels.get(label).map_or("", String::as_str) == value;
-        labels.contains_key(names::SLO_ID) && self.matchers.iter().all(|(label, value)| has(label, value))
+        labels.contains_key(self.object) && self.matchers.iter().all(|(label, value)| has(label, value))
     }
 
     /// Folds the values of one moment as asked for: for whoever has no PromQL.
@@ -99,7 +106,7 @@ impl Question {
         };
         let mut found: BTreeMap<BTreeMap<String, String>, f64> = BTreeMap::new();
         for Sample { labels: mut all, value } in samples {
-            all.retain(|label, _| label == names::SLO_ID || labels.contains(&label.as_str()));
+            all.retain(|label, _| label == self.object || labels.contains(&label.as_str()));
             let worst = found.entry(all).or_insert(value);
             let keep = if highest { value > *worst } else { value < *worst };
             if keep || worst.is_nan() {
@@ -226,7 +233,7 @@ pub struct History {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
+    #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
     use super::*;
 
     fn labels(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
@@ -266,6 +273,18 @@ mod tests {
         assert_eq!(lowest, [Sample { labels: labels(&[("slo_id", "shop/a")]), value: 2.0 }]);
         assert_eq!(Question::new(names::BAD, Fold::Each).folded(all()).len(), 3);
         assert!(!question.takes(&labels(&[("window", "1h")])), "a series of no SLO");
+    }
+
+    #[test]
+    fn a_question_about_alert_rules_is_about_them_alone() {
+        let fires = Question::of_alert_rules(ALERTS, Fold::Highest(&["alertname"])).with("alertstate", "firing");
+        let text = fires.promql(Some("shop/pods"));
+        assert_eq!(text, "max by (alertrule, alertname) (ALERTS{alertrule=\"shop/pods\",alertstate=\"firing\"})");
+        assert!(promql::parse(&text, "page").is_ok());
+        let own = labels(&[("alertrule", "shop/pods"), ("alertname", "A"), ("alertstate", "firing"), ("pod", "x")]);
+        let folded = fires.folded([Sample { labels: own.clone(), value: 1.0 }]);
+        assert_eq!(folded[0].labels, labels(&[("alertrule", "shop/pods"), ("alertname", "A")]));
+        assert!(fires.takes(&own) && !fires.takes(&labels(&[("slo_id", "shop/a"), ("alertstate", "firing")])));
     }
 
     #[test]

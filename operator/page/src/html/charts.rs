@@ -8,6 +8,7 @@ use maud::{Markup, PreEscaped, html};
 
 use crate::{
     ask::Grid,
+    rules::View,
     slo::{Band, Charts, Mark, MarkKind, TierChart},
     words,
 };
@@ -101,12 +102,37 @@ pub(super) fn charts(charts: &Charts) -> Markup {
             (budget(&axis, charts))
             (sli(&axis, charts))
             @for tier in &charts.tiers { (burn(&axis, tier, &charts.marks)) }
-            @if charts.score.iter().any(Option::is_some) { (score(&axis, charts)) }
+            @if charts.score.iter().any(Option::is_some) { (score(&axis, &charts.score, "", &charts.marks)) }
             @if let Some(band) = &charts.band { (seen(&axis, band, &charts.marks)) }
             (times(&axis))
-            label.scrub hidden { span { "Time" }
-                input #scrub type="range" min="0" max=(count.saturating_sub(1)) value=(count.saturating_sub(1)) step="1"; }
+            (scrub(count))
         }
+    }
+}
+
+/// The charts of an AlertRule: when its alerts fired, and what the scorer says of those that are anomalies.
+pub(super) fn of_rule(view: &View) -> Markup {
+    let Grid { from, step, count } = view.grid;
+    let to = view.grid.to();
+    let axis = Axis { from, to, now: to, grid: view.grid };
+    html! {
+        div.charts #charts data-from=(from) data-step=(step) data-count=(count) data-share="1" {
+            (lanes(&axis, &view.marks))
+            @for watched in &view.watched {
+                @if watched.score.iter().any(Option::is_some) { (score(&axis, &watched.score, &watched.alert, &view.marks)) }
+                @for band in &watched.bands { (seen(&axis, band, &view.marks)) }
+            }
+            (times(&axis))
+            (scrub(count))
+        }
+    }
+}
+
+/// The slider by which all charts are read at one time.
+fn scrub(count: usize) -> Markup {
+    let last = count.saturating_sub(1);
+    html! {
+        label.scrub hidden { span { "Time" } input #scrub type="range" min="0" max=(last) value=(last) step="1"; }
     }
 }
 
@@ -308,16 +334,15 @@ fn burn(axis: &Axis, tier: &TierChart, marks: &[Mark]) -> Markup {
     plot(axis, Plot { title, said, high: 54, drawn, written: notes, marks })
 }
 
-fn score(axis: &Axis, charts: &Charts) -> Markup {
+fn score(axis: &Axis, values: &[Option<f64>], of: &str, marks: &[Mark]) -> Markup {
     let height = Height::new(0.0, 1.02, false);
-    let values = &charts.score;
     let drawn =
         level(height, 0.5, "limit") + &beyond(axis, height, values, 0.5, true) + &line(axis, height, values, "main");
     let now = written(values, |score| format!("{score:.2}"));
-    let said = format!("Anomaly score over time, from 0 to 1, now {now}; above 0.5 it is unusual");
-    let title = html! { strong { "Anomaly score" } (read("", values, "score", now)) };
+    let said = format!("Anomaly score {of} over time, from 0 to 1, now {now}; above 0.5 it is unusual");
+    let title = html! { strong { "Anomaly score" } " " (of) (read("", values, "score", now)) };
     let notes = note(height, 0.5, "0.5", false);
-    plot(axis, Plot { title, said, high: 54, drawn, written: notes, marks: &charts.marks })
+    plot(axis, Plot { title, said, high: 54, drawn, written: notes, marks })
 }
 
 fn seen(axis: &Axis, band: &Band, marks: &[Mark]) -> Markup {
@@ -335,13 +360,17 @@ fn seen(axis: &Axis, band: &Band, marks: &[Mark]) -> Markup {
     }
     let mut drawn = format!(r#"<path class="band" d="{shape}"/>"#);
     drawn += &line(axis, height, &band.expected, "thin");
+    // Of an AlertRule's series, Prometheus records what was expected alone.
+    let known = band.seen.iter().any(Option::is_some);
     drawn += &line(axis, height, &band.seen, "main");
     let number = |value: f64| words::short(value);
     let [now, expected] = [&band.seen, &band.expected].map(|values| written(values, number));
-    let said = format!("{} over time: {now} now, {expected} expected, with the band of 90 %", band.of);
+    let told = if known { format!("{now} now, ") } else { String::new() };
+    let said = format!("{} over time: {told}{expected} expected, with the band of 90 %", band.of);
     let title = html! {
         strong { "Expected band" } " " (band.of)
-        (read("seen", &band.seen, "number", now)) (read("expected", &band.expected, "number", expected))
+        @if known { (read("seen", &band.seen, "number", now)) }
+        (read("expected", &band.expected, "number", expected))
     };
     plot(axis, Plot { title, said, high: 80, drawn, written: html! {}, marks })
 }
@@ -354,6 +383,7 @@ pub(super) const fn shape(kind: MarkKind) -> &'static str {
         MarkKind::Execution => "▶",
         MarkKind::Exclusion => "▨",
         MarkKind::Began => "+",
+        MarkKind::Changed => "Δ",
     }
 }
 
@@ -362,7 +392,7 @@ pub(super) const fn class(kind: MarkKind) -> &'static str {
     match kind {
         MarkKind::Page => "page",
         MarkKind::Ticket => "ticket",
-        MarkKind::Execution | MarkKind::Exclusion | MarkKind::Began => "plain",
+        MarkKind::Execution | MarkKind::Exclusion | MarkKind::Began | MarkKind::Changed => "plain",
     }
 }
 
@@ -378,7 +408,7 @@ fn lanes(axis: &Axis, marks: &[Mark]) -> Markup {
             figcaption { strong { "Events" } }
             svg.plot width="100%" height="32" role="group" aria-label="Events; the list below has them as text" {
                 @for mark in shown {
-                    @let y = match mark.kind { MarkKind::Page => 0, MarkKind::Ticket => 11, MarkKind::Execution | MarkKind::Exclusion | MarkKind::Began => 22 };
+                    @let y = match mark.kind { MarkKind::Page => 0, MarkKind::Ticket => 11, MarkKind::Execution | MarkKind::Exclusion | MarkKind::Began | MarkKind::Changed => 22 };
                     @let width = (axis.share(mark.to.unwrap_or(mark.from)) - axis.share(mark.from)) * 100.0;
                     g class=(class(mark.kind)) {
                         title { (mark.label) }

@@ -3,6 +3,7 @@
 
 mod charts;
 mod overview;
+mod rules;
 mod runs;
 mod slo;
 
@@ -12,10 +13,15 @@ use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 
 pub use self::{
     overview::overview,
+    rules::{rule, rules},
     runs::{run, runs},
     slo::slo,
 };
-use crate::{assets, words};
+use crate::{
+    assets,
+    slo::{Mark, Range},
+    words,
+};
 
 /// What is escaped in a part of a path.
 const PART: &AsciiSet = &CONTROLS
@@ -36,6 +42,11 @@ pub fn slo_path(namespace: &str, name: &str) -> String {
     format!("/slo/{}/{}", utf8_percent_encode(namespace, PART), utf8_percent_encode(name, PART))
 }
 
+/// Where an AlertRule is shown.
+pub fn rule_path(namespace: &str, name: &str) -> String {
+    format!("/alertrules/{}/{}", utf8_percent_encode(namespace, PART), utf8_percent_encode(name, PART))
+}
+
 /// Where an execution is shown.
 pub fn execution_path(namespace: &str, name: &str) -> String {
     format!("/executions/{}/{}", utf8_percent_encode(namespace, PART), utf8_percent_encode(name, PART))
@@ -46,6 +57,8 @@ pub fn execution_path(namespace: &str, name: &str) -> String {
 pub enum Place {
     /// SLOs.
     Slos,
+    /// AlertRules.
+    Rules,
     /// Runbooks and executions.
     Runbooks,
 }
@@ -89,7 +102,7 @@ pub(crate) fn document(frame: &Frame, place: Place, title: &str, main: &Markup) 
                 a.skip href="#main" { "Skip to the content" }
                 header.top {
                     a.brand href="/" { (mark()) "Plimsoll" }
-                    nav aria-label="Main" { (link(Place::Slos, "/", "SLOs")) (link(Place::Runbooks, "/runbooks", "Runbooks")) }
+                    nav aria-label="Main" { (link(Place::Slos, "/", "SLOs")) (link(Place::Rules, "/alertrules", "Alerts")) (link(Place::Runbooks, "/runbooks", "Runbooks")) }
                     button #theme type="button" hidden { "Theme" }
                 }
                 @if let Some(notice) = &frame.notice { (told(notice)) }
@@ -163,6 +176,52 @@ fn table(id: &str, title: &str, note: Option<String>, head: &Markup, body: &Mark
     }
 }
 
+/// The times that can be shown, as links.
+fn ranges(path: &str, all: impl IntoIterator<Item = Range>, chosen: Range) -> Markup {
+    html! {
+        nav.ranges aria-label="Time shown" {
+            @for range in all {
+                a href=(format!("{path}?range={}", range.key)) aria-current=[(range == chosen).then_some("true")] { (range.word) }
+            }
+        }
+    }
+}
+
+/// Events that are listed below the charts.
+const EVENTS: usize = 20;
+
+/// What happened, newest first.
+fn happened(marks: &[Mark]) -> Markup {
+    let mut marks: Vec<_> = marks.iter().collect();
+    marks.sort_by_key(|mark| std::cmp::Reverse(mark.from));
+    html! {
+        section {
+            h2 { "What happened" }
+            @if marks.is_empty() { p.none { "Nothing in the time shown." } } @else {
+                ul.events { @for mark in marks.into_iter().take(EVENTS) {
+                    li class=(charts::class(mark.kind)) {
+                        (seconds(mark.from)) " " i.g aria-hidden="true" { (charts::shape(mark.kind)) } " "
+                        @match &mark.href { Some(href) => a href=(href) { (mark.label) }, None => (mark.label) }
+                    }
+                } }
+            }
+        }
+    }
+}
+
+/// A text to copy.
+fn copy(id: &str, title: &str, text: &str) -> Markup {
+    html! {
+        @if !text.is_empty() {
+            details id=(id) {
+                summary { h2 { (title) } }
+                button.copy type="button" data-copy=(format!("{id}-text")) hidden { "Copy" }
+                pre id=(format!("{id}-text")) tabindex="0" { code { (text) } }
+            }
+        }
+    }
+}
+
 /// Something that is not as it should be.
 fn trouble(text: Option<&str>) -> Markup {
     html! { @if let Some(text) = text { p.trouble { span.g aria-hidden="true" { "!" } " " (text) } } }
@@ -172,7 +231,7 @@ fn trouble(text: Option<&str>) -> Markup {
 pub fn missing(frame: &Frame, what: &str) -> String {
     let main = html! {
         h1 { (what) }
-        p { "It may have been deleted, or its name is written otherwise. " a href="/" { "All SLOs" } ", "
+        p { "It may have been deleted, or its name is written otherwise. " a href="/" { "All SLOs" } ", " a href="/alertrules" { "all alerts" } ", "
             a href="/runbooks" { "all runbooks" } "." }
     };
     document(frame, Place::Slos, "Not found", &main)

@@ -4,14 +4,14 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use maud::{Markup, html};
 use plimsoll_api::slo::Severity;
 
-use super::{Frame, Place, charts, document, facts, overview::glyph, seconds, slo_path, table, time, trouble};
+use super::{
+    Frame, Place, charts, copy, document, facts, happened, overview::glyph, ranges, seconds, slo_path, table, time,
+    trouble,
+};
 use crate::{
-    slo::{Charts, GroupRow, RANGES, TierRow, TierState, View},
+    slo::{GroupRow, RANGES, TierRow, TierState, View},
     words,
 };
-
-/// Events that are listed below the charts.
-const EVENTS: usize = 20;
 
 /// The view.
 pub fn slo(frame: &Frame, view: &View) -> String {
@@ -24,18 +24,13 @@ pub fn slo(frame: &Frame, view: &View) -> String {
             (facts(&view.facts))
         }
         @if let Some(shown) = &view.charts {
-            nav.ranges aria-label="Time shown" {
-                @for range in RANGES {
-                    a href=(format!("{}?range={}", slo_path(&view.namespace, &view.name), range.key))
-                        aria-current=[(range == view.range).then_some("true")] { (range.word) }
-                }
-            }
+            (ranges(&slo_path(&view.namespace, &view.name), RANGES, view.range))
             section aria-label="Charts" { div #pictures data-live { (charts::charts(shown)) } }
         }
         div #tables data-live {
             @if !view.tiers.is_empty() { (tiers(&view.tiers)) }
             @if view.groups.1 > 0 { (groups(&view.groups.0, view.groups.1)) }
-            @if let Some(shown) = &view.charts { (events(shown)) }
+            @if let Some(shown) = &view.charts { (happened(&shown.marks)) }
             @if let Some(text) = &view.explanation {
                 section { h2 #why { (if view.state.is_burning() { "Why it fires" } else { "Why it is as it is" }) }
                     pre.explain tabindex="0" aria-labelledby="why" { (text) } }
@@ -106,24 +101,6 @@ fn groups(rows: &[GroupRow], all: usize) -> Markup {
     table("groups", "Errors by group", note, &head, &body)
 }
 
-fn events(shown: &Charts) -> Markup {
-    let mut marks: Vec<_> = shown.marks.iter().collect();
-    marks.sort_by_key(|mark| std::cmp::Reverse(mark.from));
-    html! {
-        section {
-            h2 { "What happened" }
-            @if marks.is_empty() { p.none { "Nothing in the time shown." } } @else {
-                ul.events { @for mark in marks.into_iter().take(EVENTS) {
-                    li class=(charts::class(mark.kind)) {
-                        (seconds(mark.from)) " " i.g aria-hidden="true" { (charts::shape(mark.kind)) } " "
-                        @match &mark.href { Some(href) => a href=(href) { (mark.label) }, None => (mark.label) }
-                    }
-                } }
-            }
-        }
-    }
-}
-
 pub(super) fn conditions(all: &[Condition]) -> Markup {
     let head = html! {
         th scope="col" { "Condition" } th scope="col" { "Status" } th scope="col" { "Reason" }
@@ -136,17 +113,4 @@ pub(super) fn conditions(all: &[Condition]) -> Markup {
         } }
     };
     table("conditions", "Conditions", None, &head, &body)
-}
-
-/// A text to copy.
-fn copy(id: &str, title: &str, text: &str) -> Markup {
-    html! {
-        @if !text.is_empty() {
-            details id=(id) {
-                summary { h2 { (title) } }
-                button.copy type="button" data-copy=(format!("{id}-text")) hidden { "Copy" }
-                pre id=(format!("{id}-text")) tabindex="0" { code { (text) } }
-            }
-        }
-    }
 }

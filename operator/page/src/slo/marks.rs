@@ -1,6 +1,7 @@
 //! What happened, as marks on the axis of time.
 
 use jiff::{Timestamp, ToSpan as _, tz::TimeZone};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use plimsoll_api::{RunbookExecution, Slo, slo::Exclusion};
 use plimsoll_slo::{duration, names, weekly, zone};
 
@@ -23,6 +24,8 @@ pub enum MarkKind {
     Exclusion,
     /// The SLO began.
     Began,
+    /// It was changed.
+    Changed,
 }
 
 /// Something that happened.
@@ -55,6 +58,7 @@ pub(super) fn marks(
     if let Ok(object) = &slo.object {
         let exclusions = object.spec.exclusions.iter();
         all.extend(exclusions.flat_map(|exclusion| of_exclusion(exclusion, grid.from, until)));
+        all.extend(changed(&object.metadata));
         all.extend(object.metadata.creation_timestamp.as_ref().map(|time| Mark {
             kind: MarkKind::Began,
             from: time.0.as_second(),
@@ -69,6 +73,19 @@ pub(super) fn marks(
     all
 }
 
+/// The last change: the API server keeps for each writer when it has last changed what it owns, and nothing of changes before
+/// that.
+fn changed(meta: &ObjectMeta) -> Option<Mark> {
+    let entries =
+        meta.managed_fields.iter().flatten().filter(|entry| entry.subresource.as_deref().is_none_or(str::is_empty));
+    let newest = entries.filter_map(|entry| Some((entry.time.as_ref()?.0, entry.manager.as_deref()))).max()?;
+    let (at, by) = newest;
+    let generation = meta.generation.filter(|generation| *generation > 1)?;
+    let by = by.map(|by| format!(", by {by}")).unwrap_or_default();
+    let label = format!("the SLO was changed: generation {generation}{by}");
+    Some(Mark { kind: MarkKind::Changed, from: at.as_second(), to: None, label, href: None })
+}
+
 fn of_alert(line: &Line, grid: &Grid) -> Vec<Mark> {
     let tier = line.label(names::TIER);
     let what = match line.label("alertname") {
@@ -78,24 +95,31 @@ fn of_alert(line: &Line, grid: &Grid) -> Vec<Mark> {
         other => format!("alert {other}"),
     };
     let kind = if line.label(names::SEVERITY) == "page" { MarkKind::Page } else { MarkKind::Ticket };
+    let mark = |(from, to)| Mark { kind, from, to: Some(to), label: lasting(&what, from, to), href: None };
+    fired(line, grid).into_iter().map(mark).collect()
+}
+
+/// Something and how long it lasted; what was seen once may have lasted no time at all.
+pub(crate) fn lasting(what: &str, from: i64, to: i64) -> String {
+    if to > from { format!("{what}, about {}", words::span((to - from) as f64)) } else { what.to_owned() }
+}
+
+/// The times in which a line has values: the first and the last moment of each.
+pub(crate) fn fired(line: &Line, grid: &Grid) -> Vec<(i64, i64)> {
     let at = |place: usize| grid.from + grid.step * i64::try_from(place).unwrap_or(0);
-    let mut marks = Vec::new();
+    let mut times = Vec::new();
     let mut begun = None;
     for (place, value) in line.values.iter().map(Some).chain([None]).enumerate() {
         match (value.copied().flatten(), begun) {
             (Some(_), None) => begun = Some(at(place)),
             (None, Some(from)) => {
-                let to = at(place) - grid.step;
-                // What was seen once may have lasted no time at all.
-                let lasted =
-                    if to > from { format!(", about {}", words::span((to - from) as f64)) } else { String::new() };
-                marks.push(Mark { kind, from, to: Some(to), label: format!("{what}{lasted}"), href: None });
+                times.push((from, at(place) - grid.step));
                 begun = None;
             }
             (Some(_), Some(_)) | (None, None) => {}
         }
     }
-    marks
+    times
 }
 
 fn of_execution(execution: &Kept<RunbookExecution>, slo: &Kept<Slo>) -> Option<Mark> {
@@ -179,6 +203,22 @@ mod tests {
         // The clock goes back on the 25th.
         let wanted = ["2026-10-18T01:30:00Z", "2026-10-25T02:30:00Z", "2026-11-01T02:30:00Z"];
         assert_eq!(found, wanted.map(at));
+    }
+
+    #[test]
+    fn the_last_change_is_a_mark() {
+        let meta = |generation: i64| -> ObjectMeta {
+            serde_json::from_value(serde_json::json!({"name": "a", "generation": generation, "managedFields": [
+                {"manager": "kubectl", "operation": "Apply", "time": "2026-11-20T08:00:00Z"},
+                {"manager": "argocd", "operation": "Apply", "time": "2026-11-21T08:00:00Z"},
+                {"manager": "plimsoll", "operation": "Apply", "time": "2026-11-22T08:00:00Z", "subresource": "status"}]}))
+            .unwrap()
+        };
+        let mark = changed(&meta(7)).unwrap();
+        assert_eq!(mark.from, "2026-11-21T08:00:00Z".parse::<Timestamp>().unwrap().as_second());
+        assert_eq!(mark.label, "the SLO was changed: generation 7, by argocd");
+        assert_eq!(changed(&meta(1)), None, "it was only made");
+        assert_eq!(changed(&ObjectMeta::default()), None);
     }
 
     #[test]

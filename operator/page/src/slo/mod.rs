@@ -14,6 +14,7 @@ use plimsoll_slo::{
 };
 use rust_decimal::prelude::ToPrimitive as _;
 
+pub(crate) use self::marks::{fired, lasting};
 pub use self::{
     marks::{Mark, MarkKind},
     tiers::{TierRow, TierState},
@@ -38,7 +39,7 @@ pub struct Range {
     /// As it is read.
     pub word: &'static str,
     /// Seconds; none for the SLO's own period.
-    seconds: Option<i64>,
+    pub(crate) seconds: Option<i64>,
 }
 
 /// What there is to choose from; the first is the default.
@@ -527,7 +528,7 @@ fn headline(slo: &Kept<Slo>, model: &Model, state: State, numbers: Numbers) -> S
 }
 
 /// With a full stop at its end.
-fn sentence(text: &str) -> String {
+pub(crate) fn sentence(text: &str) -> String {
     let text = text.trim();
     if text.ends_with(['.', '!', '?']) { text.to_owned() } else { format!("{text}.") }
 }

@@ -1,12 +1,13 @@
 //! Names, labels and messages are other people's: none of them becomes markup, a link to elsewhere or a broken picture.
 
 use jiff::Timestamp;
-use plimsoll_api::{Runbook, RunbookExecution, Slo};
+use plimsoll_api::{AlertRule, Runbook, RunbookExecution, Slo};
 use plimsoll_page::{
     Kept,
     ask::{History, Line, Reading, Sample},
     html::{self, Frame, Notice},
     overview::{Filter, Overview},
+    rules::{self, Rules},
     runs::{Run, Runs},
     slo::{Answers, Plan, Range, Texts, View},
 };
@@ -139,5 +140,33 @@ fn links_stay_on_the_page() {
             assert_eq!(path.matches('/').count(), 3, "{path}");
             assert!(path.is_ascii() && !path.contains(['?', '#', ' ', '"', '<']), "{path}");
         }
+    }
+}
+
+#[test]
+fn alerts_of_all_and_of_one() {
+    let labels = [("alertrule", HOSTILE), ("alertname", HOSTILE), ("alert", HOSTILE), (HOSTILE, HOSTILE)];
+    let labels: std::collections::BTreeMap<String, String> =
+        labels.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
+    let sample = || vec![Sample { labels: labels.clone(), value: f64::NAN }];
+    let reading = Reading { at: None, samples: vec![sample(), sample(), sample()], trouble: Some(HOSTILE.to_owned()) };
+    let object: AlertRule = from_value(json!({"apiVersion": "plimsoll.dev/v1alpha1", "kind": "AlertRule",
+        "metadata": {"name": "a", "namespace": "shop"}, "status": condition(),
+        "spec": {"owner": HOSTILE, "matchers": {HOSTILE: HOSTILE}, "interval": HOSTILE, "backend": HOSTILE, "route": {"receiver": HOSTILE},
+            "rules": [{"alert": HOSTILE, "expr": HOSTILE, "for": HOSTILE}, {"alert": "b", "anomaly": {"query": HOSTILE}}]}}))
+    .unwrap();
+    let unreadable = Kept { namespace: HOSTILE.to_owned(), name: HOSTILE.to_owned(), object: Err(HOSTILE.to_owned()) };
+    let plan = rules::Plan::new(rules::range(HOSTILE), NOW);
+    let history = |count| {
+        let line = Line { labels: labels.clone(), values: vec![Some(f64::INFINITY); count] };
+        History { lines: vec![line], trouble: Some(HOSTILE.to_owned()) }
+    };
+    let over = (0..4).map(|_| history(plan.grid.count)).collect();
+    let answers = rules::Answers { now: reading.clone(), fired: history(plan.looks.count), over };
+    for rule in [Kept::new(HOSTILE, HOSTILE, object), unreadable] {
+        let texts = || [HOSTILE.to_owned(), HOSTILE.to_owned()];
+        harmless(&html::rule(&frame(), &rules::View::new(&rule, &plan, &answers, texts())));
+        let view = Rules::new(&[rule], true, &reading, &history(rules::past_grid(NOW).count), rules::past_grid(NOW));
+        harmless(&html::rules(&frame(), &view));
     }
 }

@@ -1,15 +1,24 @@
 //! The anomaly scorer over one series.
 
 use plimsoll_anomaly::{
-    Verdict, Watch,
+    Sample, Verdict, Watch,
+    alerting::{Alerting, Policy, Side},
     forecast::{Row, Settings},
 };
-use plimsoll_slo::{evaluate::Series, names};
+use plimsoll_slo::{
+    alerts::{ANOMALY_ACCEPTED, ANOMALY_KEEP_FIRING},
+    evaluate::Series,
+    names,
+};
 
 /// Seconds between rows.
 const STEP: i64 = 60;
 /// How much of the past the scorer learns from, in seconds.
 const PAST: i64 = 5 * 86_400;
+
+/// As an alert of medium sensitivity about either side has it.
+const POLICY: Policy =
+    Policy { side: Side::Both, score: None, least: 0.0, accept: ANOMALY_ACCEPTED.as_seconds() as f64 };
 
 /// What the scorer said of one row.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -22,7 +31,7 @@ pub struct Scored {
     pub score: f64,
     /// What was expected, as it was known a row before: the middle, and where the band of 90 % begins and ends.
     pub band: Option<[f64; 3]>,
-    /// Whether an alert begins.
+    /// Whether an alert stays: the series is not where it was.
     pub alert: bool,
 }
 
@@ -30,6 +39,7 @@ pub struct Scored {
 #[derive(Debug)]
 pub struct Band {
     watch: Watch,
+    alerting: Alerting,
     expected: Option<[f64; 3]>,
     /// One row each minute.
     pub rows: Vec<Scored>,
@@ -40,7 +50,7 @@ impl Default for Band {
     fn default() -> Self {
         let mut watch = Watch::new(Settings::default());
         watch.add();
-        Self { watch, expected: None, rows: Vec::new(), verdicts: Vec::new() }
+        Self { watch, alerting: Alerting::default(), expected: None, rows: Vec::new(), verdicts: Vec::new() }
     }
 }
 
@@ -53,7 +63,8 @@ impl Band {
             self.verdicts.clear();
             self.watch.observe(&[Row { series: 0, time: time as f64, value }], &mut self.verdicts);
             let verdict = self.verdicts.first().copied().unwrap_or_default();
-            self.rows.push(Scored { time, value, score: verdict.score, band: self.expected, alert: verdict.alert });
+            let alert = self.alerting.step(&POLICY, Sample { time: time as f64, value }, verdict).on;
+            self.rows.push(Scored { time, value, score: verdict.score, band: self.expected, alert });
             if let Some(outlook) = self.watch.outlooks().first() {
                 let [lower, _, middle, _, upper] = outlook.next;
                 self.expected = Some([middle, lower, upper]);
@@ -68,6 +79,22 @@ impl Band {
         self.rows.get(place).filter(|row| time - row.time < 300)
     }
 
+    /// Since when the generated alert fires at `time`: while the series is not where it was, and ten minutes longer.
+    pub fn fires(&self, time: i64) -> Option<i64> {
+        let keep = ANOMALY_KEEP_FIRING.as_seconds().cast_signed();
+        let end = self.rows.partition_point(|row| row.time <= time);
+        let mut since = None;
+        for row in self.rows.get(..end).unwrap_or_default().iter().rev() {
+            if row.time <= since.unwrap_or(time) - keep {
+                break;
+            }
+            if row.alert {
+                since = Some(row.time);
+            }
+        }
+        since
+    }
+
     /// One of the scorer's series, by its name.
     pub fn value(&self, name: &str, time: i64) -> Option<f64> {
         let row = self.at(time)?;
@@ -79,5 +106,25 @@ impl Band {
             names::ANOMALY_UPPER => part(2),
             _ => None,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_alert_fires_while_it_stays_and_ten_minutes_longer() {
+        let row = |minute: i64| Scored {
+            time: minute * 60,
+            value: 1.0,
+            score: 0.0,
+            band: None,
+            alert: (10..15).contains(&minute),
+        };
+        let band = Band { rows: (0..60).map(row).collect(), ..Band::default() };
+        assert_eq!(band.fires(9 * 60), None);
+        assert_eq!((band.fires(10 * 60), band.fires(24 * 60 - 1)), (Some(10 * 60), Some(10 * 60)));
+        assert_eq!(band.fires(24 * 60), None);
     }
 }

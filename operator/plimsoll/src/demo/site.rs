@@ -64,10 +64,46 @@ impl Shown {
 /// A series that can be asked for any moment, in seconds since 1970.
 type Known<'w> = (Labels, Box<dyn Fn(i64) -> Option<f64> + 'w>);
 
-/// The series that a question is about, of one SLO or of all.
-fn known<'w>(world: &'w World, question: &Question, slo_id: Option<&str>) -> Vec<Known<'w>> {
+/// The series that a question is about, of one object or of all.
+fn known<'w>(world: &'w World, question: &Question, id: Option<&str>) -> Vec<Known<'w>> {
+    let mut found = match question.object {
+        names::ALERT_RULE => of_alert_rules(world, question.name, id),
+        _ => of_slos(world, question, id),
+    };
+    found.retain(|(labels, _)| question.takes(labels));
+    found
+}
+
+/// Series of the AlertRules: what the scorer says of the checkout's traffic.
+fn of_alert_rules<'w>(world: &'w World, name: &'static str, wanted: Option<&str>) -> Vec<Known<'w>> {
+    let band = &world.band;
     let mut found: Vec<Known<'w>> = Vec::new();
-    for id in world.engine.ids().filter(|id| slo_id.is_none_or(|wanted| wanted == *id)) {
+    for rule in world.alert_rules.iter().map(kept).filter(|rule| wanted.is_none_or(|wanted| rule.id() == wanted)) {
+        let alerts = rule.object.iter().flat_map(|object| &object.spec.rules);
+        for alert in alerts.filter(|alert| alert.anomaly.is_some()) {
+            let own = [
+                (names::ALERT_RULE, rule.id()),
+                ("alertname", alert.alert.clone()),
+                (names::ALERT, alert.alert.clone()),
+            ];
+            let mut labels: Labels = own.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
+            let at: Box<dyn Fn(i64) -> Option<f64>> = match name {
+                ALERTS => {
+                    labels.insert(ALERTSTATE.to_owned(), "firing".to_owned());
+                    Box::new(move |t| band.fires(t).map(|_| 1.0))
+                }
+                ALERTS_FOR_STATE => Box::new(move |t| band.fires(t).map(|since| since as f64)),
+                name => Box::new(move |t| band.value(name, t)),
+            };
+            found.push((labels, at));
+        }
+    }
+    found
+}
+
+fn of_slos<'w>(world: &'w World, question: &Question, wanted: Option<&str>) -> Vec<Known<'w>> {
+    let mut found: Vec<Known<'w>> = Vec::new();
+    for id in world.engine.ids().filter(|id| wanted.is_none_or(|wanted| wanted == *id)) {
         match question.name {
             ALERTS => found.extend(world.engine.alerts(id).flat_map(states)),
             ALERTS_FOR_STATE => found.extend(world.engine.alerts(id).map(|alert| {
@@ -90,7 +126,6 @@ fn known<'w>(world: &'w World, question: &Question, slo_id: Option<&str>) -> Vec
             })),
         }
     }
-    found.retain(|(labels, _)| question.takes(labels));
     found
 }
 
@@ -131,9 +166,9 @@ impl Recorded for Shown {
         std::future::ready(reading).boxed()
     }
 
-    fn range<'a>(&'a self, question: &'a Question, slo_id: Option<&'a str>, grid: Grid) -> BoxFuture<'a, History> {
+    fn range<'a>(&'a self, question: &'a Question, id: Option<&'a str>, grid: Grid) -> BoxFuture<'a, History> {
         let world = self.world();
-        let mut known = known(&world, question, slo_id);
+        let mut known = known(&world, question, id);
         if question.peaks {
             known = known.into_iter().map(|(labels, at)| (labels, peak(at, grid.step))).collect();
         }
@@ -170,7 +205,7 @@ impl Objects for Shown {
     }
 
     fn alert_rules(&self) -> Vec<Kept<AlertRule>> {
-        Vec::new()
+        self.world().alert_rules.iter().map(kept).collect()
     }
 
     fn runbooks(&self) -> Vec<Kept<Runbook>> {

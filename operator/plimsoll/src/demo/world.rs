@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
-use plimsoll_api::{Runbook, RunbookExecution, RunbookExecutionStatus, Slo, execution::Phase};
+use plimsoll_api::{AlertRule, Runbook, RunbookExecution, RunbookExecutionStatus, Slo, execution::Phase};
 use plimsoll_runbook::matching::{Alert as Told, Occurrence};
 use plimsoll_slo::{
     Model,
@@ -21,6 +21,7 @@ use crate::cli::runbook;
 /// How much history there is, in seconds: the period, and what the oldest of it looks back on.
 const HISTORY: i64 = 30 * 86_400 + 3600;
 const SLOS: &str = include_str!("shop.yaml");
+const ALERTS: &str = include_str!("alerts.yaml");
 const RUNBOOKS: [&str; 2] = [
     include_str!("../../../../runbooks/rollback-on-burn/runbook.yaml"),
     include_str!("../../../../runbooks/telemetry-while-burning/runbook.yaml"),
@@ -37,6 +38,8 @@ pub struct Broken(String);
 pub struct World {
     /// The SLOs, in the order of the file.
     pub slos: Vec<Arc<Slo>>,
+    /// The AlertRules: of each, the alert is about what the scorer says of the checkout's traffic.
+    pub alert_rules: Vec<Arc<AlertRule>>,
     /// The runbooks.
     pub runbooks: Vec<(Arc<Runbook>, plimsoll_runbook::Model)>,
     /// What they would have done, oldest first.
@@ -69,9 +72,11 @@ impl World {
                 runbooks.push((Arc::new(object), model));
             }
         }
+        let alert_rules: Vec<AlertRule> = objects(ALERTS)?;
         let start = (now - HISTORY).div_euclid(3600) * 3600;
         let mut world = Self {
             slos: slos.into_iter().map(Arc::new).collect(),
+            alert_rules: alert_rules.into_iter().map(Arc::new).collect(),
             runbooks,
             executions: Vec::new(),
             engine: Engine::new(models, start * 1000, &Schedule::default()),

@@ -16,7 +16,7 @@ use axum::{
     },
 };
 use futures::{StreamExt, stream};
-use plimsoll_page::{ask::Reading, overview};
+use plimsoll_page::{ask::Reading, overview, rules};
 use tokio::time::Instant;
 
 use super::Site;
@@ -64,7 +64,7 @@ async fn revision(site: &Site) -> u64 {
 }
 
 async fn made(site: &Site) -> u64 {
-    let questions = overview::questions();
+    let questions = [overview::questions(), rules::questions()].concat();
     let Reading { at: _, samples, trouble } = site.recorded.now(&questions).await;
     let mut hasher = DefaultHasher::new();
     site.objects.revision().hash(&mut hasher);

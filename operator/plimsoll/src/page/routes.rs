@@ -11,14 +11,17 @@ use axum::{
     routing::{get, post},
 };
 use jiff::Timestamp;
-use plimsoll_api::{RunbookExecution, Slo, approval::Decision};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use plimsoll_api::{AlertRule, RunbookExecution, Slo, approval::Decision};
 use plimsoll_page::{
     Kept, assets, html,
     overview::{self, Filter, Overview},
+    rules::{self, Rules},
     runs::{Run, Runs},
     slo::{self, Plan, Range, Texts, View},
 };
-use serde::Deserialize;
+use plimsoll_slo::RuleSet;
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 use tower_http::compression::CompressionLayer;
@@ -41,6 +44,8 @@ pub fn app(site: Arc<Site>) -> Router {
     let mut routes = Router::new()
         .route("/", get(overview))
         .route("/slo/{namespace}/{name}", get(slo_view))
+        .route("/alertrules", get(alert_rules))
+        .route("/alertrules/{namespace}/{name}", get(alert_rule))
         .route("/runbooks", get(runbooks))
         .route("/executions/{namespace}/{name}", get(execution))
         .route("/assets/{version}/{name}", get(asset));
@@ -154,7 +159,7 @@ async fn view(site: &Site, slo: &Kept<Slo>, range: Range, now: i64) -> View {
             None => None,
         }
     };
-    let yaml = applied(object);
+    let yaml = applied("SLO", &object.metadata, &object.spec);
     let Ok(valid) = plimsoll_slo::validate(object) else {
         let texts = Texts { explanation: explaining.await, yaml, rules: String::new() };
         return View::without_charts(slo, texts);
@@ -172,13 +177,12 @@ async fn view(site: &Site, slo: &Kept<Slo>, range: Range, now: i64) -> View {
         None => None,
     };
     let answers = slo::Answers { over, now: of_now, watched };
-    let texts = Texts { explanation, yaml, rules: rules(&model) };
+    let texts = Texts { explanation, yaml, rules: as_yaml(&plimsoll_slo::render(&model)) };
     View::new(slo, &model, &plan, &answers, &site.objects.executions(), texts, now)
 }
 
-/// An SLO as one would apply it: without what the server and the operator add.
-fn applied(slo: &Slo) -> String {
-    let meta = &slo.metadata;
+/// An object as one would apply it: without what the server and the operator add.
+fn applied(kind: &str, meta: &ObjectMeta, spec: &impl Serialize) -> String {
     let mut metadata = serde_json::Map::new();
     metadata.insert("name".to_owned(), json!(meta.name));
     metadata.insert("namespace".to_owned(), json!(meta.namespace));
@@ -190,17 +194,57 @@ fn applied(slo: &Slo) -> String {
     if !own.is_empty() {
         metadata.insert("annotations".to_owned(), Value::Object(own));
     }
-    let object = json!({"apiVersion": plimsoll_api::API_VERSION, "kind": "SLO", "metadata": metadata,
-        "spec": serde_json::to_value(&slo.spec).unwrap_or_default()});
+    let object = json!({"apiVersion": plimsoll_api::API_VERSION, "kind": kind, "metadata": metadata,
+        "spec": serde_json::to_value(spec).unwrap_or_default()});
     let mut text = String::new();
     yaml::value(&mut text, &object, 0);
     text
 }
 
-fn rules(model: &plimsoll_slo::Model) -> String {
+fn as_yaml(rules: &RuleSet) -> String {
     let mut text = String::from("groups:\n");
-    yaml::groups(&mut text, &plimsoll_slo::render(model).groups, 0);
+    yaml::groups(&mut text, &rules.groups, 0);
     text
+}
+
+async fn alert_rules(State(site): Shared, headers: HeaderMap) -> Response {
+    let frame = frame(&site);
+    let (questions, past, grid) = (rules::questions(), rules::past(), rules::past_grid(frame.now.as_second()));
+    let (reading, past) = tokio::join!(site.recorded.now(&questions), site.recorded.range(&past, None, grid));
+    let view = Rules::new(&site.objects.alert_rules(), site.objects.complete(), &reading, &past, grid);
+    page(&headers, html::rules(&frame, &view))
+}
+
+async fn alert_rule(
+    State(site): Shared,
+    Path((namespace, name)): Path<(String, String)>,
+    Query(time): Query<Time>,
+    headers: HeaderMap,
+) -> Response {
+    let all = site.objects.alert_rules();
+    let Some(rule) = all.into_iter().find(|rule| rule.namespace == namespace && rule.name == name) else {
+        return missing(&site, &format!("There is no AlertRule {name} in namespace {namespace}."));
+    };
+    let frame = frame(&site);
+    let plan = rules::Plan::new(rules::range(&time.range), frame.now.as_second());
+    let (questions, past, id) = (rules::questions(), rules::past(), rule.id());
+    let over = plan.over.iter().map(|question| site.recorded.range(question, Some(&id), plan.grid));
+    let (now, fired, over) = tokio::join!(
+        site.recorded.now(&questions),
+        site.recorded.range(&past, Some(&id), plan.looks),
+        futures::future::join_all(over)
+    );
+    let answers = rules::Answers { now, fired, over };
+    let view = rules::View::new(&rule, &plan, &answers, texts_of(&rule));
+    page(&headers, html::rule(&frame, &view))
+}
+
+/// An AlertRule as one would apply it, and its rules where it is valid.
+fn texts_of(rule: &Kept<AlertRule>) -> [String; 2] {
+    let Ok(object) = &rule.object else { return Default::default() };
+    let rules = plimsoll_slo::alerts::validate(object).map(|valid| plimsoll_slo::alerts::render(&valid.model));
+    let yaml = applied("AlertRule", &object.metadata, &object.spec);
+    [yaml, rules.map(|rules| as_yaml(&rules)).unwrap_or_default()]
 }
 
 async fn runbooks(State(site): Shared, headers: HeaderMap) -> Response {

@@ -11,11 +11,11 @@ use crate::runbooks::verdict::Verdict;
 
 /// Whoever has the recorded series.
 pub trait Recorded: Send + Sync + 'static {
-    /// The newest values of all SLOs, for some questions at once. When they cannot be had: the last known ones, and why.
+    /// The newest values of all objects, for some questions at once. When they cannot be had: the last known ones, and why.
     fn now<'a>(&'a self, questions: &'a [Question]) -> BoxFuture<'a, Reading>;
 
-    /// Series over a time, of the SLO `NAMESPACE/NAME` or of all. When they cannot be had: the last known ones, and why.
-    fn range<'a>(&'a self, question: &'a Question, slo_id: Option<&'a str>, grid: Grid) -> BoxFuture<'a, History>;
+    /// Series over a time, of the SLO or AlertRule `NAMESPACE/NAME` or of all. When they cannot be had: the last known ones, and why.
+    fn range<'a>(&'a self, question: &'a Question, id: Option<&'a str>, grid: Grid) -> BoxFuture<'a, History>;
 }
 
 /// Whoever has the objects. All of them in no order; statuses say what the page tells of whether they work.

@@ -134,11 +134,16 @@ impl Watches {
         let of_runbooks = async {
             if let Some((runbooks, executions)) = runbooks {
                 let executions = watch(&client, executions, &signs, slim_for_page);
-                tokio::join!(watch(&client, runbooks, &signs, |_| {}), executions);
+                tokio::join!(
+                    watch(&client, runbooks, &signs, |runbook| runbook.metadata.managed_fields = None),
+                    executions
+                );
             }
         };
         let all = async {
-            tokio::join!(watch(&client, slos, &signs, |_| {}), watch(&client, alert_rules, &signs, |_| {}), of_runbooks)
+            let slos = watch(&client, slos, &signs, |slo| when_changed(&mut slo.metadata));
+            let alert_rules = watch(&client, alert_rules, &signs, |rule| when_changed(&mut rule.metadata));
+            tokio::join!(slos, alert_rules, of_runbooks)
         };
         let _ = stop.run_until_cancelled(all).await;
     }
@@ -157,11 +162,9 @@ async fn watch<K>(
     let mut known = false;
     watcher(api, watcher::Config::default().page_size(200))
         .default_backoff()
-        .modify(move |object| {
-            object.meta_mut().managed_fields = None;
-            if let Ok(Shared(object)) = &mut object.0 {
-                slim(Arc::make_mut(object));
-            }
+        .modify(move |object| match &mut object.0 {
+            Ok(Shared(object)) => slim(Arc::make_mut(object)),
+            Err(broken) => broken.metadata.managed_fields = None,
         })
         .reflect(writer)
         .for_each(|event| {
@@ -183,6 +186,16 @@ async fn watch<K>(
             std::future::ready(())
         })
         .await;
+}
+
+/// Of who owns which fields, only when each writer last changed the spec is kept: the lists of fields are most of an object.
+fn when_changed(meta: &mut ObjectMeta) {
+    for mut entry in meta.managed_fields.take().into_iter().flatten() {
+        let fields = entry.fields_v1.take().map(|fields| fields.0);
+        if fields.is_some_and(|fields| fields.get("f:spec").is_some()) {
+            meta.managed_fields.get_or_insert_default().push(entry);
+        }
+    }
 }
 
 fn kept<K: Resource<DynamicType = ()> + Clone>(object: &Guarded<K>) -> Kept<K> {

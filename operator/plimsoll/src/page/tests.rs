@@ -35,7 +35,14 @@ impl Objects for Small {
     }
 
     fn alert_rules(&self) -> Vec<Kept<AlertRule>> {
-        Vec::new()
+        let rule = |name: &str, expr: &str| {
+            let object = json!({"apiVersion": "plimsoll.dev/v1alpha1", "kind": "AlertRule",
+                "metadata": {"name": name, "namespace": "shop"}, "spec": {"rules": [{"alert": "Down", "expr": expr}]}});
+            Kept::new("shop", name, serde_json::from_value(object).unwrap())
+        };
+        let unreadable =
+            Kept { namespace: "shop".to_owned(), name: "u".to_owned(), object: Err("no rules".to_owned()) };
+        vec![rule("r", "up == 0"), rule("v", "up =="), unreadable]
     }
 
     fn runbooks(&self) -> Vec<Kept<Runbook>> {
@@ -112,6 +119,12 @@ async fn every_path_answers() {
         ("/slo/shop/c", 200, "no objective"),
         ("/slo/shop/none", 404, "There is no SLO none in namespace shop."),
         ("/slo/shop/%3Cscript%3E", 404, "&lt;script&gt;"),
+        ("/alertrules", 200, "/alertrules/shop/r"),
+        ("/alertrules/shop/r", 200, "alert: Down"),
+        ("/alertrules/shop/r?range=1h", 200, "1 hour"),
+        ("/alertrules/shop/v", 200, "up =="),
+        ("/alertrules/shop/u", 200, "no rules"),
+        ("/alertrules/shop/none", 404, "There is no AlertRule none in namespace shop."),
         ("/runbooks", 200, "1 run waits for an approval"),
         ("/executions/shop/x", 200, "Your bearer token"),
         ("/executions/shop/none", 404, "There is no execution none"),

@@ -63,6 +63,13 @@ fn a_shop_that_is_broken_and_repaired() {
     let (_, runs) = ask(&address, "GET", "/runbooks", "");
     assert!(runs.contains("rollback-on-burn") && runs.contains("it would have been done"), "{runs}");
 
+    let (_, alerts) = ask(&address, "GET", "/alertrules", "");
+    assert!(alerts.contains("CheckoutTrafficUnusual"), "{alerts}");
+    let (_, alerts) = ask(&address, "GET", "/alertrules/shop/checkout-traffic?range=1d", "");
+    for part in ["Anomaly score", "Expected band", "plimsoll_anomaly_state"] {
+        assert!(alerts.contains(part), "{part} is missing:\n{alerts}");
+    }
+
     let burn = |address: &str| -> f64 {
         let (_, view) = ask(address, "GET", "/?q=checkout-availability", "");
         view.split("<td class=\"n\">").nth(1).and_then(|rest| rest.split('<').next()?.parse().ok()).unwrap()

@@ -213,7 +213,8 @@ async fn every_indicator_period_and_policy(testbed: &Testbed) -> Result<()> {
 async fn windows_of_days(testbed: &Testbed) -> Result<()> {
     let events = json!({"events": {"bad": "r_total{code=~\"5..\"}", "total": "r_total"}});
     let tier = |name: &str, rate: &str, long: &str, short: &str| json!({"name": name, "burnRate": rate, "longWindow": long, "shortWindow": short, "severity": "Ticket"});
-    let long = json!([tier("days", "1", "3d", "5h"), tier("week", "1", "5d", "1d")]);
+    // One window of each way in which windows are read: by minutes, by five minutes, and beyond four days by half hours.
+    let long = json!([tier("days", "1", "2d", "5h"), tier("week", "1", "100h", "1d")]);
     let of = |name: &str, more: Value| {
         let mut spec =
             json!({"objective": "99.5", "sli": events, "alerting": {"tiers": long, "minimumBadEvents": 4000}});
@@ -231,11 +232,12 @@ async fn windows_of_days(testbed: &Testbed) -> Result<()> {
         ),
         slo("both", &json!({"objective": "99", "sli": both, "alerting": {"tiers": long}})),
     ];
-    compare(testbed, &slos, shop(6 * 720, 120, true), 120, 160).await
+    // Until the longest window is full. Two samples make a rate over five minutes.
+    compare(testbed, &slos, shop(116 * 24, 150, true), 150, 90).await
 }
 
 /// Runs both over the raw series, evaluated once a `step` of seconds, and compares every recorded series and every
-/// alert after each `every`-th step, and wherever an alert changes.
+/// alert after each `every`-th step, and the alerts wherever one of them changes.
 async fn compare(testbed: &Testbed, slos: &[Value], raw: Vec<Raw>, step: i64, every: i64) -> Result<()> {
     let models = slos.iter().map(model).collect::<Result<Vec<Model>>>()?;
     let steps = i64::try_from(raw.first().map_or(0, |raw| raw.values.len()))?;
@@ -254,7 +256,8 @@ async fn compare(testbed: &Testbed, slos: &[Value], raw: Vec<Raw>, step: i64, ev
     let mut firing = 0;
     for model in &models {
         let id = model.id.to_string();
-        let mut times: Vec<i64> = (1..steps).filter(|i| i % every == 0 || *i == steps - 1).collect();
+        let regular = |i: &i64| i % every == 0 || *i == steps - 1;
+        let mut times: Vec<i64> = (1..steps).filter(regular).collect();
         for alert in engine.alerts(&id) {
             let changes: Vec<i64> = (1..steps)
                 .filter(|i| {
@@ -269,7 +272,8 @@ async fn compare(testbed: &Testbed, slos: &[Value], raw: Vec<Raw>, step: i64, ev
         times.sort_unstable();
         times.dedup();
         for i in times {
-            expected.at(&engine, &id, i * step, (START + i * step) * 1000);
+            let names = if regular(&i) { &Expected::ALL[..] } else { &[ALERTS] };
+            expected.at(names, &engine, &id, i * step, (START + i * step) * 1000);
         }
     }
     ensure!(expected.values > 3000 && firing > 5, "{} values, {firing} alerts: too few to say much", expected.values);
@@ -357,7 +361,7 @@ async fn every_rule_at_its_own_times(testbed: &Testbed) -> Result<()> {
     let mut history = String::new();
     for model in &models {
         let id = model.id.to_string();
-        for name in Expected::NAMES.into_iter().filter(|name| *name != names::INFO) {
+        for name in Expected::ALL.into_iter().filter(|name| ![names::INFO, ALERTS].contains(name)) {
             for found in engine.select(name, &id) {
                 let labels = selector(name, &found.labels);
                 for (t, value) in found.series.samples(START * 1000 - 1, end) {
@@ -435,7 +439,8 @@ struct Expected {
 }
 
 impl Expected {
-    const NAMES: [&str; 19] = [
+    /// Everything that is recorded.
+    const ALL: [&str; 20] = [
         names::TOTAL,
         names::BAD,
         names::TOTAL_FINE,
@@ -455,11 +460,12 @@ impl Expected {
         names::COVERAGE,
         names::PERIOD_START,
         names::INFO,
+        ALERTS,
     ];
 
-    /// Everything of one SLO at one time.
-    fn at(&mut self, engine: &Engine, id: &str, after: i64, t: i64) {
-        for name in Self::NAMES.into_iter().chain([ALERTS]) {
+    /// What is recorded of one SLO under some names at one time.
+    fn at(&mut self, names: &[&'static str], engine: &Engine, id: &str, after: i64, t: i64) {
+        for name in names {
             let found = engine.select(name, id);
             let values: Vec<(Labels, f64)> =
                 found.into_iter().filter_map(|found| Some((found.labels, found.series.at(t)?))).collect();
@@ -473,7 +479,7 @@ impl Expected {
             for (labels, value) in values {
                 let series = selector(name, &labels);
                 // What is left of a budget is a difference from one.
-                let scale = if name == names::BUDGET_REMAINING { value.abs().max(1.0) } else { value.abs() };
+                let scale = if *name == names::BUDGET_REMAINING { value.abs().max(1.0) } else { value.abs() };
                 self.expect(after, &format!("abs({series} - ({value:?})) <= bool {:?}", scale * 1e-9), Some(1));
             }
         }

@@ -3,7 +3,7 @@
 use std::{
     collections::{BTreeMap, HashMap},
     sync::{
-        Mutex, PoisonError,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
 };
@@ -93,6 +93,7 @@ pub(crate) struct Shop {
     now: i64,
     courses: Mutex<Vec<Course>>,
     slos: Vec<Kept<Slo>>,
+    alert_rules: Vec<Kept<AlertRule>>,
     runbooks: Vec<Kept<Runbook>>,
     executions: Mutex<Vec<Kept<RunbookExecution>>>,
     changes: AtomicU64,
@@ -131,6 +132,7 @@ impl Shop {
             now,
             courses: Mutex::default(),
             slos: Vec::new(),
+            alert_rules: Vec::new(),
             runbooks: Vec::new(),
             executions: Mutex::default(),
             changes: AtomicU64::new(0),
@@ -206,6 +208,13 @@ impl Shop {
             shop.slos.push(slo("shop", name, spec(name, objective, owner), ready("")));
         }
         shop.courses = Mutex::new(courses(long));
+        shop.alert_rules = alert_rules();
+        if let Some(Kept { object: Ok(object), .. }) = shop.slos.first_mut() {
+            let meta = &mut Arc::make_mut(object).metadata;
+            meta.generation = Some(3);
+            let entry = json!([{"manager": "argocd", "operation": "Apply", "time": at(4 * DAY)}]);
+            meta.managed_fields = serde_json::from_value(entry).ok();
+        }
         shop.runbooks = vec![runbook("checkout-rollback", "Approve"), runbook("evidence", "Auto")];
         shop.executions = Mutex::new(vec![execution("rollback-1", now, false), execution("evidence-1", now, true)]);
         shop
@@ -247,6 +256,11 @@ impl Shop {
     }
 
     fn series(&self, question: &Question, slo_id: Option<&str>, at: i64) -> Vec<Sample> {
+        if question.object == names::ALERT_RULE {
+            let all = rule_values(question.name, self.now - at).into_iter();
+            let of = |sample: &Sample| slo_id.is_none_or(|id| sample.label(names::ALERT_RULE) == id);
+            return question.folded(all.filter(|sample| of(sample) && question.takes(&sample.labels)));
+        }
         let courses = self.courses.lock().unwrap_or_else(PoisonError::into_inner);
         let of = courses.iter().filter(|course| slo_id.is_none_or(|id| course.id == id));
         let all = of.flat_map(|course| values(course, question.name, self.now - at));
@@ -353,6 +367,63 @@ fn values(course: &Course, name: &str, ago: i64) -> Vec<Sample> {
     }
 }
 
+/// AlertRules: one that pages and watches, one that is broken.
+fn alert_rules() -> Vec<Kept<AlertRule>> {
+    let rule = |name: &str, spec: Value, mut status: Value| {
+        // Of an AlertRule their number, of an SLO their place.
+        status["rules"] = json!(3);
+        let object = json!({"apiVersion": "plimsoll.dev/v1alpha1", "kind": "AlertRule", "status": status, "spec": spec,
+            "metadata": {"name": name, "namespace": "shop", "creationTimestamp": "2026-01-10T09:00:00Z"}});
+        match serde_json::from_value(object) {
+            Ok(object) => Kept::new("shop", name, object),
+            Err(error) => Kept { namespace: "shop".to_owned(), name: name.to_owned(), object: Err(error.to_string()) },
+        }
+    };
+    let latency =
+        "histogram_quantile(0.99, sum by (le) (rate(http_request_duration_seconds_bucket{job=\"checkout\"}[5m])))";
+    vec![
+        rule(
+            "pods",
+            json!({"owner": "payments", "matchers": {"cluster": "prod-eu"}, "route": {"receiver": "payments-pager"}, "rules": [
+                {"alert": "PodRestarting", "expr": "increase(kube_pod_container_status_restarts_total[10m]) > 5", "for": "1m", "severity": "Page"},
+                {"alert": "CheckoutLatencyUnusual", "anomaly": {"query": latency, "direction": "Up"}},
+                {"alert": "PodPending", "expr": "kube_pod_status_phase{phase=\"Pending\"} == 1", "for": "15m"}]}),
+            ready(""),
+        ),
+        rule(
+            "typo",
+            json!({"rules": [{"alert": "Odd", "expr": "up =="}]}),
+            ready("spec.rules[0].expr: it is not PromQL"),
+        ),
+    ]
+}
+
+/// The series of one name of the AlertRule `pods`, so many seconds ago.
+fn rule_values(name: &str, ago: i64) -> Vec<Sample> {
+    let sample = |alert: &str, more: &[(&str, &str)], value: f64| {
+        let own = [(names::ALERT_RULE, "shop/pods"), ("alertname", alert), (names::ALERT, alert)];
+        let labels = own.iter().chain(more).map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+        Sample { labels: labels.collect(), value }
+    };
+    let wave = (ago as f64 / DAY as f64 * std::f64::consts::TAU).cos();
+    let (restarts, slow) =
+        (ago < 1500 || (2 * DAY..2 * DAY + 2 * HOUR).contains(&ago), (5 * DAY..5 * DAY + HOUR).contains(&ago));
+    let firing = [("alertstate", "firing")];
+    match name {
+        ALERTS => {
+            let mut all = vec![sample("PodPending", &[("alertstate", "pending")], 1.0)];
+            all.extend(restarts.then(|| sample("PodRestarting", &firing, 1.0)));
+            all.extend(slow.then(|| sample("CheckoutLatencyUnusual", &firing, 1.0)));
+            all
+        }
+        names::ANOMALY_SCORE => vec![sample("CheckoutLatencyUnusual", &[], if slow { 0.9 } else { 0.1 })],
+        names::ANOMALY_LOWER => vec![sample("CheckoutLatencyUnusual", &[], 0.2 + 0.05 * wave)],
+        names::ANOMALY_EXPECTED => vec![sample("CheckoutLatencyUnusual", &[], 0.25 + 0.08 * wave)],
+        names::ANOMALY_UPPER => vec![sample("CheckoutLatencyUnusual", &[], 0.32 + 0.1 * wave)],
+        _ => Vec::new(),
+    }
+}
+
 fn runbook(name: &str, mode: &str) -> Kept<Runbook> {
     let object = json!({"apiVersion": "plimsoll.dev/v1alpha1", "kind": "Runbook",
         "metadata": {"name": name, "namespace": "shop"},
@@ -423,7 +494,7 @@ impl Objects for Shop {
     }
 
     fn alert_rules(&self) -> Vec<Kept<AlertRule>> {
-        Vec::new()
+        self.alert_rules.clone()
     }
 
     fn runbooks(&self) -> Vec<Kept<Runbook>> {
