@@ -14,7 +14,7 @@ use kube::{
 use plimsoll_api::{RunbookExecution, RunbookExecutionStatus, execution::Facts};
 use tokio::time::Instant;
 
-use super::ledger::Ledger;
+use super::{dispatch::RESOLVED_AT, ledger::Ledger};
 
 /// So many are kept whole. More than this at once is a storm, in which most are held back anyway.
 const WHOLE: usize = 256;
@@ -87,12 +87,21 @@ impl Watched {
 /// Leaves of an execution what [`Ledger`] and guards that count read of it.
 pub fn slim(guarded: &mut DeserializeGuard<RunbookExecution>) {
     let Ok(execution) = &mut guarded.0 else { return };
-    execution.metadata.managed_fields = None;
-    execution.metadata.labels = None;
+    let metadata = &mut execution.metadata;
+    metadata.managed_fields = None;
+    metadata.labels = None;
+    let resolved = metadata.annotations.take().and_then(|mut all| all.remove_entry(RESOLVED_AT));
+    metadata.annotations = resolved.map(|resolved| [resolved].into());
     let spec = &mut execution.spec;
     spec.steps = Vec::new();
-    spec.trigger.labels = BTreeMap::new();
+    spec.parameters = BTreeMap::new();
     spec.artifacts = None;
+    spec.traceparent = None;
+    (spec.trigger.labels, spec.trigger.condition, spec.trigger.value) = Default::default();
+    let target = spec.target.clone();
+    spec.objects.retain(|object| Some(&object.parameter) == target.as_ref());
+    // What was read from JSON has room for more.
+    spec.objects.shrink_to_fit();
     for object in &mut spec.objects {
         let Facts { workload_uid, replicas, .. } = std::mem::take(&mut object.facts);
         object.facts = Facts { workload_uid, replicas, ..Facts::default() };
