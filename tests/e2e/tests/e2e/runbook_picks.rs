@@ -22,20 +22,22 @@ pub(crate) fn tests() -> Vec<Test> {
     vec![test(WITH_PROMETHEUS, a_query_picks_the_pod_that_is_to_blame)]
 }
 
-/// Errors of three Pods: recorded, so that an answer is what the rules say.
+/// Errors of three Pods: recorded, so that an answer is what the rules say. The alert fires: it is asked again whether it does.
 async fn errors(prometheus: &Prometheus, of: [(&str, f64); 3]) -> Result<()> {
-    let rules: Vec<Value> = of
+    let mut rules: Vec<Value> = of
         .iter()
         .map(|(pod, rate)| {
             let labels = json!({"namespace": "shop", "pod": pod});
             json!({"record": "pod:errors:rate5m", "expr": format!("vector({rate})"), "labels": labels})
         })
         .collect();
+    rules.push(json!({"alert": "CheckoutBurns", "expr": "vector(1)", "labels": {"namespace": "shop"}}));
     prometheus.load_rules("rules.yml", &json!({"groups": [{"name": "test", "rules": rules}]}).to_string()).await?;
     for (pod, rate) in of {
         let expression = format!("pod:errors:rate5m{{pod=\"{pod}\"}} == {rate}");
         prometheus.wait_for(&expression, SOON).await?;
     }
+    prometheus.wait_for("ALERTS{alertname=\"CheckoutBurns\", alertstate=\"firing\"}", SOON).await?;
     Ok(())
 }
 
