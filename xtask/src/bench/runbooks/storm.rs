@@ -1,5 +1,7 @@
 //! Two storms of alerts: of alerts that are all different, and of groups that repeat what they have said.
 
+#![allow(clippy::indexing_slicing, reason = "an index into JSON yields null where there is nothing")]
+
 use std::collections::BTreeSet;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
