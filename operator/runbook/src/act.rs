@@ -111,6 +111,22 @@ impl<'a> Act<'a> {
         )
     }
 
+    /// True for an action that changes nothing in the cluster: it looks, asks, waits, or tells somebody.
+    pub fn changes_nothing(self) -> bool {
+        matches!(
+            self,
+            Self::Logs(_)
+                | Self::Profile(_)
+                | Self::Describe(_)
+                | Self::Silence(_)
+                | Self::Notify(_)
+                | Self::Annotate(_)
+                | Self::Wait(_)
+                | Self::Query(_)
+                | Self::Verify(_)
+        )
+    }
+
     /// True for what must not stay when a run ends, however it ends.
     pub fn is_borrowed(self) -> bool {
         matches!(self, Self::TelemetryProfile(_) | Self::Chaos(_))

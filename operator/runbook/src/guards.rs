@@ -377,6 +377,13 @@ impl Check<'_> {
     }
 }
 
+/// True for a run that changes nothing in the cluster, not even when it undoes something: what was true a second ago will
+/// do for its guards.
+pub fn changes_nothing(spec: &RunbookExecutionSpec) -> bool {
+    let all = spec.steps.iter().flat_map(|step| [Some(&step.action), step.compensate.as_deref()]).flatten();
+    all.map(Act::of).all(|act| act.is_some_and(Act::changes_nothing))
+}
+
 /// SLOs that a fault would endanger, each with a sentence; `None` for what cannot be known. The shell asks this again
 /// while the fault lasts, and ends it when there is one.
 pub fn at_risk(chaos: &plimsoll_api::chaos::Chaos, slos: Option<&[SloNow]>) -> Vec<(Option<String>, String)> {

@@ -1,7 +1,9 @@
-//! What the guards ask: gathered from the API server anew for each check, so that no memory can be wrong or lost.
+//! What the guards ask: gathered from the API server for each check, so that no memory can be wrong or lost. Only runs that
+//! change nothing share what one of them asked a moment ago.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
+use futures::FutureExt;
 use jiff::Timestamp;
 use k8s_openapi::api::{
     authorization::v1::{ResourceAttributes, SubjectAccessReview, SubjectAccessReviewSpec},
@@ -10,59 +12,125 @@ use k8s_openapi::api::{
 use kube::{
     Api, Client, ResourceExt,
     api::{ListParams, PostParams},
+    core::DeserializeGuard,
 };
 use plimsoll_api::{
-    RunbookExecution, RunbookExecutionSpec, Slo,
+    Runbook, RunbookExecution, RunbookExecutionSpec, Slo,
     conditions::{self, BURNING},
     execution::Facts,
 };
 use plimsoll_runbook::{
     Model,
-    guards::{Circumstances, Guard, Past, Refusal, SloNow, check},
+    guards::{Circumstances, Guard, Past, Refusal, SloNow, changes_nothing, check},
     names,
     plan::Settings,
     requests,
 };
+use tokio::time::Instant;
 
 use super::{
-    dispatch::Known,
+    dispatch::{Dispatcher, Known},
     facts::{self, Wanted},
     ledger::{self, Ledger, target_of},
     lookup,
     proof::Author,
     read::text,
+    recent::Answers,
 };
 use crate::actions::{Outside, account};
 
-/// What is known of a run's surroundings at the moment, but for what the [`Ledger`] knows. `known` is the runbook as the
-/// watch has told it, `read` reads it anew.
-///
-/// Everything is asked at once: who may do what is asked about the author as known, and again when it is another one.
-pub async fn gather(
-    client: &Client,
-    execution: &RunbookExecution,
-    known: Option<&Known>,
-    read: impl Future<Output = Option<Option<Arc<Known>>>>,
-    paused: Option<bool>,
-) -> (Circumstances, Option<Option<Arc<Known>>>) {
-    let namespace = execution.namespace().unwrap_or_default();
-    let spec = &execution.spec;
-    let rights = async |author: Option<&Author>| match author {
-        Some(author) => may_use(client, author, &namespace, &spec.service_account_name).await,
-        None => None,
-    };
-    let at_risk = async {
-        // Nobody else asks for them.
-        let chaos = spec.steps.iter().any(|step| step.action.chaos.is_some());
-        if chaos { slos(client, &namespace).await } else { Some(Vec::new()) }
-    };
-    let expected = known.map(|known| &known.author);
-    let (runbook, guessed, slos, target) =
-        tokio::join!(read, rights(expected), at_risk, target(client, execution, &namespace));
-    let author = runbook.as_ref().and_then(Option::as_ref).map(|known| &known.author);
-    let author_may = if author == expected { guessed } else { rights(author).await };
-    let mode = runbook.as_ref().map(|known| known.as_ref().map(|known| known.model.mode));
-    (Circumstances { paused, mode, author_may, slos, target, ..Circumstances::default() }, runbook)
+/// Runs that change nothing share what was asked so long ago: a right that is withdrawn, or a mode that becomes Off, is
+/// seen by them so much later. For every other run it is asked anew.
+const SHARED: Duration = Duration::from_secs(1);
+/// Answers that are shared.
+const MOST: usize = 1000;
+
+/// A runbook as it is now: `Some(None)` when it is gone, `None` when it cannot be known.
+type Now = Option<Option<Arc<Known>>>;
+
+/// Asks what guards must know.
+pub struct Asker {
+    client: Client,
+    dispatcher: Arc<Dispatcher>,
+    rights: Answers<Option<bool>>,
+    runbooks: Answers<Now>,
+}
+
+impl Asker {
+    /// By this client, of what the dispatcher knows.
+    pub fn new(client: Client, dispatcher: Arc<Dispatcher>) -> Self {
+        Self { client, dispatcher, rights: Answers::new(SHARED, MOST), runbooks: Answers::new(SHARED, MOST) }
+    }
+
+    /// What is known of a run's surroundings at the moment, but for what the [`Ledger`] knows. `known` is the runbook as
+    /// the watch has told it; `seen` is when the objects of a run that was just planned were looked at.
+    ///
+    /// Everything is asked at once: who may do what is asked about the author as known, and again when it is another one.
+    pub async fn around(
+        &self,
+        execution: &RunbookExecution,
+        known: Option<&Known>,
+        seen: Option<Instant>,
+        paused: Option<bool>,
+    ) -> (Circumstances, Now) {
+        let namespace = execution.namespace().unwrap_or_default();
+        let spec = &execution.spec;
+        let shares = changes_nothing(spec);
+        let rights = async |author: Option<&Author>| match author {
+            Some(author) => self.may_use(author, &namespace, &spec.service_account_name, shares).await,
+            None => None,
+        };
+        let at_risk = async {
+            // Nobody else asks for them.
+            let chaos = spec.steps.iter().any(|step| step.action.chaos.is_some());
+            if chaos { slos(&self.client, &namespace).await } else { Some(Vec::new()) }
+        };
+        let target = async {
+            let just_seen = shares && seen.is_some_and(|seen| seen.elapsed() < SHARED);
+            match target_of(execution).filter(|_| just_seen) {
+                Some(target) => Some(Some(target.facts.clone())),
+                None => target(&self.client, execution, &namespace).await,
+            }
+        };
+        let expected = known.map(|known| &known.author);
+        let read = self.runbook(execution, shares);
+        let (runbook, guessed, slos, target) = tokio::join!(read, rights(expected), at_risk, target);
+        let author = runbook.as_ref().and_then(Option::as_ref).map(|known| &known.author);
+        let author_may = if author == expected { guessed } else { rights(author).await };
+        let mode = runbook.as_ref().map(|known| known.as_ref().map(|known| known.model.mode));
+        (Circumstances { paused, mode, author_may, slos, target, ..Circumstances::default() }, runbook)
+    }
+
+    /// The runbook of an execution as it is now, or, where that is shared, as it was a moment ago.
+    pub async fn runbook(&self, execution: &RunbookExecution, shares: bool) -> Now {
+        let (client, dispatcher) = (self.client.clone(), Arc::clone(&self.dispatcher));
+        let (namespace, reference) = (execution.namespace().unwrap_or_default(), execution.spec.runbook.clone());
+        let question = format!("{namespace}/{}/{}", reference.name, reference.uid);
+        let read = async move {
+            let api: Api<DeserializeGuard<Runbook>> = Api::namespaced(client, &namespace);
+            let found = api.get_opt(&reference.name).await.ok()?;
+            let Some(found) = found.filter(|found| found.uid().as_deref() == Some(&reference.uid)) else {
+                return Some(None);
+            };
+            dispatcher.know(&found).ok().map(Some)
+        };
+        if shares {
+            self.runbooks.ask(&question, || read.boxed(), |now| matches!(now, Some(Some(_)))).await
+        } else {
+            read.await
+        }
+    }
+
+    async fn may_use(&self, author: &Author, namespace: &str, account: &str, shares: bool) -> Option<bool> {
+        if !shares {
+            return may_use(&self.client, author, namespace, account).await;
+        }
+        let (client, author) = (self.client.clone(), author.clone());
+        let (namespace, account) = (namespace.to_owned(), account.to_owned());
+        let question = format!("{:?}", (&author.username, &author.groups, &namespace, &account));
+        let ask = || async move { may_use(&client, &author, &namespace, &account).await }.boxed();
+        self.rights.ask(&question, ask, |may| *may == Some(true)).await
+    }
 }
 
 /// The guards that count, asked of the [`Ledger`] alone: what it refuses may be let go at the next check, and what it
@@ -188,14 +256,5 @@ pub async fn holds(outside: &Outside, execution: &RunbookExecution) -> Option<bo
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_budget_is_rounded_towards_less() {
-        let cases = [("61.3%", Some(61)), ("100%", Some(100)), ("-0.5%", Some(-1)), ("-", None), ("NaN%", None)];
-        for (text, wanted) in cases {
-            assert_eq!(percent(text), wanted, "{text}");
-        }
-    }
-}
+#[path = "circumstances_tests.rs"]
+mod tests;

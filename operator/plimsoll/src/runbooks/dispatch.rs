@@ -31,7 +31,7 @@ use plimsoll_runbook::{
 use plimsoll_slo::names as series;
 use serde_json::{Value, json};
 use tokio::{
-    sync::{Notify, Semaphore},
+    sync::{Notify, Semaphore, mpsc},
     time::Instant,
 };
 
@@ -40,6 +40,7 @@ use super::{
     proof::{AUTHOR, Author, SEAL, Sealer},
     read::{entries, get, path, text},
     recent::{Answers, Recent},
+    watched::New,
 };
 use crate::{
     actions::{Outside, account},
@@ -96,6 +97,9 @@ pub enum Unusable {
 /// A runbook that was read, or why it cannot be started.
 type Checked = Result<Arc<Known>, Unusable>;
 
+/// Objects, and since when they were looked at.
+type LookedUp = (Instant, Result<Vec<ObjectRef>, LookupError>);
+
 /// What everything that starts runbooks shares.
 pub struct Dispatcher {
     /// A client that needs no lease.
@@ -114,11 +118,13 @@ pub struct Dispatcher {
     pub outside: Outside,
     /// Rung when Alertmanager must be asked for all alerts.
     pub resync: Notify,
+    /// Where executions go that this process has made, while it leads.
+    made: Mutex<Option<mpsc::Sender<New>>>,
     turns: Semaphore,
     known: Mutex<HashMap<String, (Option<String>, Checked)>>,
     stored: Recent,
     told: Recent,
-    looked_up: Answers<Result<Vec<ObjectRef>, LookupError>>,
+    looked_up: Answers<LookedUp>,
     named: Answers<Result<Vec<String>, NotStored>>,
 }
 
@@ -142,6 +148,7 @@ impl Dispatcher {
             metrics,
             outside,
             resync: Notify::new(),
+            made: Mutex::default(),
             turns: Semaphore::new(AT_ONCE),
             known: Mutex::default(),
             stored: Recent::new(STORED, MOST_STORED),
@@ -149,6 +156,17 @@ impl Dispatcher {
             looked_up: Answers::new(LOOKED_UP, MOST),
             named: Answers::new(NAMED, MOST),
         }
+    }
+
+    /// Executions that this process makes go here from now on, without waiting for the watch to tell of them. What there
+    /// is no room for is left to the watch.
+    pub fn hand_to(&self, made: mpsc::Sender<New>) {
+        *self.made.lock().unwrap_or_else(PoisonError::into_inner) = Some(made);
+    }
+
+    /// Whether as many occurrences as may be are stored at the moment.
+    pub fn is_busy(&self) -> bool {
+        self.turns.available_permits() == 0
     }
 
     /// All runbooks that may be started.
@@ -215,7 +233,8 @@ impl Dispatcher {
         };
         // However many alerts come, the API server is asked about so many at once.
         let _turn = self.turns.acquire().await.map_err(|error| NotStored(error.to_string()))?;
-        let objects = match self.look_up(model, &values.lookups, traceparent.as_deref()).await {
+        let (seen, objects) = self.look_up(model, &values.lookups, traceparent.as_deref()).await;
+        let objects = match objects {
             Ok(objects) => objects,
             Err(error @ LookupError::Missing(..)) => {
                 return Ok(self.refuse(runbook, "TargetNotFound", &error.to_string()).await);
@@ -226,7 +245,7 @@ impl Dispatcher {
             Ok(planned) => planned,
             Err(wrong) => return Ok(self.refuse(runbook, "NotPlanned", &wrong.join("; ")).await),
         };
-        let stored = self.create(model, author, &planned).await?;
+        let stored = self.create(model, author, &planned, seen).await?;
         self.stored.remember(&key, Instant::now());
         if stored == Stored::Now {
             for note in &planned.notes {
@@ -251,25 +270,30 @@ impl Dispatcher {
         picked(parameter, &answer).map_err(failed)
     }
 
-    /// The objects of a run, as its ServiceAccount sees them.
-    async fn look_up(
-        &self,
-        model: &Model,
-        lookups: &[Lookup],
-        traceparent: Option<&str>,
-    ) -> Result<Vec<ObjectRef>, LookupError> {
+    /// The objects of a run, as its ServiceAccount sees them, and since when they were looked at.
+    async fn look_up(&self, model: &Model, lookups: &[Lookup], traceparent: Option<&str>) -> LookedUp {
+        let now = Instant::now();
         if lookups.is_empty() {
-            return Ok(Vec::new());
+            return (now, Ok(Vec::new()));
         }
-        let account = account::client(&self.client, &model.namespace, &model.service_account_name, traceparent)
-            .map_err(|error| LookupError::Failed("serviceAccountName".to_owned(), error.to_string()))?;
+        let account = account::client(&self.client, &model.namespace, &model.service_account_name, traceparent);
+        let account = match account {
+            Ok(account) => account,
+            Err(error) => return (now, Err(LookupError::Failed("serviceAccountName".to_owned(), error.to_string()))),
+        };
         let question = format!("{}/{}/{lookups:?}", model.uid, model.generation);
         let (lookups, steps) = (lookups.to_vec(), model.steps.clone());
-        let look = || async move { lookup::all(&account, &lookups, &steps).await }.boxed();
-        self.looked_up.ask(&question, look, Result::is_ok).await
+        let look = || async move { (now, lookup::all(&account, &lookups, &steps).await) }.boxed();
+        self.looked_up.ask(&question, look, |(_, objects)| objects.is_ok()).await
     }
 
-    async fn create(&self, model: &Model, author: &Author, planned: &Planned) -> Result<Stored, NotStored> {
+    async fn create(
+        &self,
+        model: &Model,
+        author: &Author,
+        planned: &Planned,
+        seen: Instant,
+    ) -> Result<Stored, NotStored> {
         let Planned { name, labels, spec, spec_hash: _, notes: _ } = planned;
         let api: Api<RunbookExecution> = Api::namespaced(self.client.clone(), &model.namespace);
         let seal = seal(&self.sealer, &author.username, &model.namespace, name, spec);
@@ -279,13 +303,22 @@ impl Dispatcher {
         execution.metadata.annotations =
             Some([(SEAL.to_owned(), seal), (WRITTEN_BY.to_owned(), author.username.clone())].into());
         match api.create(&PostParams::default(), &execution).await {
-            Ok(_) => Ok(Stored::Now),
+            Ok(execution) => {
+                self.hand(New { execution, seen: Some(seen) });
+                Ok(Stored::Now)
+            }
             Err(kube::Error::Api(status)) if status.code == 409 && status.reason == "AlreadyExists" => {
                 Ok(Stored::Before)
             }
             // The namespace is gone, and the runbook with it.
             Err(kube::Error::Api(status)) if status.code == 404 => Ok(Stored::Nothing),
             Err(error) => Err(NotStored(format!("RunbookExecution {}/{name}: {}", model.namespace, chain(&error)))),
+        }
+    }
+
+    fn hand(&self, new: New) {
+        if let Some(made) = &*self.made.lock().unwrap_or_else(PoisonError::into_inner) {
+            let _ = made.try_send(new);
         }
     }
 

@@ -26,7 +26,7 @@ fn given() -> Given {
     let metrics = Metrics::new();
     let gate = GateLayer { lease: Lease::forever(), metrics: Arc::clone(&metrics) };
     let (prometheus, destinations) = (None, BTreeMap::new());
-    let http = reqwest::Client::new();
+    let http = crate::prometheus::http_client().unwrap();
     let outside = Outside { http, gate, prometheus, alertmanager: None, grafana: None, destinations };
     let dispatcher = Dispatcher::new(client, writer.as_reader(), sealer.clone(), settings, teller, metrics, outside);
     api.put(

@@ -11,7 +11,7 @@ use kube::{
     runtime::reflector::{ObjectRef, Store},
 };
 use plimsoll_api::{
-    Runbook, RunbookExecution, RunbookExecutionStatus, conditions,
+    RunbookExecution, RunbookExecutionStatus, conditions,
     execution::{Outcome, Phase},
     runbook::Step,
 };
@@ -28,7 +28,7 @@ use tokio::{
 };
 
 use super::{
-    circumstances::{self, gather, holds, listed},
+    circumstances::{self, Asker, holds, listed},
     decide,
     dispatch::{Dispatcher, Known, RESOLVED_AT, WRITTEN_BY, seal},
     news::News,
@@ -49,6 +49,9 @@ const RISK: Duration = Duration::from_secs(5);
 
 /// What is held back by what is counted is counted again at least this often.
 const COUNTED: Duration = Duration::from_secs(RECHECK.unsigned_abs());
+
+/// Statuses of executions that are held back: so many are written at the same time.
+pub const REFUSED_AT_ONCE: usize = 8;
 
 /// A watch that begins is waited for so long; then executions are listed instead.
 const BEGINNING: Duration = Duration::from_secs(10);
@@ -92,6 +95,8 @@ pub struct Executor {
     pub watched: Watched,
     /// Runbooks, seals and settings.
     pub dispatcher: Arc<Dispatcher>,
+    /// Asks what guards must know.
+    pub asker: Asker,
     /// Servers outside.
     pub outside: Outside,
     /// Where evidence may go.
@@ -139,6 +144,11 @@ impl Executor {
             let (now, until) = (Timestamp::now(), refusals.iter().filter_map(|refusal| refusal.until).min());
             return Stays::Told(until.map_or(COUNTED, |until| left(until, now).min(COUNTED)));
         }
+        // One at a time while there is something to be stored.
+        let most = if self.dispatcher.is_busy() { 1 } else { REFUSED_AT_ONCE };
+        if REFUSED_AT_ONCE.saturating_sub(self.refusing.available_permits()) >= most {
+            return Stays::Untold;
+        }
         self.refusing.try_acquire().map_or(Stays::Untold, Stays::Tell)
     }
 
@@ -154,8 +164,9 @@ impl Executor {
     ) -> Result<Next, ExecuteError> {
         let api: Api<RunbookExecution> = Api::namespaced(self.client.clone(), namespace);
         let new = self.watched.take(namespace, name);
+        let seen = new.as_ref().and_then(|new| new.seen);
         let mut execution = match new {
-            Some(execution) => execution,
+            Some(new) => new.execution,
             None => match api.get_opt(name).await? {
                 Some(execution) => {
                     self.watched.ledger.read(&execution);
@@ -189,7 +200,7 @@ impl Executor {
                     }
                     Event::Stored(begins)
                 }
-                Command::Check => Event::Checked(self.check(&execution, paused).await),
+                Command::Check => Event::Checked(self.check(&execution, seen, paused).await),
                 Command::Act(doing) => match self.act(&execution, &doing).await? {
                     Acted::Reported(report) => Event::Done(report),
                     // It is over, and what it means that nobody saw the end is for the machine to say.
@@ -279,7 +290,7 @@ impl Executor {
 
     /// Asks the guards. A run that none refuses is entered into the ledger at the same moment: limits hold however many
     /// are checked at once, and each sees all that have begun before it.
-    async fn check(&self, execution: &RunbookExecution, paused: Option<bool>) -> Checked {
+    async fn check(&self, execution: &RunbookExecution, seen: Option<Instant>, paused: Option<bool>) -> Checked {
         let ledger = &self.watched.ledger;
         let settings = &self.dispatcher.settings;
         let is_whole = ledger.is_whole(BEGINNING).await;
@@ -292,7 +303,7 @@ impl Executor {
         }
         let listed = async { if is_whole { Some(Default::default()) } else { listed(&self.client, execution).await } };
         let ((mut around, runbook), holds, listed) = tokio::join!(
-            gather(&self.client, execution, known.as_deref(), self.runbook(execution), paused),
+            self.asker.around(execution, known.as_deref(), seen, paused),
             holds(&self.outside, execution),
             listed,
         );
@@ -323,7 +334,7 @@ impl Executor {
 
     /// Tells whoever the runbook names that somebody must decide. Who is not reached sees it in the execution.
     async fn ask(&self, execution: &RunbookExecution) {
-        let Some(Some(known)) = self.runbook(execution).await else { return };
+        let Some(Some(known)) = self.asker.runbook(execution, false).await else { return };
         let Some(to) = &known.model.approval_notify else { return };
         let (namespace, name) = (execution.namespace().unwrap_or_default(), execution.name_any());
         let uid = execution.uid().unwrap_or_default();
@@ -335,17 +346,6 @@ impl Executor {
         if let Err(error) = self.outside.send(&call.request, "", traceparent).await {
             tracing::warn!(%error, execution = %name, "nobody could be told that an approval is wanted");
         }
-    }
-
-    /// The runbook of an execution as it is now: `Some(None)` when it is gone, `None` when it cannot be known.
-    async fn runbook(&self, execution: &RunbookExecution) -> Option<Option<Arc<Known>>> {
-        let api: Api<DeserializeGuard<Runbook>> =
-            Api::namespaced(self.client.clone(), &execution.namespace().unwrap_or_default());
-        let found = api.get_opt(&execution.spec.runbook.name).await.ok()?;
-        let Some(found) = found.filter(|found| found.uid().as_deref() == Some(&execution.spec.runbook.uid)) else {
-            return Some(None);
-        };
-        self.dispatcher.know(&found).ok().map(Some)
     }
 
     async fn act(&self, execution: &RunbookExecution, doing: &Doing) -> Result<Acted, ExecuteError> {

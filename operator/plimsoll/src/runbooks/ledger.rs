@@ -105,6 +105,11 @@ impl Ledger {
         timeout(within, self.whole.subscribe().wait_for(|whole| *whole)).await.is_ok()
     }
 
+    /// Whether the watch tells all there is.
+    pub fn is_whole_now(&self) -> bool {
+        *self.whole.borrow()
+    }
+
     /// To count, and to enter what begins.
     pub fn page(&self) -> Page<'_> {
         Page { inner: self.lock() }

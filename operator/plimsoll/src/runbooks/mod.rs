@@ -26,7 +26,7 @@ pub mod watched;
 
 use std::{sync::Arc, time::Duration};
 
-use futures::StreamExt;
+use futures::{StreamExt, stream};
 use kube::{
     Api, Client, ResourceExt,
     core::DeserializeGuard,
@@ -39,19 +39,21 @@ use kube::{
     },
 };
 use plimsoll_api::{RunbookApproval, RunbookExecution};
+use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use self::{
+    circumstances::Asker,
     config::RunbooksConfig,
     dispatch::{Dispatcher, Guarded},
-    execute::{ExecuteError, Executor, Next, Stays},
+    execute::{ExecuteError, Executor, Next, REFUSED_AT_ONCE, Stays},
     keep::Keeper,
     news::News,
     proof::Sealer,
     state::States,
     switch::Switch,
     triggers::Triggers,
-    watched::{Watched, slim},
+    watched::{New, Watched, slim},
 };
 use crate::{
     actions::Outside, events::Teller, operator::metrics::Metrics, prometheus::Prometheus, sinks::kubernetes::chain,
@@ -62,8 +64,8 @@ const CONCURRENCY: u16 = 128;
 const RETRY: Duration = Duration::from_secs(1);
 /// Executions that are held back are asked about less often the more there are: so many each second.
 const ASKED_PER_SECOND: u64 = 100;
-/// Statuses of executions that are held back: so many are written at the same time.
-const REFUSED_AT_ONCE: usize = 8;
+/// Executions that this process has made and that wait to be begun.
+const MADE: usize = 256;
 /// Of the rest, how many try again in each second.
 const TRIED_PER_SECOND: u64 = 2000;
 /// What is under way when this process ends may take so long.
@@ -144,6 +146,7 @@ pub async fn lead(setup: Setup, stop: CancellationToken) {
         client: client.clone(),
         all,
         watched: Watched::default(),
+        asker: Asker::new(client.clone(), Arc::clone(&dispatcher)),
         dispatcher: Arc::clone(&dispatcher),
         outside,
         artifacts: config.artifacts.clone(),
@@ -151,13 +154,15 @@ pub async fn lead(setup: Setup, stop: CancellationToken) {
         news,
         refusing: tokio::sync::Semaphore::new(REFUSED_AT_ONCE),
     };
+    let (hand, made) = mpsc::channel(MADE);
+    dispatcher.hand_to(hand);
     let states = States { client: client.clone(), dispatcher: Arc::clone(&dispatcher), switch: switch.clone() };
     let triggers = Triggers::new(dispatcher, client.clone(), prometheus, has_alerts);
     let keeper = Keeper { client, artifacts: config.artifacts, days: config.keep_days };
     let watching = stop.clone();
     tokio::join!(
         watching.run_until_cancelled(switch.watch()),
-        executions(Arc::new(executor), writer, stop.clone()),
+        executions(Arc::new(executor), writer, made, stop.clone()),
         states.run(stop.clone()),
         triggers.run(stop.clone()),
         keeper.run(stop),
@@ -166,13 +171,26 @@ pub async fn lead(setup: Setup, stop: CancellationToken) {
 
 /// Works on executions: new ones, those that were told something, those whose approval came, and all of them when
 /// runbooks are not paused any more.
-async fn executions(executor: Arc<Executor>, writer: reflector::store::Writer<Execution>, stop: CancellationToken) {
+async fn executions(
+    executor: Arc<Executor>,
+    writer: reflector::store::Writer<Execution>,
+    mut made: mpsc::Receiver<New>,
+    stop: CancellationToken,
+) {
     let api: Api<Execution> = Api::all(executor.client.clone());
     let (reader, watched) = (executor.all.clone(), executor.watched.clone());
-    // Its own statuses are no news to it.
-    let changes = watcher(api, watcher::Config::default().page_size(200))
+    let told = watcher(api, watcher::Config::default().page_size(200))
         .default_backoff()
-        .inspect(move |event| watched.told(event))
+        .inspect(move |event| watched.told(event));
+    // What this process has made is known before the watch tells of it; what the watch has told already is newer.
+    let (before, watched) = (reader.clone(), executor.watched.clone());
+    let made = stream::poll_fn(move |context| made.poll_recv(context)).filter_map(move |new| {
+        let at = ObjectRef::new(&new.execution.name_any()).within(&new.execution.namespace().unwrap_or_default());
+        let is_new = before.get(&at).is_none() && watched.made(&new);
+        std::future::ready(is_new.then_some(Ok(watcher::Event::Apply(DeserializeGuard(Ok(new.execution))))))
+    });
+    // Its own statuses are no news to it.
+    let changes = stream::select(told, made)
         .modify(slim)
         .reflect(writer)
         .applied_objects()

@@ -12,21 +12,31 @@ use kube::{
     runtime::watcher::{Event, Result},
 };
 use plimsoll_api::{RunbookExecution, RunbookExecutionStatus, execution::Facts};
+use tokio::time::Instant;
 
-use super::ledger::Ledger;
+use super::{dispatch::RESOLVED_AT, ledger::Ledger};
 
 /// So many are kept whole. More than this at once is a storm, in which most are held back anyway.
 const WHOLE: usize = 256;
 
 /// Executions that nobody has looked at yet, by namespace and name.
-type New = HashMap<(String, String), RunbookExecution>;
+type All = HashMap<(String, String), New>;
+
+/// An execution that nobody has looked at yet.
+#[derive(Clone, Debug)]
+pub struct New {
+    /// All of it.
+    pub execution: RunbookExecution,
+    /// When its objects were looked at, where this process planned it.
+    pub seen: Option<Instant>,
+}
 
 /// What is kept.
 #[derive(Clone, Debug, Default)]
 pub struct Watched {
     /// What the guards count.
     pub ledger: Arc<Ledger>,
-    new: Arc<Mutex<New>>,
+    new: Arc<Mutex<All>>,
 }
 
 impl Watched {
@@ -40,7 +50,8 @@ impl Watched {
                 if execution.status.is_some() {
                     new.remove(&key);
                 } else if new.len() < WHOLE || new.contains_key(&key) {
-                    new.insert(key, execution.clone());
+                    let seen = new.get(&key).and_then(|new| new.seen);
+                    new.insert(key, New { execution: execution.clone(), seen });
                 }
             }
             Ok(Event::Delete(execution)) => {
@@ -52,8 +63,22 @@ impl Watched {
         }
     }
 
+    /// This process has just made an execution, before the watch tells of it; false when it is left to the watch: while
+    /// that lists, what is not in its list would be taken for gone.
+    pub fn made(&self, new: &New) -> bool {
+        if !self.ledger.is_whole_now() {
+            return false;
+        }
+        let key = (new.execution.namespace().unwrap_or_default(), new.execution.name_any());
+        let mut all = self.new.lock().unwrap_or_else(PoisonError::into_inner);
+        if all.len() < WHOLE {
+            all.entry(key).or_insert_with(|| new.clone());
+        }
+        true
+    }
+
     /// One that nobody has looked at yet. It may be behind: a status that is stored over it is refused by its version.
-    pub fn take(&self, namespace: &str, name: &str) -> Option<RunbookExecution> {
+    pub fn take(&self, namespace: &str, name: &str) -> Option<New> {
         let mut new = self.new.lock().unwrap_or_else(PoisonError::into_inner);
         new.remove(&(namespace.to_owned(), name.to_owned()))
     }
@@ -72,12 +97,21 @@ pub fn slim_for_page(execution: &mut RunbookExecution) {
 /// Leaves of an execution what [`Ledger`] and guards that count read of it.
 pub fn slim(guarded: &mut DeserializeGuard<RunbookExecution>) {
     let Ok(execution) = &mut guarded.0 else { return };
-    execution.metadata.managed_fields = None;
-    execution.metadata.labels = None;
+    let metadata = &mut execution.metadata;
+    metadata.managed_fields = None;
+    metadata.labels = None;
+    let resolved = metadata.annotations.take().and_then(|mut all| all.remove_entry(RESOLVED_AT));
+    metadata.annotations = resolved.map(|resolved| [resolved].into());
     let spec = &mut execution.spec;
     spec.steps = Vec::new();
-    spec.trigger.labels = BTreeMap::new();
+    spec.parameters = BTreeMap::new();
     spec.artifacts = None;
+    spec.traceparent = None;
+    (spec.trigger.labels, spec.trigger.condition, spec.trigger.value) = Default::default();
+    let target = spec.target.clone();
+    spec.objects.retain(|object| Some(&object.parameter) == target.as_ref());
+    // What was read from JSON has room for more.
+    spec.objects.shrink_to_fit();
     for object in &mut spec.objects {
         let Facts { workload_uid, replicas, .. } = std::mem::take(&mut object.facts);
         object.facts = Facts { workload_uid, replicas, ..Facts::default() };
@@ -86,5 +120,59 @@ pub fn slim(guarded: &mut DeserializeGuard<RunbookExecution>) {
         let RunbookExecutionStatus { phase, reason, started_at, finished_at, .. } = std::mem::take(status);
         *status =
             RunbookExecutionStatus { phase, reason, started_at, finished_at, ..RunbookExecutionStatus::default() };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use serde_json::{Value, from_value, json};
+
+    use super::*;
+
+    fn execution(version: &str, status: Value) -> RunbookExecution {
+        from_value(json!({"apiVersion": "plimsoll.dev/v1alpha1", "kind": "RunbookExecution",
+            "metadata": {"name": "x", "namespace": "shop", "resourceVersion": version},
+            "spec": {"runbook": {"name": "r", "uid": "u", "generation": 1}, "mode": "Auto", "serviceAccountName": "s",
+                "trigger": {"kind": "Manual", "fingerprint": "f", "startsAt": "2026-01-01T00:00:00Z"},
+                "steps": [{"name": "a", "wait": "1s"}], "deadline": "1h", "cooldown": "1h"}, "status": status}))
+        .unwrap()
+    }
+
+    fn told(watched: &Watched, event: Event<RunbookExecution>) {
+        let guarded = |execution| DeserializeGuard(Ok(execution));
+        watched.told(&Ok(match event {
+            Event::Apply(one) => Event::Apply(guarded(one)),
+            Event::Delete(one) => Event::Delete(guarded(one)),
+            Event::InitApply(one) => Event::InitApply(guarded(one)),
+            Event::Init => Event::Init,
+            Event::InitDone => Event::InitDone,
+        }));
+    }
+
+    #[test]
+    fn what_this_process_made_is_known_before_the_watch_tells_of_it() {
+        let (watched, seen) = (Watched::default(), Instant::now());
+        let new = || New { execution: execution("1", Value::Null), seen: Some(seen) };
+        assert!(!watched.made(&new()), "nothing is listed yet");
+        told(&watched, Event::Init);
+        assert!(!watched.made(&new()), "it may have been made after the list");
+        assert!(watched.take("shop", "x").is_none());
+        told(&watched, Event::InitDone);
+        assert!(watched.made(&new()));
+        let taken = watched.take("shop", "x").unwrap();
+        assert_eq!(taken.seen, Some(seen));
+        // What the watch says is newer, and when its objects were seen stays known.
+        assert!(watched.made(&new()));
+        told(&watched, Event::Apply(execution("2", Value::Null)));
+        assert!(watched.made(&new()));
+        let taken = watched.take("shop", "x").unwrap();
+        assert_eq!((taken.execution.metadata.resource_version.as_deref(), taken.seen), (Some("2"), Some(seen)));
+        // Somebody has looked at it.
+        assert!(watched.made(&new()));
+        told(&watched, Event::Apply(execution("3", json!({"phase": "Running"}))));
+        assert!(watched.take("shop", "x").is_none());
+        watched.told(&Err(kube::runtime::watcher::Error::NoResourceVersion));
+        assert!(!watched.made(&new()), "the watch is broken: it lists again");
     }
 }

@@ -2,7 +2,7 @@
 
 use jiff::SignedDuration;
 use plimsoll_api::{execution::Phase, runbook::Mode};
-use plimsoll_runbook::guards::{Circumstances, Guard, Past, SloNow, check};
+use plimsoll_runbook::guards::{Circumstances, Guard, Past, SloNow, changes_nothing, check};
 use serde_json::{Value, json};
 
 use crate::{model, noon, object, planned, settings};
@@ -163,4 +163,26 @@ fn faults_wait_for_quiet_times() {
     assert_eq!(one(&chaos(json!({})), &slo(None, Some(90))).0, Guard::NotKnown);
     assert_eq!(one(&chaos(json!({})), &Circumstances { slos: None, ..fine() }).0, Guard::NotKnown);
     assert_eq!(one(&chaos(json!({"slos": ["cart"]})), &fine()), (Guard::NotKnown, "there is no SLO cart".to_owned()));
+}
+
+#[test]
+fn a_run_that_looks_and_tells_changes_nothing() {
+    let tells = json!({"name": "tell", "notify": {"destination": "on-call", "message": "look"}});
+    let scales = json!({"name": "more", "scale": {"workload": "workload", "by": 1, "max": 9}});
+    let spec = |steps: Value| {
+        let mut spec = planned(&json!({})).unwrap().spec;
+        spec.steps = serde_json::from_value(steps).unwrap();
+        spec
+    };
+    let mut undone = tells.clone();
+    undone["compensate"] = json!({"cordon": {"node": "node"}});
+    assert!(changes_nothing(&spec(json!([tells, {"name": "asks", "query": {"expr": "up"}}]))));
+    for (steps, what) in [
+        (json!([tells, scales]), "it scales"),
+        (json!([undone]), "undoing it changes something"),
+        (json!([{"name": "runs", "exec": {"pod": "pod", "command": ["true"], "idempotent": true}}]), "a program runs"),
+        (json!([{"name": "none"}]), "what has no action is not known"),
+    ] {
+        assert!(!changes_nothing(&spec(steps)), "{what}");
+    }
 }

@@ -28,7 +28,9 @@ mod readme;
 mod runbook_actions;
 mod runbook_ground;
 mod runbook_node;
+mod runbook_picks;
 mod runbook_runs;
+mod runbook_storm;
 mod runbooks;
 mod testbed;
 mod testbed_ends;
@@ -61,7 +63,9 @@ fn main() -> ExitCode {
         path::tests(),
         playground::tests(),
         readme::tests(),
+        runbook_picks::tests(),
         runbook_runs::tests(),
+        runbook_storm::tests(),
         runbook_node::tests(),
         runbook_actions::tests(),
         runbooks::tests(),

@@ -1,7 +1,11 @@
 //! What the tests of running runbooks share: a control plane with an operator that has the manifests' rights, accounts,
 //! runbooks, and posts as Alertmanager's.
 
-use std::{path::Path, sync::Arc, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 
 use anyhow::{Context, Result, ensure};
 use axum::{Json, Router};
@@ -131,10 +135,36 @@ impl Ground {
     /// One of several operators, of which one leads, and where it takes alerts.
     pub(crate) async fn replica(&self, testbed: &Testbed, identity: &str) -> Result<(Operator, String)> {
         let user = "system:serviceaccount:plimsoll-system:plimsoll";
+        self.replica_by(testbed, identity, &self.plane.kubeconfig_for(user, None)?).await
+    }
+
+    pub(crate) async fn replica_by(
+        &self,
+        testbed: &Testbed,
+        identity: &str,
+        kubeconfig: &Path,
+    ) -> Result<(Operator, String)> {
         let [alerts, webhook] = [free_port()?, free_port()?].map(|port| format!("127.0.0.1:{port}"));
         let election = ["--identity", identity, "--lease-seconds", "3"];
-        let kubeconfig = self.plane.kubeconfig_for(user, None)?;
-        Ok((self.start(testbed, &kubeconfig, &alerts, &webhook, &election).await?, alerts))
+        Ok((self.start(testbed, kubeconfig, &alerts, &webhook, &election).await?, alerts))
+    }
+
+    /// A Pod that nothing runs; no controller makes the account that one has when it names none.
+    pub(crate) async fn pod(&self, name: &str, account: &str) -> Result<()> {
+        let object = json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name, "namespace": "shop"},
+            "spec": {"serviceAccountName": account, "automountServiceAccountToken": false,
+                "containers": [{"name": "app", "image": "registry.example/app"}]}});
+        self.plane.apply(&object.to_string()).await.map(drop)
+    }
+
+    /// A kubeconfig for a server that stands before the API server.
+    pub(crate) fn kubeconfig_of(&self, url: &str) -> Result<PathBuf> {
+        let file = self.folder.join("kubeconfig");
+        let config = json!({"apiVersion": "v1", "kind": "Config", "current-context": "x",
+            "clusters": [{"name": "x", "cluster": {"server": url}}], "users": [{"name": "x", "user": {}}],
+            "contexts": [{"name": "x", "context": {"cluster": "x", "user": "x"}}]});
+        std::fs::write(&file, config.to_string())?;
+        Ok(file)
     }
 
     async fn start(

@@ -500,10 +500,7 @@ async fn killed_at_every_write_nothing_is_done_twice(testbed: &Testbed) -> Resul
     rules.as_array_mut().context("rules")?.push(more);
     ground.account("scaler", rules).await?;
     ground.deployment("checkout").await?;
-    // No controller makes the account that a Pod has when it names none.
-    let pod = json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "checkout", "namespace": "shop"},
-        "spec": {"serviceAccountName": "scaler", "automountServiceAccountToken": false, "containers": [{"name": "app", "image": "registry.example/app"}]}});
-    ground.plane.apply(&pod.to_string()).await?;
+    ground.pod("checkout", "scaler").await?;
     // The runbooks are written while an undisturbed operator is there.
     let mut writer = ground.operator(testbed).await?;
     let mut spec = scaling("Repeats", "Auto", "scaler", 3);
@@ -522,11 +519,7 @@ async fn killed_at_every_write_nothing_is_done_twice(testbed: &Testbed) -> Resul
         Cut { client: ground.client.clone(), left: Arc::default(), reached: Arc::default(), begun: Arc::default() };
     let passing = cut.clone();
     let proxy = Server::start(Router::new().fallback(move |request| passing.clone().pass(request))).await?;
-    let kubeconfig = ground.folder.join("kubeconfig");
-    let config = json!({"apiVersion": "v1", "kind": "Config", "current-context": "x",
-        "clusters": [{"name": "x", "cluster": {"server": proxy.url()}}], "users": [{"name": "x", "user": {}}],
-        "contexts": [{"name": "x", "context": {"cluster": "x", "user": "x"}}]});
-    std::fs::write(&kubeconfig, config.to_string())?;
+    let kubeconfig = ground.kubeconfig_of(&proxy.url())?;
 
     let mut phases = Vec::new();
     for writes in 1_usize.. {

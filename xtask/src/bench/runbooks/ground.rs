@@ -34,7 +34,15 @@ pub(crate) struct Ground {
     original: Value,
     _servers: [Server; 2],
     _folder: Folder,
-    _plane: ControlPlane,
+    plane: ControlPlane,
+}
+
+/// What was used.
+pub(crate) struct Used {
+    /// By the operator.
+    pub(crate) operator: Usage,
+    /// Processor time of the API server.
+    pub(crate) api_server: Duration,
 }
 
 /// The name of a Pod.
@@ -74,7 +82,7 @@ impl Ground {
         for namespace in ["shop", "plimsoll-system"] {
             plane.kubectl(["create", "namespace", namespace]).await?;
         }
-        for manifest in ["rbac.yaml", "runbooks.yaml"] {
+        for manifest in ["rbac.yaml", "runbooks.yaml", "webhook.yaml"] {
             let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../manifests").join(manifest);
             plane.apply(&std::fs::read_to_string(path)?).await?;
         }
@@ -97,16 +105,8 @@ impl Ground {
         let client = plane.client().await?;
         let original = Value::Null;
         let servers = [prometheus, destination];
-        let mut ground = Self {
-            operator: process,
-            client,
-            listener,
-            alerts,
-            original,
-            _servers: servers,
-            _folder: folder,
-            _plane: plane,
-        };
+        let mut ground =
+            Self { operator: process, client, listener, alerts, original, _servers: servers, _folder: folder, plane };
         ground.write().await.with_context(|| ground.operator.log_tail(20))?;
         Ok(ground)
     }
@@ -117,7 +117,10 @@ impl Ground {
         let tell = json!([{"name": "tell", "notify": {"destination": "bench", "message": "$(pod) is in trouble"}}]);
         // Bounds that never hold anything back, so that every run does something.
         let wide = json!({"cooldown": "1s", "maxConcurrent": 100, "budget": {"runs": 1000, "per": "1d"}});
-        for (name, alert, safety) in [("steady", "Steady", wide), ("storm", "Storm", json!({}))] {
+        let usual = json!({});
+        for (name, alert, safety) in
+            [("steady", "Steady", &wide), ("storm", "Storm", &usual), ("groups", "Groups", &usual)]
+        {
             let spec = json!({"mode": "Auto", "serviceAccountName": "looker", "parameters": parameters, "steps": tell,
                 "safety": safety, "trigger": {"alert": [format!("alertname=\"{alert}\"")]}});
             let body = json!({"apiVersion": API_VERSION, "kind": "Runbook", "metadata": {"name": name}, "spec": spec});
@@ -230,9 +233,10 @@ impl Ground {
         }
     }
 
-    /// What the operator has used so far.
-    pub(crate) fn usage(&self) -> Result<Usage> {
-        self.operator.usage()
+    /// What was used so far.
+    pub(crate) fn used(&self) -> Result<Used> {
+        let api_server = self.plane.api_server().context("an API server")?.usage()?.cpu;
+        Ok(Used { operator: self.operator.usage()?, api_server })
     }
 }
 

@@ -1,19 +1,21 @@
 //! Runbooks on a real API server, beside what the server itself takes for the same objects in the same run.
 //!
 //! First 50 alerts a second, each with a Pod of its own: from the post to the request of the first action. Then more alerts
-//! than any API server stores, by a sender that repeats what is answered by 503 as Alertmanager does: none may be lost.
+//! than any API server stores, by a sender that repeats what is answered by 503 as Alertmanager does: none may be lost. Each
+//! alert is another one at first; then groups repeat most of what they have said, as Alertmanager's do.
 
 mod ground;
 mod sender;
+mod storm;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use clap::Args;
-use futures::{StreamExt, TryStreamExt, stream};
+use futures::{StreamExt, TryStreamExt, stream::FuturesUnordered};
 use plimsoll_testbed::{Component, PROGRAM_VARIABLE, ensure_components};
 
 use self::ground::Ground;
@@ -24,19 +26,12 @@ use super::table::{self, Target};
 /// Alerts a second while latency is measured, and for how long: a runbook's budget is at most 1,000 runs.
 const STEADY: u32 = 50;
 const STEADY_SECONDS: u32 = 18;
-/// Alerts a second in the storm, and how many Alertmanager puts into a post.
-const STORM: usize = 1000;
-const GROUP: usize = 50;
-/// Objects that a bare client makes as fast as they go, and how many at a time.
-const BARE: usize = 2000;
-const BARE_AT_ONCE: usize = 32;
 const MOST_RATIO: f64 = 3.0;
 const MOST_MILLIS: f64 = 50.0;
-const MOST_MEBIBYTES: f64 = 256.0;
 
 #[derive(Args, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Arguments {
-    /// How long the storm lasts, in seconds
+    /// How long each storm lasts, in seconds
     #[arg(long, default_value_t = 60)]
     seconds: usize,
 }
@@ -61,7 +56,7 @@ pub(crate) fn run(arguments: Arguments) -> Result<Vec<Target>> {
     tokio::runtime::Runtime::new()?.block_on(async {
         let ground = Ground::start(&bin, &program).await?;
         let mut targets = steady(&ground).await?;
-        targets.extend(storm(&ground, arguments.seconds).await?);
+        targets.extend(storm::run(&ground, arguments.seconds).await?);
         Ok(targets)
     })
 }
@@ -152,7 +147,7 @@ async fn paced(count: u32, gap: Duration, mut act: impl AsyncFnMut(u32) -> Resul
 /// Begins something so often, a gap apart, however long each takes.
 async fn concurrently<F: Future<Output = Result<()>>>(count: u32, gap: Duration, act: impl Fn(u32) -> F) -> Result<()> {
     let mut ticks = tokio::time::interval(gap);
-    let mut running = stream::FuturesUnordered::new();
+    let mut running = FuturesUnordered::new();
     let mut begun = 0;
     while begun < count {
         tokio::select! {
@@ -164,66 +159,6 @@ async fn concurrently<F: Future<Output = Result<()>>>(count: u32, gap: Duration,
         }
     }
     running.try_collect().await
-}
-
-async fn storm(ground: &Ground, seconds: usize) -> Result<Vec<Target>> {
-    let started = Instant::now();
-    stream::iter(0..BARE)
-        .map(|i| async move { ground.copy(&format!("bare-{i}")).await })
-        .buffer_unordered(BARE_AT_ONCE)
-        .try_for_each(|_| async { Ok(()) })
-        .await?;
-    #[allow(clippy::cast_precision_loss)]
-    let bare = BARE as f64 / started.elapsed().as_secs_f64();
-
-    let sender = ground.sender().await?;
-    let before = ground.stored("storm").await?.len();
-    ensure!(before == 0, "{before} are stored before");
-    let alerts = STORM * seconds;
-    let posts = u32::try_from(alerts / GROUP)?;
-    let gap = Duration::from_secs(1) / u32::try_from(STORM / GROUP)?;
-    let started = Instant::now();
-    let refused = Mutex::new(0_usize);
-    let sending = concurrently(posts, gap, |i| {
-        let (sender, refused) = (&sender, &refused);
-        async move {
-            let alerts: Vec<_> = (0..GROUP).map(|j| storm_alert(i as usize * GROUP + j)).collect();
-            let times = sender.deliver(&alerts).await?;
-            *refused.lock().unwrap_or_else(PoisonError::into_inner) += times;
-            Ok(())
-        }
-    });
-    sending.await?;
-    let took = started.elapsed();
-    let stored: BTreeSet<String> = ground.stored("storm").await?;
-    let usage = ground.usage()?;
-    #[allow(clippy::cast_precision_loss)]
-    let (rate, peak) = (stored.len() as f64 / took.as_secs_f64(), usage.resident_peak as f64 / f64::from(1 << 20));
-    println!("\n{STORM} alerts a second for {seconds} s, {GROUP} in a post");
-    let refused = refused.into_inner().unwrap_or_else(PoisonError::into_inner);
-    table::print(&[
-        vec!["sent".to_owned(), alerts.to_string()],
-        vec!["stored".to_owned(), stored.len().to_string()],
-        vec!["posts, and answers 503".to_owned(), format!("{posts}, {refused}")],
-        vec!["s until all were stored".to_owned(), format!("{:.1}", took.as_secs_f64())],
-        vec!["stored a second".to_owned(), format!("{rate:.0}")],
-        vec!["such objects a second by a client that does nothing else".to_owned(), format!("{bare:.0}")],
-        vec!["peak MiB of the operator".to_owned(), format!("{peak:.1}")],
-        vec!["CPU s of the operator".to_owned(), format!("{:.1}", usage.cpu.as_secs_f64())],
-    ]);
-    #[allow(clippy::cast_precision_loss)]
-    let lost = alerts as f64 - stored.len() as f64;
-    Ok(vec![
-        Target::at_most("runbooks, alerts lost", lost, 0.0, "alerts"),
-        Target::at_most("runbooks, memory", peak, MOST_MEBIBYTES, "MiB"),
-    ])
-}
-
-/// One of a storm: each has a fingerprint of its own, and a Pod that others have as well.
-fn storm_alert(number: usize) -> serde_json::Value {
-    let pods = (STEADY * STEADY_SECONDS) as usize;
-    let pod = u32::try_from(number % pods).map(ground::pod).unwrap_or_default();
-    alert("Storm", &pod, 1_000_000 + number as u64)
 }
 
 /// The value of a label.

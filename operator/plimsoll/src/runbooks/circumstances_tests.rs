@@ -1,0 +1,134 @@
+#![allow(clippy::unwrap_used, clippy::indexing_slicing)]
+use std::sync::Mutex;
+
+use http::{Request, Response};
+use http_body_util::Full;
+use kube::{client::Body, runtime::reflector::store::Writer};
+use serde_json::{Value, from_value, json};
+
+use super::*;
+use crate::{
+    events::Teller,
+    operator::{
+        gate::{GateLayer, Lease},
+        metrics::Metrics,
+    },
+    runbooks::proof::{AUTHOR, Sealer},
+};
+
+#[test]
+fn a_budget_is_rounded_towards_less() {
+    let cases = [("61.3%", Some(61)), ("100%", Some(100)), ("-0.5%", Some(-1)), ("-", None), ("NaN%", None)];
+    for (text, wanted) in cases {
+        assert_eq!(percent(text), wanted, "{text}");
+    }
+}
+
+/// An API server with a runbook, its account and its target, where the author has a right or not.
+#[derive(Clone)]
+struct Server {
+    allowed: Arc<Mutex<bool>>,
+    asked: Arc<Mutex<Vec<String>>>,
+    runbook: Value,
+}
+
+impl Server {
+    fn new(sealer: &Sealer) -> Self {
+        let mut runbook = json!({"apiVersion": plimsoll_api::API_VERSION, "kind": "Runbook",
+            "metadata": {"name": "r", "namespace": "shop", "uid": "u", "generation": 1, "resourceVersion": "1"},
+            "spec": {"serviceAccountName": "s", "mode": "Auto", "trigger": {"manual": {}},
+                "parameters": [{"name": "node", "object": "Node"}], "steps": [{"name": "a", "wait": "1s"}]}});
+        let spec: plimsoll_api::RunbookSpec = from_value(runbook["spec"].clone()).unwrap();
+        let mut author = Author { username: "ann".to_owned(), ..Author::default() };
+        author.seal = sealer.of_author("shop", "r", &spec, &author).unwrap();
+        runbook["metadata"]["annotations"] = json!({AUTHOR: serde_json::to_string(&author).unwrap()});
+        Self { allowed: Arc::new(Mutex::new(true)), asked: Arc::default(), runbook }
+    }
+
+    fn answer(&self, path: &str) -> Value {
+        let kind = path.split('/').rev().nth(1).unwrap();
+        self.asked.lock().unwrap().push(kind.to_owned());
+        match kind {
+            "runbooks" => self.runbook.clone(),
+            "serviceaccounts" => json!({"metadata": {"name": "s"}}),
+            "nodes" => json!({"metadata": {"name": "n1", "uid": "t"}, "spec": {"unschedulable": true}}),
+            // …/authorization.k8s.io/v1/subjectaccessreviews
+            _ => json!({"spec": {}, "status": {"allowed": *self.allowed.lock().unwrap()}}),
+        }
+    }
+
+    fn client(&self) -> Client {
+        let server = self.clone();
+        let service = tower::service_fn(move |request: Request<Body>| {
+            let answer = server.answer(request.uri().path());
+            async move { Ok::<_, std::io::Error>(Response::new(Full::from(serde_json::to_vec(&answer).unwrap()))) }
+        });
+        Client::new(service, "default")
+    }
+
+    /// How much was asked since.
+    fn asked(&self) -> usize {
+        std::mem::take(&mut *self.asked.lock().unwrap()).len()
+    }
+}
+
+fn asker(server: &Server, sealer: Sealer) -> Asker {
+    let (client, metrics) = (server.client(), Metrics::new());
+    let gate = GateLayer { lease: Lease::forever(), metrics: Arc::clone(&metrics) };
+    let (prometheus, destinations) = (None, std::collections::BTreeMap::new());
+    let outside = Outside {
+        http: crate::prometheus::http_client().unwrap(),
+        gate,
+        prometheus,
+        alertmanager: None,
+        grafana: None,
+        destinations,
+    };
+    let (runbooks, teller) = (Writer::default().as_reader(), Teller::new(client.clone(), "Run"));
+    let dispatcher = Dispatcher::new(client.clone(), runbooks, sealer, Settings::default(), teller, metrics, outside);
+    Asker::new(client, Arc::new(dispatcher))
+}
+
+fn execution(step: Value) -> RunbookExecution {
+    from_value(json!({"apiVersion": plimsoll_api::API_VERSION, "kind": "RunbookExecution",
+        "metadata": {"name": "x", "namespace": "shop"},
+        "spec": {"runbook": {"name": "r", "uid": "u", "generation": 1}, "mode": "Auto", "serviceAccountName": "s",
+            "trigger": {"kind": "Manual", "fingerprint": "f", "startsAt": "2026-01-01T00:00:00Z"}, "target": "node",
+            "objects": [{"parameter": "node", "kind": "Node", "name": "n1", "uid": "t", "facts": {}}],
+            "steps": [step], "deadline": "1h", "cooldown": "1h"}}))
+    .unwrap()
+}
+
+#[tokio::test]
+async fn only_runs_that_change_nothing_share_what_was_just_asked() {
+    let sealer = Sealer::new([4; 32]);
+    let server = Server::new(&sealer);
+    let asker = asker(&server, sealer);
+    let tells = execution(json!({"name": "a", "notify": {"destination": "d", "message": "m"}}));
+    let cordons = execution(json!({"name": "a", "cordon": {"node": "node"}}));
+    let ask = async |execution: &RunbookExecution, seen: Option<Instant>| {
+        let (around, runbook) = asker.around(execution, None, seen, Some(false)).await;
+        assert!(runbook.is_some_and(|runbook| runbook.is_some()));
+        (around.author_may, around.target.flatten().and_then(|facts| facts.unschedulable))
+    };
+    let now = Some(Instant::now());
+    // The runbook, the account, the right and the target.
+    assert_eq!((ask(&cordons, now).await, server.asked()), ((Some(true), Some(true)), 4));
+    assert_eq!((ask(&tells, None).await, server.asked()), ((Some(true), Some(true)), 4));
+    assert_eq!((ask(&tells, None).await, server.asked()), ((Some(true), Some(true)), 1), "only the target");
+    assert_eq!((ask(&tells, now).await, server.asked()), ((Some(true), None), 0), "that was seen when it was planned");
+    let long_ago = Instant::now().checked_sub(SHARED);
+    assert_eq!((ask(&tells, long_ago).await, server.asked()), ((Some(true), Some(true)), 1));
+    // A right that is withdrawn.
+    *server.allowed.lock().unwrap() = false;
+    assert_eq!(ask(&cordons, now).await.0, Some(false), "at once");
+    assert_eq!(ask(&tells, now).await.0, Some(true), "not yet");
+    let asked = Instant::now();
+    while ask(&tells, now).await.0 == Some(true) {
+        assert!(asked.elapsed() <= SHARED, "it is not believed for longer");
+        tokio::task::yield_now().await;
+    }
+    // A refusal is not shared.
+    *server.allowed.lock().unwrap() = true;
+    assert_eq!(ask(&tells, now).await.0, Some(true));
+}
