@@ -84,9 +84,11 @@ impl Runs {
 
 fn run(execution: &Kept<RunbookExecution>) -> RunRow {
     let object = execution.object.as_ref();
-    let status = object.ok().and_then(|object| object.status.clone()).unwrap_or_default();
+    let status = object.ok().and_then(|object| object.status.as_ref());
     let reason = match object {
-        Ok(_) => status.message.or(status.reason).unwrap_or_default(),
+        Ok(_) => {
+            status.and_then(|status| status.message.as_ref().or(status.reason.as_ref())).cloned().unwrap_or_default()
+        }
         Err(why) => why.clone(),
     };
     let object = object.ok();
@@ -95,7 +97,7 @@ fn run(execution: &Kept<RunbookExecution>) -> RunRow {
         name: execution.name.clone(),
         runbook: object.map(|object| object.spec.runbook.name.clone()).unwrap_or_default(),
         mode: object.map_or(Mode::Off, |object| object.spec.mode),
-        phase: status.phase,
+        phase: status.map(|status| status.phase).unwrap_or_default(),
         reason,
         made: object.and_then(|object| object.metadata.creation_timestamp.as_ref()).map(|time| time.0),
     }

@@ -138,8 +138,7 @@ async fn slo_view(
     Query(time): Query<Time>,
     headers: HeaderMap,
 ) -> Response {
-    let all = site.objects.slos();
-    let Some(slo) = all.into_iter().find(|slo| slo.namespace == namespace && slo.name == name) else {
+    let Some(slo) = site.objects.slo(&namespace, &name) else {
         return missing(&site, &format!("There is no SLO {name} in namespace {namespace}."));
     };
     let frame = frame(&site);
@@ -215,8 +214,7 @@ async fn runbooks(State(site): Shared, headers: HeaderMap) -> Response {
 }
 
 fn find(site: &Site, namespace: &str, name: &str) -> Option<Arc<RunbookExecution>> {
-    let mut all = site.objects.executions().into_iter();
-    all.find(|one| one.namespace == namespace && one.name == name)?.object.ok()
+    site.objects.execution(namespace, name)?.object.ok()
 }
 
 async fn execution(

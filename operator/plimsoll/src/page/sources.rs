@@ -22,12 +22,20 @@ pub trait Recorded: Send + Sync + 'static {
 pub trait Objects: Send + Sync + 'static {
     /// SLOs.
     fn slos(&self) -> Vec<Kept<Slo>>;
+    /// One SLO.
+    fn slo(&self, namespace: &str, name: &str) -> Option<Kept<Slo>> {
+        self.slos().into_iter().find(|one| one.namespace == namespace && one.name == name)
+    }
     /// AlertRules.
     fn alert_rules(&self) -> Vec<Kept<AlertRule>>;
     /// Runbooks.
     fn runbooks(&self) -> Vec<Kept<Runbook>>;
     /// Executions.
     fn executions(&self) -> Vec<Kept<RunbookExecution>>;
+    /// One execution.
+    fn execution(&self, namespace: &str, name: &str) -> Option<Kept<RunbookExecution>> {
+        self.executions().into_iter().find(|one| one.namespace == namespace && one.name == name)
+    }
     /// A number that changes whenever one of the objects does.
     fn revision(&self) -> u64;
     /// False as long as not all is known that there is: then nothing is said to be missing.

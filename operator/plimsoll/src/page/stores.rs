@@ -1,6 +1,7 @@
 //! The objects of a cluster, watched by every replica: the page is read whoever leads.
 
 use std::{
+    borrow::Cow,
     collections::HashMap,
     sync::{
         Arc, Mutex, PoisonError,
@@ -12,23 +13,72 @@ use std::{
 use futures::{FutureExt, StreamExt, future::BoxFuture};
 use kube::{
     Api, Client, Resource, ResourceExt,
-    core::DeserializeGuard,
+    core::{DeserializeGuard, ObjectMeta},
     runtime::{
         WatchStreamExt as _,
-        reflector::{self, Store, store::Writer},
+        reflector::{self, ObjectRef, Store, store::Writer},
         watcher,
     },
 };
 use plimsoll_api::{AlertRule, Runbook, RunbookExecution, Slo};
 use plimsoll_page::Kept;
-use serde::de::DeserializeOwned;
+use serde::{Deserialize, Deserializer, de::DeserializeOwned};
 use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::sources::{Explains, Objects};
-use crate::{controller::stored::Object, explain::Explainer, prometheus::Prometheus, sinks::kubernetes::chain};
+use crate::{
+    controller::stored::Object, explain::Explainer, prometheus::Prometheus, runbooks::watched::slim_for_page,
+    sinks::kubernetes::chain,
+};
 
-type Guarded<K> = DeserializeGuard<K>;
+type Guarded<K> = DeserializeGuard<Shared<K>>;
+
+/// An object that a store and the views have in common: a view copies none.
+#[derive(Debug)]
+struct Shared<K>(Arc<K>);
+
+// Not derived: that would want `K: Clone`, while only the pointer is copied.
+impl<K> Clone for Shared<K> {
+    fn clone(&self) -> Self {
+        Self(Arc::clone(&self.0))
+    }
+}
+
+impl<'de, K: Deserialize<'de>> Deserialize<'de> for Shared<K> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        K::deserialize(deserializer).map(|object| Self(Arc::new(object)))
+    }
+}
+
+impl<K: Resource + Clone> Resource for Shared<K> {
+    type DynamicType = K::DynamicType;
+    type Scope = K::Scope;
+
+    fn kind(of: &Self::DynamicType) -> Cow<'_, str> {
+        K::kind(of)
+    }
+
+    fn group(of: &Self::DynamicType) -> Cow<'_, str> {
+        K::group(of)
+    }
+
+    fn version(of: &Self::DynamicType) -> Cow<'_, str> {
+        K::version(of)
+    }
+
+    fn plural(of: &Self::DynamicType) -> Cow<'_, str> {
+        K::plural(of)
+    }
+
+    fn meta(&self) -> &ObjectMeta {
+        self.0.meta()
+    }
+
+    fn meta_mut(&mut self) -> &mut ObjectMeta {
+        Arc::make_mut(&mut self.0).meta_mut()
+    }
+}
 
 /// Every object of the page's kinds.
 pub struct Stores {
@@ -83,24 +133,36 @@ impl Watches {
         let signs = (changes, unread);
         let of_runbooks = async {
             if let Some((runbooks, executions)) = runbooks {
-                tokio::join!(watch(&client, runbooks, &signs), watch(&client, executions, &signs));
+                let executions = watch(&client, executions, &signs, slim_for_page);
+                tokio::join!(watch(&client, runbooks, &signs, |_| {}), executions);
             }
         };
-        let all =
-            async { tokio::join!(watch(&client, slos, &signs), watch(&client, alert_rules, &signs), of_runbooks) };
+        let all = async {
+            tokio::join!(watch(&client, slos, &signs, |_| {}), watch(&client, alert_rules, &signs, |_| {}), of_runbooks)
+        };
         let _ = stop.run_until_cancelled(all).await;
     }
 }
 
-async fn watch<K>(client: &Client, writer: Writer<Guarded<K>>, (changes, unread): &(Arc<AtomicU64>, Arc<AtomicU64>))
-where
+/// Keeps a store up to date; `slim` takes from each object what no view shows.
+async fn watch<K>(
+    client: &Client,
+    writer: Writer<Guarded<K>>,
+    (changes, unread): &(Arc<AtomicU64>, Arc<AtomicU64>),
+    slim: fn(&mut K),
+) where
     K: Resource<DynamicType = ()> + DeserializeOwned + Clone + std::fmt::Debug + Send + Sync + 'static,
 {
     let api: Api<Guarded<K>> = Api::all(client.clone());
     let mut known = false;
     watcher(api, watcher::Config::default().page_size(200))
         .default_backoff()
-        .modify(|object| object.meta_mut().managed_fields = None)
+        .modify(move |object| {
+            object.meta_mut().managed_fields = None;
+            if let Ok(Shared(object)) = &mut object.0 {
+                slim(Arc::make_mut(object));
+            }
+        })
         .reflect(writer)
         .for_each(|event| {
             match event {
@@ -123,37 +185,54 @@ where
         .await;
 }
 
-/// All objects of a store.
-fn kept<K>(store: &Store<Guarded<K>>) -> Vec<Kept<K>>
-where
-    K: Resource<DynamicType = ()> + Clone + 'static,
-{
-    let one = |object: Arc<Guarded<K>>| Kept {
+fn kept<K: Resource<DynamicType = ()> + Clone>(object: &Guarded<K>) -> Kept<K> {
+    Kept {
         namespace: object.namespace().unwrap_or_default(),
         name: object.name_any(),
         object: match &object.0 {
-            Ok(object) => Ok(Arc::new(object.clone())),
+            Ok(Shared(object)) => Ok(Arc::clone(object)),
             Err(error) => Err(format!("it cannot be read: {}", error.error)),
         },
-    };
-    store.state().into_iter().map(one).collect()
+    }
+}
+
+/// All objects of a store.
+fn all<K: Resource<DynamicType = ()> + Clone + 'static>(store: &Store<Guarded<K>>) -> Vec<Kept<K>> {
+    store.state().iter().map(|object| kept(object)).collect()
+}
+
+/// One of them.
+fn one<K: Resource<DynamicType = ()> + Clone + 'static>(
+    store: &Store<Guarded<K>>,
+    namespace: &str,
+    name: &str,
+) -> Option<Kept<K>> {
+    store.get(&ObjectRef::new(name).within(namespace)).map(|object| kept(&object))
 }
 
 impl Objects for Stores {
     fn slos(&self) -> Vec<Kept<Slo>> {
-        kept(&self.slos)
+        all(&self.slos)
+    }
+
+    fn slo(&self, namespace: &str, name: &str) -> Option<Kept<Slo>> {
+        one(&self.slos, namespace, name)
     }
 
     fn alert_rules(&self) -> Vec<Kept<AlertRule>> {
-        kept(&self.alert_rules)
+        all(&self.alert_rules)
     }
 
     fn runbooks(&self) -> Vec<Kept<Runbook>> {
-        kept(&self.runbooks)
+        all(&self.runbooks)
     }
 
     fn executions(&self) -> Vec<Kept<RunbookExecution>> {
-        kept(&self.executions)
+        all(&self.executions)
+    }
+
+    fn execution(&self, namespace: &str, name: &str) -> Option<Kept<RunbookExecution>> {
+        one(&self.executions, namespace, name)
     }
 
     fn revision(&self) -> u64 {
@@ -221,3 +300,7 @@ impl Explains for Explaining {
         .boxed()
     }
 }
+
+#[cfg(test)]
+#[path = "stores_tests.rs"]
+mod tests;

@@ -59,6 +59,16 @@ impl Watched {
     }
 }
 
+/// Leaves of an execution what the page shows of it. Most of one is what was found of its objects: templates, above all.
+pub fn slim_for_page(execution: &mut RunbookExecution) {
+    let metadata = &mut execution.metadata;
+    (metadata.labels, metadata.annotations, metadata.managed_fields) = (None, None, None);
+    execution.spec.artifacts = None;
+    for object in &mut execution.spec.objects {
+        object.facts = Facts::default();
+    }
+}
+
 /// Leaves of an execution what [`Ledger`] and guards that count read of it.
 pub fn slim(guarded: &mut DeserializeGuard<RunbookExecution>) {
     let Ok(execution) = &mut guarded.0 else { return };

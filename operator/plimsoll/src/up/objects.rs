@@ -56,6 +56,16 @@ impl Shelf {
         of(&self.lists.read().unwrap_or_else(PoisonError::into_inner)).values().cloned().collect()
     }
 
+    fn one<K>(
+        &self,
+        of: impl FnOnce(&Lists) -> &BTreeMap<Id, Kept<K>>,
+        namespace: &str,
+        name: &str,
+    ) -> Option<Kept<K>> {
+        let id = (namespace.to_owned(), name.to_owned());
+        of(&self.lists.read().unwrap_or_else(PoisonError::into_inner)).get(&id).cloned()
+    }
+
     /// An object that becomes rules, as it is served.
     pub fn serve(&self, id: &Id, stored: &Stored, status: Shown) {
         match &stored.object {
@@ -122,6 +132,10 @@ impl Objects for Shelf {
         self.list(|lists| &lists.slos)
     }
 
+    fn slo(&self, namespace: &str, name: &str) -> Option<Kept<Slo>> {
+        self.one(|lists| &lists.slos, namespace, name)
+    }
+
     fn alert_rules(&self) -> Vec<Kept<AlertRule>> {
         self.list(|lists| &lists.alert_rules)
     }
@@ -132,6 +146,10 @@ impl Objects for Shelf {
 
     fn executions(&self) -> Vec<Kept<RunbookExecution>> {
         self.list(|lists| &lists.executions)
+    }
+
+    fn execution(&self, namespace: &str, name: &str) -> Option<Kept<RunbookExecution>> {
+        self.one(|lists| &lists.executions, namespace, name)
     }
 
     fn revision(&self) -> u64 {
