@@ -271,6 +271,7 @@ fn vector(text: &str, path: &str, problems: &mut Vec<Problem>) -> Option<promql:
     let field = path.rsplit('.').next().unwrap_or(path);
     let parsed = promql::parse(text, path).map_err(|p| problems.push(p)).ok()?;
     sense::quantiles(&parsed.expr, path, problems);
+    sense::patterns(&parsed.expr, text, path, problems);
     let problem = if parsed.windowed {
         let problem = Problem::error(path, format!("{field} has $window, which only SLOs have"))
             .help("write a range, such as [5m]");
