@@ -102,9 +102,19 @@ pub struct Refusal {
 }
 
 impl Refusal {
-    /// On one line.
-    pub fn line(&self) -> String {
-        format!("✗ Prometheus refuses to answer for {}: {}", self.about, self.cause)
+    /// One line for each cause, which is told once however many questions it is of.
+    pub fn lines(refusals: &[Self]) -> Vec<String> {
+        let mut causes: Vec<(&str, Vec<&str>)> = Vec::new();
+        for Self { about, cause } in refusals {
+            match causes.iter_mut().find(|(known, _)| known == cause) {
+                Some((_, all)) => all.push(about),
+                None => causes.push((cause, vec![about])),
+            }
+        }
+        let line = |(cause, all): (&str, Vec<&str>)| {
+            format!("✗ Prometheus refuses to answer for {}: {cause}", all.join("; for "))
+        };
+        causes.into_iter().map(line).collect()
     }
 
     /// What to do.

@@ -133,7 +133,7 @@ fn find(facts: &Facts) -> Finding {
     if let Some(tier) = firing.first() {
         let names: Vec<&str> = firing.iter().map(|tier| tier.name.as_str()).collect();
         return finding(
-            format!("is burning: {} fires.", join(&names)),
+            format!("is burning: {} {}.", join(&names), if names.len() == 1 { "fires" } else { "fire" }),
             format!(
                 "find out what fails{}; it stops when the burn over {} or {} is below {} (now {} and {})",
                 failing(&facts.selectors),
@@ -345,7 +345,7 @@ fn details(facts: &Facts) -> Vec<String> {
     }
     all.extend(facts.away.iter().map(|away| format!("✗ {}", away.line())));
     all.extend(facts.misfit.iter().map(|misfit| format!("✗ {}", misfit.what)));
-    all.extend(facts.refusals.iter().map(Refusal::line));
+    all.extend(Refusal::lines(&facts.refusals));
     if let Some(budget) = facts.budget {
         let mark = if budget > 0.0 { " " } else { "✗" };
         all.push(format!("{mark} budget left: {:.1} %", budget * 100.0));
@@ -394,7 +394,8 @@ fn number(value: Option<f64>) -> String {
 fn join(names: &[&str]) -> String {
     match names {
         [one] => format!("the {one} tier"),
-        many => format!("the tiers {}", many.join(" and ")),
+        [many @ .., last] => format!("the tiers {} and {last}", many.join(", ")),
+        [] => String::new(),
     }
 }
 

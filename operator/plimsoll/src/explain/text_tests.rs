@@ -351,7 +351,21 @@ fn a_refusal_has_its_own_words_and_next_step() {
         last(&facts),
         "  → see why it refuses to answer for total: requests_total, or give another address with --prometheus: parse error"
     );
+    let others =
+        ["bad: errors_total", "its budget and burn"].map(|about| Refusal { about: about.into(), ..refusal("no") });
+    facts.refusals.extend(others);
+    let shown = text(&facts);
+    assert!(shown.contains("✗ Prometheus refuses to answer for total: requests_total: parse error\n"), "{shown}");
+    assert!(
+        shown.contains("✗ Prometheus refuses to answer for bad: errors_total; for its budget and burn: no\n"),
+        "{shown}"
+    );
     // What is known to be wrong goes first.
     facts.tiers.iter_mut().for_each(|tier| tier.firing = true);
-    assert_eq!(first(&facts), "cart-availability is burning: the tiers fast and slow fires.");
+    assert_eq!(first(&facts), "cart-availability is burning: the tiers fast and slow fire.");
+    let more = [("medium", 1), ("trickle", 3)];
+    more.into_iter().for_each(|(name, at)| {
+        facts.tiers.insert(at, Tier { name: name.into(), ..facts.tiers[0].clone() });
+    });
+    assert_eq!(first(&facts), "cart-availability is burning: the tiers fast, medium, slow and trickle fire.");
 }
