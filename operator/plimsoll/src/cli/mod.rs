@@ -3,10 +3,12 @@
 pub mod backtest;
 pub mod bench;
 pub mod check;
+mod classify;
 pub mod demo;
 pub mod detect;
 pub mod editors;
 pub mod explain;
+mod foreign;
 pub mod generate;
 pub mod graph;
 mod judge;
@@ -179,7 +181,7 @@ fn nothing_found(checked: &check::Checked, done: &str) -> Stop {
     } else {
         "name files with kind: SLO or AlertRule".to_owned()
     };
-    Stop::Failed("no SLO or AlertRule found".to_owned(), help)
+    Stop::Failed(format!("no SLO or AlertRule found in {}", checked.asked), help)
 }
 
 fn run(command: Command) -> Result<Exit, Stop> {
