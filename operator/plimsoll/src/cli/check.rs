@@ -182,7 +182,7 @@ struct File {
 impl File {
     fn problem(&self, root: &Node<'_>, mut problem: Problem) -> Diagnostic {
         spell(root, &mut problem);
-        let key = mend::is_unknown_field(&problem);
+        let key = problem.of_key || mend::is_unknown_field(&problem);
         let pos = path::place(root, &self.text, &problem.path, problem.span.as_ref(), key);
         Diagnostic::problem(problem, Place::new(&self.name, &self.text, pos), (self.number, pos.start))
     }

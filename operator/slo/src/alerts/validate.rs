@@ -370,10 +370,12 @@ fn labels(labels: &BTreeMap<String, String>, path: &str, problems: &mut Vec<Prob
     for (name, value) in labels {
         let path = format!("{path}.labels.{name}");
         if name == names::NAMESPACE {
-            problems.push(Problem::error(path, "label namespace is that of the AlertRule").help("use another name"));
+            problems.push(
+                Problem::error(path, "label namespace is that of the AlertRule").help("use another name").of_key(),
+            );
             continue;
         } else if name == names::OWNER {
-            problems.push(Problem::error(path, "label owner has a field of its own").help("set spec.owner"));
+            problems.push(Problem::error(path, "label owner has a field of its own").help("set spec.owner").of_key());
             continue;
         }
         label_name(name, &path, problems);
