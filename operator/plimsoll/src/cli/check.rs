@@ -14,7 +14,7 @@ use serde_json::Value;
 pub use super::named::namespace;
 use super::{
     classify::{Document, classify},
-    graph,
+    graph, help,
     judge::{Usable, judge},
     kinds::{self, AnyKind},
     mend,
@@ -107,6 +107,7 @@ fn read(paths: &[PathBuf], namespace: &str, emptied: bool, keep: bool) -> Checke
         checked,
         seen: HashMap::new(),
         composites: Vec::new(),
+        runbooks: Vec::new(),
         told: HashSet::new(),
         tools: HashSet::new(),
     };
@@ -163,6 +164,8 @@ struct Checker<'c> {
     /// Where each name was seen first, whether or not the object is usable.
     seen: HashMap<(AnyKind, SloId), (Arc<str>, u32)>,
     composites: Vec<graph::Composite>,
+    /// Runbooks that objects name.
+    runbooks: Vec<graph::Part>,
     /// Numbers of the files of which something was told, or that hold an object of ours.
     told: HashSet<usize>,
     /// Numbers of the files of which it was told that they are another tool's.
@@ -204,6 +207,7 @@ struct Finding {
     id: Option<(AnyKind, SloId, Pos)>,
     usable: Option<Usable>,
     composite: Option<graph::Composite>,
+    runbooks: Vec<graph::Part>,
     namesake: Option<String>,
     /// What is said of a document of another SLO tool, once in a file.
     tool: Option<Diagnostic>,
@@ -270,7 +274,8 @@ impl Checker<'_> {
     /// In the order of the files, so that of two objects with one name it is always the second that
     /// is wrong.
     fn merge(&mut self, file: &File, finding: Finding) {
-        let Finding { diagnostics, ours, bare, id, mut usable, composite, namesake, tool, mut kept } = finding;
+        let Finding { diagnostics, ours, bare, id, mut usable, composite, runbooks, namesake, tool, mut kept } =
+            finding;
         self.checked.namesake = self.checked.namesake.take().or(namesake);
         if ours == Some(true) || !diagnostics.is_empty() || tool.is_some() {
             self.told.insert(file.number);
@@ -306,6 +311,7 @@ impl Checker<'_> {
             Some(Usable::Rules(model)) => {
                 self.checked.bare += usize::from(bare);
                 self.composites.extend(composite);
+                self.runbooks.extend(runbooks);
                 self.checked.models.push(model);
             }
             Some(Usable::Runbook(model)) => self.checked.runbooks.push(*model),
@@ -316,6 +322,7 @@ impl Checker<'_> {
     fn finish(mut self) -> Checked {
         let found = graph::check(&self.composites, &self.seen);
         self.checked.diagnostics.extend(found.diagnostics);
+        self.checked.diagnostics.extend(graph::runbooks(&self.runbooks, &self.seen));
         self.checked.models.retain(|m| m.kind() != Kind::Slo || !found.broken.contains(m.id()));
         self.checked.diagnostics.sort_by(|a, b| a.order.cmp(&b.order).then(a.level.cmp(&b.level)));
         self.checked
@@ -401,6 +408,8 @@ fn object(file: &File, node: &Node<'_>, kind: AnyKind, how: How<'_>) -> Finding 
     }
     let mut mended = Vec::new();
     if !problems.is_empty() {
+        let required: Vec<&str> = mend::required(kinds::spec_schema(kind)).collect();
+        problems.iter_mut().for_each(|problem| help::improve(problem, &value, &required));
         (value, mended) = mend::mend(node, kind, &problems);
     }
     let bare = value.pointer("/metadata/namespace").is_none();
@@ -410,6 +419,7 @@ fn object(file: &File, node: &Node<'_>, kind: AnyKind, how: How<'_>) -> Finding 
     finding.usable = judge(kind, &value, &mut problems, &mended);
     if let Some(Usable::Rules(model)) = &finding.usable {
         finding.composite = composite(file, node, model);
+        finding.runbooks = runbooks(file, node, model, &value);
     }
     finding.diagnostics = problems.into_iter().map(|p| file.problem(node, p)).collect();
     if let Some((_, id, _)) = finding.id.as_ref().filter(|_| how.keep && kind.is_served()) {
@@ -445,6 +455,21 @@ fn composite(file: &File, node: &Node<'_>, model: &AnyModel) -> Option<graph::Co
         mention(file, node, model, at, name)
     };
     Some(graph::Composite { id: model.id().clone(), parts: names.into_iter().enumerate().map(part).collect() })
+}
+
+/// The Runbooks that an object names.
+fn runbooks(file: &File, node: &Node<'_>, model: &AnyModel, value: &Value) -> Vec<graph::Part> {
+    let list = |path: String, holder: &Value| -> Vec<(String, String)> {
+        let names = holder.get("runbooks").and_then(Value::as_array).into_iter().flatten();
+        let named =
+            names.enumerate().filter_map(|(i, name)| Some((format!("{path}.runbooks[{i}]"), name.as_str()?.into())));
+        named.collect()
+    };
+    let Some(spec) = value.get("spec") else { return Vec::new() };
+    let rules = spec.get("rules").and_then(Value::as_array).into_iter().flatten().enumerate();
+    let of_rules = rules.flat_map(|(i, rule)| list(format!("spec.rules[{i}]"), rule));
+    let all = list("spec".to_owned(), spec).into_iter().chain(of_rules);
+    all.map(|(path, name)| mention(file, node, model, path, &name)).collect()
 }
 
 /// One mention of an object in the same namespace.

@@ -11,6 +11,7 @@ pub mod explain;
 mod foreign;
 pub mod generate;
 pub mod graph;
+mod help;
 mod judge;
 pub mod kinds;
 pub mod mend;

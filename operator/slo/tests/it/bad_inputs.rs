@@ -46,7 +46,9 @@ fn windows() {
         (
             "zero",
             json!({"period": {"rolling": "0s"}}),
-            &["error: spec.period.rolling: rolling is not a duration (it is zero); write it like 30d, 1h30m or 5m"],
+            &[
+                "error: spec.period.rolling: rolling is not a duration (it is zero); write a time above zero, such as 300ms, 5m or 30d",
+            ],
         ),
         (
             "negative",
