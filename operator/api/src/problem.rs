@@ -30,6 +30,8 @@ pub struct Problem {
     pub path: String,
     /// Bytes of the field's own string value that are meant, where it is a part of it only.
     pub span: Option<Range<usize>>,
+    /// True when the field's key is meant, not its value.
+    pub of_key: bool,
     /// What is wrong, as a short sentence without a full stop: `objective is a percentage`.
     pub message: String,
     /// What this value does or lacks; stands beside the caret. May be empty.
@@ -45,6 +47,7 @@ impl Problem {
             level: Level::Error,
             path: path.into(),
             span: None,
+            of_key: false,
             message: message.into(),
             label: String::new(),
             help: String::new(),
@@ -67,6 +70,13 @@ impl Problem {
     #[must_use]
     pub fn help(mut self, help: impl Into<String>) -> Self {
         self.help = help.into();
+        self
+    }
+
+    /// Points at the field's key: its value may be right.
+    #[must_use]
+    pub fn of_key(mut self) -> Self {
+        self.of_key = true;
         self
     }
 

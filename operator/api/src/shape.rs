@@ -53,8 +53,13 @@ fn object(map: &serde_json::Map<String, Value>, schema: &Value, path: &str, prob
     bounds(map.len(), schema, "minProperties", "maxProperties", ("entry", "entries"), path, problems);
     let properties = schema.get("properties").and_then(Value::as_object);
     let additional = schema.get("additionalProperties").filter(|a| a.is_object());
+    let required = || schema.get("required").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str);
     for (key, field) in map {
         let here = join(path, key);
+        if field.is_null() && required().any(|name| name == key) {
+            problems.push(Problem::error(here, format!("{key} is empty")).help("give it a value"));
+            continue;
+        }
         match (properties.and_then(|p| p.get(key)), additional) {
             (Some(field_schema), _) | (None, Some(field_schema)) => check(field, field_schema, &here, problems),
             (None, None) if properties.is_some() => {
@@ -67,7 +72,7 @@ fn object(map: &serde_json::Map<String, Value>, schema: &Value, path: &str, prob
             (None, None) => {}
         }
     }
-    for name in schema.get("required").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str) {
+    for name in required() {
         if !map.contains_key(name) {
             problems.push(Problem::error(join(path, name), format!("{name} is missing")).help("add it"));
         }
@@ -248,8 +253,8 @@ mod tests {
 
     #[test]
     fn names_every_problem_at_once() {
-        let schema = json!({"type": "object", "required": ["total"], "properties": {
-            "bad": {"type": "string"}, "total": {"type": "string"}, "n": {"type": "integer", "minimum": 1},
+        let schema = json!({"type": "object", "required": ["total", "unit"], "properties": {
+            "bad": {"type": "string"}, "total": {"type": "string"}, "unit": {"type": "string"}, "n": {"type": "integer", "minimum": 1},
             "deep": {"type": "object", "properties": {"limit": {"type": "integer"}}},
             "kind": {"type": "string", "enum": ["Page", "Ticket"]},
             "other": {"type": "string", "enum": ["Low", "High"]},
@@ -257,7 +262,7 @@ mod tests {
             "env": {"type": "object", "maxProperties": 1, "additionalProperties": {"type": "string"}},
             "tiers": {"type": "array", "maxItems": 2, "x-kubernetes-list-map-keys": ["name"], "items": {"type": "object", "properties": {"name": {"type": "string"}}}}
         }});
-        let value = json!({"bda": "x", "limit": 2, "bad": 5.5, "n": 0, "kind": "page", "other": 0, "words": ["a", "a"], "env": {"A": "1", "B": "2"}, "tiers": [{"name": "a"}, {"name": "a"}, {"name": null}]});
+        let value = json!({"unit": null, "bda": "x", "limit": 2, "bad": 5.5, "n": 0, "kind": "page", "other": 0, "words": ["a", "a"], "env": {"A": "1", "B": "2"}, "tiers": [{"name": "a"}, {"name": "a"}, {"name": null}]});
         let mut problems = Vec::new();
         check(&value, &schema, "", &mut problems);
         let mut lines: Vec<String> = problems.iter().map(ToString::to_string).collect();
@@ -276,6 +281,7 @@ mod tests {
                 "tiers[1]: name \"a\" is there twice; rename or remove one of them",
                 "tiers[2].name: name is empty; give it a value or remove the field",
                 "total: total is missing; add it",
+                "unit: unit is empty; give it a value",
                 "words[1]: \"a\" is there twice; remove one of them",
             ]
         );

@@ -500,6 +500,10 @@ fn wait(retry_after: &str, now: jiff::Timestamp) -> Option<Duration> {
 }
 
 fn excerpt(body: &[u8]) -> String {
+    if body.trim_ascii_start().starts_with(b"<") {
+        // Nobody reads one in a message.
+        return "(with a web page: this is not the API of a Prometheus)".to_owned();
+    }
     String::from_utf8_lossy(body).trim().chars().take(300).collect()
 }
 

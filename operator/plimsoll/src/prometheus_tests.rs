@@ -64,6 +64,11 @@ async fn every_failure_names_address_and_cause() {
         (ResponseTemplate::new(429).set_body_string("slow down"), false, "429 Too Many Requests slow down"),
         (ResponseTemplate::new(503).set_body_string("starting"), false, "503 Service Unavailable starting"),
         (ResponseTemplate::new(401).set_body_string("who?"), true, "401 Unauthorized who?"),
+        (
+            ResponseTemplate::new(404).set_body_string("\n<!DOCTYPE html>\n<html><head>long</head></html>"),
+            true,
+            "404 Not Found (with a web page: this is not the API of a Prometheus)",
+        ),
         (ResponseTemplate::new(200).set_body_string("<html>"), true, "not the API of a Prometheus"),
         (ResponseTemplate::new(200).set_body_bytes(vec![b' '; MAX_BYTES + 1]), true, "larger than 16 MiB"),
     ] {

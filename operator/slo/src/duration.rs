@@ -15,6 +15,7 @@ pub fn parse(text: &str, path: &str) -> Result<Span, Problem> {
         Problem::error(path, format!("{field} is not a duration")).label(label).help(help)
     };
     let example = || "write it like 30d, 1h30m or 5m".to_owned();
+    let above_zero = || "write a time above zero, such as 300ms, 5m or 30d".to_owned();
     if text.is_empty() {
         return Err(bad("it is empty".to_owned(), example()));
     }
@@ -35,6 +36,9 @@ pub fn parse(text: &str, path: &str) -> Result<Span, Problem> {
         }
         let letters = tail.find(|c: char| c.is_ascii_digit()).unwrap_or(tail.len());
         let (unit, tail) = tail.split_at(letters);
+        if unit.is_empty() && millis == 0 && number.bytes().all(|b| b == b'0') {
+            return Err(bad("it is zero".to_owned(), above_zero()));
+        }
         if unit.is_empty() {
             return Err(bad(
                 format!("{number} has no unit"),
@@ -67,7 +71,7 @@ pub fn parse(text: &str, path: &str) -> Result<Span, Problem> {
         rest = tail;
     }
     if millis == 0 {
-        return Err(bad("it is zero".to_owned(), example()));
+        return Err(bad("it is zero".to_owned(), above_zero()));
     }
     Ok(Span { millis })
 }
@@ -114,7 +118,8 @@ mod tests {
     fn says_why_not() {
         for (text, line) in [
             ("4t", "x: x is not a duration (unit t is unknown); use ms, s, m, h, d, w or y"),
-            ("0s", "x: x is not a duration (it is zero); write it like 30d, 1h30m or 5m"),
+            ("0s", "x: x is not a duration (it is zero); write a time above zero, such as 300ms, 5m or 30d"),
+            ("0", "x: x is not a duration (it is zero); write a time above zero, such as 300ms, 5m or 30d"),
             ("-1w", "x: x is not a duration (it is negative); write it like 30d, 1h30m or 5m"),
             ("1.5d", "x: x is not a duration (1.5d has a fraction); use a smaller unit: 36h for 1.5d"),
             ("0.3s", "x: x is not a duration (0.3s has a fraction); use a smaller unit: 300ms for 0.3s"),

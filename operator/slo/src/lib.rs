@@ -12,6 +12,7 @@ pub mod re2;
 pub mod render;
 pub mod revision;
 pub mod rules;
+mod slips;
 mod tree;
 pub mod validate;
 pub mod weekly;

@@ -222,7 +222,8 @@ pub fn expand(preset: &slo::Preset, path: &str) -> Result<Sli, Vec<Problem>> {
     for given in preset.with.keys().filter(|k| !names.contains(&k.as_str())) {
         problems.push(
             Problem::error(format!("{path}.with.{given}"), format!("preset {} has no parameter {given}", known.name))
-                .help(suggest(given, &names)),
+                .help(suggest(given, &names))
+                .of_key(),
         );
     }
     let mut values = BTreeMap::new();

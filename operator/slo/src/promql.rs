@@ -13,6 +13,7 @@ pub(crate) use crate::tree::{children, children_mut, each, each_selector, tree, 
 use crate::{
     model::{Selector, Template},
     re2::{self, Complaint},
+    slips::{has_bare_value, slip},
 };
 
 /// Longest expression that is parsed, in bytes. The parser's time grows faster than its input, and
@@ -97,7 +98,7 @@ pub fn parse(text: &str, path: &str) -> Result<Parsed, Problem> {
         if let Some(span) = quoted(&message).and_then(|token| find(text, token)) {
             problem = problem.span(span);
         }
-        problem.help(hint(&message, text))
+        problem.help(hint(&message, text, path))
     })?;
     if let Some(name) = experimental(&expr) {
         let problem = Problem::error(path, format!("{field} uses {name}, which Prometheus has only as an experiment"))
@@ -241,12 +242,12 @@ pub(crate) fn find(text: &str, token: &str) -> Option<Range<usize>> {
     hits.next().is_none().then_some(first)
 }
 
-fn hint(message: &str, text: &str) -> &'static str {
-    if message.contains("in label matching, expected string") {
-        "put the label's value in quotes"
+fn hint(message: &str, text: &str, path: &str) -> &'static str {
+    if message.contains("in label matching, expected string") || has_bare_value(text) {
+        "put the label's value in quotes: code=~\"5..\""
     } else if message.contains("illegal regex") {
         "mend the regular expression"
-    } else if let Some(help) = slip(text) {
+    } else if let Some(help) = slip(text, path) {
         help
     } else if message.contains("expected type matrix") {
         "give it a range: [5m], or [$window] in an SLO"
@@ -255,129 +256,6 @@ fn hint(message: &str, text: &str) -> &'static str {
     } else {
         "try it in Prometheus' expression browser"
     }
-}
-
-/// Whether a text that did not parse has this slip: the text in small letters, without what is in quotes or braces.
-type Slip = fn(&str) -> bool;
-
-/// What people write who know another language better, and what to write instead; the first that fits is told.
-const SLIPS: [(Slip, &str); 9] = [
-    (|text| text.contains("&&"), "write and instead of &&"),
-    (|text| text.contains("||"), "write or instead of ||"),
-    (assigns, "write == to compare: = stands only between a label and its value, in braces"),
-    (percent, "write the number alone, without %: a ratio of 5 % is 0.05"),
-    (odd_range, "write the range as a number and one of ms, s, m, h, d, w or y, without a space: [5m]"),
-    (
-        |text| text.match_indices(")[").any(|(at, _)| !in_brackets(text, at + 1).contains(':')),
-        "only a selector has a range: write rate inside, sum(rate(a[5m])), or a subquery, [5m:1m]",
-    ),
-    (late_group, "write group_left right after on (…), before the right side: a * on (x) group_left () b"),
-    (bare_labels, "write the labels in brackets: by (pod), on (pod)"),
-    (open_end, "write what comes after the last operator: its right side is missing"),
-];
-
-fn slip(text: &str) -> Option<&'static str> {
-    let plain = outside(text);
-    SLIPS.into_iter().find_map(|(has, help)| has(&plain).then_some(help))
-}
-
-/// The text in small letters, with nothing left in quotes and braces.
-fn outside(text: &str) -> String {
-    let (mut plain, mut quote, mut depth) = (String::with_capacity(text.len()), None, 0_usize);
-    let mut chars = text.chars();
-    while let Some(c) = chars.next() {
-        match (quote, c) {
-            (Some(open), '\\') if open != '`' => drop(chars.next()),
-            (Some(open), _) if c == open => quote = None,
-            (Some(_), _) => {}
-            (None, '"' | '\'' | '`') => quote = Some(c),
-            (None, '{') => depth += 1,
-            (None, '}') => depth = depth.saturating_sub(1),
-            (None, _) if depth > 0 => {}
-            (None, _) => plain.extend(c.to_lowercase()),
-        }
-    }
-    plain.trim().to_owned()
-}
-
-fn before(text: &str, at: usize) -> &str {
-    text.get(..at).unwrap_or_default()
-}
-
-fn after(text: &str, at: usize) -> &str {
-    text.get(at..).unwrap_or_default()
-}
-
-/// What stands in the brackets that open at this byte.
-fn in_brackets(text: &str, at: usize) -> &str {
-    after(text, at + 1).split(']').next().unwrap_or_default()
-}
-
-/// A single `=`.
-fn assigns(text: &str) -> bool {
-    text.match_indices('=').any(|(at, _)| {
-        !before(text, at).ends_with(['=', '!', '<', '>']) && !after(text, at + 1).starts_with(['=', '~'])
-    })
-}
-
-/// A number of percent: `5%` and no right side.
-fn percent(text: &str) -> bool {
-    text.match_indices('%').any(|(at, _)| {
-        let rest = after(text, at + 1).trim_start();
-        let ends = rest.is_empty() || rest.starts_with([')', '>', '<', '=', '!', ',']) || starts_with_word(rest);
-        before(text, at).trim_end().ends_with(|c: char| c.is_ascii_digit()) && ends
-    })
-}
-
-fn starts_with_word(text: &str) -> bool {
-    words(text).next().is_some_and(|(at, word)| at == 0 && ["and", "or", "unless"].contains(&word))
-}
-
-/// A range or a step that is no duration.
-fn odd_range(text: &str) -> bool {
-    text.match_indices('[').any(|(at, _)| {
-        let mut parts = in_brackets(text, at).split(':').enumerate();
-        parts.any(|(i, part)| {
-            let (known, empty) = (part.trim() == "$window", i == 1 && part.trim().is_empty());
-            !known && !empty && crate::duration::parse(part.trim(), "").is_err()
-        })
-    })
-}
-
-/// Words with their places.
-fn words(text: &str) -> impl Iterator<Item = (usize, &str)> {
-    let is_word = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | ':' | '$');
-    text.split(move |c: char| !is_word(c))
-        .filter(|word| !word.is_empty())
-        .map(|word| (word.as_ptr() as usize - text.as_ptr() as usize, word))
-}
-
-/// `on (x) b group_left`: something between the two.
-fn late_group(text: &str) -> bool {
-    words(text).filter(|(_, word)| matches!(*word, "group_left" | "group_right")).any(|(at, _)| {
-        let left = before(text, at).trim_end();
-        let labels = left.strip_suffix(')').and_then(|rest| rest.rfind('(').and_then(|open| rest.get(..open)));
-        !labels.is_some_and(|rest| rest.trim_end().ends_with("on") || rest.trim_end().ends_with("ignoring"))
-    })
-}
-
-/// `by pod` without brackets.
-fn bare_labels(text: &str) -> bool {
-    words(text).filter(|(_, word)| matches!(*word, "by" | "without" | "on" | "ignoring")).any(|(at, word)| {
-        let rest = after(text, at + word.len()).trim_start();
-        rest.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
-    })
-}
-
-/// An operator at the end of the text or of brackets.
-fn open_end(text: &str) -> bool {
-    text.split(')').any(|part| {
-        let part = part.trim_end();
-        part.ends_with(['=', '<', '>', '+', '-', '*', '/', '%', '^'])
-            || words(part).last().is_some_and(|(at, word)| {
-                at > 0 && at + word.len() == part.len() && ["and", "or", "unless", "bool"].contains(&word)
-            })
-    })
 }
 
 /// The kind of value an expression yields, as a person says it.
@@ -488,41 +366,6 @@ mod tests {
         }
         for text in [r#"{job=~".+"}"#, r#"{job=~"a.*", b=~".*"}"#, r#"a{job=~".*"}"#, r#"{job!~".*|a", b=~"|c"}"#] {
             assert_eq!(parse(text, "x").map(|p| p.text).map_err(|p| p.to_string()), Ok(text.to_owned()));
-        }
-    }
-
-    #[test]
-    fn a_slip_has_its_help() {
-        for (text, help) in [
-            ("up = 0", "write == to compare"),
-            ("a{b=\"c\"} == ", "write what comes after the last operator"),
-            ("(a > ) and b", "write what comes after the last operator"),
-            ("a and", "write what comes after the last operator"),
-            ("sum by pod (x)", "write the labels in brackets"),
-            ("x > 5%", "write the number alone"),
-            ("x > 5 % and y", "write the number alone"),
-            ("a && b", "write and"),
-            ("a || b", "write or"),
-            ("rate(a[5 m])", "write the range as a number"),
-            ("rate(a[5min])", "write the range as a number"),
-            ("rate(sum(a)[5m])", "only a selector has a range"),
-            ("a * on (x) b group_left", "write group_left right after on"),
-            ("a{b=c}", "put the label's value in quotes"),
-            ("rate(a)", "give it a range"),
-            ("a b", "try it in Prometheus' expression browser"),
-        ] {
-            let problem = parse(text, "x").expect_err(text).to_string();
-            assert!(problem.contains(&format!("; {help}")), "{text}: {problem}");
-        }
-        for text in [
-            "a % 5 > 1",
-            "a == on (x) group_left () b",
-            "a == on (x) group_left b{c=\"d && e\"}",
-            "max_over_time(rate(a[$window])[5m:]) >= bool 1",
-            "sum by(pod) (rate(b{c!=\"=\"}[1h30m])) or vector(0)",
-        ] {
-            assert_eq!(slip(text), None, "{text}");
-            assert!(parse(text, "x").is_ok(), "{text}");
         }
     }
 

@@ -2,18 +2,19 @@
 //! against its schema and its rules, and the objects against each other.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, HashMap, HashSet},
     path::PathBuf,
     sync::Arc,
 };
 
-use plimsoll_api::{API_VERSION, GROUP, Kind, Level, Problem, VERSION, shape};
+use plimsoll_api::{API_VERSION, Kind, Level, Problem, shape};
 use plimsoll_slo::{AnyModel, SloId};
 use serde_json::Value;
 
 pub use super::named::namespace;
 use super::{
-    graph,
+    classify::{Document, classify},
+    graph, help,
     judge::{Usable, judge},
     kinds::{self, AnyKind},
     mend,
@@ -21,10 +22,7 @@ use super::{
     parallel,
     report::{Diagnostic, Place},
 };
-use crate::source::{
-    self, Documents, Fault, Node, Pos, Trouble, expand, json, path,
-    tree::{Data, Entry},
-};
+use crate::source::{self, Documents, Fault, Input, Node, Pos, Trouble, expand, files::shown, json, path, tree::Data};
 
 /// What was found.
 #[derive(Debug, Default)]
@@ -45,6 +43,8 @@ pub struct Checked {
     pub bare: usize,
     /// True when something that was asked for could not be read.
     pub unread: bool,
+    /// What was asked for: `slo, stdin`.
+    pub asked: String,
     /// The first object that has the name of a kind of ours and another API: `slo/a.yaml:1 is an SLO of openslo/v1`.
     /// That it is left alone is right, or its author's slip.
     pub namesake: Option<String>,
@@ -101,7 +101,16 @@ fn read(paths: &[PathBuf], namespace: &str, emptied: bool, keep: bool) -> Checke
     let (inputs, mut troubles) = expand(paths);
     troubles.retain(|trouble| !(emptied && trouble.empty));
     let how = How { namespace, keep };
-    let mut checker = Checker { how, checked: Checked::default(), seen: HashMap::new(), composites: Vec::new() };
+    let checked = Checked { asked: asked(paths), ..Checked::default() };
+    let mut checker = Checker {
+        how,
+        checked,
+        seen: HashMap::new(),
+        composites: Vec::new(),
+        runbooks: Vec::new(),
+        told: HashSet::new(),
+        tools: HashSet::new(),
+    };
     for trouble in troubles {
         checker.trouble(trouble, 0);
     }
@@ -111,7 +120,9 @@ fn read(paths: &[PathBuf], namespace: &str, emptied: bool, keep: bool) -> Checke
         match input.read() {
             Ok(text) => {
                 bytes += text.len();
-                files.push(File { name: input.name().into(), text, number: i + 1, named: input.is_named() });
+                // What comes through a pipe may be any objects, but there are some.
+                let meant = input.is_named() && (*input != Input::Stdin || text.trim().is_empty());
+                files.push(File { name: input.name().into(), text, number: i + 1, named: input.is_named(), meant });
             }
             Err(trouble) => checker.trouble(trouble, i + 1),
         }
@@ -123,6 +134,19 @@ fn read(paths: &[PathBuf], namespace: &str, emptied: bool, keep: bool) -> Checke
     }
     checker.files(&files);
     checker.finish()
+}
+
+/// Paths for a message, the first of many.
+fn asked(paths: &[PathBuf]) -> String {
+    const SHOWN: usize = 3;
+    let mut names: Vec<String> = paths.iter().take(SHOWN).map(|path| shown(path)).collect();
+    for name in names.iter_mut().filter(|name| *name == "-") {
+        *name = Input::Stdin.name();
+    }
+    if paths.len() > SHOWN {
+        names.push(format!("{} more", paths.len() - SHOWN));
+    }
+    names.join(", ")
 }
 
 /// How documents are read.
@@ -140,6 +164,12 @@ struct Checker<'c> {
     /// Where each name was seen first, whether or not the object is usable.
     seen: HashMap<(AnyKind, SloId), (Arc<str>, u32)>,
     composites: Vec<graph::Composite>,
+    /// Runbooks that objects name.
+    runbooks: Vec<graph::Part>,
+    /// Numbers of the files of which something was told, or that hold an object of ours.
+    told: HashSet<usize>,
+    /// Numbers of the files of which it was told that they are another tool's.
+    tools: HashSet<usize>,
 }
 
 /// A file that was read.
@@ -148,12 +178,14 @@ struct File {
     text: String,
     number: usize,
     named: bool,
+    /// Whether an object of ours must be in it.
+    meant: bool,
 }
 
 impl File {
     fn problem(&self, root: &Node<'_>, mut problem: Problem) -> Diagnostic {
         spell(root, &mut problem);
-        let key = mend::is_unknown_field(&problem);
+        let key = problem.of_key || mend::is_unknown_field(&problem);
         let pos = path::place(root, &self.text, &problem.path, problem.span.as_ref(), key);
         Diagnostic::problem(problem, Place::new(&self.name, &self.text, pos), (self.number, pos.start))
     }
@@ -162,16 +194,6 @@ impl File {
         let pos = fault.pos;
         Diagnostic::fault(fault, Place::new(&self.name, &self.text, pos), (self.number, pos.start))
     }
-}
-
-/// What a document is.
-enum Document {
-    Object(AnyKind),
-    List,
-    Foreign,
-    /// Foreign, by an API of this name, with a kind of ours.
-    Namesake(AnyKind, String),
-    Wrong(Problem),
 }
 
 /// What one object yields when it is looked at alone.
@@ -185,7 +207,10 @@ struct Finding {
     id: Option<(AnyKind, SloId, Pos)>,
     usable: Option<Usable>,
     composite: Option<graph::Composite>,
+    runbooks: Vec<graph::Part>,
     namesake: Option<String>,
+    /// What is said of a document of another SLO tool, once in a file.
+    tool: Option<Diagnostic>,
     kept: Option<Found>,
 }
 
@@ -196,6 +221,16 @@ impl Checker<'_> {
     }
 
     fn files(&mut self, files: &[File]) {
+        self.read(files);
+        for file in files.iter().filter(|file| file.meant && !self.told.contains(&file.number)) {
+            let message = format!("{} holds no SLO, AlertRule or Runbook", file.name);
+            let help =
+                format!("name files with apiVersion: {API_VERSION}, or a directory, in which others are left alone");
+            self.checked.diagnostics.push(Diagnostic::trouble(Trouble { message, help, empty: false }, file.number));
+        }
+    }
+
+    fn read(&mut self, files: &[File]) {
         self.checked.files += files.len();
         let how = self.how;
         if files.len() > 1 && files.iter().map(|file| file.text.len()).sum::<usize>() <= 2 * BATCH_BYTES {
@@ -239,8 +274,13 @@ impl Checker<'_> {
     /// In the order of the files, so that of two objects with one name it is always the second that
     /// is wrong.
     fn merge(&mut self, file: &File, finding: Finding) {
-        let Finding { diagnostics, ours, bare, id, mut usable, composite, namesake, mut kept } = finding;
+        let Finding { diagnostics, ours, bare, id, mut usable, composite, runbooks, namesake, tool, mut kept } =
+            finding;
         self.checked.namesake = self.checked.namesake.take().or(namesake);
+        if ours == Some(true) || !diagnostics.is_empty() || tool.is_some() {
+            self.told.insert(file.number);
+        }
+        self.checked.diagnostics.extend(tool.filter(|_| self.tools.insert(file.number)));
         match ours {
             Some(true) => self.checked.objects += 1,
             Some(false) => self.checked.skipped += 1,
@@ -271,6 +311,7 @@ impl Checker<'_> {
             Some(Usable::Rules(model)) => {
                 self.checked.bare += usize::from(bare);
                 self.composites.extend(composite);
+                self.runbooks.extend(runbooks);
                 self.checked.models.push(model);
             }
             Some(Usable::Runbook(model)) => self.checked.runbooks.push(*model),
@@ -281,6 +322,7 @@ impl Checker<'_> {
     fn finish(mut self) -> Checked {
         let found = graph::check(&self.composites, &self.seen);
         self.checked.diagnostics.extend(found.diagnostics);
+        self.checked.diagnostics.extend(graph::runbooks(&self.runbooks, &self.seen));
         self.checked.models.retain(|m| m.kind() != Kind::Slo || !found.broken.contains(m.id()));
         self.checked.diagnostics.sort_by(|a, b| a.order.cmp(&b.order).then(a.level.cmp(&b.level)));
         self.checked
@@ -312,12 +354,22 @@ fn findings(file: &File, read: &source::Document<'_>, how: How<'_>) -> Vec<Findi
 fn document(file: &File, node: &Node<'_>, how: How<'_>, findings: &mut Vec<Finding>) {
     let wrong =
         |problem| Finding { diagnostics: vec![file.problem(node, problem)], ours: Some(true), ..Finding::default() };
+    let namesake = |kind: AnyKind, api: &str| {
+        let article = if matches!(kind, AnyKind::Rules(_)) { "an" } else { "a" };
+        Some(format!("{}:{} is {article} {kind} of {api}", file.name, node.pos.line))
+    };
     findings.push(match classify(node, file.named) {
         Document::Foreign => Finding { ours: Some(false), ..Finding::default() },
         Document::Namesake(kind, api) => {
-            let article = if matches!(kind, AnyKind::Rules(_)) { "an" } else { "a" };
-            let namesake = Some(format!("{}:{} is {article} {kind} of {api}", file.name, node.pos.line));
-            Finding { namesake, ours: Some(false), ..Finding::default() }
+            Finding { namesake: namesake(kind, &api), ours: Some(false), ..Finding::default() }
+        }
+        Document::Tool(problem) => {
+            let tool = Some(file.problem(node, problem));
+            // Its name may be a slip all the same.
+            let named = |key| node.get(key).and_then(Node::as_str);
+            let kind = named("kind").and_then(AnyKind::parse);
+            let namesake = kind.and_then(|kind| namesake(kind, named("apiVersion").unwrap_or_default()));
+            Finding { tool, namesake, ours: Some(false), ..Finding::default() }
         }
         Document::Wrong(problem) => wrong(problem),
         Document::List => match node.get("items").map(|n| &n.data) {
@@ -356,6 +408,8 @@ fn object(file: &File, node: &Node<'_>, kind: AnyKind, how: How<'_>) -> Finding 
     }
     let mut mended = Vec::new();
     if !problems.is_empty() {
+        let required: Vec<&str> = mend::required(kinds::spec_schema(kind)).collect();
+        problems.iter_mut().for_each(|problem| help::improve(problem, &value, &required));
         (value, mended) = mend::mend(node, kind, &problems);
     }
     let bare = value.pointer("/metadata/namespace").is_none();
@@ -365,6 +419,7 @@ fn object(file: &File, node: &Node<'_>, kind: AnyKind, how: How<'_>) -> Finding 
     finding.usable = judge(kind, &value, &mut problems, &mended);
     if let Some(Usable::Rules(model)) = &finding.usable {
         finding.composite = composite(file, node, model);
+        finding.runbooks = runbooks(file, node, model, &value);
     }
     finding.diagnostics = problems.into_iter().map(|p| file.problem(node, p)).collect();
     if let Some((_, id, _)) = finding.id.as_ref().filter(|_| how.keep && kind.is_served()) {
@@ -397,90 +452,40 @@ fn composite(file: &File, node: &Node<'_>, model: &AnyModel) -> Option<graph::Co
         } else {
             format!("spec.sli.composite.worstOf[{i}]")
         };
-        let pos = path::place(node, &file.text, &at, None, false);
-        graph::Part {
-            id: SloId { namespace: model.id().namespace.clone(), name: name.to_owned() },
-            path: at,
-            place: Place::new(&file.name, &file.text, pos),
-            order: (file.number, pos.start),
-        }
+        mention(file, node, model, at, name)
     };
     Some(graph::Composite { id: model.id().clone(), parts: names.into_iter().enumerate().map(part).collect() })
 }
 
-/// What kind of thing this is, by `apiVersion` and `kind`.
-fn classify(node: &Node<'_>, named: bool) -> Document {
-    let Data::Map(entries) = &node.data else {
-        let what = if matches!(node.data, Data::List(_)) { "a list" } else { "text" };
-        return if named {
-            Document::Wrong(
-                Problem::error("", format!("this is {what}, not a Kubernetes object"))
-                    .help(format!("begin with apiVersion: {API_VERSION} and kind: SLO, AlertRule or Runbook")),
-            )
-        } else {
-            Document::Foreign
-        };
+/// The Runbooks that an object names.
+fn runbooks(file: &File, node: &Node<'_>, model: &AnyModel, value: &Value) -> Vec<graph::Part> {
+    let list = |path: String, holder: &Value| -> Vec<(String, String)> {
+        let names = holder.get("runbooks").and_then(Value::as_array).into_iter().flatten();
+        let named =
+            names.enumerate().filter_map(|(i, name)| Some((format!("{path}.runbooks[{i}]"), name.as_str()?.into())));
+        named.collect()
     };
-    let text = |key| node.get(key).and_then(Node::as_str).filter(|s| !s.is_empty());
-    let kind = text("kind");
-    let Some(api_version) = text("apiVersion") else {
-        // In a directory, files for other programs are no mistake; an object without apiVersion is.
-        let looks_ours = kind.is_none_or(|k| AnyKind::parse(k).is_some())
-            && entries.iter().any(|e: &Entry<'_>| matches!(e.key.as_ref(), "apiVersion" | "kind" | "spec"));
-        return if named || looks_ours {
-            Document::Wrong(
-                Problem::error("apiVersion", "apiVersion is missing").help(format!("add apiVersion: {API_VERSION}")),
-            )
-        } else {
-            Document::Foreign
-        };
-    };
-    let (group, version) = api_version.split_once('/').unwrap_or(("", api_version));
-    if kind.is_some_and(|k| k == "List" && api_version == "v1") || kind.is_some_and(|k| is_our_list(group, k)) {
-        return Document::List;
-    }
-    if api_version == VERSION {
-        return Document::Wrong(
-            Problem::error("apiVersion", "apiVersion lacks its group").help(format!("write apiVersion: {API_VERSION}")),
-        );
-    }
-    if group != GROUP {
-        let near = shape::suggest(group, &[GROUP]);
-        return match kind.and_then(AnyKind::parse) {
-            Some(_) if near.starts_with("did you mean") => {
-                Document::Wrong(Problem::error("apiVersion", format!("unknown API group {group}")).help(near))
-            }
-            Some(kind) => Document::Namesake(kind, api_version.to_owned()),
-            None => Document::Foreign,
-        };
-    }
-    if version != VERSION {
-        return Document::Wrong(
-            Problem::error("apiVersion", format!("{GROUP} has no version {version}"))
-                .help(format!("write apiVersion: {API_VERSION}")),
-        );
-    }
-    match kind {
-        None => Document::Wrong(Problem::error("kind", "kind is missing").help("add kind: SLO, AlertRule or Runbook")),
-        Some(kind) => AnyKind::parse(kind).map_or_else(
-            || {
-                Document::Wrong(
-                    Problem::error("kind", format!("{GROUP} has no kind {kind}"))
-                        .help(shape::suggest(kind, &kinds::names())),
-                )
-            },
-            Document::Object,
-        ),
+    let Some(spec) = value.get("spec") else { return Vec::new() };
+    let rules = spec.get("rules").and_then(Value::as_array).into_iter().flatten().enumerate();
+    let of_rules = rules.flat_map(|(i, rule)| list(format!("spec.rules[{i}]"), rule));
+    let all = list("spec".to_owned(), spec).into_iter().chain(of_rules);
+    all.map(|(path, name)| mention(file, node, model, path, &name)).collect()
+}
+
+/// One mention of an object in the same namespace.
+fn mention(file: &File, node: &Node<'_>, model: &AnyModel, path: String, name: &str) -> graph::Part {
+    let pos = path::place(node, &file.text, &path, None, false);
+    graph::Part {
+        id: SloId { namespace: model.id().namespace.clone(), name: name.to_owned() },
+        path,
+        place: Place::new(&file.name, &file.text, pos),
+        order: (file.number, pos.start),
     }
 }
 
 /// Whether a map of this schema has a field of this name.
 fn has(schema: &Value, field: &str) -> bool {
     schema.get("properties").and_then(|properties| properties.get(field)).is_some()
-}
-
-fn is_our_list(group: &str, kind: &str) -> bool {
-    group == GROUP && kind.strip_suffix("List").is_some_and(|k| AnyKind::parse(k).is_some())
 }
 
 /// The part of an object that every kind shares.

@@ -59,7 +59,7 @@ fn objects() -> Vec<(&'static str, Value)> {
 
 /// What a file with this object yields: whether it is usable, and the errors.
 fn found(object: &Value) -> (bool, Vec<String>) {
-    let file = File { name: "a.yaml".into(), text: object.to_string(), number: 1, named: true };
+    let file = File { name: "a.yaml".into(), text: object.to_string(), number: 1, named: true, meant: true };
     let read = Documents::new(&file.text).next().unwrap();
     let findings = findings(&file, &read, How { namespace: NAMESPACE, keep: false });
     let errors = findings.iter().flat_map(|finding| &finding.diagnostics).filter(|d| d.level == Level::Error);

@@ -9,7 +9,7 @@ use std::{
 use anyhow::{Context as _, bail};
 use clap::Args;
 use kube::{Api, Client, Resource, api::ListParams, core::NamespaceResourceScope};
-use plimsoll_api::{Kind, Slo};
+use plimsoll_api::{Kind, Level, Slo};
 use plimsoll_slo::validate::DEFAULT_NAMESPACE;
 use serde::de::DeserializeOwned;
 use tokio::time::timeout;
@@ -132,7 +132,7 @@ impl Session {
     async fn files(&mut self, paths: &[PathBuf], namespace: &str, alone: bool) -> Result<(), Stop> {
         let checked = check::check(paths, namespace);
         out::stderr(&validate::text(&checked, super::colour(&std::io::stderr())));
-        if checked.models.is_empty() && checked.diagnostics.is_empty() && alone {
+        if checked.models.is_empty() && checked.count(Level::Error) == 0 && alone {
             return Err(super::nothing_found(&checked, "explained of"));
         }
         if !checked.diagnostics.is_empty() && !checked.models.is_empty() {

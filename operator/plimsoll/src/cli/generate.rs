@@ -89,7 +89,7 @@ pub fn run(args: &Generate) -> Result<Exit, Stop> {
     let mut checked = check(&args.paths.paths, args.paths.namespace());
     let colour = super::colour(&std::io::stderr());
     out::stderr(&validate::text(&checked, colour));
-    if checked.models.is_empty() && checked.diagnostics.is_empty() && !args.prune {
+    if checked.models.is_empty() && checked.count(Level::Error) == 0 && !args.prune {
         return Err(super::nothing_found(&checked, "generated of"));
     }
     if checked.count(Level::Error) > 0 {

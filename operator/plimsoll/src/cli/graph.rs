@@ -1,11 +1,11 @@
-//! SLOs that are made of other SLOs: parts that do not exist, and rings.
+//! What objects say of each other: SLOs made of others, with parts that do not exist and rings, and Runbooks that are named.
 
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
     sync::Arc,
 };
 
-use plimsoll_api::{AnyKind, Kind, Problem};
+use plimsoll_api::{AnyKind, Kind, Problem, shape};
 use plimsoll_slo::SloId;
 
 use super::report::{Diagnostic, Place};
@@ -19,7 +19,7 @@ pub struct Composite {
     pub parts: Vec<Part>,
 }
 
-/// One mention of another SLO.
+/// One mention of another object.
 #[derive(Debug)]
 pub struct Part {
     /// The other.
@@ -82,6 +82,30 @@ pub fn check(composites: &[Composite], seen: &HashMap<(AnyKind, SloId), (Arc<str
             open.remove(&part.id);
         }
     }
+}
+
+/// What names a Runbook that is not there, where the files hold some of its namespace: elsewhere they may be anywhere.
+pub fn runbooks(mentions: &[Part], seen: &HashMap<(AnyKind, SloId), (Arc<str>, u32)>) -> Vec<Diagnostic> {
+    let mut known: HashMap<&str, Vec<&str>> = HashMap::new();
+    for (_, id) in seen.keys().filter(|(kind, _)| *kind == AnyKind::Runbook) {
+        known.entry(&id.namespace).or_default().push(&id.name);
+    }
+    known.values_mut().for_each(|names| names.sort_unstable());
+    let missing = mentions.iter().filter(|part| !seen.contains_key(&(AnyKind::Runbook, part.id.clone())));
+    missing
+        .filter_map(|part| {
+            let near = shape::suggest(&part.id.name, known.get(part.id.namespace.as_str())?);
+            let help = if near.starts_with("did you mean") {
+                near
+            } else {
+                "check the name, or check these files together with its file".to_owned()
+            };
+            let problem = Problem::warning(&part.path, format!("no Runbook {} in these files", part.id))
+                .label("the alert names it all the same")
+                .help(help);
+            Some(part.report(problem))
+        })
+        .collect()
 }
 
 /// Takes out everything that leads into no ring.

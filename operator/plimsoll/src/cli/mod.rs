@@ -3,12 +3,15 @@
 pub mod backtest;
 pub mod bench;
 pub mod check;
+mod classify;
 pub mod demo;
 pub mod detect;
 pub mod editors;
 pub mod explain;
+mod foreign;
 pub mod generate;
 pub mod graph;
+mod help;
 mod judge;
 pub mod kinds;
 pub mod mend;
@@ -179,7 +182,7 @@ fn nothing_found(checked: &check::Checked, done: &str) -> Stop {
     } else {
         "name files with kind: SLO or AlertRule".to_owned()
     };
-    Stop::Failed("no SLO or AlertRule found".to_owned(), help)
+    Stop::Failed(format!("no SLO or AlertRule found in {}", checked.asked), help)
 }
 
 fn run(command: Command) -> Result<Exit, Stop> {

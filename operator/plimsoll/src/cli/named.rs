@@ -37,7 +37,9 @@ pub(super) fn dns(text: &str, field: &str, max: usize, dots: bool, problems: &mu
             .map(|c| if c.is_ascii_lowercase() || c.is_ascii_digit() || (dots && c == '.') { c } else { '-' })
             .collect();
         let proposal = lower.trim_matches(['-', '.']);
-        let help = if proposal.is_empty() || proposal.len() > max {
+        let help = if text.contains("{{") {
+            "render the template first: helm template chart/ | plimsoll validate -".to_owned()
+        } else if proposal.is_empty() || proposal.len() > max {
             format!("use a-z, 0-9 and -, for example {}", if dots { "checkout-availability" } else { "shop" })
         } else {
             format!("write {proposal}")

@@ -89,7 +89,7 @@ pub struct Diagnostic {
 impl Diagnostic {
     /// From a problem of an object.
     pub fn problem(problem: Problem, place: Place, order: (usize, u32)) -> Self {
-        let Problem { level, path, span: _, message, label, help } = problem;
+        let Problem { level, path, span: _, of_key: _, message, label, help } = problem;
         Self { level, message, label, help, place: Some(place), path, order }
     }
 

@@ -34,7 +34,7 @@ Examples:
   plimsoll validate --output github slo/     annotations in a pull request
   helm template chart/ | plimsoll validate -
 
-Objects of other API groups are left alone.
+Objects of other API groups are left alone, but a file that is named holds one of ours.
 
 Exit status: 0 fine, 1 problems found, 2 wrong usage or something cannot be read")]
 pub struct Validate {

@@ -208,8 +208,8 @@ pub fn text(facts: &Facts) -> String {
             }
         }
     }
-    for refusal in &facts.refusals {
-        let _ = writeln!(out, "  {}", refusal.line());
+    for line in Refusal::lines(&facts.refusals) {
+        let _ = writeln!(out, "  {line}");
     }
     if let Some(scored) = &facts.scored {
         let _ = writeln!(out, "  {}", scored.line());

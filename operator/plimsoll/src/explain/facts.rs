@@ -48,6 +48,8 @@ pub struct Facts {
     pub misfit: Option<Misfit>,
     /// Whether its own base series have samples.
     pub data: Option<bool>,
+    /// Whether there are events now, so that what is not recorded will be.
+    pub busy: bool,
     /// Share of the budget that is left.
     pub budget: Option<f64>,
     /// What is too much for this Prometheus.
@@ -100,9 +102,19 @@ pub struct Refusal {
 }
 
 impl Refusal {
-    /// On one line.
-    pub fn line(&self) -> String {
-        format!("✗ Prometheus refuses to answer for {}: {}", self.about, self.cause)
+    /// One line for each cause, which is told once however many questions it is of.
+    pub fn lines(refusals: &[Self]) -> Vec<String> {
+        let mut causes: Vec<(&str, Vec<&str>)> = Vec::new();
+        for Self { about, cause } in refusals {
+            match causes.iter_mut().find(|(known, _)| known == cause) {
+                Some((_, all)) => all.push(about),
+                None => causes.push((cause, vec![about])),
+            }
+        }
+        let line = |(cause, all): (&str, Vec<&str>)| {
+            format!("✗ Prometheus refuses to answer for {}: {cause}", all.join("; for "))
+        };
+        causes.into_iter().map(line).collect()
     }
 
     /// What to do.
@@ -250,8 +262,10 @@ pub struct Tier {
     pub burn_long: Option<f64>,
     /// Burn rate over the short window, of the worst group.
     pub burn_short: Option<f64>,
-    /// Bad events in the long window.
+    /// Bad events in the long window; nothing while they were not counted once.
     pub bad_events: Option<f64>,
+    /// How often they are counted.
+    pub counted: String,
     /// As many must there be.
     pub minimum: u64,
     /// Whether its alert fires.
@@ -267,6 +281,18 @@ impl Tier {
     pub fn is_over(&self) -> bool {
         let threshold = self.threshold.parse().unwrap_or(f64::INFINITY);
         [self.burn_long, self.burn_short].into_iter().all(|burn| burn.is_some_and(|burn| burn > threshold))
+    }
+
+    /// Whether it is not known yet if it burns: a burn rate is missing, and the other does not settle it.
+    pub fn is_unknown(&self) -> bool {
+        let threshold = self.threshold.parse().unwrap_or(f64::INFINITY);
+        let burns = [self.burn_long, self.burn_short];
+        !self.firing && burns.contains(&None) && burns.into_iter().flatten().all(|burn| burn > threshold)
+    }
+
+    /// Whether its bad events were not counted so far.
+    pub fn is_uncounted(&self) -> bool {
+        self.minimum > 0 && self.bad_events.is_none()
     }
 
     /// Whether there are fewer bad events than it needs.

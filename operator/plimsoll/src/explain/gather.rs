@@ -307,7 +307,7 @@ async fn ask(prometheus: &Prometheus, model: &Model, facts: &mut Facts) -> Resul
         facts.excess.extend(limits::groups(groups, widest));
     }
     facts.excess.extend(fit.doubt);
-    let burning = burning(prometheus, model, &id, groups, facts).await;
+    let burning = burning(prometheus, model, &id, facts).await;
     note(burning, "its budget and burn", &mut facts.refusals).map(drop)
 }
 
@@ -351,13 +351,7 @@ fn burns(model: &Model, id: &str) -> String {
 }
 
 /// The budget, how fast it burns, and which tiers fire.
-async fn burning(
-    prometheus: &Prometheus,
-    model: &Model,
-    id: &str,
-    groups: u64,
-    facts: &mut Facts,
-) -> Result<(), PrometheusError> {
+async fn burning(prometheus: &Prometheus, model: &Model, id: &str, facts: &mut Facts) -> Result<(), PrometheusError> {
     facts.budget = single(prometheus, &format!("min({}{{{id}}})", names::BUDGET_REMAINING)).await?;
     let burns: BTreeMap<String, f64> = prometheus
         .query(&burns(model, id))
@@ -377,10 +371,15 @@ async fn burning(
         tier.burn_short = burns.get(&tier.short).copied();
         tier.firing = firing.iter().any(|sample| sample.label(names::TIER) == tier.name);
         if tier.minimum > 0 {
-            let events = format!("max({})", plimsoll_slo::render::bad_events(model, windows.long));
-            // Where the alert finds none to count, it finds too few.
-            tier.bad_events = single(prometheus, &events).await?.or((groups > 0).then_some(0.0));
+            let (events, every) = plimsoll_slo::render::bad_events(model, windows.long);
+            tier.bad_events = single(prometheus, &format!("max({events})")).await?;
+            tier.counted = every.to_string();
         }
+    }
+    if facts.tiers.iter().any(Tier::is_unknown) {
+        // Without events there is no ratio, and nothing to wait for.
+        let events = single(prometheus, &format!("max({}{{{id}}})", names::TOTAL)).await?;
+        facts.busy = events.is_some_and(|events| events > 0.0);
     }
     Ok(())
 }

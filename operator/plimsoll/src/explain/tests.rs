@@ -258,3 +258,36 @@ async fn a_target_that_is_down_is_named() {
         assert!(text.lines().last().unwrap().trim_start().starts_with(next), "{text}");
     }
 }
+
+/// Just after the start: half of all events are bad, the short windows are recorded, and nothing else is.
+#[tokio::test]
+async fn what_was_not_counted_is_no_zero() {
+    let server = MockServer::start().await;
+    let vector = |result: serde_json::Value| {
+        let data = json!({"resultType": "vector", "result": result});
+        ResponseTemplate::new(200).set_body_json(json!({"status": "success", "data": data}))
+    };
+    let burn = |window: &str| json!({"metric": {"window": window}, "value": [1.0, "500"]});
+    for (words, result) in [
+        ("max by (window)", json!([burn("5m"), burn("1h")])),
+        ("sum_over_time(", json!([])),
+        ("ALERTS", json!([])),
+        ("resets(", json!([])),
+        ("", json!([{"metric": {}, "value": [1.0, "1"]}])),
+    ] {
+        let asked = Mock::given(path("/api/v1/query")).and(query_param_contains("query", words));
+        asked.respond_with(vector(result)).mount(&server).await;
+    }
+    Mock::given(path("/api/v1/rules")).respond_with(refused(422)).mount(&server).await;
+    let text = explained(&server, &slo("cart", "requests_total")).await;
+    for line in [
+        "cart burns: over both windows of the fast tier; its bad events are not counted yet.\n",
+        "  ✗ tier fast does not fire yet: burn 500.0 over 1h and 500.0 over 5m, threshold 14.4; bad events not counted yet (every 1m), at least 10 needed\n",
+        "  · tier medium is not known yet: recorded every 2m\n",
+        "  · tier slow is not known yet: recorded every 4m\n",
+        "  → its alert fires with at least 10 bad events, which are counted every 1 m; find out what fails",
+    ] {
+        assert!(text.contains(line), "{line} in\n{text}");
+    }
+    assert!(!text.contains(" 0 bad events"), "{text}");
+}

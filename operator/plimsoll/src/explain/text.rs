@@ -133,7 +133,7 @@ fn find(facts: &Facts) -> Finding {
     if let Some(tier) = firing.first() {
         let names: Vec<&str> = firing.iter().map(|tier| tier.name.as_str()).collect();
         return finding(
-            format!("is burning: {} fires.", join(&names)),
+            format!("is burning: {} {}.", join(&names), if names.len() == 1 { "fires" } else { "fire" }),
             format!(
                 "find out what fails{}; it stops when the burn over {} or {} is below {} (now {} and {})",
                 failing(&facts.selectors),
@@ -146,10 +146,12 @@ fn find(facts: &Facts) -> Finding {
         );
     }
     if let Some(tier) = facts.tiers.iter().find(|tier| tier.is_over() && !tier.is_below_floor()) {
-        return finding(
-            format!("burns: all conditions of the {} tier are met, its alert does not fire yet.", tier.name),
-            format!("{}; find out what fails{}", awaited(tier), failing(&facts.selectors)),
-        );
+        let headline = if tier.is_uncounted() {
+            format!("burns: over both windows of the {} tier; its bad events are not counted yet.", tier.name)
+        } else {
+            format!("burns: all conditions of the {} tier are met, its alert does not fire yet.", tier.name)
+        };
+        return finding(headline, format!("{}; find out what fails{}", awaited(tier), failing(&facts.selectors)));
     }
     if let Some(budget) = facts.budget.filter(|budget| *budget <= 0.0) {
         let spent = if budget < 0.0 { "overspent" } else { "spent" };
@@ -162,6 +164,9 @@ fn find(facts: &Facts) -> Finding {
                 quiet(&facts.tiers)
             ),
         );
+    }
+    if let Some(unknown) = unknown(facts) {
+        return unknown;
     }
     if let Some(refusal) = facts.refusals.first() {
         return finding("could not be examined wholly: Prometheus refuses to answer.".to_owned(), refusal.next());
@@ -186,8 +191,28 @@ pub(super) fn unreachable(cause: &str) -> String {
     format!("see that it runs and can be reached from here, or give its address with --prometheus: {cause}")
 }
 
+/// Tiers of which nobody can say yet whether they burn.
+fn unknown(facts: &Facts) -> Option<Finding> {
+    let is_unknown = |tier: &&Tier| facts.busy && tier.is_unknown();
+    let tiers: Vec<&Tier> = facts.tiers.iter().filter(is_unknown).collect();
+    let first = tiers.first()?;
+    let names: Vec<&str> = tiers.iter().map(|tier| tier.name.as_str()).collect();
+    let so_far = if tiers.len() == facts.tiers.len() { "is not known yet" } else { "is not wholly known yet" };
+    Some(Finding {
+        headline: format!("{so_far}: the burn over the windows of {} is not recorded so far.", join(&names)),
+        next: format!("ask again when it is: it is recorded every {}", spaced(&first.interval)),
+    })
+}
+
 /// What the alert of a tier whose conditions are met waits for.
 fn awaited(tier: &Tier) -> String {
+    if tier.is_uncounted() {
+        return format!(
+            "its alert fires with at least {} bad events, which are counted every {}",
+            tier.minimum,
+            spaced(&tier.counted)
+        );
+    }
     match &tier.hold {
         Some(hold) => format!("its alert fires when they have held for {}", spaced(hold)),
         None if tier.interval.is_empty() => "its alert awaits its next evaluation".to_owned(),
@@ -327,18 +352,23 @@ fn details(facts: &Facts) -> Vec<String> {
     }
     all.extend(facts.away.iter().map(|away| format!("✗ {}", away.line())));
     all.extend(facts.misfit.iter().map(|misfit| format!("✗ {}", misfit.what)));
-    all.extend(facts.refusals.iter().map(Refusal::line));
+    all.extend(Refusal::lines(&facts.refusals));
     if let Some(budget) = facts.budget {
         let mark = if budget > 0.0 { " " } else { "✗" };
         all.push(format!("{mark} budget left: {:.1} %", budget * 100.0));
     }
     for tier in &facts.tiers {
+        let unknown = facts.busy && tier.is_unknown();
         if tier.burn_long.is_none() && tier.burn_short.is_none() {
+            if unknown {
+                all.push(format!("· tier {} is not known yet: recorded every {}", tier.name, tier.interval));
+            }
             continue;
         }
         let (mark, state) = match (tier.firing, tier.is_over() && !tier.is_below_floor()) {
             (true, _) => ("✗", "fires"),
             (false, true) => ("✗", "does not fire yet"),
+            (false, false) if unknown => ("·", "is not known yet"),
             (false, false) => ("✓", "is quiet"),
         };
         let mut text = format!(
@@ -350,8 +380,13 @@ fn details(facts: &Facts) -> Vec<String> {
             tier.short,
             tier.threshold
         );
-        if let Some(bad) = tier.bad_events.filter(|_| tier.minimum > 0) {
-            let _ = write!(text, "; {bad:.0} bad events, at least {} needed", tier.minimum);
+        if tier.minimum > 0 {
+            let bad = match tier.bad_events {
+                Some(bad) => format!("{bad:.0} bad events"),
+                None if tier.counted.is_empty() => "bad events not counted yet".to_owned(),
+                None => format!("bad events not counted yet (every {})", tier.counted),
+            };
+            let _ = write!(text, "; {bad}, at least {} needed", tier.minimum);
         }
         all.push(text);
     }
@@ -366,7 +401,8 @@ fn number(value: Option<f64>) -> String {
 fn join(names: &[&str]) -> String {
     match names {
         [one] => format!("the {one} tier"),
-        many => format!("the tiers {}", many.join(" and ")),
+        [many @ .., last] => format!("the tiers {} and {last}", many.join(", ")),
+        [] => String::new(),
     }
 }
 

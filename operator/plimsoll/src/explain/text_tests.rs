@@ -11,6 +11,7 @@ fn good() -> Facts {
         burn_long: Some(burn),
         burn_short: Some(burn / 2.0),
         bad_events: Some(3.0),
+        counted: "1m".into(),
         minimum: 10,
         firing: false,
         interval: "30s".into(),
@@ -236,6 +237,70 @@ fn what_is_about_to_fire_is_not_quiet() {
 }
 
 #[test]
+fn what_is_not_recorded_yet_is_no_number() {
+    fn unrecorded(tier: &mut Tier) {
+        (tier.burn_long, tier.burn_short, tier.bad_events) = (None, None, None);
+    }
+    // Over both windows, and nothing counted: neither "0 bad events" nor quiet.
+    let mut facts = Facts { busy: true, ..over() };
+    facts.tiers[0].bad_events = None;
+    assert_eq!(
+        first(&facts),
+        "cart-availability burns: over both windows of the fast tier; its bad events are not counted yet."
+    );
+    assert_eq!(
+        last(&facts),
+        "  → its alert fires with at least 10 bad events, which are counted every 1 m; find out what fails, beginning with rate(errors_total[5m])"
+    );
+    let shown = text(&facts);
+    assert!(shown.contains("; bad events not counted yet (every 1m), at least 10 needed"), "{shown}");
+    assert!(!shown.contains(" 0 bad events"), "{shown}");
+
+    let rows: [(fn(&mut Tier), bool, &str, Option<&str>); 4] = [
+        // A tier of which nothing is recorded, beside one that is quiet.
+        (
+            unrecorded,
+            true,
+            "is not wholly known yet: the burn over the windows of the slow tier is not recorded so far.",
+            Some("  · tier slow is not known yet: recorded every 30s\n"),
+        ),
+        // One window decides nothing while it is over the threshold,
+        (
+            |tier| (tier.burn_long, tier.burn_short) = (None, Some(7.0)),
+            true,
+            "is not wholly known yet: the burn over the windows of the slow tier is not recorded so far.",
+            Some("  · tier slow is not known yet: burn unknown over 3d and 7.0 over 6h"),
+        ),
+        // and all when it is below.
+        (
+            |tier| tier.burn_long = None,
+            true,
+            "works; nothing is wrong.",
+            Some("  ✓ tier slow is quiet: burn unknown over 3d and 0.1 over 6h"),
+        ),
+        // Where nothing happens there is nothing to wait for.
+        (unrecorded, false, "works; nothing is wrong.", None),
+    ];
+    for (change, busy, headline, line) in rows {
+        let mut facts = Facts { busy, ..good() };
+        change(&mut facts.tiers[1]);
+        assert_eq!(first(&facts), format!("cart-availability {headline}"));
+        let shown = text(&facts);
+        match line {
+            Some(line) => assert!(shown.contains(line), "{shown}"),
+            None => assert!(!shown.contains("tier slow"), "{shown}"),
+        }
+    }
+    let mut facts = Facts { busy: true, ..good() };
+    facts.tiers.iter_mut().for_each(unrecorded);
+    assert_eq!(
+        first(&facts),
+        "cart-availability is not known yet: the burn over the windows of the tiers fast and slow is not recorded so far."
+    );
+    assert_eq!(last(&facts), "  → ask again when it is: it is recorded every 30 s");
+}
+
+#[test]
 fn an_overspent_budget_is_wrong() {
     let facts = Facts { budget: Some(-0.08), ..good() };
     assert_eq!(first(&facts), "cart-availability works, but its error budget is overspent.");
@@ -290,7 +355,21 @@ fn a_refusal_has_its_own_words_and_next_step() {
         last(&facts),
         "  → see why it refuses to answer for total: requests_total, or give another address with --prometheus: parse error"
     );
+    let others =
+        ["bad: errors_total", "its budget and burn"].map(|about| Refusal { about: about.into(), ..refusal("no") });
+    facts.refusals.extend(others);
+    let shown = text(&facts);
+    assert!(shown.contains("✗ Prometheus refuses to answer for total: requests_total: parse error\n"), "{shown}");
+    assert!(
+        shown.contains("✗ Prometheus refuses to answer for bad: errors_total; for its budget and burn: no\n"),
+        "{shown}"
+    );
     // What is known to be wrong goes first.
     facts.tiers.iter_mut().for_each(|tier| tier.firing = true);
-    assert_eq!(first(&facts), "cart-availability is burning: the tiers fast and slow fires.");
+    assert_eq!(first(&facts), "cart-availability is burning: the tiers fast and slow fire.");
+    let more = [("medium", 1), ("trickle", 3)];
+    more.into_iter().for_each(|(name, at)| {
+        facts.tiers.insert(at, Tier { name: name.into(), ..facts.tiers[0].clone() });
+    });
+    assert_eq!(first(&facts), "cart-availability is burning: the tiers fast, medium, slow and trickle fire.");
 }

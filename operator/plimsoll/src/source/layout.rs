@@ -65,6 +65,37 @@ pub fn fault(text: &str, at: usize, number: u32, words: &str) -> Option<Fault> {
     }
 }
 
+/// The first merge conflict of a text that cannot be read.
+pub fn conflict(text: &str) -> Option<Fault> {
+    const SIDES: [&str; 2] = ["<<<<<<< ", ">>>>>>> "];
+    let mut start = 0;
+    for (number, line) in (1..).zip(text.split_inclusive('\n')) {
+        if SIDES.iter().any(|side| line.starts_with(side)) {
+            let at = u32::try_from(start).ok()?;
+            let pos = Pos { start: at, end: at + u32::try_from(line.trim_end().len()).ok()?, line: number };
+            let help =
+                "resolve it: keep what is right of both sides, and remove the lines <<<<<<<, ======= and >>>>>>>";
+            let message = "a merge conflict".to_owned();
+            return Some(Fault { pos, message, label: String::new(), help: help.to_owned() });
+        }
+        start += line.len();
+    }
+    None
+}
+
+/// What to do with braces that stand for a key.
+pub fn braces(text: &str, at: Pos) -> &'static str {
+    let before = text.get(..at.start as usize).unwrap_or_default();
+    let line = text.get(at.start as usize..).and_then(|rest| rest.lines().next()).unwrap_or_default();
+    // Prometheus' own templates begin with a variable or a function.
+    let is_chart = [".Values", ".Release", ".Chart", "include "].iter().any(|word| line.contains(word));
+    if before.ends_with('{') && is_chart {
+        "render the template first: helm template chart/ | plimsoll validate -"
+    } else {
+        "quote the value if it begins with { or ["
+    }
+}
+
 /// The lines above, nearest first, as far as the document goes.
 fn above<'t>(text: &'t str, line: Line<'t>) -> impl Iterator<Item = Line<'t>> {
     let mut end = line.start;

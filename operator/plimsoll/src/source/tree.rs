@@ -296,12 +296,9 @@ impl<'a> Documents<'a> {
             let key = match self.node(event, pos)? {
                 Node { data: Data::Scalar { text, .. }, .. } => Some(text),
                 _ => {
-                    self.faults.push(Fault::new(
-                        pos,
-                        "a key is a word, not a list or a map",
-                        "",
-                        "quote the value if it begins with { or [",
-                    ));
+                    let fault =
+                        Fault::new(pos, "a key is a word, not a list or a map", "", layout::braces(self.text, pos));
+                    self.faults.push(fault);
                     self.garbled = true;
                     None
                 }
@@ -448,7 +445,11 @@ impl Documents<'_> {
         match self.parser.proceed_next_document() {
             Ok(more) => self.done |= !more,
             Err(error) => {
-                self.faults.push(explain(self.text, &error));
+                let fault = explain(self.text, &error);
+                // One conflict of a merge may be several faults.
+                if self.faults.last() != Some(&fault) {
+                    self.faults.push(fault);
+                }
                 self.done = true;
             }
         }
@@ -458,6 +459,9 @@ impl Documents<'_> {
 
 /// The parser's error in the words of the person who wrote the file.
 fn explain(text: &str, error: &ScanError) -> Fault {
+    if let Some(fault) = layout::conflict(text) {
+        return fault;
+    }
     let marker = error.marker();
     let start = clamp(marker.byte_offset().unwrap_or(0));
     let tab = matches!(

@@ -92,14 +92,13 @@ fn what_is_not_there_is_told_once() {
             &["nosuch", "-n", "shop"],
             "error: nosuch does not exist\n  └ help: check the path; of the cluster, name slo/nosuch or alertrule/nosuch\n",
         ),
-        (&["slo/pod.yaml"], "error: no SLO or AlertRule found\n  └ help: name files with kind: SLO or AlertRule\n"),
         (
             &["runbook/restart"],
             "error: runbook/restart is no file, and no kind that is explained\n  └ help: name files or directories, slo/NAME or alertrule/NAME; of a Runbook plimsoll runbook test FILE says what it would do\n",
         ),
         (
             &["slo/runbook.yaml"],
-            "error: no SLO or AlertRule found\n  └ help: nothing is explained of the other kinds; plimsoll runbook test FILE says what a Runbook would do\n",
+            "error: no SLO or AlertRule found in slo/runbook.yaml\n  └ help: nothing is explained of the other kinds; plimsoll runbook test FILE says what a Runbook would do\n",
         ),
     ] {
         let ran = explain(d, args);

@@ -123,6 +123,100 @@ checked 1 object in 1 file: 1 error, 0 warnings
     );
 }
 
+/// Nothing of ours in a file that was named is a mistake; in a directory, and in a pipe, others are left alone.
+#[test]
+fn a_named_file_holds_something_of_ours() {
+    let directory = tempfile::tempdir().unwrap();
+    let d = directory.path();
+    let pod = "apiVersion: v1\nkind: Pod\nmetadata: {name: a}\n";
+    write(d, "pod.yaml", pod);
+    write(d, "empty.yaml", "");
+    write(d, "comment.yaml", "# later\n---\n");
+    write(d, "both.yaml", format!("{pod}---\n{GOOD}"));
+    let help = "name files with apiVersion: plimsoll.dev/v1alpha1, or a directory, in which others are left alone";
+    for (name, skipped) in [("pod.yaml", " (1 of other kinds skipped)"), ("empty.yaml", ""), ("comment.yaml", "")] {
+        let error = format!("error: {name} holds no SLO, AlertRule or Runbook\n  └ help: {help}\n");
+        let ran = run(d, &["validate", name]);
+        let summary = format!("checked 0 objects in 1 file: 1 error, 0 warnings{skipped}\n");
+        assert_eq!((ran.code, ran.stdout), (1, format!("{error}{summary}")), "{name}");
+        for command in ["generate", "explain"] {
+            let ran = run(d, &[command, name]);
+            assert_eq!((ran.code, ran.stdout.as_str()), (1, ""), "{command} {name}");
+            assert!(ran.stderr.starts_with(&error), "{command} {name}: {}", ran.stderr);
+        }
+    }
+    for paths in [&["both.yaml"][..], &["."]] {
+        let ran = run(d, &[&["validate", "--strict"], paths].concat());
+        assert_eq!(ran.code, 0, "{paths:?}: {}", ran.stdout);
+    }
+    for (piped, code) in [(pod, 0), ("", 1), (" \n", 1)] {
+        let ran = run_with_input(d, &["validate", "-"], piped.as_bytes());
+        assert_eq!(ran.code, code, "{piped:?}: {}", ran.stdout);
+    }
+}
+
+/// Files of other SLO tools, as those who move have them.
+#[test]
+fn the_files_of_other_tools_are_told_by_name() {
+    let directory = tempfile::tempdir().unwrap();
+    let d = directory.path();
+    let help = "write it as an SLO: docs/recipes/migrate.md says which field becomes which";
+    for (name, text, tool, mark) in [
+        (
+            "crd.yaml",
+            "apiVersion: sloth.slok.dev/v1\nkind: PrometheusServiceLevel\nmetadata: {name: a}\nspec: {service: a, slos: []}\n",
+            "a Sloth",
+            "apiVersion: sloth.slok.dev/v1\n  │             ^^^^^^^^^^^^^^^^^\n",
+        ),
+        (
+            "plain.yml",
+            "version: prometheus/v1\nservice: a\nslos:\n- {name: b, objective: 99.9}\n",
+            "a Sloth",
+            "version: prometheus/v1\n  │          ^^^^^^^^^^^^^\n",
+        ),
+        (
+            "latency.yaml",
+            "apiVersion: pyrra.dev/v1alpha1\nkind: ServiceLevelObjective\nmetadata: {name: a}\nspec: {target: '99', window: 4w}\n",
+            "a Pyrra",
+            "apiVersion: pyrra.dev/v1alpha1\n  │             ^^^^^^^^^^^^^^^^^^\n",
+        ),
+        (
+            "two.yaml",
+            "apiVersion: openslo/v1\nkind: Service\nmetadata: {name: a}\n---\napiVersion: openslo/v1\nkind: SLI\nmetadata: {name: b}\n",
+            "an OpenSLO",
+            "apiVersion: openslo/v1\n  │             ^^^^^^^^^^\n",
+        ),
+        (
+            "alpha.yaml",
+            "apiVersion: openslo.com/v2alpha\nkind: SLO\nmetadata: {name: a}\n",
+            "an OpenSLO",
+            "apiVersion: openslo.com/v2alpha\n  │             ^^^^^^^^^^^^^^^^^^^\n",
+        ),
+    ] {
+        let path = format!("slo/{name}");
+        write(d, &path, text);
+        let told = |level: &str| format!("{level}: this is {tool} file, which Plimsoll does not read\n  ┌ {path}:1:");
+        // Named itself it was meant, and every command says so.
+        for command in ["validate", "generate", "explain"] {
+            let ran = run(d, &[command, &path]);
+            let said = format!("{}{}", ran.stdout, ran.stderr);
+            assert!(said.starts_with(&told("error")), "{command}: {said}");
+            assert!(said.contains(mark) && said.contains(help), "{command}: {said}");
+            assert_eq!((ran.code, said.matches("error: ").count()), (1, 1), "{command}: {said}");
+        }
+        // In a directory it may lie beside ours while both are at work.
+        let ran = run(d, &["validate", "slo"]);
+        assert!(ran.stdout.starts_with(&told("warning")), "{}", ran.stdout);
+        assert_eq!((ran.code, ran.stdout.matches("warning: ").count()), (0, 1), "{}", ran.stdout);
+        assert_eq!(run(d, &["validate", "--strict", "slo"]).code, 1);
+        fs::remove_file(d.join(&path)).unwrap();
+    }
+    // Of another program, whatever its fields are called.
+    write(d, "slo/compose.yaml", "version: '3'\nservices: {}\nslos: []\n");
+    let ran = run(d, &["validate", "slo"]);
+    assert_eq!(ran.stdout, "checked 0 objects in 1 file: 0 errors, 0 warnings (1 of other kinds skipped)\n");
+}
+
 #[test]
 fn the_namespace_is_filled_in() {
     let directory = tempfile::tempdir().unwrap();

@@ -69,7 +69,7 @@ fn nothing_to_generate() {
     let ran = run(directory.path(), &["generate"]);
     assert_eq!(
         (ran.stderr.as_str(), ran.code),
-        ("error: no SLO or AlertRule found\n  └ help: name files with kind: SLO or AlertRule\n", 2)
+        ("error: no SLO or AlertRule found in .\n  └ help: name files with kind: SLO or AlertRule\n", 2)
     );
     write(directory.path(), "a.yaml", GOOD.replace("99", "100"));
     let ran = run(directory.path(), &["generate"]);

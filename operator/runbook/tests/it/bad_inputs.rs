@@ -162,7 +162,9 @@ fn bounds_and_order() {
         (
             "timeout 0",
             step(json!({"name": "a", "timeout": "0s", "logs": {"pod": "pod"}})),
-            &["error: spec.steps[0].timeout: timeout is not a duration (it is zero); write it like 30d, 1h30m or 5m"],
+            &[
+                "error: spec.steps[0].timeout: timeout is not a duration (it is zero); write a time above zero, such as 300ms, 5m or 30d",
+            ],
         ),
         (
             "a fault without end",

@@ -271,6 +271,7 @@ fn vector(text: &str, path: &str, problems: &mut Vec<Problem>) -> Option<promql:
     let field = path.rsplit('.').next().unwrap_or(path);
     let parsed = promql::parse(text, path).map_err(|p| problems.push(p)).ok()?;
     sense::quantiles(&parsed.expr, path, problems);
+    sense::patterns(&parsed.expr, text, path, problems);
     let problem = if parsed.windowed {
         let problem = Problem::error(path, format!("{field} has $window, which only SLOs have"))
             .help("write a range, such as [5m]");
@@ -369,10 +370,12 @@ fn labels(labels: &BTreeMap<String, String>, path: &str, problems: &mut Vec<Prob
     for (name, value) in labels {
         let path = format!("{path}.labels.{name}");
         if name == names::NAMESPACE {
-            problems.push(Problem::error(path, "label namespace is that of the AlertRule").help("use another name"));
+            problems.push(
+                Problem::error(path, "label namespace is that of the AlertRule").help("use another name").of_key(),
+            );
             continue;
         } else if name == names::OWNER {
-            problems.push(Problem::error(path, "label owner has a field of its own").help("set spec.owner"));
+            problems.push(Problem::error(path, "label owner has a field of its own").help("set spec.owner").of_key());
             continue;
         }
         label_name(name, &path, problems);

@@ -65,8 +65,7 @@ pub(crate) fn floor_step(cx: &Context<'_>, window: Span) -> (bool, Span) {
 /// Bad events in the window; a subquery, so that the number does not depend on the group's interval.
 pub(super) fn bad_events(cx: &Context<'_>, window: Span) -> String {
     if from_sums(cx, window) {
-        let sums = format!("sum(sum_over_time({}[{window}:{ROLLUP}]))", cx.series(names::BAD_ROLLUP));
-        let open = format!("sum({})", cx.series(names::BAD_OPEN));
+        let [sums, open] = sums(cx, window);
         // A young SLO has no half hour yet.
         return format!("(({sums} or vector(0)) + ({open} or vector(0))) * {}", super::ROLLUP_STEP.as_seconds());
     }
@@ -77,6 +76,28 @@ pub(super) fn bad_events(cx: &Context<'_>, window: Span) -> String {
         None => series,
     };
     format!("sum_over_time({series}[{window}:{step}]) * {}", step.as_seconds())
+}
+
+/// The same for a person who is told how many there are: no value where none was counted so far.
+pub(super) fn counted(cx: &Context<'_>, window: Span) -> String {
+    if !from_sums(cx, window) {
+        return bad_events(cx, window);
+    }
+    let [sums, open] = sums(cx, window);
+    format!("{} * {}", super::plus(&sums, &open), super::ROLLUP_STEP.as_seconds())
+}
+
+/// The half-hourly sums of a window, and what has come since.
+fn sums(cx: &Context<'_>, window: Span) -> [String; 2] {
+    [
+        format!("sum(sum_over_time({}[{window}:{ROLLUP}]))", cx.series(names::BAD_ROLLUP)),
+        format!("sum({})", cx.series(names::BAD_OPEN)),
+    ]
+}
+
+/// How often the bad events of a window are counted anew.
+pub(super) fn count_interval(cx: &Context<'_>, window: Span) -> Span {
+    if from_sums(cx, window) { super::PERIOD_INTERVAL } else { floor_step(cx, window).1 }
 }
 
 /// The alert of missing data, unless it means nothing or is counted as bad.

@@ -97,9 +97,11 @@ pub fn render_for(model: &Model, dialect: Dialect) -> RuleSet {
     rules
 }
 
-/// An expression of the bad events in a window of a tier, for each group, as the alert's floor counts them.
-pub fn bad_events(model: &Model, window: Span) -> String {
-    alerts::bad_events(&Context::new(model, Dialect::Prometheus), window)
+/// An expression of the bad events in a window of a tier, for each group, as the alert's floor counts them; and how
+/// often they are counted. Until the first time it has no value.
+pub fn bad_events(model: &Model, window: Span) -> (String, Span) {
+    let cx = Context::new(model, Dialect::Prometheus);
+    (alerts::counted(&cx, window), alerts::count_interval(&cx, window))
 }
 
 /// The total and the bad events per second over the base range, read from the raw series alone: what the base

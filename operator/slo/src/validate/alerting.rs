@@ -101,13 +101,14 @@ pub(super) fn alerting(
         let path = format!("spec.alerting.labels.{name}");
         if name == crate::names::NAMESPACE {
             // Routing by namespace must not be led astray by another tenant.
-            problems.push(Problem::error(path, "label namespace is that of the SLO").help("use another name"));
+            problems.push(Problem::error(path, "label namespace is that of the SLO").help("use another name").of_key());
         } else if descriptive.contains_key(name) || group_by.contains(name) {
             let whose = if group_by.contains(name) { "groupBy" } else { "a descriptive label" };
             problems.push(
                 Problem::error(path, format!("label {name} is set already"))
                     .label(format!("it is {whose}"))
-                    .help("use another name"),
+                    .help("use another name")
+                    .of_key(),
             );
         } else {
             label_name(name, &path, problems);

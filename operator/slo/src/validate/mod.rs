@@ -200,10 +200,12 @@ fn descriptive(
     for (name, value) in few(labels, "spec.labels", problems) {
         let path = format!("spec.labels.{name}");
         if name == names::NAMESPACE {
-            problems.push(Problem::error(path, "label namespace is that of the SLO").help("use another name"));
+            problems.push(Problem::error(path, "label namespace is that of the SLO").help("use another name").of_key());
         } else if ["service", "owner"].contains(&name.as_str()) {
             problems.push(
-                Problem::error(path, format!("label {name} has a field of its own")).help(format!("set spec.{name}")),
+                Problem::error(path, format!("label {name} has a field of its own"))
+                    .help(format!("set spec.{name}"))
+                    .of_key(),
             );
         } else if label_name(name, &path, problems) && label_value(value, &path, problems) {
             all.insert(name.clone(), value.clone());
@@ -357,7 +359,8 @@ fn alerting_tiers(object: &Slo) -> &[slo::Tier] {
 pub(crate) fn label_name(name: &str, path: &str, problems: &mut Vec<Problem>) -> bool {
     let fine = label_syntax(name, path, problems);
     if fine && names::RESERVED.contains(&name) {
-        problems.push(Problem::error(path, format!("label {name} is set by Plimsoll")).help("use another name"));
+        problems
+            .push(Problem::error(path, format!("label {name} is set by Plimsoll")).help("use another name").of_key());
         return false;
     }
     fine
@@ -385,7 +388,8 @@ pub(crate) fn label_syntax(name: &str, path: &str, problems: &mut Vec<Problem>) 
     } else {
         return true;
     };
-    problems.push(problem);
+    // Of an entry of a list, which has no key, the value is meant.
+    problems.push(problem.of_key());
     false
 }
 

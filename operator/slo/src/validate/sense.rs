@@ -1,7 +1,10 @@
 //! What can be read but hardly meant: a unit that the metric's name contradicts, a quantile that there is not.
 
 use plimsoll_api::{Problem, slo::LatencyUnit};
-use promql_parser::parser::{Expr, token};
+use promql_parser::{
+    label::{MatchOp, Matcher},
+    parser::{Expr, token},
+};
 use rust_decimal::{Decimal, prelude::FromPrimitive};
 
 use crate::promql;
@@ -73,6 +76,49 @@ fn hundredth(percent: f64) -> String {
         || (percent / 100.0).to_string(),
         |percent| (percent / Decimal::ONE_HUNDRED).normalize().to_string(),
     )
+}
+
+/// What stands in regular expressions and hardly ever in a label's value.
+const PATTERN: [&str; 7] = [".*", ".+", "|", "[0-9]", "[a-z]", "\\d", "\\w"];
+
+/// Warns of a regular expression after `=` or `!=`, which compare letter by letter: it matches nothing, or all.
+pub(crate) fn patterns(expr: &Expr, text: &str, path: &str, problems: &mut Vec<Problem>) {
+    let mut found: Vec<(Matcher, String)> = Vec::new();
+    promql::each(expr, &mut |expr| {
+        let selector = match expr {
+            Expr::VectorSelector(selector) => selector,
+            Expr::MatrixSelector(matrix) => &matrix.vs,
+            _ => return,
+        };
+        let all = selector.matchers.matchers.iter().chain(selector.matchers.or_matchers.iter().flatten());
+        for matcher in all {
+            let operator = match matcher.op {
+                MatchOp::Equal => "=~",
+                MatchOp::NotEqual => "!~",
+                MatchOp::Re(_) | MatchOp::NotRe(_) => continue,
+            };
+            let is_pattern = PATTERN.iter().any(|part| matcher.value.contains(part)) || is_class(&matcher.value);
+            if is_pattern && !found.iter().any(|(known, _)| known == matcher) {
+                let meant = format!("{}{operator}{}", matcher.name, promql::quote(&matcher.value));
+                found.push((matcher.clone(), meant));
+            }
+        }
+    });
+    for (matcher, meant) in found {
+        let name = &matcher.name;
+        let problem = Problem::warning(path, format!("{name} is compared with a regular expression letter by letter"))
+            .label(format!("no {name} is {} itself", matcher.value))
+            .help(format!("write {meant}"));
+        problems.push(match promql::find(text, &matcher.value) {
+            Some(span) => problem.span(span),
+            None => problem,
+        });
+    }
+}
+
+/// A class of status codes: `5..`.
+fn is_class(value: &str) -> bool {
+    value.strip_suffix("..").is_some_and(|digit| digit.len() == 1 && digit.bytes().all(|b| b.is_ascii_digit()))
 }
 
 /// The value of a number, however it is wrapped.

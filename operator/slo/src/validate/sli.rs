@@ -422,6 +422,7 @@ fn composite(spec: &slo::Composite, id: &SloId, problems: &mut Vec<Problem>) -> 
 fn parsed(text: &str, path: &str, problems: &mut Vec<Problem>) -> Option<Parsed> {
     let parsed = promql::parse(text, path).map_err(|p| problems.push(p)).ok()?;
     sense::quantiles(&parsed.expr, path, problems);
+    sense::patterns(&parsed.expr, text, path, problems);
     Some(parsed)
 }
 

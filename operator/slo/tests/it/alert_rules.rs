@@ -70,7 +70,7 @@ fn times() {
             "timings of the route",
             json!({"route": {"receiver": "r", "groupWait": "0s", "groupInterval": "5m", "repeatInterval": "1m"}}),
             &[
-                "error: spec.route.groupWait: groupWait is not a duration (it is zero); write it like 30d, 1h30m or 5m",
+                "error: spec.route.groupWait: groupWait is not a duration (it is zero); write a time above zero, such as 300ms, 5m or 30d",
                 "warning: spec.route.repeatInterval: repeatInterval is shorter than groupInterval (1m against 5m); Alertmanager looks at a group only every groupInterval: use a multiple of it",
             ],
         ),

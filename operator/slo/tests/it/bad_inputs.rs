@@ -46,7 +46,9 @@ fn windows() {
         (
             "zero",
             json!({"period": {"rolling": "0s"}}),
-            &["error: spec.period.rolling: rolling is not a duration (it is zero); write it like 30d, 1h30m or 5m"],
+            &[
+                "error: spec.period.rolling: rolling is not a duration (it is zero); write a time above zero, such as 300ms, 5m or 30d",
+            ],
         ),
         (
             "negative",
@@ -195,6 +197,25 @@ fn indicators() {
                 "error: spec.sli.events.bad: bad has a regular expression that Prometheus refuses or reads otherwise (a ( is never closed); close it, or write \\(",
             ],
         ),
+        (
+            "regex that is none",
+            events("a{code=\"5..\"}", "a"),
+            &[
+                "warning: spec.sli.events.bad: code is compared with a regular expression letter by letter (no code is 5.. itself); write code=~\"5..\"",
+            ],
+        ),
+        (
+            "regexes that are none, once each",
+            events(
+                "sum(rate(a{outcome!=\"jam.*\"}[$window])) + sum(rate(a{outcome!=\"jam.*\",b=\"c|d\"}[$window]))",
+                "a",
+            ),
+            &[
+                "warning: spec.sli.events.bad: outcome is compared with a regular expression letter by letter (no outcome is jam.* itself); write outcome!~\"jam.*\"",
+                "warning: spec.sli.events.bad: b is compared with a regular expression letter by letter (no b is c|d itself); write b=~\"c|d\"",
+            ],
+        ),
+        ("dots that are no regex", events("a{version=\"1.2..\",path=\"/x/../y\",b=\"v1.0\"}", "a"), &[]),
         (
             "regex that only others take",
             events("a{b=~\"(?x) 5 .\"}", ok),

@@ -1,0 +1,84 @@
+//! What helps with a wrong shape, where the field says more than its type: an example of it, and what others call it.
+
+use plimsoll_api::Problem;
+use serde_json::Value;
+
+use super::mend;
+
+/// What a field that must be there looks like, by its path without the numbers of entries.
+const EXAMPLES: [(&str, &str); 20] = [
+    ("metadata", "metadata: {name: checkout-availability}"),
+    ("metadata.name", "name: checkout-availability"),
+    ("spec.objective", "objective: \"99.9\""),
+    ("spec.sli", "sli: {events: {bad: 'errors_total{job=\"checkout\"}', total: 'requests_total{job=\"checkout\"}'}}"),
+    ("spec.sli.latency.histogram", "histogram: 'http_request_duration_seconds{job=\"checkout\"}'"),
+    ("spec.sli.latency.threshold", "threshold: 300ms"),
+    ("spec.sli.preset.name", "name: http-availability"),
+    ("spec.sli.ratio.errors", "errors: 'job:errors:ratio_rate$window'"),
+    ("spec.sli.timeSlices.good", "good: 'min(probe_success) > bool 0'"),
+    ("spec.sli.up.series", "series: 'up{job=\"checkout\"}'"),
+    ("spec.alerting.tiers.name", "name: fast"),
+    ("spec.alerting.tiers.burnRate", "burnRate: \"14.4\""),
+    ("spec.alerting.tiers.longWindow", "longWindow: 1h"),
+    ("spec.exclusions.name", "name: patch-night"),
+    ("spec.rules", "rules: [{alert: TargetDown, expr: up == 0}]"),
+    ("spec.rules.alert", "alert: TargetDown"),
+    ("spec.serviceAccountName", "serviceAccountName: evidence"),
+    ("spec.trigger", "trigger: {alert: ['alertname=\"TargetDown\"']}"),
+    ("spec.steps", "steps: [{name: last-words, logs: {pod: pod, previous: true}}]"),
+    ("spec.steps.name", "name: last-words"),
+];
+
+/// What other tools call a field of an SLO's spec, and what is written here.
+const ELSEWHERE: [(&str, &str); 9] = [
+    ("window", "period: {rolling: 30d}"),
+    ("timeWindow", "period: {rolling: 30d}"),
+    ("target", "objective: \"99.9\""),
+    ("targetPercent", "objective: \"99.9\""),
+    ("objectives", "objective: \"99.9\""),
+    ("indicator", "sli: {events: {bad: …, total: …}}"),
+    ("indicators", "sli: {events: {bad: …, total: …}}"),
+    ("grouping", "groupBy: [route]"),
+    ("alertPolicies", "alerting: {tiers: […]}"),
+];
+
+/// Rewrites the help of a problem of shape, where more can be said. `object` is what has the problem.
+pub(super) fn improve(problem: &mut Problem, object: &Value, required: &[&str]) {
+    let field = plain(&problem.path);
+    let example = EXAMPLES.into_iter().find(|(path, _)| *path == field).map(|(_, example)| example);
+    if problem.message.ends_with(" is missing") {
+        if let Some(example) = example.filter(|_| problem.help == "add it") {
+            problem.help = format!("add {example}");
+        }
+    } else if problem.message.ends_with(" is empty") {
+        if field == "spec" && !required.is_empty() {
+            problem.help = format!("write {} below it, indented", required.join(" and "));
+        } else if let Some(example) = example {
+            problem.help = format!("write {example}");
+        }
+    } else if mend::is_unknown_field(problem) {
+        let is_slo = object.get("kind").and_then(Value::as_str) == Some("SLO");
+        let name = field.strip_prefix("spec.").filter(|_| is_slo).unwrap_or_default();
+        if let Some((_, here)) = ELSEWHERE.into_iter().find(|(there, _)| *there == name) {
+            problem.help = format!("write {here}");
+        }
+    } else if field == "spec.period" && problem.message.ends_with(" is a map") {
+        let text = object.pointer("/spec/period").and_then(Value::as_str).unwrap_or_default();
+        let is_unit = ["week", "month", "quarter", "year"].contains(&text.to_lowercase().as_str());
+        problem.help = match text.split_at_checked(1) {
+            Some((first, rest)) if is_unit => {
+                format!("write period: {{calendar: {}{}}}", first.to_uppercase(), rest.to_lowercase())
+            }
+            _ if text.starts_with(|c: char| c.is_ascii_digit()) => format!("write period: {{rolling: {text}}}"),
+            _ => "write period: {rolling: 30d} or period: {calendar: Month}".to_owned(),
+        };
+    }
+}
+
+/// A path without the numbers of entries: `spec.rules.alert`.
+fn plain(path: &str) -> String {
+    let mut parts = path.split('[');
+    let mut plain = parts.next().unwrap_or_default().to_owned();
+    parts.for_each(|part| plain.push_str(part.split_once(']').map_or(part, |(_, rest)| rest)));
+    plain
+}

@@ -1,0 +1,231 @@
+//! Expressions that did not parse: what their authors had in mind, and what to write instead.
+
+/// Whether a text that did not parse has this slip: the text in small letters, without what is in quotes or braces.
+type Slip = fn(&str) -> bool;
+
+/// What people write in an indicator who know another language better, and what to write instead.
+const SLIPS_OF_SLI: [(Slip, &str); 2] = [
+    (
+        is_logql,
+        "this is LogQL, and an SLO takes PromQL: let a rule of Loki record what it counts, and write the name of that series",
+    ),
+    // Placeholders of others, and ranges that would be refused once they were right.
+    (odd_window, "write the range as [$window]: an SLO is asked for over several windows"),
+];
+
+/// The same in any expression; the first that fits is told.
+const SLIPS: [(Slip, &str); 10] = [
+    (|text| text.contains("&&"), "write and instead of &&"),
+    (|text| text.contains("||"), "write or instead of ||"),
+    (is_logql, "this is LogQL: write it as logql instead of expr"),
+    (assigns, "write == to compare: = stands only between a label and its value, in braces"),
+    (percent, "write the number alone, without %: a ratio of 5 % is 0.05"),
+    (odd_range, "write the range as a number and one of ms, s, m, h, d, w or y, without a space: [5m]"),
+    (
+        |text| text.match_indices(")[").any(|(at, _)| !in_brackets(text, at + 1).contains(':')),
+        "only a selector has a range: write rate inside, sum(rate(a[5m])), or a subquery, [5m:1m]",
+    ),
+    (late_group, "write group_left right after on (…), before the right side: a * on (x) group_left () b"),
+    (bare_labels, "write the labels in brackets: by (pod), on (pod)"),
+    (open_end, "write what comes after the last operator: its right side is missing"),
+];
+
+/// What helps who wrote this into the field at `path`, where a slip is known.
+pub(crate) fn slip(text: &str, path: &str) -> Option<&'static str> {
+    let plain = outside(text);
+    let of_sli: &[_] = if path.starts_with("spec.sli.") { &SLIPS_OF_SLI } else { &[] };
+    of_sli.iter().chain(&SLIPS).find_map(|(has, help)| has(&plain).then_some(*help))
+}
+
+/// A label's value without quotes: `{code=~5..}`.
+pub(crate) fn has_bare_value(text: &str) -> bool {
+    let (mut quote, mut depth) = (None, 0_usize);
+    let mut chars = text.char_indices();
+    while let Some((at, c)) = chars.next() {
+        match (quote, c) {
+            (Some(open), '\\') if open != '`' => drop(chars.next()),
+            (Some(open), _) if c == open => quote = None,
+            (Some(_), _) => {}
+            (None, '"' | '\'' | '`') => quote = Some(c),
+            (None, '{') => depth += 1,
+            (None, '}') => depth = depth.saturating_sub(1),
+            (None, '=') if depth > 0 => {
+                let value = after(text, at + 1).trim_start_matches(['=', '~']).trim_start();
+                if value.starts_with(|c: char| c.is_alphanumeric() || matches!(c, '.' | '_' | '^' | '*' | '(' | '/')) {
+                    return true;
+                }
+            }
+            (None, _) => {}
+        }
+    }
+    false
+}
+
+/// A single `|`, which stands between the stages of LogQL and nowhere in PromQL.
+fn is_logql(text: &str) -> bool {
+    text.replace("||", "").contains('|')
+}
+
+/// A range that is no duration; no subquery.
+fn odd_window(text: &str) -> bool {
+    odd_range(text) && !text.match_indices('[').any(|(at, _)| in_brackets(text, at).contains(':'))
+}
+
+/// The text in small letters, with nothing left in quotes and braces.
+fn outside(text: &str) -> String {
+    let (mut plain, mut quote, mut depth) = (String::with_capacity(text.len()), None, 0_usize);
+    let mut chars = text.chars();
+    while let Some(c) = chars.next() {
+        match (quote, c) {
+            (Some(open), '\\') if open != '`' => drop(chars.next()),
+            (Some(open), _) if c == open => quote = None,
+            (Some(_), _) => {}
+            (None, '"' | '\'' | '`') => quote = Some(c),
+            (None, '{') => depth += 1,
+            (None, '}') => depth = depth.saturating_sub(1),
+            (None, _) if depth > 0 => {}
+            (None, _) => plain.extend(c.to_lowercase()),
+        }
+    }
+    plain.trim().to_owned()
+}
+
+fn before(text: &str, at: usize) -> &str {
+    text.get(..at).unwrap_or_default()
+}
+
+fn after(text: &str, at: usize) -> &str {
+    text.get(at..).unwrap_or_default()
+}
+
+/// What stands in the brackets that open at this byte.
+fn in_brackets(text: &str, at: usize) -> &str {
+    after(text, at + 1).split(']').next().unwrap_or_default()
+}
+
+/// A single `=`.
+fn assigns(text: &str) -> bool {
+    text.match_indices('=').any(|(at, _)| {
+        !before(text, at).ends_with(['=', '!', '<', '>']) && !after(text, at + 1).starts_with(['=', '~'])
+    })
+}
+
+/// A number of percent: `5%` and no right side.
+fn percent(text: &str) -> bool {
+    text.match_indices('%').any(|(at, _)| {
+        let rest = after(text, at + 1).trim_start();
+        let ends = rest.is_empty() || rest.starts_with([')', '>', '<', '=', '!', ',']) || starts_with_word(rest);
+        before(text, at).trim_end().ends_with(|c: char| c.is_ascii_digit()) && ends
+    })
+}
+
+fn starts_with_word(text: &str) -> bool {
+    words(text).next().is_some_and(|(at, word)| at == 0 && ["and", "or", "unless"].contains(&word))
+}
+
+/// A range or a step that is no duration.
+fn odd_range(text: &str) -> bool {
+    text.match_indices('[').any(|(at, _)| {
+        let mut parts = in_brackets(text, at).split(':').enumerate();
+        parts.any(|(i, part)| {
+            let (known, empty) = (part.trim() == "$window", i == 1 && part.trim().is_empty());
+            !known && !empty && crate::duration::parse(part.trim(), "").is_err()
+        })
+    })
+}
+
+/// Words with their places.
+fn words(text: &str) -> impl Iterator<Item = (usize, &str)> {
+    let is_word = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | ':' | '$');
+    text.split(move |c: char| !is_word(c))
+        .filter(|word| !word.is_empty())
+        .map(|word| (word.as_ptr() as usize - text.as_ptr() as usize, word))
+}
+
+/// `on (x) b group_left`: something between the two.
+fn late_group(text: &str) -> bool {
+    words(text).filter(|(_, word)| matches!(*word, "group_left" | "group_right")).any(|(at, _)| {
+        let left = before(text, at).trim_end();
+        let labels = left.strip_suffix(')').and_then(|rest| rest.rfind('(').and_then(|open| rest.get(..open)));
+        !labels.is_some_and(|rest| rest.trim_end().ends_with("on") || rest.trim_end().ends_with("ignoring"))
+    })
+}
+
+/// `by pod` without brackets.
+fn bare_labels(text: &str) -> bool {
+    words(text).filter(|(_, word)| matches!(*word, "by" | "without" | "on" | "ignoring")).any(|(at, word)| {
+        let rest = after(text, at + word.len()).trim_start();
+        rest.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
+    })
+}
+
+/// An operator at the end of the text or of brackets.
+fn open_end(text: &str) -> bool {
+    text.split(')').any(|part| {
+        let part = part.trim_end();
+        part.ends_with(['=', '<', '>', '+', '-', '*', '/', '%', '^'])
+            || words(part).last().is_some_and(|(at, word)| {
+                at > 0 && at + word.len() == part.len() && ["and", "or", "unless", "bool"].contains(&word)
+            })
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::slip;
+    use crate::promql::parse;
+
+    #[test]
+    fn a_slip_has_its_help() {
+        for (text, help) in [
+            ("up = 0", "write == to compare"),
+            ("a{b=\"c\"} == ", "write what comes after the last operator"),
+            ("(a > ) and b", "write what comes after the last operator"),
+            ("a and", "write what comes after the last operator"),
+            ("sum by pod (x)", "write the labels in brackets"),
+            ("x > 5%", "write the number alone"),
+            ("x > 5 % and y", "write the number alone"),
+            ("a && b", "write and"),
+            ("a || b", "write or"),
+            ("rate(a[5 m])", "write the range as a number"),
+            ("rate(a[5min])", "write the range as a number"),
+            ("rate(sum(a)[5m])", "only a selector has a range"),
+            ("a * on (x) b group_left", "write group_left right after on"),
+            ("a{b=c}", "put the label's value in quotes"),
+            ("a{b=~5..}", "put the label's value in quotes"),
+            ("rate(a{b=\"c=d\",e!=/f}[5m])", "put the label's value in quotes"),
+            ("{app=\"a\"} |= \"error\"", "this is LogQL: write it as logql instead of expr"),
+            ("sum(rate({app=\"a\"} | json | level=\"error\" [5m]))", "this is LogQL"),
+            ("rate(a)", "give it a range"),
+            ("a b", "try it in Prometheus' expression browser"),
+        ] {
+            let problem = parse(text, "x").expect_err(text).to_string();
+            assert!(problem.contains(&format!("; {help}")), "{text}: {problem}");
+        }
+        for text in [
+            "a % 5 > 1",
+            "a == on (x) group_left () b",
+            "a == on (x) group_left b{c=\"d && e\"}",
+            "max_over_time(rate(a[$window])[5m:]) >= bool 1",
+            "sum by(pod) (rate(b{c!=\"=\"}[1h30m])) or vector(0)",
+        ] {
+            assert_eq!(slip(text, "spec.sli.events.bad"), None, "{text}");
+            assert!(parse(text, "x").is_ok(), "{text}");
+        }
+    }
+
+    #[test]
+    fn an_indicator_is_told_of_its_window_at_once() {
+        for range in ["$windw", "${window}", "{{.window}}", "$__rate_interval", "5 m", "5min", "window", ""] {
+            let text = format!("sum(rate(a{{b=\"c\"}}[{range}]))");
+            let help = |path| parse(&text, path).expect_err(&text).help;
+            assert!(help("spec.sli.events.bad").starts_with("write the range as [$window]"), "{text}");
+            assert!(help("spec.rules[0].expr").starts_with("write the range as a number"), "{text}");
+        }
+        let subquery = parse("max_over_time(a[5 m:1m])", "spec.sli.timeSlices.good").expect_err("a space").help;
+        assert!(subquery.starts_with("write the range as a number"), "{subquery}");
+        let logs =
+            parse("sum(rate({app=\"a\"} |= \"error\" [$window]))", "spec.sli.events.bad").expect_err("LogQL").help;
+        assert!(logs.starts_with("this is LogQL, and an SLO takes PromQL"), "{logs}");
+    }
+}
