@@ -140,6 +140,13 @@ async fn populate(plane: &ControlPlane) -> Result<()> {
     .await?;
     let files = ["runbooks/rollback-on-burn/rbac.yaml", "runbooks/rollback-on-burn/runbook.yaml"];
     let mut objects = include_str!("playground.yaml").to_owned();
+    // The rollout before the one that runs: to it the runbook would go back.
+    let (deployment, _) = objects.split_once("---\n").context("a Deployment comes first")?;
+    plane.apply(&deployment.replace("checkout:2", "checkout:1")).await?;
+    wait_until("the first ReplicaSet", SOON, async || {
+        Ok((!plane.kubectl(["get", "replicasets", "-n", "shop", "-o", "name"]).await?.is_empty()).then_some(()))
+    })
+    .await?;
     for file in files {
         objects += &format!("---\n{}", read(file)?);
     }
