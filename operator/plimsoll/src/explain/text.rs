@@ -165,7 +165,8 @@ fn find(facts: &Facts) -> Finding {
             ),
         );
     }
-    if let Some(unknown) = unknown(facts) {
+    // What was refused may be the very thing that is missing.
+    if let Some(unknown) = unknown(facts).filter(|_| facts.refusals.is_empty()) {
         return unknown;
     }
     if let Some(refusal) = facts.refusals.first() {

@@ -256,6 +256,7 @@ fn what_is_not_recorded_yet_is_no_number() {
     assert!(shown.contains("; bad events not counted yet (every 1m), at least 10 needed"), "{shown}");
     assert!(!shown.contains(" 0 bad events"), "{shown}");
 
+    /// What differs, whether there are events, the headline, and the line of the tier.
     type Row = (fn(&mut Tier), bool, &'static str, Option<&'static str>);
     let rows: [Row; 4] = [
         // A tier of which nothing is recorded, beside one that is quiet.
