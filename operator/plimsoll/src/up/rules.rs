@@ -318,14 +318,14 @@ impl Rules {
         }
     }
 
-    /// Brings objects about, as many at a time as the backend takes: it reloads Prometheus for all of them together.
+    /// Brings objects about, as many at a time as the backend takes: they share its reloads of Prometheus.
     async fn reconcile(&mut self, keys: BTreeSet<Key>) {
         let all = keys.len();
         let mut brought = Vec::with_capacity(all);
         let work: Vec<_> = keys.into_iter().map(|key| self.bring(key)).collect();
         let mut work = stream::iter(work).buffer_unordered(self.sink.at_once());
         let mut progress = Progress(Instant::now());
-        // Without tokio's budget, so that all have begun before the first one is done and asks for a reload.
+        // Without tokio's budget, so that as many as possible have begun before the first one is done and asks for a reload.
         while let Some(one) = unconstrained(work.next()).await {
             brought.push(one);
             if brought.len() < all && progress.is_due(Instant::now()) {
