@@ -302,12 +302,12 @@ impl<'a> Known<'a> {
             (Some(Severity::Page), ..) => State::Page,
             (Some(Severity::Ticket), ..) => State::Ticket,
             (None, Some(_), _) => State::Broken,
-            (None, None, None) if self.answered => State::NoData,
+            (None, None, None) if self.answered && !is_awaited(slo) => State::NoData,
             (None, None, None) => State::Unknown,
             (None, None, Some(budget)) if budget <= 0.0 => State::Spent,
             (None, None, _) => State::Quiet,
         };
-        let reason = broken.or_else(|| others(alerts)).or_else(|| no_data(slo, state));
+        let reason = broken.or_else(|| others(alerts)).or_else(|| no_data(slo, state, self.answered));
         let mut labels = spec.map(|spec| spec.labels.clone()).unwrap_or_default();
         let meta = slo.object.as_ref().ok().map(|object| &object.metadata);
         labels.extend(meta.and_then(|meta| meta.labels.clone()).unwrap_or_default());
@@ -361,6 +361,13 @@ pub(crate) fn broken(slo: &Kept<Slo>) -> Option<String> {
     failed
 }
 
+/// Whether an SLO has samples, or may have them, so that what is not recorded of it is only not recorded yet: nobody can say
+/// then that it has no data, nor that nothing fires.
+pub(crate) fn is_awaited(slo: &Kept<Slo>) -> bool {
+    let data = conditions(slo).iter().find(|condition| condition.type_ == c::DATA_PRESENT);
+    data.is_some_and(|data| data.status != "False")
+}
+
 /// Alerts that fire besides those of the budget.
 fn others(alerts: &[(&str, Option<Severity>)]) -> Option<String> {
     let has = |name: &str| alerts.iter().any(|(alert, _)| *alert == name);
@@ -371,7 +378,10 @@ fn others(alerts: &[(&str, Option<Severity>)]) -> Option<String> {
     }
 }
 
-fn no_data(slo: &Kept<Slo>, state: State) -> Option<String> {
+fn no_data(slo: &Kept<Slo>, state: State, answered: bool) -> Option<String> {
+    if state == State::Unknown && answered {
+        return Some("not known yet: the first evaluations of its rules are awaited".to_owned());
+    }
     if state != State::NoData {
         return None;
     }

@@ -84,6 +84,30 @@ fn shop() -> (Vec<Kept<Slo>>, Reading) {
     (slos, reading(&numbers, &alerts))
 }
 
+/// As after a start: Prometheus answers, and its rules were not evaluated since.
+#[test]
+fn what_is_not_recorded_yet_is_not_known() {
+    let of = |present: Option<bool>| {
+        slo("a", |slo| {
+            let mut status = plimsoll_api::SloStatus::default();
+            let at = "2026-11-12T14:00:00Z".parse().unwrap();
+            c::set(&mut status.conditions, c::DATA_PRESENT, present, c::REASON_WAITING, "why", None, at);
+            slo.status = Some(status);
+        })
+    };
+    for (present, state, headline) in [
+        (None, State::Unknown, "Whether the one SLO is burning is not known."),
+        (Some(true), State::Unknown, "Whether the one SLO is burning is not known."),
+        (Some(false), State::NoData, "The one SLO is not burning; 1 has no data."),
+    ] {
+        let view = view(&[of(present)], &reading(&[], &[]), Filter::default());
+        assert_eq!((view.rows[0].state, view.headline.as_str()), (state, headline), "{present:?}");
+    }
+    let fires = reading(&[], &[("a", "SLOErrorBudgetBurn", "page")]);
+    let view = view(&[of(None)], &fires, Filter::default());
+    assert_eq!((view.rows[0].state, view.headline.as_str()), (State::Page, "The one SLO is burning."));
+}
+
 #[test]
 fn the_worst_is_first_and_broken_ones_are_rows_too() {
     let (slos, reading) = shop();

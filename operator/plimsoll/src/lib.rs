@@ -13,6 +13,7 @@ pub mod limits;
 pub mod operator;
 pub mod page;
 pub mod prometheus;
+mod refusals;
 pub mod runbooks;
 pub mod scorer;
 pub mod selecting;

@@ -1,6 +1,8 @@
 //! A small client for the HTTP API of Prometheus and its compatibles: instant queries and rules,
 //! with bounds on time, size and repetition. Every error names the address and the cause.
 
+mod rule_files;
+
 use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 
 use backon::{ExponentialBuilder, Retryable};

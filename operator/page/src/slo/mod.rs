@@ -333,7 +333,7 @@ impl View {
             namespace: slo.namespace.clone(),
             name: slo.name.clone(),
             state,
-            headline: headline(slo, model, state, Numbers { left, burn, lasts }),
+            headline: headline(slo, model, state, Numbers { left, burn, lasts, answered: is_answered(answers, left) }),
             trouble: answers.trouble(),
             description: spec.and_then(|spec| spec.description.clone()),
             facts: facts(model, answers, left),
@@ -478,6 +478,11 @@ fn band(answers: &Answers) -> Option<Band> {
     })
 }
 
+/// Whether somebody who has the numbers of now answers.
+fn is_answered(answers: &Answers, left: Option<f64>) -> bool {
+    answers.now.first().is_some_and(|history| history.trouble.is_none() || left.is_some())
+}
+
 fn state(slo: &Kept<Slo>, answers: &Answers, tiers: &[TierRow], left: Option<f64>) -> State {
     let fires = |page: bool| {
         tiers.iter().any(|tier| {
@@ -485,12 +490,12 @@ fn state(slo: &Kept<Slo>, answers: &Answers, tiers: &[TierRow], left: Option<f64
                 && (tier.severity == plimsoll_api::slo::Severity::Page) == page
         })
     };
-    let answered = answers.now.first().is_some_and(|history| history.trouble.is_none() || left.is_some());
+    let answered = is_answered(answers, left);
     match (fires(true), fires(false), overview::broken(slo), left) {
         (true, ..) => State::Page,
         (false, true, ..) => State::Ticket,
         (false, false, Some(_), _) => State::Broken,
-        (false, false, None, None) if answered => State::NoData,
+        (false, false, None, None) if answered && !overview::is_awaited(slo) => State::NoData,
         (false, false, None, None) => State::Unknown,
         (false, false, None, Some(left)) if left <= 0.0 => State::Spent,
         (false, false, None, _) => State::Quiet,
@@ -502,10 +507,11 @@ struct Numbers {
     left: Option<f64>,
     burn: Option<f64>,
     lasts: Option<f64>,
+    answered: bool,
 }
 
 fn headline(slo: &Kept<Slo>, model: &Model, state: State, numbers: Numbers) -> String {
-    let Numbers { left, burn, lasts } = numbers;
+    let Numbers { left, burn, lasts, answered } = numbers;
     let left = match left {
         Some(left) if left <= 0.0 => format!("the budget is spent, {} of it", words::percent(1.0 - left, 0)),
         Some(left) => {
@@ -522,6 +528,7 @@ fn headline(slo: &Kept<Slo>, model: &Model, state: State, numbers: Numbers) -> S
         State::Broken => format!("Broken: {}", sentence(&overview::broken(slo).unwrap_or_default())),
         State::Spent => format!("Spent: {left}{burn}."),
         State::NoData => "No data: nothing is recorded of it yet.".to_owned(),
+        State::Unknown if answered => "Not known yet: the first evaluations of its rules are awaited.".to_owned(),
         State::Unknown => "Not known: nobody who has its numbers answers.".to_owned(),
         State::Quiet => format!("Quiet: {left}{runs_out}{burn}."),
     }

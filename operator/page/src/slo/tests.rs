@@ -1,5 +1,6 @@
 #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 
+use plimsoll_api::conditions as c;
 use serde_json::json;
 
 use super::*;
@@ -68,6 +69,29 @@ fn view(change: impl FnOnce(&mut Answers)) -> View {
     let mut answers = answers(&plan);
     change(&mut answers);
     View::new(&slo, &model, &plan, &answers, &[], Texts::default(), NOW)
+}
+
+/// As after a start: Prometheus answers, and the rules were not evaluated since.
+#[test]
+fn what_is_not_recorded_yet_is_not_known() {
+    let mut object = slo().object.as_ref().unwrap().as_ref().clone();
+    let mut status = plimsoll_api::SloStatus::default();
+    let (reason, at) = (c::REASON_WAITING, "2026-11-12T14:00:00Z".parse().unwrap());
+    c::set(&mut status.conditions, c::DATA_PRESENT, None, reason, "awaited", None, at);
+    object.status = Some(status);
+    let slo = Kept::new("shop", "a", object);
+    let model = model(&slo);
+    let plan = Plan::new(&model, Range::of("1d"), NOW);
+    let of = |trouble: Option<&str>| {
+        let now = History { lines: Vec::new(), trouble: trouble.map(str::to_owned) };
+        let answers = Answers { now: vec![now], ..Answers::default() };
+        let view = View::new(&slo, &model, &plan, &answers, &[], Texts::default(), NOW);
+        (view.state, view.headline)
+    };
+    let awaited = "Not known yet: the first evaluations of its rules are awaited.".to_owned();
+    assert_eq!(of(None), (State::Unknown, awaited));
+    let away = "Not known: nobody who has its numbers answers.".to_owned();
+    assert_eq!(of(Some("no answer")), (State::Unknown, away));
 }
 
 fn plain(text: &str) -> String {

@@ -217,15 +217,9 @@ fn runtime() -> Result<tokio::runtime::Runtime, Stop> {
     tokio::runtime::Runtime::new().map_err(|error| failed(&error.into()))
 }
 
-/// An error with its causes, each told once: many name theirs in their own words already.
+/// An error with its causes.
 fn failed(error: &anyhow::Error) -> Stop {
-    let mut told = String::new();
-    for cause in error.chain().map(ToString::to_string) {
-        if !told.contains(&cause) {
-            told = if told.is_empty() { cause } else { format!("{told}: {cause}") };
-        }
-    }
-    Stop::Failed(told, String::new())
+    Stop::Failed(crate::refusals::told(error.chain()), String::new())
 }
 
 /// True when a person looks at this stream and likes colours.

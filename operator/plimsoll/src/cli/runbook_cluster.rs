@@ -162,6 +162,10 @@ async fn start(client: &Client, args: &Run) -> anyhow::Result<String> {
     let request = RunRequest { id: trace::received(None), parameters, ..RunRequest::default() };
     let patch = json!({"metadata": {"annotations": {RUN: serde_json::to_string(&request)?}}});
     let patched = runbooks.patch(&args.name, &PatchParams::default(), &Patch::Merge(&patch)).await;
+    if matches!(&patched, Err(kube::Error::Api(status)) if status.is_not_found() && status.message.contains(&args.name))
+    {
+        bail!("there is no Runbook {} in namespace {namespace}; kubectl get runbooks -A lists all", args.name);
+    }
     let patched = patched.with_context(|| format!("runbook {namespace}/{} could not be asked for", args.name))?;
     let noted = patched.annotations().get(RUN).context("the request is gone")?;
     let noted: RunRequest = serde_json::from_str(noted)?;

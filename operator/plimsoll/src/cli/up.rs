@@ -16,7 +16,8 @@ Examples:
 
 DIR is read as by validate, and again whenever a file changes. An object whose file becomes invalid goes on as it
 was last, and the page says why it is not as the file has it. What the Prometheus of its own scrapes is said in
-DIR/prometheus.yml, by scrape_configs as Prometheus has them.
+DIR/prometheus.yml, by scrape_configs as Prometheus has them. Nobody is paged until DIR/alertmanager.yml says who, by
+route and receivers as Alertmanager has them.
 
 Runbooks that alerts start are run dry: what they would do is planned, stored and shown; nothing is sent.
 

@@ -50,6 +50,8 @@ pub enum Outcome {
     Held {
         /// Where, for people.
         place: String,
+        /// What to look at where Prometheus does not load them.
+        advice: Option<String>,
         /// Whether something had to be written.
         written: Written,
         /// What Prometheus should have loaded then.
@@ -128,6 +130,7 @@ pub async fn apply(prepared: Rendered<Prepared>) -> Rendered<Applied> {
     let outcome = match backend.write(&target, &rules).await {
         Ok(written) => Outcome::Held {
             place: backend.describe(&target),
+            advice: backend.advice(),
             written,
             wanted: Wanted {
                 groups: rules.group_names().map(str::to_owned).collect(),

@@ -48,7 +48,7 @@ pub fn status(applied: &Rendered<Applied>, old: Option<&Shown>, asked: Option<As
         Outcome::Refused(error) => set.refused(error.reason(), &error.to_string()),
         Outcome::Failed(error) => set.failed(error),
         Outcome::Stuck { reason, message } => set.stuck(reason, message),
-        Outcome::Held { place, written: _, wanted, warnings, route: _ } => {
+        Outcome::Held { place, advice, written: _, wanted, warnings, route: _ } => {
             new.place = Some(place.clone());
             new.rules = (kind == Kind::AlertRule).then(|| i64::try_from(wanted.rules).unwrap_or(i64::MAX));
             match asked {
@@ -72,7 +72,7 @@ pub fn status(applied: &Rendered<Applied>, old: Option<&Shown>, asked: Option<As
                         // After a start what was found before it is not forgotten and found again.
                         None => set.said_with_ready().or_else(|| warnings.clone()),
                     };
-                    set.with_prometheus(url, &observation, place, warnings.as_deref());
+                    set.with_prometheus(url, &observation, (place, advice.as_deref()), warnings.as_deref());
                 }
             }
         }
@@ -210,7 +210,13 @@ impl Setter<'_> {
         self.set(c::READY, Some(true), c::REASON_OK, warnings.unwrap_or_default());
     }
 
-    fn with_prometheus(&mut self, url: &str, seen: &Observation, place: &str, warnings: Option<&str>) {
+    fn with_prometheus(
+        &mut self,
+        url: &str,
+        seen: &Observation,
+        (place, advice): (&str, Option<&str>),
+        warnings: Option<&str>,
+    ) {
         let Observation { loaded, since, .. } = seen;
         let since = since.strftime("%Y-%m-%dT%H:%M:%SZ");
         // Of whatever generation: an edit leaves the rules before it at work until the new ones are loaded.
@@ -251,7 +257,7 @@ impl Setter<'_> {
             Loaded::Missing { group, hint } => {
                 let mut message =
                     format!("Prometheus {url} has no group {group} as written to {place} (asked since {since})");
-                if let Some(hint) = hint {
+                if let Some(hint) = hint.as_deref().or(advice) {
                     message.push_str("; ");
                     message.push_str(hint);
                 }

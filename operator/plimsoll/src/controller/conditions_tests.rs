@@ -27,6 +27,10 @@ impl RuleSink for Sink {
         String::new()
     }
 
+    fn advice(&self) -> Option<String> {
+        Some("see its log".to_owned())
+    }
+
     fn is_outside(&self) -> bool {
         false
     }
@@ -195,6 +199,13 @@ async fn the_way_to_loaded() {
     let missing = status(&applied, Some(asking.get()), asked(&seen(missing)), at(9));
     let found = lines(&missing);
     assert!(found.iter().any(|l| l == "RulesLoaded=False NotLoaded Prometheus http://prometheus:9090 has no group g as written to PrometheusRule default/plimsoll-cart (asked since 1970-01-01T00:00:00Z); prometheus/main selects {a: b}"), "{found:#?}");
+    let missing =
+        status(&applied, Some(asking.get()), asked(&seen(Loaded::Missing { group: "g".into(), hint: None })), at(9));
+    let found = lines(&missing);
+    assert!(
+        found[1].ends_with("(asked since 1970-01-01T00:00:00Z); see its log"),
+        "without a cause, where to look: {found:#?}"
+    );
     let observation = Observation { data: Some(true), ..seen(Loaded::Yes) };
     let loaded = status(&applied, Some(missing.get()), asked(&observation), at(9));
     assert_eq!(lines(&loaded), ["DataPresent=True Samples", "Ready=True AsDeclared", "RulesLoaded=True Loaded"]);

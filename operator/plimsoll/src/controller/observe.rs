@@ -27,11 +27,11 @@ use crate::{
 const FIRST: Duration = Duration::from_millis(500);
 /// Questions about what is missing never lie further apart.
 const MISSING_MAX: Duration = Duration::from_secs(15);
-/// So many questions, about 11 seconds, belong to the normal way of rules into Prometheus, and of those
-/// that somebody removed and the operator put back.
+/// After so many questions, about 11 seconds, it is looked into why rules are not there.
 const EARLY: u32 = 7;
-/// An edit takes this long at most to reach a Prometheus whose files are mounted from a ConfigMap, or a ruler.
-const EDIT_PATIENCE: Duration = Duration::from_secs(300);
+/// Rules take this long at most to reach a Prometheus whose files are mounted from a ConfigMap, or a ruler: new ones, an
+/// edit, and those that somebody removed and the operator put back.
+const WAY: Duration = Duration::from_secs(300);
 /// What is loaded is looked at this often.
 const LOADED: Duration = Duration::from_secs(120);
 /// A Prometheus that is away for less than this changes no status of what was loaded.
@@ -139,6 +139,8 @@ struct Row {
     observation: Observation,
     /// Since when other rules are known to be loaded.
     outdated_since: Option<Instant>,
+    /// A group that is not there, and since when.
+    lacks: Option<(Instant, String)>,
     /// When it was loaded first, to be patient about its data.
     loaded_at: Option<Instant>,
     unreachable_since: Option<Instant>,
@@ -166,6 +168,7 @@ impl Row {
             wanted: Wanted::default(),
             observation: Observation::new(Loaded::Asking, time),
             outdated_since: None,
+            lacks: None,
             loaded_at: None,
             unreachable_since: None,
             columns_at: None,
@@ -289,6 +292,8 @@ impl Observations {
                 let passed = Duration::try_from(time.duration_since(since)).unwrap_or_default();
                 row.outdated_since = now.checked_sub(passed);
             }
+            // Which group is known when it is asked again.
+            row.lacks = waiting.and(row.outdated_since).map(|since| (since, String::new()));
             row.attempts = 0;
             // After a write Prometheus needs a moment; found unchanged, as at a start, it can be asked at once.
             row.due = Some(if written { now + FIRST } else { now });
@@ -382,13 +387,30 @@ impl Observations {
                 }
             }
             if let Loaded::Outdated { overdue } = &mut new {
-                *overdue = now.duration_since(*row.outdated_since.get_or_insert(now)) >= EDIT_PATIENCE;
+                *overdue = now.duration_since(*row.outdated_since.get_or_insert(now)) >= WAY;
             } else {
                 row.outdated_since = None;
             }
-            // In the first seconds nothing is missing, it is only not there yet, or for a moment not there.
-            let early = row.attempts < EARLY && !matches!(row.observation.loaded, Loaded::Unreachable(_));
-            if new != row.observation.loaded && !(early && matches!(new, Loaded::Missing { .. })) {
+            let mut on_its_way = false;
+            row.lacks = match &new {
+                Loaded::Missing { group, .. } => {
+                    let since = row.lacks.take().map_or(now, |(since, _)| since);
+                    on_its_way = now.duration_since(since) < WAY;
+                    Some((since, group.clone()))
+                }
+                _ => None,
+            };
+            // Until then nothing is missing, it is only not there yet, or for a moment not there.
+            if on_its_way {
+                match row.observation.loaded {
+                    Loaded::Missing { .. } => {}
+                    // One that answers again, and never had them.
+                    Loaded::Unreachable(_) if row.loaded_at.is_none() => new = Loaded::Asking,
+                    Loaded::Unreachable(_) => {}
+                    _ => continue,
+                }
+            }
+            if new != row.observation.loaded {
                 row.observation.loaded = new;
                 changed.push(id.clone());
             }
@@ -396,11 +418,18 @@ impl Observations {
         (changed, puzzles)
     }
 
-    /// Says why a group is missing; true when that is news.
+    /// Says why a group is missing; true when that is news. Of what has a cause it is not waited whether it is on its way.
     pub fn hint(&self, id: &Id, text: Option<String>) -> bool {
-        match self.rows().get_mut(id).map(|row| &mut row.observation.loaded) {
-            Some(Loaded::Missing { hint, .. }) if *hint != text => {
+        let mut rows = self.rows();
+        let Some(row) = rows.get_mut(id) else { return false };
+        match (&mut row.observation.loaded, &row.lacks) {
+            (Loaded::Missing { hint, .. }, _) => {
+                let news = *hint != text;
                 *hint = text;
+                news
+            }
+            (loaded, Some((_, group))) if text.is_some() => {
+                *loaded = Loaded::Missing { group: group.clone(), hint: text };
                 true
             }
             _ => false,

@@ -26,6 +26,7 @@ use serde::Deserialize;
 use tokio::sync::{mpsc, watch};
 
 use super::{RuleSink, SinkError, Target, Written, fingerprint::Fingerprint, fingerprint::of_object, vm_rule};
+pub(crate) use crate::refusals::chain;
 
 /// The one field manager of everything that the SLO controller applies.
 pub const FIELD_MANAGER: &str = "plimsoll-slo";
@@ -542,21 +543,6 @@ pub(crate) fn owner_reference(target: &Target) -> OwnerReference {
         // Foreground deletion of the SLO need not wait: and setting it would ask for rights on the SLO's finalizers.
         block_owner_deletion: None,
     }
-}
-
-/// An error with its causes, on one line.
-pub(crate) fn chain(error: &(dyn std::error::Error + 'static)) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        let next = cause.to_string();
-        if !text.contains(&next) {
-            text.push_str(": ");
-            text.push_str(&next);
-        }
-        source = cause.source();
-    }
-    text
 }
 
 impl RuleSink for KubeSink {

@@ -239,6 +239,16 @@ pub trait RuleSink: Send + Sync + fmt::Debug {
         Dialect::Prometheus
     }
 
+    /// What to look at where Prometheus has not loaded what is written here, if there is something.
+    fn advice(&self) -> Option<String> {
+        None
+    }
+
+    /// How many writes it may get at a time from one that has many.
+    fn at_once(&self) -> usize {
+        16
+    }
+
     /// True when the rules are outside the cluster, where no garbage collector finds them: the SLO
     /// then carries a finalizer while they may be there.
     fn is_outside(&self) -> bool;

@@ -24,6 +24,8 @@ const HEADER: &str = "# Written by Plimsoll, do not edit. ";
 pub struct RuleFiles {
     directory: PathBuf,
     reload: Option<Reload>,
+    /// Held for reading by whoever writes or removes a file: a reload waits for those that have begun.
+    writing: tokio::sync::RwLock<()>,
     gate: GateLayer,
 }
 
@@ -31,7 +33,8 @@ pub struct RuleFiles {
 struct Reload {
     client: reqwest::Client,
     url: String,
-    /// Counts changes. A reload covers all changes before its start, so many writers share one.
+    /// Counts changes. A reload covers all changes before its start and waits for those under way, so many writers
+    /// share one.
     changed: AtomicU64,
     covered: tokio::sync::Mutex<u64>,
 }
@@ -46,7 +49,7 @@ impl RuleFiles {
             changed: AtomicU64::new(1),
             covered: tokio::sync::Mutex::new(0),
         });
-        Arc::new(Self { directory, reload, gate })
+        Arc::new(Self { directory, reload, writing: tokio::sync::RwLock::default(), gate })
     }
 
     fn path(&self, target: &Target) -> PathBuf {
@@ -60,10 +63,12 @@ impl RuleFiles {
         let what = self.describe(target);
         let id = owner(target);
         let gate = self.gate.clone();
+        let begun = self.writing.read().await;
         let written = blocking(what.clone(), move || write(&path, &id, &text, &what, &gate)).await?;
         if written == Written::Changed {
             self.changed();
         }
+        drop(begun);
         self.reload(target, "written").await?;
         Ok(written)
     }
@@ -73,10 +78,12 @@ impl RuleFiles {
         let what = self.describe(target);
         let id = owner(target);
         let gate = self.gate.clone();
+        let begun = self.writing.read().await;
         let written = blocking(what.clone(), move || remove(&path, &id, &what, &gate)).await?;
         if written == Written::Changed {
             self.changed();
         }
+        drop(begun);
         self.reload(target, "removed").await?;
         Ok(written)
     }
@@ -94,6 +101,7 @@ impl RuleFiles {
         if *covered >= needed {
             return Ok(());
         }
+        drop(self.writing.write().await);
         let covers = reload.changed.load(Ordering::SeqCst);
         let failed =
             |cause: String| SinkError::Unread { what: self.describe(target), done, url: reload.url.clone(), cause };
@@ -188,6 +196,15 @@ impl RuleSink for RuleFiles {
 
     fn place(&self) -> String {
         self.directory.display().to_string()
+    }
+
+    fn advice(&self) -> Option<String> {
+        Some(format!("see that rule_files in its configuration has {}/*.yaml, and its log", self.directory.display()))
+    }
+
+    /// Files are small, and all that are written at a time share a reload.
+    fn at_once(&self) -> usize {
+        1000
     }
 
     fn is_outside(&self) -> bool {

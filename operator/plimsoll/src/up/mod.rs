@@ -3,6 +3,7 @@
 //! by the operator's own scorer, and are shown by the same page. Runbooks are run dry ([`runs`]).
 
 pub mod child;
+pub mod configs;
 pub mod data;
 pub mod objects;
 pub mod rules;
@@ -18,7 +19,6 @@ use std::{
     time::Duration,
 };
 
-use serde_json::Value;
 use tokio::{
     net::TcpListener,
     sync::mpsc,
@@ -28,12 +28,13 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use self::{
+    configs::{Config, Made},
     data::Data,
     objects::{Explaining, Shelf},
     rules::Rules,
     runs::{Runs, Source},
     say::Say,
-    servers::{SCRAPES, Scrapes, Servers, configuration, reached},
+    servers::{ROUTES, Routes, SCRAPES, Scrapes, Servers, configuration, reached},
     table::Table,
 };
 use crate::{
@@ -115,7 +116,7 @@ async fn work(
         let help = "name another one, such as --listen 127.0.0.1:0 for any that is free".to_owned();
         Stop::Failed(format!("--listen {}: {}", args.listen, cause(&error)), help)
     })?;
-    let servers = Servers::new(args, &data, listen)?;
+    let servers = Servers::new(args, &data)?;
     let prometheus = Prometheus::new(http.clone(), &servers.prometheus)
         .map_err(|why| Stop::Failed(format!("--prometheus: {why}"), String::new()))?;
 
@@ -133,27 +134,27 @@ async fn work(
     let table = stored_table(&data, &say)?;
     let (touched, mut touches) = mpsc::unbounded_channel();
     let rules = Rules::new(table, sink, prometheus.clone(), Arc::clone(&metrics), Arc::clone(&shelf), say.clone());
+    let own = |server, name, url: Option<&str>| {
+        url.map(|url| Config::new((server, name, url), &args.directory, &http, &data, &say))
+    };
     let mut work = Work {
         directory: args.directory.clone(),
         data: Arc::clone(&data),
-        own_prometheus: servers.own_prometheus,
         alertmanager: servers.alertmanager.clone(),
         listen,
-        prometheus: prometheus.clone(),
-        http: http.clone(),
+        scraping: own("Prometheus", SCRAPES, servers.own_prometheus.then_some(&*servers.prometheus)),
+        routing: own("Alertmanager", ROUTES, servers.alertmanager.as_deref().filter(|_| servers.own_alertmanager)),
         say: say.clone(),
         rules,
         runs: Arc::clone(&runs),
         said: String::new(),
-        accepted: None,
-        config: String::new(),
     };
 
     let (seen, mut checked) = look(args);
     work.report(&checked);
     let changes = work.rules.take(&mut checked);
     work.know_runbooks();
-    work.scrape().await;
+    work.configure().await?;
 
     // The page is there before the servers are.
     let site = site(prometheus.clone(), Arc::clone(&shelf), stop.child_token());
@@ -178,9 +179,7 @@ async fn work(
     }
     say.news(&format!("page: http://{}/", reached(listen)));
     work.introduce(&servers, &data);
-    if servers.own_prometheus {
-        work.await_prometheus().await;
-    }
+    work.await_prometheus().await;
 
     let source = match (&servers.alertmanager, servers.own_alertmanager) {
         (_, true) => Source::Posted,
@@ -220,7 +219,9 @@ async fn work(
                 work.report(&checked);
                 let changes = work.rules.take(&mut checked);
                 work.know_runbooks();
-                work.scrape().await;
+                if let Err(Stop::Failed(why, _)) = work.configure().await {
+                    say.trouble(&why);
+                }
                 work.bring_about(&changes, false).await;
             }
             Some(touch) = touches.recv() => {
@@ -270,7 +271,7 @@ fn log_to(data: &Data) -> Result<(), Stop> {
     Ok(())
 }
 
-/// Where rules go.
+/// Where rules go. What keeps a Prometheus from reading them is said at once.
 async fn sink(
     args: &Up,
     data: &Data,
@@ -291,6 +292,20 @@ async fn sink(
         say.trouble(&format!(
             "{} takes no /-/reload: it works with what is written to {} when somebody reloads it; to have it done, start it with --web.enable-lifecycle",
             prometheus.url(),
+            shown(directory)
+        ));
+    }
+    // By either of its names.
+    let names = [std::fs::canonicalize(directory), std::path::absolute(directory)];
+    let mut reads = Vec::new();
+    for name in names.into_iter().flatten() {
+        reads.push(prometheus.reads_rules(&name.join("plimsoll_a_b.yaml")).await);
+    }
+    if reads.iter().all(|reads| *reads == Some(false)) {
+        say.trouble(&format!(
+            "{} reads no rules from {}: add {}/*.yaml to rule_files in its configuration, by the path that it sees where that is another",
+            prometheus.url(),
+            shown(directory),
             shown(directory)
         ));
     }
@@ -316,24 +331,37 @@ fn site(prometheus: Prometheus, shelf: Arc<Shelf>, stop: CancellationToken) -> p
 /// The file with the last good versions.
 const OBJECTS: &str = "objects.json";
 
+/// What a file says, with its text. Of one that cannot be read nothing is taken; at the start that is as if there were none.
+fn read<T: Default>(
+    say: &Say,
+    config: &Config,
+    found: Result<(T, String), String>,
+    before: &str,
+) -> Option<(T, String)> {
+    found.map_or_else(
+        |why| {
+            say.trouble(&format!("{why}; {before} before goes on"));
+            config.is_new().then(Default::default)
+        },
+        Some,
+    )
+}
+
 /// What the loop has in its hands.
 struct Work {
     directory: std::path::PathBuf,
     data: Arc<Data>,
-    own_prometheus: bool,
     alertmanager: Option<String>,
     listen: std::net::SocketAddr,
-    prometheus: Prometheus,
-    http: reqwest::Client,
+    /// Of a Prometheus of our own.
+    scraping: Option<Config>,
+    /// Of an Alertmanager of our own.
+    routing: Option<Config>,
     say: Say,
     rules: Rules,
     runs: Arc<Runs>,
     /// The problems that were told last.
     said: String,
-    /// The configuration that Prometheus works with.
-    accepted: Option<String>,
-    /// The one that is written.
-    config: String,
 }
 
 impl Work {
@@ -374,85 +402,44 @@ impl Work {
         self.say.news(&format!("state and logs: {}", shown(&data.join(""))));
     }
 
-    /// Brings what the directory says about scraping to a Prometheus of our own; one that it refuses is taken back.
-    async fn scrape(&mut self) {
-        if !self.own_prometheus {
-            return;
+    /// Brings what the directory says about scraping and about who is told to servers of our own.
+    async fn configure(&mut self) -> Result<(), Stop> {
+        if let Some(config) = &mut self.scraping
+            && let Some((scrapes, source)) = read(&self.say, config, Scrapes::read(&self.directory), "what was scraped")
+        {
+            let file = config.file();
+            let lacks = format!("nothing is scraped: write scrape_configs, as Prometheus has them, into {file}");
+            let lacks = if scrapes.is_empty() { lacks } else { String::new() };
+            let taken = format!("{} scraped", count(scrapes.len(), "job"));
+            let all = configuration(&scrapes, &self.data, self.listen, self.alertmanager.as_deref());
+            config.bring(Made { config: all, source, taken, lacks }).await;
         }
-        let scrapes = match Scrapes::read(&self.directory) {
-            Ok(scrapes) => scrapes,
-            Err(why) => {
-                self.say.trouble(&format!("{why}; what was scraped before goes on"));
-                if !self.config.is_empty() {
-                    return;
-                }
-                Scrapes::default()
-            }
-        };
-        let config: Value = configuration(&scrapes, &self.data, self.listen, self.alertmanager.as_deref());
-        let text = format!("{config:#}");
-        if text == self.config {
-            return;
+        if let Some(config) = &mut self.routing
+            && let Some((routes, source)) = read(&self.say, config, Routes::read(&self.directory), "who was told")
+        {
+            let file = config.file();
+            let lacks =
+                format!("nobody is told of alerts: write route and receivers, as Alertmanager has them, into {file}");
+            let lacks = if routes.is_empty() { lacks } else { String::new() };
+            let taken =
+                if routes.is_empty() { "it tells nobody" } else { "alerts go where its route leads" }.to_owned();
+            let all = routes.configuration(self.listen, &self.data.token()?)?;
+            config.bring(Made { config: all, source, taken, lacks }).await;
         }
-        if self.accepted.is_none() && !self.config.is_empty() && self.is_ready().await {
-            self.accepted = Some(self.config.clone());
-        }
-        let first = std::mem::replace(&mut self.config, text.clone()).is_empty();
-        let place = shown(&self.directory.join(SCRAPES));
-        if scrapes.is_empty() {
-            self.say
-                .trouble(&format!("nothing is scraped: write scrape_configs, as Prometheus has them, into {place}"));
-        }
-        if let Err(Stop::Failed(why, _)) = self.data.write("prometheus.yml", &text) {
-            self.say.trouble(&why);
-            return;
-        }
-        if first {
-            return;
-        }
-        match self.reload().await {
-            Ok(()) => {
-                self.accepted = Some(text);
-                self.say.news(&format!("{place}: {} scraped", count(scrapes.len(), "job")));
-            }
-            // It does not run yet, or not with the configuration before this one.
-            Err(_) if self.accepted.is_none() => {
-                self.say.news(&format!("{place}: Prometheus reads it when it is started again"));
-            }
-            Err(why) => {
-                let tail = child::tail(&self.data.join("prometheus.log"));
-                self.say.trouble(&format!("{place} is not taken by Prometheus: {why}\n{tail}"));
-                // A configuration with which it cannot start would stop everything at the next start.
-                if let Some(Err(Stop::Failed(why, _))) =
-                    self.accepted.as_ref().map(|good| self.data.write("prometheus.yml", good))
-                {
-                    self.say.trouble(&why);
-                }
-            }
-        }
-    }
-
-    async fn reload(&self) -> Result<(), String> {
-        let url = format!("{}/-/reload", self.prometheus.url().trim_end_matches('/'));
-        let answer = self.http.post(url).send().await.and_then(reqwest::Response::error_for_status);
-        answer.map(drop).map_err(|error| crate::sinks::kubernetes::chain(&error.without_url()))
+        Ok(())
     }
 
     /// Waits until a Prometheus of our own answers, or for so long that something is wrong, which is told elsewhere.
     async fn await_prometheus(&mut self) {
+        let Some(config) = &mut self.scraping else { return };
         let until = Instant::now() + READY;
         while Instant::now() < until {
-            if self.is_ready().await {
-                self.accepted = Some(self.config.clone());
+            if config.is_ready().await {
+                config.works();
                 return;
             }
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
-    }
-
-    async fn is_ready(&self) -> bool {
-        let url = format!("{}/-/ready", self.prometheus.url().trim_end_matches('/'));
-        self.http.get(&url).send().await.is_ok_and(|answer| answer.status().is_success())
     }
 
     /// Tells what has changed, brings it about, and keeps it.

@@ -4,8 +4,10 @@
 use std::{
     collections::{BTreeSet, HashMap},
     sync::Arc,
+    time::Duration,
 };
 
+use futures::{StreamExt as _, stream};
 use kube::{
     Resource as _,
     runtime::{
@@ -17,7 +19,11 @@ use kube::{
 use plimsoll_api::{AlertRule, AnyKind, Kind, Runbook, Slo, conditions as c, runbook::Mode};
 use plimsoll_runbook::Model;
 use plimsoll_slo::names as series;
-use tokio::{sync::mpsc::UnboundedSender, task::JoinSet};
+use tokio::{
+    sync::mpsc::UnboundedSender,
+    task::{JoinSet, unconstrained},
+    time::Instant,
+};
 use tokio_util::sync::CancellationToken;
 
 use super::{
@@ -29,12 +35,12 @@ use super::{
 use crate::{
     cli::{check::Checked, out::Stop, report::count},
     controller::{
-        apply::{Outcome, apply, refuse},
+        apply::{Applied, Outcome, apply, refuse},
         dereference::{DEFAULT_BACKEND, dereference},
         judge,
         observe::Observations,
         poll::Poll,
-        render::render,
+        render::{Rendered, render},
         scored,
         status::transitions,
         stored::{Object, Shown, Stored},
@@ -44,6 +50,9 @@ use crate::{
     prometheus::Prometheus,
     sinks::{RuleSink, Sinks, Target},
 };
+
+/// While many objects are on their way, it is said this often how far they are.
+const PROGRESS: Duration = Duration::from_secs(3);
 
 /// A kind, a namespace and a name.
 pub type Touch = (Kind, String, String);
@@ -82,7 +91,25 @@ pub struct Rules {
     /// What was read and is not loaded yet.
     awaited: BTreeSet<Key>,
     loaded: usize,
+    progress: Progress,
 }
+
+/// When it was last said how far the objects are.
+struct Progress(Instant);
+
+impl Progress {
+    /// Whether it is time to say it again.
+    fn is_due(&mut self, now: Instant) -> bool {
+        let due = now.duration_since(self.0) >= PROGRESS;
+        if due {
+            self.0 = now;
+        }
+        due
+    }
+}
+
+/// An object that went as far as the backend, if it has a good version at all.
+type Brought = Option<(Arc<Stored>, Rendered<Applied>)>;
 
 impl Rules {
     /// Over what was kept.
@@ -109,6 +136,7 @@ impl Rules {
             fresh: BTreeSet::new(),
             awaited: BTreeSet::new(),
             loaded: 0,
+            progress: Progress(Instant::now()),
         }
     }
 
@@ -258,19 +286,23 @@ impl Rules {
 
     /// Tries again what is not done.
     pub async fn catch_up(&mut self) {
-        for (key, target) in std::mem::take(&mut self.leftovers) {
-            // It came back meanwhile.
-            if self.table.get(&key).is_some() {
-                continue;
-            }
-            if let Err(error) = self.sink.delete(&target).await {
-                tracing::warn!(%error, "rules of what is gone are left; this is tried again");
-                self.leftovers.push((key, target));
-            }
-        }
-        for key in std::mem::take(&mut self.behind) {
-            self.reconcile(&key).await;
-        }
+        self.progress = Progress(Instant::now());
+        let mut leftovers = std::mem::take(&mut self.leftovers);
+        // What came back meanwhile is wanted.
+        leftovers.retain(|(key, _)| self.table.get(key).is_none());
+        let removals: Vec<_> = leftovers.into_iter().map(|(key, target)| self.remove(key, target)).collect();
+        let removed: Vec<_> =
+            unconstrained(stream::iter(removals).buffer_unordered(self.sink.at_once()).collect()).await;
+        self.leftovers = removed.into_iter().flatten().collect();
+        let behind = std::mem::take(&mut self.behind);
+        self.reconcile(behind).await;
+    }
+
+    /// Removes rules; gives back what is left of them.
+    async fn remove(&self, key: Key, target: Target) -> Option<(Key, Target)> {
+        let error = self.sink.delete(&target).await.err()?;
+        tracing::warn!(%error, "rules of what is gone are left; this is tried again");
+        Some((key, target))
     }
 
     /// Looks again at objects of which something has changed in Prometheus or in the scores.
@@ -279,28 +311,60 @@ impl Rules {
             .into_iter()
             .map(|(kind, namespace, name)| Key { kind: AnyKind::Rules(kind), namespace, name })
             .collect();
-        for key in keys {
-            self.reconcile(&key).await;
+        self.reconcile(keys).await;
+        let (loaded, all) = (self.loaded, self.loaded + self.awaited.len());
+        if loaded > 0 && loaded < all && self.progress.is_due(Instant::now()) {
+            self.say.news(&format!("loaded so far: the rules of {loaded} of {all} objects"));
         }
     }
 
-    async fn reconcile(&mut self, key: &Key) {
-        let AnyKind::Rules(kind) = key.kind else { return };
-        let Some(entry) = self.table.get(key) else { return };
-        let id = (key.namespace.clone(), key.name.clone());
-        let of = self.of(kind);
-        let Some(stored) = of.store.get(&ObjectRef::new_with(&key.name, kind).within(&key.namespace)) else {
-            self.shelf.lacks(kind, &id, entry.broken.as_deref().unwrap_or_default());
-            return;
-        };
+    /// Brings objects about, as many at a time as the backend takes: they share its reloads of Prometheus.
+    async fn reconcile(&mut self, keys: BTreeSet<Key>) {
+        let all = keys.len();
+        let mut brought = Vec::with_capacity(all);
+        let work: Vec<_> = keys.into_iter().map(|key| self.bring(key)).collect();
+        let mut work = stream::iter(work).buffer_unordered(self.sink.at_once());
+        let mut progress = Progress(Instant::now());
+        // Without tokio's budget, so that as many as possible have begun before the first one is done and asks for a reload.
+        while let Some(one) = unconstrained(work.next()).await {
+            brought.push(one);
+            if brought.len() < all && progress.is_due(Instant::now()) {
+                self.say.news(&format!("the rules of {} of {all} objects are written", brought.len()));
+            }
+        }
+        drop(work);
+        brought.sort_by(|(a, _), (b, _)| a.cmp(b));
+        for (key, brought) in brought {
+            self.settle(&key, brought);
+        }
+    }
+
+    /// Takes an object as far as the backend.
+    async fn bring(&self, key: Key) -> (Key, Brought) {
+        let AnyKind::Rules(kind) = key.kind else { return (key, None) };
+        let stored = self.of(kind).store.get(&ObjectRef::new_with(&key.name, kind).within(&key.namespace));
+        let Some(stored) = stored else { return (key, None) };
         // There is one place for rules, whatever a file that is made for a cluster calls it.
         let name = stored.backend().unwrap_or(DEFAULT_BACKEND).to_owned();
         let sinks: Sinks = [(name, Arc::clone(&self.sink))].into_iter().collect();
-        let mut old = self.statuses.get(key).cloned();
         let applied = match validate(dereference(Arc::clone(&stored), &sinks, &self.slos.store)) {
             Ok(valid) => apply(render(valid)).await,
             Err(error) => refuse(Arc::clone(&stored), error),
         };
+        (key, Some((stored, applied)))
+    }
+
+    /// Notes and tells what became of it.
+    fn settle(&mut self, key: &Key, brought: Brought) {
+        let AnyKind::Rules(kind) = key.kind else { return };
+        let Some(entry) = self.table.get(key) else { return };
+        let id = (key.namespace.clone(), key.name.clone());
+        let of = self.of(kind);
+        let Some((stored, applied)) = brought else {
+            self.shelf.lacks(kind, &id, entry.broken.as_deref().unwrap_or_default());
+            return;
+        };
+        let mut old = self.statuses.get(key).cloned();
         let fails = matches!(applied.state.outcome(), Outcome::Failed(error) if error.is_transient());
         let applied = match entry.broken.clone() {
             None => applied,
@@ -362,3 +426,7 @@ fn of_slo(slo: &Slo) -> Vec<String> {
 fn of_alert_rule(rule: &AlertRule) -> Vec<String> {
     rule.spec.rules.iter().flat_map(|rule| rule.runbooks.clone()).collect()
 }
+
+#[cfg(test)]
+#[path = "rules_tests.rs"]
+mod tests;
