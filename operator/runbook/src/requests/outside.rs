@@ -7,7 +7,6 @@ use plimsoll_api::{
     runbook::Step,
 };
 use plimsoll_slo::{model::Span, names as series, promql::quote};
-use rust_decimal::Decimal;
 use serde_json::{Value, json};
 
 use super::{Call, JSON, Pick, Request, Run, Server, encoded, put};
@@ -58,17 +57,19 @@ pub fn verified(answer: &Value, verify: &Verify) -> Result<(bool, String), Strin
     if !found(answer)? {
         return Ok((false, format!("SLO {slo} has no burn rate: its rules are not loaded, or it has no data")));
     }
-    let below: Decimal =
+    let below: f64 =
         verify.below.as_deref().unwrap_or("1").parse().map_err(|_| "below is no decimal".to_owned())?;
-    let mut worst: Option<Decimal> = None;
+    // As Prometheus writes them, however small: a decimal of fixed size would not hold 1e-30.
+    let mut worst: Option<f64> = None;
     for series in answer.pointer("/data/result").and_then(Value::as_array).into_iter().flatten() {
         let value = series.pointer("/value/1").and_then(Value::as_str).unwrap_or_default();
-        let rate = value.parse::<Decimal>().or_else(|_| Decimal::from_scientific(value));
-        let Ok(rate) = rate else { return Ok((false, format!("SLO {slo} burns at {value}"))) };
+        let Some(rate) = value.parse().ok().filter(|rate: &f64| rate.is_finite()) else {
+            return Ok((false, format!("SLO {slo} burns at {value}")));
+        };
         worst = Some(worst.map_or(rate, |worst| worst.max(rate)));
     }
-    let worst = worst.unwrap_or(Decimal::MAX);
-    Ok((worst < below, format!("SLO {slo} burns at {}, {below} is the bound", worst.round_dp(2).normalize())))
+    let worst = worst.unwrap_or(f64::MAX);
+    Ok((worst < below, format!("SLO {slo} burns at {}, {below} is the bound", (worst * 100.0).round() / 100.0)))
 }
 
 /// Who a silence is by, which tells it apart from every other.

@@ -301,11 +301,22 @@ fn recovery_is_read_from_the_burn_rates() {
         let series: Vec<Value> = rates.iter().map(|rate| json!({"metric": {}, "value": [0, rate]})).collect();
         json!({"status": "success", "data": {"resultType": "vector", "result": series}})
     };
-    for (rates, recovered) in
-        [(&["0.4", "0.999"][..], true), (&["0.4", "1"], false), (&["NaN"], false), (&[], false), (&["1e-7"], true)]
-    {
+    for (rates, recovered) in [
+        (&["0.4", "0.999"][..], true),
+        (&["0.4", "1"], false),
+        (&["NaN"], false),
+        (&["+Inf"], false),
+        (&["0.4", "NaN"], false),
+        (&[], false),
+        (&["1e-7"], true),
+        // What is left of bad events decays to this, and the SLO has recovered all the more.
+        (&["3.2e-30", "4.9406564584124654e-324"], true),
+        (&["1e300"], false),
+    ] {
         assert_eq!(requests::verified(&answer(rates), &verify).unwrap().0, recovered, "{rates:?}");
     }
+    let seen = requests::verified(&answer(&["14.404"]), &verify).unwrap().1;
+    assert_eq!(seen, "SLO checkout burns at 14.4, 1 is the bound");
     assert!(requests::verified(&json!({"status": "error"}), &verify).is_err());
     assert_eq!(
         sent(&with(json!({"name": "a", "verify": {"slo": "checkout"}})), false).1[0].request.to,
