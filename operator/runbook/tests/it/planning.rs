@@ -208,6 +208,39 @@ fn bodies_are_fixed_when_the_run_is_planned() {
     assert_eq!(silence["endsAt"], "2026-11-26T13:00:00Z");
 }
 
+/// To more is never to fewer, and what somebody has turned off stays so.
+#[test]
+fn a_scale_never_goes_the_other_way() {
+    let scaled = |scale: Value, replicas: i64| {
+        let mut step = json!({"name": "a", "scale": {"workload": "app", "max": 10}});
+        step["scale"].as_object_mut().unwrap().extend(scale.as_object().unwrap().clone());
+        let planned = planned_with(&with(step), |object| object.facts.replicas = Some(replicas));
+        planned.map(|planned| planned.spec.steps[0].action.scale.as_ref().unwrap().replicas.unwrap())
+    };
+    for (scale, replicas, wanted) in [
+        (json!({"by": 2}), 4, Ok(6)),
+        (json!({"by": 2}), 9, Ok(10)),
+        (json!({"by": 2}), 10, Ok(10)),
+        (json!({"by": 2}), 14, Err("has 14 replicas, above max 10 already")),
+        (json!({"percent": 150}), 14, Err("has 14 replicas, above max 10 already")),
+        (json!({"percent": 150}), 5, Ok(8)),
+        (json!({"by": 2}), 0, Err("has 0 replicas: somebody has turned it off")),
+        (json!({"percent": 50}), 0, Err("has 0 replicas: somebody has turned it off")),
+        (json!({"by": -1, "min": 3}), 2, Err("has 2 replicas, below min 3 already")),
+        (json!({"percent": 50, "min": 3}), 4, Ok(3)),
+        (json!({"by": -1}), 14, Ok(10)),
+        // A number is what the author has written.
+        (json!({"replicas": 3}), 14, Ok(3)),
+        (json!({"replicas": 3}), 0, Ok(3)),
+    ] {
+        match (scaled(scale.clone(), replicas), wanted) {
+            (Ok(number), wanted) => assert_eq!(Ok(number), wanted, "{scale} of {replicas}"),
+            (Err(wrong), Err(wanted)) => assert!(wrong[0].contains(wanted), "{scale} of {replicas}: {wrong:?}"),
+            (Err(wrong), Ok(_)) => panic!("{scale} of {replicas}: {wrong:?}"),
+        }
+    }
+}
+
 #[test]
 fn the_name_is_the_lock() {
     let first = planned(&json!({})).unwrap();
