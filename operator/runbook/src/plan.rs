@@ -291,6 +291,13 @@ impl Planner<'_> {
                         Some(revision) => format!("step {step}: there is no revision {revision} to go back to"),
                         None => format!("step {step}: there is no earlier revision to go back to"),
                     }),
+                    // Of one Deployment, one earlier revision is looked up.
+                    Some(earlier) if rollback.revision.is_some_and(|revision| revision != earlier.revision) => {
+                        self.wrong.push(format!(
+                            "step {step}: another step takes {} to revision {}; one runbook goes back to one revision of a Deployment",
+                            rollback.workload, earlier.revision
+                        ));
+                    }
                     Some(earlier) => {
                         filled.rollback = Some(plimsoll_api::action::Rollback {
                             revision: Some(earlier.revision),

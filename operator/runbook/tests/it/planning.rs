@@ -241,6 +241,18 @@ fn a_scale_never_goes_the_other_way() {
     }
 }
 
+/// A revision that was not looked up is not gone back to, nor another one instead.
+#[test]
+fn a_rollback_goes_to_its_own_revision() {
+    let to = |revision: i64| planned(&with(json!({"name": "a", "rollback": {"workload": "app", "revision": revision}})));
+    assert_eq!(to(7).unwrap().spec.steps[0].action.rollback.as_ref().unwrap().revision, Some(7));
+    let wrong = to(5).unwrap_err();
+    assert_eq!(
+        wrong,
+        ["step a: another step takes app to revision 7; one runbook goes back to one revision of a Deployment"]
+    );
+}
+
 #[test]
 fn the_name_is_the_lock() {
     let first = planned(&json!({})).unwrap();
