@@ -194,7 +194,7 @@ pub struct Facts {
     /// Of a Deployment: its revision.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub revision: Option<i64>,
-    /// Of a Deployment: the template of that revision.
+    /// Of a Deployment that is rolled back: the template of that revision.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "crate::schema::foreign")]
     pub template: Option<Value>,

@@ -48,8 +48,9 @@ pub async fn gather(client: &Client, kind: ObjectKind, object: &Value, wanted: W
             }
             if kind == ObjectKind::Deployment {
                 facts.revision = revision(object);
-                facts.template = object.pointer("/spec/template").cloned();
+                // A template may hold what is nobody's business: it is kept only to be put back.
                 if let Some(revision) = wanted.earlier {
+                    facts.template = object.pointer("/spec/template").cloned();
                     facts.earlier = earlier(client, object, facts.revision, revision).await?;
                 }
             }
@@ -260,12 +261,15 @@ mod tests {
         let facts = read(Wanted { autoscaler: true, earlier: Some(None) }).await;
         assert_eq!((facts.revision, facts.autoscaler.as_deref()), (Some(3), Some("h")));
         assert_eq!(facts.managed_by.as_deref(), Some("Argo CD"));
-        let earlier = facts.earlier.unwrap();
+        let earlier = facts.earlier.clone().unwrap();
         assert_eq!((earlier.revision, earlier.replica_set.as_str()), (2, "checkout-2"));
         assert_eq!(earlier.template, json!({"metadata": {"labels": {"app": "checkout"}}, "n": 2}));
         let chosen = read(Wanted { autoscaler: false, earlier: Some(Some(1)) }).await;
         assert_eq!((chosen.earlier.unwrap().revision, chosen.autoscaler), (1, None));
         assert_eq!(read(Wanted { autoscaler: false, earlier: Some(Some(9)) }).await.earlier, None);
+        assert_eq!(facts.template.as_ref(), deployment.pointer("/spec/template"));
+        let scaled = read(Wanted { autoscaler: true, earlier: None }).await;
+        assert_eq!((scaled.revision, scaled.template), (Some(3), None), "no template where none is put back");
     }
 
     #[test]
