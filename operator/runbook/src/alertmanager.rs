@@ -8,7 +8,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde::Deserialize;
 use serde_json::Value;
 
-use crate::matching;
+use crate::{matching, names::whole};
 
 /// Alerts in one post. Alertmanager's `max_alerts` limits them, and the rest is told by `truncatedAlerts`.
 pub const MOST_ALERTS: usize = 5000;
@@ -203,7 +203,8 @@ fn alert(raw: RawAlert, now: Option<Timestamp>) -> Result<Alert, String> {
     let time = |field: &str, text: &str| -> Result<Timestamp, String> {
         text.parse().map_err(|_| format!("{field}: a time like 2026-01-31T12:00:00Z is wanted"))
     };
-    let starts_at = time("startsAt", &starts_at)?;
+    // A post has nanoseconds, the API milliseconds, an execution seconds: it is one alert.
+    let starts_at = whole(time("startsAt", &starts_at)?);
     if now.is_some_and(|now| starts_at.duration_since(now) > AHEAD) {
         return Err(format!("startsAt: {starts_at} is in the future; compare the clocks"));
     }
@@ -252,10 +253,21 @@ mod tests {
         assert_eq!((post.malformed.len(), post.truncated), (0, 0));
         let alert = &post.alerts[0];
         assert_eq!((alert.fingerprint.as_str(), alert.resolved_at), ("fed0123456789abc", None));
-        assert_eq!(alert.starts_at.to_string(), "2026-11-26T11:59:00.5Z");
+        assert_eq!(alert.starts_at.to_string(), "2026-11-26T11:59:00Z");
         assert!(given(|p| p["alerts"] = Value::Null).unwrap().alerts.is_empty());
         assert!(given(|p| p["alerts"] = json!([])).unwrap().alerts.is_empty());
         assert_eq!(given(|p| p["truncatedAlerts"] = json!(7)).unwrap().truncated, 7);
+    }
+
+    /// Alertmanager posts nanoseconds and answers milliseconds: whoever compares or hashes them sees one alert.
+    #[test]
+    fn a_post_and_the_api_tell_the_same_start() {
+        let posted = given(|p| p["alerts"][0]["startsAt"] = json!("2026-11-26T11:59:00.123456789Z")).unwrap();
+        let answer = json!([{"labels": {"alertname": "PodRestarting", "pod": "a"}, "annotations": {},
+            "startsAt": "2026-11-26T11:59:00.123Z", "endsAt": "2026-11-26T12:04:00.000Z",
+            "fingerprint": "fed0123456789abc", "status": {"state": "active"}}]);
+        let asked = read_api(answer.to_string().as_bytes(), NOW.parse().unwrap()).unwrap();
+        assert_eq!(posted.alerts, asked.alerts);
     }
 
     #[test]
