@@ -11,11 +11,13 @@ use plimsoll_api::{
 };
 use plimsoll_slo::{names as series, promql::quote};
 use rust_decimal::Decimal;
+use serde_json::Value;
 
 use crate::{
     model::{Model, Trigger},
     names,
     parameters::{NAMESPACE_LABEL, is_granted},
+    requests,
 };
 
 /// Something that happened.
@@ -230,6 +232,30 @@ fn evidence(
 ) -> Evidence {
     let fingerprint = names::fingerprint(&format!("{kind:?}"), &labels);
     Evidence { kind, fingerprint, starts_at: Time(starts_at), labels, value, condition, requested_by: None }
+}
+
+/// The labels of a series that tell it apart: without its name and the state of an alert.
+pub fn labels_of_series<'l>(metric: impl IntoIterator<Item = (&'l str, &'l str)>) -> BTreeMap<String, String> {
+    let kept = metric.into_iter().filter(|(name, _)| !matches!(*name, "__name__" | "alertstate"));
+    kept.map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
+}
+
+/// Whether what started a run still holds, by Prometheus' answer to its condition: of a query the very series that
+/// started it, since others may have come.
+///
+/// # Errors
+/// When it is no answer.
+pub fn holds(evidence: &Evidence, answer: &Value) -> Result<bool, String> {
+    if !requests::found(answer)? || evidence.kind != TriggerKind::Query {
+        return requests::found(answer);
+    }
+    let is_it = |series: &Value| {
+        let metric = series.get("metric").and_then(Value::as_object).into_iter().flatten();
+        labels_of_series(metric.filter_map(|(name, value)| Some((name.as_str(), value.as_str()?)))) == evidence.labels
+    };
+    let result = answer.pointer("/data/result").and_then(Value::as_array).into_iter().flatten();
+    // A scalar has no series: it holds as long as it is answered.
+    Ok(result.into_iter().any(|series| !series.is_object() && evidence.labels.is_empty() || is_it(series)))
 }
 
 /// `ALERTS{alertname="x"}`; labels that PromQL cannot name are left out.

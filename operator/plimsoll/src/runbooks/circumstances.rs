@@ -19,7 +19,7 @@ use plimsoll_api::{
 use plimsoll_runbook::{
     Model,
     guards::{Circumstances, Guard, Past, Refusal, SloNow, check},
-    names,
+    matching, names,
     plan::Settings,
     requests,
 };
@@ -184,7 +184,7 @@ pub async fn holds(outside: &Outside, execution: &RunbookExecution) -> Option<bo
     let request = requests::query_request(condition);
     let answer = outside.send(&request, &request.path, spec.traceparent.as_deref()).await.ok()?;
     let answer = serde_json::from_slice(&answer.body).ok()?;
-    requests::found(&answer).ok()
+    matching::holds(&spec.trigger, &answer).ok()
 }
 
 #[cfg(test)]

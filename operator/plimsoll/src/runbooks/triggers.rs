@@ -16,7 +16,7 @@ use kube::{
 use plimsoll_api::{Runbook, RunbookExecution};
 use plimsoll_runbook::{
     alertmanager,
-    matching::{Alert, Occurrence, Score},
+    matching::{Alert, Occurrence, Score, labels_of_series},
     model::Trigger,
     names,
 };
@@ -301,8 +301,6 @@ impl Triggers {
     }
 }
 
-/// Labels without the name of the series and the state of an alert.
 fn labels(sample: &Sample) -> BTreeMap<String, String> {
-    let kept = sample.metric.iter().filter(|(name, _)| !matches!(name.as_str(), "__name__" | "alertstate"));
-    kept.map(|(name, value)| (name.clone(), value.clone())).collect()
+    labels_of_series(sample.metric.iter().map(|(name, value)| (name.as_str(), value.as_str())))
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use plimsoll_api::{execution::TriggerKind, runbook::Step};
 use plimsoll_runbook::{
-    matching::{Alert, Occurrence, Score, matches},
+    matching::{self, Alert, Occurrence, Score, matches},
     names,
     parameters::{picked, queries, resolve},
     requests::{self, Call, Expect, Run, Server},
@@ -293,6 +293,27 @@ fn what_matches_and_why_not() {
     assert_eq!(matches(&base, &asked, noon()).unwrap().requested_by.as_deref(), Some("sre"));
     let off = model(&json!({"mode": "Off"}));
     assert_eq!(matches(&off, &asked, noon()).unwrap_err(), "its mode is Off");
+}
+
+/// What a query has found is asked for again by its labels: another series does not keep it alive.
+#[test]
+fn a_series_holds_only_itself() {
+    let model = model(&json!({"trigger": {"alert": null, "query": "up == 0"}}));
+    let series = |pod: &str| labels(&[("pod", pod)]);
+    let found = Occurrence::Series { labels: series("a"), value: "0".to_owned(), since: noon() };
+    let evidence = matches(&model, &found, noon()).unwrap();
+    let answer = |pods: &[&str]| {
+        let all: Vec<Value> =
+            pods.iter().map(|pod| json!({"metric": {"__name__": "up", "pod": pod}, "value": [0, "0"]})).collect();
+        json!({"status": "success", "data": {"resultType": "vector", "result": all}})
+    };
+    let holds = |pods: &[&str]| matching::holds(&evidence, &answer(pods)).unwrap();
+    assert!(holds(&["a"]) && holds(&["b", "a"]));
+    assert!(!holds(&["b"]) && !holds(&[]));
+    assert!(matching::holds(&evidence, &json!({"status": "error"})).is_err());
+    // The condition of an alert names its labels itself; what Prometheus adds besides is not compared.
+    let of_alert = matches(&crate::model(&json!({})), &alert(&[("alertname", "PodRestarting")]), noon()).unwrap();
+    assert_eq!(matching::holds(&of_alert, &answer(&["b"])), Ok(true));
 }
 
 #[test]
