@@ -76,6 +76,11 @@ impl FakeApi {
         self.state.lock().unwrap().objects.get(path).cloned()
     }
 
+    /// How many objects have this in their path.
+    pub(crate) fn count(&self, part: &str) -> usize {
+        self.state.lock().unwrap().objects.keys().filter(|path| path.contains(part)).count()
+    }
+
     /// Writes so far: `PATCH /apis/…`.
     pub(crate) fn writes(&self) -> Vec<String> {
         self.state.lock().unwrap().requests.iter().filter(|r| !r.starts_with("GET")).cloned().collect()

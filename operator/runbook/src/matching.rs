@@ -9,7 +9,7 @@ use plimsoll_api::{
     runbook::Mode,
     slo::Severity,
 };
-use plimsoll_slo::{names as series, promql::quote};
+use plimsoll_slo::{model::Span, names as series, promql::quote};
 use rust_decimal::Decimal;
 use serde_json::Value;
 
@@ -196,7 +196,7 @@ fn slo(model: &Model, burning: Severity, wanted: &[String], alert: &Alert) -> Re
     }
 }
 
-fn lasts(since: Timestamp, lasting: Option<plimsoll_slo::model::Span>, now: Timestamp) -> Result<(), String> {
+fn lasts(since: Timestamp, lasting: Option<Span>, now: Timestamp) -> Result<(), String> {
     let Some(span) = lasting else { return Ok(()) };
     let held = now.duration_since(since).as_secs();
     if held < i64::try_from(span.as_seconds()).unwrap_or(i64::MAX) {
@@ -232,6 +232,33 @@ fn evidence(
 ) -> Evidence {
     let fingerprint = names::fingerprint(&format!("{kind:?}"), &labels);
     Evidence { kind, fingerprint, starts_at: Time(starts_at), labels, value, condition, requested_by: None }
+}
+
+/// What Prometheus is asked again and again for a runbook that waits for series; `None` for every other trigger. Scores
+/// are asked for in the runbook's own namespace: however many there are elsewhere is no matter.
+pub fn question(model: &Model) -> Option<String> {
+    let above = match &model.trigger {
+        Trigger::Query { expr, .. } => return Some(expr.clone()),
+        Trigger::Anomaly { above, .. } => above,
+        _ => return None,
+    };
+    let of = |label: &str, sign: &str, id: &str| {
+        format!("{}{{{label}{sign}{}}} > {above}", series::ANOMALY_SCORE, quote(&format!("{}/{id}", model.namespace)))
+    };
+    Some(match &model.trigger {
+        Trigger::Anomaly { slo: Some(name), .. } => of(series::SLO_ID, "=", name),
+        Trigger::Anomaly { alert_rule: Some(name), .. } => of(series::ALERT_RULE, "=", name),
+        // A namespace's name has nothing that a regular expression reads otherwise.
+        _ => format!("{} or {}", of(series::SLO_ID, "=~", ".+"), of(series::ALERT_RULE, "=~", ".+")),
+    })
+}
+
+/// How long series must hold that a runbook waits for.
+pub fn lasting(model: &Model) -> Option<Span> {
+    match &model.trigger {
+        Trigger::Query { lasting, .. } | Trigger::Anomaly { lasting, .. } => *lasting,
+        _ => None,
+    }
 }
 
 /// The labels of a series that tell it apart: without its name and the state of an alert.

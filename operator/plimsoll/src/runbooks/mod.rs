@@ -3,6 +3,7 @@
 //!
 //! alert → [`dispatch`] → stored execution → [`execute`] → intent stored → [`crate::actions`] → outcome stored → [`news`]
 
+pub mod asks;
 pub mod assumed;
 pub mod author;
 pub mod circumstances;
@@ -42,6 +43,7 @@ use plimsoll_api::{RunbookApproval, RunbookExecution};
 use tokio_util::sync::CancellationToken;
 
 use self::{
+    asks::Asks,
     config::RunbooksConfig,
     dispatch::{Dispatcher, Guarded},
     execute::{ExecuteError, Executor, Next, Stays},
@@ -152,7 +154,8 @@ pub async fn lead(setup: Setup, stop: CancellationToken) {
         refusing: tokio::sync::Semaphore::new(REFUSED_AT_ONCE),
     };
     let states = States { client: client.clone(), dispatcher: Arc::clone(&dispatcher), switch: switch.clone() };
-    let triggers = Triggers::new(dispatcher, client.clone(), prometheus, has_alerts);
+    let triggers = Triggers::new(Arc::clone(&dispatcher), client.clone());
+    let asks = prometheus.map(|prometheus| Asks::new(dispatcher, client.clone(), prometheus, has_alerts));
     let keeper = Keeper { client, artifacts: config.artifacts, days: config.keep_days };
     let watching = stop.clone();
     tokio::join!(
@@ -160,6 +163,7 @@ pub async fn lead(setup: Setup, stop: CancellationToken) {
         executions(Arc::new(executor), writer, stop.clone()),
         states.run(stop.clone()),
         triggers.run(stop.clone()),
+        async { if let Some(asks) = asks { asks.run(stop.clone()).await } },
         keeper.run(stop),
     );
 }
