@@ -77,6 +77,8 @@ pub enum Guard {
     ProtectedNamespace,
     /// The target is not there any more.
     TargetGone,
+    /// Somebody has changed what the run would change, since it was planned.
+    Changed,
     /// Who wrote the runbook may not use its ServiceAccount.
     NotAllowed,
     /// Another run has the same target.
@@ -107,6 +109,7 @@ impl Guard {
             Self::Off => "Off",
             Self::ProtectedNamespace => "ProtectedNamespace",
             Self::TargetGone => "TargetGone",
+            Self::Changed => "Changed",
             Self::NotAllowed => "NotAllowed",
             Self::TargetBusy => "TargetBusy",
             Self::MaxConcurrent => "MaxConcurrent",
@@ -122,7 +125,7 @@ impl Guard {
 
     /// True when waiting does not help: the run is skipped instead of held back.
     pub const fn is_final(self) -> bool {
-        matches!(self, Self::Off | Self::ProtectedNamespace | Self::TargetGone)
+        matches!(self, Self::Off | Self::ProtectedNamespace | Self::TargetGone | Self::Changed)
     }
 }
 
@@ -237,6 +240,10 @@ impl Check<'_> {
                 self.refuse(Guard::TargetGone, format!("{shown} with UID {} is not there any more", object.uid));
             }
             Some(Some(facts)) => {
+                // Another run puts back what it has borrowed.
+                if self.circumstances.same_target.as_ref().is_some_and(Vec::is_empty) {
+                    self.changed(object, facts, &shown);
+                }
                 if self.acts().any(takes_a_pod) {
                     self.healthy(facts, &shown);
                 }
@@ -246,6 +253,25 @@ impl Check<'_> {
 
     fn acts(&self) -> impl Iterator<Item = Act<'_>> {
         self.spec.steps.iter().filter_map(|step: &Step| Act::of(&step.action))
+    }
+
+    /// It may have waited for hours: what it would put back, or go back to, is of then.
+    fn changed(&mut self, object: &ObjectRef, now: &Facts, shown: &str) {
+        let then = &object.facts;
+        let is_it = |parameter: &String| *parameter == object.parameter;
+        let changes = self.acts().find_map(|act| match act {
+            Act::Rollback(rollback) if is_it(&rollback.workload) && now.revision != then.revision => Some("revision"),
+            Act::Scale(scale) if is_it(&scale.workload) && now.replicas != then.replicas => Some("number of replicas"),
+            Act::TelemetryProfile(profile)
+                if is_it(&profile.object) && (&now.intervals, &now.sampling) != (&then.intervals, &then.sampling) =>
+            {
+                Some("interval or percentage")
+            }
+            _ => None,
+        });
+        if let Some(what) = changes {
+            self.refuse(Guard::Changed, format!("the {what} of {shown} is not what it was when the run was planned"));
+        }
     }
 
     fn healthy(&mut self, facts: &Facts, shown: &str) {

@@ -303,6 +303,7 @@ fn steps(text: &mut String, model: &Model, planned: &Planned, now: Timestamp) {
         name: &planned.name,
         uid: "UID-OF-THE-EXECUTION",
         created: now,
+        begun: now,
         spec: &planned.spec,
     };
     let account = format!("system:serviceaccount:{}:{}", model.namespace, model.service_account_name);

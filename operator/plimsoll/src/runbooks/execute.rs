@@ -327,8 +327,8 @@ impl Executor {
         let Some(to) = &known.model.approval_notify else { return };
         let (namespace, name) = (execution.namespace().unwrap_or_default(), execution.name_any());
         let uid = execution.uid().unwrap_or_default();
-        let run =
-            Run { namespace: &namespace, name: &name, uid: &uid, created: Timestamp::now(), spec: &execution.spec };
+        let now = Timestamp::now();
+        let run = Run { namespace: &namespace, name: &name, uid: &uid, created: now, begun: now, spec: &execution.spec };
         let text = format!("somebody must approve it: plimsoll runbook approve {name} -n {namespace}");
         let call = requests::message(&run, to, &text);
         let traceparent = execution.spec.traceparent.as_deref();
@@ -352,7 +352,8 @@ impl Executor {
         let (namespace, name) = (execution.namespace().unwrap_or_default(), execution.name_any());
         let uid = execution.uid().unwrap_or_default();
         let created = execution.creation_timestamp().map_or(Timestamp::UNIX_EPOCH, |time| time.0);
-        let run = Run { namespace: &namespace, name: &name, uid: &uid, created, spec: &execution.spec };
+        let begun = execution.status.as_ref().and_then(|status| begun(status, &doing.what)).unwrap_or(created);
+        let run = Run { namespace: &namespace, name: &name, uid: &uid, created, begun, spec: &execution.spec };
         let ending = execution.status.as_ref().and_then(|status| status.ending.as_ref());
         let why = ending.map_or("it did not help", |ending| ending.message.as_str());
         let task = match task(&run, &doing.what, why) {
@@ -515,6 +516,18 @@ fn answer(task: &Task<'_>, given: &serde_json::Value, report: &mut Report) {
 
 fn failed(message: String) -> Report {
     Report { outcome: Outcome::Failed, message, artifacts: Vec::new(), answer: None }
+}
+
+/// When the intent of something was stored.
+fn begun(status: &RunbookExecutionStatus, what: &What) -> Option<Timestamp> {
+    let entry = |name: &String| status.steps.iter().find(|entry| entry.name == *name);
+    let effect = match what {
+        What::Step(name) => entry(name).map(|entry| &entry.effect),
+        What::Undo(name) => entry(name).and_then(|entry| entry.compensation.as_ref()),
+        What::Verify => status.verification.as_ref(),
+        What::Escalate(_) => status.escalation.as_ref(),
+    };
+    effect?.intent_time.as_ref().map(|time| time.0)
 }
 
 fn resolved_at(execution: &RunbookExecution) -> Option<Timestamp> {

@@ -85,10 +85,10 @@ pub(super) fn silence(run: &Run<'_>, step: &Step, silence: &Silence) -> Result<V
         matchers.push(json!({"name": matcher.label(), "value": matcher.value(), "isRegex": regex, "isEqual": equal}));
     }
     let length = seconds(Some(&silence.r#for), Span::seconds(3600));
-    let ends = run.created.saturating_add(SignedDuration::from_secs(length)).map_err(|error| error.to_string())?;
+    let ends = run.begun.saturating_add(SignedDuration::from_secs(length)).map_err(|error| error.to_string())?;
     let body = json!({
         "matchers": matchers,
-        "startsAt": run.created.to_string(),
+        "startsAt": run.begun.to_string(),
         "endsAt": ends.to_string(),
         "createdBy": author(run, step),
         "comment": silence.comment,
@@ -99,7 +99,15 @@ pub(super) fn silence(run: &Run<'_>, step: &Step, silence: &Silence) -> Result<V
 
 pub(super) fn unsilence(run: &Run<'_>, step: &Step, _: &Silence) -> Result<Vec<Call>, String> {
     let mut find = Call::new("find the silence", request(Server::Alertmanager, "GET", "/api/v2/silences".to_owned()));
-    find.pick = Some(Pick { list: "", entry: Some(("createdBy", author(run, step))), take: "/id", optional: true });
+    // After a crash there may be a second one, and one that has ended is kept for days.
+    find.pick = Some(Pick {
+        list: "",
+        entry: Some(("createdBy", author(run, step))),
+        take: "/id",
+        optional: true,
+        only: Some(("/status/state", &["active", "pending"])),
+        each: true,
+    });
     let delete = request(Server::Alertmanager, "DELETE", "/api/v2/silence/{picked}".to_owned());
     Ok(vec![find, Call::new("end the silence", delete).fine(&[404])])
 }

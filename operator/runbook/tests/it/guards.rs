@@ -60,6 +60,44 @@ fn what_cannot_be_read_refuses() {
     assert_eq!(one(&json!({}), &unread), (Guard::NotKnown, "the runbook's other executions cannot be read".to_owned()));
 }
 
+/// What was planned hours ago does not overwrite what somebody has done since.
+#[test]
+fn what_has_changed_since_it_was_planned_is_left_alone() {
+    let patch = |step: Value| {
+        json!({"parameters": [{"name": "app", "object": "Deployment", "default": "checkout"}],
+            "steps": [step], "artifacts": null})
+    };
+    let monitor = json!({"parameters": [{"name": "monitor", "object": "ServiceMonitor", "default": "checkout"}],
+        "artifacts": null, "steps": [{"name": "a", "telemetryProfile": {"object": "monitor", "profile": "debug"}}]});
+    let scale = patch(json!({"name": "a", "scale": {"workload": "app", "by": 1, "max": 9}}));
+    let rollback = patch(json!({"name": "a", "rollback": {"workload": "app"}}));
+    let restart = patch(json!({"name": "a", "restart": {"workload": "app"}}));
+    let now = |change: fn(&mut plimsoll_api::execution::Facts)| {
+        let mut facts = object("app", plimsoll_api::runbook::ObjectKind::Deployment, "checkout").facts;
+        change(&mut facts);
+        Circumstances { target: Some(Some(facts)), ..fine() }
+    };
+    for patch in [&scale, &rollback, &restart, &monitor] {
+        assert_eq!(refusals(patch, &now(|_| {})), [], "{patch}");
+    }
+    let (more, newer) = (now(|facts| facts.replicas = Some(6)), now(|facts| facts.revision = Some(9)));
+    let closer = now(|facts| facts.intervals = vec!["5s".to_owned(), "5s".to_owned()]);
+    for (patch, circumstances, what) in [
+        (&scale, &more, "number of replicas of Deployment"),
+        (&rollback, &newer, "revision of Deployment"),
+        (&monitor, &closer, "interval or percentage of ServiceMonitor"),
+    ] {
+        let (guard, message) = one(patch, circumstances);
+        assert!(guard == Guard::Changed && guard.is_final(), "{guard:?}");
+        assert_eq!(message, format!("the {what} checkout is not what it was when the run was planned"));
+        let busy = Circumstances { same_target: Some(vec!["other-1".to_owned()]), ..circumstances.clone() };
+        assert_eq!(one(patch, &busy).0, Guard::TargetBusy, "another run has only borrowed it");
+    }
+    for (patch, circumstances) in [(&scale, &newer), (&rollback, &more), (&restart, &newer)] {
+        assert_eq!(refusals(patch, circumstances), [], "{patch}");
+    }
+}
+
 #[test]
 fn the_kill_switch_and_the_mode() {
     let paused = Circumstances { paused: Some(true), ..fine() };

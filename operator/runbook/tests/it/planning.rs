@@ -16,7 +16,14 @@ use crate::{IMAGE, alert, labels, model, noon, planned, planned_with};
 /// The requests of the first step of a runbook, as lines, and the calls themselves.
 fn sent(patch: &Value, undo: bool) -> (Vec<String>, Vec<Call>) {
     let planned = planned(patch).unwrap_or_else(|wrong| panic!("{patch}: {wrong:?}"));
-    let run = Run { namespace: "shop", name: "crashloop-1", uid: "rbx-uid", created: noon(), spec: &planned.spec };
+    let run = Run {
+        namespace: "shop",
+        name: "crashloop-1",
+        uid: "rbx-uid",
+        created: noon(),
+        begun: crate::at("2026-11-26T14:00:00Z"),
+        spec: &planned.spec,
+    };
     let step: &Step = &planned.spec.steps[0];
     let calls = if undo { requests::undo(&run, step) } else { requests::of(&run, step) }.unwrap();
     (calls.iter().map(|call| call.request.to_string()).collect(), calls)
@@ -98,13 +105,14 @@ fn every_action_has_its_requests() {
         ]),
         (json!({"scale": {"workload": "app", "by": 2, "max": 5}}), vec![
             format!("GET {APP}"),
-            format!("PATCH {APP}/scale (application/merge-patch+json)"),
+            format!("PATCH {APP}/scale (application/json-patch+json)"),
         ]),
         (json!({"restart": {"workload": "app"}}), vec![
             format!("PATCH {APP} (application/merge-patch+json)"),
             format!("GET {APP}"),
         ]),
         (json!({"rollback": {"workload": "app"}}), vec![
+            format!("GET {APP}"),
             format!("PATCH {APP} (application/json-patch+json)"),
             format!("GET {APP}"),
         ]),
@@ -120,6 +128,7 @@ fn every_action_has_its_requests() {
             ]
         }),
         (json!({"telemetryProfile": {"object": "monitor", "profile": "debug"}}), vec![
+            "GET /apis/monitoring.coreos.com/v1/namespaces/shop/servicemonitors/checkout".to_owned(),
             "PATCH /apis/monitoring.coreos.com/v1/namespaces/shop/servicemonitors/checkout (application/json-patch+json)".to_owned(),
         ]),
         (json!({"silence": {"matchers": ["pod=\"$(pod)\""], "for": "1h", "comment": "$(pod)"}}), vec![
@@ -173,12 +182,19 @@ fn nobody_smuggles_privileges_in() {
 fn bodies_are_fixed_when_the_run_is_planned() {
     let body = |step: Value, undo: bool| sent(&with(step), undo).1.iter().find_map(|c| c.request.body.clone()).unwrap();
     let scale = json!({"name": "a", "scale": {"workload": "app", "by": 9, "max": 5}});
-    assert_eq!(body(scale.clone(), false), json!({"spec": {"replicas": 5}}));
-    assert_eq!(body(scale, true), json!({"spec": {"replicas": 4}}));
+    let number = |from: i64, to: i64| {
+        json!([
+            {"op": "test", "path": "/metadata/uid", "value": "owner-uid"},
+            {"op": "test", "path": "/spec/replicas", "value": from},
+            {"op": "add", "path": "/spec/replicas", "value": to},
+        ])
+    };
+    assert_eq!(body(scale.clone(), false), number(4, 5));
+    assert_eq!(body(scale, true), number(5, 4));
     let restart = body(json!({"name": "a", "restart": {"workload": "app"}}), false);
     let annotations = &restart["spec"]["template"]["metadata"]["annotations"];
     assert_eq!(annotations["kubectl.kubernetes.io/restartedAt"], "2026-11-26T12:00:00Z");
-    let image = "/1/value/spec/containers/0/image";
+    let image = "/2/value/spec/containers/0/image";
     let rollback = json!({"name": "a", "rollback": {"workload": "app"}});
     assert_eq!(body(rollback.clone(), false).pointer(image), Some(&json!("checkout:7")));
     assert_eq!(body(rollback, true).pointer(image), Some(&json!("checkout:8")));
@@ -188,6 +204,7 @@ fn bodies_are_fixed_when_the_run_is_planned() {
         body(telemetry.clone(), false),
         json!([
             {"op": "test", "path": "/metadata/uid", "value": "checkout-uid"},
+            {"op": "test", "path": path(0), "value": "30s"},
             {"op": "add", "path": path(0), "value": "5s"},
             {"op": "add", "path": path(1), "value": "5s"},
         ])
@@ -196,7 +213,9 @@ fn bodies_are_fixed_when_the_run_is_planned() {
         body(telemetry, true),
         json!([
             {"op": "test", "path": "/metadata/uid", "value": "checkout-uid"},
+            {"op": "test", "path": path(0), "value": "5s"},
             {"op": "add", "path": path(0), "value": "30s"},
+            {"op": "test", "path": path(1), "value": "5s"},
             {"op": "add", "path": path(1), "value": ""},
             {"op": "remove", "path": path(1)},
         ])
@@ -205,7 +224,8 @@ fn bodies_are_fixed_when_the_run_is_planned() {
     let silence = body(silence, false);
     let matcher = |name: &str, value: &str| json!({"name": name, "value": value, "isRegex": false, "isEqual": true});
     assert_eq!(silence["matchers"], json!([matcher("pod", "checkout-1"), matcher("namespace", "shop")]));
-    assert_eq!(silence["endsAt"], "2026-11-26T13:00:00Z");
+    // From when it is silenced, however long somebody thought about it.
+    assert_eq!((silence["startsAt"].as_str(), silence["endsAt"].as_str()), (Some("2026-11-26T14:00:00Z"), Some("2026-11-26T15:00:00Z")));
 }
 
 /// To more is never to fewer, and what somebody has turned off stays so.
@@ -239,6 +259,58 @@ fn a_scale_never_goes_the_other_way() {
             (Err(wrong), Ok(_)) => panic!("{scale} of {replicas}: {wrong:?}"),
         }
     }
+}
+
+/// What a step changes is looked at first: as it was when the run was planned, as the run has made it, or neither.
+#[test]
+fn what_somebody_else_has_changed_is_left_as_it_is() {
+    use requests::Standing;
+    let changed = |object: Value, step: Value, undo: bool| {
+        let call = sent(&with(step), undo).1.swap_remove(0);
+        let Expect::Known(known) = call.expect else { panic!("{call:?}") };
+        known.standing(&object)
+    };
+    let scaled = |replicas: i64| json!({"metadata": {"uid": "owner-uid"}, "spec": {"replicas": replicas}});
+    let templated = |image: &str| {
+        json!({"metadata": {"uid": "owner-uid"},
+            "spec": {"template": {"spec": {"containers": [{"name": "app", "image": image}]}}}})
+    };
+    let monitor = |intervals: &[&str]| {
+        let endpoint = |interval: &&str| if interval.is_empty() { json!({}) } else { json!({"interval": interval}) };
+        let endpoints: Vec<Value> = intervals.iter().map(endpoint).collect();
+        json!({"metadata": {"uid": "checkout-uid"}, "spec": {"endpoints": endpoints}})
+    };
+    let scale = json!({"name": "a", "scale": {"workload": "app", "by": 1, "max": 9}});
+    let rollback = json!({"name": "a", "rollback": {"workload": "app"}});
+    let telemetry = json!({"name": "a", "telemetryProfile": {"object": "monitor", "profile": "debug"}});
+    for (step, before, done, other) in [
+        (scale, scaled(4), scaled(5), scaled(7)),
+        (rollback, templated("checkout:8"), templated("checkout:7"), templated("checkout:9")),
+        // Another run measures closer already, or an endpoint has come.
+        (telemetry.clone(), monitor(&["30s", ""]), monitor(&["5s", "5s"]), monitor(&["10s", "10s"])),
+        (telemetry, monitor(&["30s", ""]), monitor(&["5s", "5s"]), monitor(&["5s", "5s", "5s"])),
+    ] {
+        let standing = |object: &Value, undo| changed(object.clone(), step.clone(), undo);
+        assert_eq!([standing(&before, false), standing(&done, false)], [Standing::Before, Standing::Done], "{step}");
+        assert_eq!([standing(&before, true), standing(&done, true)], [Standing::Done, Standing::Before], "{step}");
+        for undo in [false, true] {
+            assert!(matches!(standing(&other, undo), Standing::Changed(why) if why.contains("somebody has changed it")));
+            let stranger = json!({"metadata": {"uid": "x"}});
+            assert!(matches!(standing(&stranger, undo), Standing::Changed(why) if why.contains("another object")));
+        }
+    }
+}
+
+/// A run that scales twice knows what it did itself.
+#[test]
+fn what_a_run_has_changed_itself_is_no_surprise() {
+    let mut patch = with(json!({"name": "a", "scale": {"workload": "app", "by": 3, "max": 9}}));
+    patch["steps"].as_array_mut().unwrap().insert(0, json!({"name": "b", "scale": {"workload": "app", "replicas": 5, "max": 9}}));
+    let planned = planned(&patch).unwrap();
+    let at = noon();
+    let run = Run { namespace: "shop", name: "x", uid: "u", created: at, begun: at, spec: &planned.spec };
+    let Expect::Known(known) = &requests::of(&run, &planned.spec.steps[1]).unwrap()[0].expect else { panic!() };
+    assert_eq!((&known.from, &known.to), (&vec![json!(4), json!(5)], &json!(7)));
 }
 
 /// A revision that was not looked up is not gone back to, nor another one instead.
