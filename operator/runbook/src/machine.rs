@@ -168,6 +168,12 @@ pub fn step(
     (machine.status, command)
 }
 
+/// Whether a run has borrowed something that is not given back: a fault, closer measurement. Until it is, the execution
+/// must stay.
+pub fn owes(spec: &RunbookExecutionSpec, status: &RunbookExecutionStatus) -> bool {
+    !status.phase.is_terminal() && running::owed(spec, status).next().is_some()
+}
+
 struct Machine<'m> {
     spec: &'m RunbookExecutionSpec,
     status: RunbookExecutionStatus,

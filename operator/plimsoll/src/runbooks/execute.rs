@@ -378,9 +378,15 @@ impl Executor {
             deadline: Instant::now() + left(doing.until, Timestamp::now()),
         };
         tracing::info!(execution = %format!("{namespace}/{name}"), what = ?doing.what, "acting");
+        // What was borrowed is given back whatever is paused.
+        let gives_back = matches!(doing.what, What::Undo(_))
+            && task.step.and_then(|step| Act::of(&step.action)).is_some_and(Act::is_borrowed);
+        let paused = async {
+            if gives_back { std::future::pending().await } else { self.switch.until_paused().await }
+        };
         let finish = tokio::select! {
             biased;
-            () = self.switch.until_paused() => return Ok(Acted::Paused),
+            () = paused => return Ok(Acted::Paused),
             message = self.risk(task.step, &doing.what, &namespace) => return Ok(Acted::Reported(failed(message))),
             finish = actor.perform(&task.calls) => finish,
         };
