@@ -117,6 +117,11 @@ impl FakeApi {
         if parts.method == Method::POST && !path.ends_with("/events") {
             return state.create(&path, body);
         }
+        // What a list of operations makes of an object is not looked at: that it was sent is.
+        if parts.headers.get("content-type").is_some_and(|v| v.to_str().unwrap().contains("json-patch")) {
+            let object = state.objects.get(&path);
+            return object.map_or_else(|| status(StatusCode::NOT_FOUND, "not found"), answer);
+        }
         let apply = parts.headers.get("content-type").is_some_and(|v| v.to_str().unwrap().contains("apply"));
         state.write(&path, query, body, apply)
     }

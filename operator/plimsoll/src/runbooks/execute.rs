@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 
 use jiff::Timestamp;
 use kube::{
-    Api, Client, ResourceExt,
+    Api, Client, Resource, ResourceExt,
     api::PostParams,
     core::DeserializeGuard,
     runtime::reflector::{ObjectRef, Store},
@@ -18,7 +18,7 @@ use plimsoll_api::{
 use plimsoll_runbook::{
     Act, Class,
     guards::{self, check},
-    machine::{Awaits, Checked, Command, Doing, Event, RECHECK, Report, What, World, step},
+    machine::{Awaits, Checked, Command, Doing, Event, RECHECK, Report, What, World, owes, step},
     requests::{self, Call, Run},
     validate,
 };
@@ -31,6 +31,7 @@ use super::{
     circumstances::{self, gather, holds, listed},
     decide,
     dispatch::{Dispatcher, Known, RESOLVED_AT, WRITTEN_BY, seal},
+    lent,
     news::News,
     proof::{SEAL, Sealer},
     switch::Switch,
@@ -50,6 +51,8 @@ const RISK: Duration = Duration::from_secs(5);
 /// What is held back by what is counted is counted again at least this often.
 const COUNTED: Duration = Duration::from_secs(RECHECK.unsigned_abs());
 
+/// Whether an execution is being deleted is looked at this often while something is under way.
+const GOING: Duration = Duration::from_secs(1);
 /// A watch that begins is waited for so long; then executions are listed instead.
 const BEGINNING: Duration = Duration::from_secs(10);
 
@@ -65,6 +68,9 @@ pub enum ExecuteError {
     /// This process does not lead any more.
     #[error("this process does not lead any more")]
     Abandoned,
+    /// Somebody has deleted it while something was under way.
+    #[error("it is being deleted, so what it has borrowed is given back")]
+    Deleted,
 }
 
 impl From<kube::Error> for ExecuteError {
@@ -167,21 +173,27 @@ impl Executor {
                 }
             },
         };
-        if execution.metadata.deletion_timestamp.is_some() {
-            return Ok(Next::Never);
+        if let Some(next) = self.goes(&api, &execution).await? {
+            return Ok(next);
         }
         if !self.is_sealed(&execution) {
-            return self.refuse(&api, &execution).await;
+            let next = self.refuse(&api, &execution).await?;
+            lent::release(&api, &execution).await?;
+            return Ok(next);
         }
         let mut event = Event::Loaded;
         loop {
             let paused = self.switch.just_now().await;
-            let world = World { now: Timestamp::now(), paused, resolved_at: resolved_at(&execution) };
+            let (resolved_at, deleted) = (resolved_at(&execution), execution.metadata.deletion_timestamp.is_some());
+            let world = World { now: Timestamp::now(), paused, resolved_at, deleted };
             let stored = execution.status.clone().unwrap_or_default();
             let (status, command) = step(&execution.spec, &stored, &event, &world);
             event = match command {
                 Command::Store(begins) => {
                     let asks = status.phase == Phase::AwaitingApproval && stored.phase != status.phase;
+                    if owes(&execution.spec, &status) {
+                        execution = lent::hold(&api, execution).await?;
+                    }
                     execution = self.store(&api, &execution, status).await?;
                     drop(turn.take());
                     if asks {
@@ -205,8 +217,44 @@ impl Executor {
                     }
                     return Ok(Next::Later(until.map_or(Duration::from_secs(60), |until| left(until, world.now))));
                 }
-                Command::Finished => return Ok(Next::Never),
+                Command::Finished => {
+                    lent::release(&api, &execution).await?;
+                    return Ok(Next::Never);
+                }
             };
+        }
+    }
+
+    /// Whether one that is being deleted goes at once: when it has borrowed nothing, or could not give it back for so
+    /// long that somebody else must.
+    async fn goes(
+        &self,
+        api: &Api<RunbookExecution>,
+        execution: &RunbookExecution,
+    ) -> Result<Option<Next>, ExecuteError> {
+        let Some(deleted) = &execution.metadata.deletion_timestamp else { return Ok(None) };
+        if !lent::is_held(execution) {
+            return Ok(Some(Next::Never));
+        }
+        if Timestamp::now().duration_since(deleted.0) < lent::PATIENCE {
+            return Ok(None);
+        }
+        let status = execution.status.clone().unwrap_or_default();
+        if owes(&execution.spec, &status) {
+            self.news.not_given_back(execution).await;
+        }
+        lent::release(api, execution).await?;
+        Ok(Some(Next::Never))
+    }
+
+    /// Ends when an execution is being deleted, as the watch tells.
+    async fn until_deleted(&self, namespace: &str, name: &str) {
+        let at = ObjectRef::new(name).within(namespace);
+        loop {
+            tokio::time::sleep(GOING).await;
+            if self.all.get(&at).is_some_and(|told| told.meta().deletion_timestamp.is_some()) {
+                return;
+            }
         }
     }
 
@@ -384,9 +432,13 @@ impl Executor {
         let paused = async {
             if gives_back { std::future::pending().await } else { self.switch.until_paused().await }
         };
+        let deleted = async {
+            if gives_back { std::future::pending().await } else { self.until_deleted(&namespace, &name).await }
+        };
         let finish = tokio::select! {
             biased;
             () = paused => return Ok(Acted::Paused),
+            () = deleted => return Err(ExecuteError::Deleted),
             message = self.risk(task.step, &doing.what, &namespace) => return Ok(Acted::Reported(failed(message))),
             finish = actor.perform(&task.calls) => finish,
         };
@@ -562,3 +614,7 @@ fn same(stored: Option<&RunbookExecutionStatus>, wanted: Option<&RunbookExecutio
 fn left(until: Timestamp, now: Timestamp) -> Duration {
     Duration::try_from(until.duration_since(now)).unwrap_or(Duration::ZERO)
 }
+
+#[cfg(test)]
+#[path = "execute_tests.rs"]
+mod tests;

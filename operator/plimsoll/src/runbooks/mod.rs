@@ -14,6 +14,7 @@ pub mod execute;
 pub mod facts;
 pub mod keep;
 pub mod ledger;
+pub mod lent;
 pub mod lookup;
 pub mod news;
 pub mod proof;
@@ -223,7 +224,10 @@ async fn reconcile(
             tracing::warn!(%namespace, %name, error = %error.error, "an execution cannot be read");
             return Ok(Action::await_change());
         }
-        Ok(execution) if execution.status.as_ref().is_some_and(|status| status.phase.is_terminal()) => {
+        // One that has ended and is still held was not let go by whoever led before.
+        Ok(execution)
+            if execution.status.as_ref().is_some_and(|status| status.phase.is_terminal()) && !lent::is_held(execution) =>
+        {
             return Ok(Action::await_change());
         }
         Ok(told) => told,

@@ -34,6 +34,9 @@ pub(super) fn owed<'s>(
 
 impl Machine<'_> {
     pub(super) fn running(&mut self, event: &Event) -> Command {
+        if self.world.deleted {
+            self.end(Phase::Failed, "Deleted", "the execution was deleted");
+        }
         if let Some(what) = self.current() {
             if self.settles(&what).is_some() {
                 return self.settle(what);
@@ -140,20 +143,22 @@ impl Machine<'_> {
         let now = self.world.now;
         let until = later(self.begun(&what), wait);
         // Nothing acts, so there is nothing that must be waited for when it is to be stopped.
-        if now < until && self.status.resolved_at.is_none() {
+        let over = self.status.resolved_at.is_some() || self.world.deleted;
+        if now < until && !over {
             return Command::Wait { until: Some(until), awaits: Awaits::Time };
         }
-        if self.verify_of(&what).is_some() && self.status.resolved_at.is_none() {
+        if self.verify_of(&what).is_some() && !over {
             if let Some(command) = self.held() {
                 return command;
             }
             self.effect(&what).attempts = Some(1);
             return Command::Store(Some(what));
         }
-        let message = if now < until { "not to its end: the alert was resolved" } else { "waited" };
+        let why = if self.world.deleted { "the execution was deleted" } else { "the alert was resolved" };
+        let message = if now < until { format!("not to its end: {why}") } else { "waited".to_owned() };
         let outcome =
             if now < until || self.verify_of(&what).is_some() { Outcome::Skipped } else { Outcome::Succeeded };
-        self.close(&what, outcome, message);
+        self.close(&what, outcome, &message);
         self.go_on()
     }
 
@@ -227,6 +232,8 @@ impl Machine<'_> {
             (Outcome::TimedOut, "its time was over when its end was not seen".to_owned())
         } else if attempts >= MAX_ATTEMPTS {
             (Outcome::Failed, format!("it was begun {attempts} times and its end was never seen"))
+        } else if self.world.deleted && !matches!(what, What::Undo(_)) {
+            (Outcome::Failed, "the execution was deleted before its end was seen".to_owned())
         } else if self.faults(what) && self.world.paused == Some(true) {
             // A fault does not go on while nobody may do anything about it.
             self.end(Phase::Failed, "Paused", "all runbooks were paused while a fault was under way");
