@@ -123,6 +123,10 @@ pub struct Evidence {
     /// Who asked for it, of a run by hand: the name by which the API server knows them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub requested_by: Option<String>,
+    /// The groups that they were in then.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 256), extend("x-kubernetes-list-type" = "atomic"))]
+    pub requested_groups: Vec<String>,
 }
 
 /// Which kind of trigger.

@@ -32,6 +32,8 @@ pub struct Circumstances {
     pub slos: Option<Vec<SloNow>>,
     /// Whether the ServiceAccount exists and who wrote the runbook may use it.
     pub author_may: Option<bool>,
+    /// Whether who asked for the run by hand may use the ServiceAccount; true where nobody asked.
+    pub asker_may: Option<bool>,
     /// Facts of the target as they are now; of an object that is not there any more, `Some(None)`.
     pub target: Option<Option<Facts>>,
 }
@@ -79,7 +81,7 @@ pub enum Guard {
     TargetGone,
     /// Somebody has changed what the run would change, since it was planned.
     Changed,
-    /// Who wrote the runbook may not use its ServiceAccount.
+    /// Who wrote the runbook, or asked for the run, may not use its ServiceAccount.
     NotAllowed,
     /// Another run has the same target.
     TargetBusy,
@@ -213,6 +215,19 @@ impl Check<'_> {
             None => {
                 let message =
                     format!("it cannot be known whether who wrote the runbook may use ServiceAccount {account}");
+                self.refuse(Guard::NotKnown, message);
+            }
+        }
+        if self.spec.trigger.requested_by.is_none() {
+            return;
+        }
+        match self.circumstances.asker_may {
+            Some(true) => {}
+            Some(false) => {
+                self.refuse(Guard::NotAllowed, format!("who asked for the run may not use ServiceAccount {account}"));
+            }
+            None => {
+                let message = format!("it cannot be known whether who asked for the run may use ServiceAccount {account}");
                 self.refuse(Guard::NotKnown, message);
             }
         }

@@ -42,6 +42,8 @@ pub enum Occurrence {
     Asked {
         /// The name by which the API server knows them.
         by: String,
+        /// The groups that they are in.
+        groups: Vec<String>,
         /// When.
         at: Timestamp,
     },
@@ -86,10 +88,11 @@ pub fn matches(model: &Model, occurrence: &Occurrence, now: Timestamp) -> Result
         return Err("its mode is Off".to_owned());
     }
     // Also a runbook with another trigger can be run by hand.
-    if let Occurrence::Asked { by, at } = occurrence {
+    if let Occurrence::Asked { by, groups, at } = occurrence {
         let labels = BTreeMap::from([("requested_by".to_owned(), by.clone())]);
         let mut evidence = evidence(TriggerKind::Manual, labels, *at, None, None);
         evidence.requested_by = Some(by.clone());
+        evidence.requested_groups.clone_from(groups);
         return Ok(evidence);
     }
     match (&model.trigger, occurrence) {
@@ -231,7 +234,8 @@ fn evidence(
     condition: Option<String>,
 ) -> Evidence {
     let fingerprint = names::fingerprint(&format!("{kind:?}"), &labels);
-    Evidence { kind, fingerprint, starts_at: Time(starts_at), labels, value, condition, requested_by: None }
+    let (requested_by, requested_groups) = (None, Vec::new());
+    Evidence { kind, fingerprint, starts_at: Time(starts_at), labels, value, condition, requested_by, requested_groups }
 }
 
 /// What Prometheus is asked again and again for a runbook that waits for series; `None` for every other trigger. Scores

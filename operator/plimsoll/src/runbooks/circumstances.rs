@@ -56,13 +56,25 @@ pub async fn gather(
         let chaos = spec.steps.iter().any(|step| step.action.chaos.is_some());
         if chaos { slos(client, &namespace).await } else { Some(Vec::new()) }
     };
+    // Who asked for it by hand makes it do what it does as much as who wrote it.
+    let asked_by = spec.trigger.requested_by.as_ref().map(|by| Author {
+        username: by.clone(),
+        groups: spec.trigger.requested_groups.clone(),
+        seal: String::new(),
+    });
+    let asker = async {
+        match &asked_by {
+            Some(asked_by) => may_impersonate(client, asked_by, &namespace, &spec.service_account_name).await,
+            None => Some(true),
+        }
+    };
     let expected = known.map(|known| &known.author);
-    let (runbook, guessed, slos, target) =
-        tokio::join!(read, rights(expected), at_risk, target(client, execution, &namespace));
+    let (runbook, guessed, asker_may, slos, target) =
+        tokio::join!(read, rights(expected), asker, at_risk, target(client, execution, &namespace));
     let author = runbook.as_ref().and_then(Option::as_ref).map(|known| &known.author);
     let author_may = if author == expected { guessed } else { rights(author).await };
     let mode = runbook.as_ref().map(|known| known.as_ref().map(|known| known.model.mode));
-    (Circumstances { paused, mode, author_may, slos, target, ..Circumstances::default() }, runbook)
+    (Circumstances { paused, mode, author_may, asker_may, slos, target, ..Circumstances::default() }, runbook)
 }
 
 /// The guards that count, asked of the [`Ledger`] alone: what it refuses may be let go at the next check, and what it
@@ -90,6 +102,7 @@ pub fn refused_by_count(
         history: Some(history),
         same_target: Some(Vec::new()),
         author_may: Some(true),
+        asker_may: Some(true),
         ..Circumstances::default()
     };
     let asked = [Guard::Budget, Guard::MaxConcurrent, Guard::Cooldown, Guard::CircuitBreaker, Guard::MaxTargets];

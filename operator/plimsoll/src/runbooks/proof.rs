@@ -51,6 +51,9 @@ pub struct RunRequest {
     /// Who; the webhook's.
     #[serde(default)]
     pub by: String,
+    /// The groups that they are in; the webhook's.
+    #[serde(default)]
+    pub groups: Vec<String>,
     /// The seal; the webhook's.
     #[serde(default)]
     pub seal: String,
@@ -123,7 +126,8 @@ impl Sealer {
     /// The seal of a request.
     pub fn of_run(&self, namespace: &str, name: &str, run: &RunRequest) -> String {
         let parameters: Vec<String> = run.parameters.iter().map(|(name, value)| format!("{name}={value}")).collect();
-        let mut parts = vec!["run", namespace, name, &run.id, &run.at, &run.by];
+        let groups = run.groups.join("\n");
+        let mut parts = vec!["run", namespace, name, &run.id, &run.at, &run.by, &groups];
         parts.extend(parameters.iter().map(String::as_str));
         self.seal(&parts)
     }
@@ -203,6 +207,8 @@ mod tests {
         }
         let run = RunRequest { id: "1".to_owned(), by: "ann".to_owned(), ..RunRequest::default() };
         let more = RunRequest { parameters: [("pod".to_owned(), "x".to_owned())].into(), ..run.clone() };
+        let admin = RunRequest { groups: vec!["admins".to_owned()], ..run.clone() };
         assert_ne!(sealer.of_run("shop", "a", &run), sealer.of_run("shop", "a", &more));
+        assert_ne!(sealer.of_run("shop", "a", &run), sealer.of_run("shop", "a", &admin));
     }
 }

@@ -197,7 +197,7 @@ impl Triggers {
             self.dispatcher.refuse(&known.runbook, "RequestNotSealed", message).await;
             return true;
         }
-        let asked = Occurrence::Asked { by: request.by.clone(), at };
+        let asked = Occurrence::Asked { by: request.by.clone(), groups: request.groups.clone(), at };
         if age <= REQUEST_AGE {
             return start(&self.dispatcher, known, &asked, &request.parameters).await;
         }

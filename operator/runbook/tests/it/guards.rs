@@ -16,6 +16,7 @@ fn fine() -> Circumstances {
         same_target: Some(Vec::new()),
         slos: Some(vec![SloNow { name: "checkout".to_owned(), burning: Some(false), budget: Some(80) }]),
         author_may: Some(true),
+        asker_may: Some(true),
         target: Some(Some(object("pod", plimsoll_api::runbook::ObjectKind::Pod, "checkout-1").facts)),
     }
 }
@@ -96,6 +97,23 @@ fn what_has_changed_since_it_was_planned_is_left_alone() {
     for (patch, circumstances) in [(&scale, &newer), (&rollback, &more), (&restart, &newer)] {
         assert_eq!(refusals(patch, circumstances), [], "{patch}");
     }
+}
+
+/// Whoever asks for a run makes the account act: the right to patch a runbook is not enough.
+#[test]
+fn who_asks_for_a_run_must_be_allowed_what_it_does() {
+    let mut spec = planned(&json!({"mode": "Auto"})).unwrap().spec;
+    let found = |spec: &plimsoll_api::RunbookExecutionSpec, asker_may: Option<bool>| -> Vec<(Guard, String)> {
+        let around = Circumstances { asker_may, ..fine() };
+        let found = check(spec, &model(&json!({})).safety, &settings(), &around, noon());
+        found.into_iter().map(|refusal| (refusal.guard, refusal.message)).collect()
+    };
+    assert_eq!(found(&spec, None), [], "nobody asked");
+    spec.trigger.requested_by = Some("ann".to_owned());
+    assert_eq!(found(&spec, Some(true)), []);
+    let may_not = "who asked for the run may not use ServiceAccount evidence".to_owned();
+    assert_eq!(found(&spec, Some(false)), [(Guard::NotAllowed, may_not)]);
+    assert_eq!(found(&spec, None)[0].0, Guard::NotKnown);
 }
 
 #[test]

@@ -361,8 +361,9 @@ fn what_matches_and_why_not() {
     let resolved = Occurrence::Alert(Alert { firing: false, ..Alert::default() });
     assert_eq!(refused(&resolved), "the alert is resolved");
     assert_eq!(refused(&Occurrence::Moment(noon())), "it is started by an alert");
-    let asked = Occurrence::Asked { by: "sre".to_owned(), at: noon() };
-    assert_eq!(matches(&base, &asked, noon()).unwrap().requested_by.as_deref(), Some("sre"));
+    let asked = Occurrence::Asked { by: "sre".to_owned(), groups: vec!["oncall".to_owned()], at: noon() };
+    let evidence = matches(&base, &asked, noon()).unwrap();
+    assert_eq!((evidence.requested_by.as_deref(), &evidence.requested_groups[..]), (Some("sre"), &["oncall".to_owned()][..]));
     let off = model(&json!({"mode": "Off"}));
     assert_eq!(matches(&off, &asked, noon()).unwrap_err(), "its mode is Off");
 }
