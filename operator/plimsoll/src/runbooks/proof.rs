@@ -1,6 +1,10 @@
 //! Who wrote what, so that nobody else can have: the operator's admission webhook notes the name by which the API
 //! server knows the author, and seals it with a key that only the operator has. What has no seal is not acted upon,
-//! so a webhook that was away, or is not there at all, opens nothing.
+//! so a webhook that was away, or is not there at all, lets nobody act under another name.
+//!
+//! A seal says who wrote just this content under this name, not when: while no webhook is registered, whoever may write
+//! Runbooks can put back a content of before together with the note of that time, and it is that author's again. What
+//! that author may not do any more is not done, since it is asked before each run.
 
 use std::fmt::Write as _;
 
@@ -205,6 +209,9 @@ mod tests {
         ] {
             assert!(!Sealer::is(&wrong, &right));
         }
+        // It is not of when: the same content of the same author has the same seal, as the book says.
+        let again = seal(&sealer, "shop", "a", json!({"x": 1}), &Author { seal: "of before".to_owned(), ..author.clone() });
+        assert!(Sealer::is(&again, &right));
         let run = RunRequest { id: "1".to_owned(), by: "ann".to_owned(), ..RunRequest::default() };
         let more = RunRequest { parameters: [("pod".to_owned(), "x".to_owned())].into(), ..run.clone() };
         let admin = RunRequest { groups: vec!["admins".to_owned()], ..run.clone() };
