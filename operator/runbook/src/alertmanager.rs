@@ -139,6 +139,24 @@ fn message(body: &[u8], now: Option<Timestamp>) -> Result<Post, PayloadError> {
     Ok(post(alerts, raw.truncated_alerts, now))
 }
 
+/// The path by which Alertmanager is asked for its active alerts: those that it routes to a receiver, where one is named.
+pub fn path(receiver: Option<&str>) -> String {
+    let of_receiver = receiver.map(|name| {
+        // Alertmanager reads a regular expression for the whole name. A name in a class of one is the name itself.
+        let exact: String = name
+            .chars()
+            .map(|c| match c {
+                '\\' | '^' => format!("\\{c}"),
+                c if c.is_ascii_punctuation() => format!("[{c}]"),
+                c => c.to_string(),
+            })
+            .collect();
+        format!("&receiver={}", percent_encoding::utf8_percent_encode(&exact, percent_encoding::NON_ALPHANUMERIC))
+    });
+    let all = "/api/v2/alerts?active=true&silenced=false&inhibited=false&unprocessed=false";
+    format!("{all}{}", of_receiver.unwrap_or_default())
+}
+
 /// Reads what Alertmanager's `GET /api/v2/alerts` answers.
 ///
 /// # Errors
@@ -257,6 +275,14 @@ mod tests {
         assert!(given(|p| p["alerts"] = Value::Null).unwrap().alerts.is_empty());
         assert!(given(|p| p["alerts"] = json!([])).unwrap().alerts.is_empty());
         assert_eq!(given(|p| p["truncatedAlerts"] = json!(7)).unwrap().truncated, 7);
+    }
+
+    #[test]
+    fn what_is_routed_elsewhere_is_not_asked_for() {
+        assert!(path(None).ends_with("unprocessed=false"));
+        let of = |name: &str| path(Some(name)).rsplit_once("&receiver=").unwrap().1.to_owned();
+        assert_eq!(of("plimsoll"), "plimsoll");
+        assert_eq!(of("a.b/c^"), "a%5B%2E%5Db%5B%2F%5Dc%5C%5E");
     }
 
     /// Alertmanager posts nanoseconds and answers milliseconds: whoever compares or hashes them sees one alert.

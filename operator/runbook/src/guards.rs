@@ -164,7 +164,7 @@ struct Check<'c> {
     refusals: Vec<Refusal>,
 }
 
-impl Check<'_> {
+impl<'c> Check<'c> {
     fn refuse(&mut self, guard: Guard, message: impl Into<String>) {
         self.refusals.push(Refusal { guard, message: message.into(), until: None });
     }
@@ -233,9 +233,10 @@ impl Check<'_> {
         }
     }
 
-    fn target_object(&self) -> Option<&ObjectRef> {
-        let target = self.spec.target.as_ref()?;
-        self.spec.objects.iter().find(|object| object.parameter == *target)
+    fn target_object(&self) -> Option<&'c ObjectRef> {
+        let spec = self.spec;
+        let target = spec.target.as_ref()?;
+        spec.objects.iter().find(|object| object.parameter == *target)
     }
 
     fn target(&mut self) {

@@ -8,7 +8,7 @@ use std::{
 };
 
 use futures::{StreamExt, stream};
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use kube::{Api, Client, api::ListParams};
 use plimsoll_api::RunbookExecution;
 use plimsoll_runbook::{
@@ -142,7 +142,7 @@ impl Asks {
                 Ok(past) => past,
                 // It is asked again before anything is begun twice.
                 Err(error) => {
-                    return tracing::warn!(runbook = %known.model.name, error, "it cannot be known since when the series of a runbook hold");
+                    return tracing::warn!(runbook = %known.model.name, %error, "it cannot be known since when the series of a runbook hold");
                 }
             }
         };
@@ -195,9 +195,10 @@ impl Asks {
 impl Past {
     /// Since when a series holds that holds now.
     fn since(&self, fingerprint: &str, now: Timestamp) -> Timestamp {
-        let Some(look) = &self.look else { return now };
+        let newest = self.newest.get(fingerprint).copied();
+        let Some(look) = &self.look else { return newest.map_or(now, |newest| newest.max(now)) };
         let there = self.there.get(fingerprint).map(Vec::as_slice).unwrap_or_default();
-        held_since(look, there, self.newest.get(fingerprint).copied()).unwrap_or(now)
+        held_since(look, there, newest).unwrap_or(now)
     }
 }
 

@@ -1,7 +1,13 @@
 #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
-use axum::{Json, Router, extract::Query, routing::get};
-use serde_json::{Value, json};
 use std::sync::Mutex;
+
+use axum::{
+    Json, Router,
+    extract::{Path, Query},
+    routing::get,
+};
+use jiff::SignedDuration;
+use serde_json::{Value, json};
 
 use super::*;
 use crate::runbooks::{dispatch::tests::Given, proof::Sealer};
@@ -16,7 +22,7 @@ struct Memory {
 async fn prometheus(was_there: fn(i64) -> bool) -> (Prometheus, Memory) {
     let memory = Memory { was_there: Arc::new(Mutex::new(was_there)), asked: Arc::default() };
     let served = memory.clone();
-    let answer = move |path: axum::extract::Path<String>, Query(query): Query<HashMap<String, String>>| async move {
+    let answer = async |served: Memory, path: Path<String>, query: HashMap<String, String>| {
         served.asked.lock().unwrap().push(format!("{} {}", path.0, query["query"]));
         let metric = json!({"__name__": "up", "pod": "a"});
         let was_there = *served.was_there.lock().unwrap();
@@ -31,7 +37,8 @@ async fn prometheus(was_there: fn(i64) -> bool) -> (Prometheus, Memory) {
         };
         Json(json!({"status": "success", "data": {"resultType": kind, "result": result}}))
     };
-    let app = Router::new().route("/api/v1/{what}", get(answer));
+    let serve = move |path: Path<String>, Query(query): Query<HashMap<String, String>>| answer(served.clone(), path, query);
+    let app = Router::new().route("/api/v1/{what}", get(serve));
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     tokio::spawn(async move { axum::serve(listener, app).await });
@@ -39,7 +46,7 @@ async fn prometheus(was_there: fn(i64) -> bool) -> (Prometheus, Memory) {
 }
 
 /// Somebody who begins to lead, with nothing in memory.
-async fn leader(api: &crate::testing::FakeApi, trigger: &Value, prometheus: &Prometheus) -> Asks {
+fn leader(api: &crate::testing::FakeApi, trigger: &Value, prometheus: &Prometheus) -> Asks {
     let mut given = Given::of(api.clone(), Sealer::new([5; 32]));
     let runbook = given.runbook(|object| {
         object["spec"] = json!({"serviceAccountName": "s", "trigger": trigger, "steps": [{"name": "a", "wait": "1s"}]});
@@ -71,37 +78,35 @@ async fn another_leader_does_not_run_the_same_occurrence_again() {
     let api = crate::testing::FakeApi::default();
     let query = json!({"query": "up == 0"});
     let (prometheus, memory) = prometheus(|_| true).await;
-    let mut first = leader(&api, &query, &prometheus).await;
+    let mut first = leader(&api, &query, &prometheus);
     first.ask().await;
     first.ask().await;
     assert_eq!(executions(&api), 1);
-    leader(&api, &query, &prometheus).await.ask().await;
+    leader(&api, &query, &prometheus).ask().await;
     assert_eq!(executions(&api), 1, "it held all the time");
     // An occurrence of an hour ago, and the series was away in between.
     let api = crate::testing::FakeApi::default();
     earlier(&api, 3600);
     *memory.was_there.lock().unwrap() = |ago| !(600..1200).contains(&ago);
-    let mut next = leader(&api, &query, &prometheus).await;
+    let mut next = leader(&api, &query, &prometheus);
     next.ask().await;
     assert_eq!(executions(&api), 2, "it went and came back while nobody led");
     next.ask().await;
-    leader(&api, &query, &prometheus).await.ask().await;
+    leader(&api, &query, &prometheus).ask().await;
     assert_eq!(executions(&api), 2, "and is the same for the one after");
 }
 
 #[tokio::test]
 async fn another_leader_goes_on_waiting_and_does_not_wait_less() {
     let query = json!({"query": "up == 0", "for": "10m"});
-    for (was_there, wanted) in [
-        ((|ago| ago < 300) as fn(i64) -> bool, 1),
-        (|ago| ago < 900, 2),
-        (|ago| ago < 300 || ago > 400, 1),
-    ] {
+    let cases: [(fn(i64) -> bool, usize); 3] =
+        [(|ago| ago < 300, 1), (|ago| ago < 900, 2), (|ago| !(300..=400).contains(&ago), 1)];
+    for (was_there, wanted) in cases {
         let api = crate::testing::FakeApi::default();
         // Of another occurrence, which must not be taken for this one.
         earlier(&api, 7200);
         let (prometheus, _) = prometheus(was_there).await;
-        leader(&api, &query, &prometheus).await.ask().await;
+        leader(&api, &query, &prometheus).ask().await;
         assert_eq!(executions(&api), wanted);
     }
 }
@@ -111,7 +116,7 @@ async fn what_cannot_be_known_begins_nothing() {
     let api = crate::testing::FakeApi::default();
     earlier(&api, 60);
     let (good, _) = prometheus(|_| true).await;
-    let mut asks = leader(&api, &json!({"query": "up == 0"}), &good).await;
+    let mut asks = leader(&api, &json!({"query": "up == 0"}), &good);
     let sample: Sample = serde_json::from_value(json!({"metric": {"pod": "a"}, "value": [0, "0"]})).unwrap();
     let known = asks.dispatcher.usable().remove(0);
     // The past cannot be asked for: neither now nor, for that reason, later.
@@ -130,7 +135,7 @@ async fn scores_are_asked_for_by_whose_they_are() {
     let (prometheus, memory) = prometheus(|_| true).await;
     for trigger in [json!({"above": "0.9", "slo": "checkout"}), json!({"above": "0.9"})] {
         let api = crate::testing::FakeApi::default();
-        leader(&api, &json!({"anomaly": trigger}), &prometheus).await.ask().await;
+        leader(&api, &json!({"anomaly": trigger}), &prometheus).ask().await;
     }
     assert_eq!(
         *memory.asked.lock().unwrap(),

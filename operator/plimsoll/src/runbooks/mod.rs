@@ -81,6 +81,7 @@ pub struct Front {
     pub dispatcher: Arc<Dispatcher>,
     writer: reflector::store::Writer<Guarded>,
     client: Client,
+    receiver: Option<String>,
 }
 
 impl Front {
@@ -98,7 +99,7 @@ impl Front {
         let settings = config.settings(namespace);
         let dispatcher =
             Dispatcher::new(client.clone(), writer.as_reader(), sealer, settings, teller, metrics, outside);
-        Self { dispatcher: Arc::new(dispatcher), writer, client }
+        Self { dispatcher: Arc::new(dispatcher), writer, client, receiver: config.receiver.clone() }
     }
 
     /// Knows all runbooks, and asks for alerts that did not come through, until `stop`.
@@ -112,7 +113,7 @@ impl Front {
         });
         tokio::select! {
             _ = stop.run_until_cancelled(know) => {}
-            () = triggers::resync(Arc::clone(&self.dispatcher), outside, stop.clone()) => {}
+            () = triggers::resync(Arc::clone(&self.dispatcher), outside, self.receiver, stop.clone()) => {}
         }
     }
 }

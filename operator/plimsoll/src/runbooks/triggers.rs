@@ -44,9 +44,14 @@ const FORGOTTEN: jiff::SignedDuration = jiff::SignedDuration::from_hours(24);
 /// Alerts that are stored at the same time.
 const AT_ONCE: usize = 8;
 
-/// Asks Alertmanager for all alerts, when something did not come through and every minute besides. In every replica:
-/// each may have refused a post.
-pub async fn resync(dispatcher: Arc<Dispatcher>, outside: Outside, stop: CancellationToken) {
+/// Asks Alertmanager for all alerts of a receiver, when something did not come through and every minute besides. In every
+/// replica: each may have refused a post.
+pub async fn resync(
+    dispatcher: Arc<Dispatcher>,
+    outside: Outside,
+    receiver: Option<String>,
+    stop: CancellationToken,
+) {
     if outside.alertmanager.is_none() {
         let bell = async {
             loop {
@@ -63,7 +68,7 @@ pub async fn resync(dispatcher: Arc<Dispatcher>, outside: Outside, stop: Cancell
     let ask = async {
         loop {
             let _ = tokio::time::timeout(RESYNC, dispatcher.resync.notified()).await;
-            if let Err(error) = ask_alertmanager(&dispatcher, &outside).await {
+            if let Err(error) = ask_alertmanager(&dispatcher, &outside, receiver.as_deref()).await {
                 tracing::warn!(%error, "Alertmanager could not be asked for alerts; it is asked again");
             }
         }
@@ -71,19 +76,19 @@ pub async fn resync(dispatcher: Arc<Dispatcher>, outside: Outside, stop: Cancell
     stop.run_until_cancelled(ask).await;
 }
 
-async fn ask_alertmanager(dispatcher: &Dispatcher, outside: &Outside) -> Result<(), String> {
+async fn ask_alertmanager(dispatcher: &Dispatcher, outside: &Outside, receiver: Option<&str>) -> Result<(), String> {
     use plimsoll_runbook::requests::{Request, Server};
-    let path = "/api/v2/alerts?active=true&silenced=false&inhibited=false&unprocessed=false";
+    let path = alertmanager::path(receiver);
     let request = Request {
         to: Server::Alertmanager,
         method: "GET",
-        path: path.to_owned(),
+        path: path.clone(),
         content_type: None,
         body: None,
         streams: false,
     };
     let trace = trace::received(None);
-    let answer = outside.send(&request, path, Some(&trace)).await.map_err(|error| error.to_string())?;
+    let answer = outside.send(&request, &path, Some(&trace)).await.map_err(|error| error.to_string())?;
     if answer.code != 200 {
         return Err(format!("it answers {}", answer.code));
     }
