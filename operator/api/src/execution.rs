@@ -125,7 +125,6 @@ pub struct Evidence {
     pub requested_by: Option<String>,
     /// The groups that they were in then.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 256), extend("x-kubernetes-list-type" = "atomic"))]
     pub requested_groups: Vec<String>,
 }
 

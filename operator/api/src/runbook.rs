@@ -433,8 +433,7 @@ pub struct S3 {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 63))]
     pub store: Option<String>,
-    /// A Secret of the same namespace with `accessKeyId` and `secretAccessKey`. Default: the store's own, where its
-    /// configuration lets this namespace use them for the bucket.
+    /// A Secret of the same namespace with `accessKeyId` and `secretAccessKey`. Default: the store's own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 253))]
     pub secret_name: Option<String>,

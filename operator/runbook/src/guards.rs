@@ -227,7 +227,8 @@ impl<'c> Check<'c> {
                 self.refuse(Guard::NotAllowed, format!("who asked for the run may not use ServiceAccount {account}"));
             }
             None => {
-                let message = format!("it cannot be known whether who asked for the run may use ServiceAccount {account}");
+                let message =
+                    format!("it cannot be known whether who asked for the run may use ServiceAccount {account}");
                 self.refuse(Guard::NotKnown, message);
             }
         }

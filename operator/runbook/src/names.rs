@@ -111,7 +111,10 @@ mod tests {
         assert_ne!(name("crash", "u", "t"), name("crash", "ut", ""));
         assert_ne!(name("crash", "u", "t"), execution("crash", "u", "f", at + jiff::SignedDuration::from_secs(1), "t"));
         // What was stored and read again.
-        assert_eq!(name("crash", "u", "t"), execution("crash", "u", "f", at + jiff::SignedDuration::from_millis(999), "t"));
+        assert_eq!(
+            name("crash", "u", "t"),
+            execution("crash", "u", "f", at + jiff::SignedDuration::from_millis(999), "t")
+        );
         let long = name(&format!("{}.b", "a".repeat(200)), "u", "t");
         assert_eq!(long.len(), 63);
         assert!(of_step(&long, &"s".repeat(63)).len() <= 63);

@@ -378,7 +378,8 @@ impl Planner<'_> {
         };
         let kind = self.object(&scale.workload).map_or("workload", |object| object.kind.name());
         if (more || fewer) && now == 0 && facts.replicas.is_some() {
-            self.wrong.push(format!("step {step}: the {kind} has 0 replicas: somebody has turned it off, so it stays so"));
+            self.wrong
+                .push(format!("step {step}: the {kind} has 0 replicas: somebody has turned it off, so it stays so"));
         } else if more && now > scale.max {
             self.wrong.push(format!("step {step}: the {kind} has {now} replicas, above max {} already", scale.max));
         } else if fewer && now < least {

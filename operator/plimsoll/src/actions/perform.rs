@@ -467,7 +467,9 @@ fn picks_of(answer: &Value, pick: &Pick) -> Vec<String> {
             by.is_none_or(|(field, value)| entry.get(field).and_then(Value::as_str) == Some(value))
         })
         .filter(|entry| {
-            let is = |(pointer, values): (&str, &[&str])| text(entry, pointer).is_some_and(|is| values.contains(&is.as_str()));
+            let is = |(pointer, values): (&str, &[&str])| {
+                text(entry, pointer).is_some_and(|is| values.contains(&is.as_str()))
+            };
             pick.only.is_none_or(is)
         })
         .filter_map(|entry| entry.pointer(pick.take))

@@ -226,7 +226,14 @@ async fn a_picked_value_goes_on_as_one_segment() {
     let list = json!({"items": [{"by": "a", "id": "1"}, {"by": "b", "id": "../x"}]});
     let server = Scripted::new([(200, list), (200, json!({}))]);
     let mut find = call("GET", "/list");
-    find.pick = Some(Pick { list: "/items", entry: Some(("by", "b".to_owned())), take: "/id", optional: true, only: None, each: false });
+    find.pick = Some(Pick {
+        list: "/items",
+        entry: Some(("by", "b".to_owned())),
+        take: "/id",
+        optional: true,
+        only: None,
+        each: false,
+    });
     let calls = [find.clone(), call("DELETE", "/thing/{picked}")];
     assert_eq!(outcome(&server, &calls).await.0, Outcome::Succeeded);
     assert_eq!(server.lines(), ["GET /list", "DELETE /thing/%2E%2E%2Fx"]);
@@ -239,8 +246,12 @@ async fn a_picked_value_goes_on_as_one_segment() {
 #[tokio::test]
 async fn everything_that_was_picked_is_meant_but_what_has_ended() {
     let silence = |id: &str, state: &str, by: &str| json!({"id": id, "status": {"state": state}, "createdBy": by});
-    let all = json!([silence("1", "expired", "us"), silence("2", "active", "us"), silence("3", "active", "them"),
-        silence("4", "pending", "us")]);
+    let all = json!([
+        silence("1", "expired", "us"),
+        silence("2", "active", "us"),
+        silence("3", "active", "them"),
+        silence("4", "pending", "us")
+    ]);
     let server = Scripted::new([(200, all), (200, json!({})), (200, json!({}))]);
     let mut find = call("GET", "/silences");
     let only = Some(("/status/state", &["active", "pending"][..]));
@@ -264,7 +275,11 @@ async fn what_is_done_already_is_left_out_and_what_has_changed_is_left_alone() {
     ] {
         let server = Scripted::new([(200, object(replicas)), (200, json!({})), (200, json!({}))]);
         let (done, message) = outcome(&server, &calls).await;
-        assert_eq!((done, server.lines()), (wanted, lines.iter().map(|line| (*line).to_owned()).collect()), "{message}");
+        assert_eq!(
+            (done, server.lines()),
+            (wanted, lines.iter().map(|line| (*line).to_owned()).collect()),
+            "{message}"
+        );
         assert_eq!(message.contains("somebody has changed it"), wanted == Outcome::Failed, "{message}");
     }
 }

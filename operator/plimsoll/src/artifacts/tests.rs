@@ -152,7 +152,8 @@ async fn the_operator_s_own_keys_are_granted_by_bucket_and_namespace() {
     let stores = [("minio".to_owned(), store), ("bare".to_owned(), Store::default())].into();
     let config = ArtifactsConfig { stores, ..ArtifactsConfig::default() };
     let api = crate::testing::FakeApi::default();
-    let secret = serde_json::json!({"metadata": {"name": "own"}, "data": {"accessKeyId": "eA==", "secretAccessKey": "eA=="}});
+    let secret =
+        serde_json::json!({"metadata": {"name": "own"}, "data": {"accessKeyId": "eA==", "secretAccessKey": "eA=="}});
     api.put("/api/v1/namespaces/shop/secrets/own", secret);
     for (namespace, bucket, prefix, store, secret, wanted) in [
         ("shop", "dumps", "a/b", Some("minio"), None, true),
@@ -188,7 +189,9 @@ async fn the_operator_s_own_keys_are_granted_by_bucket_and_namespace() {
     };
     assert_eq!(
         told(Store { pod_role: true, ..Store::default() }),
-        ["artifacts.stores.m.buckets: the store's own keys may be used for no bucket; write buckets: [{name: evidence}]"]
+        [
+            "artifacts.stores.m.buckets: the store's own keys may be used for no bucket; write buckets: [{name: evidence}]"
+        ]
     );
     assert_eq!(
         told(Store { buckets: vec![allowed("a", "", &[])], ..Store::default() }),

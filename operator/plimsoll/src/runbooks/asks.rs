@@ -84,20 +84,22 @@ impl Asks {
         if !self.has_alerts && usable.iter().any(|known| matches!(known.model.trigger, Trigger::Slo { .. })) {
             self.burning(&usable).await;
         }
-        let prometheus = &self.prometheus;
-        let questions = usable.iter().filter_map(|known| Some((known, question(&known.model)?)));
-        let asked = stream::iter(questions).map(|(known, expr)| async move {
-            let answer = prometheus.query(&expr).await;
-            (known, expr, answer)
-        });
-        let answers: Vec<_> = asked.buffer_unordered(AT_ONCE).collect().await;
+        let asked: Vec<_> = usable
+            .iter()
+            .filter_map(|known| Some((Arc::clone(known), question(&known.model)?, self.prometheus.clone())))
+            .map(|(known, expr, prometheus)| async move {
+                let answer = prometheus.query(&expr).await;
+                (known, expr, answer)
+            })
+            .collect();
+        let answers: Vec<_> = stream::iter(asked).buffer_unordered(AT_ONCE).collect().await;
         for (known, expr, answer) in answers {
             match answer {
                 Ok(samples) if samples.len() > MOST_SERIES => {
                     tracing::warn!(runbook = %known.model.name, series = samples.len(), "the query of a runbook yields too many series, so none starts it; aggregate");
                     self.dispatcher.metrics.runbook_refused("TooManySeries");
                 }
-                Ok(samples) => self.series(known, &expr, &samples).await,
+                Ok(samples) => self.series(&known, &expr, &samples).await,
                 // What is not known starts nothing, and ends nothing.
                 Err(error) => tracing::warn!(runbook = %known.model.name, %error, "the query of a runbook failed"),
             }

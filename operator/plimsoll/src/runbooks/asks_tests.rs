@@ -37,7 +37,8 @@ async fn prometheus(was_there: fn(i64) -> bool) -> (Prometheus, Memory) {
         };
         Json(json!({"status": "success", "data": {"resultType": kind, "result": result}}))
     };
-    let serve = move |path: Path<String>, Query(query): Query<HashMap<String, String>>| answer(served.clone(), path, query);
+    let serve =
+        move |path: Path<String>, Query(query): Query<HashMap<String, String>>| answer(served.clone(), path, query);
     let app = Router::new().route("/api/v1/{what}", get(serve));
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());

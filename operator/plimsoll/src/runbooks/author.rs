@@ -111,7 +111,8 @@ impl Authority {
         }
         let run = annotation(object, RUN);
         if let Some(run) = run.filter(|run| Some(*run) != annotation(old_object, RUN)) {
-            let asks = Author { username: user_info.username.clone(), groups: user_info.groups.clone(), seal: String::new() };
+            let asks =
+                Author { username: user_info.username.clone(), groups: user_info.groups.clone(), seal: String::new() };
             let account = object.pointer("/spec/serviceAccountName").and_then(Value::as_str).unwrap_or_default();
             self.may_use(&asks, namespace, account, "whoever asks for it").await?;
             notes.push((RUN, self.run(namespace, name, run, &asks)?));
@@ -130,9 +131,7 @@ impl Authority {
                 );
                 Err((403, message))
             }
-            None => {
-                Err((503, "it cannot be asked whether you may use the ServiceAccount; try again".to_owned()))
-            }
+            None => Err((503, "it cannot be asked whether you may use the ServiceAccount; try again".to_owned())),
         }
     }
 

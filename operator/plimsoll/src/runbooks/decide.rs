@@ -207,7 +207,8 @@ mod tests {
             decision(&api.client(), &Sealer::new([1; 32]), &execution, now).await.unwrap();
         }
         let owners = api.get(at).unwrap()["metadata"]["ownerReferences"].clone();
-        let owner = json!({"apiVersion": "plimsoll.dev/v1alpha1", "kind": "RunbookExecution", "name": "x", "uid": "u-x"});
+        let owner =
+            json!({"apiVersion": "plimsoll.dev/v1alpha1", "kind": "RunbookExecution", "name": "x", "uid": "u-x"});
         assert_eq!(owners, json!([owner]));
         assert_eq!(api.writes().iter().filter(|write| **write == format!("PATCH {at}")).count(), 1);
     }

@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 
 use jiff::Timestamp;
 use kube::{
-    Api, Client, Resource, ResourceExt,
+    Api, Client, ResourceExt,
     api::PostParams,
     core::DeserializeGuard,
     runtime::reflector::{ObjectRef, Store},
@@ -51,8 +51,6 @@ const RISK: Duration = Duration::from_secs(5);
 /// What is held back by what is counted is counted again at least this often.
 const COUNTED: Duration = Duration::from_secs(RECHECK.unsigned_abs());
 
-/// Whether an execution is being deleted is looked at this often while something is under way.
-const GOING: Duration = Duration::from_secs(1);
 /// A watch that begins is waited for so long; then executions are listed instead.
 const BEGINNING: Duration = Duration::from_secs(10);
 
@@ -225,39 +223,6 @@ impl Executor {
         }
     }
 
-    /// Whether one that is being deleted goes at once: when it has borrowed nothing, or could not give it back for so
-    /// long that somebody else must.
-    async fn goes(
-        &self,
-        api: &Api<RunbookExecution>,
-        execution: &RunbookExecution,
-    ) -> Result<Option<Next>, ExecuteError> {
-        let Some(deleted) = &execution.metadata.deletion_timestamp else { return Ok(None) };
-        if !lent::is_held(execution) {
-            return Ok(Some(Next::Never));
-        }
-        if Timestamp::now().duration_since(deleted.0) < lent::PATIENCE {
-            return Ok(None);
-        }
-        let status = execution.status.clone().unwrap_or_default();
-        if owes(&execution.spec, &status) {
-            self.news.not_given_back(execution).await;
-        }
-        lent::release(api, execution).await?;
-        Ok(Some(Next::Never))
-    }
-
-    /// Ends when an execution is being deleted, as the watch tells.
-    async fn until_deleted(&self, namespace: &str, name: &str) {
-        let at = ObjectRef::new(name).within(namespace);
-        loop {
-            tokio::time::sleep(GOING).await;
-            if self.all.get(&at).is_some_and(|told| told.meta().deletion_timestamp.is_some()) {
-                return;
-            }
-        }
-    }
-
     /// Only the operator makes executions: what they say was decided by a runbook whose author may use the account.
     fn is_sealed(&self, execution: &RunbookExecution) -> bool {
         let author = execution.annotations().get(WRITTEN_BY).map(String::as_str).unwrap_or_default();
@@ -376,7 +341,8 @@ impl Executor {
         let (namespace, name) = (execution.namespace().unwrap_or_default(), execution.name_any());
         let uid = execution.uid().unwrap_or_default();
         let now = Timestamp::now();
-        let run = Run { namespace: &namespace, name: &name, uid: &uid, created: now, begun: now, spec: &execution.spec };
+        let run =
+            Run { namespace: &namespace, name: &name, uid: &uid, created: now, begun: now, spec: &execution.spec };
         let text = format!("somebody must approve it: plimsoll runbook approve {name} -n {namespace}");
         let call = requests::message(&run, to, &text);
         let traceparent = execution.spec.traceparent.as_deref();
@@ -429,9 +395,7 @@ impl Executor {
         // What was borrowed is given back whatever is paused.
         let gives_back = matches!(doing.what, What::Undo(_))
             && task.step.and_then(|step| Act::of(&step.action)).is_some_and(Act::is_borrowed);
-        let paused = async {
-            if gives_back { std::future::pending().await } else { self.switch.until_paused().await }
-        };
+        let paused = async { if gives_back { std::future::pending().await } else { self.switch.until_paused().await } };
         let deleted = async {
             if gives_back { std::future::pending().await } else { self.until_deleted(&namespace, &name).await }
         };

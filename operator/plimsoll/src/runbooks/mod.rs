@@ -165,8 +165,12 @@ pub async fn lead(setup: Setup, stop: CancellationToken) {
         executions(Arc::new(executor), writer, stop.clone()),
         states.run(stop.clone()),
         triggers.run(stop.clone()),
-        async { if let Some(asks) = asks { asks.run(stop.clone()).await } },
-        keeper.run(stop),
+        async {
+            if let Some(asks) = asks {
+                asks.run(stop.clone()).await
+            }
+        },
+        keeper.run(stop.clone()),
     );
 }
 
@@ -227,7 +231,8 @@ async fn reconcile(
         }
         // One that has ended and is still held was not let go by whoever led before.
         Ok(execution)
-            if execution.status.as_ref().is_some_and(|status| status.phase.is_terminal()) && !lent::is_held(execution) =>
+            if execution.status.as_ref().is_some_and(|status| status.phase.is_terminal())
+                && !lent::is_held(execution) =>
         {
             return Ok(Action::await_change());
         }

@@ -210,7 +210,8 @@ mod tests {
             assert!(!Sealer::is(&wrong, &right));
         }
         // It is not of when: the same content of the same author has the same seal, as the book says.
-        let again = seal(&sealer, "shop", "a", json!({"x": 1}), &Author { seal: "of before".to_owned(), ..author.clone() });
+        let again =
+            seal(&sealer, "shop", "a", json!({"x": 1}), &Author { seal: "of before".to_owned(), ..author.clone() });
         assert!(Sealer::is(&again, &right));
         let run = RunRequest { id: "1".to_owned(), by: "ann".to_owned(), ..RunRequest::default() };
         let more = RunRequest { parameters: [("pod".to_owned(), "x".to_owned())].into(), ..run.clone() };

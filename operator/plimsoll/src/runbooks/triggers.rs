@@ -26,12 +26,7 @@ use super::{
     dispatch::{Dispatcher, Known},
     proof::{RUN, RunRequest, Sealer},
 };
-use crate::{
-    actions::Outside,
-    alerts_webhook::server::Desk as _,
-    sinks::kubernetes::chain,
-    trace,
-};
+use crate::{actions::Outside, alerts_webhook::server::Desk as _, sinks::kubernetes::chain, trace};
 
 /// Alertmanager is asked this often, whatever comes by itself.
 const RESYNC: Duration = Duration::from_secs(60);
@@ -46,12 +41,7 @@ const AT_ONCE: usize = 8;
 
 /// Asks Alertmanager for all alerts of a receiver, when something did not come through and every minute besides. In every
 /// replica: each may have refused a post.
-pub async fn resync(
-    dispatcher: Arc<Dispatcher>,
-    outside: Outside,
-    receiver: Option<String>,
-    stop: CancellationToken,
-) {
+pub async fn resync(dispatcher: Arc<Dispatcher>, outside: Outside, receiver: Option<String>, stop: CancellationToken) {
     if outside.alertmanager.is_none() {
         let bell = async {
             loop {
@@ -198,7 +188,8 @@ impl Triggers {
             return true;
         }
         if !Sealer::is(&request.seal, &right) {
-            let message = "nobody vouches for who asked for a run; use: plimsoll runbook run, with the operator's webhook on";
+            let message =
+                "nobody vouches for who asked for a run; use: plimsoll runbook run, with the operator's webhook on";
             self.dispatcher.refuse(&known.runbook, "RequestNotSealed", message).await;
             return true;
         }

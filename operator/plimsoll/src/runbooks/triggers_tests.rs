@@ -35,8 +35,10 @@ fn told(dispatcher: &Dispatcher) -> Vec<&'static str> {
 
 #[tokio::test]
 async fn a_request_is_looked_after_once_and_what_is_dropped_is_told() {
-    let ago = |minutes| move |request: &mut RunRequest| {
-        request.at = (Timestamp::now() - SignedDuration::from_mins(minutes)).to_string();
+    let ago = |minutes| {
+        move |request: &mut RunRequest| {
+            request.at = (Timestamp::now() - SignedDuration::from_mins(minutes)).to_string();
+        }
     };
     let api = FakeApi::default();
     let (mut triggers, dispatcher) = looked(&api, |_| {});

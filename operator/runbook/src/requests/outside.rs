@@ -57,8 +57,7 @@ pub fn verified(answer: &Value, verify: &Verify) -> Result<(bool, String), Strin
     if !found(answer)? {
         return Ok((false, format!("SLO {slo} has no burn rate: its rules are not loaded, or it has no data")));
     }
-    let below: f64 =
-        verify.below.as_deref().unwrap_or("1").parse().map_err(|_| "below is no decimal".to_owned())?;
+    let below: f64 = verify.below.as_deref().unwrap_or("1").parse().map_err(|_| "below is no decimal".to_owned())?;
     // As Prometheus writes them, however small: a decimal of fixed size would not hold 1e-30.
     let mut worst: Option<f64> = None;
     for series in answer.pointer("/data/result").and_then(Value::as_array).into_iter().flatten() {

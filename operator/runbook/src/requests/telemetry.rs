@@ -67,12 +67,11 @@ fn set(run: &Run<'_>, object: &ObjectRef, to: Value, what: String) -> Result<Vec
             Part::At(SAMPLING)
         }
         kind => {
-            let is = |value: Option<&Value>, i: usize| value.and_then(|all| all.get(i)).and_then(Value::as_str).unwrap_or("");
             for i in 0..object.facts.intervals.len() {
-                let (path, wanted) = (endpoint(object, i), is(Some(&to), i).to_owned());
+                let (path, wanted) = (endpoint(object, i), nth(Some(&to), i).to_owned());
                 // Of several values only the look before tells which it is; one that is not there cannot be tested.
-                if !is(only, i).is_empty() {
-                    operations.push(json!({"op": "test", "path": path, "value": is(only, i)}));
+                if !nth(only, i).is_empty() {
+                    operations.push(json!({"op": "test", "path": path, "value": nth(only, i)}));
                 }
                 // Adding a field that is there replaces it, and so what is removed is there.
                 operations.push(json!({"op": "add", "path": path, "value": wanted}));
@@ -80,11 +79,20 @@ fn set(run: &Run<'_>, object: &ObjectRef, to: Value, what: String) -> Result<Vec
                     operations.push(json!({"op": "remove", "path": path}));
                 }
             }
-            Part::Intervals(if kind == ObjectKind::PodMonitor { "/spec/podMetricsEndpoints" } else { "/spec/endpoints" })
+            Part::Intervals(if kind == ObjectKind::PodMonitor {
+                "/spec/podMetricsEndpoints"
+            } else {
+                "/spec/endpoints"
+            })
         }
     };
     let patch = Request::kubernetes("PATCH", path_of(object)).body(JSON_PATCH, Value::Array(operations));
     Ok(vec![known(object, part, from, to), Call::new(what, patch)])
+}
+
+/// The interval of an endpoint in a list of them, `""` where there is none.
+fn nth(all: Option<&Value>, i: usize) -> &str {
+    all.and_then(|all| all.get(i)).and_then(Value::as_str).unwrap_or_default()
 }
 
 fn endpoint(object: &ObjectRef, i: usize) -> String {

@@ -168,7 +168,14 @@ pub(super) fn job(run: &Run<'_>, step: &Step, job: &Job, name: &str) -> Vec<Call
     let pods = path("v1", Some(run.namespace), "pods", "");
     let list = Request::get(format!("{pods}?labelSelector=batch.kubernetes.io%2Fjob-name%3D{name}"));
     let mut pick = Call::new("find its Pod", list);
-    pick.pick = Some(super::Pick { list: "/items", entry: None, take: "/metadata/name", optional: false, only: None, each: false });
+    pick.pick = Some(super::Pick {
+        list: "/items",
+        entry: None,
+        take: "/metadata/name",
+        optional: false,
+        only: None,
+        each: false,
+    });
     vec![
         Call::new(format!("make the Job {name}"), Request::kubernetes("POST", jobs).body(JSON, body)).fine(&[409]),
         Call::new("see that it is of this run", Request::get(this.clone())).expect(Expect::Ours(run.name.to_owned())),

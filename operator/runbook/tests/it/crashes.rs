@@ -482,7 +482,7 @@ fn what_is_borrowed_is_given_back_while_all_is_paused() {
     shell.live(&mut [vec![quiet(); 4], vec![crash(3)]].concat().into_iter());
     let done = [What::Step("a".to_owned()), What::Step("b".to_owned())];
     assert_eq!(shell.log, done);
-    shell.live(&mut std::iter::repeat_with(paused).take(200));
+    shell.live(&mut std::iter::repeat_with(paused).take(55));
     assert_eq!(shell.log[2..], [What::Undo("a".to_owned())], "nothing else is done");
     let put_back = shell.load().steps[0].compensation.as_ref().unwrap().intent_time.clone().unwrap().0;
     assert!(put_back >= noon() + SignedDuration::from_mins(20) && put_back < noon() + SignedDuration::from_mins(22));

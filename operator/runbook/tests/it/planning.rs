@@ -225,7 +225,10 @@ fn bodies_are_fixed_when_the_run_is_planned() {
     let matcher = |name: &str, value: &str| json!({"name": name, "value": value, "isRegex": false, "isEqual": true});
     assert_eq!(silence["matchers"], json!([matcher("pod", "checkout-1"), matcher("namespace", "shop")]));
     // From when it is silenced, however long somebody thought about it.
-    assert_eq!((silence["startsAt"].as_str(), silence["endsAt"].as_str()), (Some("2026-11-26T14:00:00Z"), Some("2026-11-26T15:00:00Z")));
+    assert_eq!(
+        (silence["startsAt"].as_str(), silence["endsAt"].as_str()),
+        (Some("2026-11-26T14:00:00Z"), Some("2026-11-26T15:00:00Z"))
+    );
 }
 
 /// To more is never to fewer, and what somebody has turned off stays so.
@@ -294,7 +297,9 @@ fn what_somebody_else_has_changed_is_left_as_it_is() {
         assert_eq!([standing(&before, false), standing(&done, false)], [Standing::Before, Standing::Done], "{step}");
         assert_eq!([standing(&before, true), standing(&done, true)], [Standing::Done, Standing::Before], "{step}");
         for undo in [false, true] {
-            assert!(matches!(standing(&other, undo), Standing::Changed(why) if why.contains("somebody has changed it")));
+            assert!(
+                matches!(standing(&other, undo), Standing::Changed(why) if why.contains("somebody has changed it"))
+            );
             let stranger = json!({"metadata": {"uid": "x"}});
             assert!(matches!(standing(&stranger, undo), Standing::Changed(why) if why.contains("another object")));
         }
@@ -305,18 +310,23 @@ fn what_somebody_else_has_changed_is_left_as_it_is() {
 #[test]
 fn what_a_run_has_changed_itself_is_no_surprise() {
     let mut patch = with(json!({"name": "a", "scale": {"workload": "app", "by": 3, "max": 9}}));
-    patch["steps"].as_array_mut().unwrap().insert(0, json!({"name": "b", "scale": {"workload": "app", "replicas": 5, "max": 9}}));
+    patch["steps"]
+        .as_array_mut()
+        .unwrap()
+        .insert(0, json!({"name": "b", "scale": {"workload": "app", "replicas": 5, "max": 9}}));
     let planned = planned(&patch).unwrap();
     let at = noon();
     let run = Run { namespace: "shop", name: "x", uid: "u", created: at, begun: at, spec: &planned.spec };
-    let Expect::Known(known) = &requests::of(&run, &planned.spec.steps[1]).unwrap()[0].expect else { panic!() };
+    let calls = requests::of(&run, &planned.spec.steps[1]).unwrap();
+    let Expect::Known(known) = &calls[0].expect else { panic!("{calls:?}") };
     assert_eq!((&known.from, &known.to), (&vec![json!(4), json!(5)], &json!(7)));
 }
 
 /// A revision that was not looked up is not gone back to, nor another one instead.
 #[test]
 fn a_rollback_goes_to_its_own_revision() {
-    let to = |revision: i64| planned(&with(json!({"name": "a", "rollback": {"workload": "app", "revision": revision}})));
+    let to =
+        |revision: i64| planned(&with(json!({"name": "a", "rollback": {"workload": "app", "revision": revision}})));
     assert_eq!(to(7).unwrap().spec.steps[0].action.rollback.as_ref().unwrap().revision, Some(7));
     let wrong = to(5).unwrap_err();
     assert_eq!(
@@ -363,7 +373,10 @@ fn what_matches_and_why_not() {
     assert_eq!(refused(&Occurrence::Moment(noon())), "it is started by an alert");
     let asked = Occurrence::Asked { by: "sre".to_owned(), groups: vec!["oncall".to_owned()], at: noon() };
     let evidence = matches(&base, &asked, noon()).unwrap();
-    assert_eq!((evidence.requested_by.as_deref(), &evidence.requested_groups[..]), (Some("sre"), &["oncall".to_owned()][..]));
+    assert_eq!(
+        (evidence.requested_by.as_deref(), &evidence.requested_groups[..]),
+        (Some("sre"), &["oncall".to_owned()][..])
+    );
     let off = model(&json!({"mode": "Off"}));
     assert_eq!(matches(&off, &asked, noon()).unwrap_err(), "its mode is Off");
 }
