@@ -123,6 +123,9 @@ pub struct Evidence {
     /// Who asked for it, of a run by hand: the name by which the API server knows them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub requested_by: Option<String>,
+    /// The groups that they were in then.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub requested_groups: Vec<String>,
 }
 
 /// Which kind of trigger.
@@ -194,7 +197,7 @@ pub struct Facts {
     /// Of a Deployment: its revision.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub revision: Option<i64>,
-    /// Of a Deployment: the template of that revision.
+    /// Of a Deployment that is rolled back: the template of that revision.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "crate::schema::foreign")]
     pub template: Option<Value>,

@@ -76,6 +76,11 @@ impl FakeApi {
         self.state.lock().unwrap().objects.get(path).cloned()
     }
 
+    /// How many objects have this in their path.
+    pub(crate) fn count(&self, part: &str) -> usize {
+        self.state.lock().unwrap().objects.keys().filter(|path| path.contains(part)).count()
+    }
+
     /// Writes so far: `PATCH /apis/…`.
     pub(crate) fn writes(&self) -> Vec<String> {
         self.state.lock().unwrap().requests.iter().filter(|r| !r.starts_with("GET")).cloned().collect()
@@ -111,6 +116,11 @@ impl FakeApi {
         let body: Value = serde_json::from_slice(&body).unwrap();
         if parts.method == Method::POST && !path.ends_with("/events") {
             return state.create(&path, body);
+        }
+        // What a list of operations makes of an object is not looked at: that it was sent is.
+        if parts.headers.get("content-type").is_some_and(|v| v.to_str().unwrap().contains("json-patch")) {
+            let object = state.objects.get(&path);
+            return object.map_or_else(|| status(StatusCode::NOT_FOUND, "not found"), answer);
         }
         let apply = parts.headers.get("content-type").is_some_and(|v| v.to_str().unwrap().contains("apply"));
         state.write(&path, query, body, apply)
@@ -149,9 +159,17 @@ impl State {
     }
 
     fn create(&mut self, collection: &str, mut object: Value) -> Response<Answer> {
-        // Reviews, which are answered and not stored, it does not know.
         let Some(name) = object["metadata"]["name"].as_str() else {
-            return status(StatusCode::NOT_FOUND, "not found");
+            // Reviews of rights are answered and not stored: what was put under a user's name is the answer.
+            let of_user =
+                object["spec"]["user"].as_str().and_then(|user| self.objects.get(&format!("{collection}/{user}")));
+            return match of_user {
+                Some(verdict) => {
+                    object["status"] = verdict["status"].clone();
+                    answer(&object)
+                }
+                None => status(StatusCode::NOT_FOUND, "not found"),
+            };
         };
         let path = format!("{collection}/{name}");
         if self.objects.contains_key(&path) {

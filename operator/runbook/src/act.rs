@@ -197,7 +197,7 @@ pub const CLASSES: [Row; 20] = [
     repeatable(ActionKind::TelemetryProfile, "intervals are set to fixed values; what they were is in the execution"),
     repeatable(
         ActionKind::Silence,
-        "its end was fixed: a second silence with the same matchers and end silences nothing more",
+        "its end is reckoned from its intent: a second silence with the same matchers and end silences nothing more",
     ),
     repeatable(ActionKind::Notify, "a message that comes twice is better than one that never comes"),
     repeatable(ActionKind::Annotate, "a second mark at the same time of the same step says the same"),

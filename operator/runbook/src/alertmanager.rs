@@ -8,7 +8,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde::Deserialize;
 use serde_json::Value;
 
-use crate::matching;
+use crate::{matching, names::whole};
 
 /// Alerts in one post. Alertmanager's `max_alerts` limits them, and the rest is told by `truncatedAlerts`.
 pub const MOST_ALERTS: usize = 5000;
@@ -139,6 +139,24 @@ fn message(body: &[u8], now: Option<Timestamp>) -> Result<Post, PayloadError> {
     Ok(post(alerts, raw.truncated_alerts, now))
 }
 
+/// The path by which Alertmanager is asked for its active alerts: those that it routes to a receiver, where one is named.
+pub fn path(receiver: Option<&str>) -> String {
+    let of_receiver = receiver.map(|name| {
+        // Alertmanager reads a regular expression for the whole name. A name in a class of one is the name itself.
+        let exact: String = name
+            .chars()
+            .map(|c| match c {
+                '\\' | '^' => format!("\\{c}"),
+                c if c.is_ascii_punctuation() => format!("[{c}]"),
+                c => c.to_string(),
+            })
+            .collect();
+        format!("&receiver={}", percent_encoding::utf8_percent_encode(&exact, percent_encoding::NON_ALPHANUMERIC))
+    });
+    let all = "/api/v2/alerts?active=true&silenced=false&inhibited=false&unprocessed=false";
+    format!("{all}{}", of_receiver.unwrap_or_default())
+}
+
 /// Reads what Alertmanager's `GET /api/v2/alerts` answers.
 ///
 /// # Errors
@@ -203,7 +221,8 @@ fn alert(raw: RawAlert, now: Option<Timestamp>) -> Result<Alert, String> {
     let time = |field: &str, text: &str| -> Result<Timestamp, String> {
         text.parse().map_err(|_| format!("{field}: a time like 2026-01-31T12:00:00Z is wanted"))
     };
-    let starts_at = time("startsAt", &starts_at)?;
+    // A post has nanoseconds, the API milliseconds, an execution seconds: it is one alert.
+    let starts_at = whole(time("startsAt", &starts_at)?);
     if now.is_some_and(|now| starts_at.duration_since(now) > AHEAD) {
         return Err(format!("startsAt: {starts_at} is in the future; compare the clocks"));
     }
@@ -252,10 +271,29 @@ mod tests {
         assert_eq!((post.malformed.len(), post.truncated), (0, 0));
         let alert = &post.alerts[0];
         assert_eq!((alert.fingerprint.as_str(), alert.resolved_at), ("fed0123456789abc", None));
-        assert_eq!(alert.starts_at.to_string(), "2026-11-26T11:59:00.5Z");
+        assert_eq!(alert.starts_at.to_string(), "2026-11-26T11:59:00Z");
         assert!(given(|p| p["alerts"] = Value::Null).unwrap().alerts.is_empty());
         assert!(given(|p| p["alerts"] = json!([])).unwrap().alerts.is_empty());
         assert_eq!(given(|p| p["truncatedAlerts"] = json!(7)).unwrap().truncated, 7);
+    }
+
+    #[test]
+    fn what_is_routed_elsewhere_is_not_asked_for() {
+        assert!(path(None).ends_with("unprocessed=false"));
+        let of = |name: &str| path(Some(name)).rsplit_once("&receiver=").unwrap().1.to_owned();
+        assert_eq!(of("plimsoll"), "plimsoll");
+        assert_eq!(of("a.b/c^"), "a%5B%2E%5Db%5B%2F%5Dc%5C%5E");
+    }
+
+    /// Alertmanager posts nanoseconds and answers milliseconds: whoever compares or hashes them sees one alert.
+    #[test]
+    fn a_post_and_the_api_tell_the_same_start() {
+        let posted = given(|p| p["alerts"][0]["startsAt"] = json!("2026-11-26T11:59:00.123456789Z")).unwrap();
+        let answer = json!([{"labels": {"alertname": "PodRestarting", "pod": "a"}, "annotations": {},
+            "startsAt": "2026-11-26T11:59:00.123Z", "endsAt": "2026-11-26T12:04:00.000Z",
+            "fingerprint": "fed0123456789abc", "status": {"state": "active"}}]);
+        let asked = read_api(answer.to_string().as_bytes(), NOW.parse().unwrap()).unwrap();
+        assert_eq!(posted.alerts, asked.alerts);
     }
 
     #[test]

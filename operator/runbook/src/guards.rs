@@ -32,6 +32,8 @@ pub struct Circumstances {
     pub slos: Option<Vec<SloNow>>,
     /// Whether the ServiceAccount exists and who wrote the runbook may use it.
     pub author_may: Option<bool>,
+    /// Whether who asked for the run by hand may use the ServiceAccount; true where nobody asked.
+    pub asker_may: Option<bool>,
     /// Facts of the target as they are now; of an object that is not there any more, `Some(None)`.
     pub target: Option<Option<Facts>>,
 }
@@ -77,7 +79,9 @@ pub enum Guard {
     ProtectedNamespace,
     /// The target is not there any more.
     TargetGone,
-    /// Who wrote the runbook may not use its ServiceAccount.
+    /// Somebody has changed what the run would change, since it was planned.
+    Changed,
+    /// Who wrote the runbook, or asked for the run, may not use its ServiceAccount.
     NotAllowed,
     /// Another run has the same target.
     TargetBusy,
@@ -107,6 +111,7 @@ impl Guard {
             Self::Off => "Off",
             Self::ProtectedNamespace => "ProtectedNamespace",
             Self::TargetGone => "TargetGone",
+            Self::Changed => "Changed",
             Self::NotAllowed => "NotAllowed",
             Self::TargetBusy => "TargetBusy",
             Self::MaxConcurrent => "MaxConcurrent",
@@ -122,7 +127,7 @@ impl Guard {
 
     /// True when waiting does not help: the run is skipped instead of held back.
     pub const fn is_final(self) -> bool {
-        matches!(self, Self::Off | Self::ProtectedNamespace | Self::TargetGone)
+        matches!(self, Self::Off | Self::ProtectedNamespace | Self::TargetGone | Self::Changed)
     }
 }
 
@@ -159,7 +164,7 @@ struct Check<'c> {
     refusals: Vec<Refusal>,
 }
 
-impl Check<'_> {
+impl<'c> Check<'c> {
     fn refuse(&mut self, guard: Guard, message: impl Into<String>) {
         self.refusals.push(Refusal { guard, message: message.into(), until: None });
     }
@@ -213,11 +218,26 @@ impl Check<'_> {
                 self.refuse(Guard::NotKnown, message);
             }
         }
+        if self.spec.trigger.requested_by.is_none() {
+            return;
+        }
+        match self.circumstances.asker_may {
+            Some(true) => {}
+            Some(false) => {
+                self.refuse(Guard::NotAllowed, format!("who asked for the run may not use ServiceAccount {account}"));
+            }
+            None => {
+                let message =
+                    format!("it cannot be known whether who asked for the run may use ServiceAccount {account}");
+                self.refuse(Guard::NotKnown, message);
+            }
+        }
     }
 
-    fn target_object(&self) -> Option<&ObjectRef> {
-        let target = self.spec.target.as_ref()?;
-        self.spec.objects.iter().find(|object| object.parameter == *target)
+    fn target_object(&self) -> Option<&'c ObjectRef> {
+        let spec = self.spec;
+        let target = spec.target.as_ref()?;
+        spec.objects.iter().find(|object| object.parameter == *target)
     }
 
     fn target(&mut self) {
@@ -237,6 +257,10 @@ impl Check<'_> {
                 self.refuse(Guard::TargetGone, format!("{shown} with UID {} is not there any more", object.uid));
             }
             Some(Some(facts)) => {
+                // Another run puts back what it has borrowed.
+                if self.circumstances.same_target.as_ref().is_some_and(Vec::is_empty) {
+                    self.changed(object, facts, &shown);
+                }
                 if self.acts().any(takes_a_pod) {
                     self.healthy(facts, &shown);
                 }
@@ -246,6 +270,25 @@ impl Check<'_> {
 
     fn acts(&self) -> impl Iterator<Item = Act<'_>> {
         self.spec.steps.iter().filter_map(|step: &Step| Act::of(&step.action))
+    }
+
+    /// It may have waited for hours: what it would put back, or go back to, is of then.
+    fn changed(&mut self, object: &ObjectRef, now: &Facts, shown: &str) {
+        let then = &object.facts;
+        let is_it = |parameter: &String| *parameter == object.parameter;
+        let changes = self.acts().find_map(|act| match act {
+            Act::Rollback(rollback) if is_it(&rollback.workload) && now.revision != then.revision => Some("revision"),
+            Act::Scale(scale) if is_it(&scale.workload) && now.replicas != then.replicas => Some("number of replicas"),
+            Act::TelemetryProfile(profile)
+                if is_it(&profile.object) && (&now.intervals, &now.sampling) != (&then.intervals, &then.sampling) =>
+            {
+                Some("interval or percentage")
+            }
+            _ => None,
+        });
+        if let Some(what) = changes {
+            self.refuse(Guard::Changed, format!("the {what} of {shown} is not what it was when the run was planned"));
+        }
     }
 
     fn healthy(&mut self, facts: &Facts, shown: &str) {

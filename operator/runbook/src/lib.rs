@@ -16,6 +16,7 @@ pub mod matcher;
 pub mod matching;
 pub mod model;
 pub mod names;
+pub mod occurrences;
 pub mod parameters;
 pub mod plan;
 pub mod requests;

@@ -42,6 +42,8 @@ pub struct World {
     pub paused: Option<bool>,
     /// When the alert was resolved, as far as is known.
     pub resolved_at: Option<Timestamp>,
+    /// Whether the execution is being deleted: then it only gives back what it has borrowed.
+    pub deleted: bool,
 }
 
 /// What happened.
@@ -168,6 +170,12 @@ pub fn step(
     (machine.status, command)
 }
 
+/// Whether a run has borrowed something that is not given back: a fault, closer measurement. Until it is, the execution
+/// must stay.
+pub fn owes(spec: &RunbookExecutionSpec, status: &RunbookExecutionStatus) -> bool {
+    !status.phase.is_terminal() && running::owed(spec, status).next().is_some()
+}
+
 struct Machine<'m> {
     spec: &'m RunbookExecutionSpec,
     status: RunbookExecutionStatus,
@@ -204,6 +212,9 @@ impl Machine<'_> {
 
     /// Before anything is done.
     fn before(&mut self, event: &Event) -> Command {
+        if self.world.deleted {
+            return self.skip("Deleted", "the execution was deleted before anything was done");
+        }
         if self.status.resolved_at.is_some() {
             return self.skip("Resolved", "the alert was resolved before anything was done");
         }

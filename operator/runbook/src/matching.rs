@@ -9,13 +9,15 @@ use plimsoll_api::{
     runbook::Mode,
     slo::Severity,
 };
-use plimsoll_slo::{names as series, promql::quote};
+use plimsoll_slo::{model::Span, names as series, promql::quote};
 use rust_decimal::Decimal;
+use serde_json::Value;
 
 use crate::{
     model::{Model, Trigger},
     names,
     parameters::{NAMESPACE_LABEL, is_granted},
+    requests,
 };
 
 /// Something that happened.
@@ -40,6 +42,8 @@ pub enum Occurrence {
     Asked {
         /// The name by which the API server knows them.
         by: String,
+        /// The groups that they are in.
+        groups: Vec<String>,
         /// When.
         at: Timestamp,
     },
@@ -84,10 +88,11 @@ pub fn matches(model: &Model, occurrence: &Occurrence, now: Timestamp) -> Result
         return Err("its mode is Off".to_owned());
     }
     // Also a runbook with another trigger can be run by hand.
-    if let Occurrence::Asked { by, at } = occurrence {
+    if let Occurrence::Asked { by, groups, at } = occurrence {
         let labels = BTreeMap::from([("requested_by".to_owned(), by.clone())]);
         let mut evidence = evidence(TriggerKind::Manual, labels, *at, None, None);
         evidence.requested_by = Some(by.clone());
+        evidence.requested_groups.clone_from(groups);
         return Ok(evidence);
     }
     match (&model.trigger, occurrence) {
@@ -194,7 +199,7 @@ fn slo(model: &Model, burning: Severity, wanted: &[String], alert: &Alert) -> Re
     }
 }
 
-fn lasts(since: Timestamp, lasting: Option<plimsoll_slo::model::Span>, now: Timestamp) -> Result<(), String> {
+fn lasts(since: Timestamp, lasting: Option<Span>, now: Timestamp) -> Result<(), String> {
     let Some(span) = lasting else { return Ok(()) };
     let held = now.duration_since(since).as_secs();
     if held < i64::try_from(span.as_seconds()).unwrap_or(i64::MAX) {
@@ -229,7 +234,59 @@ fn evidence(
     condition: Option<String>,
 ) -> Evidence {
     let fingerprint = names::fingerprint(&format!("{kind:?}"), &labels);
-    Evidence { kind, fingerprint, starts_at: Time(starts_at), labels, value, condition, requested_by: None }
+    let (requested_by, requested_groups) = (None, Vec::new());
+    Evidence { kind, fingerprint, starts_at: Time(starts_at), labels, value, condition, requested_by, requested_groups }
+}
+
+/// What Prometheus is asked again and again for a runbook that waits for series; `None` for every other trigger. Scores
+/// are asked for in the runbook's own namespace: however many there are elsewhere is no matter.
+pub fn question(model: &Model) -> Option<String> {
+    let above = match &model.trigger {
+        Trigger::Query { expr, .. } => return Some(expr.clone()),
+        Trigger::Anomaly { above, .. } => above,
+        _ => return None,
+    };
+    let of = |label: &str, sign: &str, id: &str| {
+        format!("{}{{{label}{sign}{}}} > {above}", series::ANOMALY_SCORE, quote(&format!("{}/{id}", model.namespace)))
+    };
+    Some(match &model.trigger {
+        Trigger::Anomaly { slo: Some(name), .. } => of(series::SLO_ID, "=", name),
+        Trigger::Anomaly { alert_rule: Some(name), .. } => of(series::ALERT_RULE, "=", name),
+        // A namespace's name has nothing that a regular expression reads otherwise.
+        _ => format!("{} or {}", of(series::SLO_ID, "=~", ".+"), of(series::ALERT_RULE, "=~", ".+")),
+    })
+}
+
+/// How long series must hold that a runbook waits for.
+pub fn lasting(model: &Model) -> Option<Span> {
+    match &model.trigger {
+        Trigger::Query { lasting, .. } | Trigger::Anomaly { lasting, .. } => *lasting,
+        _ => None,
+    }
+}
+
+/// The labels of a series that tell it apart: without its name and the state of an alert.
+pub fn labels_of_series<'l>(metric: impl IntoIterator<Item = (&'l str, &'l str)>) -> BTreeMap<String, String> {
+    let kept = metric.into_iter().filter(|(name, _)| !matches!(*name, "__name__" | "alertstate"));
+    kept.map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
+}
+
+/// Whether what started a run still holds, by Prometheus' answer to its condition: of a query the very series that
+/// started it, since others may have come.
+///
+/// # Errors
+/// When it is no answer.
+pub fn holds(evidence: &Evidence, answer: &Value) -> Result<bool, String> {
+    if !requests::found(answer)? || evidence.kind != TriggerKind::Query {
+        return requests::found(answer);
+    }
+    let is_it = |series: &Value| {
+        let metric = series.get("metric").and_then(Value::as_object).into_iter().flatten();
+        labels_of_series(metric.filter_map(|(name, value)| Some((name.as_str(), value.as_str()?)))) == evidence.labels
+    };
+    let result = answer.pointer("/data/result").and_then(Value::as_array).into_iter().flatten();
+    // A scalar has no series: it holds as long as it is answered.
+    Ok(result.into_iter().any(|series| !series.is_object() && evidence.labels.is_empty() || is_it(series)))
 }
 
 /// `ALERTS{alertname="x"}`; labels that PromQL cannot name are left out.

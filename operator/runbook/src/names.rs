@@ -21,11 +21,16 @@ pub const FINGERPRINT: &str = "plimsoll.dev/fingerprint";
 
 /// The name of an execution: `RUNBOOK-HASH`, of at most 63 characters, so that it can be a label's value.
 ///
-/// The hash is of the runbook's UID, the alert's fingerprint, its start and the target's UID (`""` without one). A
-/// runbook that is deleted and made anew has another UID.
+/// The hash is of the runbook's UID, the alert's fingerprint, its start in whole seconds, which is what is stored, and the
+/// target's UID (`""` without one). A runbook that is deleted and made anew has another UID.
 pub fn execution(runbook: &str, uid: &str, fingerprint: &str, starts_at: Timestamp, target_uid: &str) -> String {
-    let hash = hash(&[uid, fingerprint, &starts_at.to_string(), target_uid]);
+    let hash = hash(&[uid, fingerprint, &whole(starts_at).to_string(), target_uid]);
     named(runbook, hash.get(..16).unwrap_or(&hash))
+}
+
+/// A time without what is less than a second: what the API server stores of it.
+pub fn whole(at: Timestamp) -> Timestamp {
+    Timestamp::from_second(at.as_second()).unwrap_or(at)
 }
 
 /// The name of what a step makes: a Job, an ephemeral container, an experiment, a file. At most 63 characters.
@@ -105,6 +110,11 @@ mod tests {
         assert_eq!(name("crash", "u", "t"), name("crash", "u", "t"));
         assert_ne!(name("crash", "u", "t"), name("crash", "ut", ""));
         assert_ne!(name("crash", "u", "t"), execution("crash", "u", "f", at + jiff::SignedDuration::from_secs(1), "t"));
+        // What was stored and read again.
+        assert_eq!(
+            name("crash", "u", "t"),
+            execution("crash", "u", "f", at + jiff::SignedDuration::from_millis(999), "t")
+        );
         let long = name(&format!("{}.b", "a".repeat(200)), "u", "t");
         assert_eq!(long.len(), 63);
         assert!(of_step(&long, &"s".repeat(63)).len() <= 63);

@@ -291,6 +291,13 @@ impl Planner<'_> {
                         Some(revision) => format!("step {step}: there is no revision {revision} to go back to"),
                         None => format!("step {step}: there is no earlier revision to go back to"),
                     }),
+                    // Of one Deployment, one earlier revision is looked up.
+                    Some(earlier) if rollback.revision.is_some_and(|revision| revision != earlier.revision) => {
+                        self.wrong.push(format!(
+                            "step {step}: another step takes {} to revision {}; one runbook goes back to one revision of a Deployment",
+                            rollback.workload, earlier.revision
+                        ));
+                    }
                     Some(earlier) => {
                         filled.rollback = Some(plimsoll_api::action::Rollback {
                             revision: Some(earlier.revision),
@@ -363,6 +370,21 @@ impl Planner<'_> {
             _ => now,
         };
         let least = scale.min.unwrap_or(1);
+        // To more never becomes to fewer, nor the other way round, whatever the bounds say.
+        let (more, fewer) = match (scale.by, scale.percent) {
+            (Some(by), _) => (by > 0, by < 0),
+            (_, Some(percent)) => (percent > 100, percent < 100),
+            _ => (false, false),
+        };
+        let kind = self.object(&scale.workload).map_or("workload", |object| object.kind.name());
+        if (more || fewer) && now == 0 && facts.replicas.is_some() {
+            self.wrong
+                .push(format!("step {step}: the {kind} has 0 replicas: somebody has turned it off, so it stays so"));
+        } else if more && now > scale.max {
+            self.wrong.push(format!("step {step}: the {kind} has {now} replicas, above max {} already", scale.max));
+        } else if fewer && now < least {
+            self.wrong.push(format!("step {step}: the {kind} has {now} replicas, below min {least} already"));
+        }
         Scale {
             workload: scale.workload.clone(),
             replicas: Some(wanted.min(scale.max).max(least)),

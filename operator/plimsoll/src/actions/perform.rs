@@ -10,7 +10,7 @@ use kube::{Client, client::Body};
 use plimsoll_api::execution::{ArtifactRef, Outcome};
 use plimsoll_runbook::{
     names,
-    requests::{Call, Expect, Keep, Pick, Progress, Request, Server},
+    requests::{Call, Expect, Keep, Pick, Progress, Request, Server, Standing},
 };
 use serde_json::Value;
 use tokio::time::Instant;
@@ -99,6 +99,8 @@ enum Given {
     Answer(Value),
     /// It was optional, and what comes after it has nothing to do.
     NothingToDo,
+    /// The call after it is done already.
+    DoneAlready,
 }
 
 impl Actor<'_> {
@@ -106,27 +108,35 @@ impl Actor<'_> {
     pub async fn perform(&self, calls: &[Call]) -> Finish {
         let mut artifacts = Vec::new();
         let mut shelf = None;
-        let mut picked = String::new();
+        let mut picked = Vec::new();
+        let mut is_done = false;
         let mut performed = Performed {
             outcome: Outcome::Succeeded,
             message: String::new(),
             artifacts: Vec::new(),
             answer: Value::Null,
         };
-        for call in calls {
-            match self.call(call, &mut picked, &mut shelf, &mut artifacts).await {
-                Ok(Given::Answer(answer)) => {
-                    performed.message = format!("{}: done", call.what);
-                    performed.answer = answer;
-                }
-                Ok(Given::NothingToDo) => {
-                    performed.message = format!("{}: there is nothing to do", call.what);
-                    break;
-                }
-                Err(Failed::Abandoned) => return Finish::Abandoned,
-                Err(Failed::Step(outcome, message)) => {
-                    (performed.outcome, performed.message) = (outcome, message);
-                    break;
+        'calls: for call in calls {
+            if std::mem::take(&mut is_done) {
+                performed.message = format!("{}: it was so already", call.what);
+                continue;
+            }
+            for path in paths(call, &picked) {
+                match self.call(call, path, &mut picked, &mut shelf, &mut artifacts).await {
+                    Ok(Given::Answer(answer)) => {
+                        performed.message = format!("{}: done", call.what);
+                        performed.answer = answer;
+                    }
+                    Ok(Given::DoneAlready) => is_done = true,
+                    Ok(Given::NothingToDo) => {
+                        performed.message = format!("{}: there is nothing to do", call.what);
+                        break 'calls;
+                    }
+                    Err(Failed::Abandoned) => return Finish::Abandoned,
+                    Err(Failed::Step(outcome, message)) => {
+                        (performed.outcome, performed.message) = (outcome, message);
+                        break 'calls;
+                    }
                 }
             }
         }
@@ -137,11 +147,11 @@ impl Actor<'_> {
     async fn call<'s>(
         &'s self,
         call: &Call,
-        picked: &mut String,
+        path: String,
+        picked: &mut Vec<String>,
         shelf: &mut Option<Shelf<'s>>,
         artifacts: &mut Vec<ArtifactRef>,
     ) -> Result<Given, Failed> {
-        let path = call.request.path.replace("{picked}", picked);
         let failed = |message: &str| Failed::Step(Outcome::Failed, format!("{}: {message}", call.what));
         if let Some(keep) = &call.keep {
             let kept = self.until_deadline(call, self.keep(call, &path, keep, shelf)).await??;
@@ -169,6 +179,11 @@ impl Actor<'_> {
                         return Err(failed("an object of this name is there that this execution has not made"));
                     }
                 }
+                Expect::Known(known) => match known.standing(&answer) {
+                    Standing::Before => {}
+                    Standing::Done => return Ok(Given::DoneAlready),
+                    Standing::Changed(why) => return Err(failed(&why)),
+                },
                 Expect::Until(until) => match until.progress(&answer) {
                     Progress::Done => {}
                     Progress::Never(why) => return Err(failed(&why)),
@@ -183,14 +198,14 @@ impl Actor<'_> {
             }
             return match &call.pick {
                 None => Ok(Given::Answer(answer)),
-                Some(pick) => match pick_of(&answer, pick) {
-                    Some(text) => {
-                        *picked = text;
-                        Ok(Given::Answer(answer))
+                Some(pick) => {
+                    *picked = picks_of(&answer, pick);
+                    match picked.as_slice() {
+                        [] if pick.optional => Ok(Given::NothingToDo),
+                        [] => Err(failed("the answer has not what is needed")),
+                        _ => Ok(Given::Answer(answer)),
                     }
-                    None if pick.optional => Ok(Given::NothingToDo),
-                    None => Err(failed("the answer has not what is needed")),
-                },
+                }
             };
         }
     }
@@ -431,17 +446,37 @@ fn refusal(server: &Server, code: u16, body: &[u8]) -> String {
     format!("{code} {text}").trim_end().to_owned()
 }
 
-/// What an answer has at the place that is meant.
-fn pick_of(answer: &Value, pick: &Pick) -> Option<String> {
-    let list = answer.pointer(pick.list)?.as_array()?;
-    let entry = match &pick.entry {
-        Some((field, value)) => list.iter().find(|entry| entry.get(field).and_then(Value::as_str) == Some(value))?,
-        None => list.first()?,
-    };
-    let taken = entry.pointer(pick.take)?;
-    let text = taken.as_str().map_or_else(|| taken.to_string(), str::to_owned);
-    // It becomes a part of a path.
-    Some(percent_encoding::utf8_percent_encode(&text, percent_encoding::NON_ALPHANUMERIC).to_string())
+/// The paths of a call: of one about what was picked, a path for each.
+fn paths(call: &Call, picked: &[String]) -> Vec<String> {
+    const PICKED: &str = "{picked}";
+    let path = &call.request.path;
+    if path.contains(PICKED) {
+        picked.iter().map(|one| path.replace(PICKED, one)).collect()
+    } else {
+        vec![path.clone()]
+    }
+}
+
+/// What an answer has at the places that are meant.
+fn picks_of(answer: &Value, pick: &Pick) -> Vec<String> {
+    let list = answer.pointer(pick.list).and_then(Value::as_array).into_iter().flatten();
+    let text = |entry: &Value, pointer: &str| entry.pointer(pointer).and_then(Value::as_str).map(str::to_owned);
+    let meant = list
+        .filter(|entry| {
+            let by = pick.entry.as_ref();
+            by.is_none_or(|(field, value)| entry.get(field).and_then(Value::as_str) == Some(value))
+        })
+        .filter(|entry| {
+            let is = |(pointer, values): (&str, &[&str])| {
+                text(entry, pointer).is_some_and(|is| values.contains(&is.as_str()))
+            };
+            pick.only.is_none_or(is)
+        })
+        .filter_map(|entry| entry.pointer(pick.take))
+        .map(|taken| taken.as_str().map_or_else(|| taken.to_string(), str::to_owned))
+        // It becomes a part of a path.
+        .map(|text| percent_encoding::utf8_percent_encode(&text, percent_encoding::NON_ALPHANUMERIC).to_string());
+    meant.take(if pick.each { usize::MAX } else { 1 }).collect()
 }
 
 /// Waits that become longer, until it is too late.

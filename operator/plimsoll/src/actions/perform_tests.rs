@@ -5,7 +5,7 @@ use std::{
 };
 
 use http::{HeaderMap, Response, StatusCode};
-use plimsoll_runbook::requests::{JSON, Until};
+use plimsoll_runbook::requests::{JSON, Known, Part, Until};
 use serde_json::json;
 use tower::Layer;
 use wiremock::{Mock, MockServer, ResponseTemplate, matchers::any};
@@ -226,7 +226,14 @@ async fn a_picked_value_goes_on_as_one_segment() {
     let list = json!({"items": [{"by": "a", "id": "1"}, {"by": "b", "id": "../x"}]});
     let server = Scripted::new([(200, list), (200, json!({}))]);
     let mut find = call("GET", "/list");
-    find.pick = Some(Pick { list: "/items", entry: Some(("by", "b".to_owned())), take: "/id", optional: true });
+    find.pick = Some(Pick {
+        list: "/items",
+        entry: Some(("by", "b".to_owned())),
+        take: "/id",
+        optional: true,
+        only: None,
+        each: false,
+    });
     let calls = [find.clone(), call("DELETE", "/thing/{picked}")];
     assert_eq!(outcome(&server, &calls).await.0, Outcome::Succeeded);
     assert_eq!(server.lines(), ["GET /list", "DELETE /thing/%2E%2E%2Fx"]);
@@ -234,6 +241,47 @@ async fn a_picked_value_goes_on_as_one_segment() {
     let (done, message) = outcome(&empty, &calls).await;
     assert_eq!((done, message.as_str()), (Outcome::Succeeded, "do it: there is nothing to do"));
     assert_eq!(empty.lines().len(), 1);
+}
+
+#[tokio::test]
+async fn everything_that_was_picked_is_meant_but_what_has_ended() {
+    let silence = |id: &str, state: &str, by: &str| json!({"id": id, "status": {"state": state}, "createdBy": by});
+    let all = json!([
+        silence("1", "expired", "us"),
+        silence("2", "active", "us"),
+        silence("3", "active", "them"),
+        silence("4", "pending", "us")
+    ]);
+    let server = Scripted::new([(200, all), (200, json!({})), (200, json!({}))]);
+    let mut find = call("GET", "/silences");
+    let only = Some(("/status/state", &["active", "pending"][..]));
+    let entry = Some(("createdBy", "us".to_owned()));
+    find.pick = Some(Pick { list: "", entry, take: "/id", optional: true, only, each: true });
+    assert_eq!(outcome(&server, &[find, call("DELETE", "/silence/{picked}")]).await.0, Outcome::Succeeded);
+    assert_eq!(server.lines(), ["GET /silences", "DELETE /silence/2", "DELETE /silence/4"]);
+}
+
+#[tokio::test]
+async fn what_is_done_already_is_left_out_and_what_has_changed_is_left_alone() {
+    let object = |replicas: i64| json!({"metadata": {"uid": "u"}, "spec": {"replicas": replicas}});
+    let mut look = call("GET", "/app");
+    let part = Part::At("/spec/replicas");
+    look.expect = Expect::Known(Known { uid: "u".to_owned(), part, from: vec![json!(4)], to: json!(5) });
+    let calls = [look, call("PATCH", "/app"), call("GET", "/app")];
+    for (replicas, wanted, lines) in [
+        (4, Outcome::Succeeded, &["GET /app", "PATCH /app", "GET /app"][..]),
+        (5, Outcome::Succeeded, &["GET /app", "GET /app"]),
+        (9, Outcome::Failed, &["GET /app"]),
+    ] {
+        let server = Scripted::new([(200, object(replicas)), (200, json!({})), (200, json!({}))]);
+        let (done, message) = outcome(&server, &calls).await;
+        assert_eq!(
+            (done, server.lines()),
+            (wanted, lines.iter().map(|line| (*line).to_owned()).collect()),
+            "{message}"
+        );
+        assert_eq!(message.contains("somebody has changed it"), wanted == Outcome::Failed, "{message}");
+    }
 }
 
 #[tokio::test]

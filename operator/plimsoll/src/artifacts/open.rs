@@ -36,7 +36,7 @@ impl Archive {
                     Some(name) => Some(keys(client, namespace, name).await?),
                     None => None,
                 };
-                Self::bucket(s3, config, keys)
+                Self::bucket(s3, config, keys, namespace)
             }
             _ => Err(ArtifactError::Unknown("exactly one of volume and s3 is wanted".to_owned())),
         }
@@ -65,8 +65,9 @@ impl Archive {
         })
     }
 
-    fn bucket(s3: &S3, config: &ArtifactsConfig, keys: Option<Keys>) -> Result<Self, ArtifactError> {
+    fn bucket(s3: &S3, config: &ArtifactsConfig, keys: Option<Keys>, namespace: &str) -> Result<Self, ArtifactError> {
         let S3 { bucket, prefix, store, secret_name: _ } = s3;
+        let asked = store;
         let store =
             match store {
                 Some(name) => config.stores.get(name).cloned().ok_or_else(|| {
@@ -74,6 +75,13 @@ impl Archive {
                 })?,
                 None => Store::default(),
             };
+        // What is the operator's own, an administrator grants; nobody takes it by writing a name.
+        if keys.is_none() && !store.lets(namespace, bucket, prefix.as_deref().unwrap_or_default()) {
+            let store = asked.as_ref().map_or_else(|| "no store".to_owned(), |name| format!("store {name}"));
+            return Err(ArtifactError::Unknown(format!(
+                "runbooks of namespace {namespace} may not write to bucket {bucket} with the operator's own keys ({store}); name a Secret in s3.secretName, or have the store's buckets extended"
+            )));
+        }
         let base = Path::parse(prefix.as_deref().unwrap_or_default())
             .map_err(|error| ArtifactError::Unknown(format!("s3.prefix: {error}")))?;
         let store: Arc<dyn ObjectStore> = Arc::new(builder(bucket, &store, keys)?.build()?);
@@ -82,7 +90,7 @@ impl Archive {
 }
 
 fn builder(bucket: &str, store: &Store, keys: Option<Keys>) -> Result<AmazonS3Builder, ArtifactError> {
-    let Store { endpoint, region, access_key_id_file, secret_access_key_file } = store;
+    let Store { endpoint, region, access_key_id_file, secret_access_key_file, pod_role, buckets: _ } = store;
     let read = |file: &File| {
         let text = std::fs::read_to_string(file);
         text.map(|text| text.trim().to_owned())
@@ -95,8 +103,12 @@ fn builder(bucket: &str, store: &Store, keys: Option<Keys>) -> Result<AmazonS3Bu
     };
     let plain = endpoint.as_deref().is_some_and(|url| url.starts_with("http://"));
     let options = ClientOptions::new().with_allow_http(plain);
-    // A runbook's own keys are never mixed with what the pod's environment has.
-    let builder = if keys.is_some() { AmazonS3Builder::new() } else { AmazonS3Builder::from_env() };
+    // The pod's environment is the operator's own: it is asked only where a store says so, and never mixed with keys.
+    let builder = match &keys {
+        Some(_) => AmazonS3Builder::new(),
+        None if *pod_role => AmazonS3Builder::from_env(),
+        None => return Err(ArtifactError::Unknown("the store has neither keys nor podRole".to_owned())),
+    };
     let mut builder = builder
         .with_bucket_name(bucket)
         .with_region(region.as_deref().unwrap_or("us-east-1"))

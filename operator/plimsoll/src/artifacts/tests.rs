@@ -6,7 +6,7 @@ use plimsoll_api::runbook::S3;
 use wiremock::{Mock, MockServer, ResponseTemplate, matchers::any};
 
 use super::{
-    config::{Store, Volume},
+    config::{Bucket, Store, Volume},
     *,
 };
 
@@ -120,7 +120,8 @@ async fn what_is_not_configured_is_told() {
     let error = Archive::volume("other", &config(folder.path())).unwrap_err();
     assert_eq!(error.to_string(), "spec.artifacts: the operator's configuration has no volume other; it has: evidence");
     assert!(Archive::volume("evidence", &config(&folder.path().join("gone"))).is_err());
-    let unpaired = Store { access_key_id_file: Some("x".into()), ..Store::default() };
+    let buckets = vec![Bucket { name: "dumps".to_owned(), ..Bucket::default() }];
+    let unpaired = Store { access_key_id_file: Some("x".into()), buckets, ..Store::default() };
     let config = ArtifactsConfig { stores: [("m".to_owned(), unpaired)].into(), ..ArtifactsConfig::default() };
     let mut problems = Vec::new();
     config.check("artifacts", &mut problems);
@@ -128,6 +129,73 @@ async fn what_is_not_configured_is_told() {
     assert_eq!(
         told,
         ["artifacts.stores.m: accessKeyIdFile and secretAccessKeyFile belong together; add secretAccessKeyFile"]
+    );
+}
+
+/// Whoever writes a runbook does not get what the operator may do in a cloud.
+#[tokio::test]
+async fn the_operator_s_own_keys_are_granted_by_bucket_and_namespace() {
+    let folder = tempfile::tempdir().unwrap();
+    let key = folder.path().join("key");
+    std::fs::write(&key, "k").unwrap();
+    let allowed = |name: &str, prefix: &str, namespaces: &[&str]| Bucket {
+        name: name.to_owned(),
+        prefix: prefix.to_owned(),
+        namespaces: namespaces.iter().map(|name| (*name).to_owned()).collect(),
+    };
+    let store = Store {
+        access_key_id_file: Some(key.clone()),
+        secret_access_key_file: Some(key),
+        buckets: vec![allowed("dumps", "a/b", &["shop"]), allowed("open", "", &[])],
+        ..Store::default()
+    };
+    let stores = [("minio".to_owned(), store), ("bare".to_owned(), Store::default())].into();
+    let config = ArtifactsConfig { stores, ..ArtifactsConfig::default() };
+    let api = crate::testing::FakeApi::default();
+    let secret =
+        serde_json::json!({"metadata": {"name": "own"}, "data": {"accessKeyId": "eA==", "secretAccessKey": "eA=="}});
+    api.put("/api/v1/namespaces/shop/secrets/own", secret);
+    for (namespace, bucket, prefix, store, secret, wanted) in [
+        ("shop", "dumps", "a/b", Some("minio"), None, true),
+        ("shop", "dumps", "a/b/c", Some("minio"), None, true),
+        ("shop", "dumps", "a/bc", Some("minio"), None, false),
+        ("shop", "dumps", "", Some("minio"), None, false),
+        ("bank", "dumps", "a/b", Some("minio"), None, false),
+        ("bank", "open", "x", Some("minio"), None, true),
+        ("shop", "payroll", "a/b", Some("minio"), None, false),
+        // Neither the pod's role nor its environment, unless a store says so.
+        ("shop", "dumps", "a/b", None, None, false),
+        ("shop", "dumps", "a/b", Some("bare"), None, false),
+        ("shop", "payroll", "x", None, Some("own"), true),
+        ("shop", "payroll", "x", Some("bare"), Some("own"), true),
+    ] {
+        let s3 = S3 {
+            bucket: bucket.to_owned(),
+            prefix: Some(prefix.to_owned()),
+            store: store.map(str::to_owned),
+            secret_name: secret.map(str::to_owned),
+        };
+        let artifacts = plimsoll_api::runbook::Artifacts { s3: Some(s3), ..Default::default() };
+        let opened = Archive::open(&artifacts, &config, &api.client(), namespace).await;
+        let words = opened.as_ref().err().map(ToString::to_string).unwrap_or_default();
+        assert_eq!(opened.is_ok(), wanted, "{namespace} {bucket}/{prefix} {store:?} {secret:?}: {words}");
+        assert!(wanted || words.contains("may not write to bucket"), "{words}");
+    }
+    let told = |store: Store| {
+        let config = ArtifactsConfig { stores: [("m".to_owned(), store)].into(), ..ArtifactsConfig::default() };
+        let mut problems = Vec::new();
+        config.check("artifacts", &mut problems);
+        problems.iter().map(ToString::to_string).collect::<Vec<_>>()
+    };
+    assert_eq!(
+        told(Store { pod_role: true, ..Store::default() }),
+        [
+            "artifacts.stores.m.buckets: the store's own keys may be used for no bucket; write buckets: [{name: evidence}]"
+        ]
+    );
+    assert_eq!(
+        told(Store { buckets: vec![allowed("a", "", &[])], ..Store::default() }),
+        ["artifacts.stores.m.buckets: the store has no keys for them; add the files with its keys, or podRole: true"]
     );
 }
 
@@ -153,6 +221,7 @@ async fn a_bucket_is_spoken_to_with_the_given_keys() {
         endpoint: Some(server.uri()),
         access_key_id_file: Some(file("id", "the-id\n")),
         secret_access_key_file: Some(file("secret", "the-secret\n")),
+        buckets: vec![Bucket { name: "dumps".to_owned(), ..Bucket::default() }],
         ..Store::default()
     };
     let config = ArtifactsConfig { stores: [("minio".to_owned(), store)].into(), ..ArtifactsConfig::default() };

@@ -138,7 +138,7 @@ fn occurrences(args: &Test, now: Timestamp) -> Result<Vec<(String, Occurrence)>,
         return Ok(Vec::new());
     }
     let Some(path) = &args.alert else {
-        let asked = Occurrence::Asked { by: "you".to_owned(), at: now };
+        let asked = Occurrence::Asked { by: "you".to_owned(), groups: Vec::new(), at: now };
         return Ok(vec![("a run by hand".to_owned(), asked)]);
     };
     let failed = |why: String| {
@@ -303,6 +303,7 @@ fn steps(text: &mut String, model: &Model, planned: &Planned, now: Timestamp) {
         name: &planned.name,
         uid: "UID-OF-THE-EXECUTION",
         created: now,
+        begun: now,
         spec: &planned.spec,
     };
     let account = format!("system:serviceaccount:{}:{}", model.namespace, model.service_account_name);

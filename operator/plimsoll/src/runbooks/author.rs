@@ -105,31 +105,34 @@ impl Authority {
         {
             let mut author =
                 Author { username: user_info.username.clone(), groups: user_info.groups.clone(), seal: String::new() };
-            let account = &spec.service_account_name;
-            match may_impersonate(&self.client, &author, namespace, account).await {
-                Some(true) => {}
-                Some(false) => {
-                    let message = format!(
-                        "spec.serviceAccountName: {} may not use ServiceAccount {namespace}/{account}; what a runbook does, its author must be allowed to do: grant the verb impersonate on serviceaccounts with the resource name {account}",
-                        author.username
-                    );
-                    return Err((403, message));
-                }
-                None => {
-                    return Err((
-                        503,
-                        "it cannot be asked whether you may use the ServiceAccount; try again".to_owned(),
-                    ));
-                }
-            }
+            self.may_use(&author, namespace, &spec.service_account_name, "its author").await?;
             author.seal = self.sealer.of_author(namespace, name, &spec, &author).map_err(|e| (500, e.to_string()))?;
             notes.push((AUTHOR, serde_json::to_string(&author).map_err(|error| (500, error.to_string()))?));
         }
         let run = annotation(object, RUN);
         if let Some(run) = run.filter(|run| Some(*run) != annotation(old_object, RUN)) {
-            notes.push((RUN, self.run(namespace, name, run, &user_info.username)?));
+            let asks =
+                Author { username: user_info.username.clone(), groups: user_info.groups.clone(), seal: String::new() };
+            let account = object.pointer("/spec/serviceAccountName").and_then(Value::as_str).unwrap_or_default();
+            self.may_use(&asks, namespace, account, "whoever asks for it").await?;
+            notes.push((RUN, self.run(namespace, name, run, &asks)?));
         }
         Ok(notes)
+    }
+
+    /// What a runbook does, whoever makes it do that must be allowed to do.
+    async fn may_use(&self, who: &Author, namespace: &str, account: &str, role: &str) -> Result<(), Refused> {
+        match may_impersonate(&self.client, who, namespace, account).await {
+            Some(true) => Ok(()),
+            Some(false) => {
+                let message = format!(
+                    "spec.serviceAccountName: {} may not use ServiceAccount {namespace}/{account}; what a runbook does, {role} must be allowed to do: grant the verb impersonate on serviceaccounts with the resource name {account}",
+                    who.username
+                );
+                Err((403, message))
+            }
+            None => Err((503, "it cannot be asked whether you may use the ServiceAccount; try again".to_owned())),
+        }
     }
 
     /// Whether the author of just this content is noted already: that of before, whose note nobody has touched.
@@ -142,14 +145,14 @@ impl Authority {
         })
     }
 
-    fn run(&self, namespace: &str, name: &str, text: &str, username: &str) -> Result<String, Refused> {
+    fn run(&self, namespace: &str, name: &str, text: &str, asks: &Author) -> Result<String, Refused> {
         let wrong = |message: String| (422, format!("annotation {RUN}: {message}"));
         if text.len() > RUN_MAX {
             return Err(wrong(format!("it is longer than {RUN_MAX} bytes")));
         }
         let mut run: RunRequest = serde_json::from_str(text)
             .map_err(|error| wrong(format!("{error}; use: plimsoll runbook run {name} -n {namespace}")))?;
-        run.by = username.to_owned();
+        (run.by, run.groups) = (asks.username.clone(), asks.groups.clone());
         run.at = Timestamp::now().to_string();
         run.seal = self.sealer.of_run(namespace, name, &run);
         serde_json::to_string(&run).map_err(|error| (500, error.to_string()))
@@ -209,6 +212,16 @@ mod tests {
         Authority { client: FakeApi::default().client(), sealer: Sealer::new([3; 32]) }
     }
 
+    /// Where these may act as any account, and nobody else.
+    fn authority_where(may: &[&str]) -> Authority {
+        let api = FakeApi::default();
+        for name in ["ann", "bob", "eve"] {
+            let verdict = json!({"metadata": {"name": name}, "status": {"allowed": may.contains(&name)}});
+            api.put(&format!("/apis/authorization.k8s.io/v1/subjectaccessreviews/{name}"), verdict);
+        }
+        Authority { client: api.client(), ..authority() }
+    }
+
     async fn review(authority: &Authority, kind: &str, object: Value, old: Value) -> Value {
         let body = json!({"request": {"uid": "u", "kind": {"kind": kind}, "namespace": "shop",
             "userInfo": {"username": "ann", "groups": ["sre"]}, "object": object, "oldObject": old}});
@@ -250,7 +263,7 @@ mod tests {
 
     #[tokio::test]
     async fn who_asks_for_a_run_is_noted_and_cannot_be_made_up() {
-        let authority = authority();
+        let authority = authority_where(&["ann"]);
         let spec = json!({"serviceAccountName": "evidence", "trigger": {"manual": {}}, "steps": [{"name": "a", "wait": "1s"}]});
         let typed: RunbookSpec = serde_json::from_value(spec.clone()).unwrap();
         let mut author = Author { username: "bob".to_owned(), ..Author::default() };
@@ -259,14 +272,21 @@ mod tests {
         let old = json!({"metadata": {"name": "a", "annotations": {AUTHOR: noted}}, "spec": spec});
         let mut new = old.clone();
         new["metadata"]["annotations"][RUN] = json!(r#"{"id": "1", "by": "root", "parameters": {"pod": "x"}}"#);
-        let answer = review(&authority, "Runbook", new, old.clone()).await;
-        // The content is bob's still, so nobody else is asked for rights.
+        let answer = review(&authority, "Runbook", new.clone(), old.clone()).await;
+        // The content is bob's still, so it is only asked whether ann may do what it does.
         assert_eq!(answer["allowed"], true, "{answer}");
         let patch = patched(&answer);
         assert_eq!(patch.as_array().unwrap().len(), 1);
         let run: RunRequest = serde_json::from_str(patch[0]["value"].as_str().unwrap()).unwrap();
-        assert_eq!((run.by.as_str(), run.id.as_str()), ("ann", "1"));
+        assert_eq!((run.by.as_str(), run.id.as_str(), &run.groups[..]), ("ann", "1", &["sre".to_owned()][..]));
         assert_eq!(run.seal, authority.sealer.of_run("shop", "a", &run));
+        // To patch an annotation is not to act as the account.
+        let without = Authority { sealer: authority.sealer.clone(), ..authority_where(&["bob"]) };
+        let refused = review(&without, "Runbook", new, old.clone()).await;
+        let message = refused["status"]["message"].as_str().unwrap();
+        assert_eq!(refused["status"]["code"], 403);
+        assert!(message.contains("ann may not use ServiceAccount shop/evidence"), "{message}");
+        assert!(message.contains("whoever asks for it must be allowed to do"), "{message}");
         let mut nonsense = old.clone();
         nonsense["metadata"]["annotations"][RUN] = json!("now");
         assert_eq!(review(&authority, "Runbook", nonsense, old).await["allowed"], false);

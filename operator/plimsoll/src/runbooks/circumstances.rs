@@ -22,7 +22,7 @@ use plimsoll_api::{
 use plimsoll_runbook::{
     Model,
     guards::{Circumstances, Guard, Past, Refusal, SloNow, changes_nothing, check},
-    names,
+    matching, names,
     plan::Settings,
     requests,
 };
@@ -92,13 +92,25 @@ impl Asker {
                 None => target(&self.client, execution, &namespace).await,
             }
         };
+        // Who asked for it by hand makes it do what it does as much as who wrote it.
+        let asked_by = spec.trigger.requested_by.as_ref().map(|by| Author {
+            username: by.clone(),
+            groups: spec.trigger.requested_groups.clone(),
+            seal: String::new(),
+        });
+        let asker = async {
+            match &asked_by {
+                Some(asked_by) => may_impersonate(&self.client, asked_by, &namespace, &spec.service_account_name).await,
+                None => Some(true),
+            }
+        };
         let expected = known.map(|known| &known.author);
         let read = self.runbook(execution, shares);
-        let (runbook, guessed, slos, target) = tokio::join!(read, rights(expected), at_risk, target);
+        let (runbook, guessed, asker_may, slos, target) = tokio::join!(read, rights(expected), asker, at_risk, target);
         let author = runbook.as_ref().and_then(Option::as_ref).map(|known| &known.author);
         let author_may = if author == expected { guessed } else { rights(author).await };
         let mode = runbook.as_ref().map(|known| known.as_ref().map(|known| known.model.mode));
-        (Circumstances { paused, mode, author_may, slos, target, ..Circumstances::default() }, runbook)
+        (Circumstances { paused, mode, author_may, asker_may, slos, target, ..Circumstances::default() }, runbook)
     }
 
     /// The runbook of an execution as it is now, or, where that is shared, as it was a moment ago.
@@ -158,6 +170,7 @@ pub fn refused_by_count(
         history: Some(history),
         same_target: Some(Vec::new()),
         author_may: Some(true),
+        asker_may: Some(true),
         ..Circumstances::default()
     };
     let asked = [Guard::Budget, Guard::MaxConcurrent, Guard::Cooldown, Guard::CircuitBreaker, Guard::MaxTargets];
@@ -252,7 +265,7 @@ pub async fn holds(outside: &Outside, execution: &RunbookExecution) -> Option<bo
     let request = requests::query_request(condition);
     let answer = outside.send(&request, &request.path, spec.traceparent.as_deref()).await.ok()?;
     let answer = serde_json::from_slice(&answer.body).ok()?;
-    requests::found(&answer).ok()
+    matching::holds(&spec.trigger, &answer).ok()
 }
 
 #[cfg(test)]

@@ -16,6 +16,9 @@ pub struct RunbooksConfig {
     /// Asked for alerts that did not come, and for silences.
     #[serde(default)]
     pub alertmanager: Option<Endpoint>,
+    /// The receiver of Alertmanager that posts here: only its alerts are asked for. Default: all active alerts.
+    #[serde(default)]
+    pub receiver: Option<String>,
     /// For annotations.
     #[serde(default)]
     pub grafana: Option<Endpoint>,
@@ -37,6 +40,7 @@ impl Default for RunbooksConfig {
     fn default() -> Self {
         Self {
             alertmanager: None,
+            receiver: None,
             grafana: None,
             destinations: BTreeMap::new(),
             images: Vec::new(),
@@ -53,7 +57,13 @@ const fn thirty() -> u16 {
 impl RunbooksConfig {
     /// Notes what is wrong with it; `at` is where it stands.
     pub fn check(&self, at: &str, problems: &mut Vec<Problem>) {
-        let Self { alertmanager, grafana, destinations, images, artifacts, keep_days } = self;
+        let Self { alertmanager, receiver, grafana, destinations, images, artifacts, keep_days } = self;
+        if receiver.is_some() && alertmanager.is_none() {
+            problems.push(
+                Problem::error(format!("{at}.receiver"), "there is no Alertmanager whose receiver it could be")
+                    .help(format!("add {at}.alertmanager, or remove it")),
+            );
+        }
         let named = [("alertmanager", alertmanager.as_ref()), ("grafana", grafana.as_ref())];
         for (name, endpoint) in named.into_iter().filter_map(|(name, endpoint)| Some((name, endpoint?))) {
             address(&format!("{at}.{name}.url"), &endpoint.url, problems);

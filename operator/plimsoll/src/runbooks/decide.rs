@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::{
-    Api, Client, ResourceExt,
+    Api, Client, Resource as _, ResourceExt,
     api::{ListParams, Patch, PatchParams},
 };
 use plimsoll_api::{RunbookApproval, RunbookExecution, approval::Decision, conditions, execution::Decided};
@@ -39,6 +39,7 @@ pub async fn decision(
             Ok(()) => (true, "Valid", "it is what is done".to_owned()),
             Err((reason, message)) => (false, *reason, message.clone()),
         };
+        adopt(&api, approval, execution).await;
         tell(&api, approval, accepted, reason, &message, now).await;
         if judged.is_ok() {
             return Ok(Some(Decided {
@@ -117,6 +118,28 @@ async fn tell(
     }
 }
 
+/// A decision goes with the execution that it is about, however it was written. One that cannot be adopted decides all the
+/// same.
+async fn adopt(api: &Api<RunbookApproval>, approval: &RunbookApproval, execution: &RunbookExecution) {
+    let Some(owner) = execution.owner_ref(&()) else { return };
+    let mut owners = approval.owner_references().to_vec();
+    if owners.iter().any(|other| other.uid == owner.uid) {
+        return;
+    }
+    owners.push(owner);
+    // Owners of others are a part of the same list, so it is written over what was read or not at all.
+    let patch = json!({"metadata":
+        {"uid": approval.uid(), "resourceVersion": approval.resource_version(), "ownerReferences": owners}});
+    match api.patch_metadata(&approval.name_any(), &PatchParams::default(), &Patch::Merge(&patch)).await {
+        Ok(_) => {}
+        // It is gone, or somebody else has just written it.
+        Err(kube::Error::Api(status)) if matches!(status.code, 404 | 409) => {}
+        Err(error) => {
+            tracing::warn!(error = %chain(&error), approval = %approval.name_any(), "a decision was not tied to its execution");
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, clippy::panic)]
@@ -162,5 +185,31 @@ mod tests {
             })
         };
         assert_eq!((deny("ann"), deny("bob")), (Ok(()), Ok(())));
+    }
+
+    #[tokio::test]
+    async fn a_decision_goes_with_its_execution() {
+        let api = crate::testing::FakeApi::default();
+        let at = "/apis/plimsoll.dev/v1alpha1/namespaces/shop/runbookapprovals/no";
+        let approval = json!({"apiVersion": "plimsoll.dev/v1alpha1", "kind": "RunbookApproval",
+            "metadata": {"name": "no", "namespace": "shop"},
+            "spec": {"execution": "x", "specHash": "h".repeat(64), "decision": "Deny", "decider": "eve",
+                "expires": "2026-01-01T01:00:00Z"}});
+        api.put(at, approval);
+        let execution = json!({"apiVersion": "plimsoll.dev/v1alpha1", "kind": "RunbookExecution",
+            "metadata": {"name": "x", "namespace": "shop", "uid": "u-x"},
+            "spec": {"runbook": {"name": "r", "uid": "u", "generation": 1}, "mode": "Approve", "serviceAccountName": "s",
+                "trigger": {"kind": "Manual", "fingerprint": "f", "startsAt": "2026-01-01T00:00:00Z"},
+                "steps": [{"name": "a", "wait": "1s"}], "deadline": "1h", "cooldown": "1h"}});
+        let execution: RunbookExecution = from_value(execution).unwrap();
+        let now = "2026-01-01T00:30:00Z".parse().unwrap();
+        for _ in 0..2 {
+            decision(&api.client(), &Sealer::new([1; 32]), &execution, now).await.unwrap();
+        }
+        let owners = api.get(at).unwrap()["metadata"]["ownerReferences"].clone();
+        let owner =
+            json!({"apiVersion": "plimsoll.dev/v1alpha1", "kind": "RunbookExecution", "name": "x", "uid": "u-x"});
+        assert_eq!(owners, json!([owner]));
+        assert_eq!(api.writes().iter().filter(|write| **write == format!("PATCH {at}")).count(), 1);
     }
 }

@@ -323,7 +323,7 @@ impl Dispatcher {
     }
 
     /// It will not be done, however often it comes: somebody is told.
-    async fn refuse(&self, runbook: &Runbook, reason: &'static str, message: &str) -> Stored {
+    pub(super) async fn refuse(&self, runbook: &Runbook, reason: &'static str, message: &str) -> Stored {
         self.metrics.runbook_refused(reason);
         let key = format!("{}/{reason}/{message}", runbook.uid().unwrap_or_default());
         if !self.told.was(&key, Instant::now()) {
@@ -475,4 +475,4 @@ impl Desk for Dispatcher {
 
 #[cfg(test)]
 #[path = "dispatch_tests.rs"]
-mod tests;
+pub(super) mod tests;

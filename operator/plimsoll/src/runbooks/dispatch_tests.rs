@@ -10,16 +10,23 @@ use crate::{
 
 const EXECUTIONS: &str = "/apis/plimsoll.dev/v1alpha1/namespaces/shop/runbookexecutions";
 
-struct Given {
+pub(in crate::runbooks) struct Given {
     api: FakeApi,
-    dispatcher: Dispatcher,
+    pub(in crate::runbooks) dispatcher: Dispatcher,
     writer: Writer<Guarded>,
     sealer: Sealer,
 }
 
 fn given() -> Given {
-    let api = FakeApi::default();
-    let sealer = Sealer::new([5; 32]);
+    let given = Given::of(FakeApi::default(), Sealer::new([5; 32]));
+    given.api.put(
+        "/apis/apps/v1/namespaces/shop/deployments/checkout",
+        json!({"metadata": {"name": "checkout", "namespace": "shop", "uid": "d"}, "spec": {"replicas": 2}}),
+    );
+    given
+}
+
+fn given_over(api: FakeApi, sealer: Sealer) -> Given {
     let writer = Writer::<Guarded>::default();
     let (client, settings) = (api.client(), Settings { operator_namespace: "ops".to_owned(), ..Settings::default() });
     let teller = Teller::new(client.clone(), "Run");
@@ -29,10 +36,6 @@ fn given() -> Given {
     let http = crate::prometheus::http_client().unwrap();
     let outside = Outside { http, gate, prometheus, alertmanager: None, grafana: None, destinations };
     let dispatcher = Dispatcher::new(client, writer.as_reader(), sealer.clone(), settings, teller, metrics, outside);
-    api.put(
-        "/apis/apps/v1/namespaces/shop/deployments/checkout",
-        json!({"metadata": {"name": "checkout", "namespace": "shop", "uid": "d"}, "spec": {"replicas": 2}}),
-    );
     Given { api, dispatcher, writer, sealer }
 }
 
@@ -51,7 +54,24 @@ fn runbook(sealer: &Sealer, change: impl FnOnce(&mut Value)) -> Guarded {
 }
 
 impl Given {
-    fn know(&mut self, runbook: Guarded) {
+    /// With nothing but these.
+    pub(in crate::runbooks) fn of(api: FakeApi, sealer: Sealer) -> Self {
+        given_over(api, sealer)
+    }
+
+    /// A runbook whose author is noted after a change of its content.
+    pub(in crate::runbooks) fn runbook(&self, change: impl FnOnce(&mut Value)) -> Guarded {
+        let mut object = json!({"apiVersion": plimsoll_api::API_VERSION, "kind": "Runbook", "spec": {},
+            "metadata": {"name": "restart", "namespace": "shop", "uid": "r", "generation": 1, "resourceVersion": "1"}});
+        change(&mut object);
+        let mut runbook: Runbook = from_value(object).unwrap();
+        let mut author = Author { username: "ann".to_owned(), ..Author::default() };
+        author.seal = self.sealer.of_author("shop", "restart", &runbook.spec, &author).unwrap();
+        runbook.annotations_mut().insert(AUTHOR.to_owned(), serde_json::to_string(&author).unwrap());
+        DeserializeGuard(Ok(runbook))
+    }
+
+    pub(in crate::runbooks) fn know(&mut self, runbook: Guarded) {
         self.writer.apply_watcher_event(&watcher::Event::Init);
         self.writer.apply_watcher_event(&watcher::Event::InitApply(runbook));
         self.writer.apply_watcher_event(&watcher::Event::InitDone);

@@ -18,7 +18,7 @@ use plimsoll_api::{
 use plimsoll_runbook::{
     Act, Class,
     guards::{self, check},
-    machine::{Awaits, Checked, Command, Doing, Event, RECHECK, Report, What, World, step},
+    machine::{Awaits, Checked, Command, Doing, Event, RECHECK, Report, What, World, owes, step},
     requests::{self, Call, Run},
     validate,
 };
@@ -31,6 +31,7 @@ use super::{
     circumstances::{self, Asker, holds, listed},
     decide,
     dispatch::{Dispatcher, Known, RESOLVED_AT, WRITTEN_BY, seal},
+    lent,
     news::News,
     proof::{SEAL, Sealer},
     switch::Switch,
@@ -68,6 +69,9 @@ pub enum ExecuteError {
     /// This process does not lead any more.
     #[error("this process does not lead any more")]
     Abandoned,
+    /// Somebody has deleted it while something was under way.
+    #[error("it is being deleted, so what it has borrowed is given back")]
+    Deleted,
 }
 
 impl From<kube::Error> for ExecuteError {
@@ -178,21 +182,27 @@ impl Executor {
                 }
             },
         };
-        if execution.metadata.deletion_timestamp.is_some() {
-            return Ok(Next::Never);
+        if let Some(next) = self.goes(&api, &execution).await? {
+            return Ok(next);
         }
         if !self.is_sealed(&execution) {
-            return self.refuse(&api, &execution).await;
+            let next = self.refuse(&api, &execution).await?;
+            lent::release(&api, &execution).await?;
+            return Ok(next);
         }
         let mut event = Event::Loaded;
         loop {
             let paused = self.switch.just_now().await;
-            let world = World { now: Timestamp::now(), paused, resolved_at: resolved_at(&execution) };
+            let (resolved_at, deleted) = (resolved_at(&execution), execution.metadata.deletion_timestamp.is_some());
+            let world = World { now: Timestamp::now(), paused, resolved_at, deleted };
             let stored = execution.status.clone().unwrap_or_default();
             let (status, command) = step(&execution.spec, &stored, &event, &world);
             event = match command {
                 Command::Store(begins) => {
                     let asks = status.phase == Phase::AwaitingApproval && stored.phase != status.phase;
+                    if owes(&execution.spec, &status) {
+                        execution = lent::hold(&api, execution).await?;
+                    }
                     execution = self.store(&api, &execution, status).await?;
                     drop(turn.take());
                     if asks {
@@ -216,7 +226,10 @@ impl Executor {
                     }
                     return Ok(Next::Later(until.map_or(Duration::from_secs(60), |until| left(until, world.now))));
                 }
-                Command::Finished => return Ok(Next::Never),
+                Command::Finished => {
+                    lent::release(&api, &execution).await?;
+                    return Ok(Next::Never);
+                }
             };
         }
     }
@@ -338,8 +351,9 @@ impl Executor {
         let Some(to) = &known.model.approval_notify else { return };
         let (namespace, name) = (execution.namespace().unwrap_or_default(), execution.name_any());
         let uid = execution.uid().unwrap_or_default();
+        let now = Timestamp::now();
         let run =
-            Run { namespace: &namespace, name: &name, uid: &uid, created: Timestamp::now(), spec: &execution.spec };
+            Run { namespace: &namespace, name: &name, uid: &uid, created: now, begun: now, spec: &execution.spec };
         let text = format!("somebody must approve it: plimsoll runbook approve {name} -n {namespace}");
         let call = requests::message(&run, to, &text);
         let traceparent = execution.spec.traceparent.as_deref();
@@ -352,7 +366,8 @@ impl Executor {
         let (namespace, name) = (execution.namespace().unwrap_or_default(), execution.name_any());
         let uid = execution.uid().unwrap_or_default();
         let created = execution.creation_timestamp().map_or(Timestamp::UNIX_EPOCH, |time| time.0);
-        let run = Run { namespace: &namespace, name: &name, uid: &uid, created, spec: &execution.spec };
+        let begun = execution.status.as_ref().and_then(|status| begun(status, &doing.what)).unwrap_or(created);
+        let run = Run { namespace: &namespace, name: &name, uid: &uid, created, begun, spec: &execution.spec };
         let ending = execution.status.as_ref().and_then(|status| status.ending.as_ref());
         let why = ending.map_or("it did not help", |ending| ending.message.as_str());
         let task = match task(&run, &doing.what, why) {
@@ -377,9 +392,17 @@ impl Executor {
             deadline: Instant::now() + left(doing.until, Timestamp::now()),
         };
         tracing::info!(execution = %format!("{namespace}/{name}"), what = ?doing.what, "acting");
+        // What was borrowed is given back whatever is paused.
+        let gives_back = matches!(doing.what, What::Undo(_))
+            && task.step.and_then(|step| Act::of(&step.action)).is_some_and(Act::is_borrowed);
+        let paused = async { if gives_back { std::future::pending().await } else { self.switch.until_paused().await } };
+        let deleted = async {
+            if gives_back { std::future::pending().await } else { self.until_deleted(&namespace, &name).await }
+        };
         let finish = tokio::select! {
             biased;
-            () = self.switch.until_paused() => return Ok(Acted::Paused),
+            () = paused => return Ok(Acted::Paused),
+            () = deleted => return Err(ExecuteError::Deleted),
             message = self.risk(task.step, &doing.what, &namespace) => return Ok(Acted::Reported(failed(message))),
             finish = actor.perform(&task.calls) => finish,
         };
@@ -517,6 +540,18 @@ fn failed(message: String) -> Report {
     Report { outcome: Outcome::Failed, message, artifacts: Vec::new(), answer: None }
 }
 
+/// When the intent of something was stored.
+fn begun(status: &RunbookExecutionStatus, what: &What) -> Option<Timestamp> {
+    let entry = |name: &String| status.steps.iter().find(|entry| entry.name == *name);
+    let effect = match what {
+        What::Step(name) => entry(name).map(|entry| &entry.effect),
+        What::Undo(name) => entry(name).and_then(|entry| entry.compensation.as_ref()),
+        What::Verify => status.verification.as_ref(),
+        What::Escalate(_) => status.escalation.as_ref(),
+    };
+    effect?.intent_time.as_ref().map(|time| time.0)
+}
+
 fn resolved_at(execution: &RunbookExecution) -> Option<Timestamp> {
     let noted = execution.annotations().get(RESOLVED_AT)?;
     // A time that cannot be read still says that it is over.
@@ -543,3 +578,7 @@ fn same(stored: Option<&RunbookExecutionStatus>, wanted: Option<&RunbookExecutio
 fn left(until: Timestamp, now: Timestamp) -> Duration {
     Duration::try_from(until.duration_since(now)).unwrap_or(Duration::ZERO)
 }
+
+#[cfg(test)]
+#[path = "execute_tests.rs"]
+mod tests;

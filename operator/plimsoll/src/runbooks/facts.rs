@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use super::read::{ReadError, entries, get, list, path, text};
 
-/// What the steps of a runbook make it necessary to ask.
+/// What the steps of a runbook make it necessary to ask of one object.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Wanted {
     /// Whether an autoscaler has the workload.
@@ -21,12 +21,13 @@ pub struct Wanted {
 }
 
 impl Wanted {
-    /// By these steps.
-    pub fn by(steps: &[Step]) -> Self {
+    /// By these steps, of the object of a parameter.
+    pub fn of(steps: &[Step], parameter: &str) -> Self {
         let all = || steps.iter().flat_map(|step| [Some(&step.action), step.compensate.as_deref()]).flatten();
+        let mut rollbacks = all().filter_map(|action| action.rollback.as_ref());
         Self {
-            autoscaler: all().any(|action| action.scale.is_some()),
-            earlier: all().find_map(|action| action.rollback.as_ref()).map(|rollback| rollback.revision),
+            autoscaler: all().filter_map(|action| action.scale.as_ref()).any(|scale| scale.workload == parameter),
+            earlier: rollbacks.find(|rollback| rollback.workload == parameter).map(|rollback| rollback.revision),
         }
     }
 }
@@ -47,8 +48,9 @@ pub async fn gather(client: &Client, kind: ObjectKind, object: &Value, wanted: W
             }
             if kind == ObjectKind::Deployment {
                 facts.revision = revision(object);
-                facts.template = object.pointer("/spec/template").cloned();
+                // A template may hold what is nobody's business: it is kept only to be put back.
                 if let Some(revision) = wanted.earlier {
+                    facts.template = object.pointer("/spec/template").cloned();
                     facts.earlier = earlier(client, object, facts.revision, revision).await?;
                 }
             }
@@ -259,12 +261,29 @@ mod tests {
         let facts = read(Wanted { autoscaler: true, earlier: Some(None) }).await;
         assert_eq!((facts.revision, facts.autoscaler.as_deref()), (Some(3), Some("h")));
         assert_eq!(facts.managed_by.as_deref(), Some("Argo CD"));
-        let earlier = facts.earlier.unwrap();
+        let earlier = facts.earlier.clone().unwrap();
         assert_eq!((earlier.revision, earlier.replica_set.as_str()), (2, "checkout-2"));
         assert_eq!(earlier.template, json!({"metadata": {"labels": {"app": "checkout"}}, "n": 2}));
         let chosen = read(Wanted { autoscaler: false, earlier: Some(Some(1)) }).await;
         assert_eq!((chosen.earlier.unwrap().revision, chosen.autoscaler), (1, None));
         assert_eq!(read(Wanted { autoscaler: false, earlier: Some(Some(9)) }).await.earlier, None);
+        assert_eq!(facts.template.as_ref(), deployment.pointer("/spec/template"));
+        let scaled = read(Wanted { autoscaler: true, earlier: None }).await;
+        assert_eq!((scaled.revision, scaled.template), (Some(3), None), "no template where none is put back");
+    }
+
+    #[test]
+    fn each_object_is_asked_what_its_own_steps_need() {
+        let steps: Vec<Step> = serde_json::from_value(json!([
+            {"name": "a", "rollback": {"workload": "checkout", "revision": 3}},
+            {"name": "b", "rollback": {"workload": "cart"}},
+            {"name": "c", "scale": {"workload": "worker", "by": 1, "max": 9}},
+        ]))
+        .unwrap();
+        let wanted = |parameter| Wanted::of(&steps, parameter);
+        assert_eq!(wanted("checkout"), Wanted { autoscaler: false, earlier: Some(Some(3)) });
+        assert_eq!(wanted("cart"), Wanted { autoscaler: false, earlier: Some(None) });
+        assert_eq!(wanted("worker"), Wanted { autoscaler: true, earlier: None });
     }
 
     #[tokio::test]

@@ -31,7 +31,6 @@ pub enum LookupError {
 /// # Errors
 /// For the first that is not found.
 pub async fn all(client: &Client, lookups: &[Lookup], steps: &[Step]) -> Result<Vec<ObjectRef>, LookupError> {
-    let wanted = Wanted::by(steps);
     let mut objects: BTreeMap<&str, Value> = BTreeMap::new();
     let mut found = Vec::new();
     for lookup in lookups {
@@ -54,7 +53,7 @@ pub async fn all(client: &Client, lookups: &[Lookup], steps: &[Step]) -> Result<
                 Which::OwnerOf(owned) => format!("{owned} belongs to no {}", kind.name()),
             })
         })?;
-        let facts = facts::gather(client, *kind, &object, wanted).await.map_err(failed)?;
+        let facts = facts::gather(client, *kind, &object, Wanted::of(steps, parameter)).await.map_err(failed)?;
         found.push(ObjectRef {
             parameter: parameter.clone(),
             kind: *kind,

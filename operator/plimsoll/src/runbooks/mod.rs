@@ -3,6 +3,7 @@
 //!
 //! alert → [`dispatch`] → stored execution → [`execute`] → intent stored → [`crate::actions`] → outcome stored → [`news`]
 
+pub mod asks;
 pub mod assumed;
 pub mod author;
 pub mod circumstances;
@@ -13,6 +14,7 @@ pub mod execute;
 pub mod facts;
 pub mod keep;
 pub mod ledger;
+pub mod lent;
 pub mod lookup;
 pub mod news;
 pub mod proof;
@@ -43,6 +45,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use self::{
+    asks::Asks,
     circumstances::Asker,
     config::RunbooksConfig,
     dispatch::{Dispatcher, Guarded},
@@ -80,6 +83,7 @@ pub struct Front {
     pub dispatcher: Arc<Dispatcher>,
     writer: reflector::store::Writer<Guarded>,
     client: Client,
+    receiver: Option<String>,
 }
 
 impl Front {
@@ -97,7 +101,7 @@ impl Front {
         let settings = config.settings(namespace);
         let dispatcher =
             Dispatcher::new(client.clone(), writer.as_reader(), sealer, settings, teller, metrics, outside);
-        Self { dispatcher: Arc::new(dispatcher), writer, client }
+        Self { dispatcher: Arc::new(dispatcher), writer, client, receiver: config.receiver.clone() }
     }
 
     /// Knows all runbooks, and asks for alerts that did not come through, until `stop`.
@@ -111,7 +115,7 @@ impl Front {
         });
         tokio::select! {
             _ = stop.run_until_cancelled(know) => {}
-            () = triggers::resync(Arc::clone(&self.dispatcher), outside, stop.clone()) => {}
+            () = triggers::resync(Arc::clone(&self.dispatcher), outside, self.receiver, stop.clone()) => {}
         }
     }
 }
@@ -157,7 +161,8 @@ pub async fn lead(setup: Setup, stop: CancellationToken) {
     let (hand, made) = mpsc::channel(MADE);
     dispatcher.hand_to(hand);
     let states = States { client: client.clone(), dispatcher: Arc::clone(&dispatcher), switch: switch.clone() };
-    let triggers = Triggers::new(dispatcher, client.clone(), prometheus, has_alerts);
+    let triggers = Triggers::new(Arc::clone(&dispatcher), client.clone());
+    let asks = prometheus.map(|prometheus| Asks::new(dispatcher, client.clone(), prometheus, has_alerts));
     let keeper = Keeper { client, artifacts: config.artifacts, days: config.keep_days };
     let watching = stop.clone();
     tokio::join!(
@@ -165,6 +170,11 @@ pub async fn lead(setup: Setup, stop: CancellationToken) {
         executions(Arc::new(executor), writer, made, stop.clone()),
         states.run(stop.clone()),
         triggers.run(stop.clone()),
+        async {
+            if let Some(asks) = asks {
+                asks.run(stop.clone()).await
+            }
+        },
         keeper.run(stop),
     );
 }
@@ -237,7 +247,11 @@ async fn reconcile(
             tracing::warn!(%namespace, %name, error = %error.error, "an execution cannot be read");
             return Ok(Action::await_change());
         }
-        Ok(execution) if execution.status.as_ref().is_some_and(|status| status.phase.is_terminal()) => {
+        // One that has ended and is still held was not let go by whoever led before.
+        Ok(execution)
+            if execution.status.as_ref().is_some_and(|status| status.phase.is_terminal())
+                && !lent::is_held(execution) =>
+        {
             return Ok(Action::await_change());
         }
         Ok(told) => told,

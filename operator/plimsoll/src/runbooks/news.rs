@@ -88,6 +88,14 @@ impl News {
         });
     }
 
+    /// An execution goes that has borrowed something and could not give it back.
+    pub async fn not_given_back(&self, execution: &RunbookExecution) {
+        let note = "it was deleted 10 minutes ago and could not give back what it has borrowed: look whether a fault or \
+            closer measurement is still there";
+        tracing::warn!(execution = %execution.name_any(), namespace = ?execution.namespace(), "{note}");
+        self.teller.tell(&execution.object_ref(&()), EventType::Warning, "NotGivenBack", note).await;
+    }
+
     /// Whether one more event of a runbook is told now.
     fn has_room(&self, runbook: &str, now: Instant) -> bool {
         let mut room = self.room.lock().unwrap_or_else(PoisonError::into_inner);

@@ -1,6 +1,10 @@
 //! Who wrote what, so that nobody else can have: the operator's admission webhook notes the name by which the API
 //! server knows the author, and seals it with a key that only the operator has. What has no seal is not acted upon,
-//! so a webhook that was away, or is not there at all, opens nothing.
+//! so a webhook that was away, or is not there at all, lets nobody act under another name.
+//!
+//! A seal says who wrote just this content under this name, not when: while no webhook is registered, whoever may write
+//! Runbooks can put back a content of before together with the note of that time, and it is that author's again. What
+//! that author may not do any more is not done, since it is asked before each run.
 
 use std::fmt::Write as _;
 
@@ -51,6 +55,9 @@ pub struct RunRequest {
     /// Who; the webhook's.
     #[serde(default)]
     pub by: String,
+    /// The groups that they are in; the webhook's.
+    #[serde(default)]
+    pub groups: Vec<String>,
     /// The seal; the webhook's.
     #[serde(default)]
     pub seal: String,
@@ -123,7 +130,8 @@ impl Sealer {
     /// The seal of a request.
     pub fn of_run(&self, namespace: &str, name: &str, run: &RunRequest) -> String {
         let parameters: Vec<String> = run.parameters.iter().map(|(name, value)| format!("{name}={value}")).collect();
-        let mut parts = vec!["run", namespace, name, &run.id, &run.at, &run.by];
+        let groups = run.groups.join("\n");
+        let mut parts = vec!["run", namespace, name, &run.id, &run.at, &run.by, &groups];
         parts.extend(parameters.iter().map(String::as_str));
         self.seal(&parts)
     }
@@ -201,8 +209,14 @@ mod tests {
         ] {
             assert!(!Sealer::is(&wrong, &right));
         }
+        // It is not of when: the same content of the same author has the same seal, as the book says.
+        let again =
+            seal(&sealer, "shop", "a", json!({"x": 1}), &Author { seal: "of before".to_owned(), ..author.clone() });
+        assert!(Sealer::is(&again, &right));
         let run = RunRequest { id: "1".to_owned(), by: "ann".to_owned(), ..RunRequest::default() };
         let more = RunRequest { parameters: [("pod".to_owned(), "x".to_owned())].into(), ..run.clone() };
+        let admin = RunRequest { groups: vec!["admins".to_owned()], ..run.clone() };
         assert_ne!(sealer.of_run("shop", "a", &run), sealer.of_run("shop", "a", &more));
+        assert_ne!(sealer.of_run("shop", "a", &run), sealer.of_run("shop", "a", &admin));
     }
 }

@@ -1,8 +1,7 @@
-//! What starts runbooks without being told: Alertmanager asked for what did not come, Prometheus asked again and
-//! again, moments of schedules, and people.
+//! What starts runbooks without being told: Alertmanager asked for what did not come, moments of schedules, and people.
 
 use std::{
-    collections::{BTreeMap, HashMap, HashSet},
+    collections::{BTreeMap, HashMap},
     sync::Arc,
     time::Duration,
 };
@@ -16,11 +15,10 @@ use kube::{
 use plimsoll_api::{Runbook, RunbookExecution};
 use plimsoll_runbook::{
     alertmanager,
-    matching::{Alert, Occurrence, Score},
+    matching::{Occurrence, matches},
     model::Trigger,
     names,
 };
-use plimsoll_slo::names as series;
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
@@ -28,30 +26,22 @@ use super::{
     dispatch::{Dispatcher, Known},
     proof::{RUN, RunRequest, Sealer},
 };
-use crate::{
-    actions::Outside,
-    alerts_webhook::server::Desk as _,
-    prometheus::{Prometheus, Sample},
-    sinks::kubernetes::chain,
-    trace,
-};
+use crate::{actions::Outside, alerts_webhook::server::Desk as _, sinks::kubernetes::chain, trace};
 
 /// Alertmanager is asked this often, whatever comes by itself.
 const RESYNC: Duration = Duration::from_secs(60);
-/// Prometheus is asked this often.
-const ASK: Duration = Duration::from_secs(15);
 /// Schedules and people are looked at this often.
 const LOOK: Duration = Duration::from_secs(2);
 /// A request for a run that is older was meant for then.
 const REQUEST_AGE: jiff::SignedDuration = jiff::SignedDuration::from_mins(10);
-/// Series of one query: more is a mistake in the query.
-const MOST_SERIES: usize = 100;
+/// One that is even older was told of, or looked after, by whoever led then.
+const FORGOTTEN: jiff::SignedDuration = jiff::SignedDuration::from_hours(24);
 /// Alerts that are stored at the same time.
 const AT_ONCE: usize = 8;
 
-/// Asks Alertmanager for all alerts, when something did not come through and every minute besides. In every replica:
-/// each may have refused a post.
-pub async fn resync(dispatcher: Arc<Dispatcher>, outside: Outside, stop: CancellationToken) {
+/// Asks Alertmanager for all alerts of a receiver, when something did not come through and every minute besides. In every
+/// replica: each may have refused a post.
+pub async fn resync(dispatcher: Arc<Dispatcher>, outside: Outside, receiver: Option<String>, stop: CancellationToken) {
     if outside.alertmanager.is_none() {
         let bell = async {
             loop {
@@ -68,7 +58,7 @@ pub async fn resync(dispatcher: Arc<Dispatcher>, outside: Outside, stop: Cancell
     let ask = async {
         loop {
             let _ = tokio::time::timeout(RESYNC, dispatcher.resync.notified()).await;
-            if let Err(error) = ask_alertmanager(&dispatcher, &outside).await {
+            if let Err(error) = ask_alertmanager(&dispatcher, &outside, receiver.as_deref()).await {
                 tracing::warn!(%error, "Alertmanager could not be asked for alerts; it is asked again");
             }
         }
@@ -76,19 +66,19 @@ pub async fn resync(dispatcher: Arc<Dispatcher>, outside: Outside, stop: Cancell
     stop.run_until_cancelled(ask).await;
 }
 
-async fn ask_alertmanager(dispatcher: &Dispatcher, outside: &Outside) -> Result<(), String> {
+async fn ask_alertmanager(dispatcher: &Dispatcher, outside: &Outside, receiver: Option<&str>) -> Result<(), String> {
     use plimsoll_runbook::requests::{Request, Server};
-    let path = "/api/v2/alerts?active=true&silenced=false&inhibited=false&unprocessed=false";
+    let path = alertmanager::path(receiver);
     let request = Request {
         to: Server::Alertmanager,
         method: "GET",
-        path: path.to_owned(),
+        path: path.clone(),
         content_type: None,
         body: None,
         streams: false,
     };
     let trace = trace::received(None);
-    let answer = outside.send(&request, path, Some(&trace)).await.map_err(|error| error.to_string())?;
+    let answer = outside.send(&request, &path, Some(&trace)).await.map_err(|error| error.to_string())?;
     if answer.code != 200 {
         return Err(format!("it answers {}", answer.code));
     }
@@ -101,54 +91,54 @@ async fn ask_alertmanager(dispatcher: &Dispatcher, outside: &Outside) -> Result<
     }
 }
 
+/// Stores the execution that an occurrence starts; false when that must be tried again.
+pub(super) async fn start(
+    dispatcher: &Dispatcher,
+    known: &Known,
+    occurrence: &Occurrence,
+    given: &BTreeMap<String, String>,
+) -> bool {
+    let started = dispatcher.start(known, occurrence, given, Some(trace::received(None))).await;
+    if let Err(error) = &started {
+        tracing::warn!(runbook = %known.model.name, namespace = %known.model.namespace, %error, "a run could not be stored; it is tried again");
+    }
+    started.is_ok()
+}
+
 /// What the leader looks after.
 pub struct Triggers {
     /// Starts runbooks.
-    pub dispatcher: Arc<Dispatcher>,
+    dispatcher: Arc<Dispatcher>,
     /// A client that writes only while this process leads.
-    pub client: Client,
-    /// The Prometheus to ask.
-    pub prometheus: Option<Prometheus>,
-    /// Whether alerts come from Alertmanager: then those of SLOs do as well, and Prometheus is not asked for them.
-    pub has_alerts: bool,
-    /// Since when series hold, by runbook and fingerprint.
-    since: HashMap<(String, String), Timestamp>,
-    /// Runbooks whose series were looked at since this process leads.
-    seen: HashSet<String>,
+    client: Client,
+    /// The request for a run that was looked after last, by the runbook's UID: a hash of it.
+    looked_after: HashMap<String, String>,
 }
 
 impl Triggers {
-    /// For these.
-    pub fn new(dispatcher: Arc<Dispatcher>, client: Client, prometheus: Option<Prometheus>, has_alerts: bool) -> Self {
-        Self { dispatcher, client, prometheus, has_alerts, since: HashMap::new(), seen: HashSet::new() }
+    /// With a client that writes only while this process leads.
+    pub fn new(dispatcher: Arc<Dispatcher>, client: Client) -> Self {
+        Self { dispatcher, client, looked_after: HashMap::new() }
     }
 
-    /// Looks and asks until `stop`.
+    /// Looks until `stop`.
     pub async fn run(mut self, stop: CancellationToken) {
         let work = async {
-            let mut asked = None::<tokio::time::Instant>;
             loop {
                 tokio::time::sleep(LOOK).await;
-                let usable = self.dispatcher.usable();
-                for known in &usable {
-                    self.scheduled(known).await;
-                    self.requested(known).await;
-                }
-                if asked.is_none_or(|at| at.elapsed() >= ASK) {
-                    asked = Some(tokio::time::Instant::now());
-                    self.ask(&usable).await;
-                }
+                self.look().await;
             }
         };
         stop.run_until_cancelled(work).await;
     }
 
-    async fn start(&self, known: &Known, occurrence: &Occurrence, given: &BTreeMap<String, String>) -> bool {
-        let started = self.dispatcher.start(known, occurrence, given, Some(trace::received(None))).await;
-        if let Err(error) = &started {
-            tracing::warn!(runbook = %known.model.name, namespace = %known.model.namespace, %error, "a run could not be stored; it is tried again");
+    async fn look(&mut self) {
+        let usable = self.dispatcher.usable();
+        self.looked_after.retain(|uid, _| usable.iter().any(|known| known.model.uid == *uid));
+        for known in &usable {
+            self.scheduled(known).await;
+            self.requested(known).await;
         }
-        started.is_ok()
     }
 
     /// First the execution, then that the moment has been looked after: what is done twice has one name.
@@ -158,7 +148,7 @@ impl Triggers {
         let status = known.runbook.status.clone().unwrap_or_default();
         let due = schedule.due(status.last_schedule.map(|time| time.0), now);
         if let Some(at) = due.start
-            && !self.start(known, &Occurrence::Moment(at), &BTreeMap::new()).await
+            && !start(&self.dispatcher, known, &Occurrence::Moment(at), &BTreeMap::new()).await
         {
             return;
         }
@@ -181,128 +171,57 @@ impl Triggers {
     /// Somebody has asked for a run, and the webhook has noted who.
     async fn requested(&mut self, known: &Known) {
         let Some(noted) = known.runbook.annotations().get(RUN) else { return };
-        let key = format!("{}/{noted}", known.model.uid);
-        if self.seen.contains(&key) {
+        let (uid, hash) = (known.model.uid.clone(), names::spec_hash(noted).unwrap_or_default());
+        if self.looked_after.get(&uid) == Some(&hash) || !self.look_after(known, noted).await {
             return;
         }
-        let Ok(request) = serde_json::from_str::<RunRequest>(noted) else { return };
+        self.looked_after.insert(uid, hash);
+    }
+
+    /// True when it was looked after, also when nothing came of it.
+    async fn look_after(&self, known: &Known, noted: &str) -> bool {
+        let Ok(request) = serde_json::from_str::<RunRequest>(noted) else { return true };
         let right = self.dispatcher.sealer.of_run(&known.model.namespace, &known.model.name, &request);
-        let Ok(at) = request.at.parse::<Timestamp>() else { return };
-        let old = Timestamp::now().duration_since(at) > REQUEST_AGE;
-        if Sealer::is(&request.seal, &right) && !old {
-            let asked = Occurrence::Asked { by: request.by.clone(), at };
-            if !self.start(known, &asked, &request.parameters).await {
-                return;
+        let Ok(at) = request.at.parse::<Timestamp>() else { return true };
+        let age = Timestamp::now().duration_since(at);
+        if age > FORGOTTEN {
+            return true;
+        }
+        if !Sealer::is(&request.seal, &right) {
+            let message =
+                "nobody vouches for who asked for a run; use: plimsoll runbook run, with the operator's webhook on";
+            self.dispatcher.refuse(&known.runbook, "RequestNotSealed", message).await;
+            return true;
+        }
+        let asked = Occurrence::Asked { by: request.by.clone(), groups: request.groups.clone(), at };
+        if age <= REQUEST_AGE {
+            return start(&self.dispatcher, known, &asked, &request.parameters).await;
+        }
+        match self.was_started(known, &asked).await {
+            Some(true) => {}
+            Some(false) => {
+                let message = format!(
+                    "{} asked for a run at {at}, and for 10 minutes it could not be looked after; ask again if it is still wanted",
+                    request.by
+                );
+                self.dispatcher.refuse(&known.runbook, "RequestTooOld", &message).await;
             }
+            None => return false,
         }
-        self.seen.insert(key);
+        true
     }
 
-    /// Asks Prometheus what runbooks wait for.
-    async fn ask(&mut self, usable: &[Arc<Known>]) {
-        let Some(prometheus) = self.prometheus.clone() else { return };
-        if !self.has_alerts && usable.iter().any(|known| matches!(known.model.trigger, Trigger::Slo { .. })) {
-            self.burning(&prometheus, usable).await;
-        }
-        for known in usable {
-            let expr = match &known.model.trigger {
-                Trigger::Query { expr, .. } => expr.clone(),
-                Trigger::Anomaly { above, .. } => format!("{} > {above}", series::ANOMALY_SCORE),
-                _ => continue,
-            };
-            match prometheus.query(&expr).await {
-                Ok(samples) if samples.len() > MOST_SERIES => {
-                    tracing::warn!(runbook = %known.model.name, series = samples.len(), "the query of a runbook yields too many series, so none starts it; aggregate");
-                    self.dispatcher.metrics.runbook_refused("TooManySeries");
-                }
-                Ok(samples) => self.series(known, &samples).await,
-                // What is not known starts nothing, and ends nothing.
-                Err(error) => tracing::warn!(runbook = %known.model.name, %error, "the query of a runbook failed"),
-            }
-        }
-    }
-
-    /// SLOs that burn, where no Alertmanager tells.
-    async fn burning(&self, prometheus: &Prometheus, usable: &[Arc<Known>]) {
-        // The value is the time since when the alert is active.
-        let selector = format!("ALERTS_FOR_STATE{{alertname=\"{}\"}}", series::ALERT_BURN);
-        let firing = "ignoring(alertstate) group_left() ALERTS{alertstate=\"firing\"}";
-        let samples = match prometheus.query(&format!("{selector} * {firing}")).await {
-            Ok(samples) => samples,
-            Err(error) => return tracing::warn!(%error, "Prometheus could not be asked for SLOs that burn"),
-        };
-        for sample in &samples {
-            let labels = labels(sample);
-            let Ok(starts_at) = Timestamp::from_second(sample.value() as i64) else { continue };
-            let runbooks = match self.dispatcher.named_by(&labels).await {
-                Ok(runbooks) => runbooks,
-                Err(error) => {
-                    tracing::warn!(%error, "an SLO that burns could not be read");
-                    continue;
-                }
-            };
-            let alert = Alert { labels, fingerprint: String::new(), starts_at, firing: true, ends_at: None, runbooks };
-            let occurrence = Occurrence::Alert(alert);
-            for known in usable.iter().filter(|known| matches!(known.model.trigger, Trigger::Slo { .. })) {
-                self.start(known, &occurrence, &BTreeMap::new()).await;
-            }
-        }
-    }
-
-    /// Series of a runbook's own question.
-    async fn series(&mut self, known: &Known, samples: &[Sample]) {
-        let uid = known.model.uid.clone();
-        let first = !self.seen.contains(&uid);
-        let mut held = HashSet::new();
-        for sample in samples {
-            let labels = labels(sample);
-            let kind = if matches!(known.model.trigger, Trigger::Anomaly { .. }) { "Anomaly" } else { "Query" };
-            let fingerprint = names::fingerprint(kind, &labels);
-            let key = (uid.clone(), fingerprint.clone());
-            let since = match self.since.get(&key) {
-                Some(since) => *since,
-                None => match self.began(known, &fingerprint, first).await {
-                    Some(since) => since,
-                    None => continue,
-                },
-            };
-            self.since.insert(key.clone(), since);
-            held.insert(key);
-            let value = sample.value();
-            let occurrence = if kind == "Anomaly" {
-                let Ok(runbooks) = self.dispatcher.named_by(&labels).await else { continue };
-                let Ok(score) = format!("{value:.6}").parse() else { continue };
-                Occurrence::Score(Score { labels, score, since, runbooks })
-            } else {
-                Occurrence::Series { labels, value: value.to_string(), since }
-            };
-            self.start(known, &occurrence, &BTreeMap::new()).await;
-        }
-        self.since.retain(|key, _| key.0 != uid || held.contains(key));
-        self.seen.insert(uid);
-    }
-
-    /// Since when a series holds that is new to this process: when it begins to lead, since the newest execution says;
-    /// so a restart starts nothing twice.
-    async fn began(&self, known: &Known, fingerprint: &str, first: bool) -> Option<Timestamp> {
-        let now = Timestamp::now();
-        if !first {
-            return Some(now);
-        }
+    /// Whether an occurrence has an execution; `None` when that cannot be known.
+    async fn was_started(&self, known: &Known, occurrence: &Occurrence) -> Option<bool> {
+        let Ok(evidence) = matches(&known.model, occurrence, Timestamp::now()) else { return Some(false) };
         let api: Api<RunbookExecution> = Api::namespaced(self.client.clone(), &known.model.namespace);
-        let selector = format!("{}={},{}={fingerprint}", names::RUNBOOK_UID, known.model.uid, names::FINGERPRINT);
-        match api.list(&ListParams::default().labels(&selector)).await {
-            Ok(list) => Some(list.items.iter().map(|x| x.spec.trigger.starts_at.0).max().unwrap_or(now)),
-            Err(error) => {
-                tracing::warn!(error = %chain(&error), "executions could not be read");
-                None
-            }
-        }
+        let of = format!("{}={},{}={}", names::RUNBOOK_UID, known.model.uid, names::FINGERPRINT, evidence.fingerprint);
+        let at = evidence.starts_at.0.as_second();
+        let found = api.list(&ListParams::default().labels(&of)).await.ok()?;
+        Some(found.items.iter().any(|execution| execution.spec.trigger.starts_at.0.as_second() == at))
     }
 }
 
-/// Labels without the name of the series and the state of an alert.
-fn labels(sample: &Sample) -> BTreeMap<String, String> {
-    let kept = sample.metric.iter().filter(|(name, _)| !matches!(name.as_str(), "__name__" | "alertstate"));
-    kept.map(|(name, value)| (name.clone(), value.clone())).collect()
-}
+#[cfg(test)]
+#[path = "triggers_tests.rs"]
+mod tests;

@@ -5,7 +5,7 @@ use std::time::Duration;
 use anyhow::{Context as _, bail};
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::{api::authentication::v1::SelfSubjectReview, apimachinery::pkg::apis::meta::v1::Time};
-use kube::{Api, Client, api::PostParams};
+use kube::{Api, Client, Resource as _, api::PostParams};
 use plimsoll_api::{RunbookApproval, RunbookApprovalSpec, RunbookExecution, approval::Decision, execution::Phase};
 use plimsoll_runbook::names;
 
@@ -37,7 +37,7 @@ pub struct Verdict {
 pub async fn send(client: &Client, verdict: &Verdict) -> anyhow::Result<String> {
     let Verdict { namespace, name, spec_hash, decision, reason, minutes } = verdict;
     let execution = find(client, namespace, name).await?;
-    let status = execution.status.unwrap_or_default();
+    let status = execution.status.clone().unwrap_or_default();
     if status.phase != Phase::AwaitingApproval {
         bail!("execution {name} is {}, so there is nothing to decide", status.phase.name());
     }
@@ -64,7 +64,10 @@ pub async fn send(client: &Client, verdict: &Verdict) -> anyhow::Result<String> 
         decider: me.clone(),
     };
     let approvals: Api<RunbookApproval> = Api::namespaced(client.clone(), namespace);
-    approvals.create(&PostParams::default(), &RunbookApproval::new(&stored, spec)).await.context("the decision")?;
+    let mut approval = RunbookApproval::new(&stored, spec);
+    // It goes with what it is about.
+    approval.metadata.owner_references = execution.owner_ref(&()).map(|owner| vec![owner]);
+    approvals.create(&PostParams::default(), &approval).await.context("the decision")?;
     let deadline = tokio::time::Instant::now() + SOON;
     loop {
         let judged = approvals.get(&stored).await.context("the decision")?;

@@ -366,7 +366,7 @@ prometheus: {url: 'http://prometheus:9090'}
                 "1: runbooks.grafana.url: x is not an address (relative URL without a base); write it like http://host:9090",
             ),
             (
-                "runbooks: {artifacts: {stores: {m: {accessKeyIdFile: /id}}}}",
+                "runbooks: {artifacts: {stores: {m: {accessKeyIdFile: /id, buckets: [{name: b}]}}}}",
                 "1: runbooks.artifacts.stores.m: accessKeyIdFile and secretAccessKeyFile belong together; add secretAccessKeyFile",
             ),
         ] {

@@ -259,7 +259,7 @@ impl Runs {
     async fn drive(&self, mut execution: RunbookExecution, alert: Option<String>) -> Result<(), NotStored> {
         let mut event = Event::Loaded;
         loop {
-            let world = World { now: Timestamp::now(), paused: Some(false), resolved_at: None };
+            let world = World { now: Timestamp::now(), paused: Some(false), resolved_at: None, deleted: false };
             let stored = execution.status.clone().unwrap_or_default();
             let (status, command) = step(&execution.spec, &stored, &event, &world);
             event = match command {
@@ -324,7 +324,7 @@ impl Runs {
                 continue;
             }
             let mut execution = (*execution).clone();
-            let world = World { now: Timestamp::now(), paused: Some(false), resolved_at: Some(at) };
+            let world = World { now: Timestamp::now(), paused: Some(false), resolved_at: Some(at), deleted: false };
             let before = execution.status.clone().unwrap_or_default();
             execution.status = Some(step(&execution.spec, &before, &Event::Loaded, &world).0);
             self.put(&execution)?;

@@ -2,7 +2,7 @@
 
 use plimsoll_api::execution::{Effect, Outcome};
 
-use super::{Command, Machine, Phase, What};
+use super::{Command, Machine, Phase, What, running::owed};
 use crate::Act;
 
 impl Machine<'_> {
@@ -16,13 +16,11 @@ impl Machine<'_> {
         };
         if let Some(what) = next {
             if let Some(command) = self.held() {
+                // What was borrowed is given back first then, and whoever must be told, is told afterwards.
+                self.ending();
                 return command;
             }
-            if self.status.phase != Phase::Running {
-                self.status.phase = Phase::Running;
-            }
-            self.status.reason = Some("Ending".to_owned());
-            self.status.message = Some(ending.message);
+            self.ending();
             return self.begin(&what);
         }
         let undone = |outcome: Outcome| {
@@ -46,6 +44,13 @@ impl Machine<'_> {
         }
     }
 
+    /// The run is winding down, and says why.
+    fn ending(&mut self) {
+        self.status.phase = Phase::Running;
+        self.status.reason = Some("Ending".to_owned());
+        self.status.message = self.status.ending.as_ref().map(|ending| ending.message.clone());
+    }
+
     /// The last step that must be undone and is not yet.
     fn to_undo(&self, ending: Phase) -> Option<String> {
         let done = self.status.steps.iter().rev();
@@ -58,9 +63,7 @@ impl Machine<'_> {
                 let outcome = entry.effect.outcome;
                 // What failed may have been done in part.
                 let rolled_back = ending == Phase::RolledBack && undoable && outcome != Some(Outcome::Skipped);
-                // A fault that came to its end has put everything back itself.
-                let over = matches!(act, Act::Chaos(_)) && outcome == Some(Outcome::Succeeded);
-                rolled_back || act.is_borrowed() && !over && outcome != Some(Outcome::Skipped)
+                rolled_back || owed(self.spec, &self.status).any(|owed| owed.name == entry.name)
             })
             .map(|entry| entry.name.clone())
     }

@@ -1,6 +1,7 @@
 //! Steps one after the other, and whether they helped.
 
 use plimsoll_api::{
+    RunbookExecutionSpec, RunbookExecutionStatus,
     execution::{Effect, Ending, Outcome, StepStatus},
     gate::{Branch, OnUnverified, Verify},
     runbook::{OnFailure, Step},
@@ -12,8 +13,30 @@ use super::{
 };
 use crate::{Act, Class, plan};
 
+/// Steps that have borrowed something which is not given back, and of which it is not known either that it cannot be.
+pub(super) fn owed<'s>(
+    spec: &'s RunbookExecutionSpec,
+    status: &'s RunbookExecutionStatus,
+) -> impl Iterator<Item = &'s StepStatus> {
+    let borrows = |entry: &StepStatus| {
+        let act = spec.steps.iter().find(|step| step.name == entry.name).and_then(|step| Act::of(&step.action));
+        // A fault that came to its end has put everything back itself.
+        let over = matches!(act, Some(Act::Chaos(_))) && entry.effect.outcome == Some(Outcome::Succeeded);
+        act.is_some_and(Act::is_borrowed) && !over
+    };
+    status
+        .steps
+        .iter()
+        .filter(|entry| entry.effect.attempts.is_some() && entry.effect.outcome != Some(Outcome::Skipped))
+        .filter(|entry| entry.compensation.as_ref().is_none_or(|effect| effect.outcome.is_none()))
+        .filter(move |entry| borrows(entry))
+}
+
 impl Machine<'_> {
     pub(super) fn running(&mut self, event: &Event) -> Command {
+        if self.world.deleted {
+            self.end(Phase::Failed, "Deleted", "the execution was deleted");
+        }
         if let Some(what) = self.current() {
             if self.settles(&what).is_some() {
                 return self.settle(what);
@@ -21,16 +44,29 @@ impl Machine<'_> {
             match event {
                 // A store that was for something else begins nothing.
                 Event::Stored(Some(begins)) if *begins == what => return self.act(what),
-                Event::Done(report) => self.ended(&what, report),
-                // It may have been done: by this operator before a crash, or by another one.
-                _ => {
-                    if let Some(command) = self.recover(&what) {
-                        return command;
+                Event::Done(report) => {
+                    self.ended(&what, report);
+                    // Something may have been given back while another thing was held.
+                    if let Some(other) = self.current() {
+                        return self.take_up(other);
                     }
                 }
+                // It may have been done: by this operator before a crash, or by another one.
+                _ => return self.take_up(what),
             }
         }
         self.go_on()
+    }
+
+    /// Goes on with what has an intent and no outcome.
+    fn take_up(&mut self, what: What) -> Command {
+        if self.settles(&what).is_some() {
+            return self.settle(what);
+        }
+        match self.recover(&what) {
+            Some(command) => command,
+            None => self.go_on(),
+        }
     }
 
     /// What has an intent and no outcome.
@@ -107,20 +143,22 @@ impl Machine<'_> {
         let now = self.world.now;
         let until = later(self.begun(&what), wait);
         // Nothing acts, so there is nothing that must be waited for when it is to be stopped.
-        if now < until && self.status.resolved_at.is_none() {
+        let over = self.status.resolved_at.is_some() || self.world.deleted;
+        if now < until && !over {
             return Command::Wait { until: Some(until), awaits: Awaits::Time };
         }
-        if self.verify_of(&what).is_some() && self.status.resolved_at.is_none() {
+        if self.verify_of(&what).is_some() && !over {
             if let Some(command) = self.held() {
                 return command;
             }
             self.effect(&what).attempts = Some(1);
             return Command::Store(Some(what));
         }
-        let message = if now < until { "not to its end: the alert was resolved" } else { "waited" };
+        let why = if self.world.deleted { "the execution was deleted" } else { "the alert was resolved" };
+        let message = if now < until { format!("not to its end: {why}") } else { "waited".to_owned() };
         let outcome =
             if now < until || self.verify_of(&what).is_some() { Outcome::Skipped } else { Outcome::Succeeded };
-        self.close(&what, outcome, message);
+        self.close(&what, outcome, &message);
         self.go_on()
     }
 
@@ -194,8 +232,16 @@ impl Machine<'_> {
             (Outcome::TimedOut, "its time was over when its end was not seen".to_owned())
         } else if attempts >= MAX_ATTEMPTS {
             (Outcome::Failed, format!("it was begun {attempts} times and its end was never seen"))
+        } else if self.world.deleted && !matches!(what, What::Undo(_)) {
+            (Outcome::Failed, "the execution was deleted before its end was seen".to_owned())
+        } else if self.faults(what) && self.world.paused == Some(true) {
+            // A fault does not go on while nobody may do anything about it.
+            self.end(Phase::Failed, "Paused", "all runbooks were paused while a fault was under way");
+            (Outcome::Failed, "all runbooks were paused, so the fault is ended".to_owned())
         } else {
-            if let Some(command) = self.held() {
+            if !self.gives_back(what)
+                && let Some(command) = self.held()
+            {
                 return Some(command);
             }
             self.effect(what).attempts = Some(attempts + 1);
@@ -205,10 +251,45 @@ impl Machine<'_> {
         None
     }
 
-    /// While runbooks are paused nothing is begun; what cannot be read is paused.
-    pub(super) fn held(&self) -> Option<Command> {
-        let paused = self.world.paused != Some(false);
-        paused.then(|| Command::Wait { until: Some(later(self.world.now, RECHECK)), awaits: Awaits::Unpaused })
+    /// Whether it is a fault.
+    fn faults(&self, what: &What) -> bool {
+        matches!(what, What::Step(name) if self.spec_step(name).is_some_and(|step| step.action.chaos.is_some()))
+    }
+
+    /// Whether it gives back what was borrowed: that is done also while runbooks are paused.
+    fn gives_back(&self, what: &What) -> bool {
+        let borrowed = |step: &Step| Act::of(&step.action).is_some_and(Act::is_borrowed);
+        matches!(what, What::Undo(name) if self.spec_step(name).is_some_and(borrowed))
+    }
+
+    /// While runbooks are paused nothing is begun but what gives back what was borrowed, when its time is over; what
+    /// cannot be read is paused.
+    pub(super) fn held(&mut self) -> Option<Command> {
+        if self.world.paused == Some(false) {
+            return None;
+        }
+        if let Some(name) = self.due() {
+            return Some(self.begin(&What::Undo(name)));
+        }
+        let leases = self.owed().filter_map(|entry| entry.lease_until.as_ref()).map(|time| time.0);
+        let soon = later(self.world.now, RECHECK);
+        Some(Command::Wait { until: leases.chain([soon]).min(), awaits: Awaits::Unpaused })
+    }
+
+    /// The last thing that was borrowed and whose time is over.
+    fn due(&self) -> Option<String> {
+        let lasts = |entry: &StepStatus| {
+            // A step that is under way is looked after by whoever does it.
+            entry.effect.outcome.is_none()
+                || self.status.ending.is_none()
+                    && entry.lease_until.as_ref().is_some_and(|until| until.0 > self.world.now)
+        };
+        self.owed().filter(|entry| !lasts(entry)).last().map(|entry| entry.name.clone())
+    }
+
+    /// What was borrowed and was not tried to be given back yet.
+    fn owed(&self) -> impl Iterator<Item = &StepStatus> {
+        owed(self.spec, &self.status).filter(|entry| entry.compensation.is_none())
     }
 
     pub(super) fn close(&mut self, what: &What, outcome: Outcome, message: &str) {
@@ -351,7 +432,10 @@ impl Machine<'_> {
             }
         }
         if let Some(name) = next {
-            return self.held().unwrap_or_else(|| self.begin(&What::Step(name)));
+            return match self.held() {
+                Some(command) => command,
+                None => self.begin(&What::Step(name)),
+            };
         }
         if unverified {
             if let Some(command) = self.held() {

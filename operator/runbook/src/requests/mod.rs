@@ -88,8 +88,69 @@ pub enum Expect {
     Uid(String),
     /// It is an object that this execution has made; else the step fails.
     Ours(String),
+    /// Something of it is as the run knows it. When it is already as it is to be, the call after this one is left out;
+    /// when somebody else has changed it, the step fails and nothing is changed.
+    Known(Known),
     /// It is asked again until this holds.
     Until(Until),
+}
+
+/// A part of an object as a run knows it: what it was when the run was planned, or what the run itself has made of it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Known {
+    /// The object's UID.
+    pub uid: String,
+    /// Which part.
+    pub part: Part,
+    /// What it may be before.
+    pub from: Vec<Value>,
+    /// What it is to be.
+    pub to: Value,
+}
+
+/// A part of an object.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Part {
+    /// What is at this JSON pointer.
+    At(&'static str),
+    /// The intervals of the endpoints in the list at this JSON pointer, `""` where there is none.
+    Intervals(&'static str),
+}
+
+/// How an object compares with what a run knows of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// As before.
+    Before,
+    /// As it is to be.
+    Done,
+    /// Somebody else has changed it; how, a few words.
+    Changed(String),
+}
+
+impl Known {
+    /// How an object compares.
+    pub fn standing(&self, object: &Value) -> Standing {
+        if object.pointer("/metadata/uid").and_then(Value::as_str) != Some(&self.uid) {
+            return Standing::Changed("it is another object of the same name by now".to_owned());
+        }
+        let now = match self.part {
+            Part::At(pointer) => object.pointer(pointer).cloned().unwrap_or_default(),
+            Part::Intervals(list) => {
+                let endpoints = object.pointer(list).and_then(Value::as_array).into_iter().flatten();
+                endpoints.map(|endpoint| endpoint.get("interval").cloned().unwrap_or_else(|| json!(""))).collect()
+            }
+        };
+        if now == self.to {
+            return Standing::Done;
+        }
+        if self.from.contains(&now) {
+            return Standing::Before;
+        }
+        // A template is long, and may hold what is nobody's business.
+        let shown = if now.is_object() { String::new() } else { format!(", to {now}") };
+        Standing::Changed(format!("somebody has changed it since the run was planned{shown}, so it is left as it is"))
+    }
 }
 
 /// What is waited for.
@@ -148,6 +209,10 @@ pub struct Pick {
     pub take: &'static str,
     /// True when it is no mistake that there is none: the calls after are left out.
     pub optional: bool,
+    /// A JSON pointer in the entry and the values it may have; without it, any entry is meant.
+    pub only: Option<(&'static str, &'static [&'static str])>,
+    /// True when every such entry is meant: the calls after are made for each.
+    pub each: bool,
 }
 
 /// An execution as its requests need it.
@@ -161,6 +226,8 @@ pub struct Run<'r> {
     pub uid: &'r str,
     /// When it was made.
     pub created: Timestamp,
+    /// When the intent of what is done now was stored: the same however often it is done.
+    pub begun: Timestamp,
     /// What it does.
     pub spec: &'r RunbookExecutionSpec,
 }
@@ -176,6 +243,11 @@ impl<'r> Run<'r> {
             .iter()
             .find(|object| object.parameter == parameter)
             .ok_or_else(|| format!("the execution has no object {parameter}"))
+    }
+
+    /// Every action of the run, also those that undo.
+    fn actions(&self) -> impl Iterator<Item = &'r plimsoll_api::Action> {
+        self.spec.steps.iter().flat_map(|step| [Some(&step.action), step.compensate.as_deref()]).flatten()
     }
 
     fn labels(&self) -> Value {
@@ -333,6 +405,13 @@ fn path(api_version: &str, namespace: Option<&str>, plural: &str, name: &str) ->
 fn path_of(object: &ObjectRef) -> String {
     let (_, api_version, plural) = object.kind.resource();
     path(api_version, object.namespace.as_deref(), plural, &object.name)
+}
+
+/// That a part of an object is as the run knows it, before the call that changes it.
+fn known(object: &ObjectRef, part: Part, from: Vec<Value>, to: Value) -> Call {
+    let known = Known { uid: object.uid.clone(), part, from, to };
+    Call::new(format!("see that the {} is as it was", object.kind.name()), Request::get(path_of(object)))
+        .expect(Expect::Known(known))
 }
 
 /// That it is still the object that was looked up.

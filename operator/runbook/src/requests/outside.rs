@@ -7,7 +7,6 @@ use plimsoll_api::{
     runbook::Step,
 };
 use plimsoll_slo::{model::Span, names as series, promql::quote};
-use rust_decimal::Decimal;
 use serde_json::{Value, json};
 
 use super::{Call, JSON, Pick, Request, Run, Server, encoded, put};
@@ -58,17 +57,18 @@ pub fn verified(answer: &Value, verify: &Verify) -> Result<(bool, String), Strin
     if !found(answer)? {
         return Ok((false, format!("SLO {slo} has no burn rate: its rules are not loaded, or it has no data")));
     }
-    let below: Decimal =
-        verify.below.as_deref().unwrap_or("1").parse().map_err(|_| "below is no decimal".to_owned())?;
-    let mut worst: Option<Decimal> = None;
+    let below: f64 = verify.below.as_deref().unwrap_or("1").parse().map_err(|_| "below is no decimal".to_owned())?;
+    // As Prometheus writes them, however small: a decimal of fixed size would not hold 1e-30.
+    let mut worst: Option<f64> = None;
     for series in answer.pointer("/data/result").and_then(Value::as_array).into_iter().flatten() {
         let value = series.pointer("/value/1").and_then(Value::as_str).unwrap_or_default();
-        let rate = value.parse::<Decimal>().or_else(|_| Decimal::from_scientific(value));
-        let Ok(rate) = rate else { return Ok((false, format!("SLO {slo} burns at {value}"))) };
+        let Some(rate) = value.parse().ok().filter(|rate: &f64| rate.is_finite()) else {
+            return Ok((false, format!("SLO {slo} burns at {value}")));
+        };
         worst = Some(worst.map_or(rate, |worst| worst.max(rate)));
     }
-    let worst = worst.unwrap_or(Decimal::MAX);
-    Ok((worst < below, format!("SLO {slo} burns at {}, {below} is the bound", worst.round_dp(2).normalize())))
+    let worst = worst.unwrap_or(f64::MAX);
+    Ok((worst < below, format!("SLO {slo} burns at {}, {below} is the bound", (worst * 100.0).round() / 100.0)))
 }
 
 /// Who a silence is by, which tells it apart from every other.
@@ -84,10 +84,10 @@ pub(super) fn silence(run: &Run<'_>, step: &Step, silence: &Silence) -> Result<V
         matchers.push(json!({"name": matcher.label(), "value": matcher.value(), "isRegex": regex, "isEqual": equal}));
     }
     let length = seconds(Some(&silence.r#for), Span::seconds(3600));
-    let ends = run.created.saturating_add(SignedDuration::from_secs(length)).map_err(|error| error.to_string())?;
+    let ends = run.begun.saturating_add(SignedDuration::from_secs(length)).map_err(|error| error.to_string())?;
     let body = json!({
         "matchers": matchers,
-        "startsAt": run.created.to_string(),
+        "startsAt": run.begun.to_string(),
         "endsAt": ends.to_string(),
         "createdBy": author(run, step),
         "comment": silence.comment,
@@ -98,7 +98,15 @@ pub(super) fn silence(run: &Run<'_>, step: &Step, silence: &Silence) -> Result<V
 
 pub(super) fn unsilence(run: &Run<'_>, step: &Step, _: &Silence) -> Result<Vec<Call>, String> {
     let mut find = Call::new("find the silence", request(Server::Alertmanager, "GET", "/api/v2/silences".to_owned()));
-    find.pick = Some(Pick { list: "", entry: Some(("createdBy", author(run, step))), take: "/id", optional: true });
+    // After a crash there may be a second one, and one that has ended is kept for days.
+    find.pick = Some(Pick {
+        list: "",
+        entry: Some(("createdBy", author(run, step))),
+        take: "/id",
+        optional: true,
+        only: Some(("/status/state", &["active", "pending"])),
+        each: true,
+    });
     let delete = request(Server::Alertmanager, "DELETE", "/api/v2/silence/{picked}".to_owned());
     Ok(vec![find, Call::new("end the silence", delete).fine(&[404])])
 }

@@ -19,11 +19,13 @@ const OWNERS: [(&str, &str); 4] = [
 /// is read; which that is, only the cluster knows. A read for which 403 is fine is left out where the account may not.
 pub fn reads(objects: &[ObjectRef], steps: &[Step]) -> Vec<Call> {
     let actions = || steps.iter().flat_map(|step| [Some(&step.action), step.compensate.as_deref()]).flatten();
-    let scales = actions().any(|action| action.scale.is_some());
-    let rolls_back = actions().any(|action| action.rollback.is_some());
     let mut calls = Vec::new();
     for object in objects {
         let namespace = object.namespace.as_deref();
+        let is_it = |workload: &String| *workload == object.parameter;
+        let scales = actions().filter_map(|action| action.scale.as_ref()).any(|scale| is_it(&scale.workload));
+        let rolls_back =
+            actions().filter_map(|action| action.rollback.as_ref()).any(|rollback| is_it(&rollback.workload));
         let list = |api_version: &str, plural: &str| Request::get(path(api_version, namespace, plural, ""));
         let budgets = Call::new(
             "how many Pods its PodDisruptionBudgets let go, if the account may read them",

@@ -2,33 +2,52 @@
 
 use plimsoll_api::{
     action::{Cordon, EvictPod, Job, Restart, Rollback, Scale},
-    execution::ObjectRef,
+    execution::{Earlier, ObjectRef},
     runbook::Step,
 };
 use plimsoll_slo::model::Span;
 use serde_json::{Value, json};
 
-use super::{Call, Expect, JSON, JSON_PATCH, MERGE_PATCH, Progress, Request, Run, Until, path, path_of, put, same};
+use super::{
+    Call, Expect, JSON, JSON_PATCH, MERGE_PATCH, Part, Progress, Request, Run, Until, known, path, path_of, put,
+};
 use crate::{model::seconds, validate};
 
 /// The annotation by which `kubectl rollout restart` makes a new template.
 const RESTARTED_AT: &str = "kubectl.kubernetes.io/restartedAt";
 
-fn replicas(workload: &ObjectRef, replicas: i64) -> Vec<Call> {
+/// To a number, from what the workload had when the run was planned or what the run itself has set: what somebody has set
+/// besides is not overwritten.
+fn replicas(run: &Run<'_>, workload: &ObjectRef, to: i64) -> Vec<Call> {
+    let scales = run.actions().filter_map(|action| action.scale.as_ref());
+    let own = scales.filter(|scale| run.object(&scale.workload).is_ok_and(|object| object.uid == workload.uid));
+    let mut from: Vec<i64> = own.filter_map(|scale| scale.replicas).chain(workload.facts.replicas).collect();
+    from.sort_unstable();
+    from.dedup();
+    from.retain(|number| *number != to);
+    let mut operations = vec![json!({"op": "test", "path": "/metadata/uid", "value": workload.uid})];
+    // Of several numbers only the look before tells which it is. A scale of 0 has no number.
+    if let [only] = from[..]
+        && only > 0
+    {
+        operations.push(json!({"op": "test", "path": "/spec/replicas", "value": only}));
+    }
+    operations.push(json!({"op": "add", "path": "/spec/replicas", "value": to}));
     let request = Request::kubernetes("PATCH", format!("{}/scale", path_of(workload)));
-    let patch = request.body(MERGE_PATCH, json!({"spec": {"replicas": replicas}}));
-    vec![same(workload), Call::new(format!("set {replicas} replicas"), patch)]
+    let patch = request.body(JSON_PATCH, Value::Array(operations));
+    let look = known(workload, Part::At("/spec/replicas"), from.into_iter().map(Value::from).collect(), json!(to));
+    vec![look, Call::new(format!("set {to} replicas"), patch)]
 }
 
 pub(super) fn scale(run: &Run<'_>, scale: &Scale) -> Result<Vec<Call>, String> {
     let wanted = scale.replicas.ok_or("the number of replicas was not planned")?;
-    Ok(replicas(run.object(&scale.workload)?, wanted))
+    Ok(replicas(run, run.object(&scale.workload)?, wanted))
 }
 
 pub(super) fn unscale(run: &Run<'_>, scale: &Scale) -> Result<Vec<Call>, String> {
     let workload = run.object(&scale.workload)?;
     let before = workload.facts.replicas.ok_or("it is not known how many replicas there were")?;
-    Ok(replicas(workload, before))
+    Ok(replicas(run, workload, before))
 }
 
 fn rolled(workload: &ObjectRef) -> Call {
@@ -45,25 +64,35 @@ pub(super) fn restart(run: &Run<'_>, restart: &Restart) -> Result<Vec<Call>, Str
     Ok(vec![Call::new("begin a rollout of the same template", patch), rolled(workload)])
 }
 
-fn template(workload: &ObjectRef, template: &Value, what: String) -> Vec<Call> {
+/// From one template to another: a newer one that somebody has rolled out since is not taken back.
+fn template(workload: &ObjectRef, from: &Value, to: &Value, what: String) -> Vec<Call> {
     let body = json!([
         {"op": "test", "path": "/metadata/uid", "value": workload.uid},
-        {"op": "replace", "path": "/spec/template", "value": template},
+        {"op": "test", "path": "/spec/template", "value": from},
+        {"op": "replace", "path": "/spec/template", "value": to},
     ]);
     let patch = Request::kubernetes("PATCH", path_of(workload)).body(JSON_PATCH, body);
-    vec![Call::new(what, patch), rolled(workload)]
+    let look = known(workload, Part::At("/spec/template"), vec![from.clone()], to.clone());
+    vec![look, Call::new(what, patch), rolled(workload)]
+}
+
+/// The templates of before and after a rollback.
+fn templates<'r>(run: &Run<'r>, rollback: &Rollback) -> Result<(&'r ObjectRef, &'r Value, &'r Earlier), String> {
+    let workload = run.object(&rollback.workload)?;
+    let present = workload.facts.template.as_ref().ok_or("it is not known what the template was")?;
+    let earlier = workload.facts.earlier.as_ref().ok_or("no earlier revision was planned")?;
+    Ok((workload, present, earlier))
 }
 
 pub(super) fn rollback(run: &Run<'_>, rollback: &Rollback) -> Result<Vec<Call>, String> {
-    let workload = run.object(&rollback.workload)?;
-    let earlier = workload.facts.earlier.as_ref().ok_or("no earlier revision was planned")?;
-    Ok(template(workload, &earlier.template, format!("go back to revision {}", earlier.revision)))
+    let (workload, present, earlier) = templates(run, rollback)?;
+    let what = format!("go back to revision {}", earlier.revision);
+    Ok(template(workload, present, &earlier.template, what))
 }
 
 pub(super) fn unrollback(run: &Run<'_>, rollback: &Rollback) -> Result<Vec<Call>, String> {
-    let workload = run.object(&rollback.workload)?;
-    let before = workload.facts.template.as_ref().ok_or("it is not known what the template was")?;
-    Ok(template(workload, before, "go forward to the template of before".to_owned()))
+    let (workload, present, earlier) = templates(run, rollback)?;
+    Ok(template(workload, &earlier.template, present, "go forward to the template of before".to_owned()))
 }
 
 pub(super) fn evict(run: &Run<'_>, evict: &EvictPod) -> Result<Vec<Call>, String> {
@@ -139,7 +168,14 @@ pub(super) fn job(run: &Run<'_>, step: &Step, job: &Job, name: &str) -> Vec<Call
     let pods = path("v1", Some(run.namespace), "pods", "");
     let list = Request::get(format!("{pods}?labelSelector=batch.kubernetes.io%2Fjob-name%3D{name}"));
     let mut pick = Call::new("find its Pod", list);
-    pick.pick = Some(super::Pick { list: "/items", entry: None, take: "/metadata/name", optional: false });
+    pick.pick = Some(super::Pick {
+        list: "/items",
+        entry: None,
+        take: "/metadata/name",
+        optional: false,
+        only: None,
+        each: false,
+    });
     vec![
         Call::new(format!("make the Job {name}"), Request::kubernetes("POST", jobs).body(JSON, body)).fine(&[409]),
         Call::new("see that it is of this run", Request::get(this.clone())).expect(Expect::Ours(run.name.to_owned())),

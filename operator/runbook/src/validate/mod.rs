@@ -439,6 +439,11 @@ fn artifacts(artifacts: &Artifacts, context: &mut Context<'_>) -> Option<Artifac
             "use names and / between them",
         );
     }
+    if s3.as_ref().is_some_and(|s3| s3.store.is_none() && s3.secret_name.is_none()) {
+        let help =
+            "name a Secret in s3.secretName, or a store of the operator's configuration that has keys in s3.store";
+        context.error("spec.artifacts.s3", "nobody has keys for the bucket", "", help);
+    }
     context.bytes(quota.as_ref(), "spec.artifacts.quota");
     if let Some(text) = ttl {
         context.span(text, "spec.artifacts.ttl", Span::seconds(3600), Span::seconds(366 * 86_400));

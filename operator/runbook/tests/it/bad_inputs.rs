@@ -214,8 +214,15 @@ fn bounds_and_order() {
             ],
         ),
         (
+            "a bucket that nobody has keys for",
+            json!({"artifacts": {"volume": null, "s3": {"bucket": "evidence"}}}),
+            &[
+                "error: spec.artifacts.s3: nobody has keys for the bucket; name a Secret in s3.secretName, or a store of the operator's configuration that has keys in s3.store",
+            ],
+        ),
+        (
             "keys that lead out",
-            json!({"artifacts": {"volume": null, "s3": {"bucket": "evidence", "prefix": "a/../b"}}}),
+            json!({"artifacts": {"volume": null, "s3": {"bucket": "evidence", "prefix": "a/../b", "store": "minio"}}}),
             &[
                 "error: spec.artifacts.s3.prefix: prefix leads out of the bucket's keys (a/../b); use names and / between them",
             ],

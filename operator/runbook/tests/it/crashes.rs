@@ -15,7 +15,7 @@ use plimsoll_api::{
 use plimsoll_runbook::{
     Act, Class,
     guards::{Guard, Refusal},
-    machine::{Awaits, Checked, Command, Event, Report, What, World, step},
+    machine::{Awaits, Checked, Command, Event, Report, What, World, owes, step},
 };
 use proptest::prelude::*;
 use serde_json::{Value, json};
@@ -127,6 +127,7 @@ struct Shell {
     stored: String,
     now: Timestamp,
     resolved_at: Option<Timestamp>,
+    deleted: bool,
     /// How often each thing was really done.
     done: BTreeMap<What, usize>,
     /// In which order.
@@ -136,7 +137,7 @@ struct Shell {
 impl Shell {
     fn new(spec: RunbookExecutionSpec) -> Self {
         let stored = serde_json::to_string(&RunbookExecutionStatus::default()).unwrap();
-        Self { spec, stored, now: noon(), resolved_at: None, done: BTreeMap::new(), log: Vec::new() }
+        Self { spec, stored, now: noon(), resolved_at: None, deleted: false, done: BTreeMap::new(), log: Vec::new() }
     }
 
     fn load(&self) -> RunbookExecutionStatus {
@@ -163,7 +164,8 @@ impl Shell {
             if turn.resolved {
                 self.resolved_at.get_or_insert(self.now);
             }
-            let world = World { now: self.now, paused: turn.paused, resolved_at: self.resolved_at };
+            let (resolved_at, deleted) = (self.resolved_at, self.deleted);
+            let world = World { now: self.now, paused: turn.paused, resolved_at, deleted };
             let (next, command) = step(&self.spec, &status, &event, &world);
             let again = step(&self.spec, &status, &event, &world);
             assert_eq!((&next, &command), (&again.0, &again.1), "a step is a function");
@@ -321,9 +323,17 @@ proptest! {
         let mut sorted = order.clone();
         sorted.sort_unstable();
         prop_assert_eq!(order, sorted);
-        let mut reversed = shell.undone();
+        // What was borrowed is given back also while all else is paused, and so before its turn.
+        let borrowed = |name: &String| {
+            let step = shell.spec.steps.iter().find(|step| step.name == *name).unwrap();
+            Act::of(&step.action).unwrap().is_borrowed()
+        };
+        let mut undone = shell.undone();
+        undone.retain(|name| !borrowed(name));
+        undone.dedup();
+        let mut reversed = undone.clone();
         reversed.sort_unstable_by(|a, b| b.cmp(a));
-        prop_assert_eq!(shell.undone(), reversed);
+        prop_assert_eq!(undone, reversed);
         // What is borrowed is put back, or it is said that it could not be.
         for entry in &status.steps {
             let step = shell.spec.steps.iter().find(|step| step.name == entry.name).unwrap();
@@ -429,6 +439,97 @@ fn a_telemetry_profile_is_put_back_when_its_time_is_over() {
     assert_eq!(shell.done.get(&What::Undo("a".to_owned())), Some(&1));
     let put_back = status.steps[0].compensation.as_ref().unwrap().finished_at.clone().unwrap().0;
     assert!(put_back >= noon() + SignedDuration::from_mins(20), "{put_back}");
+}
+
+fn paused() -> Turn {
+    Turn { paused: Some(true), ..quiet() }
+}
+
+/// The kill switch ends a fault that is under way, and is no reason to go on measuring closely.
+#[test]
+fn what_is_borrowed_is_given_back_while_all_is_paused() {
+    let patch = json!({
+        "mode": "Auto",
+        "steps": [
+            {"name": "a", "chaos": {"object": "pod", "duration": "30s", "networkChaos": {"loss": 5}}, "onFailure": "Continue"},
+            {"name": "b", "evictPod": {"pod": "pod"}},
+        ],
+    });
+    let mut shell = Shell::new(planned(&patch).unwrap().spec);
+    // It dies while the fault lasts, or is told to let go, which is the same; whoever goes on finds everything paused.
+    shell.live(&mut [vec![quiet(); 2], vec![crash(3)]].concat().into_iter());
+    assert_eq!(shell.log, [What::Step("a".to_owned())]);
+    let last = shell.live(&mut std::iter::repeat_with(paused).take(50));
+    assert_eq!(last, Some(Command::Finished));
+    assert_eq!(shell.log, [What::Step("a".to_owned()), What::Undo("a".to_owned())]);
+    let status = shell.load();
+    assert_eq!((status.phase, status.reason.as_deref()), (Phase::Failed, Some("Paused")));
+
+    let patch = json!({
+        "mode": "Auto",
+        "parameters": [
+            {"name": "pod", "object": "Pod", "fromLabel": "pod"},
+            {"name": "monitor", "object": "ServiceMonitor", "default": "checkout"},
+        ],
+        "steps": [
+            {"name": "a", "telemetryProfile": {"object": "monitor", "profile": "debug", "for": "20m"}},
+            {"name": "b", "evictPod": {"pod": "pod"}, "timeout": "40m"},
+            {"name": "c", "notify": {"destination": "payments", "message": "x"}},
+        ],
+    });
+    let mut shell = Shell::new(planned(&patch).unwrap().spec);
+    // The second step is begun, and its end not seen.
+    shell.live(&mut [vec![quiet(); 4], vec![crash(3)]].concat().into_iter());
+    let done = [What::Step("a".to_owned()), What::Step("b".to_owned())];
+    assert_eq!(shell.log, done);
+    shell.live(&mut std::iter::repeat_with(paused).take(55));
+    assert_eq!(shell.log[2..], [What::Undo("a".to_owned())], "nothing else is done");
+    let put_back = shell.load().steps[0].compensation.as_ref().unwrap().intent_time.clone().unwrap().0;
+    assert!(put_back >= noon() + SignedDuration::from_mins(20) && put_back < noon() + SignedDuration::from_mins(22));
+    // Then it goes on where it was.
+    let last = shell.live(&mut std::iter::repeat_with(quiet).take(50));
+    assert_eq!(last, Some(Command::Finished));
+    assert_eq!(shell.log.last(), Some(&What::Step("c".to_owned())));
+    assert_eq!(shell.done[&What::Undo("a".to_owned())], 1);
+}
+
+/// An execution that is deleted begins nothing more, gives back what it has borrowed, and then owes nothing.
+#[test]
+fn what_is_borrowed_is_given_back_before_an_execution_goes() {
+    let patch = json!({
+        "mode": "Auto",
+        "parameters": [
+            {"name": "pod", "object": "Pod", "fromLabel": "pod"},
+            {"name": "monitor", "object": "ServiceMonitor", "default": "checkout"},
+        ],
+        "steps": [
+            {"name": "a", "telemetryProfile": {"object": "monitor", "profile": "debug", "for": "20m"}},
+            {"name": "b", "evictPod": {"pod": "pod"}},
+            {"name": "c", "notify": {"destination": "payments", "message": "x"}},
+        ],
+    });
+    // Before anything is done, when the first step is done, and when the second one is under way.
+    for (turns, log, phase) in [
+        (vec![crash(0)], &[][..], Phase::Skipped),
+        ([vec![quiet(); 2], vec![crash(3)]].concat(), &["a", "-a"], Phase::Failed),
+        ([vec![quiet(); 4], vec![crash(3)]].concat(), &["a", "b", "-a"], Phase::Failed),
+    ] {
+        let mut shell = Shell::new(planned(&patch).unwrap().spec);
+        shell.live(&mut turns.into_iter());
+        assert_eq!(owes(&shell.spec, &shell.load()), !log.is_empty());
+        shell.deleted = true;
+        // Also while all is paused.
+        let last = shell.live(&mut std::iter::repeat_with(paused).take(50));
+        let status = shell.load();
+        assert_eq!((last, status.phase, status.reason.as_deref()), (Some(Command::Finished), phase, Some("Deleted")));
+        assert!(!owes(&shell.spec, &status));
+        let done = shell.log.iter().map(|what| match what {
+            What::Step(name) => name.clone(),
+            What::Undo(name) => format!("-{name}"),
+            other => format!("{other:?}"),
+        });
+        assert_eq!(done.collect::<Vec<_>>(), log);
+    }
 }
 
 #[test]

@@ -16,6 +16,7 @@ fn fine() -> Circumstances {
         same_target: Some(Vec::new()),
         slos: Some(vec![SloNow { name: "checkout".to_owned(), burning: Some(false), budget: Some(80) }]),
         author_may: Some(true),
+        asker_may: Some(true),
         target: Some(Some(object("pod", plimsoll_api::runbook::ObjectKind::Pod, "checkout-1").facts)),
     }
 }
@@ -58,6 +59,61 @@ fn what_cannot_be_read_refuses() {
     );
     let unread = Circumstances { history: None, ..fine() };
     assert_eq!(one(&json!({}), &unread), (Guard::NotKnown, "the runbook's other executions cannot be read".to_owned()));
+}
+
+/// What was planned hours ago does not overwrite what somebody has done since.
+#[test]
+fn what_has_changed_since_it_was_planned_is_left_alone() {
+    let patch = |step: Value| {
+        json!({"parameters": [{"name": "app", "object": "Deployment", "default": "checkout"}],
+            "steps": [step], "artifacts": null})
+    };
+    let monitor = json!({"parameters": [{"name": "monitor", "object": "ServiceMonitor", "default": "checkout"}],
+        "artifacts": null, "steps": [{"name": "a", "telemetryProfile": {"object": "monitor", "profile": "debug"}}]});
+    let scale = patch(json!({"name": "a", "scale": {"workload": "app", "by": 1, "max": 9}}));
+    let rollback = patch(json!({"name": "a", "rollback": {"workload": "app"}}));
+    let restart = patch(json!({"name": "a", "restart": {"workload": "app"}}));
+    let now = |change: fn(&mut plimsoll_api::execution::Facts)| {
+        let mut facts = object("app", plimsoll_api::runbook::ObjectKind::Deployment, "checkout").facts;
+        change(&mut facts);
+        Circumstances { target: Some(Some(facts)), ..fine() }
+    };
+    for patch in [&scale, &rollback, &restart, &monitor] {
+        assert_eq!(refusals(patch, &now(|_| {})), [], "{patch}");
+    }
+    let (more, newer) = (now(|facts| facts.replicas = Some(6)), now(|facts| facts.revision = Some(9)));
+    let closer = now(|facts| facts.intervals = vec!["5s".to_owned(), "5s".to_owned()]);
+    for (patch, circumstances, what) in [
+        (&scale, &more, "number of replicas of Deployment"),
+        (&rollback, &newer, "revision of Deployment"),
+        (&monitor, &closer, "interval or percentage of ServiceMonitor"),
+    ] {
+        let (guard, message) = one(patch, circumstances);
+        assert!(guard == Guard::Changed && guard.is_final(), "{guard:?}");
+        assert_eq!(message, format!("the {what} checkout is not what it was when the run was planned"));
+        let busy = Circumstances { same_target: Some(vec!["other-1".to_owned()]), ..circumstances.clone() };
+        assert_eq!(one(patch, &busy).0, Guard::TargetBusy, "another run has only borrowed it");
+    }
+    for (patch, circumstances) in [(&scale, &newer), (&rollback, &more), (&restart, &newer)] {
+        assert_eq!(refusals(patch, circumstances), [], "{patch}");
+    }
+}
+
+/// Whoever asks for a run makes the account act: the right to patch a runbook is not enough.
+#[test]
+fn who_asks_for_a_run_must_be_allowed_what_it_does() {
+    let mut spec = planned(&json!({"mode": "Auto"})).unwrap().spec;
+    let found = |spec: &plimsoll_api::RunbookExecutionSpec, asker_may: Option<bool>| -> Vec<(Guard, String)> {
+        let around = Circumstances { asker_may, ..fine() };
+        let found = check(spec, &model(&json!({})).safety, &settings(), &around, noon());
+        found.into_iter().map(|refusal| (refusal.guard, refusal.message)).collect()
+    };
+    assert_eq!(found(&spec, None), [], "nobody asked");
+    spec.trigger.requested_by = Some("ann".to_owned());
+    assert_eq!(found(&spec, Some(true)), []);
+    let may_not = "who asked for the run may not use ServiceAccount evidence".to_owned();
+    assert_eq!(found(&spec, Some(false)), [(Guard::NotAllowed, may_not)]);
+    assert_eq!(found(&spec, None)[0].0, Guard::NotKnown);
 }
 
 #[test]

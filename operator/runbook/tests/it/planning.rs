@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use plimsoll_api::{execution::TriggerKind, runbook::Step};
 use plimsoll_runbook::{
-    matching::{Alert, Occurrence, Score, matches},
+    matching::{self, Alert, Occurrence, Score, matches},
     names,
     parameters::{picked, queries, resolve},
     requests::{self, Call, Expect, Run, Server},
@@ -16,7 +16,14 @@ use crate::{IMAGE, alert, labels, model, noon, planned, planned_with};
 /// The requests of the first step of a runbook, as lines, and the calls themselves.
 fn sent(patch: &Value, undo: bool) -> (Vec<String>, Vec<Call>) {
     let planned = planned(patch).unwrap_or_else(|wrong| panic!("{patch}: {wrong:?}"));
-    let run = Run { namespace: "shop", name: "crashloop-1", uid: "rbx-uid", created: noon(), spec: &planned.spec };
+    let run = Run {
+        namespace: "shop",
+        name: "crashloop-1",
+        uid: "rbx-uid",
+        created: noon(),
+        begun: crate::at("2026-11-26T14:00:00Z"),
+        spec: &planned.spec,
+    };
     let step: &Step = &planned.spec.steps[0];
     let calls = if undo { requests::undo(&run, step) } else { requests::of(&run, step) }.unwrap();
     (calls.iter().map(|call| call.request.to_string()).collect(), calls)
@@ -98,13 +105,14 @@ fn every_action_has_its_requests() {
         ]),
         (json!({"scale": {"workload": "app", "by": 2, "max": 5}}), vec![
             format!("GET {APP}"),
-            format!("PATCH {APP}/scale (application/merge-patch+json)"),
+            format!("PATCH {APP}/scale (application/json-patch+json)"),
         ]),
         (json!({"restart": {"workload": "app"}}), vec![
             format!("PATCH {APP} (application/merge-patch+json)"),
             format!("GET {APP}"),
         ]),
         (json!({"rollback": {"workload": "app"}}), vec![
+            format!("GET {APP}"),
             format!("PATCH {APP} (application/json-patch+json)"),
             format!("GET {APP}"),
         ]),
@@ -120,6 +128,7 @@ fn every_action_has_its_requests() {
             ]
         }),
         (json!({"telemetryProfile": {"object": "monitor", "profile": "debug"}}), vec![
+            "GET /apis/monitoring.coreos.com/v1/namespaces/shop/servicemonitors/checkout".to_owned(),
             "PATCH /apis/monitoring.coreos.com/v1/namespaces/shop/servicemonitors/checkout (application/json-patch+json)".to_owned(),
         ]),
         (json!({"silence": {"matchers": ["pod=\"$(pod)\""], "for": "1h", "comment": "$(pod)"}}), vec![
@@ -173,12 +182,19 @@ fn nobody_smuggles_privileges_in() {
 fn bodies_are_fixed_when_the_run_is_planned() {
     let body = |step: Value, undo: bool| sent(&with(step), undo).1.iter().find_map(|c| c.request.body.clone()).unwrap();
     let scale = json!({"name": "a", "scale": {"workload": "app", "by": 9, "max": 5}});
-    assert_eq!(body(scale.clone(), false), json!({"spec": {"replicas": 5}}));
-    assert_eq!(body(scale, true), json!({"spec": {"replicas": 4}}));
+    let number = |from: i64, to: i64| {
+        json!([
+            {"op": "test", "path": "/metadata/uid", "value": "owner-uid"},
+            {"op": "test", "path": "/spec/replicas", "value": from},
+            {"op": "add", "path": "/spec/replicas", "value": to},
+        ])
+    };
+    assert_eq!(body(scale.clone(), false), number(4, 5));
+    assert_eq!(body(scale, true), number(5, 4));
     let restart = body(json!({"name": "a", "restart": {"workload": "app"}}), false);
     let annotations = &restart["spec"]["template"]["metadata"]["annotations"];
     assert_eq!(annotations["kubectl.kubernetes.io/restartedAt"], "2026-11-26T12:00:00Z");
-    let image = "/1/value/spec/containers/0/image";
+    let image = "/2/value/spec/containers/0/image";
     let rollback = json!({"name": "a", "rollback": {"workload": "app"}});
     assert_eq!(body(rollback.clone(), false).pointer(image), Some(&json!("checkout:7")));
     assert_eq!(body(rollback, true).pointer(image), Some(&json!("checkout:8")));
@@ -188,6 +204,7 @@ fn bodies_are_fixed_when_the_run_is_planned() {
         body(telemetry.clone(), false),
         json!([
             {"op": "test", "path": "/metadata/uid", "value": "checkout-uid"},
+            {"op": "test", "path": path(0), "value": "30s"},
             {"op": "add", "path": path(0), "value": "5s"},
             {"op": "add", "path": path(1), "value": "5s"},
         ])
@@ -196,7 +213,9 @@ fn bodies_are_fixed_when_the_run_is_planned() {
         body(telemetry, true),
         json!([
             {"op": "test", "path": "/metadata/uid", "value": "checkout-uid"},
+            {"op": "test", "path": path(0), "value": "5s"},
             {"op": "add", "path": path(0), "value": "30s"},
+            {"op": "test", "path": path(1), "value": "5s"},
             {"op": "add", "path": path(1), "value": ""},
             {"op": "remove", "path": path(1)},
         ])
@@ -205,7 +224,115 @@ fn bodies_are_fixed_when_the_run_is_planned() {
     let silence = body(silence, false);
     let matcher = |name: &str, value: &str| json!({"name": name, "value": value, "isRegex": false, "isEqual": true});
     assert_eq!(silence["matchers"], json!([matcher("pod", "checkout-1"), matcher("namespace", "shop")]));
-    assert_eq!(silence["endsAt"], "2026-11-26T13:00:00Z");
+    // From when it is silenced, however long somebody thought about it.
+    assert_eq!(
+        (silence["startsAt"].as_str(), silence["endsAt"].as_str()),
+        (Some("2026-11-26T14:00:00Z"), Some("2026-11-26T15:00:00Z"))
+    );
+}
+
+/// To more is never to fewer, and what somebody has turned off stays so.
+#[test]
+fn a_scale_never_goes_the_other_way() {
+    let scaled = |scale: Value, replicas: i64| {
+        let mut step = json!({"name": "a", "scale": {"workload": "app", "max": 10}});
+        step["scale"].as_object_mut().unwrap().extend(scale.as_object().unwrap().clone());
+        let planned = planned_with(&with(step), |object| object.facts.replicas = Some(replicas));
+        planned.map(|planned| planned.spec.steps[0].action.scale.as_ref().unwrap().replicas.unwrap())
+    };
+    for (scale, replicas, wanted) in [
+        (json!({"by": 2}), 4, Ok(6)),
+        (json!({"by": 2}), 9, Ok(10)),
+        (json!({"by": 2}), 10, Ok(10)),
+        (json!({"by": 2}), 14, Err("has 14 replicas, above max 10 already")),
+        (json!({"percent": 150}), 14, Err("has 14 replicas, above max 10 already")),
+        (json!({"percent": 150}), 5, Ok(8)),
+        (json!({"by": 2}), 0, Err("has 0 replicas: somebody has turned it off")),
+        (json!({"percent": 50}), 0, Err("has 0 replicas: somebody has turned it off")),
+        (json!({"by": -1, "min": 3}), 2, Err("has 2 replicas, below min 3 already")),
+        (json!({"percent": 50, "min": 3}), 4, Ok(3)),
+        (json!({"by": -1}), 14, Ok(10)),
+        // A number is what the author has written.
+        (json!({"replicas": 3}), 14, Ok(3)),
+        (json!({"replicas": 3}), 0, Ok(3)),
+    ] {
+        match (scaled(scale.clone(), replicas), wanted) {
+            (Ok(number), wanted) => assert_eq!(Ok(number), wanted, "{scale} of {replicas}"),
+            (Err(wrong), Err(wanted)) => assert!(wrong[0].contains(wanted), "{scale} of {replicas}: {wrong:?}"),
+            (Err(wrong), Ok(_)) => panic!("{scale} of {replicas}: {wrong:?}"),
+        }
+    }
+}
+
+/// What a step changes is looked at first: as it was when the run was planned, as the run has made it, or neither.
+#[test]
+fn what_somebody_else_has_changed_is_left_as_it_is() {
+    use requests::Standing;
+    let changed = |object: Value, step: Value, undo: bool| {
+        let call = sent(&with(step), undo).1.swap_remove(0);
+        let Expect::Known(known) = call.expect else { panic!("{call:?}") };
+        known.standing(&object)
+    };
+    let scaled = |replicas: i64| json!({"metadata": {"uid": "owner-uid"}, "spec": {"replicas": replicas}});
+    let templated = |image: &str| {
+        json!({"metadata": {"uid": "owner-uid"},
+            "spec": {"template": {"spec": {"containers": [{"name": "app", "image": image}]}}}})
+    };
+    let monitor = |intervals: &[&str]| {
+        let endpoint = |interval: &&str| if interval.is_empty() { json!({}) } else { json!({"interval": interval}) };
+        let endpoints: Vec<Value> = intervals.iter().map(endpoint).collect();
+        json!({"metadata": {"uid": "checkout-uid"}, "spec": {"endpoints": endpoints}})
+    };
+    let scale = json!({"name": "a", "scale": {"workload": "app", "by": 1, "max": 9}});
+    let rollback = json!({"name": "a", "rollback": {"workload": "app"}});
+    let telemetry = json!({"name": "a", "telemetryProfile": {"object": "monitor", "profile": "debug"}});
+    for (step, before, done, other) in [
+        (scale, scaled(4), scaled(5), scaled(7)),
+        (rollback, templated("checkout:8"), templated("checkout:7"), templated("checkout:9")),
+        // Another run measures closer already, or an endpoint has come.
+        (telemetry.clone(), monitor(&["30s", ""]), monitor(&["5s", "5s"]), monitor(&["10s", "10s"])),
+        (telemetry, monitor(&["30s", ""]), monitor(&["5s", "5s"]), monitor(&["5s", "5s", "5s"])),
+    ] {
+        let standing = |object: &Value, undo| changed(object.clone(), step.clone(), undo);
+        assert_eq!([standing(&before, false), standing(&done, false)], [Standing::Before, Standing::Done], "{step}");
+        assert_eq!([standing(&before, true), standing(&done, true)], [Standing::Done, Standing::Before], "{step}");
+        for undo in [false, true] {
+            assert!(
+                matches!(standing(&other, undo), Standing::Changed(why) if why.contains("somebody has changed it"))
+            );
+            let stranger = json!({"metadata": {"uid": "x"}});
+            assert!(matches!(standing(&stranger, undo), Standing::Changed(why) if why.contains("another object")));
+        }
+    }
+}
+
+/// A run that scales twice knows what it did itself.
+#[test]
+fn what_a_run_has_changed_itself_is_no_surprise() {
+    let mut patch = with(json!({"name": "a", "scale": {"workload": "app", "by": 3, "max": 9}}));
+    patch["steps"]
+        .as_array_mut()
+        .unwrap()
+        .insert(0, json!({"name": "b", "scale": {"workload": "app", "replicas": 5, "max": 9}}));
+    let planned = planned(&patch).unwrap();
+    let at = noon();
+    let run = Run { namespace: "shop", name: "x", uid: "u", created: at, begun: at, spec: &planned.spec };
+    let calls = requests::of(&run, &planned.spec.steps[1]).unwrap();
+    let Expect::Known(known) = &calls[0].expect else { panic!("{calls:?}") };
+    assert_eq!((&known.from, &known.to), (&vec![json!(4), json!(5)], &json!(7)));
+}
+
+/// A revision that was not looked up is not gone back to, nor another one instead.
+#[test]
+fn a_rollback_goes_to_its_own_revision() {
+    let to =
+        |revision: i64| planned(&with(json!({"name": "a", "rollback": {"workload": "app", "revision": revision}})));
+    assert_eq!(to(7).unwrap().spec.steps[0].action.rollback.as_ref().unwrap().revision, Some(7));
+    let wrong = to(5).unwrap_err();
+    assert_eq!(
+        wrong,
+        ["step a: another step takes app to revision 7; one runbook goes back to one revision of a Deployment"]
+    );
 }
 
 #[test]
@@ -244,10 +371,35 @@ fn what_matches_and_why_not() {
     let resolved = Occurrence::Alert(Alert { firing: false, ..Alert::default() });
     assert_eq!(refused(&resolved), "the alert is resolved");
     assert_eq!(refused(&Occurrence::Moment(noon())), "it is started by an alert");
-    let asked = Occurrence::Asked { by: "sre".to_owned(), at: noon() };
-    assert_eq!(matches(&base, &asked, noon()).unwrap().requested_by.as_deref(), Some("sre"));
+    let asked = Occurrence::Asked { by: "sre".to_owned(), groups: vec!["oncall".to_owned()], at: noon() };
+    let evidence = matches(&base, &asked, noon()).unwrap();
+    assert_eq!(
+        (evidence.requested_by.as_deref(), &evidence.requested_groups[..]),
+        (Some("sre"), &["oncall".to_owned()][..])
+    );
     let off = model(&json!({"mode": "Off"}));
     assert_eq!(matches(&off, &asked, noon()).unwrap_err(), "its mode is Off");
+}
+
+/// What a query has found is asked for again by its labels: another series does not keep it alive.
+#[test]
+fn a_series_holds_only_itself() {
+    let model = model(&json!({"trigger": {"alert": null, "query": "up == 0"}}));
+    let series = |pod: &str| labels(&[("pod", pod)]);
+    let found = Occurrence::Series { labels: series("a"), value: "0".to_owned(), since: noon() };
+    let evidence = matches(&model, &found, noon()).unwrap();
+    let answer = |pods: &[&str]| {
+        let all: Vec<Value> =
+            pods.iter().map(|pod| json!({"metric": {"__name__": "up", "pod": pod}, "value": [0, "0"]})).collect();
+        json!({"status": "success", "data": {"resultType": "vector", "result": all}})
+    };
+    let holds = |pods: &[&str]| matching::holds(&evidence, &answer(pods)).unwrap();
+    assert!(holds(&["a"]) && holds(&["b", "a"]));
+    assert!(!holds(&["b"]) && !holds(&[]));
+    assert!(matching::holds(&evidence, &json!({"status": "error"})).is_err());
+    // The condition of an alert names its labels itself; what Prometheus adds besides is not compared.
+    let of_alert = matches(&crate::model(&json!({})), &alert(&[("alertname", "PodRestarting")]), noon()).unwrap();
+    assert_eq!(matching::holds(&of_alert, &answer(&["b"])), Ok(true));
 }
 
 #[test]
@@ -301,11 +453,22 @@ fn recovery_is_read_from_the_burn_rates() {
         let series: Vec<Value> = rates.iter().map(|rate| json!({"metric": {}, "value": [0, rate]})).collect();
         json!({"status": "success", "data": {"resultType": "vector", "result": series}})
     };
-    for (rates, recovered) in
-        [(&["0.4", "0.999"][..], true), (&["0.4", "1"], false), (&["NaN"], false), (&[], false), (&["1e-7"], true)]
-    {
+    for (rates, recovered) in [
+        (&["0.4", "0.999"][..], true),
+        (&["0.4", "1"], false),
+        (&["NaN"], false),
+        (&["+Inf"], false),
+        (&["0.4", "NaN"], false),
+        (&[], false),
+        (&["1e-7"], true),
+        // What is left of bad events decays to this, and the SLO has recovered all the more.
+        (&["3.2e-30", "4.9406564584124654e-324"], true),
+        (&["1e300"], false),
+    ] {
         assert_eq!(requests::verified(&answer(rates), &verify).unwrap().0, recovered, "{rates:?}");
     }
+    let seen = requests::verified(&answer(&["14.404"]), &verify).unwrap().1;
+    assert_eq!(seen, "SLO checkout burns at 14.4, 1 is the bound");
     assert!(requests::verified(&json!({"status": "error"}), &verify).is_err());
     assert_eq!(
         sent(&with(json!({"name": "a", "verify": {"slo": "checkout"}})), false).1[0].request.to,
