@@ -96,7 +96,7 @@ mod tests {
     #[test]
     fn what_went_and_came_back_is_a_new_one() {
         let look = look_back(Some(at(NOW - 600)), None, at(NOW)).unwrap();
-        let gone = there(&look, |time| time < NOW - 300 || time >= NOW - 150);
+        let gone = there(&look, |time| !(NOW - 300..NOW - 150).contains(&time));
         assert_eq!(held_since(&look, &gone, Some(at(NOW - 600))), Some(at(NOW - 150)));
         // Gone since before the oldest of all, and only just back.
         assert_eq!(held_since(&look, &[NOW], Some(at(NOW - 600))), Some(at(NOW)));
@@ -110,7 +110,7 @@ mod tests {
         let look = look_back(None, Some(Span::seconds(600)), at(NOW)).unwrap();
         assert_eq!(held_since(&look, &there(&look, |time| time >= NOW - 240), None), Some(at(NOW - 240)));
         assert_eq!(held_since(&look, &there(&look, |_| true), None), Some(at(NOW - 600)));
-        let gone = there(&look, |time| time < NOW - 300 || time >= NOW - 60);
+        let gone = there(&look, |time| !(NOW - 300..NOW - 60).contains(&time));
         assert_eq!(held_since(&look, &gone, Some(at(NOW - 500))), Some(at(NOW - 60)));
     }
 }
