@@ -12,14 +12,17 @@ use serde_json::{Value, json};
 use super::*;
 use crate::runbooks::{dispatch::tests::Given, proof::Sealer};
 
+/// Whether a series was there, so many seconds ago.
+type WasThere = fn(i64) -> bool;
+
 /// A Prometheus in which one series was there at certain times, in seconds before now.
 #[derive(Clone)]
 struct Memory {
-    was_there: Arc<Mutex<fn(i64) -> bool>>,
+    was_there: Arc<Mutex<WasThere>>,
     asked: Arc<Mutex<Vec<String>>>,
 }
 
-async fn prometheus(was_there: fn(i64) -> bool) -> (Prometheus, Memory) {
+async fn prometheus(was_there: WasThere) -> (Prometheus, Memory) {
     let memory = Memory { was_there: Arc::new(Mutex::new(was_there)), asked: Arc::default() };
     let served = memory.clone();
     let answer = async |served: Memory, path: Path<String>, query: HashMap<String, String>| {
@@ -42,7 +45,7 @@ async fn prometheus(was_there: fn(i64) -> bool) -> (Prometheus, Memory) {
     let app = Router::new().route("/api/v1/{what}", get(serve));
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
-    tokio::spawn(async move { axum::serve(listener, app).await });
+    tokio::spawn(crate::serving::serve(listener, None, app, crate::serving::Limits::of(8), CancellationToken::new()));
     (Prometheus::new(crate::prometheus::http_client().unwrap(), &url).unwrap(), memory)
 }
 
@@ -100,7 +103,7 @@ async fn another_leader_does_not_run_the_same_occurrence_again() {
 #[tokio::test]
 async fn another_leader_goes_on_waiting_and_does_not_wait_less() {
     let query = json!({"query": "up == 0", "for": "10m"});
-    let cases: [(fn(i64) -> bool, usize); 3] =
+    let cases: [(WasThere, usize); 3] =
         [(|ago| ago < 300, 1), (|ago| ago < 900, 2), (|ago| !(300..=400).contains(&ago), 1)];
     for (was_there, wanted) in cases {
         let api = crate::testing::FakeApi::default();
@@ -123,7 +126,7 @@ async fn what_cannot_be_known_begins_nothing() {
     // The past cannot be asked for: neither now nor, for that reason, later.
     asks.prometheus = Prometheus::new(crate::prometheus::http_client().unwrap(), "http://127.0.0.1:1").unwrap();
     asks.prometheus = asks.prometheus.with_retries(0);
-    asks.series(&known, "up == 0", &[sample.clone()]).await;
+    asks.series(&known, "up == 0", std::slice::from_ref(&sample)).await;
     assert_eq!(executions(&api), 1);
     asks.prometheus = good;
     asks.series(&known, "up == 0", &[sample]).await;

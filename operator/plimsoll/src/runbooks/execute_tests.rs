@@ -6,7 +6,7 @@ use super::*;
 use crate::{
     events::Teller,
     operator::metrics::Metrics,
-    runbooks::{dispatch::tests::Given, lent::FINALIZER},
+    runbooks::{circumstances::Asker, dispatch::tests::Given, lent::FINALIZER},
     testing::FakeApi,
 };
 
@@ -17,11 +17,13 @@ fn executor(api: &FakeApi) -> Executor {
     let given = Given::of(api.clone(), Sealer::new([5; 32]));
     let (client, metrics) = (api.client(), Metrics::new());
     let outside = given.dispatcher.outside.clone();
+    let dispatcher = Arc::new(given.dispatcher);
     Executor {
         client: client.clone(),
+        asker: Asker::new(client.clone(), Arc::clone(&dispatcher)),
         all: kube::runtime::reflector::store().0,
         watched: Watched::default(),
-        dispatcher: Arc::new(given.dispatcher),
+        dispatcher,
         outside,
         artifacts: ArtifactsConfig::default(),
         switch: Switch::new(client.clone(), "ops", Arc::clone(&metrics)),

@@ -175,7 +175,7 @@ pub async fn lead(setup: Setup, stop: CancellationToken) {
                 asks.run(stop.clone()).await
             }
         },
-        keeper.run(stop),
+        keeper.run(stop.clone()),
     );
 }
 
