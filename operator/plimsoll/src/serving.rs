@@ -2,7 +2,8 @@
 //!
 //! Places are few. When all are taken, the connection on which nothing has been answered for the longest time is closed
 //! for the one that comes: whoever sends a request at once is answered, however many others hang. So a probe of the
-//! kubelet never waits for somebody who is silent.
+//! kubelet never waits long for somebody who is silent. Who has only just come has half a second to say something: in a
+//! burst of requests nobody is closed unheard.
 
 use std::{
     collections::BTreeMap,
@@ -34,7 +35,7 @@ use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::TcpListener,
     sync::{Notify, OwnedSemaphorePermit, Semaphore},
-    time::timeout,
+    time::{Instant, timeout},
 };
 use tokio_rustls::TlsAcceptor;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -42,6 +43,8 @@ use tower::ServiceExt as _;
 
 /// What is under way at the end may take so long.
 const END: Duration = Duration::from_secs(10);
+/// So long a connection may be silent before its place is given to another one.
+const GRACE: Duration = Duration::from_millis(500);
 /// What is kept of a connection before it is understood, in bytes: 16 KiB of headers are usual at most.
 const BUFFER: usize = 64 << 10;
 
@@ -159,7 +162,7 @@ struct Places {
 #[derive(Default)]
 struct Silent {
     turn: u64,
-    since: BTreeMap<u64, CancellationToken>,
+    since: BTreeMap<u64, (Instant, CancellationToken)>,
 }
 
 impl Places {
@@ -171,21 +174,39 @@ impl Places {
         self.silent.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A place, if need be that of somebody who is silent. While everybody is being answered, it waits.
+    /// The place of whoever is silent for the longest time is free for others, if that is long enough; or when it will be.
+    fn let_go(&self) -> Result<CancellationToken, Option<Instant>> {
+        let mut silent = self.silent();
+        let Some(first) = silent.since.first_entry() else { return Err(None) };
+        let due = first.get().0 + GRACE;
+        if due > Instant::now() { Err(Some(due)) } else { Ok(first.remove().1) }
+    }
+
+    /// A place, if need be that of somebody who is silent. While everybody is being answered, or has only just come, it
+    /// waits.
     async fn take(self: &Arc<Self>) -> Arc<Place> {
         let room = || Arc::clone(&self.room);
         let permit = loop {
             if let Ok(permit) = room().try_acquire_owned() {
                 break Some(permit);
             }
-            let longest = self.silent().since.pop_first();
-            if let Some((_, lost)) = longest {
-                lost.cancel();
-                break room().acquire_owned().await.ok();
-            }
+            let due = match self.let_go() {
+                Ok(lost) => {
+                    lost.cancel();
+                    break room().acquire_owned().await.ok();
+                }
+                Err(due) => due,
+            };
+            let until = async {
+                match due {
+                    Some(due) => tokio::time::sleep_until(due).await,
+                    None => std::future::pending().await,
+                }
+            };
             tokio::select! {
                 permit = room().acquire_owned() => break permit.ok(),
                 () = self.answered.notified() => {}
+                () = until => {}
             }
         };
         let place = Place {
@@ -216,7 +237,7 @@ impl Place {
         silent.turn += 1;
         let turn = silent.turn;
         self.turn.store(turn, Ordering::Relaxed);
-        silent.since.insert(turn, self.lost.clone());
+        silent.since.insert(turn, (Instant::now(), self.lost.clone()));
         drop(silent);
         self.places.answered.notify_one();
     }
