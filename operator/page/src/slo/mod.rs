@@ -1,5 +1,6 @@
 //! "What happened and what will happen?": one SLO over a time.
 
+mod groups;
 mod marks;
 mod tiers;
 
@@ -16,6 +17,7 @@ use rust_decimal::prelude::ToPrimitive as _;
 
 pub(crate) use self::marks::{fired, lasting};
 pub use self::{
+    groups::GroupRow,
     marks::{Mark, MarkKind},
     tiers::{TierRow, TierState},
 };
@@ -227,19 +229,6 @@ pub struct Band {
     pub upper: Vec<Option<f64>>,
 }
 
-/// One group of an SLO with `groupBy`.
-#[derive(Clone, Debug, PartialEq)]
-pub struct GroupRow {
-    /// Its labels: `route=/pay`.
-    pub name: String,
-    /// Share of its budget that is left.
-    pub budget: f64,
-    /// Bad events / all events over an hour.
-    pub errors: Option<f64>,
-    /// Burn rate over an hour.
-    pub burn: Option<f64>,
-}
-
 /// The whole view.
 #[derive(Clone, Debug, PartialEq)]
 pub struct View {
@@ -285,9 +274,6 @@ pub struct Texts {
     /// Its rules.
     pub rules: String,
 }
-
-/// Groups that are shown.
-const GROUPS: usize = 20;
 
 impl View {
     /// Of one that has no charts: it is not valid, or cannot be read.
@@ -339,7 +325,7 @@ impl View {
             facts: facts(model, answers, left),
             range: plan.range,
             tiers,
-            groups: groups(model, answers),
+            groups: groups::groups(model, answers),
             conditions: overview::conditions(slo).to_vec(),
             explanation: texts.explanation,
             yaml: texts.yaml,
@@ -576,30 +562,6 @@ fn facts(model: &Model, answers: &Answers, left: Option<f64>) -> Vec<(&'static s
         facts.push(("Runbooks", model.runbooks.join(", ")));
     }
     facts
-}
-
-fn groups(model: &Model, answers: &Answers) -> (Vec<GroupRow>, usize) {
-    if model.group_by.is_empty() {
-        return (Vec::new(), 0);
-    }
-    let name = |line: &Line| {
-        let parts: Vec<String> = model.group_by.iter().map(|label| format!("{label}={}", line.label(label))).collect();
-        parts.join(", ")
-    };
-    let errors: BTreeMap<String, f64> = answers.now(1).map(|(line, ratio)| (name(line), ratio)).collect();
-    let budget = error_budget(model);
-    let mut rows: Vec<GroupRow> = answers
-        .now(0)
-        .map(|(line, left)| {
-            let name = name(line);
-            let errors = errors.get(&name).copied();
-            GroupRow { name, budget: left, errors, burn: errors.map(|errors| errors / budget) }
-        })
-        .collect();
-    rows.sort_by(|a, b| a.budget.total_cmp(&b.budget).then_with(|| a.name.cmp(&b.name)));
-    let all = rows.len();
-    rows.truncate(GROUPS);
-    (rows, all)
 }
 
 #[cfg(test)]
