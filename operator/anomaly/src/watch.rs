@@ -223,7 +223,9 @@ mod tests {
 
     #[test]
     fn a_drift_among_known_values_alerts_and_ranks_below_new_ones() {
-        for seed in 0..2 {
+        // Nine of ten such drifts are found (docs/anomaly.md, what each part adds).
+        let mut missed = Vec::new();
+        for seed in 0..6 {
             let of = |fault| {
                 let case = case(fault, seed);
                 let mut watch = Watch::new(settings());
@@ -232,12 +234,16 @@ mod tests {
                 (feed(&mut watch, rows), case.fault)
             };
             let ((clean, _), (drifting, fault)) = (of(None), of(Some(Fault::Drift)));
+            assert_eq!(clean[..SPLIT], drifting[..SPLIT]);
             let differs = |row: &usize| drifting[*row].alert && !clean[*row].alert;
-            let found = fault.clone().find(differs).expect("an alert that the clean series has not");
+            let Some(found) = fault.clone().find(differs) else {
+                missed.push(seed);
+                continue;
+            };
             assert!(found > fault.start + 12, "seed {seed}: a slow drift is not seen at once");
             assert!((ALERT..NEW).contains(&drifting[found].score), "seed {seed}: {:?}", drifting[found]);
-            assert_eq!(clean[..SPLIT], drifting[..SPLIT]);
         }
+        assert!(missed.len() <= 1, "missed: {missed:?}");
     }
 
     #[test]
