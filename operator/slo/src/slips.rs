@@ -37,28 +37,32 @@ pub(crate) fn slip(text: &str, path: &str) -> Option<&'static str> {
     of_sli.iter().chain(&SLIPS).find_map(|(has, help)| has(&plain).then_some(*help))
 }
 
-/// A label's value without quotes: `{code=~5..}`.
-pub(crate) fn has_bare_value(text: &str) -> bool {
+/// What is outside of quotes, without braces: each character, its place, and in how many braces it stands.
+fn unquoted(text: &str) -> impl Iterator<Item = (usize, char, usize)> + '_ {
     let (mut quote, mut depth) = (None, 0_usize);
     let mut chars = text.char_indices();
-    while let Some((at, c)) = chars.next() {
-        match (quote, c) {
-            (Some(open), '\\') if open != '`' => drop(chars.next()),
-            (Some(open), _) if c == open => quote = None,
-            (Some(_), _) => {}
-            (None, '"' | '\'' | '`') => quote = Some(c),
-            (None, '{') => depth += 1,
-            (None, '}') => depth = depth.saturating_sub(1),
-            (None, '=') if depth > 0 => {
-                let value = after(text, at + 1).trim_start_matches(['=', '~']).trim_start();
-                if value.starts_with(|c: char| c.is_alphanumeric() || matches!(c, '.' | '_' | '^' | '*' | '(' | '/')) {
-                    return true;
-                }
+    std::iter::from_fn(move || {
+        loop {
+            let (at, c) = chars.next()?;
+            match (quote, c) {
+                (Some(open), '\\') if open != '`' => drop(chars.next()),
+                (Some(open), _) if c == open => quote = None,
+                (Some(_), _) => {}
+                (None, '"' | '\'' | '`') => quote = Some(c),
+                (None, '{') => depth += 1,
+                (None, '}') => depth = depth.saturating_sub(1),
+                (None, _) => return Some((at, c, depth)),
             }
-            (None, _) => {}
         }
-    }
-    false
+    })
+}
+
+/// A label's value without quotes: `{code=~5..}`.
+pub(crate) fn has_bare_value(text: &str) -> bool {
+    unquoted(text).filter(|(_, c, depth)| *c == '=' && *depth > 0).any(|(at, ..)| {
+        let value = after(text, at + 1).trim_start_matches(['=', '~']).trim_start();
+        value.starts_with(|c: char| c.is_alphanumeric() || matches!(c, '.' | '_' | '^' | '*' | '(' | '/'))
+    })
 }
 
 /// A single `|`, which stands between the stages of LogQL and nowhere in PromQL.
@@ -73,21 +77,8 @@ fn odd_window(text: &str) -> bool {
 
 /// The text in small letters, with nothing left in quotes and braces.
 fn outside(text: &str) -> String {
-    let (mut plain, mut quote, mut depth) = (String::with_capacity(text.len()), None, 0_usize);
-    let mut chars = text.chars();
-    while let Some(c) = chars.next() {
-        match (quote, c) {
-            (Some(open), '\\') if open != '`' => drop(chars.next()),
-            (Some(open), _) if c == open => quote = None,
-            (Some(_), _) => {}
-            (None, '"' | '\'' | '`') => quote = Some(c),
-            (None, '{') => depth += 1,
-            (None, '}') => depth = depth.saturating_sub(1),
-            (None, _) if depth > 0 => {}
-            (None, _) => plain.extend(c.to_lowercase()),
-        }
-    }
-    plain.trim().to_owned()
+    let plain = unquoted(text).filter(|(.., depth)| *depth == 0).flat_map(|(_, c, _)| c.to_lowercase());
+    plain.collect::<String>().trim().to_owned()
 }
 
 fn before(text: &str, at: usize) -> &str {
