@@ -322,7 +322,7 @@ pub struct Tier {
     pub keep_firing_for: Span,
 }
 
-/// A time that does not count.
+/// A time whose samples do not count: what was excluded, and the base range after it, whose rates reach back into it.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Exclusion {
     /// From one moment to another, in Unix seconds.

@@ -35,7 +35,7 @@ impl Memory {
     /// Values older than [`OLDEST`] are forgotten, a value nearer than `resolution` to a remembered one takes no slot of its
     /// own, and the range contracts by the share `shrink`.
     pub(super) fn meet(&mut self, value: f32, (resolution, shrink): (f32, f32)) -> f32 {
-        if self.len() == 0 && self.low == 0.0 && self.high == 0.0 {
+        if self.is_empty() && self.low == 0.0 && self.high == 0.0 {
             (self.low, self.high) = (value, value);
         }
         let span = self.high - self.low;
@@ -50,7 +50,7 @@ impl Memory {
         match known.and_then(|(slot, _)| self.ages.as_flattened_mut().get_mut(slot)) {
             Some(age) => *age = 0,
             None => {
-                if self.len() >= SLOTS {
+                if self.is_full() {
                     let densest = self.densest();
                     self.remove(densest);
                     at -= usize::from(densest < at);
@@ -70,8 +70,13 @@ impl Memory {
         self.ages.as_flattened_mut().iter_mut().for_each(|age| *age = age.saturating_add(by));
     }
 
-    fn len(&self) -> usize {
-        self.values.as_flattened().partition_point(|value| *value < NONE)
+    // Unused places are at the end, so one look tells.
+    fn is_empty(&self) -> bool {
+        self.values.as_flattened().first().is_none_or(|value| *value == NONE)
+    }
+
+    fn is_full(&self) -> bool {
+        self.values.as_flattened().last().is_some_and(|value| *value < NONE)
     }
 
     /// The nearest value that is not forgotten, and its distance; drops those that are and lie in the way.

@@ -77,6 +77,44 @@ fn a_step_pages_in_the_theoretical_time() {
     }
 }
 
+/// The last rates of an excluded time reach past its end, when they are nearly all that an hour has.
+#[test]
+fn what_is_excluded_pages_at_no_time() {
+    let (from, to) = (2 * HOUR, 3 * HOUR);
+    let outage = |t: i64| mean(t, from, 0.0, 100.0) - mean(t, to, 0.0, 100.0);
+    let sample = |t: i64| Sample { total: 100.0, bad: outage(t) };
+    let once = serde_json::json!({"name": "x", "from": "1970-01-01T02:00:00Z", "to": "1970-01-01T03:00:00Z"});
+    let weekly = serde_json::json!({"name": "x", "every": "Thu 02:00", "for": "1h"});
+    for exclusions in [vec![once], vec![weekly]] {
+        let spec = serde_json::json!({"objective": "99.9", "exclusions": exclusions});
+        let engine = run(model("excluded", spec), 7 * HOUR, sample);
+        let fired: Vec<_> = engine.alerts("shop/excluded").filter(|alert| !alert.episodes.is_empty()).collect();
+        assert!(fired.is_empty(), "{:?}", fired.iter().map(|alert| &alert.tier).collect::<Vec<_>>());
+        assert_eq!(value(&engine, names::ERROR_RATIO, Some("6h"), 6 * HOUR), Some(0.0));
+    }
+    let engine = run(model("excluded", serde_json::json!({"objective": "99.9"})), 7 * HOUR, sample);
+    assert!(engine.alerts("shop/excluded").any(|alert| !alert.episodes.is_empty()), "it would have paged");
+}
+
+/// The finer rates of a tier with a short window have no value where targets are scraped seldom.
+#[test]
+fn a_tier_of_short_windows_takes_no_other_one_with_it() {
+    let tier = |name: &str, rate: &str, long: &str, short: &str| serde_json::json!({"name": name, "burnRate": rate, "longWindow": long, "shortWindow": short});
+    let tiers = [tier("instant", "100", "10m", "50s"), tier("fast", "14.4", "1h", "5m"), tier("medium", "6", "6h", "30m")];
+    let slo = model("fine", serde_json::json!({"objective": "99.9", "alerting": {"tiers": tiers}}));
+    let mut engine = Engine::new(vec![slo], 0, &Schedule::default());
+    let (first, interval) = engine.base_turn("shop/fine").expect("a turn");
+    let start = 2 * HOUR;
+    let rows: Vec<Sample> = (0..=4 * HOUR / interval)
+        .map(|k| Sample { total: 100.0, bad: mean(first + k * interval, start, 0.0, 50.0) })
+        .collect();
+    assert!(engine.feed("shop/fine", &Labels::new(), first, &rows, &[]), "no finer rates");
+    engine.run(4 * HOUR);
+    let fired: Vec<_> =
+        engine.alerts("shop/fine").filter(|a| !a.episodes.is_empty()).filter_map(|a| a.tier.clone()).collect();
+    assert_eq!(fired, ["fast", "medium"]);
+}
+
 /// What a counter that grows by `high` a second from `start` on, and by `low` before, is over five minutes.
 fn mean(t: i64, start: i64, low: f64, high: f64) -> f64 {
     let share = ((t - start) as f64 / 300_000.0).clamp(0.0, 1.0);

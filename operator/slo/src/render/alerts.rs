@@ -56,7 +56,7 @@ pub(crate) fn from_sums(cx: &Context<'_>, window: Span) -> bool {
 /// Whether the bad events of a window are counted by the finer base series, and at which step, where not by sums.
 pub(crate) fn floor_step(cx: &Context<'_>, window: Span) -> (bool, Span) {
     match window {
-        w if w < HOUR && cx.fine.is_some() => (true, cx.interval),
+        w if cx.is_fine(w) => (true, cx.interval),
         w if w <= HOUR => (false, Span::seconds(60)),
         _ => (false, BASE_RANGE),
     }
@@ -97,7 +97,7 @@ fn sums(cx: &Context<'_>, window: Span) -> [String; 2] {
 
 /// How often the bad events of a window are counted anew.
 pub(super) fn count_interval(cx: &Context<'_>, window: Span) -> Span {
-    if from_sums(cx, window) { super::PERIOD_INTERVAL } else { floor_step(cx, window).1 }
+    if from_sums(cx, window) { cx.interval_of(super::Part::Period) } else { floor_step(cx, window).1 }
 }
 
 /// The alert of missing data, unless it means nothing or is counted as bad.

@@ -93,13 +93,10 @@ fn total_of(cx: &Context<'_>, range: Span) -> String {
             super::plus(&part(good), &part(bad))
         }
         Sli::Latency { histogram, threshold } => {
-            // Without a bucket at the threshold nothing can be said, and nothing must look good.
-            let Histogram { bucket, count, native } = Histogram::new(cx, histogram, *threshold, range);
-            let on = format!("on ({})", cx.model.group_by.join(", "));
-            let classic = format!("{count} and {on} {}", cx.aggregate("count", &bucket.to_string()));
+            let Histogram { bucket: _, count, native } = Histogram::new(cx, histogram, *threshold, range);
             match native {
-                Some(native) => format!("({classic}) or histogram_count({native})"),
-                None => classic,
+                Some(native) => format!("{count} or histogram_count({native})"),
+                None => count,
             }
         }
         Sli::Up(selector) => {
@@ -165,7 +162,8 @@ pub(crate) fn slices_in(cx: &Context<'_>, range: Span) -> u64 {
 struct Histogram {
     /// The bucket that ends at the threshold.
     bucket: Selector,
-    /// Rate of the classic count.
+    /// Rate of the classic count, of those series that have the bucket: of what has none at the threshold, such as the
+    /// old Pods while buckets change, nothing can be said, and it must look neither good nor bad.
     count: String,
     /// Rate of the native histogram, where there are such.
     native: Option<String>,
@@ -178,9 +176,11 @@ impl Histogram {
                 [histogram.matchers.as_str(), more].into_iter().filter(|m| !m.is_empty()).collect();
             Selector { metric: format!("{}{suffix}", histogram.metric), matchers: matchers.join(",") }
         };
+        let bucket = with("_bucket", &le(threshold));
+        let count = format!("rate({}[{range}]) and ignoring (le) rate({bucket}[{range}])", with("_count", ""));
         Self {
-            bucket: with("_bucket", &le(threshold)),
-            count: cx.sum(&format!("rate({}[{range}])", with("_count", ""))),
+            bucket,
+            count: cx.sum(&count),
             native: match cx.dialect {
                 Dialect::Prometheus => Some(cx.sum(&format!("rate({histogram}[{range}])"))),
                 Dialect::VictoriaMetrics => None,

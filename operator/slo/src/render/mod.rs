@@ -12,7 +12,7 @@ pub(crate) mod windows;
 use std::collections::BTreeMap;
 
 use crate::{
-    model::{Model, Sli, Span},
+    model::{Model, Period, Sli, Span},
     names, revision,
     rules::{Group, Rule, RuleSet},
 };
@@ -27,7 +27,8 @@ pub const BASE_INTERVAL: Span = Span::seconds(60);
 const LATE_BASE_INTERVAL: Span = Span::seconds(30);
 /// How often the alerts of tiers up to six hours and what only they read are evaluated.
 const SLOW_INTERVAL: Span = Span::seconds(120);
-/// How often the rest is evaluated; below Prometheus' lookback of 5 m, so that no series blinks.
+/// How often the rest is evaluated, unless the period is that short; below Prometheus' lookback of 5 m, so that no
+/// series blinks.
 const PERIOD_INTERVAL: Span = Span::seconds(240);
 /// Windows up to here are read sample by sample.
 const HOUR: Span = Span::seconds(3600);
@@ -114,7 +115,7 @@ pub fn raw(model: &Model) -> Option<Raw> {
         fine: cx.fine.map(|range| base::raw(&cx, range)),
         step: cx.interval,
         targets: alerts::targets_up(&cx),
-        targets_step: PERIOD_INTERVAL,
+        targets_step: cx.interval_of(Part::Period),
     })
 }
 
@@ -196,6 +197,15 @@ impl<'a> Context<'a> {
         Self { model, dialect, id: id_matcher(&model.id.to_string()), fine, interval, keep }
     }
 
+    /// Whether a window is read from the finer base series. Not one that a tier without such windows reads as well:
+    /// where targets are scraped too seldom for the finer series, that tier works all the same.
+    pub(crate) fn is_fine(&self, window: Span) -> bool {
+        let mut tiers = self.model.tiers.iter().filter(|tier| tier.long == window || tier.short == window);
+        self.fine.is_some()
+            && window < HOUR
+            && (window < BASE_RANGE || tiers.all(|tier| tier.short < BASE_RANGE))
+    }
+
     pub(crate) fn composite(&self) -> bool {
         matches!(self.model.sli, Sli::Weighted(_) | Sli::WorstOf(_))
     }
@@ -211,7 +221,7 @@ impl<'a> Context<'a> {
         all.sort_unstable();
         all.dedup();
         // The period's own window is rendered by `period`.
-        if let crate::model::Period::Rolling(period) = self.model.period {
+        if let Period::Rolling(period) = self.model.period {
             all.retain(|w| *w != period);
         }
         all
@@ -235,7 +245,12 @@ impl<'a> Context<'a> {
         match part {
             Part::Base => self.interval,
             Part::Slow => SLOW_INTERVAL,
-            Part::Period => PERIOD_INTERVAL,
+            // A tier may have the whole of a short period as its window.
+            Part::Period => match self.model.period {
+                Period::Rolling(period) if period <= HOUR => self.interval.max(BASE_INTERVAL),
+                Period::Rolling(period) if period <= SIX_HOURS => SLOW_INTERVAL,
+                _ => PERIOD_INTERVAL,
+            },
         }
     }
 

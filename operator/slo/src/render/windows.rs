@@ -131,7 +131,7 @@ pub(crate) enum Way {
 /// read, each stands for the interval before it, so half an interval less is to be made good: of five
 /// samples in the base range, two.
 pub(crate) fn reading(cx: &Context<'_>, window: Span) -> Reading {
-    let fine = cx.fine.filter(|_| window < HOUR);
+    let fine = cx.fine.filter(|_| cx.is_fine(window));
     let range = fine.unwrap_or(BASE_RANGE);
     let without = |lag: u64| Span { millis: window.millis.saturating_sub(lag) };
     let times = |lag: u64, step: Span| (Decimal::from(lag) / Decimal::from(step.millis)).round_dp(4).normalize();

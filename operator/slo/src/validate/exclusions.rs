@@ -7,6 +7,7 @@ use super::zone_of;
 use crate::{
     duration,
     model::{Exclusion, Span},
+    render::BASE_RANGE,
     weekly, zone,
 };
 
@@ -39,19 +40,20 @@ fn exclusion(spec: &slo::Exclusion, path: &str, problems: &mut Vec<Problem>) -> 
                 problems.push(Problem::error(format!("{path}.to"), "to is not after from").help("swap them"));
                 return None;
             }
-            Some(Exclusion::Once { from, to })
+            Some(Exclusion::Once { from, to: to.saturating_add(after()) })
         }
         (None, None, Some(every), Some(length)) => {
             let starts = weekly::starts(every, &format!("{path}.every")).map_err(|p| problems.push(p)).ok();
             let length_path = format!("{path}.for");
             let length = duration::parse(length, &length_path).map_err(|p| problems.push(p)).ok();
             let zone = zone_of(time_zone.as_deref(), &format!("{path}.timeZone"), problems);
-            let (starts, length, zone) = (starts?, length?, zone?);
+            let (starts, written, zone) = (starts?, length?, zone?);
+            let length = Span { millis: written.millis.saturating_add(BASE_RANGE.millis) };
             if length >= Span::seconds(7 * 86_400) {
                 problems.push(
                     Problem::error(length_path, "the exclusion never ends")
-                        .label(length.to_string())
-                        .help("use less than 7d"),
+                        .label(written.to_string())
+                        .help("use less than 6d23h55m"),
                 );
                 return None;
             }
@@ -60,8 +62,8 @@ fn exclusion(spec: &slo::Exclusion, path: &str, problems: &mut Vec<Problem>) -> 
             if gaps.max().is_some_and(|gap| u64::from(gap) <= length.as_seconds()) {
                 problems.push(
                     Problem::error(length_path, "the exclusion never ends")
-                        .label(length.to_string())
-                        .help("shorten it"),
+                        .label(written.to_string())
+                        .help("shorten it: the 5m after it do not count either"),
                 );
                 return None;
             }
@@ -76,6 +78,12 @@ fn exclusion(spec: &slo::Exclusion, path: &str, problems: &mut Vec<Problem>) -> 
             None
         }
     }
+}
+
+/// A sample speaks of the base range before it: of those after the end, some would still hold what was excluded, and
+/// be nearly all that the windows have.
+fn after() -> i64 {
+    i64::try_from(BASE_RANGE.as_seconds()).unwrap_or(0)
 }
 
 fn moment(text: &str, path: &str) -> Result<i64, Problem> {

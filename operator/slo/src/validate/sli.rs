@@ -357,6 +357,15 @@ fn time_slices(spec: &slo::TimeSlices, group_by: &[String], problems: &mut Vec<P
         return None;
     }
     keeps(&parsed, group_by, "spec.sli.timeSlices.good", problems)?;
+    // A rate needs two samples in its range, and targets are often scraped once a minute.
+    let needs_two = ["rate(", "increase(", "delta(", "deriv("].iter().any(|function| good.contains(function));
+    if slice.is_none() && needs_two && good.contains("$window") {
+        problems.push(
+            Problem::warning("spec.sli.timeSlices.good", "rates over a slice of 1m need a scrape every 30s or more often")
+                .label("else there is no data")
+                .help("write slice: 5m, or slice: 1m where it is so"),
+        );
+    }
     let targets = targets(&parsed.selectors());
     Some(Built { sli: Sli::TimeSlices { good: parsed.template(), slice: length? }, targets })
 }

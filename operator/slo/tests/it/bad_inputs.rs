@@ -44,6 +44,14 @@ fn windows() {
             &["error: spec.period.rolling: rolling is not a duration (unit t is unknown); use ms, s, m, h, d, w or y"],
         ),
         (
+            "a default that needs many scrapes",
+            json!({"alerting": {"tiers": [{"name": "t", "burnRate": "100", "longWindow": "10m"}]}}),
+            &[
+                "warning: spec.alerting.tiers[0].longWindow: tier t has a shortWindow of 50s (a twelfth of longWindow); write shortWindow: 2m, or shortWindow: 50s where targets are scraped every 25s or more often",
+            ],
+        ),
+        ("the same, as somebody wants it", tier("10m", "50s", "100"), &[]),
+        (
             "zero",
             json!({"period": {"rolling": "0s"}}),
             &[
@@ -288,6 +296,13 @@ fn indicators() {
             ],
         ),
         (
+            "rates over the default slice",
+            only(json!({"timeSlices": {"good": "rate(a[$window]) > bool 1"}})),
+            &[
+                "warning: spec.sli.timeSlices.good: rates over a slice of 1m need a scrape every 30s or more often (else there is no data); write slice: 5m, or slice: 1m where it is so",
+            ],
+        ),
+        (
             "slice too short",
             only(json!({"timeSlices": {"good": "a > bool 1", "slice": "1s"}})),
             &["error: spec.sli.timeSlices.slice: slice is out of range (1s); use 10s to 1h"],
@@ -465,7 +480,7 @@ fn exclusions() {
         (
             "for ever",
             one(json!({"name": "a", "every": "Sun 03:00", "for": "7d"})),
-            &["error: spec.exclusions[0].for: the exclusion never ends (7d); use less than 7d"],
+            &["error: spec.exclusions[0].for: the exclusion never ends (7d); use less than 6d23h55m"],
         ),
     ]);
 }
