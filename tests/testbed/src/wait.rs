@@ -17,17 +17,19 @@ pub async fn wait_until<T>(
     mut look: impl AsyncFnMut() -> Result<Option<T>>,
 ) -> Result<T> {
     let started = Instant::now();
-    let mut last = anyhow!("the condition never held");
+    let mut last = None;
     loop {
         // The look itself is bounded: a server that accepts and never answers must not outlast the deadline.
         let left = deadline.saturating_sub(started.elapsed()).max(INTERVAL);
         match tokio::time::timeout(left, look()).await {
             Ok(Ok(Some(value))) => return Ok(value),
             Ok(Ok(None)) => {}
-            Ok(Err(error)) => last = error,
-            Err(_) => last = anyhow!("the last look was not answered in time"),
+            Ok(Err(error)) => last = Some(error),
+            // What it said before tells more.
+            Err(_) => _ = last.get_or_insert_with(|| anyhow!("no look was answered in time")),
         }
         if started.elapsed() >= deadline {
+            let last = last.unwrap_or_else(|| anyhow!("the condition never held"));
             return Err(last.context(format!("waited {deadline:?} in vain for {what}")));
         }
         tokio::time::sleep(INTERVAL).await;
