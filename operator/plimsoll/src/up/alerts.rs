@@ -12,7 +12,6 @@ use plimsoll_runbook::{
 use super::runs::{Runs, is_of, is_over};
 use crate::{
     prometheus::{Sample, bounded_bytes},
-    runbooks::tasks,
     sinks::kubernetes::chain,
 };
 

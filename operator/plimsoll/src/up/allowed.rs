@@ -69,8 +69,8 @@ fn needs_cluster(model: &Model) -> Option<String> {
             return Some(format!("what undoes step {} ({}) needs a cluster", step.name, field(undo)));
         }
     }
-    // It could not be seen whether the object is there, and which one it is.
     model.parameters.iter().find_map(|parameter| match &parameter.of {
+        // It could not be seen whether the object is there, and which one it is.
         Type::Object(kind) => Some(format!(
             "parameter {} is a {}, which only a cluster knows; make it a string where only its name is needed",
             parameter.name,

@@ -324,6 +324,7 @@ async fn what_needs_a_cluster_stays_dry_and_that_is_said_once() {
         )
     };
     let mut named = tell("Auto");
+    named["spec"]["steps"][0]["notify"]["message"] = json!("$(w) is down");
     named["spec"]["parameters"] = json!([{"name": "w", "object": "Deployment", "fromLabel": "deployment"}]);
     for (runbook, why) in [
         (with(json!({"name": "again", "restart": {"workload": "w"}})), "step again (restart) needs a cluster"),
