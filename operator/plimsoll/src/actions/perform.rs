@@ -382,7 +382,8 @@ impl Actor<'_> {
         path: &str,
         strict: bool,
     ) -> Result<(Program, futures::stream::BoxStream<'static, Result<Bytes, String>>), Failed> {
-        let account = self.account().map_err(|error| self.unseen(call, &error.to_string()))?;
+        let nobody = |error| Failed::Step(Outcome::Failed, format!("{}: {error}", call.what));
+        let account = self.account().map_err(nobody)?;
         match Program::run(account, path, strict).await {
             Ok((program, output)) => Ok((program, output.boxed())),
             Err(kube::Error::Api(status)) if status.code < 500 => {

@@ -317,7 +317,11 @@ async fn without_a_cluster_what_needs_one_fails_at_once() {
     // The time would be enough for many attempts.
     let deadline = Instant::now() + Duration::from_secs(600);
     let room = Err("nowhere".to_owned());
-    let actor = Actor { account: None, outside: &outside, room, traceparent: None, repeatable: true, deadline };
-    let Finish::Done(done) = actor.perform(&[call("GET", "/api/v1/nodes")]).await else { unreachable!() };
-    assert_eq!((done.outcome, done.message.as_str()), (Outcome::Failed, "do it: there is no cluster here"));
+    let actor = Actor { account: None, outside: &outside, room, traceparent: None, repeatable: false, deadline };
+    let mut program = call("GET", "/api/v1/namespaces/shop/pods/a/exec");
+    program.request.streams = true;
+    for call in [call("GET", "/api/v1/nodes"), call("PATCH", "/api/v1/nodes/a"), program] {
+        let Finish::Done(done) = actor.perform(&[call]).await else { unreachable!() };
+        assert_eq!((done.outcome, done.message.as_str()), (Outcome::Failed, "do it: there is no cluster here"));
+    }
 }
