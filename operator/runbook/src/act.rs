@@ -127,6 +127,32 @@ impl<'a> Act<'a> {
         )
     }
 
+    /// True for an action that asks the API server for something: without a cluster it cannot be done.
+    pub fn needs_cluster(self) -> bool {
+        match self {
+            Self::Logs(_)
+            | Self::DebugContainer(_)
+            | Self::Profile(_)
+            | Self::HeapDump(_)
+            | Self::Exec(_)
+            | Self::Describe(_)
+            | Self::Job(_)
+            | Self::Scale(_)
+            | Self::Restart(_)
+            | Self::Rollback(_)
+            | Self::EvictPod(_)
+            | Self::Cordon(_)
+            | Self::Chaos(_)
+            | Self::TelemetryProfile(_) => true,
+            Self::Silence(_)
+            | Self::Notify(_)
+            | Self::Annotate(_)
+            | Self::Wait(_)
+            | Self::Query(_)
+            | Self::Verify(_) => false,
+        }
+    }
+
     /// True for what must not stay when a run ends, however it ends.
     pub fn is_borrowed(self) -> bool {
         matches!(self, Self::TelemetryProfile(_) | Self::Chaos(_))

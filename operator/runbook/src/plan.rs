@@ -171,7 +171,7 @@ impl Planner<'_> {
     /// A destination that a person named.
     fn told(&mut self, place: &str, destination: Option<&String>) {
         if let Some(name) = destination.filter(|name| !self.settings.destinations.contains(name)) {
-            self.wrong.push(format!("{place}: the operator's configuration has no destination {name}"));
+            self.wrong.push(format!("{place}: the configuration has no destination {name}"));
         }
     }
 

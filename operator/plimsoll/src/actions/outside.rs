@@ -63,8 +63,11 @@ pub struct Answer {
 #[derive(Debug, thiserror::Error)]
 pub enum SendError {
     /// The configuration has no such server.
-    #[error("the operator's configuration has no {0}")]
+    #[error("the configuration has no {0}")]
     Unknown(String),
+    /// It is for the API server, and there is none.
+    #[error("there is no cluster here")]
+    NoCluster,
     /// This process does not lead, so nothing was sent.
     #[error(transparent)]
     NotLeading(#[from] NotLeading),

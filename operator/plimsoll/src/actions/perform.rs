@@ -52,8 +52,8 @@ pub struct Room {
 
 /// Does the calls of one step.
 pub struct Actor<'a> {
-    /// The runbook's ServiceAccount.
-    pub account: Client,
+    /// The runbook's ServiceAccount; none where there is no cluster.
+    pub account: Option<Client>,
     /// Servers outside.
     pub outside: &'a Outside,
     /// Where artifacts go; an error tells why nowhere.
@@ -240,7 +240,9 @@ impl Actor<'_> {
                     }
                 }
                 Err(SendError::NotLeading(_)) => return Err(Failed::Abandoned),
-                Err(error @ SendError::Unknown(_)) => (None, format!("{}: {error}", call.what)),
+                Err(error @ (SendError::Unknown(_) | SendError::NoCluster)) => {
+                    (None, format!("{}: {error}", call.what))
+                }
                 Err(error) if self.repeatable || !acts(&call.request) => {
                     (Some(Outcome::TimedOut), format!("{}: {error}", call.what))
                 }
@@ -271,6 +273,10 @@ impl Actor<'_> {
         Ok((code, body.to_bytes().to_vec()))
     }
 
+    fn account(&self) -> Result<&Client, SendError> {
+        self.account.as_ref().ok_or(SendError::NoCluster)
+    }
+
     /// Sends a request to the API server; the answer's body is still to be read.
     async fn begin(&self, request: &Request, path: &str) -> Result<(u16, Body), SendError> {
         let broken = |message: String| SendError::Broken(message);
@@ -283,7 +289,7 @@ impl Actor<'_> {
             sent = sent.header(http::header::CONTENT_TYPE, content_type);
         }
         let sent = sent.body(Body::from(body)).map_err(|error| broken(error.to_string()))?;
-        let answer = self.account.send(sent).await.map_err(|error| no_answer(&error))?;
+        let answer = self.account()?.send(sent).await.map_err(|error| no_answer(&error))?;
         Ok((answer.status().as_u16(), answer.into_body()))
     }
 
@@ -314,7 +320,7 @@ impl Actor<'_> {
                     (refusal(&call.request.to, code, &body), code >= 500 && failures < FAILURES)
                 }
                 Err(SendError::NotLeading(_)) => return Err(Failed::Abandoned),
-                Err(error) => (error.to_string(), true),
+                Err(error) => (error.to_string(), !matches!(error, SendError::NoCluster)),
             };
             if !retry || !waited.next().await {
                 return Err(failed(message));
@@ -376,7 +382,9 @@ impl Actor<'_> {
         path: &str,
         strict: bool,
     ) -> Result<(Program, futures::stream::BoxStream<'static, Result<Bytes, String>>), Failed> {
-        match Program::run(&self.account, path, strict).await {
+        let nobody = |error| Failed::Step(Outcome::Failed, format!("{}: {error}", call.what));
+        let account = self.account().map_err(nobody)?;
+        match Program::run(account, path, strict).await {
             Ok((program, output)) => Ok((program, output.boxed())),
             Err(kube::Error::Api(status)) if status.code < 500 => {
                 Err(Failed::Step(Outcome::Failed, format!("{}: {} {}", call.what, status.code, status.message)))

@@ -84,7 +84,8 @@ async fn perform(server: &Scripted, calls: &[Call], repeatable: bool, room: Resu
     let outside = outside(&gate, "http://127.0.0.1:9/");
     let deadline = Instant::now() + Duration::from_secs(3);
     let traceparent = Some(TRACE.to_owned());
-    let actor = Actor { account: server.account(&gate), outside: &outside, room, traceparent, repeatable, deadline };
+    let actor =
+        Actor { account: Some(server.account(&gate)), outside: &outside, room, traceparent, repeatable, deadline };
     actor.perform(calls).await
 }
 
@@ -177,7 +178,7 @@ async fn whoever_does_not_lead_abandons_without_a_word() {
         let deadline = Instant::now() + Duration::from_secs(3);
         let room = Err("nowhere".to_owned());
         let actor = Actor {
-            account: server.account(&gate),
+            account: Some(server.account(&gate)),
             outside: &outside,
             room,
             traceparent: None,
@@ -297,7 +298,7 @@ async fn a_destination_is_never_quoted() {
     let deadline = Instant::now() + Duration::from_secs(3);
     let nobody = Scripted::new([(200, json!({}))]);
     let room = Err("nowhere".to_owned());
-    let account = nobody.account(&gate);
+    let account = Some(nobody.account(&gate));
     let actor =
         Actor { account, outside: &outside, room, traceparent: Some(TRACE.to_owned()), repeatable: true, deadline };
     let Finish::Done(done) = actor.perform(&[tell.clone()]).await else { unreachable!() };
@@ -307,5 +308,20 @@ async fn a_destination_is_never_quoted() {
     assert!(requests[0].headers.contains_key("traceparent"));
     tell.request.to = Server::Destination("other".to_owned());
     let Finish::Done(done) = actor.perform(&[tell]).await else { unreachable!() };
-    assert_eq!(done.message, "do it: the operator's configuration has no runbooks.destinations.other");
+    assert_eq!(done.message, "do it: the configuration has no runbooks.destinations.other");
+}
+
+#[tokio::test]
+async fn without_a_cluster_what_needs_one_fails_at_once() {
+    let outside = outside(&GateLayer::open(), "http://127.0.0.1:9/");
+    // The time would be enough for many attempts.
+    let deadline = Instant::now() + Duration::from_secs(600);
+    let room = Err("nowhere".to_owned());
+    let actor = Actor { account: None, outside: &outside, room, traceparent: None, repeatable: false, deadline };
+    let mut program = call("GET", "/api/v1/namespaces/shop/pods/a/exec");
+    program.request.streams = true;
+    for call in [call("GET", "/api/v1/nodes"), call("PATCH", "/api/v1/nodes/a"), program] {
+        let Finish::Done(done) = actor.perform(&[call]).await else { unreachable!() };
+        assert_eq!((done.outcome, done.message.as_str()), (Outcome::Failed, "do it: there is no cluster here"));
+    }
 }

@@ -6,20 +6,23 @@ use clap::Args;
 
 use super::{Exit, check, out::Stop};
 
-/// Runs the SLOs, AlertRules and Runbooks of a directory without Kubernetes: rules, anomaly scores, dry runs, a web page.
+/// Runs the SLOs, AlertRules and Runbooks of a directory without Kubernetes: rules, anomaly scores, runbooks, a web page.
 #[derive(Args, Clone, Debug)]
 #[command(after_help = "\
 Examples:
   plimsoll up slo/                                     with a prometheus and an alertmanager of its own, from the PATH
   plimsoll up slo/ --prometheus http://localhost:9090 --rules /etc/prometheus/rules
   plimsoll up slo/ --prometheus http://mimir:8080/prometheus --ruler http://mimir:8080
+  plimsoll up slo/ --runbooks plimsoll.yaml            runbooks may silence, tell and annotate
 
 DIR is read as by validate, and again whenever a file changes. An object whose file becomes invalid goes on as it
 was last, and the page says why it is not as the file has it. What the Prometheus of its own scrapes is said in
 DIR/prometheus.yml, by scrape_configs as Prometheus has them. Nobody is paged until DIR/alertmanager.yml says who, by
 route and receivers as Alertmanager has them.
 
-Runbooks that alerts start are run dry: what they would do is planned, stored and shown; nothing is sent.
+Runbooks that alerts start are run dry: what they would do is planned, stored and shown; nothing is sent. With --runbooks,
+those in mode Auto whose every step needs no cluster (silence, notify, annotate, wait, query, verify) do what they say;
+all are paused while there is a file named paused in the folder of --data.
 
 Exit status: 0 ended by Ctrl-C or SIGTERM, 2 it cannot be started or go on, and wrong usage")]
 pub struct Up {
@@ -41,6 +44,9 @@ pub struct Up {
     /// An Alertmanager that runs already, to be asked for alerts. Without it, one is started, or the Prometheus given is asked
     #[arg(long, value_name = "URL")]
     pub alertmanager: Option<String>,
+    /// Lets runbooks act, with the servers in this file: the operator's configuration, of which `runbooks` is read
+    #[arg(long, value_name = "FILE")]
+    pub runbooks: Option<PathBuf>,
     /// Where its own state, and that of what it starts, is kept. Default: a folder for DIR in the user's state folder
     #[arg(long, value_name = "FOLDER")]
     pub data: Option<PathBuf>,

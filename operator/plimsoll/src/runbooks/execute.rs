@@ -10,16 +10,12 @@ use kube::{
     core::DeserializeGuard,
     runtime::reflector::{ObjectRef, Store},
 };
-use plimsoll_api::{
-    RunbookExecution, RunbookExecutionStatus, conditions,
-    execution::{Outcome, Phase},
-    runbook::Step,
-};
+use plimsoll_api::{RunbookExecution, RunbookExecutionStatus, execution::Phase, runbook::Step};
 use plimsoll_runbook::{
-    Act, Class,
+    Act,
     guards::{self, check},
     machine::{Awaits, Checked, Command, Doing, Event, RECHECK, Report, What, World, owes, step},
-    requests::{self, Call, Run},
+    requests::{self, Run},
     validate,
 };
 use tokio::{
@@ -30,11 +26,12 @@ use tokio::{
 use super::{
     circumstances::{self, Asker, holds, listed},
     decide,
-    dispatch::{Dispatcher, Known, RESOLVED_AT, WRITTEN_BY, seal},
+    dispatch::{Dispatcher, Known, WRITTEN_BY, seal},
     lent,
     news::News,
     proof::{SEAL, Sealer},
     switch::Switch,
+    tasks::{self, conclude, failed, left, resolved_at},
     watched::Watched,
 };
 use crate::{
@@ -43,8 +40,6 @@ use crate::{
     sinks::kubernetes::chain,
 };
 
-/// The condition of an execution: Unknown while it is under way.
-pub const SUCCEEDED: &str = "Succeeded";
 /// A fault is looked after this often.
 const RISK: Duration = Duration::from_secs(5);
 
@@ -364,13 +359,8 @@ impl Executor {
 
     async fn act(&self, execution: &RunbookExecution, doing: &Doing) -> Result<Acted, ExecuteError> {
         let (namespace, name) = (execution.namespace().unwrap_or_default(), execution.name_any());
-        let uid = execution.uid().unwrap_or_default();
-        let created = execution.creation_timestamp().map_or(Timestamp::UNIX_EPOCH, |time| time.0);
-        let begun = execution.status.as_ref().and_then(|status| begun(status, &doing.what)).unwrap_or(created);
-        let run = Run { namespace: &namespace, name: &name, uid: &uid, created, begun, spec: &execution.spec };
-        let ending = execution.status.as_ref().and_then(|status| status.ending.as_ref());
-        let why = ending.map_or("it did not help", |ending| ending.message.as_str());
-        let task = match task(&run, &doing.what, why) {
+        let run = tasks::run(execution, &doing.what);
+        let task = match tasks::task(execution, &run, &doing.what) {
             Ok(task) => task,
             Err(message) => return Ok(Acted::Reported(failed(message))),
         };
@@ -384,7 +374,7 @@ impl Executor {
             Err("nothing is kept".to_owned())
         };
         let actor = Actor {
-            account,
+            account: Some(account),
             outside: &self.outside,
             room,
             traceparent: spec.traceparent.clone(),
@@ -406,17 +396,10 @@ impl Executor {
             message = self.risk(task.step, &doing.what, &namespace) => return Ok(Acted::Reported(failed(message))),
             finish = actor.perform(&task.calls) => finish,
         };
-        let Finish::Done(performed) = finish else { return Err(ExecuteError::Abandoned) };
-        let mut report = Report {
-            outcome: performed.outcome,
-            message: performed.message,
-            artifacts: performed.artifacts,
-            answer: None,
-        };
-        if report.outcome == Outcome::Succeeded {
-            answer(&task, &performed.answer, &mut report);
+        match finish {
+            Finish::Done(performed) => Ok(Acted::Reported(tasks::report(&task, performed))),
+            Finish::Abandoned => Err(ExecuteError::Abandoned),
         }
-        Ok(Acted::Reported(report))
     }
 
     async fn room(&self, run: &Run<'_>, step: &str, account: &Client) -> Result<Room, String> {
@@ -460,123 +443,9 @@ impl Executor {
     }
 }
 
-/// Something to do.
-struct Task<'s> {
-    name: String,
-    calls: Vec<Call>,
-    repeatable: bool,
-    step: Option<&'s Step>,
-    verify: Option<&'s plimsoll_api::gate::Verify>,
-    asks: bool,
-}
-
-/// `why` is what somebody is told when they must look.
-fn task<'s>(run: &Run<'s>, what: &What, why: &str) -> Result<Task<'s>, String> {
-    let find = |name: &str| {
-        run.spec.steps.iter().find(|step| step.name == name).ok_or_else(|| format!("the execution has no step {name}"))
-    };
-    let is_repeatable = |act: Option<Act<'_>>| act.is_some_and(|act| act.class() == Class::Repeatable);
-    Ok(match what {
-        What::Step(name) => {
-            let step = find(name)?;
-            Task {
-                name: name.clone(),
-                calls: requests::of(run, step)?,
-                repeatable: is_repeatable(Act::of(&step.action)),
-                step: Some(step),
-                verify: step.action.verify.as_ref(),
-                asks: step.action.query.is_some(),
-            }
-        }
-        What::Undo(name) => {
-            let step = find(name)?;
-            let undone = step.compensate.as_deref().unwrap_or(&step.action);
-            Task {
-                name: format!("{name}-undo"),
-                calls: requests::undo(run, step)?,
-                repeatable: is_repeatable(Act::of(undone)),
-                step: Some(step),
-                verify: None,
-                asks: false,
-            }
-        }
-        What::Verify => {
-            let verify = run.spec.verify.as_ref().ok_or("the execution has no verification")?;
-            Task {
-                name: "verify".to_owned(),
-                calls: requests::verification(run, verify),
-                repeatable: true,
-                step: None,
-                verify: Some(verify),
-                asks: false,
-            }
-        }
-        What::Escalate(to) => Task {
-            name: "escalate".to_owned(),
-            calls: vec![requests::message(run, to, why)],
-            repeatable: true,
-            step: None,
-            verify: None,
-            asks: false,
-        },
-    })
-}
-
-/// What an answer of Prometheus means.
-fn answer(task: &Task<'_>, given: &serde_json::Value, report: &mut Report) {
-    let read = match task.verify {
-        Some(verify) => requests::verified(given, verify),
-        None if task.asks => requests::found(given)
-            .map(|found| (found, if found { "there is a result" } else { "there is no result" }.to_owned())),
-        None => return,
-    };
-    match read {
-        Ok((answer, message)) => (report.answer, report.message) = (Some(answer), message),
-        Err(message) => *report = failed(message),
-    }
-}
-
-fn failed(message: String) -> Report {
-    Report { outcome: Outcome::Failed, message, artifacts: Vec::new(), answer: None }
-}
-
-/// When the intent of something was stored.
-fn begun(status: &RunbookExecutionStatus, what: &What) -> Option<Timestamp> {
-    let entry = |name: &String| status.steps.iter().find(|entry| entry.name == *name);
-    let effect = match what {
-        What::Step(name) => entry(name).map(|entry| &entry.effect),
-        What::Undo(name) => entry(name).and_then(|entry| entry.compensation.as_ref()),
-        What::Verify => status.verification.as_ref(),
-        What::Escalate(_) => status.escalation.as_ref(),
-    };
-    effect?.intent_time.as_ref().map(|time| time.0)
-}
-
-fn resolved_at(execution: &RunbookExecution) -> Option<Timestamp> {
-    let noted = execution.annotations().get(RESOLVED_AT)?;
-    // A time that cannot be read still says that it is over.
-    Some(noted.parse().unwrap_or_else(|_| Timestamp::now()))
-}
-
-/// The condition that tools read.
-fn conclude(status: &mut RunbookExecutionStatus, generation: Option<i64>) {
-    let value = match status.phase {
-        Phase::Succeeded => Some(true),
-        phase if phase.is_terminal() => Some(false),
-        _ => None,
-    };
-    let reason = status.reason.clone().unwrap_or_else(|| status.phase.name().to_owned());
-    let message = status.message.clone().unwrap_or_default();
-    conditions::set(&mut status.conditions, SUCCEEDED, value, &reason, message, generation, Timestamp::now());
-}
-
 /// Whether two statuses are stored as the same: times have whole seconds there.
 fn same(stored: Option<&RunbookExecutionStatus>, wanted: Option<&RunbookExecutionStatus>) -> bool {
     serde_json::to_value(stored).ok() == serde_json::to_value(wanted).ok()
-}
-
-fn left(until: Timestamp, now: Timestamp) -> Duration {
-    Duration::try_from(until.duration_since(now)).unwrap_or(Duration::ZERO)
 }
 
 #[cfg(test)]

@@ -124,7 +124,7 @@ async fn sweep(archive: &Archive, namespace: Option<&str>, now: Timestamp, name:
 }
 
 /// Whether nothing counts an execution any more: it ended, its artifacts are gone, and its cooldown and the days are over.
-fn is_over(execution: &RunbookExecution, days: u16, now: Timestamp) -> bool {
+pub fn is_over(execution: &RunbookExecution, days: u16, now: Timestamp) -> bool {
     let Some(status) = execution.status.as_ref().filter(|status| status.phase.is_terminal()) else { return false };
     let Some(finished) = status.finished_at.as_ref().map(|time| time.0) else { return false };
     let cooldown = plimsoll_slo::duration::parse(&execution.spec.cooldown, "").map_or(0, |span| span.as_seconds());

@@ -22,6 +22,7 @@ pub mod read;
 pub mod recent;
 pub mod state;
 pub mod switch;
+pub mod tasks;
 pub mod triggers;
 pub mod verdict;
 pub mod watched;

@@ -24,6 +24,9 @@ pub struct Data {
     _lock: File,
 }
 
+/// While there is a file of this name, no runbook does anything.
+pub const PAUSED: &str = "paused";
+
 /// The folder of a directory that names none: in `$XDG_STATE_HOME`, or `~/.local/state`.
 fn default_path(directory: &Path) -> Result<PathBuf, Stop> {
     let set = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
@@ -115,17 +118,28 @@ impl Data {
         Ok(path)
     }
 
-    /// Stores an execution.
+    /// Stores an execution; gives it as it is stored, which is what the next start reads: times have whole seconds.
     ///
     /// # Errors
     /// When it cannot be written.
-    pub fn store(&self, execution: &RunbookExecution) -> Result<(), String> {
-        let name = file_of(execution);
+    pub fn store(&self, execution: &RunbookExecution) -> Result<RunbookExecution, String> {
         let text = json(execution)?;
-        self.write(Path::new("executions").join(name), &text).map_err(|stop| match stop {
+        self.write(Path::new("executions").join(file_of(execution)), &text).map_err(|stop| match stop {
             Stop::Failed(message, _) => message,
             Stop::Quiet => String::new(),
-        })
+        })?;
+        serde_json::from_str(&text).map_err(|error| error.to_string())
+    }
+
+    /// Whether there is a file of this name, be it readable or not.
+    pub fn has(&self, execution: &RunbookExecution) -> bool {
+        // What cannot be seen may be there.
+        self.join("executions").join(file_of(execution)).try_exists().unwrap_or(true)
+    }
+
+    /// Whether somebody has paused all runbooks by a file of the name [`PAUSED`]; `None` when that cannot be known.
+    pub fn is_paused(&self) -> Option<bool> {
+        self.join(PAUSED).try_exists().ok()
     }
 
     /// Removes an execution.
@@ -138,8 +152,18 @@ impl Data {
     pub fn executions(&self) -> (Vec<RunbookExecution>, Vec<String>) {
         let (mut all, mut wrong) = (Vec::new(), Vec::new());
         let folder = self.join("executions");
-        for entry in fs::read_dir(&folder).into_iter().flatten().flatten() {
-            let path = entry.path();
+        let entries = match fs::read_dir(&folder) {
+            Ok(entries) => entries,
+            Err(error) => return (all, vec![format!("{}: {}", shown(&folder), cause(&error))]),
+        };
+        for entry in entries {
+            let path = match entry {
+                Ok(entry) => entry.path(),
+                Err(error) => {
+                    wrong.push(format!("{}: {}", shown(&folder), cause(&error)));
+                    continue;
+                }
+            };
             if path.extension().is_none_or(|extension| extension != "json") {
                 continue;
             }
@@ -198,7 +222,9 @@ mod tests {
             "steps": [{"name": "wait", "wait": "1m"}]});
         let mut execution = RunbookExecution::new("a-1", serde_json::from_value(spec).unwrap());
         execution.metadata.namespace = Some("shop".to_owned());
-        data.store(&execution).unwrap();
+        assert!(!data.has(&execution));
+        assert_eq!(data.store(&execution).unwrap(), execution);
+        assert!(data.has(&execution));
         fs::write(data.join("executions/b.json"), "{").unwrap();
         let (all, wrong) = data.executions();
         assert_eq!(all, std::slice::from_ref(&execution));

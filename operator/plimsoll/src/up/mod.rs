@@ -1,10 +1,14 @@
 //! `plimsoll up DIR`: the objects of a directory at work without Kubernetes. Files are read as `validate` reads them and
 //! kept in their last good versions ([`table`]); they go the controller's own steps into rules ([`rules`]), are scored
-//! by the operator's own scorer, and are shown by the same page. Runbooks are run dry ([`runs`]).
+//! by the operator's own scorer, and are shown by the same page. Runbooks are run dry, or in earnest where that is allowed
+//! and needs no cluster ([`runs`]).
 
+pub mod alerts;
+pub mod allowed;
 pub mod child;
 pub mod configs;
 pub mod data;
+pub mod drive;
 pub mod objects;
 pub mod rules;
 pub mod runs;
@@ -28,11 +32,12 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use self::{
+    alerts::Source,
     configs::{Config, Made},
     data::Data,
     objects::{Explaining, Shelf},
     rules::Rules,
-    runs::{Runs, Source},
+    runs::Runs,
     say::Say,
     servers::{ROUTES, Routes, SCRAPES, Scrapes, Servers, configuration, reached},
     table::Table,
@@ -107,6 +112,7 @@ async fn work(
     if let Some(folder) = &args.rules {
         is_directory(folder, "name the directory of rule_files in Prometheus' configuration")?;
     }
+    let allowed = args.runbooks.as_deref().map(allowed::read).transpose()?;
     let say = Say::default();
     let data = Arc::new(Data::open(args.data.as_deref(), &args.directory)?);
     log_to(&data)?;
@@ -126,11 +132,12 @@ async fn work(
     scorer::check(&state).map_err(|why| Stop::Failed(why, "name another folder with --data".to_owned()))?;
     metrics.anomalies().configure(scorer::Options { state: Some(state), bands: BANDS });
     let gate = GateLayer { lease: Lease::forever(), metrics: Arc::clone(&metrics) };
+    let outside = allowed::outside(http.clone(), gate.clone(), &servers, allowed.as_ref());
     let sink = sink(args, &data, &http, gate, &prometheus, &say).await;
 
     let shelf = Arc::<Shelf>::default();
     let runs =
-        Arc::new(Runs::new(Arc::clone(&data), Arc::clone(&shelf), prometheus.clone(), http.clone(), say.clone()));
+        Arc::new(Runs::new(Arc::clone(&data), Arc::clone(&shelf), prometheus.clone(), outside, allowed, say.clone()));
     let table = stored_table(&data, &say)?;
     let (touched, mut touches) = mpsc::unbounded_channel();
     let rules = Rules::new(table, sink, prometheus.clone(), Arc::clone(&metrics), Arc::clone(&shelf), say.clone());
@@ -379,7 +386,7 @@ impl Work {
     }
 
     fn know_runbooks(&self) {
-        let (models, named) = self.rules.runbooks();
+        let (models, named) = self.rules.runbooks(self.runs.acts());
         self.runs.know(models, named);
     }
 
@@ -400,6 +407,10 @@ impl Work {
         });
         self.say.news(&format!("Prometheus {} ({}); {alerts}", of(servers.own_prometheus), servers.prometheus));
         self.say.news(&format!("state and logs: {}", shown(&data.join(""))));
+        if self.runs.acts() {
+            let file = shown(&data.join(data::PAUSED));
+            self.say.news(&format!("runbooks may act; to pause all of them: touch {file}"));
+        }
     }
 
     /// Brings what the directory says about scraping and about who is told to servers of our own.

@@ -27,6 +27,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use super::{
+    allowed,
     objects::Shelf,
     runs::Named,
     say::Say,
@@ -196,8 +197,8 @@ impl Rules {
         changes
     }
 
-    /// The runbooks that may be started, and who names which; the page is told of all.
-    pub fn runbooks(&self) -> (Vec<Model>, Named) {
+    /// The runbooks that may be started, and who names which; the page is told of all. `acts`: whether they may do anything.
+    pub fn runbooks(&self, acts: bool) -> (Vec<Model>, Named) {
         let (mut models, mut shown) = (Vec::new(), Vec::new());
         for (key, entry) in self.table.iter().filter(|(key, _)| key.kind == AnyKind::Runbook) {
             let id = (key.namespace.clone(), key.name.clone());
@@ -206,10 +207,11 @@ impl Rules {
                 shown.push((id, Err(entry.broken.clone().unwrap_or_default())));
                 continue;
             };
+            let mut mode = if runbook.spec.mode == Some(Mode::Off) { Mode::Off } else { Mode::DryRun };
             if let Ok(valid) = plimsoll_runbook::validate(&runbook) {
+                mode = allowed::mode(&valid.model, acts).0;
                 models.push(valid.model);
             }
-            let mode = if runbook.spec.mode == Some(Mode::Off) { Mode::Off } else { Mode::DryRun };
             let mut status = plimsoll_api::RunbookStatus { mode: Some(mode), ..Default::default() };
             if let Some(why) = &entry.broken {
                 let (now, generation) = (jiff::Timestamp::now(), runbook.metadata.generation);

@@ -1,5 +1,6 @@
-//! Runbooks without a cluster: an alert that starts one is planned as it would be in a cluster, and run dry. Executions
-//! are files, stored before anything follows from them; nothing is sent.
+//! Runbooks without a cluster: an alert that starts one is planned as it would be in a cluster, and run: dry, or, where
+//! whoever runs `up` has allowed it and no step needs a cluster, in earnest ([`super::allowed`]). Executions are files,
+//! stored before anything follows from them; [`super::drive`] turns the machine's circle.
 
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
@@ -10,12 +11,11 @@ use std::{
 use futures::{FutureExt, future::BoxFuture};
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
-use plimsoll_api::{RunbookExecution, execution::Phase, runbook::Mode};
+use plimsoll_api::{RunbookExecution, runbook::Mode};
 use plimsoll_page::Kept;
 use plimsoll_runbook::{
     Model,
-    alertmanager::{self, Alert},
-    machine::{Checked, Command, Event, World, step},
+    alertmanager::Alert,
     matching::{Occurrence, matches},
     model::Trigger,
     names,
@@ -23,166 +23,196 @@ use plimsoll_runbook::{
     plan::plan,
 };
 use plimsoll_slo::names as series;
+use tokio::{
+    sync::{Notify, Semaphore, mpsc},
+    task::JoinSet,
+};
 use tokio_util::sync::CancellationToken;
 
-use super::{data::Data, objects::Shelf, say::Say};
+use super::{
+    alerts::Source,
+    allowed,
+    data::{Data, PAUSED},
+    objects::Shelf,
+    say::Say,
+};
 use crate::{
+    actions::Outside,
     alerts_webhook::server::{Desk, NotStored, Stored},
+    cli::report::count,
     page::Objects as _,
-    prometheus::{Prometheus, bounded_bytes},
-    runbooks::{assumed, circumstances, ledger},
-    sinks::kubernetes::chain,
+    prometheus::Prometheus,
+    runbooks::{assumed, config::RunbooksConfig, dispatch::RESOLVED_AT, keep, tasks},
+    source::files::shown,
 };
 
-/// How often alerts are asked for where nobody posts them.
-const ASK: Duration = Duration::from_secs(10);
-/// How often what waits is looked at again.
-const WAITING: Duration = Duration::from_secs(30);
-/// Executions that are kept; the oldest that are over go.
+/// How often it is looked whether runbooks are paused.
+const LOOK: Duration = Duration::from_secs(1);
+/// Executions that are kept besides those that guards count; the oldest that are over go.
 const KEPT: usize = 1000;
-/// The largest answer of an Alertmanager that is read.
-const MAX_BYTES: usize = 32 << 20;
+/// Conditions that are asked of Prometheus at the same time.
+const AT_ONCE: usize = 8;
+/// What is under way at the end may take so long.
+const GRACE: Duration = Duration::from_secs(4);
 
 /// The runbooks that an SLO or AlertRule names, by label and value.
 pub type Named = HashMap<(&'static str, String), Vec<String>>;
 
-/// Who is asked for alerts.
-#[derive(Clone, Debug)]
-pub enum Source {
-    /// An Alertmanager of ours posts them.
-    Posted,
-    /// The Alertmanager at this address.
-    Alertmanager(String),
-    /// The Prometheus itself.
-    Prometheus,
-}
+/// Namespace and name of an execution.
+pub(super) type Id = (String, String);
 
 /// See the module.
 pub struct Runs {
-    data: Arc<Data>,
-    shelf: Arc<Shelf>,
-    prometheus: Prometheus,
-    http: reqwest::Client,
-    say: Say,
-    models: RwLock<Vec<Arc<Model>>>,
+    pub(super) data: Arc<Data>,
+    pub(super) shelf: Arc<Shelf>,
+    pub(super) prometheus: Prometheus,
+    pub(super) outside: Outside,
+    /// What steps may use; without it nothing is done.
+    pub(super) config: Option<RunbooksConfig>,
+    pub(super) say: Say,
+    pub(super) models: RwLock<Vec<Arc<Model>>>,
     /// The runbooks that an SLO or AlertRule names, by label and value.
     named: RwLock<Named>,
     /// What was told already.
     told: Mutex<HashSet<String>>,
-    /// One is planned and run at a time, so that each sees those before it.
-    turn: tokio::sync::Mutex<()>,
+    /// Planning, counting and storing are done one at a time, so that each sees those before it. What is sent is not.
+    pub(super) turn: tokio::sync::Mutex<()>,
+    /// Executions that are looked after, and what wakes who does.
+    pub(super) carried: Mutex<HashMap<Id, Arc<Notify>>>,
+    hand: mpsc::UnboundedSender<Id>,
+    handed: tokio::sync::Mutex<mpsc::UnboundedReceiver<Id>>,
+    pub(super) asking: Semaphore,
+    /// Whether all executions that are stored could be read: else nobody knows what guards must count.
+    pub(super) is_whole: bool,
 }
 
 impl Runs {
     /// With what is stored.
-    pub fn new(data: Arc<Data>, shelf: Arc<Shelf>, prometheus: Prometheus, http: reqwest::Client, say: Say) -> Self {
+    pub fn new(
+        data: Arc<Data>,
+        shelf: Arc<Shelf>,
+        prometheus: Prometheus,
+        outside: Outside,
+        config: Option<RunbooksConfig>,
+        say: Say,
+    ) -> Self {
         let (executions, wrong) = data.executions();
         wrong.iter().for_each(|why| say.trouble(&format!("no execution: {why}")));
+        if !wrong.is_empty() && config.is_some() {
+            say.trouble("nothing is done by runbooks, since nobody knows what those have done: mend or remove them, and start again");
+        }
         executions.into_iter().for_each(|execution| shelf.runs(execution));
+        let (hand, handed) = mpsc::unbounded_channel();
         Self {
             data,
             shelf,
             prometheus,
-            http,
+            outside,
+            config,
             say,
             models: RwLock::default(),
             named: RwLock::default(),
             told: Mutex::default(),
             turn: tokio::sync::Mutex::default(),
+            carried: Mutex::default(),
+            hand,
+            handed: tokio::sync::Mutex::new(handed),
+            asking: Semaphore::new(AT_ONCE),
+            is_whole: wrong.is_empty(),
         }
+    }
+
+    /// Whether anything may be done at all.
+    pub fn acts(&self) -> bool {
+        self.config.is_some()
     }
 
     /// The runbooks that there are, and who names which.
     pub fn know(&self, models: Vec<Model>, named: Named) {
-        // Whatever their mode says: without a cluster nothing is done.
-        let dry =
-            |model: Model| Model { mode: if model.mode == Mode::Off { Mode::Off } else { Mode::DryRun }, ..model };
-        let models = models.into_iter().map(dry).map(Arc::new).collect();
+        let here = |model: Model| {
+            let (mode, why) = allowed::mode(&model, self.acts());
+            if let Some(why) = why {
+                self.tell_once(format!("Runbook {}/{} stays dry: {why}", model.namespace, model.name));
+            }
+            Arc::new(Model { mode, ..model })
+        };
+        let models = models.into_iter().map(here).collect();
         *self.models.write().unwrap_or_else(PoisonError::into_inner) = models;
         *self.named.write().unwrap_or_else(PoisonError::into_inner) = named;
     }
 
-    /// Asks for alerts where nobody posts them, and looks after what waits, until `stop`.
+    /// Asks for alerts where nobody posts them, and looks after executions, until `stop`.
     pub async fn run(self: Arc<Self>, source: Source, stop: CancellationToken) {
-        let asking = async {
+        let open: Vec<_> = self.stored().into_iter().filter(|execution| !is_over(execution)).collect();
+        let real = open.iter().filter(|execution| execution.spec.mode != Mode::DryRun).count();
+        if real > 0 && !self.acts() {
+            let all = count(real, "execution");
+            self.say.trouble(&format!("{all} not at an end: without --runbooks FILE nothing more is done"));
+        }
+        open.iter().for_each(|execution| self.look_after(id(execution)));
+        let (mut carriers, mut handed) = (JoinSet::new(), self.handed.lock().await);
+        let carrying = async {
             loop {
-                tokio::time::sleep(ASK).await;
-                let found = match &source {
-                    Source::Posted => std::future::pending().await,
-                    Source::Alertmanager(url) => self.of_alertmanager(url).await,
-                    Source::Prometheus => self.of_prometheus().await,
-                };
-                match found {
-                    Ok(alerts) => {
-                        for alert in &alerts {
-                            if let Err(error) = self.take(alert).await {
-                                tracing::warn!(%error, "an execution could not be stored; it is tried again");
-                            }
-                        }
-                    }
-                    Err(why) => tracing::warn!(why, "alerts could not be asked for; they are asked for again"),
+                tokio::select! {
+                    Some(id) = handed.recv() => drop(carriers.spawn(Arc::clone(&self).carry(id, stop.clone()))),
+                    Some(_) = carriers.join_next() => {}
                 }
-            }
-        };
-        let waiting = async {
-            loop {
-                tokio::time::sleep(WAITING).await;
-                self.look_after().await;
             }
         };
         tokio::select! {
             () = stop.cancelled() => {}
-            () = asking => {}
-            () = waiting => {}
+            () = self.ask(&source) => {}
+            () = self.watch_pause() => {}
+            () = carrying => {}
         }
+        // What takes longer is found by the next start: that it would be done is stored.
+        let _ = tokio::time::timeout(GRACE, async { while carriers.join_next().await.is_some() {} }).await;
     }
 
-    async fn of_alertmanager(&self, url: &str) -> Result<Vec<Alert>, String> {
-        let path = "api/v2/alerts?active=true&silenced=false&inhibited=false&unprocessed=false";
-        let url = format!("{}/{path}", url.trim_end_matches('/'));
-        let answer = self.http.get(url).send().await.and_then(reqwest::Response::error_for_status);
-        let answer = answer.map_err(|error| chain(&error.without_url()))?;
-        let body = bounded_bytes(answer, MAX_BYTES).await.map_err(|error| error.to_string())?;
-        Ok(alertmanager::read_api(&body, Timestamp::now()).map_err(|error| error.to_string())?.alerts)
-    }
-
-    async fn of_prometheus(&self) -> Result<Vec<Alert>, String> {
-        // The value is the time since when the alert is active.
-        let firing = "ALERTS_FOR_STATE * ignoring(alertstate) group_left() ALERTS{alertstate=\"firing\"}";
-        let samples = self.prometheus.query(firing).await.map_err(|error| error.to_string())?;
-        let alert = |sample: crate::prometheus::Sample| {
-            let starts_at = Timestamp::from_second(sample.value() as i64).ok()?;
-            let mut labels: BTreeMap<String, String> = sample.metric.into_iter().collect();
-            labels.retain(|name, _| !matches!(name.as_str(), "__name__" | "alertstate"));
-            let fingerprint = names::fingerprint("Alert", &labels);
-            Some(Alert { fingerprint, labels, starts_at, resolved_at: None, named: Vec::new() })
-        };
-        Ok(samples.into_iter().filter_map(alert).collect())
-    }
-
-    async fn look_after(&self) {
-        let _turn = self.turn.lock().await;
-        for execution in self.stored().into_iter().filter(|execution| !is_over(execution)) {
-            if let Err(error) = self.drive((*execution).clone(), None).await {
-                tracing::warn!(%error, "an execution could not be stored; it is tried again");
+    /// Says when runbooks are paused and when they are not any more, and wakes those that wait for it.
+    async fn watch_pause(&self) {
+        let mut before = Some(false);
+        loop {
+            let now = self.data.is_paused();
+            if now != before && self.acts() {
+                let file = shown(&self.data.join(PAUSED));
+                match now {
+                    Some(true) => self.say.news(&format!("runbooks are paused, until {file} is removed")),
+                    Some(false) => self.say.news("runbooks are not paused any more"),
+                    None => self.say.trouble(&format!("{file} cannot be looked for, so runbooks are paused")),
+                }
+                let carried = self.carried.lock().unwrap_or_else(PoisonError::into_inner);
+                carried.values().for_each(|wakes| wakes.notify_one());
             }
+            before = now;
+            tokio::time::sleep(LOOK).await;
         }
     }
 
-    fn stored(&self) -> Vec<Arc<RunbookExecution>> {
+    /// Has an execution looked after, once, until it is over.
+    fn look_after(&self, id: Id) {
+        let mut carried = self.carried.lock().unwrap_or_else(PoisonError::into_inner);
+        if !carried.contains_key(&id) {
+            carried.insert(id.clone(), Arc::default());
+            // Who takes it lives as long as this.
+            let _ = self.hand.send(id);
+        }
+    }
+
+    pub(super) fn stored(&self) -> Vec<Arc<RunbookExecution>> {
         self.shelf.executions().into_iter().filter_map(|Kept { object, .. }| object.ok()).collect()
     }
 
-    async fn take(&self, alert: &Alert) -> Result<Stored, NotStored> {
+    pub(super) async fn take(&self, alert: &Alert) -> Result<Stored, NotStored> {
         let _turn = self.turn.lock().await;
         if let Some(at) = alert.resolved_at {
-            return self.resolve(alert, at).await;
+            return self.resolve(alert, at);
         }
         let models = self.models.read().unwrap_or_else(PoisonError::into_inner).clone();
         let occurrence = Occurrence::Alert(alert.clone().occurred(self.named_by(&alert.labels)));
         let mut stored = Stored::Nothing;
         for model in models.iter().filter(|model| matches!(model.trigger, Trigger::Alert(_) | Trigger::Slo { .. })) {
-            match self.start(model, &occurrence).await? {
+            match self.start(model, &occurrence)? {
                 Stored::Now => stored = Stored::Now,
                 Stored::Before if stored == Stored::Nothing => stored = Stored::Before,
                 _ => {}
@@ -197,8 +227,8 @@ impl Runs {
         of(series::SLO_ID).or_else(|| of(series::ALERT_RULE)).unwrap_or_default()
     }
 
-    /// Plans a run, stores it, and runs it dry. The same again has the same name, and is there.
-    async fn start(&self, model: &Model, occurrence: &Occurrence) -> Result<Stored, NotStored> {
+    /// Plans a run, stores it, and has it looked after. The same again has the same name, and is there.
+    fn start(&self, model: &Model, occurrence: &Occurrence) -> Result<Stored, NotStored> {
         let Ok(evidence) = matches(model, occurrence, Timestamp::now()) else { return Ok(Stored::Nothing) };
         let values = match resolve(model, &evidence.labels, &BTreeMap::new()) {
             Ok(values) => values,
@@ -216,8 +246,12 @@ impl Runs {
             object.facts.workload_uid = Some(object.uid.clone());
             object
         });
-        let alert = evidence.labels.get("alertname").cloned().unwrap_or_default();
-        let planned = match plan(model, &assumed::settings(model), evidence, &values.values, objects.collect(), None) {
+        // What is only shown may name what nobody has allowed yet.
+        let settings = match self.config.as_ref().filter(|_| model.mode != Mode::DryRun) {
+            Some(config) => config.settings(""),
+            None => assumed::settings(model),
+        };
+        let planned = match plan(model, &settings, evidence, &values.values, objects.collect(), None) {
             Ok(planned) => planned,
             Err(wrong) => return Ok(self.refuse(model, &wrong.join("; "))),
         };
@@ -233,120 +267,89 @@ impl Runs {
         {
             return Ok(Stored::Before);
         }
+        if self.data.has(&execution) {
+            return Ok(self.refuse(model, &format!("its execution {} is stored and cannot be read", planned.name)));
+        }
         self.put(&execution)?;
-        self.tidy();
-        self.drive(execution, Some(alert)).await?;
+        self.tidy(Timestamp::now());
+        self.look_after(id(&execution));
         Ok(Stored::Now)
     }
 
     /// It will not be planned, however often the alert comes: told once.
     fn refuse(&self, model: &Model, why: &str) -> Stored {
-        let line = format!("Runbook {}/{} is not run dry: {why}", model.namespace, model.name);
+        let what = if model.mode == Mode::DryRun { "is not run dry" } else { "is not run" };
+        self.tell_once(format!("Runbook {}/{} {what}: {why}", model.namespace, model.name));
+        Stored::Nothing
+    }
+
+    fn tell_once(&self, line: String) {
         let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
         if told.len() < KEPT && told.insert(line.clone()) {
             self.say.trouble(&line);
         }
-        Stored::Nothing
     }
 
-    fn put(&self, execution: &RunbookExecution) -> Result<(), NotStored> {
-        self.data.store(execution).map_err(NotStored)?;
-        self.shelf.runs(execution.clone());
+    /// Stores an execution; what is known of it is what is stored.
+    pub(super) fn put(&self, execution: &RunbookExecution) -> Result<(), NotStored> {
+        self.shelf.runs(self.data.store(execution).map_err(NotStored)?);
         Ok(())
     }
 
-    /// Turns the machine's circle as far as it goes now.
-    async fn drive(&self, mut execution: RunbookExecution, alert: Option<String>) -> Result<(), NotStored> {
-        let mut event = Event::Loaded;
-        loop {
-            let world = World { now: Timestamp::now(), paused: Some(false), resolved_at: None, deleted: false };
-            let stored = execution.status.clone().unwrap_or_default();
-            let (status, command) = step(&execution.spec, &stored, &event, &world);
-            event = match command {
-                Command::Store(begins) => {
-                    execution.status = Some(status);
-                    self.put(&execution)?;
-                    Event::Stored(begins)
-                }
-                Command::Check => Event::Checked(self.check(&execution).await),
-                // A dry run has nothing to do.
-                Command::Act(_) | Command::Wait { .. } => return Ok(()),
-                Command::Finished => {
-                    self.tell(&execution, alert.as_deref());
-                    return Ok(());
-                }
-            };
-        }
-    }
-
-    async fn check(&self, execution: &RunbookExecution) -> Checked {
-        let holds = match &execution.spec.trigger.condition {
-            Some(condition) => self.prometheus.query(condition).await.map(|found| !found.is_empty()).ok(),
-            None => Some(true),
-        };
-        let runbook = &execution.spec.runbook;
-        let models = self.models.read().unwrap_or_else(PoisonError::into_inner).clone();
-        let Some(model) = models.iter().find(|model| model.uid == runbook.uid) else {
-            return Checked { holds, refusals: Vec::new() };
-        };
-        let others = self.stored();
-        let history = others
-            .iter()
-            .filter(|other| other.spec.runbook.uid == runbook.uid && other.metadata.name != execution.metadata.name)
-            .filter(|other| other.status.as_ref().is_some_and(|status| status.started_at.is_some()))
-            .map(|other| ledger::past(other))
-            .collect();
-        let refusals = circumstances::refused_by_count(&execution.spec, model, &assumed::settings(model), history);
-        Checked { holds, refusals }
-    }
-
-    fn tell(&self, execution: &RunbookExecution, alert: Option<&str>) {
-        let status = execution.status.clone().unwrap_or_default();
-        let namespace = execution.metadata.namespace.as_deref().unwrap_or_default();
-        let of = alert.map(|alert| format!(" for alert {alert}")).unwrap_or_default();
-        let what = if status.phase == Phase::Skipped { "skipped" } else { "dry run" };
-        let message = status.message.unwrap_or_default();
-        self.say.news(&format!("Runbook {namespace}/{}: {what}{of}: {message}", execution.spec.runbook.name));
-    }
-
-    /// Tells the executions of an alert that it is over.
-    async fn resolve(&self, alert: &Alert, at: Timestamp) -> Result<Stored, NotStored> {
+    /// Notes at the executions of an alert that it is over: what has not begun is not begun.
+    fn resolve(&self, alert: &Alert, at: Timestamp) -> Result<Stored, NotStored> {
         let mut stored = Stored::Nothing;
-        for execution in self.stored() {
-            let trigger = &execution.spec.trigger;
-            let same = trigger.fingerprint == alert.fingerprint
-                && trigger.starts_at.0.as_second() == alert.starts_at.as_second();
-            if !same {
-                continue;
-            }
+        for execution in self.stored().iter().filter(|execution| is_of(execution, alert)) {
             stored = Stored::Resolved;
-            if is_over(&execution) {
-                continue;
-            }
-            let mut execution = (*execution).clone();
-            let world = World { now: Timestamp::now(), paused: Some(false), resolved_at: Some(at), deleted: false };
-            let before = execution.status.clone().unwrap_or_default();
-            execution.status = Some(step(&execution.spec, &before, &Event::Loaded, &world).0);
-            self.put(&execution)?;
-            self.tell(&execution, None);
+            self.note_resolved(execution, at)?;
         }
         Ok(stored)
     }
 
-    /// The oldest that are over go when there are too many.
-    fn tidy(&self) {
-        let mut all = self.stored();
-        let over = all.len().saturating_sub(KEPT);
-        all.retain(|execution| is_over(execution));
-        all.sort_by_key(|execution| execution.metadata.creation_timestamp.as_ref().map(|time| time.0));
-        for execution in all.iter().take(over) {
+    /// The caller has the turn.
+    pub(super) fn note_resolved(&self, execution: &RunbookExecution, at: Timestamp) -> Result<(), NotStored> {
+        if is_over(execution) || tasks::resolved_at(execution).is_some() {
+            return Ok(());
+        }
+        let mut noted = execution.clone();
+        noted.metadata.annotations.get_or_insert_default().insert(RESOLVED_AT.to_owned(), at.to_string());
+        self.put(&noted)?;
+        if let Some(wakes) = self.carried.lock().unwrap_or_else(PoisonError::into_inner).get(&id(execution)) {
+            wakes.notify_one();
+        }
+        Ok(())
+    }
+
+    /// What guards count is kept as long as in a cluster; of the rest, the oldest that are over go when there are too many.
+    fn tidy(&self, now: Timestamp) {
+        let days = self.config.as_ref().map_or_else(|| RunbooksConfig::default().keep_days, |config| config.keep_days);
+        let (counted, mut rest): (Vec<_>, Vec<_>) = self.stored().into_iter().partition(|execution| {
+            let began = execution.status.as_ref().is_some_and(|status| status.started_at.is_some());
+            began && execution.spec.mode != Mode::DryRun
+        });
+        let over = rest.len().saturating_sub(KEPT);
+        rest.retain(|execution| is_over(execution));
+        rest.sort_by_key(|execution| execution.metadata.creation_timestamp.as_ref().map(|time| time.0));
+        let old = counted.iter().filter(|execution| keep::is_over(execution, days, now));
+        for execution in old.chain(rest.iter().take(over)) {
             self.data.remove(execution);
             self.shelf.forget(execution);
         }
     }
 }
 
-fn is_over(execution: &RunbookExecution) -> bool {
+/// Whether an execution is of this very alert.
+pub(super) fn is_of(execution: &RunbookExecution, alert: &Alert) -> bool {
+    let trigger = &execution.spec.trigger;
+    trigger.fingerprint == alert.fingerprint && trigger.starts_at.0.as_second() == alert.starts_at.as_second()
+}
+
+pub(super) fn id(execution: &RunbookExecution) -> Id {
+    let metadata = &execution.metadata;
+    (metadata.namespace.clone().unwrap_or_default(), metadata.name.clone().unwrap_or_default())
+}
+
+pub(super) fn is_over(execution: &RunbookExecution) -> bool {
     execution.status.as_ref().is_some_and(|status| status.phase.is_terminal())
 }
 

@@ -10,10 +10,17 @@ fn what_is_missing_is_told_with_what_to_do() {
     let path = folder.path();
     fs::create_dir(path.join("slo")).unwrap();
     fs::write(path.join("file"), "").unwrap();
+    fs::write(path.join("wrong.yaml"), "runbooks:\n  destinations: {on-call: {url: nowhere}}\n").unwrap();
     let listen = ["--listen", "127.0.0.1:0", "--data", "data"];
     for (arguments, message, help) in [
         (&["up", "away"][..], "away does not exist", "name a directory with files of SLOs"),
         (&["up", "file"], "file is no directory", "name a directory with files of SLOs"),
+        (&["up", "slo", "--runbooks", "away.yaml"], "--runbooks: away.yaml cannot be read", ""),
+        (
+            &["up", "slo", "--runbooks", "wrong.yaml"],
+            "--runbooks: wrong.yaml:2: runbooks.destinations.on-call.url",
+            "http://",
+        ),
         (&["up", "slo"], "prometheus is not on the PATH", "--prometheus URL --rules DIR"),
         (
             &["up", "slo", "--prometheus", "localhost:9090", "--rules", "slo"],

@@ -24,6 +24,7 @@ const OWN: &[Component] = &[Component::Prometheus, Component::Alertmanager];
 pub(crate) fn tests() -> Vec<Test> {
     vec![
         test(OWN, a_file_becomes_rules_an_alert_and_a_dry_run),
+        test(OWN, what_is_allowed_is_done_without_a_cluster),
         test(OWN, servers_that_die_come_back_and_none_is_left),
         test(PROMETHEUS, with_a_prometheus_that_runs_already),
     ]
@@ -212,6 +213,65 @@ async fn a_file_becomes_rules_an_alert_and_a_dry_run(testbed: &Testbed) -> Resul
     let refused = http_client()?.post(format!("{}/alerts", up.url)).json(&json!({})).send().await?.status();
     ensure!(refused == 401, "whoever has no token starts nothing: {refused}");
     up.interrupt().await
+}
+
+/// It says what it does by itself: the alert is silenced, and it is seen that Prometheus answers.
+fn quiet() -> Value {
+    json!({"apiVersion": plimsoll_api::API_VERSION, "kind": "Runbook", "metadata": {"name": "quiet", "namespace": "shop"},
+        "spec": {"mode": "Auto", "serviceAccountName": "runbooks", "trigger": {"slo": {"burning": "Page", "names": ["checkout"]}},
+            "steps": [
+                {"name": "look", "query": {"expr": "up"}},
+                {"name": "hush", "silence": {"matchers": ["slo_id=\"shop/checkout\""], "for": "10m", "comment": "it is known"}}]}})
+}
+
+async fn what_is_allowed_is_done_without_a_cluster(testbed: &Testbed) -> Result<()> {
+    let sample = SampleService::start().await?;
+    sample.rate("requests_total", "code=\"200\"", 90.0);
+    sample.rate("requests_total", "code=\"500\"", 0.0);
+    let folder = tree(&sample)?;
+    write(&folder, "quiet.yaml", &quiet())?;
+    write(&folder, "restart.yaml", &cordon())?;
+    // The Alertmanager is that of its own; a file is needed to say that runbooks may act.
+    let allows = folder.join("plimsoll.yaml");
+    fs::write(&allows, "runbooks: {keepDays: 7}\n")?;
+    let allows = allows.display().to_string();
+    let mut up = Up::start(testbed, folder, &["--runbooks", &allows]).await?;
+    up.says("loaded: the rules of 1 object", 1).await?;
+    up.says("runbooks may act; to pause all of them: touch ", 1).await?;
+    up.says("Runbook shop/restart stays dry: step off (cordon) needs a cluster", 1).await?;
+
+    sample.rate("requests_total", "code=\"500\"", 60.0);
+    up.says("Runbook shop/quiet: Succeeded for alert SLOErrorBudgetBurn: all steps are done", 1).await?;
+    up.says("Runbook shop/restart: dry run for alert SLOErrorBudgetBurn: it would have been done: off", 1).await?;
+    up.shows("/runbooks", "all steps are done").await?;
+    let log = up.log()?;
+    let alertmanager = log.split_once("Alertmanager of our own (").and_then(|(_, rest)| rest.split_once(')'));
+    let (alertmanager, _) = alertmanager.context("no address of the Alertmanager")?;
+    let silences: Value = serde_json::from_str(&text(&format!("{alertmanager}/api/v2/silences")).await?)?;
+    let silences = silences.as_array().context("no list")?;
+    ensure!(silences.len() == 1, "{silences:?}");
+    let silence = &silences[0];
+    ensure!(silence["status"]["state"] == "active" && silence["comment"] == "it is known", "{silence}");
+    let by = silence["createdBy"].as_str().unwrap_or_default();
+    ensure!(by.starts_with("plimsoll shop/quiet-") && by.ends_with("/hush"), "{silence}");
+    // It is really quiet: Alertmanager has the alert and tells nobody.
+    let silenced = wait_until("a silenced alert", SOON, async || {
+        let alerts: Value = serde_json::from_str(&text(&format!("{alertmanager}/api/v2/alerts?active=false")).await?)?;
+        let burns = |alert: &Value| {
+            alert["labels"]["alertname"] == "SLOErrorBudgetBurn" && alert["status"]["state"] == "suppressed"
+        };
+        Ok(alerts.as_array().is_some_and(|alerts| alerts.iter().any(burns)).then_some(()))
+    });
+    silenced.await?;
+    up.interrupt().await
+}
+
+/// It needs a cluster.
+fn cordon() -> Value {
+    json!({"apiVersion": plimsoll_api::API_VERSION, "kind": "Runbook", "metadata": {"name": "restart", "namespace": "shop"},
+        "spec": {"mode": "Auto", "serviceAccountName": "runbooks", "trigger": {"slo": {"burning": "Page", "names": ["checkout"]}},
+            "parameters": [{"name": "node", "object": "Node", "default": "n1"}],
+            "steps": [{"name": "off", "cordon": {"node": "node"}}]}})
 }
 
 async fn servers_that_die_come_back_and_none_is_left(testbed: &Testbed) -> Result<()> {
