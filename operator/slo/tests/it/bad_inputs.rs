@@ -175,7 +175,7 @@ fn indicators() {
             "total has an offset",
             events(ok, "a offset 5m"),
             &[
-                "error: spec.sli.events.total: total is not a bare selector (it is a selector with offset, @ or or); write a bare counter such as http_requests_total{job=\"x\"}, or rates of one with [$window] in total",
+                "error: spec.sli.events.total: total is not a bare selector (it is a selector with offset or @); write a bare counter such as http_requests_total{job=\"x\"}, or rates of one with [$window] in total",
             ],
         ),
         (
@@ -189,6 +189,21 @@ fn indicators() {
             "parenthesis",
             events("sum(rate(a[$window])", ok),
             &["error: spec.sli.events.bad: bad is not valid PromQL (this ( is never closed); close it"],
+        ),
+        (
+            "or between matchers",
+            events("rate(a{b=\"c\" or d=\"e\"}[$window])", ok),
+            &[
+                "error: spec.sli.events.bad: bad has or between matchers (Prometheus does not know that); write two selectors with or between them",
+            ],
+        ),
+        (
+            "experiment",
+            events("rate(a[$window]) + fill(0) b", "sum(ts_of_max_over_time(a[$window]))"),
+            &[
+                "error: spec.sli.events.bad: bad uses fill, which Prometheus has only as an experiment; write (a or b * 0) instead: a Prometheus without that feature flag would refuse the whole rule file",
+                "error: spec.sli.events.total: total uses ts_of_max_over_time, which Prometheus has only as an experiment; use another function: a Prometheus without that feature flag would refuse the whole rule file",
+            ],
         ),
         (
             "regex",
