@@ -14,7 +14,7 @@ use crate::{
     dialect,
     model::{Selector, Template},
     re2::{self, Complaint},
-    slips::{has_bare_value, slip},
+    slips::{glued_window, has_bare_value, slip},
 };
 
 /// Longest expression that is parsed, in bytes. The parser's time grows faster than its input, and
@@ -93,6 +93,13 @@ pub fn parse(text: &str, path: &str) -> Result<Parsed, Problem> {
     }
     brackets(text, path)?;
     let windowed = text.contains("$window");
+    if let Some((place, help)) = glued_window(text).filter(|_| path.starts_with("spec.sli.")) {
+        let word = text.get(place.clone()).unwrap_or_default();
+        return Err(Problem::error(path, format!("{field} does not have $window alone"))
+            .label(format!("{word} would become {}", word.replace("$window", "5m")))
+            .help(help)
+            .span(place));
+    }
     let filled = text.replace("$window", "5m");
     let expr = tree(&filled).map_err(|message| {
         let mut problem = Problem::error(path, format!("{field} is not valid PromQL")).label(message.clone());

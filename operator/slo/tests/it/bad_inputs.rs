@@ -206,6 +206,21 @@ fn indicators() {
             ],
         ),
         (
+            "window with a letter too many",
+            events("rate(a[$windows])", "rate(a[1h$window])"),
+            &[
+                "error: spec.sli.events.bad: bad does not have $window alone ([$windows] would become [5ms]); write [$window], with nothing else beside it",
+                "error: spec.sli.events.total: total does not have $window alone ([1h$window] would become [1h5m]); write [$window], with nothing else beside it",
+            ],
+        ),
+        (
+            "window of a recorded series with a letter too many",
+            only(json!({"ratio": {"errors": "job:errors:rate$windows"}})),
+            &[
+                "error: spec.sli.ratio.errors: errors does not have $window alone ($windows would become 5ms); write $window, with no letter or digit after it",
+            ],
+        ),
+        (
             "regex",
             events("a{b=~\"(\"}", ok),
             &[
