@@ -113,6 +113,24 @@ fn windows() {
             &["warning: spec.alerting.tiers[0].longWindow: longWindow is longer than the period (3d); shorten it"],
         ),
         (
+            "windows of a composite",
+            json!({
+                "sli": {"events": null, "composite": {"worstOf": ["a", "b"]}},
+                "alerting": {"tiers": [
+                    {"name": "a", "burnRate": "2", "longWindow": "4m"},
+                    {"name": "b", "burnRate": "2", "longWindow": "30m", "shortWindow": "2m30s"},
+                    {"name": "c", "burnRate": "2", "longWindow": "30m"},
+                    {"name": "d", "burnRate": "2", "longWindow": "30m", "shortWindow": "5m"},
+                    {"name": "e", "burnRate": "2", "longWindow": "1h"}
+                ]}
+            }),
+            &[
+                "error: spec.alerting.tiers[0].longWindow: a composite's windows are at least 5m; alert on the parts instead, or use 5m or more",
+                "error: spec.alerting.tiers[1].shortWindow: a composite's windows are at least 5m; alert on the parts instead, or use 5m or more",
+                "error: spec.alerting.tiers[2].longWindow: a composite's windows are at least 5m (shortWindow is a twelfth of it, 2m30s, unless it is written); write shortWindow: 5m, or alert on the parts instead",
+            ],
+        ),
+        (
             "negative floor",
             json!({"alerting": {"minimumBadEvents": -1}}),
             &["error: spec.alerting.minimumBadEvents: minimumBadEvents is negative; use 0 or more"],
