@@ -29,6 +29,7 @@ use super::{
 use crate::{
     operator::metrics::Metrics,
     runbooks::author::{self, Authority},
+    serving::again,
 };
 
 const REQUEST: Duration = Duration::from_secs(10);
@@ -140,7 +141,8 @@ async fn within<T>(headers: &HeaderMap, answer: impl Future<Output = Result<T, U
     timeout(REQUEST, answer).await.unwrap_or(Err(Unanswered::Slow))
 }
 
-/// The one place where it is decided how what has no answer is answered. The API server asks again after a 503.
+/// The one place where it is decided how what has no answer is answered. After a 503 that says when, the API server asks
+/// again, as long as its own time for the webhook lasts.
 fn respond(metrics: &Metrics, answered: Result<(serde_json::Value, Verdict), Unanswered>) -> Response {
     let (outcome, code, message) = match answered {
         Ok((review, verdict)) => {
@@ -157,7 +159,8 @@ fn respond(metrics: &Metrics, answered: Result<(serde_json::Value, Verdict), Una
             ("bad_request", StatusCode::PAYLOAD_TOO_LARGE, "the review is larger than 6 MiB".to_owned())
         }
         Err(Unanswered::Refused(Refused::Busy)) => {
-            ("busy", StatusCode::SERVICE_UNAVAILABLE, "too many large reviews at once; try again".to_owned())
+            metrics.admitted("busy");
+            return again("too many large reviews at once; try again");
         }
         Err(Unanswered::Refused(Refused::Broken)) => {
             ("bad_request", StatusCode::BAD_REQUEST, "the review broke off".to_owned())
@@ -209,10 +212,14 @@ mod tests {
         }
     }
 
+    /// The API server asks again only where it is told when.
     #[test]
-    fn what_may_be_answered_later_is_a_503() {
-        let code = |unanswered| respond(&Metrics::new(), Err(unanswered)).status();
-        assert_eq!(code(Refused::Busy.into()), StatusCode::SERVICE_UNAVAILABLE);
-        assert_eq!(code(Unanswered::Slow), StatusCode::REQUEST_TIMEOUT);
+    fn what_may_be_answered_later_is_a_503_that_says_when() {
+        let answer = |unanswered| {
+            let answer = respond(&Metrics::new(), Err(unanswered));
+            (answer.status(), answer.headers().get(header::RETRY_AFTER).map(|at| at.to_str().unwrap().to_owned()))
+        };
+        assert_eq!(answer(Refused::Busy.into()), (StatusCode::SERVICE_UNAVAILABLE, Some("1".to_owned())));
+        assert_eq!(answer(Unanswered::Slow), (StatusCode::REQUEST_TIMEOUT, None));
     }
 }
