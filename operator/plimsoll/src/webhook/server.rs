@@ -96,7 +96,9 @@ pub fn app(metrics: Arc<Metrics>, authority: Option<Authority>) -> Router {
 async fn author(authority: &Authority, metrics: &Metrics, intake: &Intake, headers: HeaderMap, body: Body) -> Response {
     let answered = within(&headers, async {
         let taken = intake.read(&headers, body).await?;
-        authority.answer(&taken.bytes).await.map_err(Unanswered::Malformed)
+        let reader = authority.clone();
+        let asked = intake.work(taken, move |bytes| reader.read(bytes)).await?.map_err(Unanswered::Malformed)?;
+        Ok(authority.answer(asked).await)
     });
     let answered = answered.await.map(|review| {
         let allowed = review.pointer("/response/allowed").and_then(serde_json::Value::as_bool) == Some(true);
@@ -179,7 +181,11 @@ mod tests {
     use tower::ServiceExt;
 
     use super::*;
-    use crate::{runbooks::proof::Sealer, testing::FakeApi, webhook::intake::LARGEST};
+    use crate::{
+        runbooks::proof::Sealer,
+        testing::FakeApi,
+        webhook::intake::{LARGEST, SMALL},
+    };
 
     fn routes() -> Router {
         let authority = Authority { client: FakeApi::default().client(), sealer: Sealer::new([1; 32]) };
@@ -210,6 +216,34 @@ mod tests {
                 assert_eq!(answer.status(), wanted, "{method} {path} {kind}");
             }
         }
+    }
+
+    /// What a large review is read into can be many times its size, for either way in.
+    #[tokio::test]
+    async fn large_reviews_are_read_one_at_a_time() {
+        let (intake, metrics) = (Intake::default(), Metrics::new());
+        let authority = Authority { client: FakeApi::default().client(), sealer: Sealer::new([1; 32]) };
+        let body = || format!(r#"{{"request": {{"uid": "x"}}, "more": "{}"}}"#, "x".repeat(SMALL));
+        let headers = HeaderMap::from_iter([(header::CONTENT_TYPE, "application/json".parse().unwrap())]);
+        let taken = intake.read(&headers, body().into()).await.unwrap();
+        let ((begun, begins), (end, ends)) = (tokio::sync::oneshot::channel(), std::sync::mpsc::channel::<()>());
+        let worker = intake.clone();
+        let working = tokio::spawn(async move {
+            let work = move |_: &[u8]| {
+                begun.send(()).unwrap();
+                ends.recv().unwrap();
+            };
+            worker.work(taken, work).await
+        });
+        begins.await.unwrap();
+        let second = author(&authority, &metrics, &intake, headers.clone(), body().into());
+        tokio::pin!(second);
+        assert!(futures::poll!(second.as_mut()).is_pending(), "another one is being worked on");
+        let small = author(&authority, &metrics, &intake, headers, r#"{"request": {"uid": "x"}}"#.into());
+        assert_eq!(small.await.status(), StatusCode::OK, "a small one passes beside them");
+        end.send(()).unwrap();
+        assert_eq!(working.await.unwrap(), Ok(()));
+        assert_eq!(second.await.status(), StatusCode::OK);
     }
 
     /// The API server asks again only where it is told when.
