@@ -66,6 +66,8 @@ impl Foreign {
             ),
         };
         match crate::promql::find(text, token) {
+            // A word stands between spaces, which are not a part of it.
+            Some(span) if token.starts_with(' ') => problem.span(span.start + 1..span.end - 1),
             Some(span) => problem.span(span),
             None => problem,
         }
@@ -107,7 +109,9 @@ mod tests {
             "rate(x{a=\"b\" or a=\"d\"}[5m])",
         ] {
             let problem = parse(text, "spec.sli.events.bad").expect_err(text);
-            assert!(problem.span.is_some() && problem.message.starts_with("bad "), "{text}: {problem}");
+            let place = problem.span.clone().map(|span| &text[span]).unwrap_or_default();
+            assert!(!place.is_empty() && !place.contains(' '), "{text}: {place:?}");
+            assert!(problem.message.starts_with("bad "), "{text}: {problem}");
         }
         for text in [
             "x @ start() or x @ end()",
