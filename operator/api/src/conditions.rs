@@ -9,7 +9,7 @@ use k8s_openapi::{
 pub const READY: &str = "Ready";
 /// Prometheus has loaded the rules.
 pub const RULES_LOADED: &str = "RulesLoaded";
-/// The indicator's base series have samples.
+/// The indicator has samples; those that `noData: Bad` makes up for missing time are none.
 pub const DATA_PRESENT: &str = "DataPresent";
 /// A change is on its way (kstatus).
 pub const RECONCILING: &str = "Reconciling";

@@ -1,6 +1,6 @@
 //! What a Prometheus cannot keep or should not be made to bear. Pure; the operator and `explain` say the same.
 
-use plimsoll_api::slo::Calendar;
+use plimsoll_api::slo::{Calendar, NoData};
 use plimsoll_slo::{
     AnyModel, Model,
     model::{Period, Span},
@@ -22,6 +22,8 @@ pub struct Scope {
     pub group_by: Vec<String>,
     /// What names its targets: `job="checkout"`.
     pub targets: Option<String>,
+    /// Where missing time counts as bad, so that the base series go on without the indicator: its own events.
+    pub own: Option<String>,
 }
 
 impl Scope {
@@ -45,8 +47,22 @@ impl Scope {
                 Calendar::Year => days(366),
             },
         };
-        Self { period: Some(period), group_by: model.group_by.clone(), targets: targets::of_indicator(&model.sli) }
+        Self {
+            period: Some(period),
+            group_by: model.group_by.clone(),
+            targets: targets::of_indicator(&model.sli),
+            own: own(model),
+        }
     }
+}
+
+/// An expression of the events that an SLO has measured itself, where its base series have others too: those that are
+/// made up for missing time, by `noData: Bad`.
+pub fn own(model: &Model) -> Option<String> {
+    if model.no_data != NoData::Bad {
+        return None;
+    }
+    plimsoll_slo::render::raw(model).map(|raw| raw.base.0)
 }
 
 /// Something that is too much.
@@ -107,7 +123,7 @@ mod tests {
 
     #[test]
     fn a_period_beyond_the_retention_is_told_with_both() {
-        let scope = Scope { period: Some(Span::seconds(30 * DAY)), group_by: Vec::new(), targets: None };
+        let scope = Scope { period: Some(Span::seconds(30 * DAY)), ..Scope::default() };
         assert_eq!(period(&scope, None), None, "a Prometheus that does not say");
         assert_eq!(period(&scope, Some(Span::seconds(30 * DAY))), None);
         let line = period(&scope, Some(Span::seconds(15 * DAY))).map(|excess| excess.line());

@@ -97,10 +97,13 @@ impl fmt::Display for Denied<'_> {
             Some((namespace, name)) => write!(f, "ServiceAccount {namespace}/{name}")?,
             None => write!(f, "user {user}")?,
         }
-        let whole = if group.is_empty() { (*resource).to_owned() } else { format!("{resource}.{group}") };
+        // `slos/status` of a group is `slos.group/status`.
+        let (kind, part) = resource.split_at(resource.find('/').unwrap_or(resource.len()));
+        let whole = if group.is_empty() { (*resource).to_owned() } else { format!("{kind}.{group}{part}") };
         let (place, role) = match namespace {
             Some(namespace) => (format!("in namespace {namespace}"), "a Role there"),
-            None => ("in all namespaces".to_owned(), "a ClusterRole"),
+            // Of all namespaces, or of what is in none: the words of the API server do not tell which.
+            None => ("in the whole cluster".to_owned(), "a ClusterRole"),
         };
         write!(
             f,
@@ -133,9 +136,27 @@ mod tests {
         assert_eq!(chain(&api(403, list, "Forbidden")), format!("user alice may not list slos.plimsoll.dev {role}"));
 
         let account = r#"pods is forbidden: User "system:serviceaccount:plimsoll-system:plimsoll" cannot watch resource "pods" in API group "" at the cluster scope: RBAC: role not found"#;
-        let wanted = "ServiceAccount plimsoll-system/plimsoll may not watch pods in all namespaces; ask for a ClusterRole with \
+        let wanted = "ServiceAccount plimsoll-system/plimsoll may not watch pods in the whole cluster; ask for a ClusterRole with \
                       apiGroups: [\"\"], resources: [pods], verbs: [watch]; what the operator needs is in manifests/rbac.yaml";
         assert_eq!(chain(&api(403, account, "Forbidden")), wanted);
+        // A kind without namespaces, and a part of an object.
+        for (asked, wanted) in [
+            (
+                r#"cannot patch resource "validatingwebhookconfigurations" in API group "admissionregistration.k8s.io" at the cluster scope"#,
+                "may not patch validatingwebhookconfigurations.admissionregistration.k8s.io in the whole cluster; ask for a ClusterRole with",
+            ),
+            (
+                r#"cannot patch resource "slos/status" in API group "plimsoll.dev" in the namespace "shop""#,
+                "may not patch slos.plimsoll.dev/status in namespace shop; ask for a Role there with apiGroups: [\"plimsoll.dev\"], resources: [slos/status], verbs",
+            ),
+            (
+                r#"cannot create resource "pods/eviction" in API group "" in the namespace "shop""#,
+                "may not create pods/eviction in namespace shop; ask for a Role there with",
+            ),
+        ] {
+            let told = chain(&api(403, &format!("x is forbidden: User \"bob\" {asked}"), "Forbidden"));
+            assert!(told.starts_with(&format!("user bob {wanted}")), "{told}");
+        }
         // The words of an admission webhook are its own.
         assert_eq!(chain(&api(403, "admission webhook denied it", "Forbidden")), "admission webhook denied it");
     }

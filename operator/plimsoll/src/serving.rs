@@ -21,7 +21,7 @@ use axum::{
     Router,
     body::Bytes,
     extract::Request,
-    http::StatusCode,
+    http::{StatusCode, header},
     response::{IntoResponse as _, Response},
 };
 use hyper::body::{Body, Frame, Incoming, SizeHint};
@@ -147,7 +147,12 @@ where
 }
 
 fn slow() -> Response {
-    (StatusCode::SERVICE_UNAVAILABLE, "it took too long; try again\n").into_response()
+    again("it took too long; try again")
+}
+
+/// A 503 to whoever may ask again in a second. The API server does only where it is told when.
+pub fn again(message: &str) -> Response {
+    (StatusCode::SERVICE_UNAVAILABLE, [(header::RETRY_AFTER, "1")], format!("{message}\n")).into_response()
 }
 
 /// The places of a server.

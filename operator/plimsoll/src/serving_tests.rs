@@ -173,6 +173,7 @@ async fn what_is_never_answered_is_given_up_and_what_is_under_way_is_finished() 
     let app = Router::new().route("/", get(waiting.clone()));
     let server = server_of(app.clone(), Limits { answer: Duration::from_millis(30), ..Limits::default() }, None).await;
     assert_eq!(server.get("/").await, (503, "it took too long; try again\n".to_owned()));
+    assert_eq!(slow().headers()[header::RETRY_AFTER], "1", "when to come again");
     begins.recv().await.unwrap();
 
     let server = server_of(app, Limits::default(), None).await;

@@ -26,6 +26,7 @@ struct State {
     objects: BTreeMap<String, Value>,
     watches: Vec<(String, UnboundedSender<Line>)>,
     requests: Vec<String>,
+    notes: Vec<String>,
     fails: bool,
 }
 
@@ -84,6 +85,11 @@ impl FakeApi {
     /// Writes so far: `PATCH /apis/…`.
     pub(crate) fn writes(&self) -> Vec<String> {
         self.state.lock().unwrap().requests.iter().filter(|r| !r.starts_with("GET")).cloned().collect()
+    }
+
+    /// What events have said so far.
+    pub(crate) fn notes(&self) -> Vec<String> {
+        self.state.lock().unwrap().notes.clone()
     }
 
     /// From now on every write fails with a 500, or works again.
@@ -190,6 +196,7 @@ impl State {
             None => (path.to_owned(), false),
         };
         if path.ends_with("/events") {
+            self.notes.extend(body["note"].as_str().map(str::to_owned));
             return answer(&body);
         }
         let old = self.objects.get(&path).cloned();

@@ -2,6 +2,7 @@
 
 pub mod alerts;
 pub mod any;
+mod dialect;
 pub mod duration;
 pub mod evaluate;
 pub mod model;

@@ -11,9 +11,10 @@ use promql_parser::{
 
 pub(crate) use crate::tree::{children, children_mut, each, each_selector, tree, uncompile};
 use crate::{
+    dialect,
     model::{Selector, Template},
     re2::{self, Complaint},
-    slips::{has_bare_value, slip},
+    slips::{glued_window, has_bare_value, slip},
 };
 
 /// Longest expression that is parsed, in bytes. The parser's time grows faster than its input, and
@@ -92,6 +93,13 @@ pub fn parse(text: &str, path: &str) -> Result<Parsed, Problem> {
     }
     brackets(text, path)?;
     let windowed = text.contains("$window");
+    if let Some((place, help)) = glued_window(text).filter(|_| path.starts_with("spec.sli.")) {
+        let word = text.get(place.clone()).unwrap_or_default();
+        return Err(Problem::error(path, format!("{field} does not have $window alone"))
+            .label(format!("{word} would become {}", word.replace("$window", "5m")))
+            .help(help)
+            .span(place));
+    }
     let filled = text.replace("$window", "5m");
     let expr = tree(&filled).map_err(|message| {
         let mut problem = Problem::error(path, format!("{field} is not valid PromQL")).label(message.clone());
@@ -100,13 +108,8 @@ pub fn parse(text: &str, path: &str) -> Result<Parsed, Problem> {
         }
         problem.help(hint(&message, text, path))
     })?;
-    if let Some(name) = experimental(&expr) {
-        let problem = Problem::error(path, format!("{field} uses {name}, which Prometheus has only as an experiment"))
-            .help("use another function: a Prometheus without that feature flag would refuse the whole rule file");
-        return Err(match find(text, name) {
-            Some(span) => problem.span(span),
-            None => problem,
-        });
+    if let Some(problem) = dialect::refused(&expr, text, path) {
+        return Err(problem);
     }
     if let Some((pattern, complaint)) = bad_regex(&expr) {
         let problem = Problem::error(
@@ -143,31 +146,6 @@ fn bad_regex(expr: &Expr) -> Option<(String, Complaint)> {
 fn regexes(selector: &VectorSelector) -> impl Iterator<Item = &str> {
     let all = selector.matchers.matchers.iter().chain(selector.matchers.or_matchers.iter().flatten());
     all.filter(|matcher| matches!(matcher.op, MatchOp::Re(_) | MatchOp::NotRe(_))).map(|matcher| matcher.value.as_str())
-}
-
-/// Functions and aggregations that the parser knows and a Prometheus without feature flags refuses.
-const EXPERIMENTAL: [&str; 8] = [
-    "mad_over_time",
-    "sort_by_label",
-    "sort_by_label_desc",
-    "double_exponential_smoothing",
-    "info",
-    "first_over_time",
-    "limitk",
-    "limit_ratio",
-];
-
-fn experimental(expr: &Expr) -> Option<&'static str> {
-    let mut first = None;
-    each(expr, &mut |expr| {
-        let name = match expr {
-            Expr::Call(call) => call.func.name.to_owned(),
-            Expr::Aggregate(aggregate) => aggregate.op.to_string(),
-            _ => return,
-        };
-        first = first.or_else(|| EXPERIMENTAL.into_iter().find(|known| *known == name));
-    });
-    first
 }
 
 /// Unbalanced brackets and quotes, with their place; the parser tells neither.

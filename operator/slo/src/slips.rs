@@ -1,4 +1,9 @@
-//! Expressions that did not parse: what their authors had in mind, and what to write instead.
+//! Slips in expressions: what their authors had in mind, and what to write instead. Most do not parse; a `$window` with
+//! something beside it does, and means another time.
+
+use std::ops::Range;
+
+const WINDOW: &str = "$window";
 
 /// Whether a text that did not parse has this slip: the text in small letters, without what is in quotes or braces.
 type Slip = fn(&str) -> bool;
@@ -35,6 +40,30 @@ pub(crate) fn slip(text: &str, path: &str) -> Option<&'static str> {
     let plain = outside(text);
     let of_sli: &[_] = if path.starts_with("spec.sli.") { &SLIPS_OF_SLI } else { &[] };
     of_sli.iter().chain(&SLIPS).find_map(|(has, help)| has(&plain).then_some(*help))
+}
+
+/// The first `$window` that does not stand alone, so that it would become another time: the place of all that is read as
+/// one, and what helps. `[$windows]` would be 5 ms, `[$window30s]` 5 m and 30 s.
+pub(crate) fn glued_window(text: &str) -> Option<(Range<usize>, &'static str)> {
+    let glued = |at: &usize| after(text, at + WINDOW.len()).starts_with(|c: char| c.is_ascii_alphanumeric());
+    let (mut range, mut ranges) = (None, Vec::new());
+    for (at, c, _) in unquoted(text) {
+        match c {
+            '[' => range = Some(at),
+            ']' => ranges.extend(range.take().map(|open| open..at + 1)),
+            _ => {}
+        }
+    }
+    text.match_indices(WINDOW).map(|(at, _)| at).find_map(|at| {
+        if let Some(range) = ranges.iter().find(|range| range.contains(&at)) {
+            let alone = before(text, at).trim_end().ends_with(['[', ':']) && !glued(&at);
+            return (!alone).then(|| (range.clone(), "write [$window], with nothing else beside it"));
+        }
+        let word = |c: char| c.is_ascii_alphanumeric() || c == '_';
+        let rest = after(text, at + WINDOW.len());
+        let end = text.len() - rest.trim_start_matches(word).len();
+        glued(&at).then_some((at..end, "write $window, with no letter or digit after it"))
+    })
 }
 
 /// What is outside of quotes, without braces: each character, its place, and in how many braces it stands.
@@ -119,7 +148,7 @@ fn odd_range(text: &str) -> bool {
     text.match_indices('[').any(|(at, _)| {
         let mut parts = in_brackets(text, at).split(':').enumerate();
         parts.any(|(i, part)| {
-            let (known, empty) = (part.trim() == "$window", i == 1 && part.trim().is_empty());
+            let (known, empty) = (part.trim() == WINDOW, i == 1 && part.trim().is_empty());
             !known && !empty && crate::duration::parse(part.trim(), "").is_err()
         })
     })
@@ -163,7 +192,7 @@ fn open_end(text: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::slip;
+    use super::{glued_window, slip};
     use crate::promql::parse;
 
     #[test]
@@ -202,6 +231,36 @@ mod tests {
         ] {
             assert_eq!(slip(text, "spec.sli.events.bad"), None, "{text}");
             assert!(parse(text, "x").is_ok(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_window_stands_alone() {
+        for (text, glued) in [
+            ("sum(rate(a[$windows]))", "[$windows]"),
+            ("sum(rate(a[$window30s]))", "[$window30s]"),
+            ("sum(rate(a[1h$window]))", "[1h$window]"),
+            ("sum(rate(a[$window])) / sum(rate(b[1h$window]))", "[1h$window]"),
+            ("max_over_time(rate(a[$window])[$window:1m$window])", "[$window:1m$window]"),
+            ("job:errors:rate$windows", "$windows"),
+            ("sum(rate(a[5m] offset $window1s))", "$window1s"),
+            ("job:errors:rate{window=\"$window2\"}", "$window2"),
+        ] {
+            let problem = parse(text, "spec.sli.ratio.errors").expect_err(text);
+            assert_eq!(problem.span.map(|span| &text[span]), Some(glued), "{text}");
+            assert!(problem.message.contains("does not have $window alone"), "{text}: {}", problem.message);
+        }
+        for text in [
+            "sum(rate(a[ $window ] offset $window))",
+            "max_over_time(rate(a[$window])[$window:$window])",
+            "max_over_time(rate(a[$window])[1h: $window])",
+            "job:errors:ratio_rate$window{job=\"a\"}",
+            "job:errors_$window:ratio",
+            "errors_$window_ratio{window=\"$window\"}",
+            "a{b=~\"[x$window]\"}",
+        ] {
+            assert_eq!(glued_window(text), None, "{text}");
+            assert!(parse(text, "spec.sli.ratio.errors").is_ok(), "{text}");
         }
     }
 

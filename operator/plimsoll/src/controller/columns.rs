@@ -70,11 +70,13 @@ fn tidy(value: f64) -> f64 {
     if rounded == 0.0 { 0.0 } else { rounded }
 }
 
-/// The numbers of all SLOs, from four questions.
+/// The numbers of all SLOs, from five questions.
 #[derive(Clone, Debug, Default)]
 pub struct Numbers {
     /// Number of groups with samples in their base series, by the SLO's id.
     pub present: BTreeMap<String, u64>,
+    /// Number of groups of which every event counts as bad, by the SLO's id.
+    pub whole: BTreeMap<String, u64>,
     budget: BTreeMap<String, f64>,
     burn: BTreeMap<String, f64>,
     alerts: BTreeMap<String, Severity>,
@@ -121,9 +123,12 @@ impl Numbers {
     async fn of_slos(prometheus: &Prometheus) -> Result<Self, PrometheusError> {
         let id = names::SLO_ID;
         let mut numbers = Self::default();
-        for sample in prometheus.query(&format!("count by ({id}) ({})", names::TOTAL)).await? {
-            // A count is a whole number, far below where that could fail.
-            numbers.present.insert(sample.label(id).to_owned(), sample.value().max(0.0) as u64);
+        let whole = format!("{} >= {}", names::BAD, names::TOTAL);
+        for (of, counts) in [(names::TOTAL, &mut numbers.present), (whole.as_str(), &mut numbers.whole)] {
+            for sample in prometheus.query(&format!("count by ({id}) ({of})")).await? {
+                // A count is a whole number, far below where that could fail.
+                counts.insert(sample.label(id).to_owned(), sample.value().max(0.0) as u64);
+            }
         }
         for sample in prometheus.query(&format!("min by ({id}) ({})", names::BUDGET_REMAINING)).await? {
             numbers.budget.insert(sample.label(id).to_owned(), sample.value());
@@ -160,6 +165,11 @@ impl Numbers {
     /// Number of groups with samples of one SLO.
     pub fn groups(&self, slo_id: &str) -> u64 {
         self.present.get(slo_id).copied().unwrap_or(0)
+    }
+
+    /// Whether every event of one SLO counts as bad, in all of its groups.
+    pub fn is_whole(&self, slo_id: &str) -> bool {
+        self.groups(slo_id) > 0 && self.whole.get(slo_id).is_some_and(|whole| *whole >= self.groups(slo_id))
     }
 
     /// Of one SLO.

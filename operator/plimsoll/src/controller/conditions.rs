@@ -361,10 +361,14 @@ impl Setter<'_> {
         match data {
             Some(true) => self.set(c::DATA_PRESENT, Some(true), c::REASON_SAMPLES, ""),
             Some(false) => {
+                let what = if seen.made_up {
+                    "the indicator has no samples, which counts as bad (noData: Bad)"
+                } else {
+                    "the base series have no samples"
+                };
                 let message = match &seen.targets {
-                    Some(away) => format!("the base series have no samples: {}", away.line()),
-                    None => "the base series have no samples; plimsoll explain says which selector matches nothing"
-                        .to_owned(),
+                    Some(away) => format!("{what}: {}", away.line()),
+                    None => format!("{what}; plimsoll explain says which selector matches nothing"),
                 };
                 self.set(c::DATA_PRESENT, Some(false), c::REASON_NO_SAMPLES, message);
             }

@@ -236,6 +236,22 @@ async fn rules_that_are_not_evaluated_are_not_ready_and_targets_are_named() {
     assert_eq!(lines(&asking), lines(&found), "a restart does not excuse it");
 }
 
+/// Base series that missing time has made do not hide that the indicator is gone.
+#[tokio::test]
+async fn what_is_made_up_is_told_as_missing() {
+    let away = crate::targets::Away::Nobody { of: "job=\"cart\"".into(), jobs: vec!["shop".into()] };
+    for (targets, end) in [
+        (Some(away), ": Prometheus scrapes no target of job=\"cart\""),
+        (None, "; plimsoll explain says which selector matches nothing"),
+    ] {
+        let observation = Observation { data: Some(false), made_up: true, targets, ..seen(Loaded::Yes) };
+        let found = lines(&status(&applied(Ok(Written::Unchanged)).await, None, asked(&observation), at(5)));
+        let wanted =
+            format!("DataPresent=False NoSamples the indicator has no samples, which counts as bad (noData: Bad){end}");
+        assert!(found.contains(&wanted), "{found:?}");
+    }
+}
+
 #[tokio::test]
 async fn an_edit_is_progress_and_leaves_ready_as_it_was() {
     let applied = applied(Ok(Written::Changed)).await;

@@ -110,6 +110,24 @@ pub(super) async fn after_write(stored: &Stored, ctx: &Context) -> Result<(), Fi
     set(stored, &kept, ctx).await.map(drop)
 }
 
+/// Says where rules remain because the backend itself was given another place under the same name, `old` being what the
+/// status told before. Only its configuration of before could remove them there.
+pub(super) async fn tell_left(stored: &Stored, old: Option<&str>, new: Option<&str>, ctx: &Context) {
+    let current = stored.backend().unwrap_or(super::dereference::DEFAULT_BACKEND);
+    // Whoever has come from another backend was removed there.
+    let stayed = backends(stored) == [current];
+    if let (Some(old), Some(new)) = (old, new)
+        && old != new
+        && stayed
+    {
+        let note = format!(
+            "rules remain in {old}: backend {current} has another place since its configuration was changed; remove them there"
+        );
+        tracing::warn!(place = new, "{note}");
+        ctx.status.event(stored, "RulesRemain", EventType::Warning, note).await;
+    }
+}
+
 /// Cleans up after a deleted SLO.
 ///
 /// # Errors

@@ -263,6 +263,11 @@ async fn steps(stored: &Arc<Stored>, ctx: &Context) -> Result<(&'static str, Act
     let old = ctx.status.stored(stored);
     let status = judge(&applied, old.as_ref(), ctx.prometheus.as_ref(), &ctx.observations);
     let stored_status = ctx.status.write(stored, old.as_ref(), &status).await?;
+    if stored_status == Written::Changed {
+        let place = |shown: &Shown| shown.place.clone();
+        let (old, new) = (old.as_ref().and_then(place), place(status.get()));
+        finalizer::tell_left(stored, old.as_deref(), new.as_deref(), ctx).await;
+    }
     let wrote = rewritten || written || stored_status == Written::Changed;
     if let Some(error) = leftover {
         return Err(error.into());

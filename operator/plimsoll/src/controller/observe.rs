@@ -3,6 +3,8 @@
 //! Reconciles read the table and never wait for Prometheus; the loop asks for a reconcile when
 //! something that a status shows has changed.
 
+mod silence;
+
 use std::{
     collections::{BTreeMap, HashMap},
     sync::{Mutex, MutexGuard, PoisonError},
@@ -15,6 +17,7 @@ use plimsoll_slo::alerts::Language;
 use plimsoll_slo::model::Span;
 use tokio::{sync::Notify, time::Instant};
 
+use self::silence::Doubt;
 use super::columns::{Columns, Numbers};
 pub(crate) use super::judge::{index, judge};
 use crate::{
@@ -41,8 +44,6 @@ const PATIENCE: Duration = Duration::from_secs(60);
 pub(super) const SETTLE: Duration = Duration::from_secs(360);
 /// Base series come with the first evaluations; until then their absence means nothing.
 const DATA_PATIENCE: Duration = Duration::from_secs(90);
-/// Targets of what has no samples are asked for this often.
-const SOUGHT: Duration = Duration::from_secs(60);
 
 /// Whether Prometheus has the rules.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -83,8 +84,10 @@ pub struct Observation {
     pub loaded: Loaded,
     /// Since when that is asked.
     pub since: Timestamp,
-    /// Whether the base series have samples; `None` when that is not known yet.
+    /// Whether the indicator has samples; `None` when that is not known yet.
     pub data: Option<bool>,
+    /// The base series have some all the same: made up, since missing time counts as bad.
+    pub made_up: bool,
     /// The columns.
     pub columns: Columns,
     /// What is too much for this Prometheus; `None` when that is not known yet.
@@ -106,6 +109,7 @@ impl Observation {
             loaded,
             since,
             data: None,
+            made_up: false,
             columns: Columns::default(),
             excess: None,
             firing: Vec::new(),
@@ -155,6 +159,8 @@ struct Row {
     crowd: Option<(u64, Excess)>,
     /// When its targets were asked for last.
     sought: Option<Instant>,
+    /// Whether its samples are made up.
+    doubt: Option<Doubt>,
     /// Its groups were counted, and looked at where they are many.
     counted: bool,
     attempts: u32,
@@ -177,6 +183,7 @@ impl Row {
             settles: None,
             crowd: None,
             sought: None,
+            doubt: None,
             counted: false,
             attempts: 0,
             due: None,
@@ -187,7 +194,8 @@ impl Row {
     /// time is over in which that matters.
     fn settle(&mut self, known: bool, numbers: &Numbers, now: Instant) -> bool {
         if !known {
-            self.gone |= self.observation.data == Some(true) || !self.observation.firing.is_empty();
+            let seen = &self.observation;
+            self.gone |= seen.data == Some(true) || seen.made_up || !seen.firing.is_empty();
             return false;
         }
         let (lost, gone) = (std::mem::take(&mut self.lost), std::mem::take(&mut self.gone));
@@ -512,9 +520,10 @@ impl Observations {
                 row.observation.data = None;
             }
             let patience_over = row.loaded_at.is_some_and(|at| now.duration_since(at) > DATA_PATIENCE);
+            let made_up = row.doubts(numbers.is_whole(&slo_id));
             let data = match (groups > 0, patience_over) {
                 _ if !numbers.knows_data() => None,
-                (true, _) => Some(true),
+                (true, _) => Some(!made_up),
                 (false, true) => Some(false),
                 (false, false) => row.observation.data.filter(|present| !present),
             };
@@ -528,10 +537,7 @@ impl Observations {
             let since = row.columns_at.map(|at| now.duration_since(at));
             let shown = columns.worth_showing(&row.observation.columns, since);
             if data != row.observation.data || shown || excess || settled || named {
-                row.observation.data = data;
-                if data != Some(false) {
-                    (row.observation.targets, row.sought) = (None, None);
-                }
+                row.has_data(data, made_up);
                 if shown {
                     row.observation.columns = columns;
                     row.columns_at = Some(now);
@@ -540,33 +546,6 @@ impl Observations {
             }
         }
         (changed, crowds)
-    }
-
-    /// SLOs without samples, and what names the targets that should have them: at most `max`, each once a minute.
-    pub fn silent(&self, now: Instant, max: usize) -> Vec<(Id, String)> {
-        let mut rows = self.rows();
-        let due = rows.iter_mut().filter(|(_, row)| {
-            row.observation.data == Some(false) && row.sought.is_none_or(|at| now.duration_since(at) >= SOUGHT)
-        });
-        due.filter_map(|(id, row)| {
-            let of = row.wanted.scope.targets.clone()?;
-            row.sought = Some(now);
-            Some((id.clone(), of))
-        })
-        .take(max)
-        .collect()
-    }
-
-    /// Takes what is known of its targets; true when that changes its status.
-    pub fn seek(&self, id: &Id, targets: Option<Away>) -> bool {
-        let mut rows = self.rows();
-        let Some(row) = rows.get_mut(id) else { return false };
-        // The wording of a cause may change with every attempt.
-        let differs = targets.as_ref().map(Away::who) != row.observation.targets.as_ref().map(Away::who);
-        if differs {
-            row.observation.targets = targets;
-        }
-        differs
     }
 
     fn rows(&self) -> MutexGuard<'_, HashMap<Id, Row>> {

@@ -273,7 +273,7 @@ fn data_is_missing_only_after_the_first_evaluations() {
 fn what_is_too_much_is_told_once() {
     let bench = Bench::new();
     let day = |days: u64| Some(Span::seconds(days * 86_400));
-    let scope = Scope { period: day(30), group_by: vec!["user".to_owned()], targets: None };
+    let scope = Scope { period: day(30), group_by: vec!["user".to_owned()], ..Scope::default() };
     let wanted = Wanted { scope, ..wanted(1) };
     let told = || {
         bench.table.expect(&id(), &wanted, false, None, bench.now, Timestamp::UNIX_EPOCH).excess.map(|all| all.len())
@@ -391,4 +391,41 @@ fn targets_of_what_has_no_samples_are_sought_once_a_minute() {
     bench.later(61.0);
     assert_eq!(bench.table.silent(bench.now, 10), sought);
     assert!(bench.table.seek(&id(), None));
+}
+
+/// With `noData: Bad` the base series go on when the indicator is gone.
+#[test]
+fn what_is_made_up_for_missing_time_is_no_data() {
+    let mut bench = Bench::new();
+    let scope = Scope { targets: Some("job=\"cart\"".into()), own: Some("sum(x)".into()), ..Scope::default() };
+    let bad = Wanted { scope, ..wanted(2) };
+    let seen = |bench: &Bench, wanted: &Wanted| {
+        let seen = bench.table.expect(&id(), wanted, false, None, bench.now, Timestamp::UNIX_EPOCH);
+        (seen.data, seen.made_up)
+    };
+    let numbers = |bench: &Bench, whole| {
+        let mut numbers = Numbers::default();
+        numbers.present.insert("shop/cart".to_owned(), 2);
+        numbers.whole.insert("shop/cart".to_owned(), whole);
+        bench.table.numbers(&numbers, bench.now).0
+    };
+    assert_eq!(seen(&bench, &bad), (None, false));
+    assert_eq!(numbers(&bench, 1), [id()]);
+    assert!(bench.table.doubtful(bench.now, 10).is_empty(), "one group has good events");
+    assert!(numbers(&bench, 2).is_empty(), "it may be an outage that is measured");
+    assert_eq!(bench.table.doubtful(bench.now, 10), [(id(), "sum(x)".to_owned())]);
+    assert!(!bench.table.measures(&id(), true), "it is");
+    assert!(bench.table.doubtful(bench.now, 10).is_empty(), "once a minute");
+    bench.later(61.0);
+    assert_eq!(bench.table.doubtful(bench.now, 10).len(), 1);
+    assert!(bench.table.measures(&id(), false));
+    assert_eq!(seen(&bench, &bad), (Some(false), true));
+    assert_eq!(bench.table.silent(bench.now, 10), [(id(), "job=\"cart\"".to_owned())], "its targets are sought");
+    assert!(numbers(&bench, 2).is_empty(), "no news");
+    assert_eq!(seen(&bench, &bad), (Some(false), true));
+    assert_eq!(numbers(&bench, 0), [id()], "good events come of the indicator alone");
+    assert_eq!(seen(&bench, &bad), (Some(true), false));
+    // Where missing time is not bad, there is nothing to doubt.
+    assert_eq!(seen(&bench, &wanted(2)), (Some(true), false));
+    assert!(numbers(&bench, 2).is_empty() && bench.table.doubtful(bench.now, 10).is_empty());
 }

@@ -20,6 +20,7 @@ use super::{
     stored::Stored,
 };
 use crate::{
+    explain::gather,
     operator::metrics::Metrics,
     prometheus::{Prometheus, PrometheusError},
     selecting, targets,
@@ -184,6 +185,18 @@ async fn look_at(ctx: &Poll<'_>, prometheus: &Prometheus, crowds: Vec<Crowd>) ->
     changed
 }
 
+/// Finds out whether what counts as bad altogether is measured, or made up for missing time.
+async fn doubt(ctx: &Poll<'_>, prometheus: &Prometheus) -> Vec<Id> {
+    let mut changed = Vec::new();
+    for (id, own) in ctx.observations.doubtful(Instant::now(), SILENT) {
+        let Ok(groups) = gather::count(prometheus, &format!("count({own})")).await else { continue };
+        if ctx.observations.measures(&id, groups > 0) {
+            changed.push(id);
+        }
+    }
+    changed
+}
+
 /// Finds out whether the targets of what has no samples are down. What cannot be asked now is asked a minute later.
 async fn seek(ctx: &Poll<'_>, prometheus: &Prometheus) -> Vec<Id> {
     let mut changed = Vec::new();
@@ -218,6 +231,7 @@ async fn numbers(ctx: &Poll<'_>, outage: &Outage) {
                 let (changed, crowds) = ctx.observations.numbers(&numbers, Instant::now());
                 ctx.tell(changed);
                 ctx.tell(look_at(ctx, prometheus, crowds).await);
+                ctx.tell(doubt(ctx, prometheus).await);
                 ctx.tell(seek(ctx, prometheus).await);
             }
             Err(error) => {

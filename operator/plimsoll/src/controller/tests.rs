@@ -345,6 +345,37 @@ async fn rules_that_remain_elsewhere_are_told_and_the_new_ones_are_ready() {
     assert_eq!(bench.reconcile().await, [""; 0], "it is said once");
 }
 
+/// Its finalizer names the backend, which knows its new place alone.
+#[tokio::test]
+async fn rules_that_remain_where_a_backend_was_before_are_told_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| {
+        let directory = folder.path().join(name);
+        std::fs::create_dir_all(&directory).unwrap();
+        let backends = json!({"default": {"ruleFiles": {"directory": directory}}, "cluster": {"prometheusRule": {}}});
+        Config::parse(&json!({"backends": backends}).to_string()).unwrap()
+    };
+    let events = |writes: Vec<String>| writes.iter().filter(|write| write.ends_with("/events")).count();
+    let mut bench = Bench::with(api_with(slo()), &at("a")).await;
+    assert_eq!(events(bench.reconcile().await), 0);
+    let before = bench.api.get(SLO).unwrap()["status"]["rules"].as_str().unwrap().to_owned();
+    assert!(before.starts_with("file ") && before.contains("/a/"), "{before}");
+
+    let mut bench = Bench::with(bench.api, &at("b")).await;
+    assert_eq!(events(bench.reconcile().await), 1);
+    let notes: Vec<String> = bench.api.notes();
+    assert_eq!(notes.len(), 1);
+    assert!(notes[0].starts_with(&format!("rules remain in {before}: backend default has another place")), "{notes:?}");
+    assert_eq!(events(bench.reconcile().await), 0, "it is said once");
+
+    // Whoever moves to another backend leaves nothing.
+    let mut object = bench.api.get(SLO).unwrap();
+    object["spec"]["backend"] = json!("cluster");
+    bench.api.put(SLO, object);
+    assert_eq!(events(bench.reconcile().await), 0);
+    assert_eq!(std::fs::read_dir(folder.path().join("b")).unwrap().count(), 0);
+}
+
 #[tokio::test]
 async fn parts_trigger_what_is_made_of_them() {
     let bench = Bench::new(api_with(slo())).await;

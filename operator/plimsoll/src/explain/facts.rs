@@ -48,6 +48,8 @@ pub struct Facts {
     pub misfit: Option<Misfit>,
     /// Whether its own base series have samples.
     pub data: Option<bool>,
+    /// Those are made up: the indicator yields nothing, and missing time counts as bad.
+    pub made_up: bool,
     /// Whether there are events now, so that what is not recorded will be.
     pub busy: bool,
     /// Share of the budget that is left.

@@ -298,6 +298,10 @@ async fn ask(prometheus: &Prometheus, model: &Model, facts: &mut Facts) -> Resul
     let found = count(prometheus, &format!("count({base})")).await;
     let Some(groups) = note(found, &base, &mut facts.refusals)? else { return Ok(()) };
     facts.data = Some(groups > 0);
+    if let Some(own) = limits::own(model).filter(|_| groups > 0) {
+        let found = count(prometheus, &format!("count({own})")).await;
+        facts.made_up = note(found, "the events that it measures", &mut facts.refusals)? == Some(0);
+    }
     facts.away = away(prometheus, &facts.selectors).await;
     // What can only be a warning must not take the rest of the explanation with it.
     facts.excess.extend(limits::period(&Scope::of(model), prometheus.retention().await.unwrap_or(None)));

@@ -172,6 +172,22 @@ async fn a_gauge_is_no_counter() {
     );
 }
 
+/// With `noData: Bad` the base series go on without the indicator.
+#[tokio::test]
+async fn what_is_made_up_for_missing_time_is_no_data() {
+    for (no_data, own, made_up) in [("Bad", "", true), ("Bad", "1", false), ("Alert", "", false)] {
+        let spec = json!({"objective": "99.9", "alerting": {"noData": no_data},
+            "sli": {"ratio": {"errors": "sum(rate(errors[$window])) / sum(rate(all[$window]))"}}});
+        let slo = plimsoll_api::Slo::new("cart", serde_json::from_value(spec).unwrap());
+        let model = AnyModel::Slo(Box::new(plimsoll_slo::validate(&slo).unwrap().model));
+        let server = knows(&[("> 1.02", ""), ("< -0.02", ""), ("> bool 0", own)], &[]).await;
+        let text = explained(&server, &model).await;
+        assert_eq!(text.starts_with("cart has no data: its series are there"), made_up, "{no_data} {own:?}: {text}");
+        let line = "  ✗ it has no samples now, and missing time counts as bad (noData: Bad)\n";
+        assert_eq!(text.contains(line), made_up, "{text}");
+    }
+}
+
 #[tokio::test]
 async fn a_fraction_is_from_0_to_1() {
     for (sli, answers, wanted) in [

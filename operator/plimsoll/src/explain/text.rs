@@ -129,6 +129,13 @@ fn find(facts: &Facts) -> Finding {
             "wait for a minute, then ask again".to_owned(),
         );
     }
+    if facts.made_up {
+        return finding(
+            "has no data: its series are there, what it measures of them is not; the time counts as bad.".to_owned(),
+            "see that they are scraped at least twice in 5 m, and that its expressions yield something in Prometheus"
+                .to_owned(),
+        );
+    }
     let firing: Vec<&Tier> = facts.tiers.iter().filter(|tier| tier.firing).collect();
     if let Some(tier) = firing.first() {
         let names: Vec<&str> = firing.iter().map(|tier| tier.name.as_str()).collect();
@@ -352,6 +359,9 @@ fn details(facts: &Facts) -> Vec<String> {
         }
     }
     all.extend(facts.away.iter().map(|away| format!("✗ {}", away.line())));
+    if facts.made_up {
+        all.push("✗ it has no samples now, and missing time counts as bad (noData: Bad)".to_owned());
+    }
     all.extend(facts.misfit.iter().map(|misfit| format!("✗ {}", misfit.what)));
     all.extend(Refusal::lines(&facts.refusals));
     if let Some(budget) = facts.budget {

@@ -184,6 +184,10 @@ fn each_cause_has_its_next_step() {
     assert_eq!(next, "  → give --prometheus URL to see them");
     let (_, next) = with(&|f| f.data = Some(false));
     assert_eq!(next, "  → wait for a minute, then ask again");
+    let (headline, next) = with(&|f| f.made_up = true);
+    let missing = "its series are there, what it measures of them is not; the time counts as bad.";
+    assert_eq!(headline, format!("cart-availability has no data: {missing}"));
+    assert!(next.contains("scraped at least twice in 5 m"), "{next}");
     let (headline, next) = with(&|f| f.tiers.clear());
     assert_eq!(headline, "cart-availability works, but no burn-rate alert can fire.");
     assert_eq!(

@@ -65,59 +65,111 @@ struct User {
 /// Why something is refused: code and message.
 type Refused = (u16, String);
 
+/// An annotation: its name and value.
+type Note = (&'static str, String);
+
+/// What a review asks for, and what is answered if it may be. However large the object was, this holds some of its words
+/// alone.
+#[derive(Debug)]
+pub struct Asked {
+    uid: String,
+    namespace: String,
+    /// Whether the object has annotations already.
+    annotated: bool,
+    steps: Result<Vec<Step>, Refused>,
+}
+
+/// What is noted, once the right to it is known.
+#[derive(Debug)]
+struct Step {
+    right: Option<Right>,
+    note: Result<Note, Refused>,
+}
+
+/// Somebody who must be allowed to use a ServiceAccount.
+#[derive(Debug)]
+struct Right {
+    who: Author,
+    account: String,
+    role: &'static str,
+}
+
 impl Authority {
-    /// Answers a review.
+    /// Reads a review. What depends on the size of an object is done here, and nobody is waited for.
     ///
     /// # Errors
     /// When this is no review at all.
-    pub async fn answer(&self, body: &[u8]) -> Result<Value, String> {
+    pub fn read(&self, body: &[u8]) -> Result<Asked, String> {
         let review: Review =
             serde_json::from_slice(body).map_err(|error| format!("this is no AdmissionReview: {error}"))?;
         let request = review.request.ok_or("this AdmissionReview has no request")?;
         let deleting = request.object.pointer("/metadata/deletionTimestamp").is_some();
-        let judged = match request.kind.kind.as_str() {
+        let steps = match request.kind.kind.as_str() {
             _ if deleting || request.object.is_null() => Ok(Vec::new()),
-            "Runbook" => self.runbook(&request).await,
+            "Runbook" => self.runbook(&request),
             "RunbookApproval" => self.approval(&request),
             _ => Ok(Vec::new()),
         };
-        let response = match judged {
-            Ok(notes) if notes.is_empty() => json!({"uid": request.uid, "allowed": true}),
-            Ok(notes) => {
-                let patch = serde_json::to_vec(&annotate(&request.object, notes)).unwrap_or_default();
-                // In an answer bytes are base64, as in a Secret.
-                json!({"uid": request.uid, "allowed": true, "patchType": "JSONPatch", "patch": ByteString(patch)})
-            }
-            Err((code, message)) => {
-                json!({"uid": request.uid, "allowed": false, "status": {"code": code, "message": message}})
-            }
-        };
-        Ok(json!({"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "response": response}))
+        let annotated = request.object.pointer("/metadata/annotations").is_some_and(|all| !all.is_null());
+        Ok(Asked { uid: request.uid, namespace: request.namespace, annotated, steps })
     }
 
-    async fn runbook(&self, request: &Request) -> Result<Vec<(&'static str, String)>, Refused> {
+    /// Answers a review: asks for the rights that it takes.
+    pub async fn answer(&self, asked: Asked) -> Value {
+        let Asked { uid, namespace, annotated, steps } = asked;
+        let response = match self.notes(&namespace, steps).await {
+            Ok(notes) if notes.is_empty() => json!({"uid": uid, "allowed": true}),
+            Ok(notes) => {
+                let patch = serde_json::to_vec(&annotate(annotated, notes)).unwrap_or_default();
+                // In an answer bytes are base64, as in a Secret.
+                json!({"uid": uid, "allowed": true, "patchType": "JSONPatch", "patch": ByteString(patch)})
+            }
+            Err((code, message)) => {
+                json!({"uid": uid, "allowed": false, "status": {"code": code, "message": message}})
+            }
+        };
+        json!({"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "response": response})
+    }
+
+    async fn notes(&self, namespace: &str, steps: Result<Vec<Step>, Refused>) -> Result<Vec<Note>, Refused> {
+        let mut notes = Vec::new();
+        for Step { right, note } in steps? {
+            if let Some(Right { who, account, role }) = right {
+                self.may_use(&who, namespace, &account, role).await?;
+            }
+            notes.push(note?);
+        }
+        Ok(notes)
+    }
+
+    fn runbook(&self, request: &Request) -> Result<Vec<Step>, Refused> {
         let Request { namespace, user_info, object, old_object, .. } = request;
         let name = named(object, "Runbook")?;
-        let mut notes = Vec::new();
+        let asks =
+            || Author { username: user_info.username.clone(), groups: user_info.groups.clone(), seal: String::new() };
+        let mut steps = Vec::new();
         // What cannot be read is refused by its definition, with better words.
         if let Ok(spec) = serde_json::from_value::<RunbookSpec>(object["spec"].clone())
             && !self.is_noted(namespace, name, &spec, object, old_object)
         {
-            let mut author =
-                Author { username: user_info.username.clone(), groups: user_info.groups.clone(), seal: String::new() };
-            self.may_use(&author, namespace, &spec.service_account_name, "its author").await?;
-            author.seal = self.sealer.of_author(namespace, name, &spec, &author).map_err(|e| (500, e.to_string()))?;
-            notes.push((AUTHOR, serde_json::to_string(&author).map_err(|error| (500, error.to_string()))?));
+            let note = self.authored(namespace, name, &spec, asks()).map(|note| (AUTHOR, note));
+            let right = Right { who: asks(), account: spec.service_account_name, role: "its author" };
+            steps.push(Step { right: Some(right), note });
         }
         let run = annotation(object, RUN);
         if let Some(run) = run.filter(|run| Some(*run) != annotation(old_object, RUN)) {
-            let asks =
-                Author { username: user_info.username.clone(), groups: user_info.groups.clone(), seal: String::new() };
             let account = object.pointer("/spec/serviceAccountName").and_then(Value::as_str).unwrap_or_default();
-            self.may_use(&asks, namespace, account, "whoever asks for it").await?;
-            notes.push((RUN, self.run(namespace, name, run, &asks)?));
+            let note = self.run(namespace, name, run, &asks()).map(|note| (RUN, note));
+            let right = Right { who: asks(), account: account.to_owned(), role: "whoever asks for it" };
+            steps.push(Step { right: Some(right), note });
         }
-        Ok(notes)
+        Ok(steps)
+    }
+
+    /// The note of whose content this is.
+    fn authored(&self, namespace: &str, name: &str, spec: &RunbookSpec, mut author: Author) -> Result<String, Refused> {
+        author.seal = self.sealer.of_author(namespace, name, spec, &author).map_err(|e| (500, e.to_string()))?;
+        serde_json::to_string(&author).map_err(|error| (500, error.to_string()))
     }
 
     /// What a runbook does, whoever makes it do that must be allowed to do.
@@ -158,7 +210,7 @@ impl Authority {
         serde_json::to_string(&run).map_err(|error| (500, error.to_string()))
     }
 
-    fn approval(&self, request: &Request) -> Result<Vec<(&'static str, String)>, Refused> {
+    fn approval(&self, request: &Request) -> Result<Vec<Step>, Refused> {
         let Request { namespace, user_info, object, old_object, .. } = request;
         let name = named(object, "RunbookApproval")?;
         if !old_object.is_null() {
@@ -176,7 +228,7 @@ impl Authority {
         }
         let seal =
             self.sealer.of_object("approval", namespace, name, &spec).map_err(|error| (500, error.to_string()))?;
-        Ok(vec![(SEAL, seal)])
+        Ok(vec![Step { right: None, note: Ok((SEAL, seal)) }])
     }
 }
 
@@ -190,9 +242,9 @@ fn annotation<'o>(object: &'o Value, name: &str) -> Option<&'o str> {
 }
 
 /// A patch that sets annotations.
-fn annotate(object: &Value, notes: Vec<(&'static str, String)>) -> Value {
+fn annotate(annotated: bool, notes: Vec<Note>) -> Value {
     let mut patch = Vec::new();
-    if object.pointer("/metadata/annotations").is_none_or(Value::is_null) {
+    if !annotated {
         patch.push(json!({"op": "add", "path": "/metadata/annotations", "value": {}}));
     }
     for (name, value) in notes {
@@ -225,7 +277,8 @@ mod tests {
     async fn review(authority: &Authority, kind: &str, object: Value, old: Value) -> Value {
         let body = json!({"request": {"uid": "u", "kind": {"kind": kind}, "namespace": "shop",
             "userInfo": {"username": "ann", "groups": ["sre"]}, "object": object, "oldObject": old}});
-        authority.answer(body.to_string().as_bytes()).await.unwrap()["response"].clone()
+        let asked = authority.read(body.to_string().as_bytes()).unwrap();
+        authority.answer(asked).await["response"].clone()
     }
 
     fn patched(response: &Value) -> Value {

@@ -29,6 +29,7 @@ use super::{
 use crate::{
     operator::metrics::Metrics,
     runbooks::author::{self, Authority},
+    serving::again,
 };
 
 const REQUEST: Duration = Duration::from_secs(10);
@@ -95,7 +96,9 @@ pub fn app(metrics: Arc<Metrics>, authority: Option<Authority>) -> Router {
 async fn author(authority: &Authority, metrics: &Metrics, intake: &Intake, headers: HeaderMap, body: Body) -> Response {
     let answered = within(&headers, async {
         let taken = intake.read(&headers, body).await?;
-        authority.answer(&taken.bytes).await.map_err(Unanswered::Malformed)
+        let reader = authority.clone();
+        let asked = intake.work(taken, move |bytes| reader.read(bytes)).await?.map_err(Unanswered::Malformed)?;
+        Ok(authority.answer(asked).await)
     });
     let answered = answered.await.map(|review| {
         let allowed = review.pointer("/response/allowed").and_then(serde_json::Value::as_bool) == Some(true);
@@ -140,7 +143,8 @@ async fn within<T>(headers: &HeaderMap, answer: impl Future<Output = Result<T, U
     timeout(REQUEST, answer).await.unwrap_or(Err(Unanswered::Slow))
 }
 
-/// The one place where it is decided how what has no answer is answered. The API server asks again after a 503.
+/// The one place where it is decided how what has no answer is answered. After a 503 that says when, the API server asks
+/// again, as long as its own time for the webhook lasts.
 fn respond(metrics: &Metrics, answered: Result<(serde_json::Value, Verdict), Unanswered>) -> Response {
     let (outcome, code, message) = match answered {
         Ok((review, verdict)) => {
@@ -157,7 +161,8 @@ fn respond(metrics: &Metrics, answered: Result<(serde_json::Value, Verdict), Una
             ("bad_request", StatusCode::PAYLOAD_TOO_LARGE, "the review is larger than 6 MiB".to_owned())
         }
         Err(Unanswered::Refused(Refused::Busy)) => {
-            ("busy", StatusCode::SERVICE_UNAVAILABLE, "too many large reviews at once; try again".to_owned())
+            metrics.admitted("busy");
+            return again("too many large reviews at once; try again");
         }
         Err(Unanswered::Refused(Refused::Broken)) => {
             ("bad_request", StatusCode::BAD_REQUEST, "the review broke off".to_owned())
@@ -176,7 +181,11 @@ mod tests {
     use tower::ServiceExt;
 
     use super::*;
-    use crate::{runbooks::proof::Sealer, testing::FakeApi, webhook::intake::LARGEST};
+    use crate::{
+        runbooks::proof::Sealer,
+        testing::FakeApi,
+        webhook::intake::{LARGEST, SMALL},
+    };
 
     fn routes() -> Router {
         let authority = Authority { client: FakeApi::default().client(), sealer: Sealer::new([1; 32]) };
@@ -209,10 +218,42 @@ mod tests {
         }
     }
 
+    /// What a large review is read into can be many times its size, for either way in.
+    #[tokio::test]
+    async fn large_reviews_are_read_one_at_a_time() {
+        let (intake, metrics) = (Intake::default(), Metrics::new());
+        let authority = Authority { client: FakeApi::default().client(), sealer: Sealer::new([1; 32]) };
+        let body = || format!(r#"{{"request": {{"uid": "x"}}, "more": "{}"}}"#, "x".repeat(SMALL));
+        let headers = HeaderMap::from_iter([(header::CONTENT_TYPE, "application/json".parse().unwrap())]);
+        let taken = intake.read(&headers, body().into()).await.unwrap();
+        let ((begun, begins), (end, ends)) = (tokio::sync::oneshot::channel(), std::sync::mpsc::channel::<()>());
+        let worker = intake.clone();
+        let working = tokio::spawn(async move {
+            let work = move |_: &[u8]| {
+                begun.send(()).unwrap();
+                ends.recv().unwrap();
+            };
+            worker.work(taken, work).await
+        });
+        begins.await.unwrap();
+        let second = author(&authority, &metrics, &intake, headers.clone(), body().into());
+        tokio::pin!(second);
+        assert!(futures::poll!(second.as_mut()).is_pending(), "another one is being worked on");
+        let small = author(&authority, &metrics, &intake, headers, r#"{"request": {"uid": "x"}}"#.into());
+        assert_eq!(small.await.status(), StatusCode::OK, "a small one passes beside them");
+        end.send(()).unwrap();
+        assert_eq!(working.await.unwrap(), Ok(()));
+        assert_eq!(second.await.status(), StatusCode::OK);
+    }
+
+    /// The API server asks again only where it is told when.
     #[test]
-    fn what_may_be_answered_later_is_a_503() {
-        let code = |unanswered| respond(&Metrics::new(), Err(unanswered)).status();
-        assert_eq!(code(Refused::Busy.into()), StatusCode::SERVICE_UNAVAILABLE);
-        assert_eq!(code(Unanswered::Slow), StatusCode::REQUEST_TIMEOUT);
+    fn what_may_be_answered_later_is_a_503_that_says_when() {
+        let answer = |unanswered| {
+            let answer = respond(&Metrics::new(), Err(unanswered));
+            (answer.status(), answer.headers().get(header::RETRY_AFTER).map(|at| at.to_str().unwrap().to_owned()))
+        };
+        assert_eq!(answer(Refused::Busy.into()), (StatusCode::SERVICE_UNAVAILABLE, Some("1".to_owned())));
+        assert_eq!(answer(Unanswered::Slow), (StatusCode::REQUEST_TIMEOUT, None));
     }
 }

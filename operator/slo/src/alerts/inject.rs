@@ -15,7 +15,7 @@ const MAX_DEPTH: usize = 256;
 /// The expression with every matcher in every selector. Without matchers it is the author's own text.
 ///
 /// # Errors
-/// What keeps the expression from being rewritten, or Prometheus from reading it.
+/// What keeps the expression from being rewritten.
 pub(super) fn inject(parsed: &promql::Parsed, matchers: &[Matcher], path: &str) -> Result<String, Problem> {
     let field = path.rsplit('.').next().unwrap_or(path);
     if depth(&parsed.expr) > MAX_DEPTH {
@@ -23,7 +23,6 @@ pub(super) fn inject(parsed: &promql::Parsed, matchers: &[Matcher], path: &str) 
             .label(format!("more than {MAX_DEPTH} operators within each other"))
             .help("record a part of it as a rule of its own"));
     }
-    dialect(parsed, path)?;
     if matchers.is_empty() {
         return Ok(parsed.text.clone());
     }
@@ -42,25 +41,6 @@ pub(super) fn inject(parsed: &promql::Parsed, matchers: &[Matcher], path: &str) 
             .help("write it in a plainer form, without negative times after @"));
     }
     Ok(text)
-}
-
-/// What the parser takes and Prometheus does not, or reads in another way.
-fn dialect(parsed: &promql::Parsed, path: &str) -> Result<(), Problem> {
-    let field = path.rsplit('.').next().unwrap_or(path);
-    for selector in parsed.selectors() {
-        if !selector.matchers.or_matchers.is_empty() {
-            return Err(Problem::error(path, format!("{field} has or between matchers"))
-                .label("Prometheus does not know that")
-                .help("write two selectors with or between them"));
-        }
-    }
-    if has_fill(&parsed.expr) {
-        return Err(Problem::error(path, format!("{field} uses fill, which Prometheus has only as an experiment"))
-            .help(
-                "write (a or b * 0) instead: a Prometheus without that feature flag would refuse the whole rule file",
-            ));
-    }
-    Ok(())
 }
 
 /// Brings a tree into the form in which it is printed: matchers sorted, without what means nothing,
@@ -108,15 +88,6 @@ fn depth(expr: &Expr) -> usize {
         open.extend(promql::children(expr).into_iter().map(|child| (child, depth + 1)));
     }
     deepest
-}
-
-fn has_fill(expr: &Expr) -> bool {
-    any(expr, &|expr| match expr {
-        Expr::Binary(b) => {
-            b.modifier.as_ref().is_some_and(|m| m.fill_values.lhs.is_some() || m.fill_values.rhs.is_some())
-        }
-        _ => false,
-    })
 }
 
 /// True when a node of the tree has the property.

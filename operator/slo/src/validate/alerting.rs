@@ -197,6 +197,11 @@ fn too_short(tiers: &[Tier], period: &Period, problems: &mut Vec<Problem>) {
     );
 }
 
+/// The short window of a tier that names none.
+pub(crate) fn default_short(long: Span) -> Span {
+    Span::seconds((long.as_seconds() / 12).max(1))
+}
+
 fn own_tiers(
     specs: &[slo::Tier],
     objective: Option<Objective>,
@@ -228,7 +233,7 @@ fn own_tiers(
         let long = read(long_window, "longWindow");
         let short = match short_window {
             Some(text) => read(text, "shortWindow"),
-            None => long.map(|l| Span::seconds((l.as_seconds() / 12).max(1))),
+            None => long.map(default_short),
         };
         let hold = r#for.as_deref().map(|text| read(text, "for"));
         let keep = keep_firing_for.as_deref().map(|text| read(text, "keepFiringFor"));

@@ -130,18 +130,7 @@ fn build(object: &Slo, problems: &mut Vec<Problem>) -> Option<Model> {
     let mut labels = labels;
     labels.retain(|name, _| !group_by.contains(name));
     if composite {
-        for (i, tier) in alerting_tiers(object).iter().enumerate() {
-            let windows = [Some(&tier.long_window), tier.short_window.as_ref()];
-            for (window, field) in windows.into_iter().zip(["longWindow", "shortWindow"]) {
-                let path = format!("spec.alerting.tiers[{i}].{field}");
-                if window.and_then(|w| duration::parse(w, &path).ok()).is_some_and(|w| w < crate::render::BASE_RANGE) {
-                    problems.push(
-                        Problem::error(path, "a composite's windows are at least 5m")
-                            .help("alert on the parts instead, or use 5m or more"),
-                    );
-                }
-            }
-        }
+        of_parts(alerting_tiers(object), problems);
     }
     Some(Model {
         id,
@@ -348,6 +337,34 @@ fn group_by(
         problems.push(
             Problem::error("spec.groupBy", "a composite has no groups").help("group its parts, or remove groupBy"),
         );
+    }
+}
+
+/// A composite is read from base series of its parts, so no window is shorter than theirs; those by default neither.
+fn of_parts(tiers: &[slo::Tier], problems: &mut Vec<Problem>) {
+    const HELP: &str = "alert on the parts instead, or use 5m or more";
+    let least = crate::render::BASE_RANGE;
+    let read = |text: &str| duration::parse(text, "").ok();
+    for (i, tier) in tiers.iter().enumerate() {
+        let mut refuse = |field: &str, label: &str, help: &str| {
+            let path = format!("spec.alerting.tiers[{i}].{field}");
+            problems.push(Problem::error(path, "a composite's windows are at least 5m").label(label).help(help));
+        };
+        let long = read(&tier.long_window);
+        if long.is_some_and(|long| long < least) {
+            refuse("longWindow", "", HELP);
+        }
+        match &tier.short_window {
+            Some(text) if read(text).is_some_and(|short| short < least) => refuse("shortWindow", "", HELP),
+            Some(_) => {}
+            None => {
+                let short = long.filter(|long| *long >= least).map(alerting::default_short);
+                if let Some(short) = short.filter(|short| *short < least) {
+                    let label = format!("shortWindow is a twelfth of it, {short}, unless it is written");
+                    refuse("longWindow", &label, "write shortWindow: 5m, or alert on the parts instead");
+                }
+            }
+        }
     }
 }
 

@@ -452,7 +452,7 @@ fn vector(text: &str, path: &str, problems: &mut Vec<Problem>) -> Option<Parsed>
 fn not_a_selector(parsed: &Parsed, path: &str) -> Problem {
     let field = path.rsplit('.').next().unwrap_or(path);
     let is = match &parsed.expr {
-        Expr::VectorSelector(_) => "a selector with offset, @ or or",
+        Expr::VectorSelector(_) => "a selector with offset or @",
         Expr::MatrixSelector(_) => "a selector with a range",
         Expr::Call(_) => "a function call",
         Expr::Aggregate(_) => "an aggregation",

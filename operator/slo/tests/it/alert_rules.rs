@@ -213,6 +213,13 @@ fn expressions() {
             ],
         ),
         (
+            "experimental function",
+            rule(json!({"expr": "a > start()"})),
+            &[
+                "error: spec.rules[0].expr: expr uses start, which Prometheus has only as an experiment; use another function: a Prometheus without that feature flag would refuse the whole rule file",
+            ],
+        ),
+        (
             "what the printer cannot say",
             json!({"matchers": {"cluster": "eu"}, "rules": [{"alert": "A", "expr": "a @ -5 > 1"}]}),
             &[

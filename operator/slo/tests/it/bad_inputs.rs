@@ -121,6 +121,24 @@ fn windows() {
             &["warning: spec.alerting.tiers[0].longWindow: longWindow is longer than the period (3d); shorten it"],
         ),
         (
+            "windows of a composite",
+            json!({
+                "sli": {"events": null, "composite": {"worstOf": ["a", "b"]}},
+                "alerting": {"tiers": [
+                    {"name": "a", "burnRate": "2", "longWindow": "4m"},
+                    {"name": "b", "burnRate": "2", "longWindow": "30m", "shortWindow": "2m30s"},
+                    {"name": "c", "burnRate": "2", "longWindow": "30m"},
+                    {"name": "d", "burnRate": "2", "longWindow": "30m", "shortWindow": "5m"},
+                    {"name": "e", "burnRate": "2", "longWindow": "1h"}
+                ]}
+            }),
+            &[
+                "error: spec.alerting.tiers[0].longWindow: a composite's windows are at least 5m; alert on the parts instead, or use 5m or more",
+                "error: spec.alerting.tiers[1].shortWindow: a composite's windows are at least 5m; alert on the parts instead, or use 5m or more",
+                "error: spec.alerting.tiers[2].longWindow: a composite's windows are at least 5m (shortWindow is a twelfth of it, 2m30s, unless it is written); write shortWindow: 5m, or alert on the parts instead",
+            ],
+        ),
+        (
             "negative floor",
             json!({"alerting": {"minimumBadEvents": -1}}),
             &["error: spec.alerting.minimumBadEvents: minimumBadEvents is negative; use 0 or more"],
@@ -183,7 +201,7 @@ fn indicators() {
             "total has an offset",
             events(ok, "a offset 5m"),
             &[
-                "error: spec.sli.events.total: total is not a bare selector (it is a selector with offset, @ or or); write a bare counter such as http_requests_total{job=\"x\"}, or rates of one with [$window] in total",
+                "error: spec.sli.events.total: total is not a bare selector (it is a selector with offset or @); write a bare counter such as http_requests_total{job=\"x\"}, or rates of one with [$window] in total",
             ],
         ),
         (
@@ -197,6 +215,36 @@ fn indicators() {
             "parenthesis",
             events("sum(rate(a[$window])", ok),
             &["error: spec.sli.events.bad: bad is not valid PromQL (this ( is never closed); close it"],
+        ),
+        (
+            "or between matchers",
+            events("rate(a{b=\"c\" or d=\"e\"}[$window])", ok),
+            &[
+                "error: spec.sli.events.bad: bad has or between matchers (Prometheus does not know that); write two selectors with or between them",
+            ],
+        ),
+        (
+            "experiment",
+            events("rate(a[$window]) + fill(0) b", "sum(ts_of_max_over_time(a[$window]))"),
+            &[
+                "error: spec.sli.events.bad: bad uses fill, which Prometheus has only as an experiment; write (a or b * 0) instead: a Prometheus without that feature flag would refuse the whole rule file",
+                "error: spec.sli.events.total: total uses ts_of_max_over_time, which Prometheus has only as an experiment; use another function: a Prometheus without that feature flag would refuse the whole rule file",
+            ],
+        ),
+        (
+            "window with a letter too many",
+            events("rate(a[$windows])", "rate(a[1h$window])"),
+            &[
+                "error: spec.sli.events.bad: bad does not have $window alone ([$windows] would become [5ms]); write [$window], with nothing else beside it",
+                "error: spec.sli.events.total: total does not have $window alone ([1h$window] would become [1h5m]); write [$window], with nothing else beside it",
+            ],
+        ),
+        (
+            "window of a recorded series with a letter too many",
+            only(json!({"ratio": {"errors": "job:errors:rate$windows"}})),
+            &[
+                "error: spec.sli.ratio.errors: errors does not have $window alone ($windows would become 5ms); write $window, with no letter or digit after it",
+            ],
         ),
         (
             "regex",
