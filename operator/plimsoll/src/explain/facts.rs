@@ -24,6 +24,8 @@ pub struct Facts {
     pub objective: String,
     /// The period in words: `30d, rolling`.
     pub period: String,
+    /// The shortest range that its rules read rates over, and half of it, where that is below two minutes.
+    pub range: Option<(String, String)>,
     /// Number of its rules.
     pub rules: usize,
     /// Where the operator has written them; from the status.

@@ -95,8 +95,19 @@ fn describe(model: &Model, rules: &RuleSet, facts: &mut Facts) {
     facts.measures = measures(&model.sli);
     facts.objective = model.objective.percent().to_string();
     facts.period = period(&model.period);
+    facts.range = short_range(model).map(|range| (range.to_string(), Span { millis: range.millis / 2 }.to_string()));
     facts.selectors = selectors(&model.sli);
     facts.tiers = tiers(model, rules);
+}
+
+/// The shortest range of rates in the rules, where targets that are scraped once a minute have less than two samples in it.
+fn short_range(model: &Model) -> Option<Span> {
+    let slice = match &model.sli {
+        Sli::TimeSlices { slice, .. } => Some(*slice),
+        _ => None,
+    };
+    let shortest = model.tiers.iter().map(|tier| tier.short).chain(slice).min();
+    shortest.filter(|range| *range < Span::seconds(120))
 }
 
 /// Asks for everything else, where Prometheus answered at all.

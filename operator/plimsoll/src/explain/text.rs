@@ -126,7 +126,7 @@ fn find(facts: &Facts) -> Finding {
     if facts.data == Some(false) {
         return finding(
             "has no data yet: its rules were not evaluated with samples so far.".to_owned(),
-            "wait for a minute, then ask again".to_owned(),
+            format!("wait for a minute, then ask again{}", seldom(facts)),
         );
     }
     if facts.made_up {
@@ -208,7 +208,18 @@ fn unknown(facts: &Facts) -> Option<Finding> {
     let so_far = if tiers.len() == facts.tiers.len() { "is not known yet" } else { "is not wholly known yet" };
     Some(Finding {
         headline: format!("{so_far}: the burn over the windows of {} is not recorded so far.", join(&names)),
-        next: format!("ask again when it is: it is recorded every {}", spaced(&first.interval)),
+        next: format!("ask again when it is: it is recorded every {}{}", spaced(&first.interval), seldom(facts)),
+    })
+}
+
+/// Why there may never be a value.
+fn seldom(facts: &Facts) -> String {
+    facts.range.as_ref().map_or_else(String::new, |(range, half)| {
+        format!(
+            "; if it stays so: a rate over {} has no value unless targets are scraped every {} or more often",
+            spaced(range),
+            spaced(half)
+        )
     })
 }
 
