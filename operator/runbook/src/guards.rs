@@ -279,6 +279,9 @@ impl<'c> Check<'c> {
         let changes = self.acts().find_map(|act| match act {
             Act::Rollback(rollback) if is_it(&rollback.workload) && now.revision != then.revision => Some("revision"),
             Act::Scale(scale) if is_it(&scale.workload) && now.replicas != then.replicas => Some("number of replicas"),
+            Act::Cordon(cordon) if is_it(&cordon.node) && now.unschedulable != then.unschedulable => {
+                Some("field unschedulable")
+            }
             Act::TelemetryProfile(profile)
                 if is_it(&profile.object) && (&now.intervals, &now.sampling) != (&then.intervals, &then.sampling) =>
             {

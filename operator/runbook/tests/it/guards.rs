@@ -70,6 +70,8 @@ fn what_has_changed_since_it_was_planned_is_left_alone() {
     };
     let monitor = json!({"parameters": [{"name": "monitor", "object": "ServiceMonitor", "default": "checkout"}],
         "artifacts": null, "steps": [{"name": "a", "telemetryProfile": {"object": "monitor", "profile": "debug"}}]});
+    let cordon = json!({"parameters": [{"name": "node", "object": "Node", "default": "worker-3"}], "artifacts": null,
+        "steps": [{"name": "a", "cordon": {"node": "node"}}]});
     let scale = patch(json!({"name": "a", "scale": {"workload": "app", "by": 1, "max": 9}}));
     let rollback = patch(json!({"name": "a", "rollback": {"workload": "app"}}));
     let restart = patch(json!({"name": "a", "restart": {"workload": "app"}}));
@@ -78,19 +80,21 @@ fn what_has_changed_since_it_was_planned_is_left_alone() {
         change(&mut facts);
         Circumstances { target: Some(Some(facts)), ..fine() }
     };
-    for patch in [&scale, &rollback, &restart, &monitor] {
+    for patch in [&scale, &rollback, &restart, &monitor, &cordon] {
         assert_eq!(refusals(patch, &now(|_| {})), [], "{patch}");
     }
     let (more, newer) = (now(|facts| facts.replicas = Some(6)), now(|facts| facts.revision = Some(9)));
     let closer = now(|facts| facts.intervals = vec!["5s".to_owned(), "5s".to_owned()]);
+    let cordoned = now(|facts| facts.unschedulable = Some(true));
     for (patch, circumstances, what) in [
-        (&scale, &more, "number of replicas of Deployment"),
-        (&rollback, &newer, "revision of Deployment"),
-        (&monitor, &closer, "interval or percentage of ServiceMonitor"),
+        (&scale, &more, "number of replicas of Deployment checkout"),
+        (&rollback, &newer, "revision of Deployment checkout"),
+        (&monitor, &closer, "interval or percentage of ServiceMonitor checkout"),
+        (&cordon, &cordoned, "field unschedulable of Node worker-3"),
     ] {
         let (guard, message) = one(patch, circumstances);
         assert!(guard == Guard::Changed && guard.is_final(), "{guard:?}");
-        assert_eq!(message, format!("the {what} checkout is not what it was when the run was planned"));
+        assert_eq!(message, format!("the {what} is not what it was when the run was planned"));
         let busy = Circumstances { same_target: Some(vec!["other-1".to_owned()]), ..circumstances.clone() };
         assert_eq!(one(patch, &busy).0, Guard::TargetBusy, "another run has only borrowed it");
     }
