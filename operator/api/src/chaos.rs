@@ -203,7 +203,8 @@ pub struct ChaosEngine {
     /// Name of a ChaosExperiment of the namespace: `pod-network-latency`.
     #[schemars(schema_with = "crate::schema::label")]
     pub experiment: String,
-    /// Its variables, besides TOTAL_CHAOS_DURATION and PODS_AFFECTED_PERC, which are Plimsoll's.
+    /// Its variables, besides TOTAL_CHAOS_DURATION and PODS_AFFECTED_PERC, which are Plimsoll's, and those by which it
+    /// would hit something else than `object` or run another image, such as TARGET_PODS.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(extend("maxProperties" = 50))]
     pub env: BTreeMap<String, String>,

@@ -20,6 +20,25 @@ const SECOND: Span = Span::seconds(1);
 /// What `kubectl` and Kubernetes themselves scale.
 const WORKLOADS: [ObjectKind; 3] = [ObjectKind::Deployment, ObjectKind::StatefulSet, ObjectKind::DaemonSet];
 
+/// Variables of Litmus by which an experiment hits something else than its step says: other Pods, whole Nodes, another
+/// application; or runs another image.
+const PAST_BOUNDS: [&str; 14] = [
+    "TARGET_PODS",
+    "TARGET_POD",
+    "TARGET_NODE",
+    "TARGET_NODES",
+    "NODE_LABEL",
+    "NODES_AFFECTED_PERC",
+    "APP_NS",
+    "APP_NAMESPACE",
+    "APP_LABEL",
+    "APP_KIND",
+    "CHAOS_NAMESPACE",
+    "LIB",
+    "LIB_IMAGE",
+    "CHAOSENGINE",
+];
+
 /// Checks an action; its defaults filled in. `None` when it cannot be used at all.
 pub(super) fn action(
     act: Act<'_>,
@@ -311,8 +330,15 @@ fn chaos(chaos: &Chaos, timeout: Option<Span>, at: &dyn Fn(&str) -> String, cont
     if let Some(ChaosEngine { service_account: _, experiment: _, env }) = chaos_engine {
         for (name, value) in env {
             let path = at(&format!("chaosEngine.env.{name}"));
-            if ["TOTAL_CHAOS_DURATION", "PODS_AFFECTED_PERC"].contains(&name.as_str()) {
-                context.error(&path, format!("{name} is set by Plimsoll"), "", "use duration and pods");
+            match name.as_str() {
+                "TOTAL_CHAOS_DURATION" | "PODS_AFFECTED_PERC" => {
+                    context.error(&path, format!("{name} is set by Plimsoll"), "", "use duration and pods");
+                }
+                name if PAST_BOUNDS.contains(&name) => {
+                    let label = "it leads past the object, the images or the duration of the step";
+                    context.error(&path, format!("{name} is not the runbook's to set"), label, "remove it");
+                }
+                _ => {}
             }
             context.text(value, &path);
         }
