@@ -30,7 +30,10 @@ fn sent(patch: &Value, undo: bool) -> (Vec<String>, Vec<Call>) {
 }
 
 fn with(step: Value) -> Value {
+    // A fault hits the target alone.
+    let target = step.pointer("/chaos/object").cloned().unwrap_or_else(|| json!("pod"));
     json!({
+        "target": target,
         "parameters": [
             {"name": "pod", "object": "Pod", "fromLabel": "pod"},
             {"name": "app", "object": "Deployment", "ownerOf": "pod"},
