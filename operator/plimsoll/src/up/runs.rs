@@ -184,7 +184,8 @@ impl Runs {
         for model in models.iter().filter(|model| matches!(model.trigger, Trigger::Alert(_) | Trigger::Slo { .. })) {
             match self.start(model, &occurrence).await? {
                 Stored::Now => stored = Stored::Now,
-                Stored::Before if stored == Stored::Nothing => stored = Stored::Before,
+                Stored::Before if stored != Stored::Now => stored = Stored::Before,
+                Stored::Refused if stored == Stored::Nothing => stored = Stored::Refused,
                 _ => {}
             }
         }
@@ -246,7 +247,7 @@ impl Runs {
         if told.len() < KEPT && told.insert(line.clone()) {
             self.say.trouble(&line);
         }
-        Stored::Nothing
+        Stored::Refused
     }
 
     fn put(&self, execution: &RunbookExecution) -> Result<(), NotStored> {
