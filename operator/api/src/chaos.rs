@@ -11,10 +11,12 @@ use serde::{Deserialize, Serialize};
 #[serde(rename_all = "camelCase")]
 #[x_kube(crates(kube_core = "::kube_core"), validation = Rule::new("[has(self.podChaos), has(self.networkChaos), has(self.stressChaos), has(self.workflow), has(self.chaosEngine)].filter(x, x).size() == 1").message("chaos has exactly one of podChaos, networkChaos, stressChaos, workflow, chaosEngine"))]
 pub struct Chaos {
-    /// The workload whose Pods are hit, or the Pod.
+    /// The workload whose Pods are hit, or the Pod: the runbook's target, by which `minHealthy` and `maxTargetsPercent`
+    /// are reckoned.
     #[schemars(schema_with = "crate::schema::label")]
     pub object: String,
-    /// How many of its Pods, at most. Default: One.
+    /// How many of its Pods, at most; each experiment of a workflow picks so many. Default: One. Litmus takes one or a
+    /// percentage.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pods: Option<ChaosPods>,
     /// How long: 10s to 1h.
@@ -203,7 +205,8 @@ pub struct ChaosEngine {
     /// Name of a ChaosExperiment of the namespace: `pod-network-latency`.
     #[schemars(schema_with = "crate::schema::label")]
     pub experiment: String,
-    /// Its variables, besides TOTAL_CHAOS_DURATION and PODS_AFFECTED_PERC, which are Plimsoll's.
+    /// Its variables, besides TOTAL_CHAOS_DURATION and PODS_AFFECTED_PERC, which are Plimsoll's, and those by which it
+    /// would hit something else than `object` or run another image, such as TARGET_PODS.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(extend("maxProperties" = 50))]
     pub env: BTreeMap<String, String>,

@@ -344,12 +344,13 @@ pub struct Safety {
     /// Runs in a time. Default: 10 in 1d.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub budget: Option<Budget>,
-    /// Of the workload that the target belongs to, at most this share of Pods is acted upon within the cooldown, but
-    /// always one. Default: 25.
+    /// Of the workload that the target is or belongs to, at most this share of Pods is acted upon within the cooldown,
+    /// but always one. A fault on a workload is refused if it could hit more. Default: 25.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 100))]
     pub max_targets_percent: Option<i64>,
-    /// Pods of the workload that must be ready besides the target, for steps that take a Pod away. Default: 1.
+    /// Pods of the workload that must be ready besides those that the steps take away: the target that is evicted, all
+    /// that a fault hits, the difference of a scale to fewer. For a restart, all that are ready. Default: 1.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0, max = 10_000))]
     pub min_healthy: Option<i64>,

@@ -28,6 +28,7 @@ struct State {
     requests: Vec<String>,
     notes: Vec<String>,
     fails: bool,
+    refused: BTreeMap<String, Value>,
 }
 
 /// See the module. Clones share their objects.
@@ -97,6 +98,11 @@ impl FakeApi {
         self.state.lock().unwrap().fails = fails;
     }
 
+    /// From now on whatever is asked of this path is answered by this `Status`.
+    pub(crate) fn refuse(&self, path: &str, status: Value) {
+        self.state.lock().unwrap().refused.insert(path.to_owned(), status);
+    }
+
     async fn serve(&self, request: Request<Body>) -> Response<Answer> {
         let (parts, body) = request.into_parts();
         let body = body.collect().await.unwrap().to_bytes();
@@ -104,6 +110,10 @@ impl FakeApi {
         let query = parts.uri.query().unwrap_or_default();
         let mut state = self.state.lock().unwrap();
         state.requests.push(format!("{} {path}", parts.method));
+        if let Some(refused) = state.refused.get(&path) {
+            let code = StatusCode::from_u16(refused["code"].as_u64().unwrap().try_into().unwrap()).unwrap();
+            return Response::builder().status(code).body(whole(refused)).unwrap();
+        }
         if parts.method == Method::GET {
             return state.read(&path, query);
         }

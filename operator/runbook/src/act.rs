@@ -208,7 +208,7 @@ pub const CLASSES: [Row; 20] = [
     repeatable(ActionKind::Scale, "the number was reckoned when the run was planned"),
     repeatable(
         ActionKind::Restart,
-        "restartedAt is the time at which the run was made: the same value again is no second rollout",
+        "restartedAt is reckoned from when the run was made: the same value again, or one before it, is no second rollout",
     ),
     repeatable(
         ActionKind::Rollback,

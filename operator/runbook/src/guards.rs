@@ -7,12 +7,13 @@ use jiff::{SignedDuration, Timestamp};
 use plimsoll_api::{
     RunbookExecutionSpec,
     execution::{Facts, ObjectRef, Phase},
-    runbook::{Mode, Step},
+    runbook::{Mode, ObjectKind, Step},
 };
 use plimsoll_slo::model::Span;
 
 use crate::{
     Act,
+    hits::{self, Hits},
     model::Safety,
     plan::{PROTECTED, Settings},
 };
@@ -261,8 +262,12 @@ impl<'c> Check<'c> {
                 if self.circumstances.same_target.as_ref().is_some_and(Vec::is_empty) {
                     self.changed(object, facts, &shown);
                 }
-                if self.acts().any(takes_a_pod) {
-                    self.healthy(facts, &shown);
+                match hits::of(self.acts(), object, facts) {
+                    Some(hits) => {
+                        self.healthy(object, facts, hits, &shown);
+                        self.hit(object, facts, hits, &shown);
+                    }
+                    None => self.refuse(Guard::NotKnown, format!("it cannot be known how many Pods {shown} has")),
                 }
             }
         }
@@ -279,6 +284,9 @@ impl<'c> Check<'c> {
         let changes = self.acts().find_map(|act| match act {
             Act::Rollback(rollback) if is_it(&rollback.workload) && now.revision != then.revision => Some("revision"),
             Act::Scale(scale) if is_it(&scale.workload) && now.replicas != then.replicas => Some("number of replicas"),
+            Act::Cordon(cordon) if is_it(&cordon.node) && now.unschedulable != then.unschedulable => {
+                Some("field unschedulable")
+            }
             Act::TelemetryProfile(profile)
                 if is_it(&profile.object) && (&now.intervals, &now.sampling) != (&then.intervals, &then.sampling) =>
             {
@@ -291,18 +299,46 @@ impl<'c> Check<'c> {
         }
     }
 
-    fn healthy(&mut self, facts: &Facts, shown: &str) {
+    fn healthy(&mut self, object: &ObjectRef, facts: &Facts, hits: Hits, shown: &str) {
+        let takes_pods = self.acts().any(takes_a_pod);
         let least = self.safety.min_healthy;
+        // Facts of a Pod do not count itself.
+        let (place, fewer) = if object.kind == ObjectKind::Pod { ("beside", 0) } else { ("of", hits.at_once) };
         match facts.ready {
-            // Facts of a Pod do not count itself.
-            Some(ready) if ready >= least => {}
-            Some(ready) => self
-                .refuse(Guard::MinHealthy, format!("beside {shown} {ready} Pods are ready, minHealthy wants {least}")),
+            _ if !takes_pods && fewer == 0 => {}
+            Some(ready) if ready.saturating_sub(fewer).max(0) >= least => {}
+            Some(ready) => {
+                let go = if fewer == 0 { String::new() } else { format!(" and {fewer} would go") };
+                let message = format!("{place} {shown} {ready} Pods are ready{go}, minHealthy wants {least}");
+                self.refuse(Guard::MinHealthy, message);
+            }
             None if least == 0 => {}
-            None => self.refuse(Guard::NotKnown, format!("it cannot be known how many Pods beside {shown} are ready")),
+            None => self.refuse(Guard::NotKnown, format!("it cannot be known how many Pods {place} {shown} are ready")),
         }
-        if facts.disruptions_allowed == Some(0) {
-            self.refuse(Guard::MinHealthy, format!("the PodDisruptionBudget of {shown} lets no Pod go now"));
+        match facts.disruptions_allowed {
+            Some(0) if takes_pods => {
+                self.refuse(Guard::MinHealthy, format!("the PodDisruptionBudget of {shown} lets no Pod go now"));
+            }
+            Some(allowed) if takes_pods && hits.at_once > allowed => {
+                let message =
+                    format!("the PodDisruptionBudget of {shown} lets {allowed} Pods go now, not {}", hits.at_once);
+                self.refuse(Guard::MinHealthy, message);
+            }
+            _ => {}
+        }
+    }
+
+    /// A fault on a workload hits a share of its Pods at most, and always may hit one.
+    fn hit(&mut self, object: &ObjectRef, facts: &Facts, hits: Hits, shown: &str) {
+        if object.kind == ObjectKind::Pod || hits.in_all == 0 {
+            return;
+        }
+        let percent = self.safety.max_targets_percent;
+        let Some(replicas) = facts.replicas else { return };
+        let most = share_of(replicas, percent);
+        if hits.in_all > most {
+            let message = format!("{} Pods of {shown} would be hit, {percent} % of {replicas} is {most}", hits.in_all);
+            self.refuse(Guard::MaxTargets, message);
         }
     }
 
@@ -397,7 +433,7 @@ impl<'c> Check<'c> {
         let acted = i64::try_from(ran.iter().filter(recent).count()).unwrap_or(i64::MAX);
         match facts.replicas {
             Some(replicas) => {
-                let most = (replicas.saturating_mul(percent) / 100).max(1);
+                let most = share_of(replicas, percent);
                 if acted >= most {
                     let message = format!(
                         "{acted} Pods of the same workload were acted upon within the cooldown, {percent} % of {replicas} is {most}"
@@ -456,7 +492,13 @@ pub fn at_risk(chaos: &plimsoll_api::chaos::Chaos, slos: Option<&[SloNow]>) -> V
 /// Percent of an error budget that must be left for a fault.
 const MIN_BUDGET: i64 = 25;
 
-/// True for an action after which there may be a Pod less for a while.
+/// So many Pods of a workload may be acted upon: a share, and always one.
+fn share_of(replicas: i64, percent: i64) -> i64 {
+    (replicas.saturating_mul(percent) / 100).max(1)
+}
+
+/// True for an action after which there may be a Pod less for a while. Not a rollback: when it is needed most, no Pod is
+/// ready.
 fn takes_a_pod(act: Act<'_>) -> bool {
     matches!(act, Act::EvictPod(_) | Act::Restart(_) | Act::Chaos(_))
 }

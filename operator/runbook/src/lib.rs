@@ -11,6 +11,7 @@
 pub mod act;
 pub mod alertmanager;
 pub mod guards;
+mod hits;
 pub mod machine;
 pub mod matcher;
 pub mod matching;

@@ -18,6 +18,8 @@ pub const RUNBOOK_UID: &str = "plimsoll.dev/runbook-uid";
 pub const TARGET_UID: &str = "plimsoll.dev/target-uid";
 /// The label with the alert's fingerprint, on executions.
 pub const FINGERPRINT: &str = "plimsoll.dev/fingerprint";
+/// The annotation of a Node with the execution that was the last to set `spec.unschedulable`.
+pub const UNSCHEDULABLE_BY: &str = "plimsoll.dev/unschedulable-by";
 
 /// The name of an execution: `RUNBOOK-HASH`, of at most 63 characters, so that it can be a label's value.
 ///

@@ -16,6 +16,8 @@ use crate::{
 
 /// The largest answer that is read.
 const MAX_BYTES: usize = 4 << 20;
+/// The largest list of Alertmanager's alerts: tens of thousands, since a storm is when they are asked for.
+const MAX_ALERTS_BYTES: usize = 32 << 20;
 /// How long one request may take.
 const TIMEOUT: Duration = Duration::from_secs(15);
 
@@ -124,7 +126,9 @@ impl Outside {
         // An address may hold a token, so errors never show it.
         let answer = sent.send().await.map_err(|error| broken(chain(&error.without_url())))?;
         let code = answer.status().as_u16();
-        let body = bounded_bytes(answer, MAX_BYTES).await.map_err(|error| broken(error.to_string()))?;
+        let alerts = request.to == Server::Alertmanager && path.starts_with("api/v2/alerts");
+        let most = if alerts { MAX_ALERTS_BYTES } else { MAX_BYTES };
+        let body = bounded_bytes(answer, most).await.map_err(|error| broken(error.to_string()))?;
         Ok(Answer { code, body })
     }
 }

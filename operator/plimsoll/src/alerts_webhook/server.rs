@@ -42,6 +42,8 @@ pub enum Stored {
     Before,
     /// No runbook is for it.
     Nothing,
+    /// A runbook is for it that cannot be started by it, however often it comes; somebody was told.
+    Refused,
     /// It does not fire any more, and its executions know.
     Resolved,
 }
@@ -52,6 +54,7 @@ impl Stored {
             Self::Now => "stored",
             Self::Before => "known",
             Self::Nothing => "unmatched",
+            Self::Refused => "refused",
             Self::Resolved => "resolved",
         }
     }

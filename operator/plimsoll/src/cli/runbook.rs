@@ -4,11 +4,16 @@ use std::{collections::BTreeMap, fmt::Write as _, fs, path::PathBuf};
 
 use clap::{Args, Subcommand};
 use jiff::Timestamp;
-use plimsoll_api::{Level, execution::ObjectRef, runbook::Mode};
+use plimsoll_api::{
+    Level,
+    action::Scale,
+    execution::ObjectRef,
+    runbook::{Mode, ObjectKind},
+};
 use plimsoll_runbook::{
     Act, Model, act, alertmanager,
     matching::{Occurrence, matches},
-    model::Trigger,
+    model::{Safety, Trigger},
     parameters,
     plan::{PROTECTED, Planned, plan},
     requests::{self, Call, Run},
@@ -273,16 +278,7 @@ fn guards(text: &mut String, model: &Model, planned: &Planned, condition: Option
     line(format!("are {} runs under way already?", safety.max_concurrent));
     line(format!("has it run {} times in the last {}?", safety.budget_runs, safety.budget_per));
     line(format!("did the last {} runs fail, less than {} ago?", safety.failures, safety.open_for));
-    line(format!("were more than {} % of the workload's Pods acted upon?", safety.max_targets_percent));
-    let takes = planned
-        .spec
-        .steps
-        .iter()
-        .filter_map(|step| Act::of(&step.action))
-        .any(|act| matches!(act, Act::EvictPod(_) | Act::Restart(_) | Act::Chaos(_)));
-    if takes {
-        line(format!("are at least {} other Pods ready, and does the PodDisruptionBudget agree?", safety.min_healthy));
-    }
+    pods(&mut line, model, planned);
     for chaos in planned.spec.steps.iter().filter_map(|step| step.action.chaos.as_ref()) {
         let slos = if chaos.slos.is_empty() { "any SLO of the namespace".to_owned() } else { chaos.slos.join(" or ") };
         line(format!("does {slos} burn, or have less than {} % of its budget?", chaos.min_budget.unwrap_or(25)));
@@ -295,6 +291,37 @@ fn guards(text: &mut String, model: &Model, planned: &Planned, condition: Option
         Mode::Approve => "Mode Approve: then it waits for a RunbookApproval.\n",
         Mode::Auto => "Mode Auto: then it is done.\n",
     });
+}
+
+/// What is asked of the Pods of the target.
+fn pods(line: &mut dyn FnMut(String), model: &Model, planned: &Planned) {
+    let Safety { max_targets_percent, min_healthy, .. } = model.safety;
+    let target = planned.spec.objects.iter().find(|object| Some(&object.parameter) == planned.spec.target.as_ref());
+    let Some(target) = target else { return };
+    let acts = || planned.spec.steps.iter().filter_map(|step| Act::of(&step.action));
+    let faults = acts().any(|act| matches!(act, Act::Chaos(_)));
+    let takes = faults || acts().any(|act| matches!(act, Act::EvictPod(_) | Act::Restart(_)));
+    if target.kind == ObjectKind::Pod {
+        line(format!("were more than {max_targets_percent} % of the workload's Pods acted upon?"));
+        if takes {
+            line(format!("are at least {min_healthy} other Pods ready, and does the PodDisruptionBudget agree?"));
+        }
+        return;
+    }
+    if faults {
+        line(format!("would it hit more than {max_targets_percent} % of the workload's Pods, and more than one?"));
+    }
+    if takes {
+        let others = if faults { " beside those that it hits" } else { "" };
+        line(format!("are at least {min_healthy} Pods ready{others}, and does the PodDisruptionBudget agree?"));
+    } else if model.steps.iter().filter_map(|step| step.action.scale.as_ref()).any(may_be_fewer) {
+        line(format!("if it scales to fewer, would at least {min_healthy} Pods still be ready?"));
+    }
+}
+
+fn may_be_fewer(scale: &Scale) -> bool {
+    let Scale { replicas, by, percent, .. } = scale;
+    replicas.is_some() || by.is_some_and(|by| by < 0) || percent.is_some_and(|percent| percent < 100)
 }
 
 fn steps(text: &mut String, model: &Model, planned: &Planned, now: Timestamp) {

@@ -31,7 +31,8 @@ pub struct RunbooksConfig {
     /// Where evidence may go.
     #[serde(default)]
     pub artifacts: ArtifactsConfig,
-    /// How many days an execution is kept after its end; longer where its cooldown is. Default: 30.
+    /// How many days an execution is kept after its end, a week at least; longer while what started it holds.
+    /// Default: 30.
     #[serde(default = "thirty")]
     pub keep_days: u16,
 }
@@ -49,6 +50,9 @@ impl Default for RunbooksConfig {
         }
     }
 }
+
+/// Days for which a guard may count an execution.
+const COUNTED: u16 = 7;
 
 const fn thirty() -> u16 {
     30
@@ -77,10 +81,10 @@ impl RunbooksConfig {
                     .help("end it where any image may follow, like registry.example/debug/"),
             );
         }
-        if *keep_days == 0 {
+        if *keep_days < COUNTED {
             problems.push(
-                Problem::error(format!("{at}.keepDays"), "keepDays is 0")
-                    .help("keep them for 1 day at least, or budgets and cooldowns would be forgotten"),
+                Problem::error(format!("{at}.keepDays"), format!("keepDays is {keep_days}, less than a week"))
+                    .help("write 7 or more: budgets, cooldowns and circuit breakers count executions for up to 7 days"),
             );
         }
         artifacts.check(&format!("{at}.artifacts"), problems);

@@ -12,7 +12,7 @@ use jiff::Timestamp;
 use kube::{
     Api, Client, Resource, ResourceExt,
     api::{ListParams, Patch, PatchParams, PostParams},
-    core::DeserializeGuard,
+    core::{DeserializeGuard, Status},
     runtime::{events::EventType, reflector::Store},
 };
 use plimsoll_api::{
@@ -209,7 +209,7 @@ impl Dispatcher {
         given: &BTreeMap<String, String>,
         traceparent: Option<String>,
     ) -> Result<Stored, NotStored> {
-        let Known { runbook, model, author } = known;
+        let Known { runbook, model, author: _ } = known;
         let evidence = match matches(model, occurrence, Timestamp::now()) {
             Ok(evidence) => evidence,
             Err(_) => return Ok(Stored::Nothing),
@@ -239,14 +239,21 @@ impl Dispatcher {
             Err(error @ LookupError::Missing(..)) => {
                 return Ok(self.refuse(runbook, "TargetNotFound", &error.to_string()).await);
             }
+            // A right that comes later is no reason to lose what happened before.
+            Err(error @ LookupError::NotAllowed(..)) => {
+                self.tell(runbook, "NotAllowed", &error.to_string()).await;
+                return Err(NotStored(error.to_string()));
+            }
             Err(error @ LookupError::Failed(..)) => return Err(NotStored(error.to_string())),
         };
         let planned = match plan(model, &self.settings, evidence, &values.values, objects, traceparent) {
             Ok(planned) => planned,
             Err(wrong) => return Ok(self.refuse(runbook, "NotPlanned", &wrong.join("; ")).await),
         };
-        let stored = self.create(model, author, &planned, seen).await?;
-        self.stored.remember(&key, Instant::now());
+        let stored = self.create(known, &planned, seen).await?;
+        if matches!(stored, Stored::Now | Stored::Before) {
+            self.stored.remember(&key, Instant::now());
+        }
         if stored == Stored::Now {
             for note in &planned.notes {
                 self.teller.tell(&runbook.object_ref(&()), EventType::Warning, "MayBeUndone", note).await;
@@ -287,13 +294,8 @@ impl Dispatcher {
         self.looked_up.ask(&question, look, |(_, objects)| objects.is_ok()).await
     }
 
-    async fn create(
-        &self,
-        model: &Model,
-        author: &Author,
-        planned: &Planned,
-        seen: Instant,
-    ) -> Result<Stored, NotStored> {
+    async fn create(&self, known: &Known, planned: &Planned, seen: Instant) -> Result<Stored, NotStored> {
+        let Known { runbook, model, author } = known;
         let Planned { name, labels, spec, spec_hash: _, notes: _ } = planned;
         let api: Api<RunbookExecution> = Api::namespaced(self.client.clone(), &model.namespace);
         let seal = seal(&self.sealer, &author.username, &model.namespace, name, spec);
@@ -310,8 +312,10 @@ impl Dispatcher {
             Err(kube::Error::Api(status)) if status.code == 409 && status.reason == "AlreadyExists" => {
                 Ok(Stored::Before)
             }
-            // The namespace is gone, and the runbook with it.
-            Err(kube::Error::Api(status)) if status.code == 404 => Ok(Stored::Nothing),
+            Err(kube::Error::Api(status)) if is_gone(&status) => Ok(Stored::Nothing),
+            Err(kube::Error::Api(status)) if is_never_taken(&status) => {
+                Ok(self.refuse(runbook, "NotPlanned", &status.message).await)
+            }
             Err(error) => Err(NotStored(format!("RunbookExecution {}/{name}: {}", model.namespace, chain(&error)))),
         }
     }
@@ -324,6 +328,12 @@ impl Dispatcher {
 
     /// It will not be done, however often it comes: somebody is told.
     pub(super) async fn refuse(&self, runbook: &Runbook, reason: &'static str, message: &str) -> Stored {
+        self.tell(runbook, reason, message).await;
+        Stored::Refused
+    }
+
+    /// Something happened for which a runbook was not started.
+    async fn tell(&self, runbook: &Runbook, reason: &'static str, message: &str) {
         self.metrics.runbook_refused(reason);
         let key = format!("{}/{reason}/{message}", runbook.uid().unwrap_or_default());
         if !self.told.was(&key, Instant::now()) {
@@ -331,7 +341,6 @@ impl Dispatcher {
             tracing::warn!(runbook = %runbook.name_any(), namespace = ?runbook.namespace(), reason, message, "a runbook was not started");
             self.teller.tell(&runbook.object_ref(&()), EventType::Warning, reason, message).await;
         }
-        Stored::Nothing
     }
 
     /// The runbooks that the SLO or the AlertRule of some labels names.
@@ -381,7 +390,8 @@ impl Dispatcher {
         for known in &usable {
             match self.start(known, &occurrence, &BTreeMap::new(), Some(traceparent.to_owned())).await {
                 Ok(Stored::Now) => stored = Stored::Now,
-                Ok(Stored::Before) if stored == Stored::Nothing => stored = Stored::Before,
+                Ok(Stored::Before) if stored != Stored::Now => stored = Stored::Before,
+                Ok(Stored::Refused) if stored == Stored::Nothing => stored = Stored::Refused,
                 Ok(_) => {}
                 // The other runbooks are not kept waiting for this one.
                 Err(error) => failed = Some(error),
@@ -414,6 +424,17 @@ impl Dispatcher {
         }
         Ok(Stored::Resolved)
     }
+}
+
+/// The namespace is gone, and the runbook with it. Where the definition of executions is not there, only that is not
+/// found, and it comes back.
+fn is_gone(status: &Status) -> bool {
+    status.code == 404 && status.details.as_ref().is_some_and(|details| details.kind == "namespaces")
+}
+
+/// An execution that no API server ever takes: too large for it or for its etcd, or not valid.
+fn is_never_taken(status: &Status) -> bool {
+    matches!(status.code, 413 | 422) || status.message.contains("request is too large")
 }
 
 /// The seal of an execution: of who wrote its runbook, of its name and of its whole spec.

@@ -127,11 +127,11 @@ async fn what_cannot_be_stored_now_is_an_error_and_what_never_can_is_told() {
     let missing = given.accept(|alert| {
         alert.labels.insert("deployment".to_owned(), "gone".to_owned());
     });
-    assert_eq!(missing.await, Ok(Stored::Nothing));
+    assert_eq!(missing.await, Ok(Stored::Refused));
     let forged = given.accept(|alert| {
         alert.labels.insert("deployment".to_owned(), "../../secrets/x".to_owned());
     });
-    assert_eq!(forged.await, Ok(Stored::Nothing));
+    assert_eq!(forged.await, Ok(Stored::Refused));
     let elsewhere = given.accept(|alert| {
         alert.labels.insert("namespace".to_owned(), "bank".to_owned());
     });
@@ -140,6 +140,57 @@ async fn what_cannot_be_stored_now_is_an_error_and_what_never_can_is_told() {
     let text = given.dispatcher.metrics.text();
     assert!(text.contains("plimsoll_runbook_refusals_total{reason=\"TargetNotFound\"} 1"), "{text}");
     assert!(text.contains("plimsoll_runbook_refusals_total{reason=\"ParameterWrong\"} 1"), "{text}");
+}
+
+/// What somebody may mend is asked for again; what no API server ever takes is not, and is told.
+#[tokio::test]
+async fn an_answer_says_whether_it_helps_to_come_again() {
+    let status = |code: u16, reason: &str, message: &str, kind: &str| {
+        json!({"kind": "Status", "status": "Failure", "code": code, "reason": reason, "message": message,
+            "details": {"kind": kind, "name": "shop"}})
+    };
+    let target = "/apis/apps/v1/namespaces/shop/deployments/checkout";
+    for (path, answer, want, reason) in [
+        (
+            target,
+            status(403, "Forbidden", "cannot impersonate", "serviceaccounts"),
+            Err("cannot impersonate"),
+            "NotAllowed",
+        ),
+        (EXECUTIONS, status(404, "NotFound", "namespaces \"shop\" not found", "namespaces"), Ok(Stored::Nothing), ""),
+        // The definition of executions is being replaced.
+        (
+            EXECUTIONS,
+            status(404, "NotFound", "the server could not find the requested resource", ""),
+            Err("could not find the requested resource"),
+            "",
+        ),
+        (EXECUTIONS, status(413, "RequestEntityTooLarge", "limit is 3145728", ""), Ok(Stored::Refused), "NotPlanned"),
+        (EXECUTIONS, status(500, "", "etcdserver: request is too large", ""), Ok(Stored::Refused), "NotPlanned"),
+        (
+            EXECUTIONS,
+            status(422, "Invalid", "spec.steps: Too many", "runbookexecutions"),
+            Ok(Stored::Refused),
+            "NotPlanned",
+        ),
+    ] {
+        let mut given = given();
+        given.know(runbook(&given.sealer, |_| {}));
+        given.api.refuse(path, answer.clone());
+        match (given.accept(|_| {}).await, want) {
+            (Err(message), Err(part)) => assert!(message.contains(part), "{message}"),
+            (found, want) => assert_eq!(found, want.map_err(str::to_owned), "{answer}"),
+        }
+        let text = given.dispatcher.metrics.text();
+        let refusals: Vec<&str> =
+            text.lines().filter(|line| line.starts_with("plimsoll_runbook_refusals_total{")).collect();
+        let told = if reason.is_empty() {
+            vec![]
+        } else {
+            vec![format!("plimsoll_runbook_refusals_total{{reason=\"{reason}\"}} 1")]
+        };
+        assert_eq!(refusals, told, "{answer}");
+    }
 }
 
 #[tokio::test]

@@ -1,5 +1,5 @@
-//! Executions are kept as long as anything counts them, and as long as people want to read them; artifacts as long as
-//! their runbooks say.
+//! Executions are kept as long as anything counts them, as long as what started them holds, and as long as people want to
+//! read them; artifacts as long as their runbooks say.
 
 use std::{collections::BTreeSet, time::Duration};
 
@@ -11,8 +11,9 @@ use kube::{
 use plimsoll_api::{RunbookExecution, runbook::Artifacts};
 use tokio_util::sync::CancellationToken;
 
+use super::circumstances;
 use crate::{
-    actions::account,
+    actions::{Outside, account},
     artifacts::{Archive, ArtifactsConfig},
     sinks::kubernetes::chain,
 };
@@ -26,6 +27,8 @@ const PAGE: u32 = 200;
 pub struct Keeper {
     /// A client that writes only while this process leads.
     pub client: Client,
+    /// The Prometheus that is asked whether what started an execution still holds.
+    pub outside: Outside,
     /// Where artifacts are.
     pub artifacts: ArtifactsConfig,
     /// How many days executions are kept.
@@ -84,7 +87,7 @@ impl Keeper {
                     let artifacts = serde_json::to_string(artifacts).unwrap_or_default();
                     places.insert(Place { namespace: namespace.clone(), account, artifacts });
                 }
-                if is_over(execution, self.days, now) {
+                if is_over(execution, self.days, now) && !self.holds(execution).await {
                     self.delete(&namespace, execution).await;
                 }
             }
@@ -93,6 +96,14 @@ impl Keeper {
                 None => return Ok(places),
             }
         }
+    }
+
+    /// Whether what started an execution may still hold: once the execution is gone, it would be made and done anew.
+    async fn holds(&self, execution: &RunbookExecution) -> bool {
+        if execution.spec.trigger.condition.is_none() || self.outside.prometheus.is_none() {
+            return false;
+        }
+        circumstances::holds(&self.outside, execution).await.unwrap_or(true)
     }
 
     async fn delete(&self, namespace: &str, execution: &RunbookExecution) {
@@ -138,9 +149,51 @@ pub fn is_over(execution: &RunbookExecution, days: u16, now: Timestamp) -> bool 
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
+    use std::collections::BTreeMap;
+
     use serde_json::{Value, from_value, json};
+    use wiremock::{Mock, MockServer, ResponseTemplate, matchers::any};
 
     use super::*;
+    use crate::{actions::Endpoint, operator::gate::GateLayer, testing::FakeApi};
+
+    /// An alert that fires for longer than executions are kept is not acted upon a second time.
+    #[tokio::test]
+    async fn what_still_holds_is_kept() {
+        let path = "/apis/plimsoll.dev/v1alpha1/namespaces/shop/runbookexecutions/x";
+        let series = json!([{"metric": {"alertname": "A"}, "value": [0, "1"]}]);
+        let is_kept = async |answer: ResponseTemplate, condition: Option<&str>| {
+            let server = MockServer::start().await;
+            Mock::given(any()).respond_with(answer).mount(&server).await;
+            let prometheus = Endpoint { url: server.uri(), tenant: None, bearer_token_file: None };
+            let (gate, http) = (GateLayer::open(), crate::prometheus::http_client().unwrap());
+            let (alertmanager, grafana, destinations) = (None, None, BTreeMap::new());
+            let outside = Outside { http, gate, prometheus: Some(prometheus), alertmanager, grafana, destinations };
+            let api = FakeApi::default();
+            let mut execution = json!({"apiVersion": "plimsoll.dev/v1alpha1", "kind": "RunbookExecution",
+                "metadata": {"name": "x", "namespace": "shop"},
+                "spec": {"runbook": {"name": "r", "uid": "u", "generation": 1}, "mode": "Auto", "serviceAccountName": "s",
+                    "trigger": {"kind": "Alert", "fingerprint": "f", "startsAt": "2026-01-01T00:00:00Z"},
+                    "steps": [{"name": "a", "wait": "1s"}], "deadline": "1h", "cooldown": "1h"},
+                "status": {"phase": "Failed", "finishedAt": "2026-01-01T00:00:00Z", "steps": []}});
+            if let Some(condition) = condition {
+                execution["spec"]["trigger"]["condition"] = json!(condition);
+            }
+            api.put(path, execution);
+            let keeper = Keeper { client: api.client(), outside, artifacts: ArtifactsConfig::default(), days: 7 };
+            keeper.look("2026-02-01T00:00:00Z".parse().unwrap()).await;
+            api.get(path).is_some()
+        };
+        let vector = |result: &Value| {
+            let answer = json!({"status": "success", "data": {"resultType": "vector", "result": result}});
+            ResponseTemplate::new(200).set_body_json(answer)
+        };
+        let fires = Some("ALERTS{alertname=\"A\",alertstate=\"firing\"}");
+        assert!(is_kept(vector(&series), fires).await, "it fires");
+        assert!(is_kept(ResponseTemplate::new(503), fires).await, "nobody knows");
+        assert!(!is_kept(vector(&json!([])), fires).await, "it is over");
+        assert!(!is_kept(vector(&series), None).await, "a schedule has nothing that could hold");
+    }
 
     #[test]
     fn what_still_counts_is_kept() {

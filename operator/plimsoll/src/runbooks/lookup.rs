@@ -21,7 +21,10 @@ pub enum LookupError {
     /// It may be found later.
     #[error("parameter {0}: {1}")]
     Failed(String, String),
-    /// It is not there, or must not be looked at: nothing changes that by itself.
+    /// The account must not look at it, or the operator must not be the account: somebody may allow it later.
+    #[error("parameter {0}: {1}")]
+    NotAllowed(String, String),
+    /// It is not there.
     #[error("parameter {0}: {1}")]
     Missing(String, String),
 }
@@ -37,7 +40,7 @@ pub async fn all(client: &Client, lookups: &[Lookup], steps: &[Step]) -> Result<
         let Lookup { parameter, kind, namespace, which } = lookup;
         let failed = |error: ReadError| match error {
             ReadError::Failed(message) => LookupError::Failed(parameter.clone(), message),
-            ReadError::Forbidden(message) => LookupError::Missing(parameter.clone(), message),
+            ReadError::Forbidden(message) => LookupError::NotAllowed(parameter.clone(), message),
         };
         let missing = |message: String| LookupError::Missing(parameter.clone(), message);
         let object = match which {

@@ -153,7 +153,7 @@ pub async fn lead(setup: Setup, stop: CancellationToken) {
         watched: Watched::default(),
         asker: Asker::new(client.clone(), Arc::clone(&dispatcher)),
         dispatcher: Arc::clone(&dispatcher),
-        outside,
+        outside: outside.clone(),
         artifacts: config.artifacts.clone(),
         switch: switch.clone(),
         news,
@@ -164,7 +164,7 @@ pub async fn lead(setup: Setup, stop: CancellationToken) {
     let states = States { client: client.clone(), dispatcher: Arc::clone(&dispatcher), switch: switch.clone() };
     let triggers = Triggers::new(Arc::clone(&dispatcher), client.clone());
     let asks = prometheus.map(|prometheus| Asks::new(dispatcher, client.clone(), prometheus, has_alerts));
-    let keeper = Keeper { client, artifacts: config.artifacts, days: config.keep_days };
+    let keeper = Keeper { client, outside, artifacts: config.artifacts, days: config.keep_days };
     let watching = stop.clone();
     tokio::join!(
         watching.run_until_cancelled(switch.watch()),

@@ -59,6 +59,7 @@ pub async fn resync(dispatcher: Arc<Dispatcher>, outside: Outside, receiver: Opt
         loop {
             let _ = tokio::time::timeout(RESYNC, dispatcher.resync.notified()).await;
             if let Err(error) = ask_alertmanager(&dispatcher, &outside, receiver.as_deref()).await {
+                dispatcher.metrics.alert("not_asked_for");
                 tracing::warn!(%error, "Alertmanager could not be asked for alerts; it is asked again");
             }
         }

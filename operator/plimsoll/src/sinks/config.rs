@@ -351,7 +351,7 @@ prometheus: {url: 'http://prometheus:9090'}
             ("{}\n---\n{}", "3: a configuration is one document; remove what follows ---"),
             (
                 "runbooks: {keepDays: 0}",
-                "1: runbooks.keepDays: keepDays is 0; keep them for 1 day at least, or budgets and cooldowns would be forgotten",
+                "1: runbooks.keepDays: keepDays is 0, less than a week; write 7 or more: budgets, cooldowns and circuit breakers count executions for up to 7 days",
             ),
             (
                 "runbooks: {keepDays: 100000}",

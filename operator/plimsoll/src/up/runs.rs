@@ -214,7 +214,8 @@ impl Runs {
         for model in models.iter().filter(|model| matches!(model.trigger, Trigger::Alert(_) | Trigger::Slo { .. })) {
             match self.start(model, &occurrence)? {
                 Stored::Now => stored = Stored::Now,
-                Stored::Before if stored == Stored::Nothing => stored = Stored::Before,
+                Stored::Before if stored != Stored::Now => stored = Stored::Before,
+                Stored::Refused if stored == Stored::Nothing => stored = Stored::Refused,
                 _ => {}
             }
         }
@@ -280,7 +281,7 @@ impl Runs {
     fn refuse(&self, model: &Model, why: &str) -> Stored {
         let what = if model.mode == Mode::DryRun { "is not run dry" } else { "is not run" };
         self.tell_once(format!("Runbook {}/{} {what}: {why}", model.namespace, model.name));
-        Stored::Nothing
+        Stored::Refused
     }
 
     fn tell_once(&self, line: String) {

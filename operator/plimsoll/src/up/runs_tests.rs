@@ -260,7 +260,7 @@ async fn what_cannot_be_planned_is_told_once_and_what_is_off_is_not_started() {
     let mut bare = alert("checkout", AT);
     bare.labels.remove("deployment");
     for _ in 0..2 {
-        assert_eq!(ground.runs.take(&bare).await.unwrap(), Stored::Nothing);
+        assert_eq!(ground.runs.take(&bare).await.unwrap(), Stored::Refused);
     }
     let told = ground.told();
     assert!(told.len() == 1 && told[0].contains("parameter workload: "), "{told:?}");

@@ -199,13 +199,13 @@ fn mesh(
 
 fn litmus(chaos: &Chaos, engine: &ChaosEngine, object: &ObjectRef, duration: i64) -> Fault {
     let labels: Vec<String> = object.facts.pod_labels.iter().map(|(name, value)| format!("{name}={value}")).collect();
-    let percent = chaos.pods.and_then(|pods| pods.percent).unwrap_or(1);
+    // Litmus hits at least one; it has no number.
+    let percent = chaos.pods.and_then(|pods| pods.percent).unwrap_or(0);
     let mut env: Vec<Value> = engine.env.iter().map(|(name, value)| json!({"name": name, "value": value})).collect();
     env.push(json!({"name": "TOTAL_CHAOS_DURATION", "value": duration.to_string()}));
     if object.kind == ObjectKind::Pod {
         env.push(json!({"name": "TARGET_PODS", "value": object.name}));
     } else {
-        // Litmus hits at least one; it has no number.
         env.push(json!({"name": "PODS_AFFECTED_PERC", "value": percent.to_string()}));
     }
     let kind = if object.kind == ObjectKind::Pod { "deployment".to_owned() } else { object.kind.name().to_lowercase() };

@@ -109,12 +109,29 @@ pub struct Known {
 }
 
 /// A part of an object.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Part {
     /// What is at this JSON pointer.
     At(&'static str),
     /// The intervals of the endpoints in the list at this JSON pointer, `""` where there is none.
     Intervals(&'static str),
+    /// Whether a Node takes no new Pods: a boolean, or `[EXECUTION, boolean]` when that is not as it was before and this
+    /// execution has made it so.
+    Unschedulable {
+        /// The execution.
+        by: String,
+        /// What it was when the run was planned.
+        before: bool,
+    },
+    /// The time at this JSON pointer. What is to be is there as well when a later one is.
+    Time(&'static str),
+}
+
+impl Part {
+    /// What an execution has made of a Node.
+    fn own(execution: &str, unschedulable: bool) -> Value {
+        json!([execution, unschedulable])
+    }
 }
 
 /// How an object compares with what a run knows of it.
@@ -134,8 +151,19 @@ impl Known {
         if object.pointer("/metadata/uid").and_then(Value::as_str) != Some(&self.uid) {
             return Standing::Changed("it is another object of the same name by now".to_owned());
         }
-        let now = match self.part {
+        let now = match &self.part {
             Part::At(pointer) => object.pointer(pointer).cloned().unwrap_or_default(),
+            Part::Unschedulable { by, before } => {
+                let is = object.pointer("/spec/unschedulable").and_then(Value::as_bool).unwrap_or(false);
+                let annotations = object.pointer("/metadata/annotations");
+                let last = annotations.and_then(|all| all.get(names::UNSCHEDULABLE_BY)).and_then(Value::as_str);
+                if is != *before && last == Some(by) { Part::own(by, is) } else { json!(is) }
+            }
+            Part::Time(pointer) => {
+                let time = |value: &Value| value.as_str().and_then(|text| text.parse::<Timestamp>().ok());
+                let now = object.pointer(pointer).and_then(time);
+                return if now.is_some() && now >= time(&self.to) { Standing::Done } else { Standing::Before };
+            }
             Part::Intervals(list) => {
                 let endpoints = object.pointer(list).and_then(Value::as_array).into_iter().flatten();
                 endpoints.map(|endpoint| endpoint.get("interval").cloned().unwrap_or_else(|| json!(""))).collect()
@@ -317,7 +345,7 @@ fn act(run: &Run<'_>, step: &Step, act: Act<'_>, name: &str) -> Result<Vec<Call>
         Act::Describe(describe) => pod::describe(run, describe),
         Act::Job(job) => Ok(workload::job(run, step, job, &own)),
         Act::Scale(scale) => workload::scale(run, scale),
-        Act::Restart(restart) => workload::restart(run, restart),
+        Act::Restart(restart) => workload::restart(run, restart, place(run, step, name)),
         Act::Rollback(rollback) => workload::rollback(run, rollback),
         Act::EvictPod(evict) => workload::evict(run, evict),
         Act::Cordon(cordon) => workload::cordon(run, cordon),
@@ -330,6 +358,13 @@ fn act(run: &Run<'_>, step: &Step, act: Act<'_>, name: &str) -> Result<Vec<Call>
         Act::Query(query) => Ok(vec![outside::query(&query.expr, "ask how to go on")]),
         Act::Verify(verify) => Ok(vec![outside::verify(run, verify)]),
     }
+}
+
+/// The place of an action among all of its run, so that no two are the same.
+fn place(run: &Run<'_>, step: &Step, name: &str) -> i64 {
+    let step_before = run.spec.steps.iter().position(|other| other.name == step.name).unwrap_or_default();
+    let undo = i64::from(name != step.name);
+    i64::try_from(step_before).unwrap_or_default() * 2 + undo
 }
 
 impl Call {

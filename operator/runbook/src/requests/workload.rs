@@ -1,5 +1,6 @@
 //! Actions on workloads, Pods as a whole and Nodes.
 
+use jiff::SignedDuration;
 use plimsoll_api::{
     action::{Cordon, EvictPod, Job, Restart, Rollback, Scale},
     execution::{Earlier, ObjectRef},
@@ -11,10 +12,11 @@ use serde_json::{Value, json};
 use super::{
     Call, Expect, JSON, JSON_PATCH, MERGE_PATCH, Part, Progress, Request, Run, Until, known, path, path_of, put,
 };
-use crate::{model::seconds, validate};
+use crate::{model::seconds, names, validate};
 
 /// The annotation by which `kubectl rollout restart` makes a new template.
 const RESTARTED_AT: &str = "kubectl.kubernetes.io/restartedAt";
+const RESTARTED: &str = "/spec/template/metadata/annotations/kubectl.kubernetes.io~1restartedAt";
 
 /// To a number, from what the workload had when the run was planned or what the run itself has set: what somebody has set
 /// besides is not overwritten.
@@ -54,14 +56,18 @@ fn rolled(workload: &ObjectRef) -> Call {
     Call::new("wait for the rollout", Request::get(path_of(workload))).expect(Expect::Until(Until::RolledOut))
 }
 
-pub(super) fn restart(run: &Run<'_>, restart: &Restart) -> Result<Vec<Call>, String> {
+/// `place` seconds after the run was made: the same however often it is done, another one for another restart of the run.
+/// What somebody has restarted since then is restarted, and an older time would be a second rollout.
+pub(super) fn restart(run: &Run<'_>, restart: &Restart, place: i64) -> Result<Vec<Call>, String> {
     let workload = run.object(&restart.workload)?;
+    let at = run.created.saturating_add(SignedDuration::from_secs(place)).unwrap_or(run.created).to_string();
     let body = json!({
         "metadata": {"uid": workload.uid},
-        "spec": {"template": {"metadata": {"annotations": {RESTARTED_AT: run.created.to_string()}}}},
+        "spec": {"template": {"metadata": {"annotations": {RESTARTED_AT: at}}}},
     });
     let patch = Request::kubernetes("PATCH", path_of(workload)).body(MERGE_PATCH, body);
-    Ok(vec![Call::new("begin a rollout of the same template", patch), rolled(workload)])
+    let look = known(workload, Part::Time(RESTARTED), Vec::new(), json!(at));
+    Ok(vec![look, Call::new("begin a rollout of the same template", patch), rolled(workload)])
 }
 
 /// From one template to another: a newer one that somebody has rolled out since is not taken back.
@@ -112,19 +118,28 @@ pub(super) fn evict(run: &Run<'_>, evict: &EvictPod) -> Result<Vec<Call>, String
     Ok(vec![Call::new("evict the Pod", request).fine(&[404, 409]).again(&[429])])
 }
 
-fn unschedulable(node: &ObjectRef, value: bool) -> Vec<Call> {
-    let body = json!({"metadata": {"uid": node.uid}, "spec": {"unschedulable": value}});
+/// To a value, from what the Node had when the run was planned or what the run itself has set, which an annotation says:
+/// what somebody else has cordoned since is not let go of.
+fn unschedulable(run: &Run<'_>, node: &ObjectRef, value: bool) -> Vec<Call> {
+    let before = node.facts.unschedulable.unwrap_or(false);
+    let (as_before, other) = (json!(before), Part::own(run.name, !before));
+    let (from, to) = if value == before { (other, as_before) } else { (as_before, other) };
+    let look = known(node, Part::Unschedulable { by: run.name.to_owned(), before }, vec![from], to);
+    let body = json!({
+        "metadata": {"uid": node.uid, "annotations": {names::UNSCHEDULABLE_BY: run.name}},
+        "spec": {"unschedulable": value},
+    });
     let what = if value { "keep new Pods off the Node" } else { "let new Pods come to the Node" };
-    vec![Call::new(what, Request::kubernetes("PATCH", path_of(node)).body(MERGE_PATCH, body))]
+    vec![look, Call::new(what, Request::kubernetes("PATCH", path_of(node)).body(MERGE_PATCH, body))]
 }
 
 pub(super) fn cordon(run: &Run<'_>, cordon: &Cordon) -> Result<Vec<Call>, String> {
-    Ok(unschedulable(run.object(&cordon.node)?, cordon.undo != Some(true)))
+    Ok(unschedulable(run, run.object(&cordon.node)?, cordon.undo != Some(true)))
 }
 
 pub(super) fn uncordon(run: &Run<'_>, cordon: &Cordon) -> Result<Vec<Call>, String> {
     let node = run.object(&cordon.node)?;
-    Ok(unschedulable(node, node.facts.unschedulable.unwrap_or(false)))
+    Ok(unschedulable(run, node, node.facts.unschedulable.unwrap_or(false)))
 }
 
 pub(super) fn job(run: &Run<'_>, step: &Step, job: &Job, name: &str) -> Vec<Call> {

@@ -20,6 +20,25 @@ const SECOND: Span = Span::seconds(1);
 /// What `kubectl` and Kubernetes themselves scale.
 const WORKLOADS: [ObjectKind; 3] = [ObjectKind::Deployment, ObjectKind::StatefulSet, ObjectKind::DaemonSet];
 
+/// Variables of Litmus by which an experiment hits something else than its step says: other Pods, whole Nodes, another
+/// application; or runs another image.
+const PAST_BOUNDS: [&str; 14] = [
+    "TARGET_PODS",
+    "TARGET_POD",
+    "TARGET_NODE",
+    "TARGET_NODES",
+    "NODE_LABEL",
+    "NODES_AFFECTED_PERC",
+    "APP_NS",
+    "APP_NAMESPACE",
+    "APP_LABEL",
+    "APP_KIND",
+    "CHAOS_NAMESPACE",
+    "LIB",
+    "LIB_IMAGE",
+    "CHAOSENGINE",
+];
+
 /// Checks an action; its defaults filled in. `None` when it cannot be used at all.
 pub(super) fn action(
     act: Act<'_>,
@@ -106,17 +125,25 @@ pub(super) fn action(
             }
         }
         Act::Scale(scale) => self::scale(scale, &at, context),
-        Act::Restart(Restart { workload }) => context.object(workload, &at("workload"), &WORKLOADS),
+        Act::Restart(Restart { workload }) => {
+            context.object(workload, &at("workload"), &WORKLOADS);
+            context.beside_target(workload, at("workload"));
+        }
         Act::Rollback(Rollback { workload, revision: _ }) => {
             context.object(workload, &at("workload"), &[ObjectKind::Deployment]);
+            context.beside_target(workload, at("workload"));
         }
         Act::EvictPod(EvictPod { pod, grace_period }) => {
             context.object(pod, &at("pod"), &[ObjectKind::Pod]);
+            context.beside_target(pod, at("pod"));
             if let Some(text) = grace_period {
                 context.span(text, &at("gracePeriod"), SECOND, Span::seconds(3600));
             }
         }
-        Act::Cordon(Cordon { node, undo: _ }) => context.object(node, &at("node"), &[ObjectKind::Node]),
+        Act::Cordon(Cordon { node, undo: _ }) => {
+            context.object(node, &at("node"), &[ObjectKind::Node]);
+            context.beside_target(node, at("node"));
+        }
         Act::Chaos(chaos) => self::chaos(chaos, timeout, &at, context),
         Act::TelemetryProfile(TelemetryProfile { object, profile: _, r#for, interval, sampling: _ }) => {
             let kinds = [ObjectKind::ServiceMonitor, ObjectKind::PodMonitor, ObjectKind::OpenTelemetryCollector];
@@ -193,6 +220,7 @@ fn heap_dump(dump: &HeapDump, at: &dyn Fn(&str) -> String, context: &mut Context
 fn scale(scale: &Scale, at: &dyn Fn(&str) -> String, context: &mut Context<'_>) {
     let Scale { workload, replicas, by, percent, min, max } = scale;
     context.object(workload, &at("workload"), &[ObjectKind::Deployment, ObjectKind::StatefulSet]);
+    context.beside_target(workload, at("workload"));
     let whole = at("max").trim_end_matches(".max").to_owned();
     if [replicas.is_some(), by.is_some(), percent.is_some()].into_iter().filter(|given| *given).count() != 1 {
         context.error(whole, "scale has exactly one of replicas, by and percent", "", "write it like {by: 1, max: 10}");
@@ -257,6 +285,11 @@ fn chaos(chaos: &Chaos, timeout: Option<Span>, at: &dyn Fn(&str) -> String, cont
     } = chaos;
     let kinds = [ObjectKind::Deployment, ObjectKind::StatefulSet, ObjectKind::DaemonSet, ObjectKind::Pod];
     context.object(object, &at("object"), &kinds);
+    if let Some(target) = context.target.clone().filter(|target| target != object && context.kind(object).is_some()) {
+        let label = format!("its bounds are reckoned by the Pods of the target, which is {target}");
+        let help = format!("set spec.target: {object}, or make a runbook of each");
+        context.error(at("object"), format!("a fault hits the target alone, and {object} is not it"), &label, &help);
+    }
     let whole = at("duration").trim_end_matches(".duration").to_owned();
     let given = [
         pod_chaos.is_some(),
@@ -273,6 +306,9 @@ fn chaos(chaos: &Chaos, timeout: Option<Span>, at: &dyn Fn(&str) -> String, cont
         && pods.count.is_some() == pods.percent.is_some()
     {
         context.error(at("pods"), "pods has exactly one of count and percent", "", "write {count: 1}");
+    }
+    if chaos_engine.is_some() && pods.and_then(|pods| pods.count).is_some_and(|count| count > 1) {
+        context.error(at("pods.count"), "Litmus has no number of Pods, only one or a share", "", "write {percent: 10}");
     }
     let span = context.span(duration, &at("duration"), Span::seconds(10), Span::seconds(3600));
     if let (Some(span), Some(timeout)) = (span, timeout)
@@ -311,8 +347,15 @@ fn chaos(chaos: &Chaos, timeout: Option<Span>, at: &dyn Fn(&str) -> String, cont
     if let Some(ChaosEngine { service_account: _, experiment: _, env }) = chaos_engine {
         for (name, value) in env {
             let path = at(&format!("chaosEngine.env.{name}"));
-            if ["TOTAL_CHAOS_DURATION", "PODS_AFFECTED_PERC"].contains(&name.as_str()) {
-                context.error(&path, format!("{name} is set by Plimsoll"), "", "use duration and pods");
+            match name.as_str() {
+                "TOTAL_CHAOS_DURATION" | "PODS_AFFECTED_PERC" => {
+                    context.error(&path, format!("{name} is set by Plimsoll"), "", "use duration and pods");
+                }
+                name if PAST_BOUNDS.contains(&name) => {
+                    let label = "it leads past the object, the images or the duration of the step";
+                    context.error(&path, format!("{name} is not the runbook's to set"), label, "remove it");
+                }
+                _ => {}
             }
             context.text(value, &path);
         }

@@ -78,6 +78,8 @@ pub(crate) struct Context<'p> {
     pub names: Vec<&'p str>,
     /// Those that were used.
     pub used: BTreeSet<String>,
+    /// The parameter that is acted upon.
+    pub target: Option<String>,
     /// True when evidence has somewhere to go.
     pub artifacts: bool,
     /// What is wrong.
@@ -120,6 +122,29 @@ impl Context<'_> {
             self.error(path, format!("there is no parameter {name}"), "", &help);
         }
         None
+    }
+
+    /// The kind of an object that a parameter is.
+    fn kind(&self, name: &str) -> Option<ObjectKind> {
+        match self.parameters.iter().find(|p| p.name == name)?.of {
+            Type::Object(kind) => Some(kind),
+            _ => None,
+        }
+    }
+
+    /// Guards look at the target: whether another object is left alone for a while, is busy, changed, or has Pods enough
+    /// is not asked.
+    fn beside_target(&mut self, name: &str, path: String) {
+        if let Some(target) = &self.target
+            && target != name
+            && self.kind(name).is_some()
+        {
+            self.problems.push(
+                Problem::warning(path, format!("{name} is not the target"))
+                    .label(format!("cooldown, minHealthy and other runs are looked at for {target} alone"))
+                    .help(format!("set spec.target: {name}, or make a runbook of each")),
+            );
+        }
     }
 
     /// A container: a parameter's name where there is such a parameter, else its own.
@@ -298,10 +323,12 @@ fn build(runbook: &Runbook, problems: &mut Vec<Problem>) -> Option<Model> {
         parameters: &usable,
         names: parameters.iter().map(|p| p.name.as_str()).collect(),
         used: BTreeSet::new(),
+        target: None,
         artifacts: artifacts.is_some(),
         problems: Vec::new(),
     };
     let target = self::target(target.as_deref(), &usable, &mut context);
+    context.target.clone_from(&target);
     let deadline = match deadline {
         Some(text) => context.span(text, "spec.deadline", Span::seconds(1), DAY),
         None => Some(DEFAULT_DEADLINE),
@@ -309,6 +336,9 @@ fn build(runbook: &Runbook, problems: &mut Vec<Problem>) -> Option<Model> {
     let steps = steps::steps(steps, deadline, &mut context);
     let verify = verify.as_ref().and_then(|verify| self::verify(verify, "spec.verify", &mut context));
     let safety = self::safety(safety.as_ref(), &mut context);
+    if let (Some(steps), Some(safety)) = (&steps, &safety) {
+        steps::shares(steps, safety.max_targets_percent, &mut context);
+    }
     let (within, notify) = match approval {
         Some(Approval { within, notify }) => {
             let span = within.as_ref().and_then(|t| context.span(t, "spec.approval.within", Span::seconds(60), DAY));

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use plimsoll_api::{
     Action, Level, Problem,
     gate::Branch,
-    runbook::{OnFailure, Step},
+    runbook::{ObjectKind, OnFailure, Step},
     shape::suggest,
 };
 use plimsoll_slo::{duration, model::Span};
@@ -70,7 +70,8 @@ fn step(step: &Step, path: &str, context: &mut Context<'_>) -> Option<(Step, Spa
             if act.is_some_and(Act::is_borrowed) {
                 context.error(&path, "this step is put back by itself", "", "remove compensate");
             }
-            if undo_act.is_some_and(|act| matches!(act, Act::Query(_) | Act::Verify(_) | Act::Wait(_))) {
+            if undo_act.is_some_and(|act| matches!(act, Act::Query(_) | Act::Verify(_) | Act::Wait(_) | Act::Chaos(_)))
+            {
                 context.error(&path, "this undoes nothing", "", "name an action that changes something back");
             }
             Some(Box::new(undo?))
@@ -113,6 +114,22 @@ fn default_timeout(act: Option<Act<'_>>) -> Span {
         Some(Act::Wait(text)) => longer(read(Some(text), DEFAULT_TIMEOUT)),
         Some(Act::Chaos(chaos)) => longer(read(Some(&chaos.duration), DEFAULT_TIMEOUT)),
         _ => DEFAULT_TIMEOUT,
+    }
+}
+
+/// Faults that are held back however many Pods there are, but for so few that one is the share.
+pub(super) fn shares(steps: &[Step], most: i64, context: &mut Context<'_>) {
+    for (i, step) in steps.iter().enumerate() {
+        let Some(chaos) = &step.action.chaos else { continue };
+        let of_workload = !matches!(context.kind(&chaos.object), None | Some(ObjectKind::Pod));
+        let percent = chaos.pods.and_then(|pods| pods.percent).filter(|percent| of_workload && *percent > most);
+        if let Some(percent) = percent {
+            context.problems.push(
+                Problem::warning(format!("spec.steps[{i}].chaos.pods.percent"), "percent is above maxTargetsPercent")
+                    .label(format!("{percent} against {most}"))
+                    .help("raise spec.safety.maxTargetsPercent, or hit fewer: else the run is held back where that is more than one Pod"),
+            );
+        }
     }
 }
 

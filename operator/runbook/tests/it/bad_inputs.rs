@@ -139,7 +139,8 @@ fn images_and_commands() {
 #[test]
 fn bounds_and_order() {
     let workload = json!([{"name": "pod", "object": "Pod", "fromLabel": "pod"}, {"name": "app", "object": "Deployment", "ownerOf": "pod"}]);
-    let scale = |scale: Value| json!({"parameters": workload, "steps": [{"name": "a", "scale": scale}]});
+    let scale =
+        |scale: Value| json!({"parameters": workload, "target": "app", "steps": [{"name": "a", "scale": scale}]});
     let query = |a: Value, b: Value| json!({"steps": [{"name": "a", "query": a}, {"name": "b", "query": b}]});
     let chaos = |duration: &str| {
         step(json!({"name": "a", "chaos": {"object": "pod", "duration": duration, "podChaos": {"action": "PodKill"}}}))
@@ -225,6 +226,86 @@ fn bounds_and_order() {
             json!({"artifacts": {"volume": null, "s3": {"bucket": "evidence", "prefix": "a/../b", "store": "minio"}}}),
             &[
                 "error: spec.artifacts.s3.prefix: prefix leads out of the bucket's keys (a/../b); use names and / between them",
+            ],
+        ),
+    ]);
+}
+
+/// What `spec.safety` says is reckoned by the target, so what is beside it is told, and a fault is never beside it.
+#[test]
+fn faults_and_what_is_beside_the_target() {
+    let both = json!([{"name": "pod", "object": "Pod", "fromLabel": "pod"}, {"name": "app", "object": "Deployment", "ownerOf": "pod"}]);
+    let of =
+        |target: &str, step: Value| json!({"parameters": both, "target": target, "steps": [step], "artifacts": null});
+    let kill = |more: Value| {
+        let mut chaos = json!({"object": "app", "duration": "30s", "podChaos": {"action": "PodKill"}});
+        chaos.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        json!({"name": "a", "chaos": chaos})
+    };
+    let litmus = |more: Value, env: Value| {
+        let mut chaos = json!({"object": "app", "duration": "30s",
+            "chaosEngine": {"serviceAccount": "litmus", "experiment": "pod-delete", "env": env}});
+        chaos.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        json!({"name": "a", "chaos": chaos})
+    };
+    let mut undone = json!({"name": "a", "restart": {"workload": "app"}});
+    undone["compensate"] = json!({"chaos": kill(json!({}))["chaos"]});
+    let beside = "(cooldown, minHealthy and other runs are looked at for pod alone); set spec.target: app, or make a runbook of each";
+    check(&[
+        ("a fault on the target", of("app", kill(json!({"pods": {"percent": 25}}))), &[]),
+        (
+            "a fault beside the target",
+            of("pod", kill(json!({}))),
+            &[
+                "error: spec.steps[0].chaos.object: a fault hits the target alone, and app is not it (its bounds are reckoned by the Pods of the target, which is pod); set spec.target: app, or make a runbook of each",
+            ],
+        ),
+        (
+            "a restart beside the target",
+            of("pod", json!({"name": "a", "restart": {"workload": "app"}})),
+            &[&format!("warning: spec.steps[0].restart.workload: app is not the target {beside}")],
+        ),
+        (
+            "a scale beside the target",
+            of("pod", json!({"name": "a", "scale": {"workload": "app", "by": 1, "max": 9}})),
+            &[&format!("warning: spec.steps[0].scale.workload: app is not the target {beside}")],
+        ),
+        (
+            "a share above the bound",
+            of("app", kill(json!({"pods": {"percent": 50}}))),
+            &[
+                "warning: spec.steps[0].chaos.pods.percent: percent is above maxTargetsPercent (50 against 25); raise spec.safety.maxTargetsPercent, or hit fewer: else the run is held back where that is more than one Pod",
+            ],
+        ),
+        (
+            "a fault that undoes",
+            of("app", undone),
+            &["error: spec.steps[0].compensate: this undoes nothing; name an action that changes something back"],
+        ),
+        (
+            "Litmus as it is meant",
+            of("app", litmus(json!({"pods": {"count": 1}}), json!({"CHAOS_INTERVAL": "10"}))),
+            &[],
+        ),
+        (
+            "a number for Litmus",
+            of("app", litmus(json!({"pods": {"count": 2}}), json!({}))),
+            &[
+                "error: spec.steps[0].chaos.pods.count: Litmus has no number of Pods, only one or a share; write {percent: 10}",
+            ],
+        ),
+        (
+            "Pods of others",
+            of("app", litmus(json!({}), json!({"TARGET_PODS": "cart-1,bank-1"}))),
+            &[
+                "error: spec.steps[0].chaos.chaosEngine.env.TARGET_PODS: TARGET_PODS is not the runbook's to set (it leads past the object, the images or the duration of the step); remove it",
+            ],
+        ),
+        (
+            "more Pods",
+            of("app", litmus(json!({}), json!({"PODS_AFFECTED_PERC": "100"}))),
+            &[
+                "error: spec.steps[0].chaos.chaosEngine.env.PODS_AFFECTED_PERC: PODS_AFFECTED_PERC is set by Plimsoll; use duration and pods",
             ],
         ),
     ]);
@@ -322,8 +403,10 @@ fn what_planning_refuses() {
         Err(vec!["step a: there is no earlier revision to go back to".to_owned()])
     );
     let chaos = json!({"name": "a", "chaos": {"object": "app", "duration": "30s", "podChaos": {"action": "PodKill"}}});
+    let mut chaos = with_app(chaos);
+    chaos["target"] = json!("app");
     assert_eq!(
-        planned_with(&with_app(chaos), |object| object.facts.pod_labels.clear()),
+        planned_with(&chaos, |object| object.facts.pod_labels.clear()),
         Err(vec![
             "step a: app has no labels by which exactly its Pods are found, so the fault could hit others".to_owned()
         ])

@@ -70,6 +70,8 @@ fn what_has_changed_since_it_was_planned_is_left_alone() {
     };
     let monitor = json!({"parameters": [{"name": "monitor", "object": "ServiceMonitor", "default": "checkout"}],
         "artifacts": null, "steps": [{"name": "a", "telemetryProfile": {"object": "monitor", "profile": "debug"}}]});
+    let cordon = json!({"parameters": [{"name": "node", "object": "Node", "default": "worker-3"}], "artifacts": null,
+        "steps": [{"name": "a", "cordon": {"node": "node"}}]});
     let scale = patch(json!({"name": "a", "scale": {"workload": "app", "by": 1, "max": 9}}));
     let rollback = patch(json!({"name": "a", "rollback": {"workload": "app"}}));
     let restart = patch(json!({"name": "a", "restart": {"workload": "app"}}));
@@ -78,19 +80,21 @@ fn what_has_changed_since_it_was_planned_is_left_alone() {
         change(&mut facts);
         Circumstances { target: Some(Some(facts)), ..fine() }
     };
-    for patch in [&scale, &rollback, &restart, &monitor] {
+    for patch in [&scale, &rollback, &restart, &monitor, &cordon] {
         assert_eq!(refusals(patch, &now(|_| {})), [], "{patch}");
     }
     let (more, newer) = (now(|facts| facts.replicas = Some(6)), now(|facts| facts.revision = Some(9)));
     let closer = now(|facts| facts.intervals = vec!["5s".to_owned(), "5s".to_owned()]);
+    let cordoned = now(|facts| facts.unschedulable = Some(true));
     for (patch, circumstances, what) in [
-        (&scale, &more, "number of replicas of Deployment"),
-        (&rollback, &newer, "revision of Deployment"),
-        (&monitor, &closer, "interval or percentage of ServiceMonitor"),
+        (&scale, &more, "number of replicas of Deployment checkout"),
+        (&rollback, &newer, "revision of Deployment checkout"),
+        (&monitor, &closer, "interval or percentage of ServiceMonitor checkout"),
+        (&cordon, &cordoned, "field unschedulable of Node worker-3"),
     ] {
         let (guard, message) = one(patch, circumstances);
         assert!(guard == Guard::Changed && guard.is_final(), "{guard:?}");
-        assert_eq!(message, format!("the {what} checkout is not what it was when the run was planned"));
+        assert_eq!(message, format!("the {what} is not what it was when the run was planned"));
         let busy = Circumstances { same_target: Some(vec!["other-1".to_owned()]), ..circumstances.clone() };
         assert_eq!(one(patch, &busy).0, Guard::TargetBusy, "another run has only borrowed it");
     }
@@ -197,6 +201,121 @@ fn the_last_healthy_pods_stay() {
     );
     // Looking takes no Pod away.
     assert_eq!(refusals(&json!({"safety": {"minHealthy": 4}}), &fine()), []);
+}
+
+/// A fault takes as many Pods as it says, not one.
+#[test]
+fn a_fault_on_a_workload_is_bounded_by_the_pods_it_hits() {
+    let patch = |chaos: Value, safety: Value| {
+        let mut all = json!({"object": "app", "duration": "2m"});
+        all.as_object_mut().unwrap().extend(chaos.as_object().unwrap().clone());
+        json!({"parameters": [{"name": "app", "object": "Deployment", "default": "checkout"}], "artifacts": null,
+            "steps": [{"name": "a", "chaos": all}], "safety": safety})
+    };
+    let with = |replicas: i64, ready: i64, allowed: Option<i64>| {
+        let mut facts = object("app", plimsoll_api::runbook::ObjectKind::Deployment, "checkout").facts;
+        (facts.replicas, facts.ready, facts.disruptions_allowed) = (Some(replicas), Some(ready), allowed);
+        Circumstances { target: Some(Some(facts)), ..fine() }
+    };
+    let kill = |pods: Value| json!({"podChaos": {"action": "PodKill"}, "pods": pods});
+    let delay = json!({"delay": {"latency": "100ms"}});
+    let several = |parallel: bool, pods: Value| {
+        let experiment = |name: &str| json!({"name": name, "duration": "1m", "networkChaos": delay});
+        json!({"pods": pods, "workflow": {"parallel": parallel, "experiments": [experiment("a"), experiment("b")]}})
+    };
+    let healthy = |message: &str| vec![(Guard::MinHealthy, message.to_owned())];
+    let share = |message: &str| (Guard::MaxTargets, message.to_owned());
+    let all = json!({"minHealthy": 0, "maxTargetsPercent": 100});
+    let two = json!({"minHealthy": 2, "maxTargetsPercent": 100});
+    for (chaos, safety, around, want) in [
+        // The whole of a workload, in spite of both bounds.
+        (
+            kill(json!({"count": 1000})),
+            json!({"minHealthy": 2, "maxTargetsPercent": 25}),
+            with(4, 4, None),
+            vec![
+                healthy("of Deployment checkout 4 Pods are ready and 1000 would go, minHealthy wants 2").remove(0),
+                share("1000 Pods of Deployment checkout would be hit, 25 % of 4 is 1"),
+            ],
+        ),
+        // A game day on two Pods that wants two to be left.
+        (
+            kill(json!({"count": 1})),
+            two.clone(),
+            with(2, 2, None),
+            healthy("of Deployment checkout 2 Pods are ready and 1 would go, minHealthy wants 2"),
+        ),
+        (kill(json!({"count": 1})), two.clone(), with(3, 3, None), vec![]),
+        (kill(Value::Null), json!({}), with(4, 4, None), vec![]),
+        // A share is of whole Pods, rounded up; one may always be hit.
+        (
+            kill(json!({"percent": 30})),
+            json!({}),
+            with(10, 10, None),
+            vec![share("3 Pods of Deployment checkout would be hit, 25 % of 10 is 2")],
+        ),
+        (
+            kill(json!({"percent": 50})),
+            two.clone(),
+            with(5, 4, None),
+            healthy("of Deployment checkout 4 Pods are ready and 3 would go, minHealthy wants 2"),
+        ),
+        (kill(json!({"percent": 20})), json!({}), with(3, 3, None), vec![]),
+        // One after the other the Pods of a lasting fault come back; at once they do not. All of them were hit.
+        (several(false, json!({"count": 2})), two.clone(), with(4, 4, None), vec![]),
+        (
+            several(true, json!({"count": 2})),
+            two.clone(),
+            with(4, 4, None),
+            healthy("of Deployment checkout 4 Pods are ready and 4 would go, minHealthy wants 2"),
+        ),
+        (
+            several(false, json!({"count": 1})),
+            json!({}),
+            with(4, 4, None),
+            vec![share("2 Pods of Deployment checkout would be hit, 25 % of 4 is 1")],
+        ),
+        (
+            kill(json!({"count": 2})),
+            two.clone(),
+            with(9, 9, Some(1)),
+            healthy("the PodDisruptionBudget of Deployment checkout lets 1 Pods go now, not 2"),
+        ),
+        (
+            kill(json!({"count": 9})),
+            all,
+            with(4, 0, None),
+            vec![share("9 Pods of Deployment checkout would be hit, 100 % of 4 is 4")],
+        ),
+    ] {
+        assert_eq!(refusals(&patch(chaos.clone(), safety), &around), want, "{chaos}");
+    }
+    let mut unknown = with(4, 4, None);
+    if let Some(Some(facts)) = &mut unknown.target {
+        facts.replicas = None;
+    }
+    let how_many = "it cannot be known how many Pods Deployment checkout has".to_owned();
+    assert_eq!(one(&patch(kill(Value::Null), json!({})), &unknown), (Guard::NotKnown, how_many));
+    // A Pod that is the target is one, whatever is asked for.
+    let pod = json!({"steps": [{"name": "a", "chaos": {"object": "pod", "duration": "2m", "pods": {"count": 9},
+        "podChaos": {"action": "PodKill"}}}], "safety": {"minHealthy": 3}});
+    assert_eq!(refusals(&pod, &fine()), []);
+}
+
+#[test]
+fn a_scale_to_fewer_leaves_healthy_pods() {
+    let scaled = |by: i64, least: i64, ready: i64| {
+        let patch = json!({"parameters": [{"name": "app", "object": "Deployment", "default": "checkout"}],
+            "steps": [{"name": "a", "scale": {"workload": "app", "by": by, "max": 9}}], "artifacts": null,
+            "safety": {"minHealthy": least}});
+        let mut facts = object("app", plimsoll_api::runbook::ObjectKind::Deployment, "checkout").facts;
+        (facts.ready, facts.disruptions_allowed) = (Some(ready), Some(0));
+        refusals(&patch, &Circumstances { target: Some(Some(facts)), ..fine() })
+    };
+    let left = "of Deployment checkout 4 Pods are ready and 2 would go, minHealthy wants 3".to_owned();
+    assert_eq!(scaled(-2, 3, 4), [(Guard::MinHealthy, left)]);
+    assert_eq!(scaled(-2, 2, 4), []);
+    assert_eq!(scaled(2, 9, 0), [], "more takes none away");
 }
 
 #[test]

@@ -30,7 +30,10 @@ fn sent(patch: &Value, undo: bool) -> (Vec<String>, Vec<Call>) {
 }
 
 fn with(step: Value) -> Value {
+    // A fault hits the target alone.
+    let target = step.pointer("/chaos/object").cloned().unwrap_or_else(|| json!("pod"));
     json!({
+        "target": target,
         "parameters": [
             {"name": "pod", "object": "Pod", "fromLabel": "pod"},
             {"name": "app", "object": "Deployment", "ownerOf": "pod"},
@@ -108,6 +111,7 @@ fn every_action_has_its_requests() {
             format!("PATCH {APP}/scale (application/json-patch+json)"),
         ]),
         (json!({"restart": {"workload": "app"}}), vec![
+            format!("GET {APP}"),
             format!("PATCH {APP} (application/merge-patch+json)"),
             format!("GET {APP}"),
         ]),
@@ -117,7 +121,10 @@ fn every_action_has_its_requests() {
             format!("GET {APP}"),
         ]),
         (json!({"evictPod": {"pod": "pod"}}), vec![format!("POST {POD}/eviction (application/json)")]),
-        (json!({"cordon": {"node": "node"}}), vec!["PATCH /api/v1/nodes/owner (application/merge-patch+json)".to_owned()]),
+        (json!({"cordon": {"node": "node"}}), vec![
+            "GET /api/v1/nodes/owner".to_owned(),
+            "PATCH /api/v1/nodes/owner (application/merge-patch+json)".to_owned(),
+        ]),
         (json!({"chaos": {"object": "app", "duration": "30s", "networkChaos": {"delay": {"latency": "100ms"}}}}), {
             let all = "/apis/chaos-mesh.org/v1alpha1/namespaces/shop/networkchaos";
             vec![
@@ -304,6 +311,90 @@ fn what_somebody_else_has_changed_is_left_as_it_is() {
             assert!(matches!(standing(&stranger, undo), Standing::Changed(why) if why.contains("another object")));
         }
     }
+}
+
+/// Whether new Pods may come to a Node is one boolean, so the run says on the Node that it was the run itself: what an
+/// administrator has cordoned meanwhile is neither taken for the run's own nor let go of when the run is undone.
+#[test]
+fn a_cordon_of_somebody_else_stays() {
+    use requests::Standing;
+    let node = |unschedulable: Option<bool>, by: Option<&str>| {
+        let mut node = json!({"metadata": {"uid": "owner-uid"}, "spec": {}});
+        if let Some(unschedulable) = unschedulable {
+            node["spec"]["unschedulable"] = json!(unschedulable);
+        }
+        if let Some(by) = by {
+            node["metadata"]["annotations"] = json!({names::UNSCHEDULABLE_BY: by});
+        }
+        node
+    };
+    let own = Some("crashloop-1");
+    let (changed, cordon) = ("changed", json!({"name": "a", "cordon": {"node": "node"}}));
+    let uncordon = json!({"name": "a", "cordon": {"node": "node", "undo": true}});
+    // As it was planned, how it is; how the step finds it, and what undoes it.
+    for (step, before, now, doing, undoing) in [
+        (&cordon, false, node(None, None), "before", "done"),
+        (&cordon, false, node(Some(false), Some("other-1")), "before", "done"),
+        (&cordon, false, node(Some(true), own), "done", "before"),
+        (&cordon, false, node(Some(true), None), changed, changed),
+        (&cordon, false, node(Some(true), Some("other-1")), changed, changed),
+        (&cordon, true, node(Some(true), None), "done", "done"),
+        (&uncordon, true, node(Some(true), Some("other-1")), "before", "done"),
+        (&uncordon, true, node(None, own), "done", "before"),
+        (&uncordon, true, node(None, None), changed, changed),
+    ] {
+        let planned = planned_with(&with(step.clone()), |object| object.facts.unschedulable = Some(before)).unwrap();
+        let at = noon();
+        let run = Run { namespace: "shop", name: "crashloop-1", uid: "u", created: at, begun: at, spec: &planned.spec };
+        let step = &planned.spec.steps[0];
+        for (calls, want) in [(requests::of(&run, step), doing), (requests::undo(&run, step), undoing)] {
+            let calls = calls.unwrap();
+            let Expect::Known(known) = &calls[0].expect else { panic!("{calls:?}") };
+            let standing = match known.standing(&now) {
+                Standing::Before => "before",
+                Standing::Done => "done",
+                Standing::Changed(_) => changed,
+            };
+            assert_eq!(standing, want, "{step:?} of {now}, {before} when it was planned");
+            let patch = calls[1].request.body.as_ref().unwrap();
+            assert_eq!(patch["metadata"]["annotations"][names::UNSCHEDULABLE_BY], "crashloop-1");
+        }
+    }
+}
+
+/// Each restart of a run is one of its own, and none takes a later one back.
+#[test]
+fn restarts_are_told_apart() {
+    use requests::Standing;
+    let restart = |name: &str| json!({"name": name, "restart": {"workload": "app"}});
+    let mut patch = with(restart("a"));
+    patch["steps"].as_array_mut().unwrap().push(restart("b"));
+    let planned = planned(&patch).unwrap();
+    let sent = |step: usize, begun: &str| {
+        let begun = crate::at(begun);
+        let run = Run { namespace: "shop", name: "x", uid: "u", created: noon(), begun, spec: &planned.spec };
+        requests::of(&run, &planned.spec.steps[step]).unwrap()
+    };
+    let at = |step: usize, begun: &str| {
+        let body = sent(step, begun).into_iter().find_map(|call| call.request.body).unwrap();
+        let annotations = &body["spec"]["template"]["metadata"]["annotations"];
+        crate::at(annotations["kubectl.kubernetes.io/restartedAt"].as_str().unwrap())
+    };
+    assert!(at(0, "2026-11-26T14:00:00Z") < at(1, "2026-11-26T14:00:00Z"));
+    // After a crash the same step sends the same.
+    assert_eq!(at(1, "2026-11-26T14:00:00Z"), at(1, "2026-11-26T15:00:00Z"));
+    let look = sent(1, "2026-11-26T14:00:00Z").remove(0);
+    let Expect::Known(known) = look.expect else { panic!("{look:?}") };
+    let standing = |restarted: Value| {
+        let annotations = json!({"kubectl.kubernetes.io/restartedAt": restarted});
+        known.standing(&json!({"metadata": {"uid": "owner-uid"},
+            "spec": {"template": {"metadata": {"annotations": annotations}}}}))
+    };
+    assert_eq!(standing(Value::Null), Standing::Before);
+    assert_eq!(standing(json!("yesterday")), Standing::Before);
+    assert_eq!(standing(json!("2026-11-26T12:00:00Z")), Standing::Before, "the first restart of the run");
+    assert_eq!(standing(json!("2026-11-26T12:00:02Z")), Standing::Done, "its own, before a crash");
+    assert_eq!(standing(json!("2026-11-26T13:07:00+01:00")), Standing::Done, "somebody's, since then");
 }
 
 /// A run that scales twice knows what it did itself.

@@ -149,7 +149,9 @@ fn runbook(alert: &str, account: &str, action: &Value) -> Value {
     let object = |name: &str, kind: &str, value: &str| json!({"name": name, "object": kind, "default": value});
     let mut step = action.clone();
     step["name"] = json!("it");
-    json!({"mode": "Auto", "serviceAccountName": account, "trigger": {"alert": [format!("alertname=\"{alert}\"")]},
+    // A fault hits the target alone.
+    let target = action.pointer("/chaos/object").cloned().unwrap_or_else(|| json!("pod"));
+    json!({"mode": "Auto", "target": target, "serviceAccountName": account, "trigger": {"alert": [format!("alertname=\"{alert}\"")]},
         "parameters": [object("pod", "Pod", "checkout"), object("app", "Deployment", "checkout"),
             object("node", "Node", "node-1"), object("monitor", "ServiceMonitor", "checkout"),
             object("collector", "OpenTelemetryCollector", "checkout")],

@@ -121,13 +121,13 @@ async fn nobody_gets_rights_by_a_runbook(testbed: &Testbed) -> Result<()> {
     let message = message.context("a message")?;
     ensure!(message.contains("403") && message.contains("system:serviceaccount:shop:reader"), "{message}");
 
-    // It may not even look: there is nothing to plan, and an event says why.
+    // It may not even look: there is nothing to plan, an event says why, and Alertmanager is to send it again.
     ground.runbook("blind", scaling("Blind", "Auto", "nothing", 3)).await?;
-    ensure!(ground.post(TOKEN, &post(&[alert("Blind", "checkout", 2)])).await?.0 == 200);
+    ensure!(ground.post(TOKEN, &post(&[alert("Blind", "checkout", 2)])).await?.0 == 503);
     let events: Api<Event> = Api::namespaced(ground.client.clone(), "shop");
     wait_until("the event", SOON, async || {
         let all = events.list(&ListParams::default()).await?.items;
-        Ok(all.into_iter().find(|event| event.reason.as_deref() == Some("TargetNotFound")))
+        Ok(all.into_iter().find(|event| event.reason.as_deref() == Some("NotAllowed")))
     })
     .await?;
     ensure!(ground.of("blind").await?.is_empty() && ground.replicas("checkout").await? == 1);
