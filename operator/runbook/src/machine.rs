@@ -291,7 +291,7 @@ impl Machine<'_> {
             }
             Mode::Approve | Mode::Auto => {
                 self.status.started_at = Some(Time(self.world.now));
-                self.phase(Phase::Running, "Started", "its steps are done");
+                self.started();
                 // The start and the first intent are one store: nothing lies between them that could be lost.
                 self.go_on()
             }
