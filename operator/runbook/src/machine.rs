@@ -44,6 +44,8 @@ pub struct World {
     pub resolved_at: Option<Timestamp>,
     /// Whether the execution is being deleted: then it only gives back what it has borrowed.
     pub deleted: bool,
+    /// When the execution was made.
+    pub created: Timestamp,
 }
 
 /// What happened.
@@ -147,6 +149,12 @@ pub enum Awaits {
 pub const MAX_ATTEMPTS: i64 = 5;
 /// How often guards are asked again at least, in seconds.
 pub const RECHECK: i64 = 30;
+/// What started a run may not be seen yet by the Prometheus that is asked, in seconds: it evaluates later than the one
+/// that has sent the alert, or gets the alerts of another one.
+const YOUNG: i64 = 120;
+/// Until it is seen, it is asked again after this, in seconds.
+const LOOK_AGAIN: i64 = 10;
+const NOT_SEEN_YET: &str = "NotSeenYet";
 /// How long telling a person may take, in seconds.
 pub(crate) const ESCALATION: i64 = 60;
 
@@ -258,6 +266,10 @@ impl Machine<'_> {
     fn checked(&mut self, checked: &Checked) -> Command {
         match checked.holds {
             Some(true) => {}
+            Some(false) if self.world.now < later(self.world.created, YOUNG) => {
+                self.phase(Phase::Blocked, NOT_SEEN_YET, "the Prometheus that is asked does not see yet what started it");
+                return self.blocked(None);
+            }
             Some(false) => return self.skip("ConditionGone", "what started it does not hold any more"),
             None => {
                 self.phase(Phase::Blocked, "NotKnown", "it cannot be asked whether what started it still holds");
@@ -300,7 +312,8 @@ impl Machine<'_> {
 
     /// When guards are asked again.
     fn blocked(&self, until: Option<Timestamp>) -> Command {
-        let soon = later(self.world.now, RECHECK);
+        let is_new = self.status.reason.as_deref() == Some(NOT_SEEN_YET);
+        let soon = later(self.world.now, if is_new { LOOK_AGAIN } else { RECHECK });
         Command::Wait { until: Some(until.map_or(soon, |until| until.min(soon))), awaits: Awaits::Guard }
     }
 

@@ -259,7 +259,10 @@ impl Runs {
     async fn drive(&self, mut execution: RunbookExecution, alert: Option<String>) -> Result<(), NotStored> {
         let mut event = Event::Loaded;
         loop {
-            let world = World { now: Timestamp::now(), paused: Some(false), resolved_at: None, deleted: false };
+            let now = Timestamp::now();
+            // The Prometheus that is asked has sent the alert.
+            let created = Timestamp::MIN;
+            let world = World { now, paused: Some(false), resolved_at: None, deleted: false, created };
             let stored = execution.status.clone().unwrap_or_default();
             let (status, command) = step(&execution.spec, &stored, &event, &world);
             event = match command {
@@ -324,7 +327,8 @@ impl Runs {
                 continue;
             }
             let mut execution = (*execution).clone();
-            let world = World { now: Timestamp::now(), paused: Some(false), resolved_at: Some(at), deleted: false };
+            let (now, created) = (Timestamp::now(), Timestamp::MIN);
+            let world = World { now, paused: Some(false), resolved_at: Some(at), deleted: false, created };
             let before = execution.status.clone().unwrap_or_default();
             execution.status = Some(step(&execution.spec, &before, &Event::Loaded, &world).0);
             self.put(&execution)?;

@@ -175,7 +175,7 @@ impl Shell {
                 self.resolved_at.get_or_insert(self.now);
             }
             let (resolved_at, deleted) = (self.resolved_at, self.deleted);
-            let world = World { now: self.now, paused: turn.paused, resolved_at, deleted };
+            let world = World { now: self.now, paused: turn.paused, resolved_at, deleted, created: noon() };
             let (next, command) = step(&self.spec, &status, &event, &world);
             let again = step(&self.spec, &status, &event, &world);
             assert_eq!((&next, &command), (&again.0, &again.1), "a step is a function");
