@@ -229,11 +229,28 @@ impl Machine<'_> {
         if self.awaits_decision() {
             return self.await_decision(event);
         }
+        if let Some(by) = self.start_by().filter(|by| self.world.now > *by) {
+            let held = self.status.message.as_ref().filter(|_| self.status.phase == Phase::Blocked);
+            let why = held.map(|message| format!(": {message}")).unwrap_or_default();
+            return self.skip("Missed", &format!("it had not begun by {by}, and was meant for then{why}"));
+        }
         match event {
             Event::Checked(checked) => self.checked(checked),
             // What was stored was a refusal: then is when to ask again.
             Event::Stored(_) if self.status.phase == Phase::Blocked => self.blocked(None),
             _ => Command::Check,
+        }
+    }
+
+    /// Until when it may begin. Whoever has approved it meant the time after that.
+    fn start_by(&self) -> Option<Timestamp> {
+        let by = self.spec.start_by.as_ref()?.0;
+        match &self.status.approval {
+            Some(approved) => {
+                let within = by.duration_since(self.spec.trigger.starts_at.0);
+                Some(approved.at.0.saturating_add(within).unwrap_or(Timestamp::MAX))
+            }
+            None => Some(by),
         }
     }
 
@@ -267,7 +284,11 @@ impl Machine<'_> {
         match checked.holds {
             Some(true) => {}
             Some(false) if self.world.now < later(self.world.created, YOUNG) => {
-                self.phase(Phase::Blocked, NOT_SEEN_YET, "the Prometheus that is asked does not see yet what started it");
+                self.phase(
+                    Phase::Blocked,
+                    NOT_SEEN_YET,
+                    "the Prometheus that is asked does not see yet what started it",
+                );
                 return self.blocked(None);
             }
             Some(false) => return self.skip("ConditionGone", "what started it does not hold any more"),

@@ -138,7 +138,8 @@ impl Executor {
     pub fn stays(&self, told: &RunbookExecution) -> Stays<'_> {
         let status = told.status.as_ref();
         let waits = status.is_none_or(|status| matches!(status.phase, Phase::Pending | Phase::Blocked));
-        if !waits || resolved_at(told).is_some() || told.metadata.deletion_timestamp.is_some() {
+        let missed = told.spec.start_by.as_ref().is_some_and(|by| by.0 < Timestamp::now());
+        if !waits || missed || resolved_at(told).is_some() || told.metadata.deletion_timestamp.is_some() {
             return Stays::No;
         }
         let Some(known) = self.known(told) else { return Stays::No };

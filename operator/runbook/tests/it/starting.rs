@@ -1,11 +1,23 @@
 //! Whether a run starts, by what its status says and what the guards say.
 
 use jiff::{SignedDuration, Timestamp};
-use plimsoll_api::{RunbookExecutionSpec, RunbookExecutionStatus, execution::Phase};
-use plimsoll_runbook::machine::{Checked, Command, Event, World, step};
-use serde_json::json;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use plimsoll_api::{
+    RunbookExecutionSpec, RunbookExecutionStatus,
+    approval::Decision,
+    execution::{Decided, Phase},
+    runbook::Mode,
+};
+use plimsoll_runbook::{
+    guards::{Guard, Refusal},
+    machine::{Checked, Command, Event, World, step},
+    matching::{Occurrence, matches},
+    parameters,
+    plan::plan,
+};
+use serde_json::{Value, json};
 
-use crate::{noon, planned};
+use crate::{model, noon, planned, settings};
 
 fn spec() -> RunbookExecutionSpec {
     planned(&json!({"mode": "Auto"})).unwrap().spec
@@ -47,4 +59,70 @@ fn what_is_not_seen_yet_is_asked_again() {
     // It had the time to be seen.
     let (gone, _) = after(120, &spec, &blocked, &checked(false));
     assert_eq!((gone.phase, gone.reason.as_deref()), (Phase::Skipped, Some("ConditionGone")));
+}
+
+fn held_back() -> Event {
+    let message = "SLO checkout has 40 % of its error budget left, a fault wants 50 %".to_owned();
+    let refusal = Refusal { guard: Guard::SloAtRisk, message, until: None };
+    Event::Checked(Checked { holds: Some(true), refusals: vec![refusal] })
+}
+
+/// A run that was meant for a moment, as it is planned.
+fn meant_for(occurrence: &Occurrence, patch: &Value) -> RunbookExecutionSpec {
+    let model = model(patch);
+    let evidence = matches(&model, occurrence, noon()).unwrap();
+    let values = parameters::resolve(&model, &evidence.labels, &Default::default()).unwrap();
+    plan(&model, &settings(), evidence, &values.values, Vec::new(), None).unwrap().spec
+}
+
+fn by_schedule(mode: &str) -> RunbookExecutionSpec {
+    let steps = json!([{"name": "a", "wait": "1s"}]);
+    let trigger = json!({"alert": null, "schedule": "Thu 12:00", "timeZone": "UTC", "startingDeadline": "15m"});
+    let patch = json!({"mode": mode, "trigger": trigger, "parameters": null, "steps": steps, "artifacts": null});
+    meant_for(&Occurrence::Moment(noon()), &patch)
+}
+
+/// What was held back on a Wednesday morning does not begin by itself in the night of a Saturday.
+#[test]
+fn what_was_meant_for_a_moment_does_not_begin_long_after_it() {
+    let schedule = by_schedule("Auto");
+    assert_eq!(schedule.start_by, Some(Time(noon() + SignedDuration::from_mins(15))));
+    let asked = Occurrence::Asked { by: "ann".to_owned(), groups: Vec::new(), at: noon() };
+    let patch = json!({"mode": "Auto", "parameters": null, "steps": [{"name": "a", "wait": "1s"}], "artifacts": null});
+    let by_hand = meant_for(&asked, &patch);
+    assert_eq!(by_hand.start_by, Some(Time(noon() + SignedDuration::from_mins(10))));
+    for (spec, last) in [(&schedule, 900), (&by_hand, 600)] {
+        let (blocked, _) = after(0, spec, &RunbookExecutionStatus::default(), &held_back());
+        assert_eq!(blocked.phase, Phase::Blocked);
+        assert_eq!(after(last, spec, &blocked, &checked(true)).0.phase, Phase::Running, "in time it begins");
+        // Also when nobody looked meanwhile, as in a pause or an outage.
+        for (before, event) in
+            [(&blocked, Event::Woken), (&blocked, checked(true)), (&Default::default(), Event::Loaded)]
+        {
+            let (missed, _) = after(last + 1, spec, before, &event);
+            assert_eq!((missed.phase, missed.reason.as_deref()), (Phase::Skipped, Some("Missed")), "{event:?}");
+        }
+        let message = after(last + 1, spec, &blocked, &Event::Woken).0.message.unwrap();
+        assert!(message.ends_with("SLO checkout has 40 % of its error budget left, a fault wants 50 %"), "{message}");
+    }
+    // An alert has no moment: it begins as long as it fires.
+    assert_eq!(spec().start_by, None);
+}
+
+#[test]
+fn an_approval_is_meant_for_when_it_was_given() {
+    let spec = by_schedule("Approve");
+    assert_eq!(spec.mode, Mode::Approve);
+    let (asked, _) = after(0, &spec, &RunbookExecutionStatus::default(), &checked(true));
+    assert_eq!(asked.phase, Phase::AwaitingApproval);
+    let decided = Decided {
+        approval: "a".to_owned(),
+        decision: Decision::Approve,
+        decider: "sre".to_owned(),
+        reason: None,
+        at: Time(noon() + SignedDuration::from_mins(50)),
+    };
+    let (approved, _) = after(3000, &spec, &asked, &Event::Decided(decided));
+    assert_eq!(after(3000 + 900, &spec, &approved, &checked(true)).0.phase, Phase::Running);
+    assert_eq!(after(3000 + 901, &spec, &approved, &checked(true)).0.reason.as_deref(), Some("Missed"));
 }
