@@ -73,6 +73,8 @@ pub struct Checked {
     pub holds: Option<bool>,
     /// The guards that refuse.
     pub refusals: Vec<Refusal>,
+    /// Why the approval that the status names is none by now; `None`: it is one, or the status names none.
+    pub void: Option<String>,
 }
 
 /// How an act ended.
@@ -317,9 +319,12 @@ impl Machine<'_> {
                 let message = format!("it would have been done: {}", steps.join(", "));
                 self.finish(Phase::Succeeded, "DryRun", &message)
             }
-            Mode::Approve if self.status.approval.is_none() => {
+            Mode::Approve if self.status.approval.is_none() || checked.void.is_some() => {
+                self.status.approval = None;
                 self.status.asked_at = Some(Time(self.world.now));
-                self.phase(Phase::AwaitingApproval, "Asked", "somebody must approve it");
+                let anew = checked.void.iter().map(|why| format!(" anew: {why}"));
+                let message = format!("somebody must approve it{}", anew.collect::<String>());
+                self.phase(Phase::AwaitingApproval, "Asked", &message);
                 Command::Store(None)
             }
             Mode::Approve | Mode::Auto => {

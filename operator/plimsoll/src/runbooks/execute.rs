@@ -17,7 +17,7 @@ use plimsoll_api::{
 };
 use plimsoll_runbook::{
     Act, Class,
-    guards::{self, check},
+    guards::{self, Guard, Refusal, check},
     machine::{Awaits, Checked, Command, Doing, Event, RECHECK, Report, What, World, owes, step},
     requests::{self, Call, Run},
     validate,
@@ -313,14 +313,15 @@ impl Executor {
         if let Some(known) = &known {
             let refusals = circumstances::refused_already(ledger, execution, known, settings);
             if !refusals.is_empty() {
-                return Checked { holds: Some(true), refusals };
+                return Checked { holds: Some(true), refusals, void: None };
             }
         }
         let listed = async { if is_whole { Some(Default::default()) } else { listed(&self.client, execution).await } };
-        let ((mut around, runbook), holds, listed) = tokio::join!(
+        let ((mut around, runbook), holds, listed, void) = tokio::join!(
             self.asker.around(execution, known.as_deref(), seen, paused),
             holds(&self.outside, execution),
             listed,
+            decide::void(&self.client, &self.dispatcher.sealer, execution),
         );
         let safety = runbook.as_ref().and_then(Option::as_ref);
         let safety = safety.map_or(&validate::DEFAULT_SAFETY, |known| &known.model.safety);
@@ -332,11 +333,16 @@ impl Executor {
             all.extend(same_target);
             around.same_target = Some(all);
         }
-        let refusals = check(&execution.spec, safety, settings, &around, now);
-        if holds == Some(true) && refusals.is_empty() {
+        let mut refusals = check(&execution.spec, safety, settings, &around, now);
+        let void = void.unwrap_or_else(|error| {
+            let message = format!("its approval cannot be read: {}", chain(&error));
+            refusals.push(Refusal { guard: Guard::NotKnown, message, until: None });
+            None
+        });
+        if holds == Some(true) && refusals.is_empty() && void.is_none() {
             page.begins(execution, now);
         }
-        Checked { holds, refusals }
+        Checked { holds, refusals, void }
     }
 
     /// The runbook of an execution as the watch has told it.

@@ -290,7 +290,7 @@ impl Runs {
         let runbook = &execution.spec.runbook;
         let models = self.models.read().unwrap_or_else(PoisonError::into_inner).clone();
         let Some(model) = models.iter().find(|model| model.uid == runbook.uid) else {
-            return Checked { holds, refusals: Vec::new() };
+            return Checked { holds, refusals: Vec::new(), void: None };
         };
         let others = self.stored();
         let history = others
@@ -300,7 +300,7 @@ impl Runs {
             .map(|other| ledger::past(other))
             .collect();
         let refusals = circumstances::refused_by_count(&execution.spec, model, &assumed::settings(model), history);
-        Checked { holds, refusals }
+        Checked { holds, refusals, void: None }
     }
 
     fn tell(&self, execution: &RunbookExecution, alert: Option<&str>) {

@@ -216,7 +216,7 @@ impl Shell {
                 Command::Check => {
                     let refusal = Refusal { guard: Guard::Cooldown, message: "it cools down".to_owned(), until: None };
                     let refusals = if turn.refused { vec![refusal] } else { Vec::new() };
-                    Event::Checked(Checked { holds: turn.holds, refusals })
+                    Event::Checked(Checked { holds: turn.holds, refusals, void: None })
                 }
                 Command::Wait { until, awaits } => {
                     assert_eq!(next, status);

@@ -36,7 +36,7 @@ fn after(
 }
 
 fn checked(holds: bool) -> Event {
-    Event::Checked(Checked { holds: Some(holds), refusals: Vec::new() })
+    Event::Checked(Checked { holds: Some(holds), refusals: Vec::new(), void: None })
 }
 
 fn waits_until(command: &Command) -> Timestamp {
@@ -64,7 +64,7 @@ fn what_is_not_seen_yet_is_asked_again() {
 fn held_back() -> Event {
     let message = "SLO checkout has 40 % of its error budget left, a fault wants 50 %".to_owned();
     let refusal = Refusal { guard: Guard::SloAtRisk, message, until: None };
-    Event::Checked(Checked { holds: Some(true), refusals: vec![refusal] })
+    Event::Checked(Checked { holds: Some(true), refusals: vec![refusal], void: None })
 }
 
 /// A run that was meant for a moment, as it is planned.
@@ -125,4 +125,35 @@ fn an_approval_is_meant_for_when_it_was_given() {
     let (approved, _) = after(3000, &spec, &asked, &Event::Decided(decided));
     assert_eq!(after(3000 + 900, &spec, &approved, &checked(true)).0.phase, Phase::Running);
     assert_eq!(after(3000 + 901, &spec, &approved, &checked(true)).0.reason.as_deref(), Some("Missed"));
+}
+
+/// What was approved and then held back until that was void is approved anew, or not done.
+#[test]
+fn an_approval_that_is_void_by_now_is_asked_for_again() {
+    let spec = planned(&json!({"mode": "Approve"})).unwrap().spec;
+    let decided = |at: i64| Decided {
+        approval: "a".to_owned(),
+        decision: Decision::Approve,
+        decider: "sre".to_owned(),
+        reason: None,
+        at: Time(noon() + SignedDuration::from_secs(at)),
+    };
+    let (asked, _) = after(0, &spec, &RunbookExecutionStatus::default(), &checked(true));
+    let (approved, _) = after(10, &spec, &asked, &Event::Decided(decided(10)));
+    let (blocked, _) = after(11, &spec, &approved, &held_back());
+    let why = "RunbookApproval a is void: it was valid until 13:00".to_owned();
+    let void = |refusals| Event::Checked(Checked { holds: Some(true), refusals, void: Some(why.clone()) });
+    let (again, _) = after(36_000, &spec, &blocked, &void(Vec::new()));
+    assert_eq!(
+        (again.phase, again.approval.as_ref(), again.started_at.as_ref()),
+        (Phase::AwaitingApproval, None, None)
+    );
+    assert_eq!(again.message.as_deref(), Some(&*format!("somebody must approve it anew: {why}")));
+    // Nobody is asked while something else holds it back; then there is time to decide again.
+    let Event::Checked(Checked { refusals, .. }) = held_back() else { unreachable!() };
+    assert_eq!(after(36_000, &spec, &blocked, &void(refusals)).0.phase, Phase::Blocked);
+    let (_, command) = after(36_001, &spec, &again, &Event::Stored(None));
+    assert!(waits_until(&command) > noon() + SignedDuration::from_secs(36_060));
+    let (approved, _) = after(36_010, &spec, &again, &Event::Decided(decided(36_010)));
+    assert_eq!(after(36_011, &spec, &approved, &checked(true)).0.phase, Phase::Running);
 }
