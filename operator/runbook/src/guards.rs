@@ -32,6 +32,8 @@ pub struct Circumstances {
     pub slos: Option<Vec<SloNow>>,
     /// Whether the ServiceAccount exists and who wrote the runbook may use it.
     pub author_may: Option<bool>,
+    /// Who wrote the runbook as it is now, when that is somebody else than who wrote what this run does.
+    pub other_author: Option<String>,
     /// Whether who asked for the run by hand may use the ServiceAccount; true where nobody asked.
     pub asker_may: Option<bool>,
     /// Facts of the target as they are now; of an object that is not there any more, `Some(None)`.
@@ -206,6 +208,11 @@ impl<'c> Check<'c> {
 
     fn rights(&mut self) {
         let account = &self.spec.service_account_name;
+        // What is asked is what this author may; the steps are of another one.
+        if let Some(author) = &self.circumstances.other_author {
+            let message = format!("the runbook is {author}'s by now, and what this run would do is somebody else's");
+            self.refuse(Guard::Changed, message);
+        }
         match self.circumstances.author_may {
             Some(true) => {}
             Some(false) => {

@@ -16,6 +16,7 @@ fn fine() -> Circumstances {
         same_target: Some(Vec::new()),
         slos: Some(vec![SloNow { name: "checkout".to_owned(), burning: Some(false), budget: Some(80) }]),
         author_may: Some(true),
+        other_author: None,
         asker_may: Some(true),
         target: Some(Some(object("pod", plimsoll_api::runbook::ObjectKind::Pod, "checkout-1").facts)),
     }
@@ -114,6 +115,15 @@ fn who_asks_for_a_run_must_be_allowed_what_it_does() {
     let may_not = "who asked for the run may not use ServiceAccount evidence".to_owned();
     assert_eq!(found(&spec, Some(false)), [(Guard::NotAllowed, may_not)]);
     assert_eq!(found(&spec, None)[0].0, Guard::NotKnown);
+}
+
+/// That Ann may use the account does not let go what Mallory wrote before her.
+#[test]
+fn what_somebody_else_wrote_is_not_done() {
+    let other = Circumstances { other_author: Some("ann".to_owned()), ..fine() };
+    let (guard, message) = one(&json!({}), &other);
+    assert!(guard == Guard::Changed && guard.is_final(), "{guard:?}");
+    assert_eq!(message, "the runbook is ann's by now, and what this run would do is somebody else's");
 }
 
 #[test]
