@@ -77,6 +77,8 @@ pub enum Guard {
     Paused,
     /// The runbook's mode is Off, or it was deleted.
     Off,
+    /// The runbook's mode lets it go less far than when the run was planned.
+    ModeLowered,
     /// A namespace in which no runbook acts.
     ProtectedNamespace,
     /// The target is not there any more.
@@ -111,6 +113,7 @@ impl Guard {
         match self {
             Self::Paused => "Paused",
             Self::Off => "Off",
+            Self::ModeLowered => "ModeLowered",
             Self::ProtectedNamespace => "ProtectedNamespace",
             Self::TargetGone => "TargetGone",
             Self::Changed => "Changed",
@@ -129,7 +132,7 @@ impl Guard {
 
     /// True when waiting does not help: the run is skipped instead of held back.
     pub const fn is_final(self) -> bool {
-        matches!(self, Self::Off | Self::ProtectedNamespace | Self::TargetGone | Self::Changed)
+        matches!(self, Self::Off | Self::ModeLowered | Self::ProtectedNamespace | Self::TargetGone | Self::Changed)
     }
 }
 
@@ -184,6 +187,11 @@ impl<'c> Check<'c> {
         match self.circumstances.mode {
             Some(Some(Mode::Off)) => self.refuse(Guard::Off, "the runbook's mode is Off by now"),
             Some(None) => self.refuse(Guard::Off, "the runbook was deleted"),
+            Some(Some(mode)) if mode < self.spec.mode => {
+                let message =
+                    format!("the runbook's mode is {mode:?} by now, and the run was planned in {:?}", self.spec.mode);
+                self.refuse(Guard::ModeLowered, message);
+            }
             Some(Some(_)) => {}
             None => self.refuse(Guard::NotKnown, "the runbook cannot be read"),
         }

@@ -132,6 +132,18 @@ fn the_kill_switch_and_the_mode() {
     assert_eq!(one(&json!({}), &paused), (Guard::Paused, "all runbooks are paused".to_owned()));
     let off = Circumstances { mode: Some(Some(Mode::Off)), ..fine() };
     assert_eq!(one(&json!({}), &off).0, Guard::Off);
+    // Whoever turns a runbook down means also what waits; what was planned to go less far goes no further.
+    let now = |mode| Circumstances { mode: Some(Some(mode)), ..fine() };
+    let (guard, message) = one(&json!({}), &now(Mode::DryRun));
+    assert!(guard == Guard::ModeLowered && guard.is_final(), "{guard:?}");
+    assert_eq!(message, "the runbook's mode is DryRun by now, and the run was planned in Auto");
+    assert_eq!(one(&json!({}), &now(Mode::Approve)).0, Guard::ModeLowered);
+    for mode in [Mode::DryRun, Mode::Approve] {
+        let mut spec = planned(&json!({"mode": "Auto"})).unwrap().spec;
+        spec.mode = mode;
+        let found = |now_is| check(&spec, &model(&json!({})).safety, &settings(), &now(now_is), noon());
+        assert_eq!((found(mode), found(Mode::Auto)), (Vec::new(), Vec::new()), "{mode:?}");
+    }
     let gone = Circumstances { target: Some(None), ..fine() };
     assert_eq!(
         one(&json!({}), &gone),
