@@ -186,6 +186,11 @@ pub fn owes(spec: &RunbookExecutionSpec, status: &RunbookExecutionStatus) -> boo
     !status.phase.is_terminal() && running::owed(spec, status).next().is_some()
 }
 
+/// The steps that have borrowed something which is not given back, whatever the phase says.
+pub fn owing<'s>(spec: &'s RunbookExecutionSpec, status: &'s RunbookExecutionStatus) -> impl Iterator<Item = &'s str> {
+    running::owed(spec, status).map(|entry| entry.name.as_str())
+}
+
 struct Machine<'m> {
     spec: &'m RunbookExecutionSpec,
     status: RunbookExecutionStatus,

@@ -30,10 +30,9 @@ use tokio::{
 use super::{
     circumstances::{self, Asker, holds, listed},
     decide,
-    dispatch::{Dispatcher, Known, RESOLVED_AT, WRITTEN_BY, seal},
+    dispatch::{Dispatcher, Known, RESOLVED_AT},
     lent,
     news::News,
-    proof::{SEAL, Sealer},
     switch::Switch,
     watched::Watched,
 };
@@ -236,31 +235,9 @@ impl Executor {
         }
     }
 
-    /// Only the operator makes executions: what they say was decided by a runbook whose author may use the account.
-    fn is_sealed(&self, execution: &RunbookExecution) -> bool {
-        let author = execution.annotations().get(WRITTEN_BY).map(String::as_str).unwrap_or_default();
-        let (namespace, name) = (execution.namespace().unwrap_or_default(), execution.name_any());
-        let right = seal(&self.dispatcher.sealer, author, &namespace, &name, &execution.spec);
-        let given = execution.annotations().get(SEAL).map(String::as_str).unwrap_or_default();
-        right.is_ok_and(|right| Sealer::is(given, &right))
-    }
-
-    async fn refuse(&self, api: &Api<RunbookExecution>, execution: &RunbookExecution) -> Result<Next, ExecuteError> {
-        let mut status = execution.status.clone().unwrap_or_default();
-        if !status.phase.is_terminal() {
-            status.phase = Phase::Skipped;
-            status.reason = Some("NotSealed".to_owned());
-            let message = "the operator has not made it, or it was changed; use: plimsoll runbook run";
-            status.message = Some(message.to_owned());
-            status.finished_at = Some(k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(Timestamp::now()));
-            self.store(api, execution, status).await?;
-        }
-        Ok(Next::Never)
-    }
-
     /// Stores a status under the version that it was read with. Somebody else may have changed an annotation meanwhile;
     /// whoever has changed the status goes on instead of us.
-    async fn store(
+    pub(super) async fn store(
         &self,
         api: &Api<RunbookExecution>,
         execution: &RunbookExecution,

@@ -23,6 +23,7 @@ pub mod recent;
 pub mod state;
 pub mod switch;
 pub mod triggers;
+pub mod unsealed;
 pub mod verdict;
 pub mod watched;
 
