@@ -79,6 +79,10 @@ pub struct RunbookExecutionSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "crate::schema::duration")]
     pub approval_within: Option<String>,
+    /// Of a run by a schedule or by hand: it is not begun later than this. Once somebody has approved it, it has as long
+    /// from then on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub start_by: Option<Time>,
     /// After its end the target is left alone for this long, and the execution is kept at least as long.
     #[schemars(schema_with = "crate::schema::duration")]
     pub cooldown: String,

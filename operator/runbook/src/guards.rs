@@ -33,6 +33,8 @@ pub struct Circumstances {
     pub slos: Option<Vec<SloNow>>,
     /// Whether the ServiceAccount exists and who wrote the runbook may use it.
     pub author_may: Option<bool>,
+    /// Who wrote the runbook as it is now, when that is somebody else than who wrote what this run does.
+    pub other_author: Option<String>,
     /// Whether who asked for the run by hand may use the ServiceAccount; true where nobody asked.
     pub asker_may: Option<bool>,
     /// Facts of the target as they are now; of an object that is not there any more, `Some(None)`.
@@ -76,6 +78,8 @@ pub enum Guard {
     Paused,
     /// The runbook's mode is Off, or it was deleted.
     Off,
+    /// The runbook's mode lets it go less far than when the run was planned.
+    ModeLowered,
     /// A namespace in which no runbook acts.
     ProtectedNamespace,
     /// The target is not there any more.
@@ -110,6 +114,7 @@ impl Guard {
         match self {
             Self::Paused => "Paused",
             Self::Off => "Off",
+            Self::ModeLowered => "ModeLowered",
             Self::ProtectedNamespace => "ProtectedNamespace",
             Self::TargetGone => "TargetGone",
             Self::Changed => "Changed",
@@ -128,7 +133,7 @@ impl Guard {
 
     /// True when waiting does not help: the run is skipped instead of held back.
     pub const fn is_final(self) -> bool {
-        matches!(self, Self::Off | Self::ProtectedNamespace | Self::TargetGone | Self::Changed)
+        matches!(self, Self::Off | Self::ModeLowered | Self::ProtectedNamespace | Self::TargetGone | Self::Changed)
     }
 }
 
@@ -183,6 +188,11 @@ impl<'c> Check<'c> {
         match self.circumstances.mode {
             Some(Some(Mode::Off)) => self.refuse(Guard::Off, "the runbook's mode is Off by now"),
             Some(None) => self.refuse(Guard::Off, "the runbook was deleted"),
+            Some(Some(mode)) if mode < self.spec.mode => {
+                let message =
+                    format!("the runbook's mode is {mode:?} by now, and the run was planned in {:?}", self.spec.mode);
+                self.refuse(Guard::ModeLowered, message);
+            }
             Some(Some(_)) => {}
             None => self.refuse(Guard::NotKnown, "the runbook cannot be read"),
         }
@@ -207,6 +217,11 @@ impl<'c> Check<'c> {
 
     fn rights(&mut self) {
         let account = &self.spec.service_account_name;
+        // What is asked is what this author may; the steps are of another one.
+        if let Some(author) = &self.circumstances.other_author {
+            let message = format!("the runbook is {author}'s by now, and what this run would do is somebody else's");
+            self.refuse(Guard::Changed, message);
+        }
         match self.circumstances.author_may {
             Some(true) => {}
             Some(false) => {

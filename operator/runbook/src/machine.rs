@@ -44,6 +44,8 @@ pub struct World {
     pub resolved_at: Option<Timestamp>,
     /// Whether the execution is being deleted: then it only gives back what it has borrowed.
     pub deleted: bool,
+    /// When the execution was made.
+    pub created: Timestamp,
 }
 
 /// What happened.
@@ -71,6 +73,8 @@ pub struct Checked {
     pub holds: Option<bool>,
     /// The guards that refuse.
     pub refusals: Vec<Refusal>,
+    /// Why the approval that the status names is none by now; `None`: it is one, or the status names none.
+    pub void: Option<String>,
 }
 
 /// How an act ended.
@@ -147,6 +151,12 @@ pub enum Awaits {
 pub const MAX_ATTEMPTS: i64 = 5;
 /// How often guards are asked again at least, in seconds.
 pub const RECHECK: i64 = 30;
+/// What started a run may not be seen yet by the Prometheus that is asked, in seconds: it evaluates later than the one
+/// that has sent the alert, or gets the alerts of another one.
+const YOUNG: i64 = 120;
+/// Until it is seen, it is asked again after this, in seconds.
+const LOOK_AGAIN: i64 = 10;
+const NOT_SEEN_YET: &str = "NotSeenYet";
 /// How long telling a person may take, in seconds.
 pub(crate) const ESCALATION: i64 = 60;
 
@@ -174,6 +184,11 @@ pub fn step(
 /// must stay.
 pub fn owes(spec: &RunbookExecutionSpec, status: &RunbookExecutionStatus) -> bool {
     !status.phase.is_terminal() && running::owed(spec, status).next().is_some()
+}
+
+/// The steps that have borrowed something which is not given back, whatever the phase says.
+pub fn owing<'s>(spec: &'s RunbookExecutionSpec, status: &'s RunbookExecutionStatus) -> impl Iterator<Item = &'s str> {
+    running::owed(spec, status).map(|entry| entry.name.as_str())
 }
 
 struct Machine<'m> {
@@ -221,11 +236,28 @@ impl Machine<'_> {
         if self.awaits_decision() {
             return self.await_decision(event);
         }
+        if let Some(by) = self.start_by().filter(|by| self.world.now > *by) {
+            let held = self.status.message.as_ref().filter(|_| self.status.phase == Phase::Blocked);
+            let why = held.map(|message| format!(": {message}")).unwrap_or_default();
+            return self.skip("Missed", &format!("it had not begun by {by}, and was meant for then{why}"));
+        }
         match event {
             Event::Checked(checked) => self.checked(checked),
             // What was stored was a refusal: then is when to ask again.
             Event::Stored(_) if self.status.phase == Phase::Blocked => self.blocked(None),
             _ => Command::Check,
+        }
+    }
+
+    /// Until when it may begin. Whoever has approved it meant the time after that.
+    fn start_by(&self) -> Option<Timestamp> {
+        let by = self.spec.start_by.as_ref()?.0;
+        match &self.status.approval {
+            Some(approved) => {
+                let within = by.duration_since(self.spec.trigger.starts_at.0);
+                Some(approved.at.0.saturating_add(within).unwrap_or(Timestamp::MAX))
+            }
+            None => Some(by),
         }
     }
 
@@ -258,6 +290,14 @@ impl Machine<'_> {
     fn checked(&mut self, checked: &Checked) -> Command {
         match checked.holds {
             Some(true) => {}
+            Some(false) if self.world.now < later(self.world.created, YOUNG) => {
+                self.phase(
+                    Phase::Blocked,
+                    NOT_SEEN_YET,
+                    "the Prometheus that is asked does not see yet what started it",
+                );
+                return self.blocked(None);
+            }
             Some(false) => return self.skip("ConditionGone", "what started it does not hold any more"),
             None => {
                 self.phase(Phase::Blocked, "NotKnown", "it cannot be asked whether what started it still holds");
@@ -284,14 +324,17 @@ impl Machine<'_> {
                 let message = format!("it would have been done: {}", steps.join(", "));
                 self.finish(Phase::Succeeded, "DryRun", &message)
             }
-            Mode::Approve if self.status.approval.is_none() => {
+            Mode::Approve if self.status.approval.is_none() || checked.void.is_some() => {
+                self.status.approval = None;
                 self.status.asked_at = Some(Time(self.world.now));
-                self.phase(Phase::AwaitingApproval, "Asked", "somebody must approve it");
+                let anew = checked.void.iter().map(|why| format!(" anew: {why}"));
+                let message = format!("somebody must approve it{}", anew.collect::<String>());
+                self.phase(Phase::AwaitingApproval, "Asked", &message);
                 Command::Store(None)
             }
             Mode::Approve | Mode::Auto => {
                 self.status.started_at = Some(Time(self.world.now));
-                self.phase(Phase::Running, "Started", "its steps are done");
+                self.started();
                 // The start and the first intent are one store: nothing lies between them that could be lost.
                 self.go_on()
             }
@@ -300,7 +343,8 @@ impl Machine<'_> {
 
     /// When guards are asked again.
     fn blocked(&self, until: Option<Timestamp>) -> Command {
-        let soon = later(self.world.now, RECHECK);
+        let is_new = self.status.reason.as_deref() == Some(NOT_SEEN_YET);
+        let soon = later(self.world.now, if is_new { LOOK_AGAIN } else { RECHECK });
         Command::Wait { until: Some(until.map_or(soon, |until| until.min(soon))), awaits: Awaits::Guard }
     }
 

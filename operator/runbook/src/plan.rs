@@ -5,11 +5,13 @@
 
 use std::collections::BTreeMap;
 
+use jiff::SignedDuration;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use plimsoll_api::{
     RunbookExecutionSpec,
     action::{Action, Annotate, Job, Scale, Silence, TelemetryLevel, TelemetryProfile},
     chaos::ChaosEngine,
-    execution::{Evidence, Facts, ObjectRef, RunbookRef},
+    execution::{Evidence, Facts, ObjectRef, RunbookRef, TriggerKind},
     runbook::{Mode, ObjectKind, Step},
 };
 use plimsoll_slo::{model::Span, promql::quote};
@@ -17,7 +19,7 @@ use plimsoll_slo::{model::Span, promql::quote};
 use crate::{
     Act,
     matcher::Matcher,
-    model::{Model, seconds},
+    model::{Model, Trigger, seconds},
     names, text,
 };
 
@@ -35,6 +37,9 @@ pub struct Settings {
 
 /// Namespaces in which no runbook acts, besides the operator's own.
 pub const PROTECTED: [&str; 3] = ["kube-system", "kube-public", "kube-node-lease"];
+
+/// How long after somebody has asked for a run it may still begin: it was meant for then.
+pub const BY_HAND: SignedDuration = SignedDuration::from_mins(10);
 
 /// An execution to be made.
 #[derive(Clone, Debug, PartialEq)]
@@ -88,6 +93,7 @@ pub fn plan(
         None => String::new(),
     };
     let starts_at = evidence.starts_at.0;
+    let start_by = start_by(model, &evidence);
     // What a query picks may be another object the next time, and the alert is the same.
     let is_picked =
         model.target.as_ref().and_then(|target| model.parameter(target)).is_some_and(|p| p.from_query.is_some());
@@ -113,6 +119,7 @@ pub fn plan(
         artifacts: model.artifacts.clone(),
         deadline: model.deadline.to_string(),
         approval_within: (model.mode == Mode::Approve).then(|| model.approval_within.to_string()),
+        start_by,
         cooldown: model.safety.cooldown.to_string(),
         traceparent,
     };
@@ -129,6 +136,16 @@ pub fn plan(
     }
     let labels = labels.into_iter().filter(|(_, value)| !value.is_empty()).map(|(k, v)| (k.to_owned(), v)).collect();
     Ok(Planned { name, labels, spec, spec_hash, notes })
+}
+
+/// Until when a run may begin that was meant for a moment. What has a condition may begin as long as that holds.
+fn start_by(model: &Model, evidence: &Evidence) -> Option<Time> {
+    let within = match (evidence.kind, &model.trigger) {
+        (TriggerKind::Manual, _) => BY_HAND,
+        (TriggerKind::Schedule, Trigger::Schedule(schedule)) => SignedDuration::from_secs(schedule.starting_deadline),
+        _ => return None,
+    };
+    evidence.starts_at.0.saturating_add(within).ok().map(Time)
 }
 
 /// A name as a label's value, which is shorter than a name may be.

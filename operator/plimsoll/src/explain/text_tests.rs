@@ -185,7 +185,10 @@ fn each_cause_has_its_next_step() {
     let (_, next) = with(&|f| f.data = Some(false));
     assert_eq!(next, "  → wait for a minute, then ask again");
     let (_, next) = with(&|f| (f.data, f.range) = (Some(false), Some(("1m".into(), "30s".into()))));
-    assert!(next.ends_with("a rate over 1 m has no value unless targets are scraped every 30 s or more often"), "{next}");
+    assert!(
+        next.ends_with("a rate over 1 m has no value unless targets are scraped every 30 s or more often"),
+        "{next}"
+    );
     let (headline, next) = with(&|f| f.made_up = true);
     let missing = "its series are there, what it measures of them is not; the time counts as bad.";
     assert_eq!(headline, format!("cart-availability has no data: {missing}"));

@@ -29,7 +29,7 @@ use plimsoll_runbook::{
 use tokio::time::Instant;
 
 use super::{
-    dispatch::{Dispatcher, Known},
+    dispatch::{Dispatcher, Known, WRITTEN_BY},
     facts::{self, Wanted},
     ledger::{self, Ledger, target_of},
     lookup,
@@ -109,8 +109,20 @@ impl Asker {
         let (runbook, guessed, asker_may, slos, target) = tokio::join!(read, rights(expected), asker, at_risk, target);
         let author = runbook.as_ref().and_then(Option::as_ref).map(|known| &known.author);
         let author_may = if author == expected { guessed } else { rights(author).await };
+        let wrote = execution.annotations().get(WRITTEN_BY);
+        let other_author = author.map(|author| &author.username).filter(|name| Some(*name) != wrote).cloned();
         let mode = runbook.as_ref().map(|known| known.as_ref().map(|known| known.model.mode));
-        (Circumstances { paused, mode, author_may, asker_may, slos, target, ..Circumstances::default() }, runbook)
+        let around = Circumstances {
+            paused,
+            mode,
+            author_may,
+            other_author,
+            asker_may,
+            slos,
+            target,
+            ..Circumstances::default()
+        };
+        (around, runbook)
     }
 
     /// The runbook of an execution as it is now, or, where that is shared, as it was a moment ago.

@@ -91,12 +91,25 @@ fn asker(server: &Server, sealer: Sealer) -> Asker {
 
 fn execution(step: Value) -> RunbookExecution {
     from_value(json!({"apiVersion": plimsoll_api::API_VERSION, "kind": "RunbookExecution",
-        "metadata": {"name": "x", "namespace": "shop"},
+        "metadata": {"name": "x", "namespace": "shop", "annotations": {WRITTEN_BY: "ann"}},
         "spec": {"runbook": {"name": "r", "uid": "u", "generation": 1}, "mode": "Auto", "serviceAccountName": "s",
             "trigger": {"kind": "Manual", "fingerprint": "f", "startsAt": "2026-01-01T00:00:00Z"}, "target": "node",
             "objects": [{"parameter": "node", "kind": "Node", "name": "n1", "uid": "t", "facts": {}}],
             "steps": [step], "deadline": "1h", "cooldown": "1h"}}))
     .unwrap()
+}
+
+/// The right that is asked for is that of who wrote the runbook as it is now: the steps must be of the same person.
+#[tokio::test]
+async fn what_somebody_else_wrote_is_told() {
+    let sealer = Sealer::new([4; 32]);
+    let server = Server::new(&sealer);
+    let asker = asker(&server, sealer);
+    let mut execution = execution(json!({"name": "a", "cordon": {"node": "node"}}));
+    assert_eq!(asker.around(&execution, None, None, Some(false)).await.0.other_author, None);
+    execution.annotations_mut().insert(WRITTEN_BY.to_owned(), "mallory".to_owned());
+    let (around, _) = asker.around(&execution, None, None, Some(false)).await;
+    assert_eq!((around.other_author.as_deref(), around.author_may), (Some("ann"), Some(true)));
 }
 
 #[tokio::test]

@@ -6,7 +6,10 @@ use kube::{
     Api, Client, Resource as _, ResourceExt,
     api::{ListParams, Patch, PatchParams},
 };
-use plimsoll_api::{RunbookApproval, RunbookExecution, approval::Decision, conditions, execution::Decided};
+use plimsoll_api::{
+    RunbookApproval, RunbookExecution, approval::Decision, conditions, execution::Decided, runbook::Mode,
+};
+use plimsoll_runbook::parameters::is_dns_name;
 use serde_json::json;
 
 use super::{
@@ -52,6 +55,32 @@ pub async fn decision(
         }
     }
     Ok(None)
+}
+
+/// Why the approval that the status of an execution names is none by now: it has expired or was withdrawn while something
+/// held the run back, or nobody has ever given it. `None`: it is one, or the status names none.
+///
+/// # Errors
+/// When it cannot be read.
+pub async fn void(
+    client: &Client,
+    sealer: &Sealer,
+    execution: &RunbookExecution,
+) -> Result<Option<String>, kube::Error> {
+    let decided = execution.status.as_ref().and_then(|status| status.approval.as_ref());
+    let Some(decided) = decided.filter(|_| execution.spec.mode == Mode::Approve) else { return Ok(None) };
+    let name = &decided.approval;
+    let api: Api<RunbookApproval> = Api::namespaced(client.clone(), &execution.namespace().unwrap_or_default());
+    // A status is not sealed: what it says is not trusted to be a part of a path.
+    let found = if is_dns_name(name) { api.get_opt(name).await? } else { None };
+    let Some(approval) = found.filter(|found| found.spec.execution == execution.name_any()) else {
+        return Ok(Some(format!("there is no RunbookApproval {name} of it")));
+    };
+    if approval.spec.decision != Decision::Approve {
+        return Ok(Some(format!("RunbookApproval {name} does not approve it")));
+    }
+    let judged = judge(sealer, execution, &approval, Timestamp::now());
+    Ok(judged.err().map(|(_, message)| format!("RunbookApproval {name} is void: {message}")))
 }
 
 /// Why a decision is void: a word and a sentence.
@@ -185,6 +214,52 @@ mod tests {
             })
         };
         assert_eq!((deny("ann"), deny("bob")), (Ok(()), Ok(())));
+    }
+
+    /// What a status says is believed only as far as the approval that it names says so still.
+    #[tokio::test]
+    async fn an_approval_is_looked_at_again_when_the_run_begins() {
+        let (sealer, now) = (Sealer::new([1; 32]), Timestamp::now());
+        let ask = async |change: fn(&mut Value, &mut Value)| {
+            let api = crate::testing::FakeApi::default();
+            let at = |name: &str| format!("/apis/plimsoll.dev/v1alpha1/namespaces/shop/runbookapprovals/{name}");
+            let hash = "h".repeat(64);
+            let mut execution = json!({"apiVersion": "plimsoll.dev/v1alpha1", "kind": "RunbookExecution",
+                "metadata": {"name": "x", "namespace": "shop", "annotations": {WRITTEN_BY: "ann"}},
+                "spec": {"runbook": {"name": "r", "uid": "u", "generation": 1}, "mode": "Approve", "serviceAccountName": "s",
+                    "trigger": {"kind": "Manual", "fingerprint": "f", "startsAt": "2026-01-01T00:00:00Z"},
+                    "steps": [{"name": "a", "wait": "1s"}], "deadline": "1h", "cooldown": "1h"},
+                "status": {"phase": "Pending", "specHash": hash, "approval":
+                    {"approval": "ok", "decision": "Approve", "decider": "eve", "at": "2026-01-01T00:10:00Z"}}});
+            let expires = now + jiff::SignedDuration::from_mins(1);
+            let mut approval = json!({"apiVersion": "plimsoll.dev/v1alpha1", "kind": "RunbookApproval",
+                "metadata": {"name": "ok", "namespace": "shop"}, "spec": {"execution": "x", "specHash": hash,
+                    "decision": "Approve", "decider": "eve", "expires": expires.to_string()}});
+            change(&mut execution, &mut approval);
+            let mut approval: RunbookApproval = from_value(approval).unwrap();
+            let seal = sealer.of_object("approval", "shop", "ok", &approval.spec).unwrap();
+            approval.annotations_mut().entry(SEAL.to_owned()).or_insert(seal);
+            api.put(&at("ok"), serde_json::to_value(&approval).unwrap());
+            void(&api.client(), &sealer, &from_value(execution).unwrap()).await.unwrap()
+        };
+        assert_eq!(ask(|_, _| {}).await, None);
+        assert_eq!(ask(|x, _| x["status"]["approval"] = Value::Null).await, None, "nobody has decided yet");
+        let why = async |change: fn(&mut Value, &mut Value)| ask(change).await.unwrap();
+        for (change, wanted) in [
+            (
+                (|x, _| x["status"]["approval"]["approval"] = json!("made-up")) as fn(&mut Value, &mut Value),
+                "there is no",
+            ),
+            (|x, _| x["status"]["approval"]["approval"] = json!("../runbooks/ok"), "there is no"),
+            (|_, a| a["spec"]["execution"] = json!("y"), "there is no"),
+            (|_, a| a["spec"]["decision"] = json!("Deny"), "does not approve it"),
+            (|_, a| a["spec"]["expires"] = json!("2026-01-01T00:30:00Z"), "it was valid until"),
+            (|_, a| a["metadata"]["annotations"] = json!({SEAL: "made up"}), "nobody vouches"),
+            (|_, a| a["spec"]["decider"] = json!("ann"), "ann wrote the runbook"),
+        ] {
+            let message = why(change).await;
+            assert!(message.contains(wanted), "{message}");
+        }
     }
 
     #[tokio::test]

@@ -13,7 +13,7 @@ use kube::{
 use plimsoll_api::{RunbookExecution, RunbookExecutionStatus, execution::Phase, runbook::Step};
 use plimsoll_runbook::{
     Act,
-    guards::{self, check},
+    guards::{self, Guard, Refusal, check},
     machine::{Awaits, Checked, Command, Doing, Event, RECHECK, Report, What, World, owes, step},
     requests::{self, Run},
     validate,
@@ -26,10 +26,9 @@ use tokio::{
 use super::{
     circumstances::{self, Asker, holds, listed},
     decide,
-    dispatch::{Dispatcher, Known, WRITTEN_BY, seal},
+    dispatch::{Dispatcher, Known},
     lent,
     news::News,
-    proof::{SEAL, Sealer},
     switch::Switch,
     tasks::{self, conclude, failed, left, resolved_at},
     watched::Watched,
@@ -133,7 +132,8 @@ impl Executor {
     pub fn stays(&self, told: &RunbookExecution) -> Stays<'_> {
         let status = told.status.as_ref();
         let waits = status.is_none_or(|status| matches!(status.phase, Phase::Pending | Phase::Blocked));
-        if !waits || resolved_at(told).is_some() || told.metadata.deletion_timestamp.is_some() {
+        let missed = told.spec.start_by.as_ref().is_some_and(|by| by.0 < Timestamp::now());
+        if !waits || missed || resolved_at(told).is_some() || told.metadata.deletion_timestamp.is_some() {
             return Stays::No;
         }
         let Some(known) = self.known(told) else { return Stays::No };
@@ -189,7 +189,8 @@ impl Executor {
         loop {
             let paused = self.switch.just_now().await;
             let (resolved_at, deleted) = (resolved_at(&execution), execution.metadata.deletion_timestamp.is_some());
-            let world = World { now: Timestamp::now(), paused, resolved_at, deleted };
+            let created = execution.creation_timestamp().map_or(Timestamp::UNIX_EPOCH, |time| time.0);
+            let world = World { now: Timestamp::now(), paused, resolved_at, deleted, created };
             let stored = execution.status.clone().unwrap_or_default();
             let (status, command) = step(&execution.spec, &stored, &event, &world);
             event = match command {
@@ -229,31 +230,9 @@ impl Executor {
         }
     }
 
-    /// Only the operator makes executions: what they say was decided by a runbook whose author may use the account.
-    fn is_sealed(&self, execution: &RunbookExecution) -> bool {
-        let author = execution.annotations().get(WRITTEN_BY).map(String::as_str).unwrap_or_default();
-        let (namespace, name) = (execution.namespace().unwrap_or_default(), execution.name_any());
-        let right = seal(&self.dispatcher.sealer, author, &namespace, &name, &execution.spec);
-        let given = execution.annotations().get(SEAL).map(String::as_str).unwrap_or_default();
-        right.is_ok_and(|right| Sealer::is(given, &right))
-    }
-
-    async fn refuse(&self, api: &Api<RunbookExecution>, execution: &RunbookExecution) -> Result<Next, ExecuteError> {
-        let mut status = execution.status.clone().unwrap_or_default();
-        if !status.phase.is_terminal() {
-            status.phase = Phase::Skipped;
-            status.reason = Some("NotSealed".to_owned());
-            let message = "the operator has not made it, or it was changed; use: plimsoll runbook run";
-            status.message = Some(message.to_owned());
-            status.finished_at = Some(k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(Timestamp::now()));
-            self.store(api, execution, status).await?;
-        }
-        Ok(Next::Never)
-    }
-
     /// Stores a status under the version that it was read with. Somebody else may have changed an annotation meanwhile;
     /// whoever has changed the status goes on instead of us.
-    async fn store(
+    pub(super) async fn store(
         &self,
         api: &Api<RunbookExecution>,
         execution: &RunbookExecution,
@@ -306,14 +285,15 @@ impl Executor {
         if let Some(known) = &known {
             let refusals = circumstances::refused_already(ledger, execution, known, settings);
             if !refusals.is_empty() {
-                return Checked { holds: Some(true), refusals };
+                return Checked { holds: Some(true), refusals, void: None };
             }
         }
         let listed = async { if is_whole { Some(Default::default()) } else { listed(&self.client, execution).await } };
-        let ((mut around, runbook), holds, listed) = tokio::join!(
+        let ((mut around, runbook), holds, listed, void) = tokio::join!(
             self.asker.around(execution, known.as_deref(), seen, paused),
             holds(&self.outside, execution),
             listed,
+            decide::void(&self.client, &self.dispatcher.sealer, execution),
         );
         let safety = runbook.as_ref().and_then(Option::as_ref);
         let safety = safety.map_or(&validate::DEFAULT_SAFETY, |known| &known.model.safety);
@@ -325,11 +305,16 @@ impl Executor {
             all.extend(same_target);
             around.same_target = Some(all);
         }
-        let refusals = check(&execution.spec, safety, settings, &around, now);
-        if holds == Some(true) && refusals.is_empty() {
+        let mut refusals = check(&execution.spec, safety, settings, &around, now);
+        let void = void.unwrap_or_else(|error| {
+            let message = format!("its approval cannot be read: {}", chain(&error));
+            refusals.push(Refusal { guard: Guard::NotKnown, message, until: None });
+            None
+        });
+        if holds == Some(true) && refusals.is_empty() && void.is_none() {
             page.begins(execution, now);
         }
-        Checked { holds, refusals }
+        Checked { holds, refusals, void }
     }
 
     /// The runbook of an execution as the watch has told it.
@@ -379,6 +364,7 @@ impl Executor {
             room,
             traceparent: spec.traceparent.clone(),
             repeatable: task.repeatable,
+            undoes: matches!(doing.what, What::Undo(_)),
             deadline: Instant::now() + left(doing.until, Timestamp::now()),
         };
         tracing::info!(execution = %format!("{namespace}/{name}"), what = ?doing.what, "acting");

@@ -6,7 +6,12 @@ use super::*;
 use crate::{
     events::Teller,
     operator::metrics::Metrics,
-    runbooks::{circumstances::Asker, dispatch::tests::Given, lent::FINALIZER},
+    runbooks::{
+        circumstances::Asker,
+        dispatch::{WRITTEN_BY, seal, tests::Given},
+        lent::FINALIZER,
+        proof::{SEAL, Sealer},
+    },
     testing::FakeApi,
 };
 
@@ -128,4 +133,35 @@ async fn it_is_held_while_it_has_borrowed_and_let_go_when_it_ends() {
     api.put(AT, ended);
     assert_eq!(executor(&api).run("shop", "x", None).await.unwrap(), Next::Never);
     assert_eq!(finalizers(&api), json!([]));
+}
+
+/// The key was made anew, or somebody has taken the seal away: what has begun is not called nothing.
+#[tokio::test]
+async fn what_is_not_sealed_any_more_says_what_it_owes() {
+    let unsealed = |phase: &str| {
+        let api = FakeApi::default();
+        borrowed(&api, None);
+        monitor(&api, "5s");
+        let mut execution = api.get(AT).unwrap();
+        execution["metadata"]["annotations"][SEAL] = json!("of another key");
+        execution["status"]["phase"] = json!(phase);
+        (api, execution)
+    };
+    let (api, execution) = unsealed("Running");
+    api.put(AT, execution);
+    assert_eq!(executor(&api).run("shop", "x", None).await.unwrap(), Next::Never);
+    let status = api.get(AT).unwrap()["status"].clone();
+    assert_eq!((&status["phase"], &status["reason"]), (&json!("Unknown"), &json!("NotSealed")));
+    let message = status["message"].as_str().unwrap();
+    assert!(message.ends_with("look whether what it has borrowed is still there (step a)"), "{message}");
+    assert!(!api.writes().contains(&format!("PATCH {MONITOR}")), "nothing is done by what somebody may have changed");
+    assert!(api.writes().iter().any(|write| write.ends_with("/events")), "{:?}", api.writes());
+    assert_eq!(finalizers(&api), json!(["theirs"]));
+    // What never began is Skipped.
+    let (api, mut execution) = unsealed("Blocked");
+    execution["status"] = json!({"phase": "Blocked"});
+    api.put(AT, execution);
+    executor(&api).run("shop", "x", None).await.unwrap();
+    let status = api.get(AT).unwrap()["status"].clone();
+    assert_eq!((&status["phase"], &status["reason"]), (&json!("Skipped"), &json!("NotSealed")));
 }

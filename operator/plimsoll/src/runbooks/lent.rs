@@ -39,7 +39,9 @@ impl Executor {
             if Timestamp::now().duration_since(deleted.0) < PATIENCE {
                 return Ok(None);
             }
-            self.news.not_given_back(execution).await;
+            let note = "it was deleted 10 minutes ago and could not give back what it has borrowed: look whether a fault or \
+                closer measurement is still there";
+            self.news.not_given_back(execution, note).await;
         }
         release(api, execution).await?;
         Ok(Some(Next::Never))

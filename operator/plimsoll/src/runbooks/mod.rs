@@ -24,6 +24,7 @@ pub mod state;
 pub mod switch;
 pub mod tasks;
 pub mod triggers;
+pub mod unsealed;
 pub mod verdict;
 pub mod watched;
 

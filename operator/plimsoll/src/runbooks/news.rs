@@ -88,10 +88,8 @@ impl News {
         });
     }
 
-    /// An execution goes that has borrowed something and could not give it back.
-    pub async fn not_given_back(&self, execution: &RunbookExecution) {
-        let note = "it was deleted 10 minutes ago and could not give back what it has borrowed: look whether a fault or \
-            closer measurement is still there";
+    /// An execution has borrowed something and does not give it back any more; why not.
+    pub async fn not_given_back(&self, execution: &RunbookExecution, note: &str) {
         tracing::warn!(execution = %execution.name_any(), namespace = ?execution.namespace(), "{note}");
         self.teller.tell(&execution.object_ref(&()), EventType::Warning, "NotGivenBack", note).await;
     }

@@ -18,6 +18,7 @@ use plimsoll_runbook::{
     matching::{Occurrence, matches},
     model::Trigger,
     names,
+    plan::BY_HAND,
 };
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
@@ -32,8 +33,6 @@ use crate::{actions::Outside, alerts_webhook::server::Desk as _, sinks::kubernet
 const RESYNC: Duration = Duration::from_secs(60);
 /// Schedules and people are looked at this often.
 const LOOK: Duration = Duration::from_secs(2);
-/// A request for a run that is older was meant for then.
-const REQUEST_AGE: jiff::SignedDuration = jiff::SignedDuration::from_mins(10);
 /// One that is even older was told of, or looked after, by whoever led then.
 const FORGOTTEN: jiff::SignedDuration = jiff::SignedDuration::from_hours(24);
 /// Alerts that are stored at the same time.
@@ -195,7 +194,7 @@ impl Triggers {
             return true;
         }
         let asked = Occurrence::Asked { by: request.by.clone(), groups: request.groups.clone(), at };
-        if age <= REQUEST_AGE {
+        if age <= BY_HAND {
             return start(&self.dispatcher, known, &asked, &request.parameters).await;
         }
         match self.was_started(known, &asked).await {

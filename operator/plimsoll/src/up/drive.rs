@@ -15,7 +15,7 @@ use plimsoll_api::{
 use plimsoll_runbook::{
     Model,
     guards::{self, Circumstances, Refusal},
-    machine::{Checked, Command, Doing, Event, Report, World, step},
+    machine::{Checked, Command, Doing, Event, Report, What, World, step},
     plan::Settings,
     validate,
 };
@@ -78,8 +78,9 @@ impl Runs {
                 return Ok(Next::Never);
             };
             let resolved_at = tasks::resolved_at(&execution);
-            let world =
-                World { now: Timestamp::now(), paused: self.is_paused(&execution), resolved_at, deleted: false };
+            let created = execution.metadata.creation_timestamp.as_ref().map_or(Timestamp::UNIX_EPOCH, |time| time.0);
+            let paused = self.is_paused(&execution);
+            let world = World { now: Timestamp::now(), paused, resolved_at, deleted: false, created };
             let stored = execution.status.clone().unwrap_or_default();
             let (status, command) = step(&execution.spec, &stored, &event, &world);
             event = match command {
@@ -88,7 +89,7 @@ impl Runs {
                     Event::Stored(begins)
                 }
                 Command::Check => {
-                    let mut checked = Checked { holds: Some(true), refusals: self.refusals(&execution) };
+                    let mut checked = Checked { holds: Some(true), refusals: self.refusals(&execution), void: None };
                     if checked.refusals.is_empty() {
                         drop(turn);
                         checked.holds = self.holds(&execution).await;
@@ -167,6 +168,7 @@ impl Runs {
             room: Err("without a cluster nothing is kept".to_owned()),
             traceparent: execution.spec.traceparent.clone(),
             repeatable: task.repeatable,
+            undoes: matches!(doing.what, What::Undo(_)),
             deadline: Instant::now() + tasks::left(doing.until, Timestamp::now()),
         };
         let paused = async {

@@ -2,7 +2,10 @@
 
 use plimsoll_api::execution::{Effect, Outcome};
 
-use super::{Command, Machine, Phase, What, running::owed};
+use super::{
+    Awaits, Command, Machine, Phase, What,
+    running::{again_at, owed},
+};
 use crate::Act;
 
 impl Machine<'_> {
@@ -22,6 +25,11 @@ impl Machine<'_> {
             }
             self.ending();
             return self.begin(&what);
+        }
+        let tried = owed(self.spec, &self.status).filter_map(|entry| entry.compensation.as_ref());
+        if let Some(until) = tried.filter_map(again_at).min() {
+            self.ending();
+            return Command::Wait { until: Some(until), awaits: Awaits::Time };
         }
         let undone = |outcome: Outcome| {
             let mut all = self.status.steps.iter().filter_map(|step| Some((&step.name, step.compensation.as_ref()?)));
@@ -45,7 +53,7 @@ impl Machine<'_> {
     }
 
     /// The run is winding down, and says why.
-    fn ending(&mut self) {
+    pub(super) fn ending(&mut self) {
         self.status.phase = Phase::Running;
         self.status.reason = Some("Ending".to_owned());
         self.status.message = self.status.ending.as_ref().map(|ending| ending.message.clone());
@@ -53,16 +61,20 @@ impl Machine<'_> {
 
     /// The last step that must be undone and is not yet.
     fn to_undo(&self, ending: Phase) -> Option<String> {
+        let is_open =
+            |effect: &Effect| effect.outcome.is_none() || again_at(effect).is_some_and(|again| again <= self.world.now);
         let done = self.status.steps.iter().rev();
         done.filter(|entry| entry.effect.attempts.is_some())
-            .filter(|entry| entry.compensation.as_ref().is_none_or(|effect| effect.outcome.is_none()))
+            .filter(|entry| entry.compensation.as_ref().is_none_or(is_open))
             .find(|entry| {
                 let Some(step) = self.spec_step(&entry.name) else { return false };
                 let Some(act) = Act::of(&step.action) else { return false };
                 let undoable = step.compensate.is_some() || act.undoes_itself();
                 let outcome = entry.effect.outcome;
                 // What failed may have been done in part.
-                let rolled_back = ending == Phase::RolledBack && undoable && outcome != Some(Outcome::Skipped);
+                let is_first = entry.compensation.as_ref().is_none_or(|effect| effect.outcome.is_none());
+                let rolled_back =
+                    ending == Phase::RolledBack && undoable && is_first && outcome != Some(Outcome::Skipped);
                 rolled_back || owed(self.spec, &self.status).any(|owed| owed.name == entry.name)
             })
             .map(|entry| entry.name.clone())

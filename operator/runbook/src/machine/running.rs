@@ -13,6 +13,12 @@ use super::{
 };
 use crate::{Act, Class, plan};
 
+/// What was borrowed and could not be given back in time is tried again after this, in seconds, and after twice as long
+/// each further time.
+const AGAIN: i64 = 60;
+/// The reason of a run whose step, or what undoes it, is held by a pause while it is under way.
+const PAUSED: &str = "Paused";
+
 /// Steps that have borrowed something which is not given back, and of which it is not known either that it cannot be.
 pub(super) fn owed<'s>(
     spec: &'s RunbookExecutionSpec,
@@ -28,8 +34,22 @@ pub(super) fn owed<'s>(
         .steps
         .iter()
         .filter(|entry| entry.effect.attempts.is_some() && entry.effect.outcome != Some(Outcome::Skipped))
-        .filter(|entry| entry.compensation.as_ref().is_none_or(|effect| effect.outcome.is_none()))
+        .filter(|entry| {
+            entry.compensation.as_ref().is_none_or(|effect| effect.outcome.is_none() || is_tried_again(effect))
+        })
         .filter(move |entry| borrows(entry))
+}
+
+/// Whether what gives something back had no answer in its time, and is begun once more. A refusal is an answer.
+pub(super) fn is_tried_again(effect: &Effect) -> bool {
+    effect.outcome == Some(Outcome::TimedOut) && effect.attempts.unwrap_or(0) < MAX_ATTEMPTS
+}
+
+/// When that is.
+pub(super) fn again_at(effect: &Effect) -> Option<Timestamp> {
+    let finished = effect.finished_at.as_ref().filter(|_| is_tried_again(effect))?;
+    let times = u32::try_from(effect.attempts.unwrap_or(1) - 1).unwrap_or(0);
+    Some(later(finished.0, AGAIN.saturating_mul(2i64.saturating_pow(times))))
 }
 
 impl Machine<'_> {
@@ -168,9 +188,13 @@ impl Machine<'_> {
         if let What::Step(name) | What::Undo(name) = what {
             self.status.step = Some(name.clone());
         }
-        self.effect(what).intent_time = Some(now);
-        if self.settles(what).is_none() {
-            self.effect(what).attempts = Some(1);
+        // What settles first has no attempt yet, and what is tried again has some.
+        let settles = self.settles(what).is_some();
+        let effect = self.effect(what);
+        effect.intent_time = Some(now);
+        (effect.outcome, effect.finished_at) = (None, None);
+        if !settles {
+            effect.attempts = Some(effect.attempts.unwrap_or(0) + 1);
         }
         Command::Store(Some(what.clone()))
     }
@@ -227,28 +251,58 @@ impl Machine<'_> {
             return None;
         }
         let attempts = self.effect(what).attempts.unwrap_or(0);
-        let until = self.until(what);
-        let (outcome, message) = if self.world.now >= until {
-            (Outcome::TimedOut, "its time was over when its end was not seen".to_owned())
-        } else if attempts >= MAX_ATTEMPTS {
+        let undoes = matches!(what, What::Undo(_));
+        let now = Time(self.world.now);
+        let late = now.0 >= self.until(what);
+        let was_held = self.resumes();
+        let too_late = || (Outcome::TimedOut, "its time was over when its end was not seen".to_owned());
+        let (outcome, message) = if attempts >= MAX_ATTEMPTS {
             (Outcome::Failed, format!("it was begun {attempts} times and its end was never seen"))
-        } else if self.world.deleted && !matches!(what, What::Undo(_)) {
+        } else if self.world.deleted && !undoes {
             (Outcome::Failed, "the execution was deleted before its end was seen".to_owned())
         } else if self.faults(what) && self.world.paused == Some(true) {
             // A fault does not go on while nobody may do anything about it.
             self.end(Phase::Failed, "Paused", "all runbooks were paused while a fault was under way");
             (Outcome::Failed, "all runbooks were paused, so the fault is ended".to_owned())
+        } else if self.faults(what) && late {
+            too_late()
+        } else if !self.gives_back(what)
+            && let Some(command) = self.held()
+        {
+            self.pauses();
+            return Some(command);
+        } else if late && !undoes && !was_held {
+            too_late()
         } else {
-            if !self.gives_back(what)
-                && let Some(command) = self.held()
-            {
-                return Some(command);
+            let effect = self.effect(what);
+            if late {
+                // What undoes a step must be tried, however long nobody could; and a pause takes no time from a step.
+                effect.intent_time = Some(now);
             }
-            self.effect(what).attempts = Some(attempts + 1);
+            effect.attempts = Some(attempts + 1);
             return Some(Command::Store(Some(what.clone())));
         };
         self.ended(what, &Report { outcome, message, artifacts: Vec::new(), answer: None });
         None
+    }
+
+    /// What is under way is held by a pause: its time does not go on, which nobody would know later if it were not stored.
+    fn pauses(&mut self) {
+        let message = "all runbooks are paused, or that cannot be read; what is under way is begun again afterwards";
+        self.phase(self.status.phase, PAUSED, message);
+    }
+
+    /// Whether what is under way was held by a pause; then it is not any more.
+    fn resumes(&mut self) -> bool {
+        if self.status.reason.as_deref() != Some(PAUSED) {
+            return false;
+        }
+        match self.status.phase {
+            _ if self.status.ending.is_some() => self.ending(),
+            Phase::Verifying => self.verifying(),
+            _ => self.started(),
+        }
+        true
     }
 
     /// Whether it is a fault.
@@ -271,14 +325,20 @@ impl Machine<'_> {
         if let Some(name) = self.due() {
             return Some(self.begin(&What::Undo(name)));
         }
-        let leases = self.owed().filter_map(|entry| entry.lease_until.as_ref()).map(|time| time.0);
+        let over = self.owed().filter_map(|entry| match &entry.compensation {
+            Some(tried) => again_at(tried),
+            None => entry.lease_until.as_ref().map(|time| time.0),
+        });
         let soon = later(self.world.now, RECHECK);
-        Some(Command::Wait { until: leases.chain([soon]).min(), awaits: Awaits::Unpaused })
+        Some(Command::Wait { until: over.chain([soon]).min(), awaits: Awaits::Unpaused })
     }
 
     /// The last thing that was borrowed and whose time is over.
     fn due(&self) -> Option<String> {
         let lasts = |entry: &StepStatus| {
+            if let Some(again) = entry.compensation.as_ref().and_then(again_at) {
+                return again > self.world.now;
+            }
             // A step that is under way is looked after by whoever does it.
             entry.effect.outcome.is_none()
                 || self.status.ending.is_none()
@@ -287,9 +347,9 @@ impl Machine<'_> {
         self.owed().filter(|entry| !lasts(entry)).last().map(|entry| entry.name.clone())
     }
 
-    /// What was borrowed and was not tried to be given back yet.
+    /// What was borrowed, and neither is being given back nor was tried for the last time.
     fn owed(&self) -> impl Iterator<Item = &StepStatus> {
-        owed(self.spec, &self.status).filter(|entry| entry.compensation.is_none())
+        owed(self.spec, &self.status).filter(|entry| entry.compensation.as_ref().is_none_or(is_tried_again))
     }
 
     pub(super) fn close(&mut self, what: &What, outcome: Outcome, message: &str) {
@@ -441,7 +501,7 @@ impl Machine<'_> {
             if let Some(command) = self.held() {
                 return command;
             }
-            self.phase(Phase::Verifying, "Verifying", "whether it helped is being asked");
+            self.verifying();
             self.status.step = None;
             return self.begin(&What::Verify);
         }
@@ -450,6 +510,14 @@ impl Machine<'_> {
         }
         self.end(Phase::Succeeded, "Done", "all steps are done");
         self.wind_down()
+    }
+
+    pub(super) fn started(&mut self) {
+        self.phase(Phase::Running, "Started", "its steps are done");
+    }
+
+    fn verifying(&mut self) {
+        self.phase(Phase::Verifying, "Verifying", "whether it helped is being asked");
     }
 
     /// When the first telemetry profile that still lasts is over.

@@ -15,7 +15,7 @@ use plimsoll_api::{
 use plimsoll_runbook::{
     Act, Class,
     guards::{Guard, Refusal},
-    machine::{Awaits, Checked, Command, Event, Report, What, World, owes, step},
+    machine::{Awaits, Checked, Command, Event, MAX_ATTEMPTS, Report, What, World, owes, step},
 };
 use proptest::prelude::*;
 use serde_json::{Value, json};
@@ -24,22 +24,22 @@ use crate::{noon, planned};
 
 /// What the world does in one turn.
 #[derive(Clone, Debug)]
-struct Turn {
+pub(crate) struct Turn {
     /// Where the operator dies: before storing, after it, before acting, after it.
-    crash: Option<u8>,
+    pub(crate) crash: Option<u8>,
     /// How an act ends.
-    outcome: u8,
+    pub(crate) outcome: u8,
     /// The answer of a query or verification.
-    answer: Option<bool>,
+    pub(crate) answer: Option<bool>,
     /// Whether the condition holds, and a guard refuses.
-    holds: Option<bool>,
-    refused: bool,
+    pub(crate) holds: Option<bool>,
+    pub(crate) refused: bool,
     /// Somebody decides so.
-    decision: Option<bool>,
-    paused: Option<bool>,
-    resolved: bool,
+    pub(crate) decision: Option<bool>,
+    pub(crate) paused: Option<bool>,
+    pub(crate) resolved: bool,
     /// Seconds that pass.
-    seconds: i64,
+    pub(crate) seconds: i64,
 }
 
 fn turn() -> impl Strategy<Value = Turn> {
@@ -121,26 +121,36 @@ fn spec() -> impl Strategy<Value = RunbookExecutionSpec> {
 }
 
 /// The world outside the state machine.
-struct Shell {
-    spec: RunbookExecutionSpec,
+pub(crate) struct Shell {
+    pub(crate) spec: RunbookExecutionSpec,
     /// What the API server has, as it has it.
     stored: String,
-    now: Timestamp,
+    pub(crate) now: Timestamp,
     resolved_at: Option<Timestamp>,
-    deleted: bool,
+    pub(crate) deleted: bool,
+    /// How often what undoes a step has no answer in its time.
+    pub(crate) slow_undos: usize,
     /// How often each thing was really done.
-    done: BTreeMap<What, usize>,
+    pub(crate) done: BTreeMap<What, usize>,
     /// In which order.
-    log: Vec<What>,
+    pub(crate) log: Vec<What>,
 }
 
 impl Shell {
-    fn new(spec: RunbookExecutionSpec) -> Self {
-        let stored = serde_json::to_string(&RunbookExecutionStatus::default()).unwrap();
-        Self { spec, stored, now: noon(), resolved_at: None, deleted: false, done: BTreeMap::new(), log: Vec::new() }
+    pub(crate) fn new(spec: RunbookExecutionSpec) -> Self {
+        Self {
+            spec,
+            stored: serde_json::to_string(&RunbookExecutionStatus::default()).unwrap(),
+            now: noon(),
+            resolved_at: None,
+            deleted: false,
+            slow_undos: 0,
+            done: BTreeMap::new(),
+            log: Vec::new(),
+        }
     }
 
-    fn load(&self) -> RunbookExecutionStatus {
+    pub(crate) fn load(&self) -> RunbookExecutionStatus {
         let status: RunbookExecutionStatus = serde_json::from_str(&self.stored).unwrap();
         assert_eq!(serde_json::to_string(&status).unwrap(), self.stored, "the state survives being stored");
         status
@@ -155,7 +165,7 @@ impl Shell {
     }
 
     /// The operator runs until it dies or waits; `turns` say what happens. What it waits for at last.
-    fn live(&mut self, turns: &mut impl Iterator<Item = Turn>) -> Option<Command> {
+    pub(crate) fn live(&mut self, turns: &mut impl Iterator<Item = Turn>) -> Option<Command> {
         let mut status = self.load();
         let mut event = Event::Loaded;
         loop {
@@ -165,7 +175,7 @@ impl Shell {
                 self.resolved_at.get_or_insert(self.now);
             }
             let (resolved_at, deleted) = (self.resolved_at, self.deleted);
-            let world = World { now: self.now, paused: turn.paused, resolved_at, deleted };
+            let world = World { now: self.now, paused: turn.paused, resolved_at, deleted, created: noon() };
             let (next, command) = step(&self.spec, &status, &event, &world);
             let again = step(&self.spec, &status, &event, &world);
             assert_eq!((&next, &command), (&again.0, &again.1), "a step is a function");
@@ -196,12 +206,17 @@ impl Shell {
                     if turn.crash == Some(3) {
                         return Some(command);
                     }
-                    Event::Done(report(&turn))
+                    if matches!(doing.what, What::Undo(_)) && self.slow_undos > 0 {
+                        self.slow_undos -= 1;
+                        Event::Done(report(&Turn { outcome: 8, ..turn }))
+                    } else {
+                        Event::Done(report(&turn))
+                    }
                 }
                 Command::Check => {
                     let refusal = Refusal { guard: Guard::Cooldown, message: "it cools down".to_owned(), until: None };
                     let refusals = if turn.refused { vec![refusal] } else { Vec::new() };
-                    Event::Checked(Checked { holds: turn.holds, refusals })
+                    Event::Checked(Checked { holds: turn.holds, refusals, void: None })
                 }
                 Command::Wait { until, awaits } => {
                     assert_eq!(next, status);
@@ -271,7 +286,7 @@ fn report(turn: &Turn) -> Report {
 }
 
 /// A turn in which all goes well and nothing dies.
-fn quiet() -> Turn {
+pub(crate) fn quiet() -> Turn {
     Turn {
         crash: None,
         outcome: 0,
@@ -289,9 +304,14 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(300))]
 
     /// For any crash points, outcomes and events: what is done once is never done twice, nothing is done without its
-    /// stored intent, and in quiet times every run ends.
+    /// stored intent, and in quiet times every run ends. A pause in between may be longer than any step's time.
     #[test]
-    fn whatever_crashes(spec in spec(), turns in prop::collection::vec(turn(), 0..80)) {
+    fn whatever_crashes(
+        spec in spec(),
+        turns in prop::collection::vec(turn(), 0..80),
+        pause in 0usize..20,
+        seconds in 0i64..1000,
+    ) {
         let mut shell = Shell::new(spec);
         let mut turns = turns.into_iter().peekable();
         while turns.peek().is_some() {
@@ -299,6 +319,7 @@ proptest! {
                 break;
             }
         }
+        shell.live(&mut std::iter::repeat_with(|| Turn { seconds, ..paused() }).take(pause));
         let last = shell.live(&mut std::iter::repeat_with(quiet).take(400));
         prop_assert_eq!(last, Some(Command::Finished));
         let status = shell.load();
@@ -340,6 +361,15 @@ proptest! {
             if step.action.telemetry_profile.is_some() && entry.effect.outcome == Some(Outcome::Succeeded) {
                 prop_assert!(entry.compensation.is_some(), "{entry:?}");
             }
+            // What undoes a step is not given up before it was tried; what was borrowed, not before it was tried often.
+            let Some(undone) = &entry.compensation else { continue };
+            let tried = shell.done.contains_key(&What::Undo(entry.name.clone())) || undone.attempts >= Some(MAX_ATTEMPTS);
+            let given_up = matches!(undone.outcome, Some(Outcome::Failed | Outcome::TimedOut));
+            prop_assert!(tried || !given_up, "{entry:?}");
+            // A fault that came to its end has put everything back itself.
+            let is_over = step.action.chaos.is_some() && entry.effect.outcome == Some(Outcome::Succeeded);
+            let late = borrowed(&entry.name) && !is_over && undone.outcome == Some(Outcome::TimedOut);
+            prop_assert!(!late || undone.attempts >= Some(MAX_ATTEMPTS), "{entry:?}");
         }
         // A dry run does nothing.
         if shell.spec.mode == plimsoll_api::runbook::Mode::DryRun {
@@ -361,7 +391,7 @@ proptest! {
     }
 }
 
-fn run(patch: &Value, turns: Vec<Turn>) -> Shell {
+pub(crate) fn run(patch: &Value, turns: Vec<Turn>) -> Shell {
     let mut patch = patch.clone();
     patch["mode"] = json!("Auto");
     let mut shell = Shell::new(planned(&patch).unwrap().spec);
@@ -370,7 +400,7 @@ fn run(patch: &Value, turns: Vec<Turn>) -> Shell {
     shell
 }
 
-fn crash(at: u8) -> Turn {
+pub(crate) fn crash(at: u8) -> Turn {
     Turn { crash: Some(at), ..quiet() }
 }
 
@@ -441,7 +471,7 @@ fn a_telemetry_profile_is_put_back_when_its_time_is_over() {
     assert!(put_back >= noon() + SignedDuration::from_mins(20), "{put_back}");
 }
 
-fn paused() -> Turn {
+pub(crate) fn paused() -> Turn {
     Turn { paused: Some(true), ..quiet() }
 }
 

@@ -16,6 +16,7 @@ fn fine() -> Circumstances {
         same_target: Some(Vec::new()),
         slos: Some(vec![SloNow { name: "checkout".to_owned(), burning: Some(false), budget: Some(80) }]),
         author_may: Some(true),
+        other_author: None,
         asker_may: Some(true),
         target: Some(Some(object("pod", plimsoll_api::runbook::ObjectKind::Pod, "checkout-1").facts)),
     }
@@ -120,12 +121,33 @@ fn who_asks_for_a_run_must_be_allowed_what_it_does() {
     assert_eq!(found(&spec, None)[0].0, Guard::NotKnown);
 }
 
+/// That Ann may use the account does not let go what Mallory wrote before her.
+#[test]
+fn what_somebody_else_wrote_is_not_done() {
+    let other = Circumstances { other_author: Some("ann".to_owned()), ..fine() };
+    let (guard, message) = one(&json!({}), &other);
+    assert!(guard == Guard::Changed && guard.is_final(), "{guard:?}");
+    assert_eq!(message, "the runbook is ann's by now, and what this run would do is somebody else's");
+}
+
 #[test]
 fn the_kill_switch_and_the_mode() {
     let paused = Circumstances { paused: Some(true), ..fine() };
     assert_eq!(one(&json!({}), &paused), (Guard::Paused, "all runbooks are paused".to_owned()));
     let off = Circumstances { mode: Some(Some(Mode::Off)), ..fine() };
     assert_eq!(one(&json!({}), &off).0, Guard::Off);
+    // Whoever turns a runbook down means also what waits; what was planned to go less far goes no further.
+    let now = |mode| Circumstances { mode: Some(Some(mode)), ..fine() };
+    let (guard, message) = one(&json!({}), &now(Mode::DryRun));
+    assert!(guard == Guard::ModeLowered && guard.is_final(), "{guard:?}");
+    assert_eq!(message, "the runbook's mode is DryRun by now, and the run was planned in Auto");
+    assert_eq!(one(&json!({}), &now(Mode::Approve)).0, Guard::ModeLowered);
+    for mode in [Mode::DryRun, Mode::Approve] {
+        let mut spec = planned(&json!({"mode": "Auto"})).unwrap().spec;
+        spec.mode = mode;
+        let found = |now_is| check(&spec, &model(&json!({})).safety, &settings(), &now(now_is), noon());
+        assert_eq!((found(mode), found(Mode::Auto)), (Vec::new(), Vec::new()), "{mode:?}");
+    }
     let gone = Circumstances { target: Some(None), ..fine() };
     assert_eq!(
         one(&json!({}), &gone),

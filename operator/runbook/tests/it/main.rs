@@ -5,6 +5,8 @@ mod bad_inputs;
 mod crashes;
 mod guards;
 mod planning;
+mod starting;
+mod undoing;
 
 use std::collections::BTreeMap;
 

@@ -100,7 +100,8 @@ fn what_is_excluded_pages_at_no_time() {
 #[test]
 fn a_tier_of_short_windows_takes_no_other_one_with_it() {
     let tier = |name: &str, rate: &str, long: &str, short: &str| serde_json::json!({"name": name, "burnRate": rate, "longWindow": long, "shortWindow": short});
-    let tiers = [tier("instant", "100", "10m", "50s"), tier("fast", "14.4", "1h", "5m"), tier("medium", "6", "6h", "30m")];
+    let tiers =
+        [tier("instant", "100", "10m", "50s"), tier("fast", "14.4", "1h", "5m"), tier("medium", "6", "6h", "30m")];
     let slo = model("fine", serde_json::json!({"objective": "99.9", "alerting": {"tiers": tiers}}));
     let mut engine = Engine::new(vec![slo], 0, &Schedule::default());
     let (first, interval) = engine.base_turn("shop/fine").expect("a turn");

@@ -201,9 +201,7 @@ impl<'a> Context<'a> {
     /// where targets are scraped too seldom for the finer series, that tier works all the same.
     pub(crate) fn is_fine(&self, window: Span) -> bool {
         let mut tiers = self.model.tiers.iter().filter(|tier| tier.long == window || tier.short == window);
-        self.fine.is_some()
-            && window < HOUR
-            && (window < BASE_RANGE || tiers.all(|tier| tier.short < BASE_RANGE))
+        self.fine.is_some() && window < HOUR && (window < BASE_RANGE || tiers.all(|tier| tier.short < BASE_RANGE))
     }
 
     pub(crate) fn composite(&self) -> bool {

@@ -361,9 +361,12 @@ fn time_slices(spec: &slo::TimeSlices, group_by: &[String], problems: &mut Vec<P
     let needs_two = ["rate(", "increase(", "delta(", "deriv("].iter().any(|function| good.contains(function));
     if slice.is_none() && needs_two && good.contains("$window") {
         problems.push(
-            Problem::warning("spec.sli.timeSlices.good", "rates over a slice of 1m need a scrape every 30s or more often")
-                .label("else there is no data")
-                .help("write slice: 5m, or slice: 1m where it is so"),
+            Problem::warning(
+                "spec.sli.timeSlices.good",
+                "rates over a slice of 1m need a scrape every 30s or more often",
+            )
+            .label("else there is no data")
+            .help("write slice: 5m, or slice: 1m where it is so"),
         );
     }
     let targets = targets(&parsed.selectors());

@@ -273,7 +273,8 @@ async fn exclusions_work_for_the_past(testbed: &Testbed) -> Result<()> {
     simulation.expect("6h", "slo:error_ratio:window{slo_id=\"shop/other\",window=\"6h\"} > bool 0.1");
     simulation.expect_nothing("150m", "slo:error_ratio:window{slo_id=\"shop/once\",window=\"5m\"}");
     for time in ["180m", "181m", "184m", "186m", "190m", "200m"] {
-        simulation.expect_nothing(time, "slo:error_ratio:window{slo_id=~\"shop/(once|weekly)\",window!=\"6h\"} > 0.011");
+        simulation
+            .expect_nothing(time, "slo:error_ratio:window{slo_id=~\"shop/(once|weekly)\",window!=\"6h\"} > 0.011");
     }
     // Applied to what was recorded without it: the rules' own expression over the other SLO's base series.
     simulation.expect(
