@@ -1,6 +1,7 @@
 //! Tests of the crate's public face: what is refused and why, what is planned and sent, what always holds.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, missing_docs)]
 
+mod answers;
 mod bad_inputs;
 mod crashes;
 mod guards;

@@ -4,6 +4,7 @@
 mod alert_rule_properties;
 mod alert_rules;
 mod bad_inputs;
+mod bad_times;
 mod goldens;
 mod properties;
 

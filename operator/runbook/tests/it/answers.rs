@@ -1,0 +1,82 @@
+//! What the answers of servers mean.
+
+use plimsoll_runbook::requests::{self, Server};
+use serde_json::{Value, json};
+
+use crate::{
+    model,
+    planning::{sent, with},
+};
+
+/// Chaos Mesh's conditions as it sets them: before anything is hit, while it lasts, and after its time.
+#[test]
+fn a_fault_that_is_over_is_told_from_one_that_has_not_begun() {
+    use requests::{Progress, Until};
+    let at = |phase: &str, injected: &str, recovered: &str| {
+        json!({"status": {
+            "conditions": [{"type": "AllInjected", "status": injected}, {"type": "AllRecovered", "status": recovered}],
+            "experiment": {"desiredPhase": phase},
+        }})
+    };
+    let cases = [
+        (at("Run", "False", "True"), (false, false)),
+        (at("Run", "True", "False"), (true, false)),
+        // Looked at again after a crash, when it is over: it was injected once.
+        (at("Stop", "True", "False"), (true, false)),
+        (at("Stop", "False", "True"), (true, true)),
+        (json!({}), (false, false)),
+    ];
+    for (object, want) in cases {
+        let done = |until: Until| until.progress(&object) == Progress::Done;
+        assert_eq!((done(Until::Injected), done(Until::Recovered)), want, "{object}");
+    }
+}
+
+/// Names of a Workflow's templates are unique, whatever the experiments are called.
+#[test]
+fn an_experiment_of_any_name_is_not_the_entry() {
+    let (_, calls) = sent(
+        &with(json!({"name": "a", "chaos": {"object": "app", "duration": "2m", "workflow": {"experiments": [
+            {"name": "all", "duration": "1m", "networkChaos": {"loss": 5}},
+            {"name": "kill", "duration": "1m", "podChaos": {"action": "PodKill"}},
+        ]}}})),
+        false,
+    );
+    let spec = &calls[0].request.body.as_ref().unwrap()["spec"];
+    let templates = spec["templates"].as_array().unwrap();
+    let names: Vec<&str> = templates.iter().filter_map(|template| template["name"].as_str()).collect();
+    assert_eq!(names, [spec["entry"].as_str().unwrap(), "all", "kill"]);
+    assert_eq!(templates[0]["children"], json!(["all", "kill"]));
+    // A template has a deadline instead of a duration in its fault, which Chaos Mesh refuses.
+    assert_eq!((&templates[1]["deadline"], &templates[1]["networkChaos"]["duration"]), (&json!("60s"), &json!(null)));
+}
+
+#[test]
+fn recovery_is_read_from_the_burn_rates() {
+    let verify = model(&json!({"verify": {"slo": "checkout"}})).verify.unwrap();
+    let answer = |rates: &[&str]| {
+        let series: Vec<Value> = rates.iter().map(|rate| json!({"metric": {}, "value": [0, rate]})).collect();
+        json!({"status": "success", "data": {"resultType": "vector", "result": series}})
+    };
+    for (rates, recovered) in [
+        (&["0.4", "0.999"][..], true),
+        (&["0.4", "1"], false),
+        (&["NaN"], false),
+        (&["+Inf"], false),
+        (&["0.4", "NaN"], false),
+        (&[], false),
+        (&["1e-7"], true),
+        // What is left of bad events decays to this, and the SLO has recovered all the more.
+        (&["3.2e-30", "4.9406564584124654e-324"], true),
+        (&["1e300"], false),
+    ] {
+        assert_eq!(requests::verified(&answer(rates), &verify).unwrap().0, recovered, "{rates:?}");
+    }
+    let seen = requests::verified(&answer(&["14.404"]), &verify).unwrap().1;
+    assert_eq!(seen, "SLO checkout burns at 14.4, 1 is the bound");
+    assert!(requests::verified(&json!({"status": "error"}), &verify).is_err());
+    assert_eq!(
+        sent(&with(json!({"name": "a", "verify": {"slo": "checkout"}})), false).1[0].request.to,
+        Server::Prometheus
+    );
+}
