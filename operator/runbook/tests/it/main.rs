@@ -4,6 +4,7 @@
 mod bad_inputs;
 mod crashes;
 mod guards;
+mod meanwhile;
 mod planning;
 
 use std::collections::BTreeMap;
