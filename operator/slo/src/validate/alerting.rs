@@ -294,17 +294,6 @@ fn own_tiers(
         if disabled.unwrap_or(false) {
             continue;
         }
-        // A rate needs two samples in its range, and targets are often scraped once a minute.
-        if short_window.is_none() && short < Span::seconds(120) {
-            warnings.push(
-                Problem::warning(format!("{path}.longWindow"), format!("tier {name} has a shortWindow of {short}"))
-                    .label("a twelfth of longWindow")
-                    .help(format!(
-                        "write shortWindow: 2m, or shortWindow: {short} where targets are scraped every {} or more often",
-                        Span { millis: short.millis / 2 }
-                    )),
-            );
-        }
         tiers.push(Tier {
             name: name.clone(),
             burn_rate: rate.normalize(),

@@ -131,6 +131,8 @@ fn build(object: &Slo, problems: &mut Vec<Problem>) -> Option<Model> {
     labels.retain(|name, _| !group_by.contains(name));
     if composite {
         of_parts(alerting_tiers(object), problems);
+    } else {
+        short_by_default(alerting_tiers(object), problems);
     }
     Some(Model {
         id,
@@ -336,6 +338,26 @@ fn group_by(
     {
         problems.push(
             Problem::error("spec.groupBy", "a composite has no groups").help("group its parts, or remove groupBy"),
+        );
+    }
+}
+
+/// A rate needs two samples in its range, and targets are often scraped once a minute.
+fn short_by_default(tiers: &[slo::Tier], problems: &mut Vec<Problem>) {
+    for (i, tier) in tiers.iter().enumerate() {
+        let by_default = tier.short_window.is_none() && !tier.disabled.unwrap_or(false);
+        let long = duration::parse(&tier.long_window, "").ok().filter(|_| by_default);
+        let Some(short) = long.map(alerting::default_short).filter(|short| *short < Span::seconds(120)) else {
+            continue;
+        };
+        let path = format!("spec.alerting.tiers[{i}].longWindow");
+        problems.push(
+            Problem::warning(path, format!("tier {} has a shortWindow of {short}", tier.name))
+                .label("a twelfth of longWindow")
+                .help(format!(
+                    "write shortWindow: 2m, or shortWindow: {short} where targets are scraped every {} or more often",
+                    Span { millis: short.millis / 2 }
+                )),
         );
     }
 }
