@@ -272,7 +272,7 @@ async fn what_cannot_be_planned_is_told_once_and_what_is_off_is_not_started() {
     runbook["spec"]["steps"][0]["notify"]["destination"] = json!("nobody");
     let ground = Ground::acting(&runbook).await;
     for _ in 0..2 {
-        assert_eq!(ground.runs.take(&alert("checkout", AT)).await.unwrap(), Stored::Nothing);
+        assert_eq!(ground.runs.take(&alert("checkout", AT)).await.unwrap(), Stored::Refused);
     }
     let words = "Runbook shop/restart is not run: step tell: the configuration has no destination nobody";
     assert_eq!(ground.told(), [words]);
@@ -490,7 +490,7 @@ async fn what_cannot_be_read_may_be_what_was_done() {
     std::fs::write(&file, "{").unwrap();
     let ground = Ground::on(server, sent, folder, &tell("Auto"), true);
     // The same alert again is not planned again, and another one is held back.
-    assert_eq!(ground.runs.take(&alert("checkout", AT)).await.unwrap(), Stored::Nothing);
+    assert_eq!(ground.runs.take(&alert("checkout", AT)).await.unwrap(), Stored::Refused);
     ground.says("is stored and cannot be read").await;
     assert_eq!(std::fs::read_to_string(&file).unwrap(), "{");
     ground.runs.take(&alert("cart", AT)).await.unwrap();

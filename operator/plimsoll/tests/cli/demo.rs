@@ -45,7 +45,8 @@ fn a_shop_that_is_broken_and_repaired() {
     assert!(said[payments].contains(" -"), "{text}");
     let alerts = |line: &String| line.contains(" ticket ") || line.contains(" page ");
     assert!(said[..payments].iter().filter(|line| line.starts_with("shop/")).all(alerts), "{text}");
-    assert_eq!(said.iter().filter(|line| line.starts_with("shop/")).count(), 8, "{text}");
+    let table = said.iter().skip_while(|line| !line.starts_with("SLO ")).take_while(|line| !line.is_empty());
+    assert_eq!(table.filter(|line| line.starts_with("shop/")).count(), 8, "{text}");
     for part in [
         "The scorer expected",
         "rollback-on-burn",
