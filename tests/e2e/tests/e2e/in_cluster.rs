@@ -102,7 +102,8 @@ async fn from_the_chart_to_rules_that_are_loaded(testbed: &Testbed) -> Result<()
     reason(&place.client, place.namespace, "checkout", conditions::REASON_OK).await?;
     let slos: Api<Slo> = place.api();
     for (kind, wanted) in [(conditions::RULES_LOADED, "True"), (conditions::DATA_PRESENT, "True")] {
-        wait_until(kind, SOON, async || {
+        // The base is evaluated once a minute, and asked for as often.
+        wait_until(kind, SOON * 3, async || {
             let found = condition(&slos.get("checkout").await?, kind);
             Ok(found.is_some_and(|(status, ..)| status == wanted).then_some(()))
         })
