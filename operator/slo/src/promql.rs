@@ -265,7 +265,16 @@ pub fn matcher(m: &Matcher) -> String {
     format!("{}{}{}", label_name(&m.name), m.op, quote(&m.value))
 }
 
-fn label_name(name: &str) -> String {
+/// The labels that a selector wants to have certain values.
+pub fn labels_wanted(selector: &str) -> Vec<String> {
+    let wants =
+        |m: &&Matcher| matches!(m.op, MatchOp::Equal | MatchOp::Re(_)) && !m.value.is_empty() && m.name != "__name__";
+    let selectors = parse(selector, "").map(|parsed| parsed.selectors()).unwrap_or_default();
+    selectors.iter().flat_map(|one| one.matchers.matchers.iter().filter(wants)).map(|m| m.name.clone()).collect()
+}
+
+/// A label's name, in quotes where it needs them.
+pub fn label_name(name: &str) -> String {
     if is_label(name) { name.to_owned() } else { quote(name) }
 }
 

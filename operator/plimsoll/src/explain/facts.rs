@@ -216,6 +216,8 @@ pub struct Selector {
     pub of_metric: Option<u64>,
     /// Labels of `groupBy` that none of its series has.
     pub lacks: Vec<String>,
+    /// Where it matches nothing: the first of its labels that no series of the metric has.
+    pub no_such_label: Option<String>,
 }
 
 /// Good or bad events that are more than all events: then they cannot be a part of them, and the ratio says nothing.
@@ -292,6 +294,12 @@ impl Tier {
         let threshold = self.threshold.parse().unwrap_or(f64::INFINITY);
         let burns = [self.burn_long, self.burn_short];
         !self.firing && burns.contains(&None) && burns.into_iter().flatten().all(|burn| burn > threshold)
+    }
+
+    /// Whether a burn rate is below the threshold again, while its alert goes on.
+    pub fn is_calm(&self) -> bool {
+        let threshold = self.threshold.parse().unwrap_or(f64::INFINITY);
+        [self.burn_long, self.burn_short].into_iter().flatten().any(|burn| burn <= threshold)
     }
 
     /// Whether its bad events were not counted so far.

@@ -348,6 +348,16 @@ async fn examine_selector(
         if promql::is_metric(metric) {
             selector.of_metric = Some(count(prometheus, &format!("count({metric})")).await?);
         }
+        if selector.of_metric.is_some_and(|n| n > 0) {
+            // That none has this value may be as it should be; that none has the label is a slip.
+            for label in promql::labels_wanted(&selector.text) {
+                let having = format!("count({metric}{{{}!=\"\"}})", promql::label_name(&label));
+                if count(prometheus, &having).await? == 0 {
+                    selector.no_such_label = Some(label);
+                    break;
+                }
+            }
+        }
         return Ok(());
     }
     for label in group_by {
@@ -390,6 +400,14 @@ async fn burning(prometheus: &Prometheus, model: &Model, id: &str, facts: &mut F
             tier.bad_events = single(prometheus, &format!("max({events})")).await?;
             tier.counted = every.to_string();
         }
+    }
+    // Longer windows are counted less often: what is less than what a part of the time had is not counted yet.
+    let counted: Vec<_> = model.tiers.iter().zip(&facts.tiers).map(|(of, tier)| (of.long, tier.bad_events)).collect();
+    for (tier, windows) in facts.tiers.iter_mut().zip(&model.tiers) {
+        let within = counted.iter().filter(|(long, _)| *long < windows.long).filter_map(|(_, events)| *events);
+        let least = within.fold(0.0, f64::max);
+        // Rates at the edges of a window make a difference of their own.
+        tier.bad_events = tier.bad_events.filter(|events| *events >= 0.5 * least);
     }
     if facts.tiers.iter().any(Tier::is_unknown) {
         // Without events there is no ratio, and nothing to wait for.

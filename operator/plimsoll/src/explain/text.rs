@@ -99,6 +99,14 @@ fn find(facts: &Facts) -> Finding {
         return finding("has no data: its histogram has no bucket at the threshold.".to_owned(), missing);
     }
     if let Some((selector, label)) =
+        facts.selectors.iter().find_map(|selector| selector.no_such_label.as_ref().map(|label| (selector, label)))
+    {
+        return finding(
+            format!("counts no {} events: no series of the metric has the label {label}.", selector.role),
+            format!("check the label's name in {}", selector.text),
+        );
+    }
+    if let Some((selector, label)) =
         facts.selectors.iter().find_map(|selector| selector.lacks.first().map(|label| (selector, label)))
     {
         return finding(
@@ -141,15 +149,24 @@ fn find(facts: &Facts) -> Finding {
         let names: Vec<&str> = firing.iter().map(|tier| tier.name.as_str()).collect();
         return finding(
             format!("is burning: {} {}.", join(&names), if names.len() == 1 { "fires" } else { "fire" }),
-            format!(
-                "find out what fails{}; it stops when the burn over {} or {} is below {} (now {} and {})",
-                failing(&facts.selectors),
-                spaced(&tier.long),
-                spaced(&tier.short),
-                tier.threshold,
-                number(tier.burn_long),
-                number(tier.burn_short)
-            ),
+            if tier.is_calm() {
+                format!(
+                    "it has been below its threshold of {} again (now {} and {}), and goes on for its keepFiringFor",
+                    tier.threshold,
+                    number(tier.burn_long),
+                    number(tier.burn_short)
+                )
+            } else {
+                format!(
+                    "find out what fails{}; it stops when the burn over {} or {} is below {} (now {} and {})",
+                    failing(&facts.selectors),
+                    spaced(&tier.long),
+                    spaced(&tier.short),
+                    tier.threshold,
+                    number(tier.burn_long),
+                    number(tier.burn_short)
+                )
+            },
         );
     }
     if let Some(tier) = facts.tiers.iter().find(|tier| tier.is_over() && !tier.is_below_floor()) {
@@ -159,6 +176,20 @@ fn find(facts: &Facts) -> Finding {
             format!("burns: all conditions of the {} tier are met, its alert does not fire yet.", tier.name)
         };
         return finding(headline, format!("{}; find out what fails{}", awaited(tier), failing(&facts.selectors)));
+    }
+    // With a budget, what is recorded at all was recorded.
+    let never = |tier: &&Tier| facts.busy && tier.burn_long.is_none() && tier.burn_short.is_none();
+    if let Some((range, half)) = facts.range.as_ref().filter(|_| facts.budget.is_some())
+        && let Some(tier) = facts.tiers.iter().find(never)
+    {
+        return finding(
+            format!("works in part: the {} tier has no burn rate, so it cannot fire.", tier.name),
+            format!(
+                "scrape the targets every {} or more often, or write longer windows: a rate over {} needs two samples",
+                spaced(half),
+                spaced(range)
+            ),
+        );
     }
     if let Some(budget) = facts.budget.filter(|budget| *budget <= 0.0) {
         let spent = if budget < 0.0 { "overspent" } else { "spent" };
@@ -355,9 +386,13 @@ fn details(facts: &Facts) -> Vec<String> {
         }
     }
     for selector in &facts.selectors {
-        let Selector { role, text, series, of_metric: _, lacks } = selector;
+        let Selector { role, text, series, of_metric: _, lacks, no_such_label } = selector;
         match series {
             None => all.push(format!("  {role}: {text}")),
+            Some(0) if no_such_label.is_some() => all.push(format!(
+                "✗ {role}: {text} matches nothing: no series of the metric has the label {}",
+                no_such_label.as_deref().unwrap_or_default()
+            )),
             Some(0) if *role == "bad" => {
                 all.push(format!("✓ {role}: {text} matches nothing, which counts as no bad events"))
             }

@@ -125,6 +125,22 @@ fn each_cause_has_its_next_step() {
     assert_eq!(headline, "cart-availability has no data: its selector for good matches nothing.", "time slices");
     let (headline, _) = with(&|f| f.selectors = nothing("bad", 0));
     assert_eq!(headline, "cart-availability works; nothing is wrong.", "no errors are no mistake");
+    let (headline, next) = with(&|f| {
+        let one = Selector { role: "bad", text: "a{status=~\"5..\"}".into(), series: Some(0), ..Selector::default() };
+        f.selectors = vec![Selector { no_such_label: Some("status".into()), ..one }];
+    });
+    assert_eq!(headline, "cart-availability counts no bad events: no series of the metric has the label status.");
+    assert_eq!(next, "  → check the label's name in a{status=~\"5..\"}");
+    let (headline, next) = with(&|f| {
+        (f.busy, f.range) = (true, Some(("1m".into(), "30s".into())));
+        f.tiers.iter_mut().take(1).for_each(|t| (t.burn_long, t.burn_short) = (None, None));
+    });
+    assert_eq!(headline, "cart-availability works in part: the fast tier has no burn rate, so it cannot fire.");
+    assert!(next.contains("scrape the targets every 30 s or more often"), "{next}");
+    let (_, next) = with(&|f| {
+        f.tiers.iter_mut().take(1).for_each(|t| (t.firing, t.burn_long, t.burn_short) = (true, Some(278.6), Some(0.4)));
+    });
+    assert!(next.contains("below its threshold of 14.4 again (now 278.6 and 0.4)"), "{next}");
 
     let buckets = Buckets { threshold: 0.3, bounds: vec![0.1, 0.25, 0.5, 1.0], native: false };
     let (headline, next) = with(&|f| f.buckets = Some(buckets.clone()));

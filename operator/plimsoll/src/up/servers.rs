@@ -189,7 +189,7 @@ impl Routes {
         let taken = |name: &str| self.receivers.iter().any(|one| one.get("name").and_then(Value::as_str) == Some(name));
         let name = if taken("plimsoll") { "plimsoll-up" } else { "plimsoll" };
         let ours = json!({
-            "receiver": name, "group_by": ["..."], "group_wait": "1s", "group_interval": "5s", "repeat_interval": "1h",
+            "receiver": name, "group_by": ["..."], "group_wait": "1s", "group_interval": "5s", "repeat_interval": "5m",
             "continue": true,
         });
         // Their own times are those of Alertmanager, so the root has none. Where a line of theirs went is known to

@@ -207,7 +207,7 @@ fn annotations(cx: &Context<'_>, tier: &Tier) -> BTreeMap<String, String> {
     };
     let until =
         format!("({} > 0) * {seconds} / ignoring (window) ({} > 0)", query(cx, names::BUDGET_REMAINING, None), burn);
-    let until = lookup(cx, &until, "humanizeDuration", "no time: it is spent");
+    let until = lookup(cx, &until, "humanizeDuration", "no known time");
     let groups: String = cx.model.group_by.iter().map(|g| format!(" {g}={{{{ $labels.{g} }}}}")).collect();
     let mut all = BTreeMap::from([
         ("summary".to_owned(), format!("{name}{groups} burns its error budget {rate} times too fast")),
