@@ -331,9 +331,9 @@ mod tests {
             ("", r#""""#),
             ("plain", r#""plain""#),
             ("a\"b\\c\nd\re\tf", r#""a\"b\\c\nd\re\tf""#),
-            ("\u{1}\u{7f}\u{85}é\u{c2}€\\", r#""\u0001\u007f\u0085é\u{c2}€\\""#),
+            ("\u{1}\u{7f}\u{85}éÂ€\\", r#""\u0001\u007f\u0085éÂ€\\""#),
         ] {
-            assert_eq!(quote(text), quoted.replace("\\u{c2}", "\u{c2}"), "{text:?}");
+            assert_eq!(quote(text), quoted, "{text:?}");
         }
     }
 

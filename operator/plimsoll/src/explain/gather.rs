@@ -107,7 +107,7 @@ fn short_range(model: &Model) -> Option<Span> {
         _ => None,
     };
     let shortest = model.tiers.iter().map(|tier| tier.short).chain(slice).min();
-    shortest.filter(|range| *range < Span::seconds(120))
+    shortest.filter(|range| *range < plimsoll_slo::render::TWO_SCRAPES)
 }
 
 /// Asks for everything else, where Prometheus answered at all.
@@ -351,8 +351,7 @@ async fn examine_selector(
         if selector.of_metric.is_some_and(|n| n > 0) {
             // That none has this value may be as it should be; that none has the label is a slip.
             for label in promql::labels_wanted(&selector.text) {
-                let having = format!("count({metric}{{{}!=\"\"}})", promql::label_name(&label));
-                if count(prometheus, &having).await? == 0 {
+                if count(prometheus, &format!("count({})", having(metric, &label))).await? == 0 {
                     selector.no_such_label = Some(label);
                     break;
                 }
@@ -446,6 +445,7 @@ async fn surplus(
 
 /// The same selector, only where the label is not empty.
 fn having(selector: &str, label: &str) -> String {
+    let label = promql::label_name(label);
     selector
         .split(" or ")
         .map(|one| match one.strip_suffix('}') {

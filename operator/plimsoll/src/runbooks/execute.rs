@@ -189,7 +189,7 @@ impl Executor {
         loop {
             let paused = self.switch.just_now().await;
             let (resolved_at, deleted) = (resolved_at(&execution), execution.metadata.deletion_timestamp.is_some());
-            let created = execution.creation_timestamp().map_or(Timestamp::UNIX_EPOCH, |time| time.0);
+            let created = tasks::created(&execution);
             let world = World { now: Timestamp::now(), paused, resolved_at, deleted, created };
             let stored = execution.status.clone().unwrap_or_default();
             let (status, command) = step(&execution.spec, &stored, &event, &world);

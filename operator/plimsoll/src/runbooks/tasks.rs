@@ -36,10 +36,15 @@ pub struct Task<'s> {
     asks: bool,
 }
 
+/// When an execution was made; long ago where nobody knows.
+pub fn created(execution: &RunbookExecution) -> Timestamp {
+    execution.metadata.creation_timestamp.as_ref().map_or(Timestamp::UNIX_EPOCH, |time| time.0)
+}
+
 /// An execution as the requests of what is done now need it.
 pub fn run<'e>(execution: &'e RunbookExecution, what: &What) -> Run<'e> {
     let metadata = &execution.metadata;
-    let created = metadata.creation_timestamp.as_ref().map_or(Timestamp::UNIX_EPOCH, |time| time.0);
+    let created = created(execution);
     Run {
         namespace: metadata.namespace.as_deref().unwrap_or_default(),
         name: metadata.name.as_deref().unwrap_or_default(),

@@ -78,7 +78,7 @@ impl Runs {
                 return Ok(Next::Never);
             };
             let resolved_at = tasks::resolved_at(&execution);
-            let created = execution.metadata.creation_timestamp.as_ref().map_or(Timestamp::UNIX_EPOCH, |time| time.0);
+            let created = tasks::created(&execution);
             let paused = self.is_paused(&execution);
             let world = World { now: Timestamp::now(), paused, resolved_at, deleted: false, created };
             let stored = execution.status.clone().unwrap_or_default();

@@ -19,6 +19,8 @@ use crate::{
 
 /// Range of the base rates. Four scrapes a minute apart fit in, as `rate` wants.
 pub const BASE_RANGE: Span = Span::seconds(300);
+/// A rate needs two samples in its range, and targets are often scraped once a minute: below this it may have no value.
+pub const TWO_SCRAPES: Span = Span::seconds(120);
 /// How often the base rates, the alerts of tiers up to an hour and what they read are evaluated: five times in the
 /// base range. Both rates at once, never one of them more often: bad events beside a total that is a minute older
 /// would look like a burst of errors whenever traffic begins.

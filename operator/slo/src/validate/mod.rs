@@ -342,12 +342,12 @@ fn group_by(
     }
 }
 
-/// A rate needs two samples in its range, and targets are often scraped once a minute.
+/// Short windows that nobody has written and in which there may be no rate.
 fn short_by_default(tiers: &[slo::Tier], problems: &mut Vec<Problem>) {
     for (i, tier) in tiers.iter().enumerate() {
         let by_default = tier.short_window.is_none() && !tier.disabled.unwrap_or(false);
         let long = duration::parse(&tier.long_window, "").ok().filter(|_| by_default);
-        let Some(short) = long.map(alerting::default_short).filter(|short| *short < Span::seconds(120)) else {
+        let Some(short) = long.map(alerting::default_short).filter(|short| *short < crate::render::TWO_SCRAPES) else {
             continue;
         };
         let path = format!("spec.alerting.tiers[{i}].longWindow");

@@ -332,6 +332,9 @@ fn latency(spec: &slo::Latency, problems: &mut Vec<Problem>) -> Option<Built> {
     })
 }
 
+/// Functions without a value where their range has one sample.
+const NEED_TWO: [&str; 6] = ["rate", "irate", "increase", "delta", "idelta", "deriv"];
+
 fn time_slices(spec: &slo::TimeSlices, group_by: &[String], problems: &mut Vec<Problem>) -> Option<Built> {
     let slo::TimeSlices { good, slice } = spec;
     let path = "spec.sli.timeSlices.slice";
@@ -357,8 +360,11 @@ fn time_slices(spec: &slo::TimeSlices, group_by: &[String], problems: &mut Vec<P
         return None;
     }
     keeps(&parsed, group_by, "spec.sli.timeSlices.good", problems)?;
-    // A rate needs two samples in its range, and targets are often scraped once a minute.
-    let needs_two = ["rate(", "increase(", "delta(", "deriv("].iter().any(|function| good.contains(function));
+    // The default slice is less than two scrapes of most targets.
+    let mut needs_two = false;
+    promql::each(&parsed.expr, &mut |expr| {
+        needs_two |= matches!(expr, Expr::Call(call) if NEED_TWO.contains(&call.func.name))
+    });
     if slice.is_none() && needs_two && good.contains("$window") {
         problems.push(
             Problem::warning(
