@@ -7,6 +7,7 @@ use std::{
     time::Duration,
 };
 
+use k8s_openapi::api::core::v1::ObjectReference;
 use kube::{
     Api, Client, Resource, ResourceExt,
     api::{Patch, PatchParams},
@@ -17,7 +18,10 @@ use plimsoll_api::{
     execution::{Effect, Outcome, Phase},
 };
 use serde_json::json;
-use tokio::time::Instant;
+use tokio::{
+    sync::mpsc::{self, Receiver, Sender},
+    time::Instant,
+};
 
 use crate::events::Teller;
 use crate::{operator::metrics::Metrics, sinks::kubernetes::chain};
@@ -26,6 +30,12 @@ use crate::{operator::metrics::Metrics, sinks::kubernetes::chain};
 /// would be more than what is done. The executions themselves say all of it.
 const BURST: f64 = 100.0;
 const PER_SECOND: f64 = 1.0;
+/// Of all runbooks together so many are told at once, then one each time: what is told must not hold up what is done, and
+/// the API server is the same.
+const AT_ONCE: u32 = 10;
+const EACH: Duration = Duration::from_millis(100);
+/// So many wait for their turn.
+const WAITING: usize = 1000;
 /// Runbooks of which it is remembered how much was told.
 const MOST: usize = 1000;
 /// The columns of a runbook change no more often.
@@ -36,6 +46,7 @@ const COLUMN: Duration = Duration::from_secs(1);
 pub struct News {
     client: Client,
     teller: Teller,
+    turns: Sender<(ObjectReference, Item)>,
     metrics: Arc<Metrics>,
     room: Arc<Mutex<HashMap<String, (f64, Instant)>>>,
     columns: Arc<Mutex<HashMap<String, Option<Box<RunbookExecution>>>>>,
@@ -50,9 +61,11 @@ struct Item {
 }
 
 impl News {
-    /// With a client that writes only while this process leads.
+    /// With a client that writes only while this process leads. Must be called in a runtime: events are told by a task.
     pub fn new(client: Client, teller: Teller, metrics: Arc<Metrics>) -> Self {
-        Self { client, teller, metrics, room: Arc::default(), columns: Arc::default() }
+        let (turns, waiting) = mpsc::channel(WAITING);
+        tokio::spawn(in_turn(teller.clone(), waiting));
+        Self { client, teller, turns, metrics, room: Arc::default(), columns: Arc::default() }
     }
 
     /// A status was stored over another one.
@@ -72,20 +85,15 @@ impl News {
         // What never began is no run, and there may be very many of that.
         let ended = before.phase != after.phase && after.phase.is_terminal();
         let of_runbook = after.started_at.is_some() && (started || ended);
-        if items.is_empty() && !of_runbook {
-            return;
+        for item in items {
+            if self.turns.try_send((new.object_ref(&()), item)).is_err() {
+                self.metrics.runbook_event_left_out();
+            }
         }
-        let (news, execution) = (self.clone(), new.clone());
-        tokio::spawn(async move {
-            let about = execution.object_ref(&());
-            for Item { warning, reason, note } in &items {
-                let type_ = if *warning { EventType::Warning } else { EventType::Normal };
-                news.teller.tell(&about, type_, reason, note).await;
-            }
-            if of_runbook {
-                news.columns(execution).await;
-            }
-        });
+        if of_runbook {
+            let (news, execution) = (self.clone(), new.clone());
+            tokio::spawn(async move { news.columns(execution).await });
+        }
     }
 
     /// An execution has borrowed something and does not give it back any more; why not.
@@ -149,6 +157,24 @@ impl News {
             Err(error) => tracing::warn!(error = %chain(&error), "the last run of a runbook was not stored"),
         }
     }
+}
+
+/// Tells one after the other, until nobody is left who says anything.
+async fn in_turn(teller: Teller, mut waiting: Receiver<(ObjectReference, Item)>) {
+    let mut taken = Instant::now();
+    while let Some((about, Item { warning, reason, note })) = waiting.recv().await {
+        let turn;
+        (taken, turn) = next(taken, Instant::now());
+        tokio::time::sleep_until(turn).await;
+        let type_ = if warning { EventType::Warning } else { EventType::Normal };
+        teller.tell(&about, type_, &reason, &note).await;
+    }
+}
+
+/// Until when turns are taken once one more is, and when its turn is.
+fn next(taken: Instant, now: Instant) -> (Instant, Instant) {
+    let taken = taken.max(now) + EACH;
+    (taken, now.max(taken - EACH * AT_ONCE))
 }
 
 fn effects(status: &RunbookExecutionStatus) -> impl Iterator<Item = (&str, &'static str, &Effect)> {
@@ -215,6 +241,50 @@ mod tests {
         assert!(metrics.text().contains("plimsoll_runbook_events_left_out_total 400"));
         let later = now + Duration::from_secs(30);
         assert_eq!((0..500).filter(|_| news.has_room("storm", later)).count(), 30);
+    }
+
+    #[test]
+    fn a_few_have_their_turn_at_once() {
+        let now = Instant::now();
+        let mut taken = now;
+        let waits: Vec<Duration> = (0..30)
+            .map(|_| {
+                let turn;
+                (taken, turn) = next(taken, now);
+                turn - now
+            })
+            .collect();
+        let (at_once, later) = waits.split_at(AT_ONCE as usize);
+        assert!(at_once.iter().all(Duration::is_zero), "{waits:?}");
+        assert_eq!(later, (1..=20).map(|i| EACH * i).collect::<Vec<_>>());
+        // Nothing is left of it after a while.
+        assert_eq!(next(taken, now + EACH * 60).1, now + EACH * 60);
+    }
+
+    #[tokio::test]
+    async fn one_after_the_other_in_the_order_of_what_happened() {
+        let api = crate::testing::FakeApi::default();
+        let news = News::new(api.client(), Teller::new(api.client(), "Run"), Metrics::new());
+        let named = |name: String, status: serde_json::Value| -> RunbookExecution {
+            let mut object = json!({"apiVersion": plimsoll_api::API_VERSION, "kind": "RunbookExecution",
+                "metadata": {"name": name, "namespace": "shop", "uid": "u"}, "spec": {"runbook": {"name": "r", "uid": "u",
+                "generation": 1}, "trigger": {"kind": "Manual", "fingerprint": "f", "startsAt": "2026-01-01T00:00:00Z"},
+                "mode": "Auto", "serviceAccountName": "a", "steps": [{"name": "a", "wait": "1s"}], "deadline": "1h",
+                "cooldown": "1h"}});
+            object["status"] = status;
+            from_value(object).unwrap()
+        };
+        let began = Instant::now();
+        for i in 0..12 {
+            let after = json!({"phase": "Succeeded", "message": format!("of run {i}")});
+            let run = |status| named(format!("run-{i}"), status);
+            news.stored(&run(json!({"phase": "Running"})), &run(after));
+        }
+        while api.notes().len() < 12 {
+            assert!(began.elapsed() < Duration::from_secs(10), "{:?}", api.notes());
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(api.notes(), (0..12).map(|i| format!("Succeeded: of run {i}")).collect::<Vec<_>>());
     }
 
     #[test]
