@@ -13,6 +13,7 @@ use plimsoll_slo::{
 use super::{
     facts::{self, Loaded, Refusal, Scored},
     gather::{self, note},
+    scores,
 };
 use crate::{
     prometheus::{Prometheus, PrometheusError},
@@ -83,11 +84,11 @@ pub async fn gather(rule: &AlertRule, prometheus: Option<&Prometheus>, cluster: 
             return Facts { name: target.name, problems, ..Facts::default() };
         }
     };
-    let mut facts = model(&valid.model, prometheus).await;
+    let told = rule.status.as_ref().and_then(|status| Scored::of(&status.conditions));
+    let mut facts = model(&valid.model, prometheus, told).await;
     facts.warnings = valid.warnings.iter().map(ToString::to_string).collect();
     if let Some(status) = &rule.status {
         facts.place.clone_from(&status.place);
-        facts.scored = Scored::of(&status.conditions);
         let ready = status.conditions.iter().find(|condition| condition.type_ == c::READY);
         let own = [
             c::REASON_NOT_OURS,
@@ -107,12 +108,13 @@ pub async fn gather(rule: &AlertRule, prometheus: Option<&Prometheus>, cluster: 
     facts
 }
 
-/// Asks Prometheus about a valid AlertRule.
-pub async fn model(model: &alerts::Model, prometheus: Option<&Prometheus>) -> Facts {
+/// Asks Prometheus about a valid AlertRule, of which the scorer has told this.
+pub async fn model(model: &alerts::Model, prometheus: Option<&Prometheus>, told: Option<Scored>) -> Facts {
     let mut facts = Facts {
         name: model.id.name.clone(),
         logql: model.language == Language::LogQl,
         alerts: model.alerts.iter().map(alert).collect(),
+        scored: told,
         ..Facts::default()
     };
     let Some(prometheus) = prometheus.filter(|_| !facts.logql) else { return facts };
@@ -121,6 +123,10 @@ pub async fn model(model: &alerts::Model, prometheus: Option<&Prometheus>) -> Fa
         facts.loaded = note(loaded, gather::GROUPS, &mut facts.refusals)?.unwrap_or_default();
         for alert in &mut facts.alerts {
             ask(prometheus, &model.id.to_string(), alert, &mut facts.refusals).await?;
+        }
+        if facts.alerts.iter().any(|alert| alert.anomaly) {
+            let (id, told) = (model.id.to_string(), facts.scored.take());
+            facts.scored = scores::ask(prometheus, (names::ALERT_RULE, &id), told, &mut facts.refusals).await?;
         }
         Ok::<(), PrometheusError>(())
     };
@@ -302,6 +308,9 @@ fn find(facts: &Facts) -> (String, String) {
     if let Some(scored) = facts.scored.as_ref().filter(|scored| scored.works == Some(false)) {
         return ("works, but not all is scored.".to_owned(), format!("see to this: {}", scored.message));
     }
+    if let Some(scored) = facts.scored.as_ref().filter(|scored| scored.works.is_none()) {
+        return ("works; not all is scored yet.".to_owned(), scored.message.clone());
+    }
     let why = match facts.alerts.as_slice() {
         [one] if one.anomaly => "quiet: the scorer finds nothing unusual",
         [_] => "quiet: its expression has no result now",
@@ -392,6 +401,10 @@ mod tests {
                     f.scored = Some(Scored { works: Some(false), message });
                 },
                 "pods works, but not all is scored. → see to this: Odd: its query finds no series since 2027-01-15T08:00:00Z",
+            ),
+            (
+                &|f| f.scored = Some(Scored { works: None, message: "learning".to_owned() }),
+                "pods works; not all is scored yet. → learning",
             ),
             (
                 &|f| f.logql = true,

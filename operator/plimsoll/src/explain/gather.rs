@@ -12,7 +12,7 @@ use plimsoll_slo::{
 
 use super::{
     facts::{self, Buckets, Facts, Loaded, Refusal, Scored, Selector, Surplus, Tier},
-    fit,
+    fit, scores,
 };
 use crate::{
     controller::observe::{self, Wanted},
@@ -116,7 +116,12 @@ async fn examine(prometheus: &Prometheus, model: &Model, found: Result<Loaded, P
         if let Some(loaded) = note(found, GROUPS, &mut facts.refusals)? {
             facts.loaded = loaded;
         }
-        ask(prometheus, model, facts).await
+        ask(prometheus, model, facts).await?;
+        if model.anomaly.is_some() {
+            let (id, told) = (model.id.to_string(), facts.scored.take());
+            facts.scored = scores::ask(prometheus, (names::SLO_ID, &id), told, &mut facts.refusals).await?;
+        }
+        Ok::<(), PrometheusError>(())
     };
     if let Err(error) = asked.await {
         facts.loaded = Loaded::Unreachable(error.to_string());

@@ -5,6 +5,7 @@ pub mod alert_rule;
 pub mod facts;
 mod fit;
 pub mod gather;
+mod scores;
 pub mod text;
 
 use kube::Client;
@@ -49,7 +50,7 @@ impl Explainer {
                 self.slo(facts)
             }
             AnyModel::AlertRule(model) => {
-                let facts = alert_rule::model(model, prometheus).await;
+                let facts = alert_rule::model(model, prometheus, None).await;
                 self.alert_rule(facts)
             }
         }

@@ -217,6 +217,9 @@ fn find(facts: &Facts) -> Finding {
     if let Some(excess) = facts.excess.first() {
         return finding(format!("works, but {}", excess.headline), excess.remedy.clone());
     }
+    if let Some(scored) = facts.scored.as_ref().filter(|scored| scored.works == Some(false)) {
+        return finding("works, but not all is scored.".to_owned(), format!("see to this: {}", scored.message));
+    }
     let headline =
         if facts.tiers.is_empty() { "works, but no burn-rate alert can fire." } else { "works; nothing is wrong." };
     finding(headline.to_owned(), quiet(&facts.tiers))

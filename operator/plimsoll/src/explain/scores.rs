@@ -1,0 +1,78 @@
+//! Whether the scores that an anomaly's alert asks for are where its rule is evaluated.
+
+use plimsoll_slo::{names, promql};
+
+use super::{
+    facts::{Refusal, Scored},
+    gather::{count, note},
+};
+use crate::prometheus::{Prometheus, PrometheusError};
+
+/// Shown by every scorer, whatever it scores.
+const OF_SCORER: &str = "plimsoll_anomaly_series";
+
+/// What Prometheus has of the scores with this label, over what the scorer itself has told, which may know no more of it
+/// than that it scores.
+///
+/// # Errors
+/// When Prometheus does not answer.
+pub(super) async fn ask(
+    prometheus: &Prometheus,
+    (label, value): (&str, &str),
+    told: Option<Scored>,
+    refusals: &mut Vec<Refusal>,
+) -> Result<Option<Scored>, PrometheusError> {
+    let scores = format!("count({}{{{label}={}}})", names::ANOMALY_STATE, promql::quote(value));
+    let of_scorer = format!("count({OF_SCORER})");
+    let mut found = [0, 0];
+    for (found, query) in found.iter_mut().zip([&scores, &of_scorer]) {
+        let Some(counted) = note(count(prometheus, query).await, "its anomaly scores", refusals)? else {
+            return Ok(told);
+        };
+        *found = counted;
+    }
+    Ok(verdict(found, told))
+}
+
+/// From the number of scores of it and of the scorer's own series.
+fn verdict([scores, of_scorer]: [u64; 2], told: Option<Scored>) -> Option<Scored> {
+    if scores > 0 || told.as_ref().is_some_and(|told| told.works == Some(false)) {
+        return told;
+    }
+    if of_scorer == 0 {
+        let message = "this Prometheus has no scores, so nothing unusual can alert; let it scrape /metrics of Plimsoll, \
+                       with honor_labels (docs/anomaly.md shows the job)";
+        return Some(Scored { works: Some(false), message: message.to_owned() });
+    }
+    told.filter(|told| told.works.is_none()).or_else(|| {
+        let message = "this Prometheus has no score of it yet: a series is scored from its 100th sample on, and what \
+                       Plimsoll scores is what its own directory or cluster holds";
+        Some(Scored { works: None, message: message.to_owned() })
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn told(works: Option<bool>, message: &str) -> Option<Scored> {
+        Some(Scored { works, message: message.to_owned() })
+    }
+
+    #[test]
+    fn a_score_that_nobody_scrapes_alerts_nobody() {
+        let works = |found, told| verdict(found, told).map(|scored| (scored.works, scored.message));
+        // The scorer may well score it.
+        for said in [None, told(Some(true), "3 series"), told(None, "learns")] {
+            let (works, message) = works([0, 0], said).unwrap_or_default();
+            assert_eq!(works, Some(false));
+            assert!(message.contains("let it scrape /metrics of Plimsoll"), "{message}");
+        }
+        assert_eq!(works([0, 7], told(None, "learns")), Some((None, "learns".to_owned())));
+        assert!(works([0, 7], None).is_some_and(|(works, text)| works.is_none() && text.contains("no score of it yet")));
+        // What is known to be wrong is nearer than what follows of it.
+        assert_eq!(works([0, 0], told(Some(false), "no series")), Some((Some(false), "no series".to_owned())));
+        assert_eq!(works([2, 7], told(Some(true), "2 series")), Some((Some(true), "2 series".to_owned())));
+        assert_eq!(works([2, 7], None), None);
+    }
+}
