@@ -14,7 +14,7 @@ use crate::{
     dialect,
     model::{Selector, Template},
     re2::{self, Complaint},
-    slips::{glued_window, has_bare_value, slip},
+    slips::{bare_value, glued_window, slip},
 };
 
 /// Longest expression that is parsed, in bytes. The parser's time grows faster than its input, and
@@ -103,6 +103,9 @@ pub fn parse(text: &str, path: &str) -> Result<Parsed, Problem> {
     let filled = text.replace("$window", "5m");
     let expr = tree(&filled).map_err(|message| {
         let mut problem = Problem::error(path, format!("{field} is not valid PromQL")).label(message.clone());
+        if let Some((place, meant)) = bare_value(text) {
+            return problem.span(place).help(format!("put the label's value in quotes: {meant}"));
+        }
         if let Some(span) = quoted(&message).and_then(|token| find(text, token)) {
             problem = problem.span(span);
         }
@@ -221,7 +224,7 @@ pub(crate) fn find(text: &str, token: &str) -> Option<Range<usize>> {
 }
 
 fn hint(message: &str, text: &str, path: &str) -> &'static str {
-    if message.contains("in label matching, expected string") || has_bare_value(text) {
+    if message.contains("in label matching, expected string") {
         "put the label's value in quotes: code=~\"5..\""
     } else if message.contains("illegal regex") {
         "mend the regular expression"
