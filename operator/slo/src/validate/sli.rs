@@ -68,6 +68,7 @@ pub(super) fn sli(spec: &slo::Sli, id: &SloId, group_by: &[String], problems: &m
     if let Some(slo::Ratio { errors }) = ratio {
         let parsed = vector(errors, "spec.sli.ratio.errors", problems)?;
         keeps(&parsed, group_by, "spec.sli.ratio.errors", problems)?;
+        sense::percentage(&parsed, errors, "spec.sli.ratio.errors", problems);
         let targets = targets(&parsed.selectors());
         return Some(Built { sli: Sli::Ratio(parsed.template()), targets });
     }
