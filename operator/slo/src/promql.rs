@@ -23,6 +23,9 @@ pub const MAX_LEN: usize = 4096;
 /// Deepest nesting of brackets that is parsed.
 pub const MAX_DEPTH: usize = 64;
 
+/// Functions without a value where their range has one sample.
+const NEED_TWO: [&str; 6] = ["rate", "irate", "increase", "delta", "idelta", "deriv"];
+
 /// An expression that parsed, with what rendering and checking need to know of it.
 #[derive(Clone, Debug)]
 pub struct Parsed {
@@ -62,6 +65,15 @@ impl Parsed {
             }
         });
         all
+    }
+
+    /// Whether it takes what has no value where there is but one sample, such as a rate.
+    pub fn needs_two(&self) -> bool {
+        let mut found = false;
+        each(&self.expr, &mut |expr| {
+            found |= matches!(expr, Expr::Call(call) if NEED_TWO.contains(&call.func.name));
+        });
+        found
     }
 
     /// Every vector selector in the expression, also inside ranges.
@@ -268,12 +280,18 @@ pub fn matcher(m: &Matcher) -> String {
     format!("{}{}{}", label_name(&m.name), m.op, quote(&m.value))
 }
 
-/// The labels that a selector wants to have certain values.
-pub fn labels_wanted(selector: &str) -> Vec<String> {
+/// The matchers by which a selector wants labels to have certain values, each once.
+pub fn wanted(selector: &str) -> Vec<Matcher> {
     let wants =
         |m: &&Matcher| matches!(m.op, MatchOp::Equal | MatchOp::Re(_)) && !m.value.is_empty() && m.name != "__name__";
     let selectors = parse(selector, "").map(|parsed| parsed.selectors()).unwrap_or_default();
-    selectors.iter().flat_map(|one| one.matchers.matchers.iter().filter(wants)).map(|m| m.name.clone()).collect()
+    let mut found: Vec<Matcher> = Vec::new();
+    for matcher in selectors.iter().flat_map(|one| one.matchers.matchers.iter().filter(wants)) {
+        if !found.contains(matcher) {
+            found.push(matcher.clone());
+        }
+    }
+    found
 }
 
 /// A label's name, in quotes where it needs them.
