@@ -204,18 +204,29 @@ fn wrong_type(value: &Value, schema: &Value, wanted: &str, path: &str) -> Proble
 
 /// `did you mean total?` where one name is near, else the list of names.
 pub fn suggest(wrong: &str, names: &[&str]) -> String {
-    let near = names
-        .iter()
-        .map(|name| (distance(&wrong.to_lowercase(), &name.to_lowercase()), name))
-        .min()
-        .filter(|(d, name)| *d <= 1 + name.len() / 3);
-    match near {
-        Some((_, name)) => format!("did you mean {name}?"),
+    match nearest(wrong, names.iter().copied(), 1).first() {
+        Some(name) => format!("did you mean {name}?"),
         None => match names {
             [one] => format!("use {one}"),
             many => format!("use one of {}", many.join(", ")),
         },
     }
+}
+
+/// So many of the names as are near, the nearest first.
+pub fn nearest<'n>(wrong: &str, names: impl IntoIterator<Item = &'n str>, most: usize) -> Vec<&'n str> {
+    let wrong = wrong.to_lowercase();
+    let distances = names.into_iter().filter_map(|name| {
+        let reach = 1 + name.len() / 3;
+        // Whose lengths differ by more are not near.
+        if wrong.chars().count().abs_diff(name.chars().count()) > reach {
+            return None;
+        }
+        Some((distance(&wrong, &name.to_lowercase()), name)).filter(|(edits, _)| *edits <= reach)
+    });
+    let mut near: Vec<(usize, &str)> = distances.collect();
+    near.sort_unstable();
+    near.into_iter().map(|(_, name)| name).take(most).collect()
 }
 
 /// Levenshtein distance: edits between two short words.

@@ -338,6 +338,26 @@ impl Prometheus {
         Ok(kinds.all(|other| other == first).then_some(first))
     }
 
+    /// The values that a label has had since this time, in series of this selector or in all: at most so many.
+    ///
+    /// # Errors
+    /// Names the address and the cause; also where there are too many to be read.
+    pub async fn label_values(
+        &self,
+        label: &str,
+        selector: Option<&str>,
+        since: jiff::Timestamp,
+        most: usize,
+    ) -> Result<Vec<String>, PrometheusError> {
+        let (start, limit) = (since.as_second().to_string(), most.to_string());
+        let mut query = vec![("start", start.as_str()), ("limit", &limit)];
+        query.extend(selector.map(|selector| ("match[]", selector)));
+        let mut values: Vec<String> = self.once(&format!("api/v1/label/{label}/values"), &query).await?;
+        // A compatible server may know no limit.
+        values.truncate(most);
+        Ok(values)
+    }
+
     /// The targets that are scraped, with the reason of those that fail.
     ///
     /// # Errors

@@ -143,6 +143,27 @@ impl Model {
     pub fn parameter(&self, name: &str) -> Option<&Parameter> {
         self.parameters.iter().find(|p| p.name == name)
     }
+
+    /// The destinations that it names, with the fields that name them.
+    pub fn destinations(&self) -> Vec<(String, &str)> {
+        let mut all: Vec<(String, &str)> = Vec::new();
+        for (i, step) in self.steps.iter().enumerate() {
+            let own = Some((format!("spec.steps[{i}]"), &step.action));
+            let undo = step.compensate.as_deref().map(|undo| (format!("spec.steps[{i}].compensate"), undo));
+            for (path, action) in own.into_iter().chain(undo) {
+                let notify = action.notify.as_ref().map(|notify| ("notify.destination", &notify.destination));
+                let escalate =
+                    action.verify.as_ref().and_then(|verify| Some(("verify.escalateTo", verify.escalate_to.as_ref()?)));
+                all.extend(
+                    notify.into_iter().chain(escalate).map(|(field, name)| (format!("{path}.{field}"), name.as_str())),
+                );
+            }
+        }
+        let escalate = self.verify.as_ref().and_then(|verify| verify.escalate_to.as_deref());
+        all.extend(escalate.map(|name| ("spec.verify.escalateTo".to_owned(), name)));
+        all.extend(self.approval_notify.as_deref().map(|name| ("spec.approval.notify".to_owned(), name)));
+        all
+    }
 }
 
 /// A duration that validation has read already, in whole seconds and at least one.

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, fmt};
 
 use plimsoll_api::{
     anomaly::Sensitivity,
-    slo::{Calendar, NoData, Severity},
+    slo::{Calendar, LatencyUnit, NoData, Severity},
 };
 use rust_decimal::Decimal;
 
@@ -214,6 +214,8 @@ pub enum Sli {
         histogram: Selector,
         /// In the histogram's own unit.
         threshold: Decimal,
+        /// Which that is.
+        unit: LatencyUnit,
     },
     /// A gauge of 0 and 1.
     Up(Selector),

@@ -14,7 +14,7 @@ use crate::{
     dialect,
     model::{Selector, Template},
     re2::{self, Complaint},
-    slips::{glued_window, has_bare_value, slip},
+    slips::{bare_value, glued_window, slip},
 };
 
 /// Longest expression that is parsed, in bytes. The parser's time grows faster than its input, and
@@ -22,6 +22,9 @@ use crate::{
 pub const MAX_LEN: usize = 4096;
 /// Deepest nesting of brackets that is parsed.
 pub const MAX_DEPTH: usize = 64;
+
+/// Functions without a value where their range has one sample.
+const NEED_TWO: [&str; 6] = ["rate", "irate", "increase", "delta", "idelta", "deriv"];
 
 /// An expression that parsed, with what rendering and checking need to know of it.
 #[derive(Clone, Debug)]
@@ -64,6 +67,15 @@ impl Parsed {
         all
     }
 
+    /// Whether it takes what has no value where there is but one sample, such as a rate.
+    pub fn needs_two(&self) -> bool {
+        let mut found = false;
+        each(&self.expr, &mut |expr| {
+            found |= matches!(expr, Expr::Call(call) if NEED_TWO.contains(&call.func.name));
+        });
+        found
+    }
+
     /// Every vector selector in the expression, also inside ranges.
     pub fn selectors(&self) -> Vec<VectorSelector> {
         let mut all = Vec::new();
@@ -103,6 +115,9 @@ pub fn parse(text: &str, path: &str) -> Result<Parsed, Problem> {
     let filled = text.replace("$window", "5m");
     let expr = tree(&filled).map_err(|message| {
         let mut problem = Problem::error(path, format!("{field} is not valid PromQL")).label(message.clone());
+        if let Some((place, meant)) = bare_value(text) {
+            return problem.span(place).help(format!("put the label's value in quotes: {meant}"));
+        }
         if let Some(span) = quoted(&message).and_then(|token| find(text, token)) {
             problem = problem.span(span);
         }
@@ -221,7 +236,7 @@ pub(crate) fn find(text: &str, token: &str) -> Option<Range<usize>> {
 }
 
 fn hint(message: &str, text: &str, path: &str) -> &'static str {
-    if message.contains("in label matching, expected string") || has_bare_value(text) {
+    if message.contains("in label matching, expected string") {
         "put the label's value in quotes: code=~\"5..\""
     } else if message.contains("illegal regex") {
         "mend the regular expression"
@@ -265,12 +280,18 @@ pub fn matcher(m: &Matcher) -> String {
     format!("{}{}{}", label_name(&m.name), m.op, quote(&m.value))
 }
 
-/// The labels that a selector wants to have certain values.
-pub fn labels_wanted(selector: &str) -> Vec<String> {
+/// The matchers by which a selector wants labels to have certain values, each once.
+pub fn wanted(selector: &str) -> Vec<Matcher> {
     let wants =
         |m: &&Matcher| matches!(m.op, MatchOp::Equal | MatchOp::Re(_)) && !m.value.is_empty() && m.name != "__name__";
     let selectors = parse(selector, "").map(|parsed| parsed.selectors()).unwrap_or_default();
-    selectors.iter().flat_map(|one| one.matchers.matchers.iter().filter(wants)).map(|m| m.name.clone()).collect()
+    let mut found: Vec<Matcher> = Vec::new();
+    for matcher in selectors.iter().flat_map(|one| one.matchers.matchers.iter().filter(wants)) {
+        if !found.contains(matcher) {
+            found.push(matcher.clone());
+        }
+    }
+    found
 }
 
 /// A label's name, in quotes where it needs them.

@@ -3,6 +3,8 @@
 
 use std::ops::Range;
 
+use crate::promql::quote;
+
 const WINDOW: &str = "$window";
 
 /// Whether a text that did not parse has this slip: the text in small letters, without what is in quotes or braces.
@@ -86,11 +88,22 @@ fn unquoted(text: &str) -> impl Iterator<Item = (usize, char, usize)> + '_ {
     })
 }
 
-/// A label's value without quotes: `{code=~5..}`.
-pub(crate) fn has_bare_value(text: &str) -> bool {
-    unquoted(text).filter(|(_, c, depth)| *c == '=' && *depth > 0).any(|(at, ..)| {
-        let value = after(text, at + 1).trim_start_matches(['=', '~']).trim_start();
-        value.starts_with(|c: char| c.is_alphanumeric() || matches!(c, '.' | '_' | '^' | '*' | '(' | '/'))
+/// The first label's value without quotes, `{code=~5..}`: its place, and the matcher with them.
+pub(crate) fn bare_value(text: &str) -> Option<(Range<usize>, String)> {
+    let signs = unquoted(text).filter(|(_, c, depth)| matches!(c, '=' | '~') && *depth > 0);
+    signs.map(|(at, ..)| at).find_map(|at| {
+        let left = before(text, at).trim_end_matches(['=', '!']);
+        let right = after(text, at + 1).trim_start_matches(['=', '~']);
+        let label = words(left).last().filter(|(at, word)| at + word.len() == left.trim_end().len())?.1;
+        let value = right.split([',', '}']).next().unwrap_or_default();
+        let from = text.len() - right.len() + value.len() - value.trim_start().len();
+        let value = value.trim();
+        if !value.starts_with(|c: char| c.is_alphanumeric() || matches!(c, '.' | '_' | '^' | '*' | '(' | '/')) {
+            return None;
+        }
+        let sign = text.get(left.len()..text.len() - right.len()).unwrap_or_default();
+        let sign = if sign == "==" { "=" } else { sign };
+        Some((from..from + value.len(), format!("{label}{sign}{}", quote(value))))
     })
 }
 
@@ -211,9 +224,9 @@ mod tests {
             ("rate(a[5min])", "write the range as a number"),
             ("rate(sum(a)[5m])", "only a selector has a range"),
             ("a * on (x) b group_left", "write group_left right after on"),
-            ("a{b=c}", "put the label's value in quotes"),
-            ("a{b=~5..}", "put the label's value in quotes"),
-            ("rate(a{b=\"c=d\",e!=/f}[5m])", "put the label's value in quotes"),
+            ("a{b=c}", "put the label's value in quotes: b=\"c\""),
+            ("a{b=~5..}", "put the label's value in quotes: b=~\"5..\""),
+            ("rate(a{b=\"c=d\",e!=/f}[5m])", "put the label's value in quotes: e!=\"/f\""),
             ("{app=\"a\"} |= \"error\"", "this is LogQL: write it as logql instead of expr"),
             ("sum(rate({app=\"a\"} | json | level=\"error\" [5m]))", "this is LogQL"),
             ("rate(a)", "give it a range"),
@@ -231,6 +244,21 @@ mod tests {
         ] {
             assert_eq!(slip(text, "spec.sli.events.bad"), None, "{text}");
             assert!(parse(text, "x").is_ok(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_value_without_quotes_is_pointed_at() {
+        for (text, value, meant) in [
+            ("parcels_total{job=parcels}", "parcels", "job=\"parcels\""),
+            ("parcels_total{job = parcels , code=\"5\"}", "parcels", "job=\"parcels\""),
+            ("sum(rate(b{b=\"x\",code!~5..|4..}[5m]))", "5..|4..", "code!~\"5..|4..\""),
+            ("a{job==shop}", "shop", "job=\"shop\""),
+        ] {
+            let problem = parse(text, "spec.sli.events.bad").expect_err(text);
+            let at = text.rfind(value).unwrap_or_default();
+            assert_eq!(problem.span, Some(at..at + value.len()), "{text}");
+            assert_eq!(problem.help, format!("put the label's value in quotes: {meant}"), "{text}");
         }
     }
 

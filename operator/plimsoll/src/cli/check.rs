@@ -7,7 +7,7 @@ use std::{
     sync::Arc,
 };
 
-use plimsoll_api::{API_VERSION, Kind, Level, Problem, shape};
+use plimsoll_api::{API_VERSION, Kind, Level, Problem, runbook::Mode, shape};
 use plimsoll_slo::{AnyModel, SloId};
 use serde_json::Value;
 
@@ -84,23 +84,23 @@ const BATCH_BYTES: usize = 1 << 20;
 
 /// Reads and checks all files behind `paths`. Objects without a namespace get `namespace`.
 pub fn check(paths: &[PathBuf], namespace: &str) -> Checked {
-    read(paths, namespace, false, false)
+    read(paths, How { namespace, keep: false, destinations: None }, false)
 }
 
 /// Like [`check`], also of directories that hold no file any more: for who asks what has gone.
 pub fn check_emptied(paths: &[PathBuf], namespace: &str) -> Checked {
-    read(paths, namespace, true, false)
+    read(paths, How { namespace, keep: false, destinations: None }, true)
 }
 
-/// Like [`check_emptied`], with the objects themselves: for who goes on serving them.
-pub fn objects(paths: &[PathBuf], namespace: &str) -> Checked {
-    read(paths, namespace, true, true)
+/// Like [`check_emptied`], with the objects themselves: for who goes on serving them. `destinations`: those that Runbooks may
+/// name, where they are known.
+pub fn objects(paths: &[PathBuf], namespace: &str, destinations: Option<&[String]>) -> Checked {
+    read(paths, How { namespace, keep: true, destinations }, true)
 }
 
-fn read(paths: &[PathBuf], namespace: &str, emptied: bool, keep: bool) -> Checked {
+fn read(paths: &[PathBuf], how: How<'_>, emptied: bool) -> Checked {
     let (inputs, mut troubles) = expand(paths);
     troubles.retain(|trouble| !(emptied && trouble.empty));
-    let how = How { namespace, keep };
     let checked = Checked { asked: asked(paths), ..Checked::default() };
     let mut checker = Checker {
         how,
@@ -156,6 +156,8 @@ struct How<'c> {
     namespace: &'c str,
     /// Whether the objects themselves are wanted.
     keep: bool,
+    /// The destinations that Runbooks may name, where they are known.
+    destinations: Option<&'c [String]>,
 }
 
 struct Checker<'c> {
@@ -417,6 +419,10 @@ fn object(file: &File, node: &Node<'_>, kind: AnyKind, how: How<'_>) -> Finding 
         .map(|id| (kind, id, path::place(node, &file.text, "metadata.name", None, false)));
     let mut finding = Finding { ours: Some(true), bare, id, ..Finding::default() };
     finding.usable = judge(kind, &value, &mut problems, &mended);
+    help::once(&mut problems);
+    if let (Some(Usable::Runbook(model)), Some(known)) = (&finding.usable, how.destinations) {
+        problems.extend(unknown_destinations(model, known));
+    }
     if let Some(Usable::Rules(model)) = &finding.usable {
         finding.composite = composite(file, node, model);
         finding.runbooks = runbooks(file, node, model, &value);
@@ -429,6 +435,23 @@ fn object(file: &File, node: &Node<'_>, kind: AnyKind, how: How<'_>) -> Finding 
         finding.kept = Some(Found { kind, id: id.clone(), file: file.name.clone(), object });
     }
     finding
+}
+
+/// Warns of destinations that the configuration lacks: of a Runbook that would do something, and will not.
+fn unknown_destinations(model: &plimsoll_runbook::Model, known: &[String]) -> Vec<Problem> {
+    if matches!(model.mode, Mode::Off | Mode::DryRun) {
+        return Vec::new();
+    }
+    let names: Vec<&str> = known.iter().map(String::as_str).collect();
+    let lacking = model.destinations().into_iter().filter(|(_, name)| !names.contains(name));
+    let warnings = lacking.map(|(path, name)| {
+        let near =
+            shape::nearest(name, names.iter().copied(), 1).first().map(|near| format!("did you mean {near}? Else "));
+        let add = "add it to runbooks.destinations of that file, and start again";
+        Problem::warning(path, format!("the file of --runbooks has no destination {name}"))
+            .help(format!("{}{add}", near.unwrap_or_default()))
+    });
+    warnings.collect()
 }
 
 /// The object's name; its namespace is filled in.

@@ -61,7 +61,7 @@ fn objects() -> Vec<(&'static str, Value)> {
 fn found(object: &Value) -> (bool, Vec<String>) {
     let file = File { name: "a.yaml".into(), text: object.to_string(), number: 1, named: true, meant: true };
     let read = Documents::new(&file.text).next().unwrap();
-    let findings = findings(&file, &read, How { namespace: NAMESPACE, keep: false });
+    let findings = findings(&file, &read, How { namespace: NAMESPACE, keep: false, destinations: None });
     let errors = findings.iter().flat_map(|finding| &finding.diagnostics).filter(|d| d.level == Level::Error);
     (
         findings.iter().any(|finding| finding.usable.is_some()),
@@ -135,5 +135,37 @@ fn a_wrong_shape_is_told_as_such() {
         let (_, mut object) = objects().into_iter().next().unwrap();
         *object.pointer_mut(pointer).unwrap() = shape;
         assert_eq!(found(&object), (false, vec![wanted.to_owned()]));
+    }
+}
+
+#[test]
+fn a_destination_that_the_configuration_lacks_is_told_where_it_stands() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = |mode: &str| {
+        format!(
+            "apiVersion: plimsoll.dev/v1alpha1\nkind: Runbook\nmetadata: {{name: tell}}\nspec:\n  mode: {mode}\n  serviceAccountName: a\n  trigger: {{manual: {{}}}}\n  steps:\n  - {{name: rest, wait: 1m}}\n  - name: tell\n    notify:\n      destination: pagr\n      message: look\n"
+        )
+    };
+    let known = ["pager".to_owned()];
+    for (mode, known, lines) in [
+        (
+            "Auto",
+            Some(&known[..]),
+            &[
+                "tell.yaml:12: spec.steps[1].notify.destination: the file of --runbooks has no destination pagr; did you mean pager? Else add it to runbooks.destinations of that file, and start again",
+            ][..],
+        ),
+        // What is only shown may name what nobody has allowed yet; without a file nobody knows.
+        ("DryRun", Some(&known), &[]),
+        ("Auto", None, &[]),
+    ] {
+        std::fs::write(folder.path().join("tell.yaml"), file(mode)).unwrap();
+        let checked = super::objects(&[folder.path().to_owned()], "shop", known);
+        let said: Vec<String> = checked.diagnostics.iter().map(Diagnostic::line).collect();
+        assert!(
+            said.len() == lines.len() && said.iter().zip(lines).all(|(said, line)| said.ends_with(line)),
+            "{said:?}"
+        );
+        assert!(checked.found.iter().all(|found| found.object.is_ok()));
     }
 }

@@ -23,10 +23,29 @@ const EXAMPLES: [(&str, &str); 20] = [
     ("spec.exclusions.name", "name: patch-night"),
     ("spec.rules", "rules: [{alert: TargetDown, expr: up == 0}]"),
     ("spec.rules.alert", "alert: TargetDown"),
-    ("spec.serviceAccountName", "serviceAccountName: evidence"),
+    (
+        "spec.serviceAccountName",
+        "serviceAccountName: NAME, the ServiceAccount whose rights its steps have in a cluster; plimsoll up does not use it",
+    ),
     ("spec.trigger", "trigger: {alert: ['alertname=\"TargetDown\"']}"),
     ("spec.steps", "steps: [{name: last-words, logs: {pod: pod, previous: true}}]"),
     ("spec.steps.name", "name: last-words"),
+];
+
+/// What people call a field of a step's action, by the end of its path, and what it is called here.
+const CALLED: [(&str, &str); 12] = [
+    (".notify.to", "destination"),
+    (".notify.receiver", "destination"),
+    (".notify.channel", "destination"),
+    (".notify.target", "destination"),
+    (".notify.text", "message"),
+    (".notify.body", "message"),
+    (".silence.duration", "for"),
+    (".silence.reason", "comment"),
+    (".silence.message", "comment"),
+    (".silence.match", "matchers"),
+    (".annotate.message", "text"),
+    (".query.query", "expr"),
 ];
 
 /// What other tools call a field of an SLO's spec, and what is written here.
@@ -47,8 +66,9 @@ pub(super) fn improve(problem: &mut Problem, object: &Value, required: &[&str]) 
     let field = plain(&problem.path);
     let example = EXAMPLES.into_iter().find(|(path, _)| *path == field).map(|(_, example)| example);
     if problem.message.ends_with(" is missing") {
-        if let Some(example) = example.filter(|_| problem.help == "add it") {
-            problem.help = format!("add {example}");
+        if problem.help == "add it" {
+            let name = field.rsplit('.').next().unwrap_or_default();
+            problem.help = example.map_or_else(|| format!("add {name}: ..."), |example| format!("add {example}"));
         }
     } else if problem.message.ends_with(" is empty") {
         if field == "spec" && !required.is_empty() {
@@ -62,6 +82,9 @@ pub(super) fn improve(problem: &mut Problem, object: &Value, required: &[&str]) 
         if let Some((_, here)) = ELSEWHERE.into_iter().find(|(there, _)| *there == name) {
             problem.help = format!("write {here}");
         }
+        if let Some((_, here)) = CALLED.into_iter().find(|(there, _)| field.ends_with(there)) {
+            problem.help = format!("it is called {here} here");
+        }
     } else if field == "spec.period" && problem.message.ends_with(" is a map") {
         let text = object.pointer("/spec/period").and_then(Value::as_str).unwrap_or_default();
         let is_unit = ["week", "month", "quarter", "year"].contains(&text.to_lowercase().as_str());
@@ -73,6 +96,24 @@ pub(super) fn improve(problem: &mut Problem, object: &Value, required: &[&str]) 
             _ => "write period: {rolling: 30d} or period: {calendar: Month}".to_owned(),
         };
     }
+}
+
+/// Takes out that a field is missing where it is there by another name: that is one mistake.
+pub(super) fn once(problems: &mut Vec<Problem>) {
+    let meant = |help: &str| {
+        let near = help.strip_prefix("did you mean ").and_then(|rest| rest.strip_suffix('?'));
+        let called = || help.strip_prefix("it is called ").and_then(|rest| rest.strip_suffix(" here"));
+        let other = || help.strip_prefix("write ").and_then(|rest| Some(rest.split_once(':')?.0));
+        near.or_else(called).or_else(other).map(str::to_owned)
+    };
+    let unknown = problems.iter().filter(|problem| mend::is_unknown_field(problem));
+    let there: Vec<String> = unknown
+        .filter_map(|problem| {
+            let holder = problem.path.rsplit_once('.').map_or(String::new(), |(holder, _)| format!("{holder}."));
+            Some(format!("{holder}{}", meant(&problem.help)?))
+        })
+        .collect();
+    problems.retain(|problem| !(problem.message.ends_with(" is missing") && there.contains(&problem.path)));
 }
 
 /// A path without the numbers of entries: `spec.rules.alert`.

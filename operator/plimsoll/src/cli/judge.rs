@@ -2,8 +2,9 @@
 
 use std::collections::HashSet;
 
+use jiff::Timestamp;
 use plimsoll_api::{AlertRule, Kind, Level, Problem, Runbook, RunbookApproval, RunbookExecution, Slo};
-use plimsoll_slo::{AnyModel, AnyValid, alerts};
+use plimsoll_slo::{AnyModel, AnyValid, alerts, validate::distant_exclusions};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
@@ -21,9 +22,10 @@ pub(super) enum Usable {
 pub(super) fn judge(kind: AnyKind, value: &Value, problems: &mut Vec<Problem>, mended: &[String]) -> Option<Usable> {
     let of_rules = |AnyValid { model, warnings }| (Usable::Rules(model), warnings);
     let judged = match kind {
-        AnyKind::Rules(Kind::Slo) => {
-            plimsoll_slo::validate(&deserialize::<Slo>(value, problems)?).map(|valid| of_rules(valid.into()))
-        }
+        AnyKind::Rules(Kind::Slo) => plimsoll_slo::validate(&deserialize::<Slo>(value, problems)?).map(|mut valid| {
+            valid.warnings.extend(distant_exclusions(&valid.model, Timestamp::now()));
+            of_rules(valid.into())
+        }),
         AnyKind::Rules(Kind::AlertRule) => {
             alerts::validate(&deserialize::<AlertRule>(value, problems)?).map(|valid| of_rules(valid.into()))
         }

@@ -54,6 +54,8 @@ pub struct Facts {
     pub made_up: bool,
     /// Whether there are events now, so that what is not recorded will be.
     pub busy: bool,
+    /// Whether its alert of missing data fires, or is about to.
+    pub no_data: Option<NoData>,
     /// Share of the budget that is left.
     pub budget: Option<f64>,
     /// What is too much for this Prometheus.
@@ -62,6 +64,15 @@ pub struct Facts {
     pub tiers: Vec<Tier>,
     /// What the anomaly scorer sees of it.
     pub scored: Option<Scored>,
+}
+
+/// How the alert of missing data stands.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct NoData {
+    /// It fires; else it is pending.
+    pub firing: bool,
+    /// Since when data are missing, where that is known.
+    pub since: Option<String>,
 }
 
 /// What the anomaly scorer sees of an object, from the status: in the words of its condition.
@@ -218,6 +229,10 @@ pub struct Selector {
     pub lacks: Vec<String>,
     /// Where it matches nothing: the first of its labels that no series of the metric has.
     pub no_such_label: Option<String>,
+    /// Where there is no such metric: the names that are nearest to it.
+    pub near: Vec<String>,
+    /// Where it matches nothing: the first of its labels that no series has with this value, and some of its values.
+    pub values: Option<(String, Vec<String>)>,
 }
 
 /// Good or bad events that are more than all events: then they cannot be a part of them, and the ratio says nothing.
@@ -247,6 +262,8 @@ pub struct Misfit {
 pub struct Buckets {
     /// The threshold in the histogram's unit.
     pub threshold: f64,
+    /// That unit: `s` or `ms`.
+    pub unit: &'static str,
     /// Upper bounds, ascending, without +Inf.
     pub bounds: Vec<f64>,
     /// True for a native one, which needs no bucket at the threshold.

@@ -21,6 +21,11 @@ const FALLS: u64 = 5;
 /// Ratios of two counters that are scraped at different moments may leave 0 to 1 by so much.
 const SKEW: f64 = 0.02;
 
+/// So far it is looked back.
+const BACK: &str = "6h";
+/// What was only a moment's difference of two scrapes is no percentage.
+const CLEARLY: f64 = 2.0;
+
 /// What is seen of them.
 #[derive(Debug, Default)]
 pub(super) struct Fit {
@@ -130,18 +135,25 @@ fn fraction(sli: &Sli) -> Option<(String, &'static str)> {
     }
 }
 
-/// Values that are no fractions.
+/// Values that are no fractions, now or lately.
 async fn outside(prometheus: &Prometheus, expr: &str, field: &'static str) -> Result<Option<Misfit>, PrometheusError> {
     // Without traffic a ratio may be infinite, which the rules leave out.
     let most = format!("max((({expr}) > {}) < Inf)", 1.0 + SKEW);
-    let value = match single(prometheus, &most).await? {
-        Some(most) => Some(most),
-        None => single(prometheus, &format!("min((({expr}) < -{SKEW}) > -Inf)")).await?,
-    };
-    Ok(value.map(|value| misfit(field, value)))
+    if let Some(value) = single(prometheus, &most).await? {
+        return Ok(Some(misfit(field, value, None)));
+    }
+    let least = format!("min((({expr}) < -{SKEW}) > -Inf)");
+    if let Some(value) = single(prometheus, &least).await? {
+        return Ok(Some(misfit(field, value, None)));
+    }
+    // A percentage is below 1 while all is well.
+    let lately = format!("max(max_over_time(((({expr}) > {CLEARLY}) < Inf)[{BACK}:5m]))");
+    let most = single(prometheus, &lately).await?;
+    Ok(most.map(|value| misfit(field, value, Some(BACK))))
 }
 
-fn misfit(field: &str, value: f64) -> Misfit {
+/// What its value is, or was within some time.
+fn misfit(field: &str, value: f64, within: Option<&str>) -> Misfit {
     let percent = value > 1.0 && value <= 100.0;
     let remedy = match field {
         "ratio.errors" if percent => "if it is a percentage, divide spec.sli.ratio.errors by 100".to_owned(),
@@ -151,9 +163,20 @@ fn misfit(field: &str, value: f64) -> Misfit {
         }
         _ => "compare with bool, which gives 0 or 1: expr < bool 0.2".to_owned(),
     };
+    let value = rounded(value);
+    let is = match within {
+        Some(within) => format!("was {value} within the last {within}"),
+        None => format!("is {value}"),
+    };
     Misfit {
-        headline: format!("has values that are not from 0 to 1: its {field} is {value}."),
-        what: format!("{field} is {value}, and everything above 1 counts as 1"),
+        headline: format!("has values that are not from 0 to 1: its {field} {is}."),
+        what: format!("{field} {is}, and everything above 1 counts as 1"),
         remedy,
     }
+}
+
+/// To three digits behind the point, or one where it is larger.
+fn rounded(value: f64) -> f64 {
+    let digits = if value.abs() < 10.0 { 1000.0 } else { 10.0 };
+    (value * digits).round() / digits
 }

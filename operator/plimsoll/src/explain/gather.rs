@@ -2,8 +2,12 @@
 
 use std::collections::BTreeMap;
 
+use jiff::Timestamp;
 use kube::{Api, Client, api::DynamicObject};
-use plimsoll_api::{Level, Slo, conditions as c};
+use plimsoll_api::{
+    Level, Slo, conditions as c,
+    slo::{self, LatencyUnit},
+};
 use plimsoll_slo::{
     Dialect, Model, RuleSet,
     model::{self, Counter, Sli, Span},
@@ -11,8 +15,8 @@ use plimsoll_slo::{
 };
 
 use super::{
-    facts::{self, Buckets, Facts, Loaded, Refusal, Scored, Selector, Surplus, Tier},
-    fit, scores,
+    facts::{self, Buckets, Facts, Loaded, NoData, Refusal, Scored, Selector, Surplus, Tier},
+    fit, near, scores,
 };
 use crate::{
     controller::observe::{self, Wanted},
@@ -101,7 +105,17 @@ fn describe(model: &Model, rules: &RuleSet, facts: &mut Facts) {
 }
 
 /// The shortest range of rates in the rules, where targets that are scraped once a minute have less than two samples in it.
-fn short_range(model: &Model) -> Option<Span> {
+pub(super) fn short_range(model: &Model) -> Option<Span> {
+    let needs_two = |template: &model::Template| promql::parse(&template.0, "").is_ok_and(|parsed| parsed.needs_two());
+    let rated = match &model.sli {
+        Sli::Events { .. } | Sli::Latency { .. } => true,
+        Sli::Ratio(errors) => needs_two(errors),
+        Sli::TimeSlices { good, .. } => needs_two(good),
+        Sli::Up(_) | Sli::Weighted(_) | Sli::WorstOf(_) => false,
+    };
+    if !rated {
+        return None;
+    }
     let slice = match &model.sli {
         Sli::TimeSlices { slice, .. } => Some(*slice),
         _ => None,
@@ -202,7 +216,9 @@ fn measures(sli: &Sli) -> String {
         Sli::Events { total: None, .. } => "bad events, of good and bad ones".to_owned(),
         Sli::Events { .. } => "bad events of all events".to_owned(),
         Sli::Ratio(_) => "an error ratio that exists already".to_owned(),
-        Sli::Latency { threshold, .. } => format!("requests slower than {threshold}, of all requests"),
+        Sli::Latency { histogram: _, threshold, unit } => {
+            format!("requests slower than {threshold} {}, of all requests", short_unit(*unit))
+        }
         Sli::Up(_) => "the time that a gauge of 0 and 1 is not 1".to_owned(),
         Sli::TimeSlices { slice, .. } => format!("slices of {slice} that are not good"),
         Sli::Weighted(parts) => format!(
@@ -210,6 +226,13 @@ fn measures(sli: &Sli) -> String {
             parts.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>().join(", ")
         ),
         Sli::WorstOf(parts) => format!("the worst of {}", parts.join(", ")),
+    }
+}
+
+fn short_unit(unit: LatencyUnit) -> &'static str {
+    match unit {
+        LatencyUnit::Seconds => "s",
+        LatencyUnit::Milliseconds => "ms",
     }
 }
 
@@ -299,8 +322,8 @@ async fn ask(prometheus: &Prometheus, model: &Model, facts: &mut Facts) -> Resul
         let asked = examine_selector(prometheus, &model.group_by, selector).await;
         note(asked, &about, &mut facts.refusals)?;
     }
-    if let Sli::Latency { histogram, threshold } = &model.sli {
-        let found = buckets(prometheus, histogram, &threshold.to_string()).await;
+    if let Sli::Latency { histogram, threshold, unit } = &model.sli {
+        let found = buckets(prometheus, histogram, &threshold.to_string(), short_unit(*unit)).await;
         facts.buckets = note(found, &format!("the buckets of {histogram}"), &mut facts.refusals)?;
     }
     if let Sli::Events { good, bad, total: Some(total) } = &model.sli {
@@ -349,20 +372,7 @@ async fn examine_selector(
     let series = count(prometheus, &format!("count({})", selector.text)).await?;
     selector.series = Some(series);
     if series == 0 {
-        let metric = selector.text.split(['{', ' ']).next().unwrap_or_default();
-        if promql::is_metric(metric) {
-            selector.of_metric = Some(count(prometheus, &format!("count({metric})")).await?);
-        }
-        if selector.of_metric.is_some_and(|n| n > 0) {
-            // That none has this value may be as it should be; that none has the label is a slip.
-            for label in promql::labels_wanted(&selector.text) {
-                if count(prometheus, &format!("count({})", having(metric, &label))).await? == 0 {
-                    selector.no_such_label = Some(label);
-                    break;
-                }
-            }
-        }
-        return Ok(());
+        return near::examine(prometheus, selector).await;
     }
     for label in group_by {
         let with = format!("count(({}) and ({}))", selector.text, having(&selector.text, label));
@@ -388,6 +398,9 @@ async fn burning(prometheus: &Prometheus, model: &Model, id: &str, facts: &mut F
         .iter()
         .map(|sample| (sample.label(names::WINDOW).to_owned(), sample.value()))
         .collect();
+    if model.no_data == slo::NoData::Alert {
+        facts.no_data = no_data(prometheus, id).await?;
+    }
     let firing = prometheus
         .query(&format!(
             "group by ({}) (ALERTS{{alertname=\"{}\",alertstate=\"firing\",{id}}})",
@@ -421,6 +434,22 @@ async fn burning(prometheus: &Prometheus, model: &Model, id: &str, facts: &mut F
     Ok(())
 }
 
+/// How the alert of missing data stands; nothing where there are data.
+async fn no_data(prometheus: &Prometheus, id: &str) -> Result<Option<NoData>, PrometheusError> {
+    let alert = format!("alertname=\"{}\",{id}", names::ALERT_NO_DATA);
+    let found = prometheus.query(&format!("group by (alertstate) (ALERTS{{{alert}}})")).await?;
+    let is = |state: &str| found.iter().any(|sample| sample.label("alertstate") == state);
+    let firing = is("firing");
+    if !firing && !is("pending") {
+        return Ok(None);
+    }
+    // Its value is when the alert became pending. A compatible server need not have it.
+    let since = single(prometheus, &format!("min(ALERTS_FOR_STATE{{{alert}}})")).await?;
+    // Seconds since 1970 are far below what a float can hold.
+    let since = since.and_then(|at| Timestamp::from_second(at as i64).ok());
+    Ok(Some(NoData { firing, since: since.map(|at| at.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()) }))
+}
+
 /// Counters that are scraped at different moments may differ by this much, and by an event.
 const SKEW: f64 = 1.05;
 
@@ -449,7 +478,7 @@ async fn surplus(
 }
 
 /// The same selector, only where the label is not empty.
-fn having(selector: &str, label: &str) -> String {
+pub(super) fn having(selector: &str, label: &str) -> String {
     let label = promql::label_name(label);
     selector
         .split(" or ")
@@ -466,6 +495,7 @@ async fn buckets(
     prometheus: &Prometheus,
     histogram: &model::Selector,
     threshold: &str,
+    unit: &'static str,
 ) -> Result<Buckets, PrometheusError> {
     let classic = model::Selector { metric: format!("{}_bucket", histogram.metric), ..histogram.clone() };
     let found = prometheus.query(&format!("group by (le) ({classic})")).await?;
@@ -477,7 +507,7 @@ async fn buckets(
     bounds.sort_by(f64::total_cmp);
     bounds.dedup();
     let native = count(prometheus, &format!("count(histogram_count({histogram}))")).await? > 0;
-    Ok(Buckets { threshold: threshold.parse().unwrap_or(f64::NAN), bounds, native })
+    Ok(Buckets { threshold: threshold.parse().unwrap_or(f64::NAN), unit, bounds, native })
 }
 
 pub(super) async fn single(prometheus: &Prometheus, promql: &str) -> Result<Option<f64>, PrometheusError> {

@@ -5,6 +5,7 @@ pub mod alert_rule;
 pub mod facts;
 mod fit;
 pub mod gather;
+mod near;
 mod scores;
 pub mod text;
 

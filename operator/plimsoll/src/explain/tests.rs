@@ -1,4 +1,4 @@
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, clippy::panic)]
 use serde_json::json;
 use wiremock::{
     Mock, MockServer, ResponseTemplate,
@@ -180,7 +180,8 @@ async fn what_is_made_up_for_missing_time_is_no_data() {
             "sli": {"ratio": {"errors": "sum(rate(errors[$window])) / sum(rate(all[$window]))"}}});
         let slo = plimsoll_api::Slo::new("cart", serde_json::from_value(spec).unwrap());
         let model = AnyModel::Slo(Box::new(plimsoll_slo::validate(&slo).unwrap().model));
-        let server = knows(&[("> 1.02", ""), ("< -0.02", ""), ("> bool 0", own)], &[]).await;
+        let answers = [("> 1.02", ""), ("< -0.02", ""), ("[6h:5m]", ""), ("> bool 0", own)];
+        let server = knows(&answers, &[]).await;
         let text = explained(&server, &model).await;
         assert_eq!(text.starts_with("cart has no data: its series are there"), made_up, "{no_data} {own:?}: {text}");
         let line = "  ✗ it has no samples now, and missing time counts as bad (noData: Bad)\n";
@@ -193,21 +194,30 @@ async fn a_fraction_is_from_0_to_1() {
     for (sli, answers, wanted) in [
         (
             json!({"ratio": {"errors": "errors:percent"}}),
-            [("> 1.02", "5.2"), ("< -0.02", "")],
+            [("> 1.02", "5.2"), ("< -0.02", ""), ("[6h:5m]", "")],
             Some(("its ratio.errors is 5.2.", "→ if it is a percentage, divide spec.sli.ratio.errors by 100")),
+        ),
+        // Of a percentage that is below 1 now, what it was during the last outage.
+        (
+            json!({"ratio": {"errors": "errors:percent"}}),
+            [("> 1.02", ""), ("< -0.02", ""), ("> 2) < Inf)[6h:5m]", "37.29665732328914")],
+            Some((
+                "its ratio.errors was 37.3 within the last 6h.",
+                "→ if it is a percentage, divide spec.sli.ratio.errors by 100",
+            )),
         ),
         (
             json!({"up": {"series": "temperature"}}),
-            [("> 1.02", "57"), ("< -0.02", "")],
+            [("> 1.02", "57"), ("< -0.02", ""), ("[6h:5m]", "")],
             Some(("its up.series is 57.", "→ write the condition that is good as spec.sli.timeSlices.good")),
         ),
         (
             json!({"ratio": {"errors": "errors:ratio"}}),
-            [("> 1.02", ""), ("< -0.02", "-1")],
+            [("> 1.02", ""), ("< -0.02", "-1"), ("[6h:5m]", "")],
             Some(("its ratio.errors is -1.", "→ write spec.sli.ratio.errors as bad events by all events")),
         ),
-        (json!({"ratio": {"errors": "errors:ratio"}}), [("> 1.02", ""), ("< -0.02", "")], None),
-        (json!({"up": {"series": "up{job=\"cart\"}"}}), [("> 1.02", ""), ("< -0.02", "")], None),
+        (json!({"ratio": {"errors": "errors:ratio"}}), [("> 1.02", ""), ("< -0.02", ""), ("[6h:5m]", "")], None),
+        (json!({"up": {"series": "up{job=\"cart\"}"}}), [("> 1.02", ""), ("< -0.02", ""), ("[6h:5m]", "")], None),
     ] {
         let server = knows(&answers, &[]).await;
         let text = explained(&server, &of(sli)).await;
@@ -306,4 +316,97 @@ async fn what_was_not_counted_is_no_zero() {
         assert!(text.contains(line), "{line} in\n{text}");
     }
     assert!(!text.contains(" 0 bad events"), "{text}");
+}
+
+#[tokio::test]
+async fn what_there_is_instead_is_told() {
+    let names = ("/api/v1/label/__name__/values", json!(["parcels_handled_total", "parcels_lost_total", "up"]));
+    let jobs = ("/api/v1/label/job/values", json!(["parcels", "parcels15"]));
+    let all = [names, jobs];
+    let with = |bad: &str, total: &str| of(json!({"events": {"bad": bad, "total": total}}));
+    let good = "parcels_handled_total{job=\"parcels\"}";
+    for (bad, total, answers, others, line) in [
+        (
+            "errors_total",
+            "parcel_handled_total{job=\"parcels\"}",
+            &[("parcel_handled_total", "")][..],
+            &all[..],
+            "→ check the metric's name and whether Prometheus scrapes it: parcel_handled_total{job=\"parcels\"}; did you mean parcels_handled_total?\n",
+        ),
+        (
+            "errors_total",
+            "parcels_handled_total{job=\"parcel\"}",
+            &[("job=\"parcel\"", "")],
+            &all,
+            "none of them fits parcels_handled_total{job=\"parcel\"}; job is one of parcels, parcels15\n",
+        ),
+        // A server that lists no values.
+        (
+            "errors_total",
+            "parcels_handled_total{job=\"parcel\"}",
+            &[("job=\"parcel\"", "")],
+            &[],
+            "none of them fits parcels_handled_total{job=\"parcel\"}\n",
+        ),
+        // No errors are as it should be, another job is not.
+        (
+            "parcels_handled_total{job=\"parcel\",code=~\"5..\"}",
+            good,
+            &[("job=\"parcel\"", "")],
+            &all,
+            "matches nothing, which counts as no bad events; job is one of parcels, parcels15\n",
+        ),
+    ] {
+        let mut answers = answers.to_vec();
+        answers.push(("== 0", ""));
+        let server = knows(&answers, others).await;
+        let text = explained(&server, &with(bad, total)).await;
+        assert!(text.contains(line), "{line} in\n{text}");
+        for request in server.received_requests().await.unwrap() {
+            let bounded = request.url.query_pairs().any(|(name, _)| name == "limit");
+            assert!(bounded || !request.url.path().contains("/label/"), "{}", request.url);
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_alert_of_missing_data_is_told() {
+    let state = |state: &str| json!({"metric": {"alertstate": state}, "value": [1.0, "1"]});
+    for (states, line) in [
+        (vec![state("pending")], Some("  · the alert SLONoData is pending since 2026-11-26T14:40:21Z: it fires when")),
+        (vec![state("firing")], Some("  ✗ the alert SLONoData fires: data are missing since 2026-11-26T14:40:21Z\n")),
+        (vec![], None),
+    ] {
+        let server = MockServer::start().await;
+        let vector = |result: serde_json::Value| {
+            let data = json!({"resultType": "vector", "result": result});
+            ResponseTemplate::new(200).set_body_json(json!({"status": "success", "data": data}))
+        };
+        for (words, result) in [
+            ("by (alertstate) (ALERTS{alertname=\"SLONoData\",slo_id=\"shop/cart\"}", json!(states)),
+            ("ALERTS_FOR_STATE{alertname=\"SLONoData\"", json!([{"metric": {}, "value": [1.0, "1795704021"]}])),
+            ("", json!([{"metric": {}, "value": [1.0, "1"]}])),
+        ] {
+            let asked = Mock::given(path("/api/v1/query")).and(query_param_contains("query", words));
+            asked.respond_with(vector(result)).mount(&server).await;
+        }
+        Mock::given(path("/api/v1/rules")).respond_with(refused(422)).mount(&server).await;
+        let text = explained(&server, &slo("cart", "requests_total")).await;
+        assert_eq!(text.contains("SLONoData"), line.is_some(), "{text}");
+        assert!(text.contains(line.unwrap_or("cart")), "{text}");
+    }
+}
+
+/// Gauges have a value with one sample; rates have none.
+#[test]
+fn only_rates_need_frequent_scrapes() {
+    for (sli, range) in [
+        (json!({"timeSlices": {"good": "up{job=\"a\"}"}}), None),
+        (json!({"timeSlices": {"good": "sum(rate(a[5m])) > bool 1"}}), Some("1m")),
+        (json!({"timeSlices": {"good": "sum(rate(a[$window])) > bool 1", "slice": "5m"}}), None),
+        (json!({"up": {"series": "up"}}), None),
+    ] {
+        let AnyModel::Slo(model) = of(sli.clone()) else { panic!("{sli}") };
+        assert_eq!(gather::short_range(&model).map(|range| range.to_string()).as_deref(), range, "{sli}");
+    }
 }

@@ -2,7 +2,12 @@
 
 use std::fmt::Write;
 
-use super::facts::{Buckets, Facts, Loaded, Misfit, Refusal, Scored, Selector, Surplus, Tier};
+use plimsoll_slo::names;
+
+use super::{
+    facts::{Buckets, Facts, Loaded, Misfit, NoData, Refusal, Scored, Selector, Surplus, Tier},
+    near,
+};
 use crate::{sinks::UNREAD, targets::Away};
 
 /// An explanation for a terminal.
@@ -46,6 +51,15 @@ fn find(facts: &Facts) -> Finding {
             format!("resolve this, the operator then goes on by itself: {trouble}"),
         );
     }
+    // A mistake is cheap while the rules are not loaded; but what keeps Prometheus from loading them is as certain.
+    let early = match &facts.loaded {
+        Loaded::Missing { remedy, .. } => remedy.is_none(),
+        Loaded::Outdated { .. } | Loaded::Idle { .. } => true,
+        Loaded::Unreachable(_) | Loaded::Failing { .. } | Loaded::NotAsked | Loaded::Yes { .. } => false,
+    };
+    if let Some(broken) = indicator(facts).filter(|_| early) {
+        return broken;
+    }
     match &facts.loaded {
         Loaded::Unreachable(cause) => {
             return finding("could not be examined: Prometheus does not answer.".to_owned(), unreachable(cause));
@@ -78,52 +92,8 @@ fn find(facts: &Facts) -> Finding {
         }
         Loaded::NotAsked | Loaded::Yes { .. } => {}
     }
-    if let Some(away) = &facts.away {
-        let headline = match away {
-            Away::Down { of, count: 1, .. } => format!("has no data: the target of {of} is down."),
-            Away::Down { of, .. } => format!("has no data: the targets of {of} are down."),
-            Away::Nobody { of, .. } => format!("has no data: Prometheus scrapes no target of {of}."),
-        };
-        return finding(headline, away.remedy());
-    }
-    if let Some((selector, next)) = facts.selectors.iter().find_map(nothing_matched) {
-        let others = |other: &Selector| other.role != "good" && other.series.is_some_and(|n| n > 0);
-        let what = if selector.role == "good" && facts.selectors.iter().any(others) {
-            "counts every event as bad"
-        } else {
-            "has no data"
-        };
-        return finding(format!("{what}: its selector for {} matches nothing.", selector.role), next);
-    }
-    if let Some(missing) = facts.buckets.as_ref().and_then(no_bucket) {
-        return finding("has no data: its histogram has no bucket at the threshold.".to_owned(), missing);
-    }
-    if let Some((selector, label)) =
-        facts.selectors.iter().find_map(|selector| selector.no_such_label.as_ref().map(|label| (selector, label)))
-    {
-        return finding(
-            format!("counts no {} events: no series of the metric has the label {label}.", selector.role),
-            format!("check the label's name in {}", selector.text),
-        );
-    }
-    if let Some((selector, label)) =
-        facts.selectors.iter().find_map(|selector| selector.lacks.first().map(|label| (selector, label)))
-    {
-        return finding(
-            format!("cannot be grouped by {label}: the series of its {} do not have it.", selector.role),
-            format!("remove {label} from groupBy, or use series that have it: {}", selector.text),
-        );
-    }
-    if let Some(Surplus { role, part, total }) = &facts.surplus {
-        return finding(
-            format!("counts more {role} events than events."),
-            format!(
-                "write spec.sli.events.{role} and total so that total counts each of the {role} events: in 5 m {role} grew by {part:.0} and total by {total:.0}"
-            ),
-        );
-    }
-    if let Some(Misfit { headline, what: _, remedy }) = &facts.misfit {
-        return finding(headline.clone(), remedy.clone());
+    if let Some(broken) = indicator(facts) {
+        return broken;
     }
     if facts.loaded == Loaded::NotAsked && facts.refusals.is_empty() {
         return finding(
@@ -223,6 +193,59 @@ fn find(facts: &Facts) -> Finding {
     let headline =
         if facts.tiers.is_empty() { "works, but no burn-rate alert can fire." } else { "works; nothing is wrong." };
     finding(headline.to_owned(), quiet(&facts.tiers))
+}
+
+/// What is wrong with the indicator itself, whether or not the rules are loaded.
+fn indicator(facts: &Facts) -> Option<Finding> {
+    let finding = |headline: String, next: String| Some(Finding { headline, next });
+    if let Some(away) = &facts.away {
+        let headline = match away {
+            Away::Down { of, count: 1, .. } => format!("has no data: the target of {of} is down."),
+            Away::Down { of, .. } => format!("has no data: the targets of {of} are down."),
+            Away::Nobody { of, .. } => format!("has no data: Prometheus scrapes no target of {of}."),
+        };
+        return finding(headline, away.remedy());
+    }
+    if let Some((selector, next)) = facts.selectors.iter().find_map(nothing_matched) {
+        let others = |other: &Selector| other.role != "good" && other.series.is_some_and(|n| n > 0);
+        let what = if selector.role == "good" && facts.selectors.iter().any(others) {
+            "counts every event as bad"
+        } else {
+            "has no data"
+        };
+        return finding(format!("{what}: its selector for {} matches nothing.", selector.role), next);
+    }
+    if let Some(missing) = facts.buckets.as_ref().and_then(no_bucket) {
+        return finding("has no data: its histogram has no bucket at the threshold.".to_owned(), missing);
+    }
+    if let Some((selector, label)) =
+        facts.selectors.iter().find_map(|selector| selector.no_such_label.as_ref().map(|label| (selector, label)))
+    {
+        return finding(
+            format!("counts no {} events: no series of the metric has the label {label}.", selector.role),
+            format!("check the label's name in {}", selector.text),
+        );
+    }
+    if let Some((selector, label)) =
+        facts.selectors.iter().find_map(|selector| selector.lacks.first().map(|label| (selector, label)))
+    {
+        return finding(
+            format!("cannot be grouped by {label}: the series of its {} do not have it.", selector.role),
+            format!("remove {label} from groupBy, or use series that have it: {}", selector.text),
+        );
+    }
+    if let Some(Surplus { role, part, total }) = &facts.surplus {
+        return finding(
+            format!("counts more {role} events than events."),
+            format!(
+                "write spec.sli.events.{role} and total so that total counts each of the {role} events: in 5 m {role} grew by {part:.0} and total by {total:.0}"
+            ),
+        );
+    }
+    if let Some(Misfit { headline, what: _, remedy }) = &facts.misfit {
+        return finding(headline.clone(), remedy.clone());
+    }
+    None
 }
 
 /// What to do where Prometheus does not answer. The cause is empty where it was not asked again.
@@ -333,19 +356,29 @@ fn nothing_matched(selector: &Selector) -> Option<(&Selector, String)> {
         Some(n) => format!("check the matchers: the metric has {n} series, but none of them fits {}", selector.text),
         None => format!("check this selector: {}", selector.text),
     };
-    Some((selector, next))
+    Some((selector, format!("{next}{}", instead(selector))))
+}
+
+/// What there is instead of what a selector names.
+fn instead(selector: &Selector) -> String {
+    let hint = near::meant(&selector.near).or_else(|| selector.values.as_ref().map(near::there_are));
+    hint.map(|hint| format!("; {hint}")).unwrap_or_default()
 }
 
 fn no_bucket(buckets: &Buckets) -> Option<String> {
-    let Buckets { threshold, bounds, native } = buckets;
+    let Buckets { threshold, unit, bounds, native } = buckets;
     let near = |a: f64, b: f64| (a - b).abs() <= 1e-9 * b.abs().max(1.0);
     if *native || bounds.is_empty() || bounds.iter().any(|bound| near(*bound, *threshold)) {
         return None;
     }
     let below = bounds.iter().rev().find(|bound| **bound < *threshold);
     let above = bounds.iter().find(|bound| **bound > *threshold);
-    let neighbours: Vec<String> = below.into_iter().chain(above).map(f64::to_string).collect();
-    Some(format!("set the threshold to a bucket's bound: the nearest to {threshold} are {}", neighbours.join(" and ")))
+    let neighbours: Vec<String> = below.into_iter().chain(above).map(|bound| format!("{bound} {unit}")).collect();
+    let verb = if neighbours.len() == 1 { "is" } else { "are" };
+    Some(format!(
+        "set the threshold to a bucket's bound: the nearest to {threshold} {unit} {verb} {}",
+        neighbours.join(" and ")
+    ))
 }
 
 fn details(facts: &Facts) -> Vec<String> {
@@ -389,17 +422,16 @@ fn details(facts: &Facts) -> Vec<String> {
         }
     }
     for selector in &facts.selectors {
-        let Selector { role, text, series, of_metric: _, lacks, no_such_label } = selector;
+        let Selector { role, text, series, of_metric: _, lacks, no_such_label, near: _, values: _ } = selector;
         match series {
             None => all.push(format!("  {role}: {text}")),
             Some(0) if no_such_label.is_some() => all.push(format!(
                 "✗ {role}: {text} matches nothing: no series of the metric has the label {}",
                 no_such_label.as_deref().unwrap_or_default()
             )),
-            Some(0) if *role == "bad" => {
-                all.push(format!("✓ {role}: {text} matches nothing, which counts as no bad events"))
-            }
-            Some(0) => all.push(format!("✗ {role}: {text} matches nothing")),
+            Some(0) if *role == "bad" => all
+                .push(format!("✓ {role}: {text} matches nothing, which counts as no bad events{}", instead(selector))),
+            Some(0) => all.push(format!("✗ {role}: {text} matches nothing{}", instead(selector))),
             Some(1) => all.push(format!("✓ {role}: {text} matches 1 series")),
             Some(n) => all.push(format!("✓ {role}: {text} matches {n} series")),
         }
@@ -407,12 +439,28 @@ fn details(facts: &Facts) -> Vec<String> {
             all.push(format!("✗ {role}: its series lack the label {}", lacks.join(", ")));
         }
     }
+    if let Some(Buckets { threshold, unit, .. }) = facts.buckets.as_ref().filter(|buckets| no_bucket(buckets).is_some())
+    {
+        all.push(format!("✗ histogram: it has no bucket at {threshold} {unit}"));
+    }
     all.extend(facts.away.iter().map(|away| format!("✗ {}", away.line())));
     if facts.made_up {
         all.push("✗ it has no samples now, and missing time counts as bad (noData: Bad)".to_owned());
     }
     all.extend(facts.misfit.iter().map(|misfit| format!("✗ {}", misfit.what)));
     all.extend(Refusal::lines(&facts.refusals));
+    if let Some(NoData { firing, since }) = &facts.no_data {
+        let since = since.as_ref().map(|since| format!(" since {since}")).unwrap_or_default();
+        all.push(if *firing {
+            format!("✗ the alert {} fires: data are missing{since}", names::ALERT_NO_DATA)
+        } else {
+            let after = spaced(&plimsoll_slo::render::NO_DATA_FOR.to_string());
+            format!(
+                "· the alert {} is pending{since}: it fires when data are missing for {after}",
+                names::ALERT_NO_DATA
+            )
+        });
+    }
     if let Some(budget) = facts.budget {
         let mark = if budget > 0.0 { " " } else { "✗" };
         all.push(format!("{mark} budget left: {:.1} %", budget * 100.0));

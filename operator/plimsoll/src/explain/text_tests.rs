@@ -142,10 +142,20 @@ fn each_cause_has_its_next_step() {
     });
     assert!(next.contains("below its threshold of 14.4 again (now 278.6 and 0.4)"), "{next}");
 
-    let buckets = Buckets { threshold: 0.3, bounds: vec![0.1, 0.25, 0.5, 1.0], native: false };
+    let (_, next) =
+        with(&|f| f.selectors = vec![Selector { near: vec!["xy".into()], ..nothing("total", 0).remove(0) }]);
+    assert!(next.ends_with("scrapes it: x{job=\"y\"}; did you mean xy?"), "{next}");
+    let there = Some(("job".into(), vec!["a".into(), "b".into()]));
+    let (_, next) = with(&|f| f.selectors = vec![Selector { values: there.clone(), ..nothing("total", 7).remove(0) }]);
+    assert!(next.ends_with("none of them fits x{job=\"y\"}; job is one of a, b"), "{next}");
+
+    let buckets = Buckets { threshold: 0.3, unit: "s", bounds: vec![0.1, 0.25, 0.5, 1.0], native: false };
     let (headline, next) = with(&|f| f.buckets = Some(buckets.clone()));
     assert_eq!(headline, "cart-availability has no data: its histogram has no bucket at the threshold.");
-    assert_eq!(next, "  → set the threshold to a bucket's bound: the nearest to 0.3 are 0.25 and 0.5");
+    assert_eq!(next, "  → set the threshold to a bucket's bound: the nearest to 0.3 s are 0.25 s and 0.5 s");
+    let coarse = Buckets { threshold: 250.0, unit: "ms", bounds: vec![0.5, 1.0], native: false };
+    let (_, next) = with(&|f| f.buckets = Some(coarse.clone()));
+    assert_eq!(next, "  → set the threshold to a bucket's bound: the nearest to 250 ms is 1 ms");
     for buckets in [Buckets { native: true, ..buckets.clone() }, Buckets { threshold: 0.25, ..buckets }] {
         assert!(with(&|f| f.buckets = Some(buckets.clone())).0.contains("works"));
     }
@@ -233,6 +243,30 @@ fn each_cause_has_its_next_step() {
         next,
         "  → resolve this, the operator then goes on by itself: file /rules/a.yaml is written, but Prometheus could not be made to read it: POST http://prometheus:9090/-/reload: 403 Forbidden; correct reloadUrl, and start Prometheus with --web.enable-lifecycle"
     );
+}
+
+/// A mistake is cheap while the rules are not loaded.
+#[test]
+fn a_broken_indicator_is_told_before_the_rules_are_loaded() {
+    let missing = |remedy: Option<&str>| Loaded::Missing {
+        url: "http://prometheus:9090".into(),
+        group: "plimsoll.shop.cart-availability.base".into(),
+        why: None,
+        remedy: remedy.map(str::to_owned),
+    };
+    let outdated = Loaded::Outdated { url: "http://prometheus:9090".into() };
+    let buckets = Buckets { threshold: 0.3, unit: "s", bounds: vec![0.25, 0.5], native: false };
+    let broken = |loaded: Loaded| Facts { loaded, stored: false, buckets: Some(buckets.clone()), ..good() };
+    for loaded in [missing(None), outdated] {
+        let facts = broken(loaded.clone());
+        assert_eq!(first(&facts), "cart-availability has no data: its histogram has no bucket at the threshold.");
+        assert!(last(&facts).ends_with("the nearest to 0.3 s are 0.25 s and 0.5 s"), "{}", last(&facts));
+        assert!(text(&facts).contains("  ✗ histogram: it has no bucket at 0.3 s\n"), "{}", text(&facts));
+        assert!(last(&Facts { loaded, stored: false, ..good() }).starts_with("  → load the rules"));
+    }
+    // What is known to help is said.
+    let labelled = broken(missing(Some("kubectl label slo cart-availability release=main")));
+    assert_eq!(first(&labelled), "cart-availability is not ready: its rules are not loaded by Prometheus.");
 }
 
 /// Over the threshold in both windows and with enough bad events.

@@ -2,6 +2,7 @@
 //! performer as in a cluster. Nothing is decided here.
 
 use std::{
+    collections::BTreeMap,
     sync::{Arc, PoisonError},
     time::Duration,
 };
@@ -19,6 +20,7 @@ use plimsoll_runbook::{
     plan::Settings,
     validate,
 };
+use plimsoll_slo::names as series;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -204,6 +206,23 @@ impl Runs {
     }
 }
 
+/// So many labels are told of an alert that is of no SLO.
+const TOLD: usize = 4;
+
+/// Which alert it is, so that two of one name can be told apart: ` for alert SLOErrorBudgetBurn of SLO shop/cart (tier fast)`.
+fn occasion(labels: &BTreeMap<String, String>) -> String {
+    let Some(alert) = labels.get("alertname") else { return String::new() };
+    if let Some(id) = labels.get(series::SLO_ID) {
+        let tier = labels.get(series::TIER).map(|tier| format!(" (tier {tier})")).unwrap_or_default();
+        return format!(" for alert {alert} of SLO {id}{tier}");
+    }
+    let own =
+        labels.iter().filter(|(name, _)| !["alertname", series::SEVERITY, series::ALERT_RULE].contains(&&***name));
+    let own: Vec<String> = own.map(|(name, value)| format!("{name}={value}")).take(TOLD).collect();
+    let own = if own.is_empty() { String::new() } else { format!(" ({})", own.join(", ")) };
+    format!(" for alert {alert}{own}")
+}
+
 /// What is said of a status, if anything.
 fn news(
     execution: &RunbookExecution,
@@ -220,8 +239,7 @@ fn news(
         phase if phase.is_terminal() => phase.name(),
         _ => return None,
     };
-    let alert = spec.trigger.labels.get("alertname");
-    let of = alert.map(|alert| format!(" for alert {alert}")).unwrap_or_default();
+    let of = occasion(&spec.trigger.labels);
     let mut message = status.message.clone().unwrap_or_default();
     if what == "started" {
         let steps: Vec<&str> = spec.steps.iter().map(|step| step.name.as_str()).collect();
@@ -234,4 +252,38 @@ fn news(
     }
     let namespace = execution.metadata.namespace.as_deref().unwrap_or_default();
     Some(format!("Runbook {namespace}/{}: {what}{of}: {message}", spec.runbook.name))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::occasion;
+
+    #[test]
+    fn two_alerts_of_one_name_can_be_told_apart() {
+        for (labels, said) in [
+            (
+                &[
+                    ("alertname", "SLOErrorBudgetBurn"),
+                    ("slo_id", "shop/cart"),
+                    ("burnrate_tier", "fast"),
+                    ("severity", "page"),
+                ][..],
+                " for alert SLOErrorBudgetBurn of SLO shop/cart (tier fast)",
+            ),
+            (&[("alertname", "SLONoData"), ("slo_id", "shop/cart")], " for alert SLONoData of SLO shop/cart"),
+            (
+                &[("alertname", "Down"), ("severity", "page"), ("job", "cart"), ("instance", "a:80")],
+                " for alert Down (instance=a:80, job=cart)",
+            ),
+            (
+                &[("alertname", "Down"), ("a", "1"), ("b", "2"), ("c", "3"), ("d", "4"), ("e", "5")],
+                " for alert Down (a=1, b=2, c=3, d=4)",
+            ),
+            (&[("alertname", "Down")], " for alert Down"),
+            (&[("job", "cart")], ""),
+        ] {
+            let labels = labels.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+            assert_eq!(occasion(&labels), said);
+        }
+    }
 }

@@ -95,11 +95,11 @@ pub async fn run(args: &Up) -> Result<(), Stop> {
     worked
 }
 
-/// What was read of the directory.
-fn look(args: &Up) -> (u64, Checked) {
+/// What was read of the directory. `destinations`: what Runbooks may name, where they may act.
+fn look(args: &Up, destinations: Option<&[String]>) -> (u64, Checked) {
     // First the fingerprint: what changes while it is read is read again.
     let seen = watch::fingerprint(&args.directory);
-    (seen, check::objects(std::slice::from_ref(&args.directory), &args.namespace))
+    (seen, check::objects(std::slice::from_ref(&args.directory), &args.namespace, destinations))
 }
 
 async fn work(
@@ -113,6 +113,7 @@ async fn work(
         is_directory(folder, "name the directory of rule_files in Prometheus' configuration")?;
     }
     let allowed = args.runbooks.as_deref().map(allowed::read).transpose()?;
+    let destinations = allowed.as_ref().map(|config| Arc::from(config.settings("").destinations));
     let say = Say::default();
     let data = Arc::new(Data::open(args.data.as_deref(), &args.directory)?);
     log_to(&data)?;
@@ -157,7 +158,7 @@ async fn work(
         said: String::new(),
     };
 
-    let (seen, mut checked) = look(args);
+    let (seen, mut checked) = look(args, destinations.as_deref());
     work.report(&checked);
     let changes = work.rules.take(&mut checked);
     work.know_runbooks();
@@ -222,7 +223,7 @@ async fn work(
         let again = work.rules.is_behind();
         tokio::select! {
             Some(()) = changed.recv() => {
-                checked = blocking(args).await;
+                checked = blocking(args, destinations.clone()).await;
                 work.report(&checked);
                 let changes = work.rules.take(&mut checked);
                 work.know_runbooks();
@@ -251,9 +252,9 @@ async fn work(
 }
 
 /// Reads the directory on a thread that may wait.
-async fn blocking(args: &Up) -> Checked {
+async fn blocking(args: &Up, destinations: Option<Arc<[String]>>) -> Checked {
     let args = args.clone();
-    let looked = tokio::task::spawn_blocking(move || look(&args).1).await;
+    let looked = tokio::task::spawn_blocking(move || look(&args, destinations.as_deref()).1).await;
     // A fault of ours removes nothing.
     looked.unwrap_or_else(|_| Checked { unread: true, ..Checked::default() })
 }
@@ -309,11 +310,12 @@ async fn sink(
         reads.push(prometheus.reads_rules(&name.join("plimsoll_a_b.yaml")).await);
     }
     if reads.iter().all(|reads| *reads == Some(false)) {
+        let whole = std::path::absolute(directory).unwrap_or_else(|_| directory.clone());
         say.trouble(&format!(
             "{} reads no rules from {}: add {}/*.yaml to rule_files in its configuration, by the path that it sees where that is another",
             prometheus.url(),
             shown(directory),
-            shown(directory)
+            shown(&whole)
         ));
     }
     RuleFiles::new(directory.clone(), reloads.then_some(reload), http.clone(), gate)

@@ -23,7 +23,7 @@ fn write(folder: &std::path::Path, slos: usize) {
 }
 
 fn read(folder: &std::path::Path) -> Checked {
-    check::objects(&[folder.to_owned()], "default")
+    check::objects(&[folder.to_owned()], "default", None)
 }
 
 #[tokio::test]

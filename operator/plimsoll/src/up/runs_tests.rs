@@ -229,7 +229,12 @@ async fn an_alert_is_planned_stored_and_told_once_and_nothing_is_sent() {
         assert_eq!(execution.spec.mode, Mode::DryRun);
         assert_eq!(status.message, Some(format!("it would have been done: {step}")));
         let done = ground.says("dry run").await;
-        assert_eq!(done, format!("Runbook shop/restart: dry run for alert Down: it would have been done: {step}"));
+        assert_eq!(
+            done,
+            format!(
+                "Runbook shop/restart: dry run for alert Down (deployment=checkout, namespace=shop): it would have been done: {step}"
+            )
+        );
         let stays = format!("Runbook shop/restart stays dry: {why}");
         let before: &[String] = if why.is_empty() { &[] } else { &[stays] };
         assert_eq!(ground.told(), [before, &[done]].concat());
@@ -293,10 +298,14 @@ async fn what_is_allowed_is_done_once_however_often_the_alert_comes_and_only_whe
     assert_eq!(taken.iter().filter(|taken| matches!(taken, Ok(Stored::Now))).count(), 1);
     let execution = ground.is(Phase::Succeeded).await;
     assert_eq!(ground.runs.take(&alert).await.unwrap(), Stored::Before);
-    ground.says("Runbook shop/restart: Succeeded for alert Down: all steps are done").await;
+    ground
+        .says(
+            "Runbook shop/restart: Succeeded for alert Down (deployment=checkout, namespace=shop): all steps are done",
+        )
+        .await;
     assert_eq!(
         ground.told()[0],
-        "Runbook shop/restart: started for alert Down: its steps are done: ask, quiet, tell, mark"
+        "Runbook shop/restart: started for alert Down (deployment=checkout, namespace=shop): its steps are done: ask, quiet, tell, mark"
     );
     assert_eq!(ground.sent.all(), ["POST /api/v2/silences", "POST /hook", "POST /api/annotations"]);
     let sent = ground.sent.0.lock().unwrap().clone();
@@ -307,7 +316,7 @@ async fn what_is_allowed_is_done_once_however_often_the_alert_comes_and_only_whe
     // Another start of the same alert is another run, and the target is left alone for a while.
     let again = Alert { starts_at: Timestamp::from_second(AT + 60).unwrap(), ..alert };
     assert_eq!(ground.runs.take(&again).await.unwrap(), Stored::Now);
-    ground.says("held back for alert Down: execution ").await;
+    ground.says("held back for alert Down (deployment=checkout, namespace=shop): execution ").await;
     assert_eq!(ground.sent.count("POST /hook"), 1);
     // At the end nothing is left to do.
     ground.stop.cancel();
@@ -340,7 +349,7 @@ async fn what_needs_a_cluster_stays_dry_and_that_is_said_once() {
         assert_eq!(models[0].mode, Mode::DryRun);
         let original: Model = Model { mode: Mode::Auto, ..models[0].clone() };
         ground.runs.take(&alert("checkout", AT)).await.unwrap();
-        ground.says("dry run for alert Down").await;
+        ground.says("dry run for alert Down (deployment=checkout, namespace=shop)").await;
         // The files are read again and again.
         if !why.contains("Approve") {
             ground.runs.know(vec![original], HashMap::new());
@@ -392,7 +401,8 @@ async fn killed_in_the_middle_what_can_be_repeated_is_and_what_cannot_is_unknown
         (status.reason.as_deref(), status.steps[0].effect.outcome),
         (Some("StepUnknown"), Some(Outcome::Unknown))
     );
-    let told = ground.says("Unknown for alert Down: step once may have been done").await;
+    let told =
+        ground.says("Unknown for alert Down (deployment=checkout, namespace=shop): step once may have been done").await;
     assert!(told.contains("it is not begun again"), "{told}");
     assert_eq!(ground.sent.count("POST /hook"), 2, "nothing more is sent");
 }
@@ -427,7 +437,7 @@ async fn while_a_file_says_so_all_are_paused() {
     ground.runs.take(&alert("checkout", AT)).await.unwrap();
     let status = ground.is(Phase::Blocked).await.status.unwrap();
     assert_eq!(status.reason.as_deref(), Some("Paused"));
-    ground.says("held back for alert Down: all runbooks are paused").await;
+    ground.says("held back for alert Down (deployment=checkout, namespace=shop): all runbooks are paused").await;
     assert!(ground.sent.all().is_empty());
     std::fs::remove_file(&file).unwrap();
     ground.is(Phase::Succeeded).await;
@@ -452,7 +462,7 @@ async fn what_fails_is_told_with_its_step_and_a_silence_is_ended() {
     let execution = ground.is(Phase::RolledBack).await;
     assert_eq!(ground.sent.all(), ["POST /api/v2/silences", "POST /hook", "DELETE /api/v2/silence/s1"]);
     assert!(ground.sent.0.lock().unwrap().iter().all(|(.., stored)| *stored));
-    let told = ground.says("RolledBack for alert Down: step tell failed; tell: tell on-call: 403").await;
+    let told = ground.says("RolledBack for alert Down (deployment=checkout, namespace=shop): step tell failed; tell: tell on-call: 403").await;
     // What a destination answers may repeat what it was sent.
     let stored = serde_json::to_string(&execution).unwrap();
     assert!(!told.contains("abc") && !stored.contains("abc"), "{told} {stored}");

@@ -234,7 +234,7 @@ mod tests {
         }
 
         fn look(&mut self) -> Changes {
-            self.1.advance(&mut check::objects(&[self.0.path().to_owned()], "shop"))
+            self.1.advance(&mut check::objects(&[self.0.path().to_owned()], "shop", None))
         }
 
         fn a(&self) -> &Entry {
@@ -318,7 +318,7 @@ mod tests {
         tree.write("a.yaml", GOOD);
         tree.look();
         let away = tree.0.path().join("away");
-        let changes = tree.1.advance(&mut check::objects(&[away], "shop"));
+        let changes = tree.1.advance(&mut check::objects(&[away], "shop", None));
         assert!(changes.is_empty() && tree.a().object.is_some());
     }
 

@@ -12,7 +12,7 @@ use crate::{
 };
 
 /// A deploy or a restart of everything is over by then; an outage is not.
-pub(crate) const NO_DATA_FOR: Span = Span::seconds(900);
+pub const NO_DATA_FOR: Span = Span::seconds(900);
 
 /// From here on a tier's floor is counted by roll-ups.
 const DAY: Span = Span::seconds(86_400);
@@ -119,7 +119,7 @@ pub(crate) fn no_data(cx: &Context<'_>) -> Option<Rule> {
         (
             "description".to_owned(),
             "The indicator's series have been missing for 15 minutes, and no target is known to be up. Next: plimsoll explain slo/".to_owned()
-                + &format!("{} -n {}", name.name, name.namespace),
+                + &format!("{} -n {}, or plimsoll explain with the file of the SLO.", name.name, name.namespace),
         ),
     ]);
     own_annotations(cx, &mut annotations);

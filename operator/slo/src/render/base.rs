@@ -92,7 +92,7 @@ fn total_of(cx: &Context<'_>, range: Span) -> String {
             let part = |counter: &Option<Counter>| counter.as_ref().map(|c| rate(cx, c, range)).unwrap_or_default();
             super::plus(&part(good), &part(bad))
         }
-        Sli::Latency { histogram, threshold } => {
+        Sli::Latency { histogram, threshold, unit: _ } => {
             let Histogram { bucket: _, count, native } = Histogram::new(cx, histogram, *threshold, range);
             match native {
                 Some(native) => format!("{count} or histogram_count({native})"),
@@ -124,7 +124,7 @@ fn bad_of(cx: &Context<'_>, range: Span, total: &str) -> String {
             let good = good.as_ref().map(|good| rate(cx, good, range)).unwrap_or_default();
             format!("clamp_min({total} - {good}, 0) or {total}")
         }
-        Sli::Latency { histogram, threshold } => {
+        Sli::Latency { histogram, threshold, unit: _ } => {
             let Histogram { bucket, count: _, native } = Histogram::new(cx, histogram, *threshold, range);
             let fast = cx.sum(&format!("rate({bucket}[{range}])"));
             let classic = format!("clamp_min({total} - {fast}, 0)");

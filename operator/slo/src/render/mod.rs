@@ -9,6 +9,8 @@ pub(crate) mod clock;
 pub(crate) mod period;
 pub(crate) mod windows;
 
+pub use alerts::NO_DATA_FOR;
+
 use std::collections::BTreeMap;
 
 use crate::{

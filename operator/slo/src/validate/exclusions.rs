@@ -1,12 +1,12 @@
 //! Times that do not count.
 
-use jiff::Timestamp;
+use jiff::{Timestamp, civil::Date};
 use plimsoll_api::{Problem, slo};
 
 use super::zone_of;
 use crate::{
     duration,
-    model::{Exclusion, Span},
+    model::{Exclusion, Model, Period, Span},
     render::BASE_RANGE,
     weekly, zone,
 };
@@ -39,6 +39,13 @@ fn exclusion(spec: &slo::Exclusion, path: &str, problems: &mut Vec<Problem>) -> 
             if from >= to {
                 problems.push(Problem::error(format!("{path}.to"), "to is not after from").help("swap them"));
                 return None;
+            }
+            if time_zone.is_some() {
+                problems.push(
+                    Problem::warning(format!("{path}.timeZone"), "timeZone is not used beside from and to")
+                        .label("each of them says its own")
+                        .help("remove it, or write the offset into both, like 2026-12-01T22:00:00+01:00"),
+                );
             }
             Some(Exclusion::Once { from, to: to.saturating_add(after()) })
         }
@@ -80,6 +87,36 @@ fn exclusion(spec: &slo::Exclusion, path: &str, problems: &mut Vec<Problem>) -> 
     }
 }
 
+/// Warns of exclusions that ended more than a year before the period, or begin more than a year from now: their year is
+/// hardly meant.
+pub fn distant_exclusions(model: &Model, now: Timestamp) -> Vec<Problem> {
+    const YEAR: i64 = 366 * DAY as i64;
+    let period = match &model.period {
+        Period::Rolling(span) => i64::try_from(span.as_seconds()).unwrap_or(YEAR),
+        Period::Calendar { .. } => YEAR,
+    };
+    let (begin, ahead) =
+        (now.as_second().saturating_sub(YEAR.saturating_add(period)), now.as_second().saturating_add(YEAR));
+    let once = model.exclusions.iter().enumerate().filter_map(|(i, exclusion)| match exclusion {
+        Exclusion::Once { from, to } => Some((i, *from, *to)),
+        Exclusion::Weekly { .. } => None,
+    });
+    let warnings = once.filter_map(|(i, from, to)| {
+        let (field, what) = if to < begin {
+            ("to", "ended more than a year before the period")
+        } else if from > ahead {
+            ("from", "begins more than a year from now")
+        } else {
+            return None;
+        };
+        Some(
+            Problem::warning(format!("spec.exclusions[{i}].{field}"), format!("the exclusion {what}"))
+                .help("check the year, or remove the exclusion"),
+        )
+    });
+    warnings.collect()
+}
+
 /// A sample speaks of the base range before it: of those after the end, some would still hold what was excluded, and
 /// be nearly all that the windows have.
 fn after() -> i64 {
@@ -91,6 +128,26 @@ fn moment(text: &str, path: &str) -> Result<i64, Problem> {
         let field = path.rsplit('.').next().unwrap_or(path);
         Problem::error(path, format!("{field} is not a moment"))
             .label(text.to_owned())
-            .help("write it like 2026-12-01T22:00:00Z")
+            .help(nonexistent(text).unwrap_or_else(|| "write it like 2026-12-01T22:00:00Z".to_owned()))
     })
+}
+
+/// What there is instead of a day or a time that does not exist; nothing of what is not written as one.
+fn nonexistent(text: &str) -> Option<String> {
+    let (date, time) = text.split_once(['T', 't', ' '])?;
+    let number = |text: Option<&str>| text?.parse::<i16>().ok();
+    let mut parts = date.split('-');
+    let (year, month, day) = (number(parts.next())?, number(parts.next())?, number(parts.next())?);
+    if !(1..=12).contains(&month) {
+        return Some(format!("a year has the months 01 to 12, not {month:02}"));
+    }
+    let first = Date::new(year, i8::try_from(month).ok()?, 1).ok()?;
+    let days = i16::from(first.days_in_month());
+    if !(1..=days).contains(&day) {
+        return Some(format!("{} has {days} days", first.strftime("%B %Y")));
+    }
+    let mut parts = time.split(':');
+    let (hour, minute) = (number(parts.next())?, number(parts.next())?);
+    let is_one = (0..24).contains(&hour) && (0..60).contains(&minute);
+    (!is_one).then(|| "a day has the times 00:00 to 23:59".to_owned())
 }

@@ -8,6 +8,7 @@ mod sli;
 pub(crate) mod template;
 
 pub use alerting::DEFAULT_TIERS;
+pub use exclusions::distant_exclusions;
 
 use std::collections::BTreeMap;
 

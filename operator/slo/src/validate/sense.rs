@@ -7,7 +7,7 @@ use promql_parser::{
 };
 use rust_decimal::{Decimal, prelude::FromPrimitive};
 
-use crate::promql;
+use crate::promql::{self, Parsed};
 
 /// Endings by which metrics name their unit, and the unit that reads them.
 const ENDINGS: [(&str, Option<LatencyUnit>); 10] = [
@@ -68,6 +68,33 @@ pub(crate) fn quantiles(expr: &Expr, path: &str, problems: &mut Vec<Problem>) {
                 .help(help),
         );
     }
+}
+
+/// Warns of a ratio that ends in `* 100`: it is a percentage.
+pub(super) fn percentage(parsed: &Parsed, text: &str, path: &str, problems: &mut Vec<Problem>) {
+    let mut expr = &parsed.expr;
+    while let Expr::Paren(paren) = expr {
+        expr = &paren.expr;
+    }
+    let Expr::Binary(product) = expr else { return };
+    let hundred = |side| number(side).is_some_and(|value| value == 100.0);
+    let (left, right) = (hundred(&product.lhs), hundred(&product.rhs));
+    if product.op.id() != token::T_MUL || !(left || right) {
+        return;
+    }
+    let star = if right { text.rfind('*') } else { text.find('*') };
+    let place = star.and_then(|star| {
+        let (before, after) = text.split_at_checked(star)?;
+        Some(if right { star..star + after.find("100")? + 3 } else { before.rfind("100")?..star + 1 })
+    });
+    let what = if right { "* 100" } else { "100 *" };
+    let problem = Problem::warning(path, "errors is a percentage")
+        .label("a ratio is from 0 to 1, and everything above 1 counts as 1")
+        .help(format!("remove the {what}"));
+    problems.push(match place {
+        Some(place) => problem.span(place),
+        None => problem,
+    });
 }
 
 /// In decimal, as a person divides: 99.9 becomes 0.999.

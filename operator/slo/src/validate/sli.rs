@@ -68,6 +68,7 @@ pub(super) fn sli(spec: &slo::Sli, id: &SloId, group_by: &[String], problems: &m
     if let Some(slo::Ratio { errors }) = ratio {
         let parsed = vector(errors, "spec.sli.ratio.errors", problems)?;
         keeps(&parsed, group_by, "spec.sli.ratio.errors", problems)?;
+        sense::percentage(&parsed, errors, "spec.sli.ratio.errors", problems);
         let targets = targets(&parsed.selectors());
         return Some(Built { sli: Sli::Ratio(parsed.template()), targets });
     }
@@ -327,13 +328,10 @@ fn latency(spec: &slo::Latency, problems: &mut Vec<Problem>) -> Option<Built> {
         slo::LatencyUnit::Milliseconds => millis,
     };
     Some(Built {
-        sli: Sli::Latency { histogram: split, threshold: threshold.normalize() },
+        sli: Sli::Latency { histogram: split, threshold: threshold.normalize(), unit },
         targets: targets(&parsed.selectors()),
     })
 }
-
-/// Functions without a value where their range has one sample.
-const NEED_TWO: [&str; 6] = ["rate", "irate", "increase", "delta", "idelta", "deriv"];
 
 fn time_slices(spec: &slo::TimeSlices, group_by: &[String], problems: &mut Vec<Problem>) -> Option<Built> {
     let slo::TimeSlices { good, slice } = spec;
@@ -361,11 +359,7 @@ fn time_slices(spec: &slo::TimeSlices, group_by: &[String], problems: &mut Vec<P
     }
     keeps(&parsed, group_by, "spec.sli.timeSlices.good", problems)?;
     // The default slice is less than two scrapes of most targets.
-    let mut needs_two = false;
-    promql::each(&parsed.expr, &mut |expr| {
-        needs_two |= matches!(expr, Expr::Call(call) if NEED_TWO.contains(&call.func.name))
-    });
-    if slice.is_none() && needs_two && good.contains("$window") {
+    if slice.is_none() && parsed.needs_two() && good.contains("$window") {
         problems.push(
             Problem::warning(
                 "spec.sli.timeSlices.good",

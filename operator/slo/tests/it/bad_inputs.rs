@@ -239,6 +239,25 @@ fn indicators() {
             ],
         ),
         (
+            "a percentage",
+            only(json!({"ratio": {"errors": "(sum(rate(a[$window])) / sum(rate(b[$window])) * 100)"}})),
+            &[
+                "warning: spec.sli.ratio.errors: errors is a percentage (a ratio is from 0 to 1, and everything above 1 counts as 1); remove the * 100",
+            ],
+        ),
+        (
+            "a percentage, the number first",
+            only(json!({"ratio": {"errors": "100 * job:errors:ratio$window"}})),
+            &[
+                "warning: spec.sli.ratio.errors: errors is a percentage (a ratio is from 0 to 1, and everything above 1 counts as 1); remove the 100 *",
+            ],
+        ),
+        (
+            "a hundred that makes no percentage",
+            only(json!({"ratio": {"errors": "sum(rate(a[$window])) / (sum(rate(b[$window])) * 100)"}})),
+            &[],
+        ),
+        (
             "slice too short",
             only(json!({"timeSlices": {"good": "a > bool 1", "slice": "1s"}})),
             &["error: spec.sli.timeSlices.slice: slice is out of range (1s); use 10s to 1h"],

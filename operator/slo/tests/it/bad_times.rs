@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::bad_inputs::check;
+use crate::{bad_inputs::check, problems, slo};
 
 #[test]
 fn windows() {
@@ -131,6 +131,15 @@ fn exclusions() {
             &["error: spec.exclusions[0].from: from is not a moment (2026-12-02); write it like 2026-12-01T22:00:00Z"],
         ),
         (
+            "a zone that nothing reads",
+            one(
+                json!({"name": "a", "from": "2026-12-02T00:00:00Z", "to": "2026-12-03T00:00:00Z", "timeZone": "Europe/Berlin"}),
+            ),
+            &[
+                "warning: spec.exclusions[0].timeZone: timeZone is not used beside from and to (each of them says its own); remove it, or write the offset into both, like 2026-12-01T22:00:00+01:00",
+            ],
+        ),
+        (
             "half a pair",
             one(json!({"name": "a", "from": "2026-12-02T00:00:00Z", "for": "2h"})),
             &[
@@ -150,4 +159,57 @@ fn exclusions() {
             &["error: spec.exclusions[0].for: the exclusion never ends (7d); use less than 6d23h55m"],
         ),
     ]);
+}
+
+#[test]
+fn moments_that_there_are_not() {
+    for (text, help) in [
+        ("2026-02-30T10:00:00Z", "February 2026 has 28 days"),
+        ("2028-02-30T10:00:00+01:00", "February 2028 has 29 days"),
+        ("2026-04-00T10:00:00Z", "April 2026 has 30 days"),
+        ("2026-13-01T10:00:00Z", "a year has the months 01 to 12, not 13"),
+        ("2026-12-01T24:10:00Z", "a day has the times 00:00 to 23:59"),
+        ("2026-12-01T10:00:00", "write it like 2026-12-01T22:00:00Z"),
+        ("tomorrow", "write it like 2026-12-01T22:00:00Z"),
+    ] {
+        let one = json!({"exclusions": [{"name": "a", "from": text, "to": "2036-12-03T00:00:00Z"}]});
+        let line = format!("error: spec.exclusions[0].from: from is not a moment ({text}); {help}");
+        assert_eq!(problems(&one), [line], "{text}");
+    }
+}
+
+#[test]
+fn exclusions_of_another_year() {
+    let now: jiff::Timestamp = "2026-11-26T00:00:00Z".parse().unwrap();
+    let end = "; check the year, or remove the exclusion";
+    for (from, to, period, said) in [
+        (
+            "2016-12-01T22:00:00Z",
+            "2016-12-02T02:00:00Z",
+            "30d",
+            Some("to: the exclusion ended more than a year before the period"),
+        ),
+        ("2025-11-01T22:00:00Z", "2025-11-02T02:00:00Z", "30d", None),
+        (
+            "2025-10-01T22:00:00Z",
+            "2025-10-02T02:00:00Z",
+            "30d",
+            Some("to: the exclusion ended more than a year before the period"),
+        ),
+        ("2025-10-01T22:00:00Z", "2025-10-02T02:00:00Z", "90d", None),
+        ("2027-11-01T22:00:00Z", "2027-11-02T02:00:00Z", "30d", None),
+        (
+            "2062-12-01T22:00:00Z",
+            "2062-12-02T02:00:00Z",
+            "30d",
+            Some("from: the exclusion begins more than a year from now"),
+        ),
+    ] {
+        let patch = json!({"period": {"rolling": period}, "exclusions": [
+            {"name": "weekly", "every": "Sun 03:00", "for": "2h"}, {"name": "once", "from": from, "to": to}]});
+        let model = plimsoll_slo::validate(&slo(&patch)).unwrap().model;
+        let found = plimsoll_slo::validate::distant_exclusions(&model, now);
+        let said: Vec<String> = said.iter().map(|said| format!("spec.exclusions[1].{said}{end}")).collect();
+        assert_eq!(found.iter().map(ToString::to_string).collect::<Vec<_>>(), said, "{from}");
+    }
 }

@@ -133,13 +133,13 @@ async fn quiet_burning_and_without_data(testbed: &Testbed) -> Result<()> {
     says(
         "misspelt",
         "has no data: its selector for total matches nothing.",
-        "→ check the metric's name and whether Prometheus scrapes it: quiet_request_total{job=\"sample\"}",
+        "→ check the metric's name and whether Prometheus scrapes it: quiet_request_total{job=\"sample\"}; did you mean quiet_requests_total",
     )
     .await?;
     says(
         "elsewhere",
         "has no data: its selector for total matches nothing.",
-        "→ check the matchers: the metric has 2 series, but none of them fits quiet_requests_total{job=\"other\"}",
+        "→ check the matchers: the metric has 2 series, but none of them fits quiet_requests_total{job=\"other\"}; job is sample in all of them",
     )
     .await?;
     let burning = says(
@@ -181,7 +181,7 @@ async fn quiet_burning_and_without_data(testbed: &Testbed) -> Result<()> {
         (
             "coarse",
             "has no data: its histogram has no bucket at the threshold.",
-            "→ set the threshold to a bucket's bound: the nearest to 0.3 are 0.1 and 0.5",
+            "→ set the threshold to a bucket's bound: the nearest to 0.3 s are 0.1 s and 0.5 s",
         ),
         (
             "off",

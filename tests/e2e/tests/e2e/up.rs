@@ -205,7 +205,7 @@ async fn a_file_becomes_rules_an_alert_and_a_dry_run(testbed: &Testbed) -> Resul
 
     // What burns reaches the runbook by Alertmanager; its dry run is told, shown and kept.
     sample.rate("requests_total", "code=\"500\"", 60.0);
-    up.says("Runbook shop/restart: dry run for alert SLOErrorBudgetBurn: it would have been done: look", 1).await?;
+    up.says("Runbook shop/restart: dry run for alert SLOErrorBudgetBurn of SLO shop/checkout (tier fast): it would have been done: look", 1).await?;
     up.says("SLO shop/checkout: the error budget burns too fast", 1).await?;
     up.shows("/runbooks", "it would have been done: look").await?;
     let kept = fs::read_dir(up.folder.join("data/executions"))?.count();
@@ -224,6 +224,13 @@ fn quiet() -> Value {
                 {"name": "hush", "silence": {"matchers": ["slo_id=\"shop/checkout\""], "for": "10m", "comment": "it is known"}}]}})
 }
 
+/// It names a destination that nobody has allowed.
+fn tell() -> Value {
+    json!({"apiVersion": plimsoll_api::API_VERSION, "kind": "Runbook", "metadata": {"name": "tell", "namespace": "shop"},
+        "spec": {"mode": "Auto", "serviceAccountName": "runbooks", "trigger": {"alert": ["alertname=\"QueueLong\""]},
+            "steps": [{"name": "tell", "notify": {"destination": "nobody", "message": "look"}}]}})
+}
+
 async fn what_is_allowed_is_done_without_a_cluster(testbed: &Testbed) -> Result<()> {
     let sample = SampleService::start().await?;
     sample.rate("requests_total", "code=\"200\"", 90.0);
@@ -239,10 +246,12 @@ async fn what_is_allowed_is_done_without_a_cluster(testbed: &Testbed) -> Result<
     up.says("loaded: the rules of 1 object", 1).await?;
     up.says("runbooks may act; to pause all of them: touch ", 1).await?;
     up.says("Runbook shop/restart stays dry: step off (cordon) needs a cluster", 1).await?;
+    up.write("tell.yaml", &tell())?;
+    up.says("the file of --runbooks has no destination nobody", 1).await?;
 
     sample.rate("requests_total", "code=\"500\"", 60.0);
-    up.says("Runbook shop/quiet: Succeeded for alert SLOErrorBudgetBurn: all steps are done", 1).await?;
-    up.says("Runbook shop/restart: dry run for alert SLOErrorBudgetBurn: it would have been done: off", 1).await?;
+    up.says("Runbook shop/quiet: Succeeded for alert SLOErrorBudgetBurn of SLO shop/checkout (tier fast): all steps are done", 1).await?;
+    up.says("Runbook shop/restart: dry run for alert SLOErrorBudgetBurn of SLO shop/checkout (tier fast): it would have been done: off", 1).await?;
     up.shows("/runbooks", "all steps are done").await?;
     let log = up.log()?;
     let alertmanager = log.split_once("Alertmanager of our own (").and_then(|(_, rest)| rest.split_once(')'));
@@ -319,7 +328,8 @@ async fn with_a_prometheus_that_runs_already(testbed: &Testbed) -> Result<()> {
     let mut up = Up::start(testbed, folder, &arguments).await?;
     up.says("loaded: the rules of 2 objects", 1).await?;
     // Nobody posts alerts, so Prometheus is asked for them.
-    up.says("Runbook shop/restart: dry run for alert QueueLong: it would have been done: look", 1).await?;
+    up.says("Runbook shop/restart: dry run for alert QueueLong (instance=", 1).await?;
+    up.says("): it would have been done: look", 1).await?;
 
     // What is deleted takes its rules with it, also while this does not run.
     fs::remove_file(up.folder.join("dir/queue.yaml"))?;

@@ -1,0 +1,137 @@
+//! What there is instead of what a selector names: the nearest metrics, or the values that its label has.
+
+use jiff::{SignedDuration, Timestamp};
+use plimsoll_api::shape;
+use plimsoll_slo::promql;
+
+use super::{
+    facts::Selector,
+    gather::{count, having},
+};
+use crate::prometheus::{Prometheus, PrometheusError};
+
+/// Names are looked for among so many metrics.
+const METRICS: usize = 20_000;
+/// So many names are told, and so many values.
+const TOLD: (usize, usize) = (3, 8);
+/// What is gone for longer is no help.
+const LATELY: SignedDuration = SignedDuration::from_hours(1);
+/// Endings that people leave out, and that a histogram has.
+const ENDINGS: [&str; 4] = ["_total", "_bucket", "_count", "_sum"];
+
+/// Asks about a selector that matches nothing.
+pub(super) async fn examine(prometheus: &Prometheus, selector: &mut Selector) -> Result<(), PrometheusError> {
+    let metric = selector.text.split(['{', ' ']).next().unwrap_or_default().to_owned();
+    if !promql::is_metric(&metric) {
+        return Ok(());
+    }
+    let of_metric = count(prometheus, &format!("count({metric})")).await?;
+    selector.of_metric = Some(of_metric);
+    let since = Timestamp::now().saturating_sub(LATELY).unwrap_or(Timestamp::UNIX_EPOCH);
+    if of_metric == 0 {
+        // What can only be a hint must not take the rest of the explanation with it.
+        let names = prometheus.label_values("__name__", None, since, METRICS).await.unwrap_or_default();
+        selector.near =
+            if selector.role == "histogram" { histograms(&metric, &names) } else { metrics(&metric, &names) };
+        return Ok(());
+    }
+    for matcher in promql::wanted(&selector.text) {
+        let label = &matcher.name;
+        // That none has this value may be as it should be; that none has the label is a slip.
+        if count(prometheus, &format!("count({})", having(&metric, label))).await? == 0 {
+            selector.no_such_label = Some(label.clone());
+            break;
+        }
+        if selector.values.is_some() || !promql::is_label(label) {
+            continue;
+        }
+        if count(prometheus, &format!("count({metric}{{{}}})", promql::matcher(&matcher))).await? == 0 {
+            let values = prometheus.label_values(label, Some(&metric), since, TOLD.1 + 1).await.unwrap_or_default();
+            selector.values = (!values.is_empty()).then(|| (label.clone(), values));
+        }
+    }
+    Ok(())
+}
+
+/// The metrics of the nearest names.
+fn metrics(wrong: &str, names: &[String]) -> Vec<String> {
+    let longer = |name: &&String| name.strip_prefix(wrong).is_some_and(|ending| ENDINGS.contains(&ending));
+    let mut near: Vec<String> = names.iter().filter(longer).cloned().collect();
+    for name in shape::nearest(wrong, names.iter().map(String::as_str), TOLD.0) {
+        if !near.iter().any(|known| known == name) {
+            near.push(name.to_owned());
+        }
+    }
+    near.truncate(TOLD.0);
+    near
+}
+
+/// The same of histograms, by the names that they are written by.
+fn histograms(count: &str, names: &[String]) -> Vec<String> {
+    let wrong = count.strip_suffix("_count").unwrap_or(count);
+    let plain = names.iter().filter(|name| !ENDINGS.iter().any(|ending| name.ends_with(ending)));
+    let classic = names.iter().filter_map(|name| name.strip_suffix("_bucket"));
+    let all: Vec<&str> = classic.chain(plain.map(String::as_str)).collect();
+    shape::nearest(wrong, all, TOLD.0).into_iter().map(str::to_owned).collect()
+}
+
+/// `did you mean a, b or c?`
+pub(super) fn meant(near: &[String]) -> Option<String> {
+    let names = match near {
+        [] => return None,
+        [one] => one.clone(),
+        [many @ .., last] => format!("{} or {last}", many.join(", ")),
+    };
+    Some(format!("did you mean {names}?"))
+}
+
+/// `job is one of parcels, parcels15`
+pub(super) fn there_are((label, values): &(String, Vec<String>)) -> String {
+    let (some, more) = values.split_at_checked(TOLD.1).unwrap_or((values, &[]));
+    let more = if more.is_empty() { "" } else { " and others" };
+    match some {
+        [one] => format!("{label} is {one} in all of them"),
+        some => format!("{label} is one of {}{more}", some.join(", ")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_nearest_names_are_found() {
+        let names = [
+            "go_gc_duration_seconds",
+            "parcel_seconds_bucket",
+            "parcel_seconds_count",
+            "parcel_seconds_sum",
+            "parcels_handled_total",
+            "parcels_lost_total",
+            "queue_length",
+            "up",
+        ]
+        .map(str::to_owned);
+        for (wrong, near) in [
+            ("parcels_handled", "parcels_handled_total"),
+            ("parcels_handeld_total", "parcels_handled_total"),
+            ("parcel_handled_total", "parcels_handled_total"),
+            ("parcels_handled_count", "parcels_handled_total"),
+            ("queue", ""),
+            ("u", "up"),
+        ] {
+            assert_eq!(metrics(wrong, &names).first().map_or("", String::as_str), near, "{wrong}");
+        }
+        assert_eq!(metrics("parcel_seconds", &names).first().map(String::as_str), Some("parcel_seconds_bucket"));
+        assert_eq!(histograms("parcels_seconds_count", &names), ["parcel_seconds"]);
+        assert_eq!(metrics("unlike_anything_total", &names), [""; 0]);
+        let some = |values: &[&str]| there_are(&("job".into(), values.iter().map(|v| (*v).to_owned()).collect()));
+        assert_eq!(some(&["parcels"]), "job is parcels in all of them");
+        assert_eq!(some(&["parcels", "parcels15"]), "job is one of parcels, parcels15");
+        assert_eq!(
+            some(&["1", "2", "3", "4", "5", "6", "7", "8", "9"]),
+            "job is one of 1, 2, 3, 4, 5, 6, 7, 8 and others"
+        );
+        assert_eq!(meant(&["a".into(), "b".into(), "c".into()]).as_deref(), Some("did you mean a, b or c?"));
+    }
+}
