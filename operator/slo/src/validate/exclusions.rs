@@ -87,8 +87,8 @@ fn exclusion(spec: &slo::Exclusion, path: &str, problems: &mut Vec<Problem>) -> 
     }
 }
 
-/// Warns of exclusions that ended more than a year before the period, or begin more than a year from now: their year is
-/// hardly meant.
+/// Warns of exclusions that ended more than five years before the period, or begin more than a year from now: their year
+/// is hardly meant. What ended later may well be left where it is.
 pub fn distant_exclusions(model: &Model, now: Timestamp) -> Vec<Problem> {
     const YEAR: i64 = 366 * DAY as i64;
     let period = match &model.period {
@@ -96,14 +96,14 @@ pub fn distant_exclusions(model: &Model, now: Timestamp) -> Vec<Problem> {
         Period::Calendar { .. } => YEAR,
     };
     let (begin, ahead) =
-        (now.as_second().saturating_sub(YEAR.saturating_add(period)), now.as_second().saturating_add(YEAR));
+        (now.as_second().saturating_sub((5 * YEAR).saturating_add(period)), now.as_second().saturating_add(YEAR));
     let once = model.exclusions.iter().enumerate().filter_map(|(i, exclusion)| match exclusion {
         Exclusion::Once { from, to } => Some((i, *from, *to)),
         Exclusion::Weekly { .. } => None,
     });
     let warnings = once.filter_map(|(i, from, to)| {
         let (field, what) = if to < begin {
-            ("to", "ended more than a year before the period")
+            ("to", "ended more than five years before the period")
         } else if from > ahead {
             ("from", "begins more than a year from now")
         } else {
