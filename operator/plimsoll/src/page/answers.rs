@@ -116,8 +116,11 @@ fn fresh(grid: &Grid) -> Duration {
     Duration::from_secs(u64::try_from(grid.step / 4).unwrap_or(0).clamp(10, 60))
 }
 
-/// A history on a later grid of the same step.
+/// A history on a later grid of the same step. One moment is no time but the newest value, which stays that.
 fn moved(history: &History, from: &Grid, to: &Grid) -> History {
+    if to.count == 1 {
+        return history.clone();
+    }
     let places = (to.from - from.from) / to.step.max(1);
     let line = |line: &Line| {
         let at = |place: usize| {
@@ -200,7 +203,7 @@ impl Default for Answers {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
-    use plimsoll_page::overview;
+    use plimsoll_page::{overview, slo::Plan};
     use serde_json::json;
     use wiremock::{
         Mock, MockServer, ResponseTemplate,
@@ -277,6 +280,32 @@ mod tests {
         let later = Grid { from: 1200, ..grid };
         let last = answers.range(&overview::sparks(), Some("shop/a"), later).await;
         assert_eq!(last.lines[0].values, [None, Some(4.0), None, None]);
+        assert!(last.trouble.is_some());
+    }
+    /// The grid of now moves every 15 s, whenever that was asked: the newest value is not lost by it.
+    #[tokio::test]
+    async fn what_is_known_of_now_is_known_a_moment_later_too() {
+        let server = MockServer::start().await;
+        let moment = Plan::moment(1_000_000_004);
+        let series = json!({"metric": {"slo_id": "shop/a"}, "values": [[moment.from, "0.5"]]});
+        let answer = json!({"status": "success", "data": {"resultType": "matrix", "result": [series]}});
+        let works = Mock::given(path("/api/v1/query_range"))
+            .respond_with(ResponseTemplate::new(200).set_body_json(answer))
+            .expect(1)
+            .mount_as_scoped(&server)
+            .await;
+        let answers = Answers::new(Some(Prometheus::new(http_client().unwrap(), &server.uri()).unwrap()));
+        let first = answers.range(&overview::sparks(), Some("shop/a"), moment).await;
+        assert_eq!(first.lines[0].values, [Some(0.5)]);
+        let next = Plan::moment(1_000_000_004 + 15);
+        assert_ne!(next.from, moment.from);
+        assert_eq!(answers.range(&overview::sparks(), Some("shop/a"), next).await, first);
+        drop(works);
+
+        // And when nobody answers, it is the last known one.
+        age(&answers, Duration::from_secs(60)).await;
+        let last = answers.range(&overview::sparks(), Some("shop/a"), Plan::moment(1_000_000_094)).await;
+        assert_eq!(last.lines, first.lines);
         assert!(last.trouble.is_some());
     }
 }
