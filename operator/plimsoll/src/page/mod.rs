@@ -4,11 +4,13 @@
 pub mod answers;
 pub mod decide;
 mod live;
+mod once;
 mod routes;
 pub mod sources;
 pub mod stores;
 #[cfg(test)]
 mod tests;
+pub mod told;
 
 use std::{net::SocketAddr, sync::Arc};
 

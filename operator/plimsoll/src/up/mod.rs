@@ -331,7 +331,7 @@ fn stored_table(data: &Data, say: &Say) -> Result<Table, Stop> {
 fn site(prometheus: Prometheus, shelf: Arc<Shelf>, stop: CancellationToken) -> page::Site {
     let recorded = page::Answers::new(Some(prometheus.clone()));
     let mut site = page::Site::new(Arc::new(recorded), shelf, stop);
-    site.explains = Some(Arc::new(Explaining(prometheus)));
+    site.explains = Some(Arc::new(Explaining::new(&prometheus)));
     site
 }
 
