@@ -2,6 +2,7 @@
 
 use std::{cmp::Ordering, collections::BTreeMap};
 
+use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use plimsoll_api::{
     Slo, conditions as c,
@@ -249,10 +250,16 @@ impl Overview {
 /// Why numbers are not of now, in a sentence.
 pub fn trouble(reading: &Reading) -> Option<String> {
     let cause = reading.trouble.as_ref()?;
-    Some(match reading.at {
+    Some(told(reading.at, reading.samples.iter().any(|samples| !samples.is_empty()), cause))
+}
+
+/// The same, of numbers that were all read then, or of which some were never, and perhaps none.
+pub(crate) fn told(at: Option<Timestamp>, some: bool, cause: &str) -> String {
+    match at {
         Some(at) => format!("These are the last known numbers, of {} UTC: {cause}", words::moment(at)),
+        None if some => format!("Not all numbers are known yet: {cause}"),
         None => format!("No numbers are known yet: {cause}"),
-    })
+    }
 }
 
 /// Answers by the SLO's id.
@@ -302,7 +309,9 @@ impl<'a> Known<'a> {
             (Some(Severity::Page), ..) => State::Page,
             (Some(Severity::Ticket), ..) => State::Ticket,
             (None, Some(_), _) => State::Broken,
-            (None, None, None) if self.answered && !is_awaited(slo) => State::NoData,
+            // That nothing was answered is not that nothing fires.
+            (None, None, _) if !self.answered => State::Unknown,
+            (None, None, None) if !is_awaited(slo) => State::NoData,
             (None, None, None) => State::Unknown,
             (None, None, Some(budget)) if budget <= 0.0 => State::Spent,
             (None, None, _) => State::Quiet,
@@ -412,16 +421,19 @@ fn headline(rows: &[Row], complete: bool) -> String {
     let of = |wanted: State| rows.iter().filter(|row| row.state == wanted).count();
     let burning: Vec<&Row> = rows.iter().filter(|row| row.state.is_burning()).collect();
     let of_all = if total == 1 { "the one SLO".to_owned() } else { format!("{total} SLOs") };
-    let unknown = of(State::Unknown) > 0;
+    let unknown = of(State::Unknown);
     let mut parts = vec![match burning.len() {
-        0 if unknown && total == 1 => "Whether the one SLO is burning is not known".to_owned(),
-        0 if unknown => format!("Whether any of {of_all} is burning is not known"),
+        0 if unknown > 0 && total == 1 => "Whether the one SLO is burning is not known".to_owned(),
+        0 if unknown > 0 => format!("Whether any of {of_all} is burning is not known"),
         0 if total == 1 => "The one SLO is not burning".to_owned(),
         0 => format!("None of {of_all} is burning"),
         _ if total == 1 => "The one SLO is burning".to_owned(),
         1 => format!("1 of {of_all} is burning"),
         n => format!("{n} of {of_all} are burning"),
     }];
+    if unknown > 0 && !burning.is_empty() {
+        parts.push(format!("of {unknown} it is not known"));
+    }
     if let Some(first) = burning.iter().find(|row| row.budget.is_some_and(|left| left <= 0.0)) {
         parts.push(format!("{} has spent its budget", first.name));
     } else if let Some((first, seconds)) = burning.iter().find_map(|row| Some((row, row.lasts?))) {

@@ -177,6 +177,21 @@ fn nothing_and_little_is_said_as_such() {
     assert_eq!(said(&two, true, &spent), "1 of 2 SLOs is burning; a has spent its budget.");
 }
 
+/// The question about alerts hangs, on the first look: what was answered to the others is no all-clear.
+#[test]
+fn without_an_answer_about_alerts_nobody_knows_whether_something_burns() {
+    let (slos, mut reading) = shop();
+    reading.samples[2].retain(|sample| sample.label("slo_id") == "shop/f-ticket");
+    (reading.at, reading.trouble) = (None, Some("no answer".to_owned()));
+    let view = view(&slos, &reading, Filter::default());
+    assert_eq!(view.trouble.as_deref(), Some("Not all numbers are known yet: no answer"));
+    let state = |name: &str| view.rows.iter().find(|row| row.name == name).unwrap().state;
+    let states = ["f-ticket", "d-broken", "a-quiet", "b-page", "c-spent", "e-empty"].map(state);
+    assert_eq!(states[..2], [State::Ticket, State::Broken], "what is known is said");
+    assert!(states[2..].iter().all(|state| *state == State::Unknown), "{states:?}");
+    assert!(view.headline.starts_with("1 of 7 SLOs is burning; of 4 it is not known; "), "{}", view.headline);
+}
+
 #[test]
 fn last_known_values_stay_with_their_time() {
     let (slos, mut reading) = shop();
@@ -202,7 +217,7 @@ fn sparks_are_of_their_slo() {
         labels: [("slo_id".to_owned(), "shop/b-page".to_owned())].into(),
         values: vec![Some(1.0), None, Some(0.4)],
     };
-    let sparks = History { lines: vec![line], trouble: None };
+    let sparks = History { lines: vec![line], ..History::default() };
     let view = Overview::new(&slos, true, &reading, &sparks, Filter::default());
     assert_eq!(view.rows[0].spark, [Some(1.0), None, Some(0.4)]);
     assert!(view.rows[1].spark.is_empty());

@@ -72,6 +72,15 @@ pub fn period_seconds(model: &Model) -> i64 {
 /// The place of the alerts in [`Plan::over`].
 const FIRED: usize = 2;
 
+/// Places in [`Plan::now`]. What decides whether somebody must get up is asked first.
+const FIRING: usize = 0;
+const LEFT: usize = 1;
+const ERRORS: usize = 2;
+const RATIOS: usize = 3;
+const SINCE: usize = 4;
+const CLOSED: usize = 5;
+const OPEN: usize = 6;
+
 /// What is asked for one SLO: series over the grid, and values of now.
 #[derive(Clone, Debug)]
 pub struct Plan {
@@ -101,13 +110,13 @@ impl Plan {
             Question::new(names::ANOMALY_UPPER, Fold::Each),
         ];
         let now_questions = vec![
+            Question::new(ALERTS, Fold::Highest(alert)).with("alertstate", "firing"),
             Question::new(names::BUDGET_REMAINING, Fold::Each),
             Question::new(names::ERROR_RATIO, Fold::Each).with(names::WINDOW, "1h"),
+            Question::new(names::ERROR_RATIO, Fold::Highest(&[names::WINDOW])),
             Question::new(ALERTS_FOR_STATE, Fold::Lowest(alert)),
             Question::new(names::TOTAL_CLOSED, Fold::Each),
             Question::new(names::TOTAL_OPEN, Fold::Each),
-            Question::new(names::ERROR_RATIO, Fold::Highest(&[names::WINDOW])),
-            Question::new(ALERTS, Fold::Highest(alert)).with("alertstate", "firing"),
         ];
         let [grid, alerts] = [MOMENTS, ALERT_MOMENTS].map(|moments| Grid::until(now, seconds, moments));
         Self { grid, alerts, over, now: now_questions, range }
@@ -154,10 +163,17 @@ impl Answers {
         lines.iter().filter_map(|line| Some((line, line.values.last().copied().flatten()?)))
     }
 
+    /// Whether there ever was an answer to a question of now. That nothing came of it is another thing.
+    fn is_answered(&self, question: usize) -> bool {
+        self.now.get(question).is_some_and(|history| history.at.is_some())
+    }
+
     fn trouble(&self) -> Option<String> {
-        let all = self.over.iter().chain(&self.now).chain(&self.watched);
-        let cause = all.filter_map(|history| history.trouble.as_deref()).next()?;
-        Some(format!("These are the last known numbers: {cause}"))
+        let all = || self.now.iter().chain(&self.over).chain(&self.watched);
+        let troubled = || all().filter(|history| history.trouble.is_some());
+        let cause = troubled().find_map(|history| history.trouble.as_deref())?;
+        let known = all().any(|history| history.at.is_some());
+        Some(overview::told(troubled().map(|history| history.at).min().flatten(), known, cause))
     }
 }
 
@@ -319,7 +335,12 @@ impl View {
             namespace: slo.namespace.clone(),
             name: slo.name.clone(),
             state,
-            headline: headline(slo, model, state, Numbers { left, burn, lasts, answered: is_answered(answers, left) }),
+            headline: headline(
+                slo,
+                model,
+                state,
+                Numbers { left, burn, lasts, answered: answers.is_answered(FIRING) && answers.is_answered(LEFT) },
+            ),
             trouble: answers.trouble(),
             description: spec.and_then(|spec| spec.description.clone()),
             facts: facts(model, answers, left),
@@ -344,16 +365,16 @@ fn error_budget(model: &Model) -> f64 {
 }
 
 fn left_now(answers: &Answers) -> Option<f64> {
-    answers.now(0).map(|(_, left)| left).reduce(f64::min)
+    answers.now(LEFT).map(|(_, left)| left).reduce(f64::min)
 }
 
 fn burn_now(model: &Model, answers: &Answers) -> Option<f64> {
-    Some(answers.now(1).map(|(_, ratio)| ratio).reduce(f64::max)? / error_budget(model))
+    Some(answers.now(ERRORS).map(|(_, ratio)| ratio).reduce(f64::max)? / error_budget(model))
 }
 
 /// The error ratio over a window, of now.
 fn ratio_now(answers: &Answers, window: &str) -> Option<f64> {
-    answers.now(5).find(|(line, _)| line.label(names::WINDOW) == window).map(|(_, ratio)| ratio)
+    answers.now(RATIOS).find(|(line, _)| line.label(names::WINDOW) == window).map(|(_, ratio)| ratio)
 }
 
 /// The error ratio over a window: the highest since the moment before, and at the end that of now.
@@ -464,11 +485,6 @@ fn band(answers: &Answers) -> Option<Band> {
     })
 }
 
-/// Whether somebody who has the numbers of now answers.
-fn is_answered(answers: &Answers, left: Option<f64>) -> bool {
-    answers.now.first().is_some_and(|history| history.trouble.is_none() || left.is_some())
-}
-
 fn state(slo: &Kept<Slo>, answers: &Answers, tiers: &[TierRow], left: Option<f64>) -> State {
     let fires = |page: bool| {
         tiers.iter().any(|tier| {
@@ -476,12 +492,13 @@ fn state(slo: &Kept<Slo>, answers: &Answers, tiers: &[TierRow], left: Option<f64
                 && (tier.severity == plimsoll_api::slo::Severity::Page) == page
         })
     };
-    let answered = is_answered(answers, left);
     match (fires(true), fires(false), overview::broken(slo), left) {
         (true, ..) => State::Page,
         (false, true, ..) => State::Ticket,
         (false, false, Some(_), _) => State::Broken,
-        (false, false, None, None) if answered && !overview::is_awaited(slo) => State::NoData,
+        // That nothing was answered is not that nothing fires.
+        (false, false, None, _) if !answers.is_answered(FIRING) => State::Unknown,
+        (false, false, None, None) if answers.is_answered(LEFT) && !overview::is_awaited(slo) => State::NoData,
         (false, false, None, None) => State::Unknown,
         (false, false, None, Some(left)) if left <= 0.0 => State::Spent,
         (false, false, None, _) => State::Quiet,
@@ -498,6 +515,7 @@ struct Numbers {
 
 fn headline(slo: &Kept<Slo>, model: &Model, state: State, numbers: Numbers) -> String {
     let Numbers { left, burn, lasts, answered } = numbers;
+    let known = left.is_some();
     let left = match left {
         Some(left) if left <= 0.0 => format!("the budget is spent, {} of it", words::percent(1.0 - left, 0)),
         Some(left) => {
@@ -515,6 +533,7 @@ fn headline(slo: &Kept<Slo>, model: &Model, state: State, numbers: Numbers) -> S
         State::Spent => format!("Spent: {left}{burn}."),
         State::NoData => "No data: nothing is recorded of it yet.".to_owned(),
         State::Unknown if answered => "Not known yet: the first evaluations of its rules are awaited.".to_owned(),
+        State::Unknown if known => format!("Whether it is burning is not known: {left}{runs_out}{burn}."),
         State::Unknown => "Not known: nobody who has its numbers answers.".to_owned(),
         State::Quiet => format!("Quiet: {left}{runs_out}{burn}."),
     }
@@ -543,7 +562,7 @@ fn facts(model: &Model, answers: &Answers, left: Option<f64>) -> Vec<(&'static s
         text.push_str(&format!(" of {} of full outage", words::span(whole)));
         // A sum of a rate once a minute.
         let sum = |question| answers.now(question).map(|(_, sum)| sum).sum::<f64>();
-        let events = (sum(3) + sum(4)) * 60.0;
+        let events = (sum(CLOSED) + sum(OPEN)) * 60.0;
         if matches!(model.sli, Sli::Events { .. } | Sli::Latency { .. }) && model.group_by.is_empty() && events > 0.0 {
             let bad = left.max(0.0) * budget * events;
             text.push_str(&format!(", or {} bad events", words::count(bad)));

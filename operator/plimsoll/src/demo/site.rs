@@ -188,7 +188,8 @@ impl Recorded for Shown {
                 }
             }
         }
-        std::future::ready(History { lines, trouble: None }).boxed()
+        let at = Timestamp::from_second(world.now).ok();
+        std::future::ready(History { lines, at, trouble: None }).boxed()
     }
 }
 

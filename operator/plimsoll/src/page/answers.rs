@@ -156,7 +156,7 @@ fn moved(history: &History, from: &Grid, to: &Grid) -> History {
         };
         Line { labels: line.labels.clone(), values: (0..to.count).map(at).collect() }
     };
-    History { lines: history.lines.iter().map(line).collect(), trouble: history.trouble.clone() }
+    History { lines: history.lines.iter().map(line).collect(), ..history.clone() }
 }
 
 impl Recorded for Answers {
@@ -204,14 +204,13 @@ impl Recorded for Answers {
                 return moved(&past.history, &past.grid, &grid);
             }
             let answer = self.ask_range(question, slo_id, grid).await;
-            let (of, lines, trouble) = match answer {
-                Ok(lines) => (grid, lines, None),
+            let (of, history) = match answer {
+                Ok(lines) => (grid, History { lines, at: Some(Timestamp::now()), trouble: None }),
                 Err(cause) => {
-                    let (of, lines) = known.take().map_or((grid, Vec::new()), |past| (past.grid, past.history.lines));
-                    (of, lines, Some(cause))
+                    let (of, known) = known.take().map_or((grid, History::default()), |past| (past.grid, past.history));
+                    (of, History { trouble: Some(cause), ..known })
                 }
             };
-            let history = History { lines, trouble };
             let shown = moved(&history, &of, &grid);
             *known = Some(Past { asked: Instant::now(), grid: of, history });
             shown
@@ -334,7 +333,7 @@ mod tests {
         // And when nobody answers, it is the last known one.
         age(&answers, Duration::from_secs(60)).await;
         let last = answers.range(&overview::sparks(), Some("shop/a"), Plan::moment(1_000_000_094)).await;
-        assert_eq!(last.lines, first.lines);
+        assert_eq!((&last.lines, last.at), (&first.lines, first.at));
         assert!(last.trouble.is_some());
     }
     fn matrix() -> ResponseTemplate {

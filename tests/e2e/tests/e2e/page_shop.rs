@@ -252,7 +252,7 @@ impl Shop {
             }
         }
         let lines = lines.into_iter().map(|(labels, values)| Line { labels, values }).collect();
-        History { lines, trouble: None }
+        History { lines, at: jiff::Timestamp::from_second(self.now).ok(), trouble: None }
     }
 
     fn series(&self, question: &Question, slo_id: Option<&str>, at: i64) -> Vec<Sample> {
