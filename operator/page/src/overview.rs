@@ -11,7 +11,7 @@ use plimsoll_api::{
 use plimsoll_slo::{duration, names};
 
 use crate::{
-    Kept,
+    Kept, Spell,
     ask::{ALERTS, Fold, Grid, History, Question, Reading},
     words,
 };
@@ -23,6 +23,8 @@ pub fn questions() -> Vec<Question> {
         // Not the recorded burn rate: it follows the ratio by minutes.
         Question::new(names::ERROR_RATIO, Fold::Highest(&[])).with(names::WINDOW, "1h"),
         Question::new(ALERTS, Fold::Highest(&["alertname", names::SEVERITY])).with("alertstate", "firing"),
+        Question::new(names::COVERAGE, Fold::Lowest(&[])),
+        Question::new(names::PERIOD_START, Fold::Lowest(&[])),
     ]
 }
 
@@ -197,20 +199,22 @@ struct Promise {
     budget: f64,
     /// Length of the period in seconds.
     period: f64,
+    /// It begins anew, and slides not along.
+    calendar: bool,
 }
 
 fn promise(spec: &SloSpec) -> Option<Promise> {
     let percent: f64 = spec.objective.trim_end_matches('%').parse().ok()?;
     let budget = 1.0 - percent / 100.0;
-    let period = match &spec.period {
-        None => 30.0 * DAY,
+    let (period, calendar) = match &spec.period {
+        None => (30.0 * DAY, false),
         Some(period) => match (&period.rolling, period.calendar) {
-            (Some(rolling), _) => duration::parse(rolling, "period").ok()?.as_seconds() as f64,
-            (None, Some(unit)) => calendar(unit),
-            (None, None) => 30.0 * DAY,
+            (Some(rolling), _) => (duration::parse(rolling, "period").ok()?.as_seconds() as f64, false),
+            (None, Some(unit)) => (calendar(unit), true),
+            (None, None) => (30.0 * DAY, false),
         },
     };
-    (budget > 0.0).then_some(Promise { budget, period })
+    (budget > 0.0).then_some(Promise { budget, period, calendar })
 }
 
 const DAY: f64 = 86_400.0;
@@ -223,12 +227,6 @@ pub(crate) const fn calendar(unit: Calendar) -> f64 {
         Calendar::Quarter => 91.0 * DAY,
         Calendar::Year => 365.0 * DAY,
     }
-}
-
-/// Seconds until a budget is spent at a rate; none where it is not spent within the period.
-pub fn lasts(budget: f64, burn: f64, period: f64) -> Option<f64> {
-    let seconds = budget * period / burn;
-    (budget > 0.0 && burn > 1.0 && seconds < period).then_some(seconds)
 }
 
 impl Overview {
@@ -264,10 +262,13 @@ pub(crate) fn told(at: Option<Timestamp>, some: bool, cause: &str) -> String {
 
 /// Answers by the SLO's id.
 struct Known<'a> {
-    answered: bool,
+    /// When, if there was one to every question.
+    answered: Option<Timestamp>,
     budget: BTreeMap<&'a str, f64>,
     ratio: BTreeMap<&'a str, f64>,
     alerts: BTreeMap<&'a str, Vec<(&'a str, Option<Severity>)>>,
+    coverage: BTreeMap<&'a str, f64>,
+    start: BTreeMap<&'a str, f64>,
     sparks: BTreeMap<&'a str, &'a [Option<f64>]>,
 }
 
@@ -287,12 +288,23 @@ impl<'a> Known<'a> {
             alerts.entry(sample.label(names::SLO_ID)).or_default().push((sample.label("alertname"), severity));
         }
         Self {
-            answered: reading.at.is_some(),
+            answered: reading.at,
             budget: numbers(0),
             ratio: numbers(1),
             alerts,
+            coverage: numbers(3),
+            start: numbers(4),
             sparks: sparks.lines.iter().map(|line| (line.label(names::SLO_ID), line.values.as_slice())).collect(),
         }
+    }
+
+    /// The time of which an SLO's budget is.
+    fn spell(&self, id: &str, promise: Promise) -> Option<Spell> {
+        let coverage = *self.coverage.get(id)?;
+        if !promise.calendar {
+            return Spell::rolling(promise.period, coverage);
+        }
+        Spell::calendar(promise.period, self.answered?.as_second() as f64 - self.start.get(id)?, coverage)
     }
 
     fn row(&self, slo: &Kept<Slo>) -> Row {
@@ -310,13 +322,13 @@ impl<'a> Known<'a> {
             (Some(Severity::Ticket), ..) => State::Ticket,
             (None, Some(_), _) => State::Broken,
             // That nothing was answered is not that nothing fires.
-            (None, None, _) if !self.answered => State::Unknown,
+            (None, None, _) if self.answered.is_none() => State::Unknown,
             (None, None, None) if !is_awaited(slo) => State::NoData,
             (None, None, None) => State::Unknown,
             (None, None, Some(budget)) if budget <= 0.0 => State::Spent,
             (None, None, _) => State::Quiet,
         };
-        let reason = broken.or_else(|| others(alerts)).or_else(|| no_data(slo, state, self.answered));
+        let reason = broken.or_else(|| others(alerts)).or_else(|| no_data(slo, state, self.answered.is_some()));
         let mut labels = spec.map(|spec| spec.labels.clone()).unwrap_or_default();
         let meta = slo.object.as_ref().ok().map(|object| &object.metadata);
         labels.extend(meta.and_then(|meta| meta.labels.clone()).unwrap_or_default());
@@ -337,7 +349,7 @@ impl<'a> Known<'a> {
             budget,
             spark: self.sparks.get(id).map(|values| values.to_vec()).unwrap_or_default(),
             burn,
-            lasts: budget.zip(burn).zip(promise).and_then(|((left, burn), promise)| lasts(left, burn, promise.period)),
+            lasts: promise.and_then(|promise| self.spell(id, promise)?.lasts(budget?, burn?)),
             state,
             reason,
         }

@@ -31,6 +31,8 @@ fn reading(numbers: &[(&str, f64, f64)], alerts: &[(&str, &str, &str)]) -> Readi
             numbers.iter().map(|(id, left, _)| of(id, *left)).collect(),
             numbers.iter().map(|(id, _, ratio)| of(id, *ratio)).collect(),
             alerts.iter().map(alert).collect(),
+            numbers.iter().map(|(id, ..)| of(id, 1.0)).collect(),
+            Vec::new(),
         ],
         trouble: None,
     }
@@ -202,12 +204,24 @@ fn last_known_values_stay_with_their_time() {
     assert_eq!(said, "These are the last known numbers, of 12 Nov 14:05 UTC: http://prometheus:9090 does not answer");
 }
 
+/// Half the budget of what there is until now, at 20 times the rate.
 #[test]
-fn what_lasts_is_within_the_period() {
-    assert_eq!(lasts(0.5, 10.0, 1000.0), Some(50.0));
-    assert_eq!(lasts(0.5, 0.9, 1000.0), None, "it is never spent");
-    assert_eq!(lasts(0.0, 10.0, 1000.0), None, "it is spent");
-    assert_eq!(lasts(0.5, f64::NAN, 1000.0), None);
+fn what_lasts_is_of_the_time_that_is_known() {
+    let calendar = |slo: &mut Slo| slo.spec.period = serde_json::from_value(json!({"calendar": "Month"})).unwrap();
+    let lasts = |slo: Kept<Slo>, coverage: f64, days: Option<f64>| {
+        let mut reading = reading(&[("a", 0.5, 0.02)], &[]);
+        let of = |value| vec![Sample { labels: [("slo_id".to_owned(), "shop/a".to_owned())].into(), value }];
+        reading.samples[3] = of(coverage);
+        let now = reading.at.unwrap().as_second() as f64;
+        reading.samples[4] = days.map(|days| of(now - days * DAY)).unwrap_or_default();
+        view(&[slo], &reading, Filter::default()).rows[0].lasts.map(|seconds| (seconds / 60.0).round())
+    };
+    assert_eq!(lasts(slo("a", |_| {}), 1.0, None), Some(18.0 * 60.0));
+    assert_eq!(lasts(slo("a", |_| {}), 0.1, None), Some(1.8 * 60.0), "three days of it are known");
+    // Of the third day of a month: 0.5 * 3 days / (20 - 1).
+    assert_eq!(lasts(slo("a", calendar), 1.0, Some(3.0)), Some(114.0));
+    assert_eq!(lasts(slo("a", calendar), 1.0, Some(29.5)), None, "a new month begins before");
+    assert_eq!(lasts(slo("a", calendar), 1.0, None), None, "nobody knows when it began");
 }
 
 #[test]

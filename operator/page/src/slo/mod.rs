@@ -2,6 +2,7 @@
 
 mod groups;
 mod marks;
+mod said;
 mod tiers;
 
 use std::collections::BTreeMap;
@@ -10,7 +11,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use plimsoll_api::{RunbookExecution, Slo};
 use plimsoll_slo::{
     Model,
-    model::{Period, Sli, Span},
+    model::{Period, Span},
     names,
 };
 use rust_decimal::prelude::ToPrimitive as _;
@@ -22,10 +23,9 @@ pub use self::{
     tiers::{TierRow, TierState},
 };
 use crate::{
-    Kept,
+    Kept, Spell,
     ask::{ALERTS, ALERTS_FOR_STATE, Fold, Grid, History, Line, Question},
     overview::{self, State},
-    words,
 };
 
 /// Moments of a chart: as many as a screen can tell apart, and few enough for one answer.
@@ -80,6 +80,9 @@ const RATIOS: usize = 3;
 const SINCE: usize = 4;
 const CLOSED: usize = 5;
 const OPEN: usize = 6;
+const COVERAGE: usize = 7;
+/// Of a calendar period.
+const START: usize = 8;
 
 /// What is asked for one SLO: series over the grid, and values of now.
 #[derive(Clone, Debug)]
@@ -109,7 +112,7 @@ impl Plan {
             Question::new(names::ANOMALY_LOWER, Fold::Each),
             Question::new(names::ANOMALY_UPPER, Fold::Each),
         ];
-        let now_questions = vec![
+        let mut now_questions = vec![
             Question::new(ALERTS, Fold::Highest(alert)).with("alertstate", "firing"),
             Question::new(names::BUDGET_REMAINING, Fold::Each),
             Question::new(names::ERROR_RATIO, Fold::Each).with(names::WINDOW, "1h"),
@@ -117,7 +120,11 @@ impl Plan {
             Question::new(ALERTS_FOR_STATE, Fold::Lowest(alert)),
             Question::new(names::TOTAL_CLOSED, Fold::Each),
             Question::new(names::TOTAL_OPEN, Fold::Each),
+            Question::new(names::COVERAGE, Fold::Each),
         ];
+        if let Period::Calendar { .. } = model.period {
+            now_questions.push(Question::new(names::PERIOD_START, Fold::Each));
+        }
         let [grid, alerts] = [MOMENTS, ALERT_MOMENTS].map(|moments| Grid::until(now, seconds, moments));
         Self { grid, alerts, over, now: now_questions, range }
     }
@@ -209,8 +216,10 @@ pub struct Charts {
 pub struct Projection {
     /// What is left now.
     pub left: f64,
-    /// What is left at the end of the time shown.
+    /// What is left at the end of the time shown, or of a calendar period that ends before.
     pub then: f64,
+    /// When that is, in seconds since 1970.
+    pub at: i64,
     /// When nothing is left, in seconds since 1970.
     pub spent_at: Option<i64>,
 }
@@ -329,21 +338,21 @@ impl View {
         let left = left_now(answers).or_else(|| last(&charts.budget));
         let burn = burn_now(model, answers);
         let state = state(slo, answers, &tiers, left);
-        let lasts = left.zip(burn).and_then(|(left, burn)| overview::lasts(left, burn, period_seconds(model) as f64));
+        let spell = spell(model, answers, now);
         let spec = slo.object.as_ref().ok().map(|object| &object.spec);
         Self {
             namespace: slo.namespace.clone(),
             name: slo.name.clone(),
             state,
-            headline: headline(
+            headline: said::headline(
                 slo,
                 model,
                 state,
-                Numbers { left, burn, lasts, answered: answers.is_answered(FIRING) && answers.is_answered(LEFT) },
+                said::Numbers { left, burn, spell, answered: answers.is_answered(FIRING) && answers.is_answered(LEFT) },
             ),
             trouble: answers.trouble(),
             description: spec.and_then(|spec| spec.description.clone()),
-            facts: facts(model, answers, left),
+            facts: said::facts(model, answers, left, spell),
             range: plan.range,
             tiers,
             groups: groups::groups(model, answers),
@@ -370,6 +379,16 @@ fn left_now(answers: &Answers) -> Option<f64> {
 
 fn burn_now(model: &Model, answers: &Answers) -> Option<f64> {
     Some(answers.now(ERRORS).map(|(_, ratio)| ratio).reduce(f64::max)? / error_budget(model))
+}
+
+/// The time of which the budget is.
+fn spell(model: &Model, answers: &Answers, now: i64) -> Option<Spell> {
+    let first = |question| answers.now(question).map(|(_, value)| value).next();
+    let (period, coverage) = (period_seconds(model) as f64, first(COVERAGE)?);
+    match model.period {
+        Period::Rolling(_) => Spell::rolling(period, coverage),
+        Period::Calendar { .. } => Spell::calendar(period, now as f64 - first(START)?, coverage),
+    }
 }
 
 /// The error ratio over a window, of now.
@@ -417,15 +436,12 @@ fn charts(
     let left = left_now(answers).or_else(|| last(&budget));
     let projection = left
         .zip(burn_now(model, answers))
-        .map(|(left, burn)| {
-            let period = period_seconds(model) as f64;
-            let lasts = overview::lasts(left, burn, period);
-            Projection {
-                left,
-                then: left - burn * ahead as f64 / period,
-                // Within a period, so far below where that could fail.
-                spent_at: lasts.map(|seconds| now + seconds as i64),
-            }
+        .zip(spell(model, answers, now))
+        .map(|((left, burn), spell)| {
+            let (then, seconds) = spell.after(left, burn, ahead as f64);
+            // Within a period, so far below where that could fail.
+            let spent_at = spell.lasts(left, burn).map(|seconds| now + seconds as i64);
+            Projection { left, then, at: grid.to() + seconds as i64, spent_at }
         })
         // Of a number that is none, nothing follows.
         .filter(|projection: &Projection| projection.then.is_finite());
@@ -505,82 +521,10 @@ fn state(slo: &Kept<Slo>, answers: &Answers, tiers: &[TierRow], left: Option<f64
     }
 }
 
-#[derive(Clone, Copy)]
-struct Numbers {
-    left: Option<f64>,
-    burn: Option<f64>,
-    lasts: Option<f64>,
-    answered: bool,
-}
-
-fn headline(slo: &Kept<Slo>, model: &Model, state: State, numbers: Numbers) -> String {
-    let Numbers { left, burn, lasts, answered } = numbers;
-    let known = left.is_some();
-    let left = match left {
-        Some(left) if left <= 0.0 => format!("the budget is spent, {} of it", words::percent(1.0 - left, 0)),
-        Some(left) => {
-            let rest = left * error_budget(model) * period_seconds(model) as f64;
-            format!("{} of the budget is left ({} of full outage)", words::percent(left, 1), words::span(rest))
-        }
-        None => "its budget is not known".to_owned(),
-    };
-    let runs_out = lasts.map(|seconds| format!(" and runs out in {}", words::span(seconds))).unwrap_or_default();
-    let burn = burn.map(|burn| format!("; burn {} over 1 h", words::rate(burn))).unwrap_or_default();
-    match state {
-        State::Page => format!("Burning, page: {left}{runs_out}{burn}."),
-        State::Ticket => format!("Burning, ticket: {left}{runs_out}{burn}."),
-        State::Broken => format!("Broken: {}", sentence(&overview::broken(slo).unwrap_or_default())),
-        State::Spent => format!("Spent: {left}{burn}."),
-        State::NoData => "No data: nothing is recorded of it yet.".to_owned(),
-        State::Unknown if answered => "Not known yet: the first evaluations of its rules are awaited.".to_owned(),
-        State::Unknown if known => format!("Whether it is burning is not known: {left}{runs_out}{burn}."),
-        State::Unknown => "Not known: nobody who has its numbers answers.".to_owned(),
-        State::Quiet => format!("Quiet: {left}{runs_out}{burn}."),
-    }
-}
-
 /// With a full stop at its end.
 pub(crate) fn sentence(text: &str) -> String {
     let text = text.trim();
     if text.ends_with(['.', '!', '?']) { text.to_owned() } else { format!("{text}.") }
-}
-
-fn facts(model: &Model, answers: &Answers, left: Option<f64>) -> Vec<(&'static str, String)> {
-    let label = |name: &str| model.labels.get(name).cloned();
-    let percent = model.objective.percent();
-    let over = match &model.period {
-        Period::Rolling(span) => format!("{span}, rolling"),
-        Period::Calendar { unit, zone, .. } => format!("the calendar {unit:?} in {}", zone.name),
-    };
-    let budget = error_budget(model);
-    let mut facts = vec![("Objective", format!("{percent}\u{a0}% over {over}"))];
-    if let Some(left) = left {
-        let decimals = words::decimals(&percent.to_string());
-        facts.push(("SLI", format!("{} over the period", words::percent(1.0 - (1.0 - left) * budget, decimals))));
-        let whole = budget * period_seconds(model) as f64;
-        let mut text = format!("{} = {}", words::percent(left, 1), words::span(left.max(0.0) * whole));
-        text.push_str(&format!(" of {} of full outage", words::span(whole)));
-        // A sum of a rate once a minute.
-        let sum = |question| answers.now(question).map(|(_, sum)| sum).sum::<f64>();
-        let events = (sum(CLOSED) + sum(OPEN)) * 60.0;
-        if matches!(model.sli, Sli::Events { .. } | Sli::Latency { .. }) && model.group_by.is_empty() && events > 0.0 {
-            let bad = left.max(0.0) * budget * events;
-            text.push_str(&format!(", or {} bad events", words::count(bad)));
-        }
-        facts.push(("Budget left", text));
-    }
-    for (name, value) in [("Service", label("service")), ("Owner", label("owner"))] {
-        facts.extend(value.map(|value| (name, value)));
-    }
-    let others = model.labels.iter().filter(|(name, _)| !["service", "owner"].contains(&name.as_str()));
-    let others: Vec<String> = others.map(|(name, value)| format!("{name}={value}")).collect();
-    if !others.is_empty() {
-        facts.push(("Labels", others.join(", ")));
-    }
-    if !model.runbooks.is_empty() {
-        facts.push(("Runbooks", model.runbooks.join(", ")));
-    }
-    facts
 }
 
 #[cfg(test)]

@@ -62,6 +62,7 @@ fn answers(plan: &Plan) -> Answers {
             now(vec![line(&alert, vec![Some((NOW - 600) as f64)])]),
             now(Vec::new()),
             now(Vec::new()),
+            now(vec![line(&[], vec![Some(1.0)])]),
         ],
         watched: None,
     }
@@ -128,6 +129,46 @@ fn what_burns_says_when_it_runs_out_and_what_fires_since_when() {
         (words::rate(burns[0].unwrap()), words::rate(burns.last().unwrap().unwrap())),
         ("50.0".into(), "20.0".into())
     );
+}
+
+/// On the third day of a month: of the month's minutes of a full outage only those are known that it has had until now.
+#[test]
+fn a_calendar_budget_is_of_what_has_gone_by() {
+    let mut object = slo().object.as_ref().unwrap().as_ref().clone();
+    object.spec.period = serde_json::from_value(json!({"calendar": "Month"})).unwrap();
+    let slo = Kept::new("shop", "a", object);
+    let model = model(&slo);
+    let plan = Plan::new(&model, Range::of("1d"), NOW);
+    assert_eq!((plan.now[COVERAGE].name, plan.now[START].name), (names::COVERAGE, names::PERIOD_START));
+    let of = |days: i64| {
+        let mut answers = answers(&plan);
+        answers.now.push(history(vec![line(&[], vec![Some((NOW - days * 86_400) as f64)])]));
+        View::new(&slo, &model, &plan, &answers, &[], Texts::default(), NOW)
+    };
+    let third = of(3);
+    assert_eq!(
+        plain(&third.headline),
+        "Burning, page: 50.0 % of the budget is left (2 min 10 s of full outage) and runs out in 1 h 53 min; burn 20.0 over 1 h."
+    );
+    let left = &third.facts.iter().find(|(name, _)| *name == "Budget left").unwrap().1;
+    let said = "50.0 % = 2 min 10 s of 4 min 19 s of full outage; of the 3 d of the period that are known";
+    assert_eq!(plain(left), said);
+    let projection = third.charts.unwrap().projection.unwrap();
+    assert_eq!(projection.spent_at, Some(NOW + 3 * 86_400 / 2 / 19));
+    // The month ends before, and within the time shown.
+    let last = of(30);
+    assert!(!last.headline.contains("runs out"), "{}", last.headline);
+    let projection = last.charts.unwrap().projection.unwrap();
+    assert_eq!((projection.then, projection.at, projection.spent_at), (0.5, plan.grid.to(), None));
+}
+
+#[test]
+fn what_lasts_is_not_known_before_it_is_known_how_much_data_there_is() {
+    let view = view(|answers| answers.now[COVERAGE] = history(Vec::new()));
+    assert_eq!(plain(&view.headline), "Burning, page: 50.0 % of the budget is left; burn 20.0 over 1 h.");
+    assert_eq!(view.charts.unwrap().projection, None);
+    let left = view.facts.iter().find(|(name, _)| *name == "Budget left").unwrap();
+    assert_eq!(plain(&left.1), "50.0 %");
 }
 
 #[test]
