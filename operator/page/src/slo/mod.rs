@@ -16,7 +16,7 @@ use plimsoll_slo::{
 };
 use rust_decimal::prelude::ToPrimitive as _;
 
-pub(crate) use self::marks::{fired, lasting};
+pub(crate) use self::marks::{fired, lasting, newest};
 pub use self::{
     groups::GroupRow,
     marks::{Mark, MarkKind},
@@ -207,8 +207,10 @@ pub struct Charts {
     pub score: Vec<Option<f64>>,
     /// What the scorer has seen and expected, of the most unusual series.
     pub band: Option<Band>,
-    /// What happened.
+    /// What happened: the newest of it.
     pub marks: Vec<Mark>,
+    /// How much more there was before.
+    pub older: usize,
 }
 
 /// Where the budget goes at the rate of the last hour.
@@ -445,6 +447,7 @@ fn charts(
         })
         // Of a number that is none, nothing follows.
         .filter(|projection: &Projection| projection.then.is_finite());
+    let (marks, older) = marks::marks(slo, &plan.alerts, now + ahead, answers.over(FIRED), executions);
     Charts {
         grid,
         ahead,
@@ -466,7 +469,8 @@ fn charts(
             .collect(),
         score: values(answers.over(3).first()),
         band: band(answers),
-        marks: marks::marks(slo, &plan.alerts, now + ahead, answers.over(FIRED), executions),
+        marks,
+        older,
     }
 }
 
