@@ -177,7 +177,7 @@ async fn work(
     }
     let token = stop.clone();
     tasks.spawn(async move {
-        serving::serve(listener, None, app, page::LIMITS, token).await;
+        serving::serve(listener, None, page::host::guarded(app, listen), page::LIMITS, token).await;
         Ok("the server of the page")
     });
     for program in servers.programs.clone() {
