@@ -16,7 +16,8 @@ use serde_json::{Value, json};
 use crate::cluster::{SOON, apply, slo};
 
 /// etcd, the API server, the kinds of prometheus-operator, Helm.
-const SERVERS: &[Component] = &[Component::Etcd, Component::Kubernetes, Component::PrometheusOperator, Component::Helm];
+pub(crate) const SERVERS: &[Component] =
+    &[Component::Etcd, Component::Kubernetes, Component::PrometheusOperator, Component::Helm];
 const HELM: &[Component] = &[Component::Helm];
 pub(crate) const NAMESPACE: &str = "plimsoll-system";
 /// A namespace that looks like a number.
@@ -80,10 +81,16 @@ fn everything() -> Value {
     })
 }
 
-/// An API server with prometheus-operator's kinds and the namespaces that everything is in.
-async fn plane(testbed: &Testbed, options: ControlPlaneOptions) -> Result<ControlPlane> {
-    let plane = ControlPlane::start(testbed.bin(), options).await?;
+/// An API server with prometheus-operator's kinds.
+pub(crate) async fn bare(testbed: &Testbed) -> Result<ControlPlane> {
+    let plane = ControlPlane::start(testbed.bin(), ControlPlaneOptions::api_only()).await?;
     PrometheusOperator::install_crds(testbed.bin(), &plane).await?;
+    Ok(plane)
+}
+
+/// The same, with the namespaces that everything is in.
+async fn plane(testbed: &Testbed) -> Result<ControlPlane> {
+    let plane = bare(testbed).await?;
     plane.apply(&std::fs::read_to_string(manifests("kustomize/namespace.yaml"))?).await?;
     for namespace in ["shop", NUMBER] {
         plane.kubectl(["create", "namespace", namespace]).await?;
@@ -187,7 +194,7 @@ async fn dry_run(plane: &ControlPlane, yaml: &str) -> Result<Vec<String>> {
 }
 
 async fn the_api_server_takes_whatever_is_installed(testbed: &Testbed) -> Result<()> {
-    let plane = plane(testbed, ControlPlaneOptions::api_only()).await?;
+    let plane = plane(testbed).await?;
     let helm = Helm::new(testbed.bin())?;
     let least = dry_run(&plane, &rendered(&helm, &json!({})).await?).await?;
     let most = dry_run(&plane, &rendered(&helm, &everything()).await?).await?;
@@ -233,7 +240,7 @@ async fn the_api_server_takes_whatever_is_installed(testbed: &Testbed) -> Result
 }
 
 async fn removing_the_chart_leaves_what_is_the_users(testbed: &Testbed) -> Result<()> {
-    let plane = plane(testbed, ControlPlaneOptions::api_only()).await?;
+    let plane = plane(testbed).await?;
     let (helm, chart) = (Helm::new(testbed.bin())?, chart());
     let helm =
         async |arguments: &[&str]| helm.run(&[arguments, &["-n", NAMESPACE]].concat(), Some(plane.kubeconfig())).await;
@@ -274,7 +281,7 @@ fn arguments(deployment: &Deployment) -> Vec<String> {
 }
 
 async fn its_pod_is_let_in_where_pods_are_restricted(testbed: &Testbed) -> Result<()> {
-    let plane = plane(testbed, ControlPlaneOptions::api_only()).await?;
+    let plane = plane(testbed).await?;
     let helm = Helm::new(testbed.bin())?;
     let client = plane.client().await?;
     let (deployments, pods): (Api<Deployment>, Api<Pod>) =
