@@ -187,7 +187,7 @@ async fn the_webhook_says_what_the_command_line_says(testbed: &Testbed) -> Resul
     let mut operator = Operator::start(testbed.plimsoll()?, &plane, &arguments).await?;
     ensure!(secrets.get("plimsoll-webhook").await?.metadata.resource_version == version);
     ensure!(slos.create(&dry, &bad).await.is_err());
-    operator.stop().await?;
+    operator.kill()?;
 
     // One of an administrator's own, beside a registration that others have changed.
     let secret = secrets.get("plimsoll-webhook").await?.data.unwrap_or_default();
@@ -221,10 +221,10 @@ async fn the_webhook_says_what_the_command_line_says(testbed: &Testbed) -> Resul
     // And without writing anything when all is as it is to be; by others, the authorities.
     let version = async || anyhow::Ok(registrations.get("plimsoll").await?.metadata.resource_version);
     let before = version().await?;
-    operator.stop().await?;
+    operator.kill()?;
     let mut operator = Operator::start(testbed.plimsoll()?, &plane, &[&arguments[..], &own].concat()).await?;
     ensure!(version().await? == before, "the same is written again");
-    operator.stop().await?;
+    operator.kill()?;
     let mut operator = Operator::start(testbed.plimsoll()?, &plane, &[&arguments[..], &own[..4]].concat()).await?;
     let webhook = registrations.get("plimsoll").await?.webhooks.unwrap_or_default().remove(0);
     ensure!(webhook.client_config.ca_bundle.is_none(), "the authorities of before stay: {webhook:?}");
