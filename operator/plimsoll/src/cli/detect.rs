@@ -79,7 +79,7 @@ pub fn run(args: &Detect) -> Result<Exit, Stop> {
         Ok(())
     };
     match &args.output {
-        Some(path) => out::replace(path, &mut work)?,
+        Some(path) => out::replace(path, out::Readers::Umask, &mut work)?,
         None => {
             let mut done = Ok(());
             out::stdout(|writer| match work(writer) {

@@ -6,7 +6,7 @@
 //! |---|---|
 //! | `sh` | run with bash, page by page from the top, in a folder that has `examples/`, `runbooks/` and `manifests/` |
 //! | `sh fails` | the same, and it must fail |
-//! | `sh cluster`, `sh data` | it needs servers, or data that is not here: commands of ours must parse, files must be there |
+//! | `sh cluster`, `sh data` | it needs servers, or data that is not here: commands of ours must parse, files must be there; of others, and on an API server, by tests/e2e `book` |
 //! | `sh developer` | for this repository's developers; not looked at |
 //! | `yaml NAME` | written to that file for the commands below, after it was checked |
 //! | `yaml` | well-formed; objects of ours are valid, with no warning |

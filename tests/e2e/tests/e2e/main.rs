@@ -11,6 +11,7 @@ mod alertmanager;
 mod anomaly;
 mod argocd;
 mod backtest;
+mod book;
 mod cluster;
 mod engine;
 mod explain;
@@ -56,6 +57,7 @@ fn main() -> ExitCode {
         alertmanager::tests(),
         anomaly::tests(),
         backtest::tests(),
+        book::tests(),
         argocd::tests(),
         operator::tests(),
         outside::tests(),

@@ -10,6 +10,7 @@ use std::{
 
 use anyhow::{Context, Result, ensure};
 use axum::{Router, body::Body, extract::Request, response::Response};
+use k8s_openapi::api::admissionregistration::v1::ValidatingWebhookConfiguration;
 use kube::{
     Api, Client, CustomResourceExt, ResourceExt,
     api::{ApiResource, DeleteParams, DynamicObject, ListParams, Patch, PatchParams, PostParams},
@@ -186,6 +187,47 @@ async fn the_webhook_says_what_the_command_line_says(testbed: &Testbed) -> Resul
     let mut operator = Operator::start(testbed.plimsoll()?, &plane, &arguments).await?;
     ensure!(secrets.get("plimsoll-webhook").await?.metadata.resource_version == version);
     ensure!(slos.create(&dry, &bad).await.is_err());
+    operator.kill()?;
+
+    // One of an administrator's own, beside a registration that others have changed.
+    let secret = secrets.get("plimsoll-webhook").await?.data.unwrap_or_default();
+    let folder = Folder::new("certificate")?;
+    for (name, content) in &secret {
+        std::fs::write(folder.join(name), &content.0)?;
+    }
+    secrets.delete("plimsoll-webhook", &DeleteParams::default()).await?;
+    let file = |name: &str| folder.join(name).display().to_string();
+    let (certificate, key, authorities) = (file("tls.crt"), file("tls.key"), file("ca.crt"));
+    let own = ["--webhook-cert", &certificate, "--webhook-key", &key, "--webhook-ca", &authorities];
+    let registrations: Api<ValidatingWebhookConfiguration> = Api::all(client);
+    let spoiled = json!({"webhooks": [{"name": "slo.plimsoll.dev", "failurePolicy": "Fail", "sideEffects": "None",
+        "admissionReviewVersions": ["v1"], "clientConfig": {"url": "https://127.0.0.1:1/validate"},
+        "rules": [{"apiGroups": ["plimsoll.dev"], "apiVersions": ["v1alpha1"], "resources": ["slos"], "operations": ["UPDATE"]}],
+        "namespaceSelector": {"matchExpressions": [{"key": "control-plane", "operator": "DoesNotExist"}]}}]});
+    registrations.patch("plimsoll", &PatchParams::default(), &Patch::Merge(&spoiled)).await?;
+    let mut operator = Operator::start(testbed.plimsoll()?, &plane, &[&arguments[..], &own].concat()).await?;
+    let refusal = wait_until("the webhook to be asked again", SOON, async || {
+        Ok(slos.create(&dry, &bad).await.err().map(|error| error.to_string()))
+    })
+    .await?;
+    ensure!(refusal.contains(&plimsoll_api::problem::summary(&wanted)), "{refusal}");
+    let webhook = registrations.get("plimsoll").await?.webhooks.unwrap_or_default().remove(0);
+    ensure!(webhook.failure_policy.as_deref() == Some("Ignore"), "{webhook:?}");
+    ensure!(webhook.client_config.ca_bundle.as_ref() == secret.get("ca.crt"), "{webhook:?}");
+    let selected = webhook.namespace_selector.and_then(|selector| selector.match_expressions).unwrap_or_default();
+    ensure!(selected.len() == 1, "an administrator's selector is taken away");
+    ensure!(secrets.get_opt("plimsoll-webhook").await?.is_none(), "a certificate was made beside the given one");
+
+    // And without writing anything when all is as it is to be; by others, the authorities.
+    let version = async || anyhow::Ok(registrations.get("plimsoll").await?.metadata.resource_version);
+    let before = version().await?;
+    operator.kill()?;
+    let mut operator = Operator::start(testbed.plimsoll()?, &plane, &[&arguments[..], &own].concat()).await?;
+    ensure!(version().await? == before, "the same is written again");
+    operator.kill()?;
+    let mut operator = Operator::start(testbed.plimsoll()?, &plane, &[&arguments[..], &own[..4]].concat()).await?;
+    let webhook = registrations.get("plimsoll").await?.webhooks.unwrap_or_default().remove(0);
+    ensure!(webhook.client_config.ca_bundle.is_none(), "the authorities of before stay: {webhook:?}");
     operator.stop().await
 }
 
