@@ -35,6 +35,8 @@ pub const REASON_LEARNING: &str = "Learning";
 pub const REASON_NO_SERIES: &str = "NoSeries";
 /// Its query finds more series than are scored.
 pub const REASON_TOO_MANY_SERIES: &str = "TooManySeries";
+/// To read all series takes so long that their scores are not shown all the time.
+pub const REASON_BEHIND: &str = "Behind";
 /// Prometheus refuses its query.
 pub const REASON_QUERY_FAILED: &str = "QueryFailed";
 /// The Prometheus that has the series does not answer.

@@ -52,11 +52,36 @@ pub(crate) struct Shard {
     pub(crate) lease: Lease,
     pub(crate) table: Table,
     pub(crate) store: Option<Store>,
+    pub(crate) lap: Lap,
+}
+
+/// How long a round takes. Times are in seconds since 1970.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Lap {
+    /// When the one that is under way began.
+    begun: Option<u64>,
+    /// Seconds that the last one took.
+    took: u64,
+}
+
+impl Lap {
+    pub(crate) fn begin(&mut self, now: u64) {
+        self.begun = Some(now);
+    }
+
+    pub(crate) fn end(&mut self, now: u64) {
+        self.took = self.begun.take().map_or(0, |begun| now.saturating_sub(begun));
+    }
+
+    /// Seconds of the last one, or of the one that is under way where that is longer already.
+    fn seconds(self, now: u64) -> u64 {
+        self.begun.map_or(0, |begun| now.saturating_sub(begun)).max(self.took)
+    }
 }
 
 impl Default for Shard {
     fn default() -> Self {
-        Self { lease: Lease::forever(), table: Table::default(), store: None }
+        Self { lease: Lease::forever(), table: Table::default(), store: None, lap: Lap::default() }
     }
 }
 
@@ -297,10 +322,13 @@ const OF_SOME: [Metric; 3] = [
 
 impl Collector for Board {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
-        let (shards, now, bands) = (self.shards(), now() as f64, self.options().bands);
+        let (shards, time, bands) = (self.shards(), now(), self.options().bands);
+        let now = time as f64;
         let add = |(a, b): (usize, usize), (c, d): (usize, usize)| (a + c, b + d);
         let (seen, refused) = held(&shards).map(|shard| shard.table.counts(now)).fold((0, 0), add);
+        let round = held(&shards).map(|shard| shard.lap.seconds(time)).max().unwrap_or_default();
         for (name, help, value) in [
+            ("anomaly_round_seconds", "Seconds that it takes to read all that is watched once", round as usize),
             ("anomaly_shards", "Shards of the anomaly scorer that this replica holds", held(&shards).count()),
             ("anomaly_series", "Series that the anomaly scorer watches", seen),
             ("anomaly_series_refused", "Series that the anomaly scorer has no room for", refused),

@@ -13,7 +13,7 @@ use plimsoll_slo::names;
 use tokio::sync::Notify;
 
 use super::{
-    table::{IN_ALL, PER_WATCH, Seen},
+    table::{FRESH, IN_ALL, PER_WATCH, Seen},
     watches::{Labels, Watch},
 };
 
@@ -80,18 +80,20 @@ enum Told {
     Failing(Trouble),
     NoSeries,
     TooMany,
+    Behind,
     Learning,
     Waiting,
     Scoring,
 }
 
 impl Told {
-    const ALL: [Self; 8] = [
+    const ALL: [Self; 9] = [
         Self::Failing(Trouble::Unreachable),
         Self::Failing(Trouble::Throttled),
         Self::Failing(Trouble::Refused),
         Self::NoSeries,
         Self::TooMany,
+        Self::Behind,
         Self::Learning,
         Self::Waiting,
         Self::Scoring,
@@ -104,6 +106,7 @@ impl Told {
             Told::Failing(Trouble::Refused) => (Some(false), c::REASON_QUERY_FAILED),
             Told::NoSeries => (Some(false), c::REASON_NO_SERIES),
             Told::TooMany => (Some(false), c::REASON_TOO_MANY_SERIES),
+            Told::Behind => (Some(false), c::REASON_BEHIND),
             Told::Learning => (None, c::REASON_LEARNING),
             Told::Waiting => (None, c::REASON_WAITING),
             Told::Scoring => (Some(true), c::REASON_SCORING),
@@ -119,7 +122,7 @@ struct Row {
     /// Numbers as told.
     series: usize,
     refused: usize,
-    /// Why it is not read, as was said first: wordings differ from one time to the next.
+    /// Why it is not read, or not often enough, as was said first: wordings differ from one time to the next.
     cause: String,
     /// Since when it is not what is told, and what it is.
     other: Option<(Told, u64)>,
@@ -146,7 +149,7 @@ impl Row {
         };
         let patience = match (self.told, told) {
             (Told::Waiting, Told::NoSeries) => FIRST,
-            (_, Told::NoSeries | Told::Failing(_)) => PATIENCE,
+            (_, Told::NoSeries | Told::Failing(_) | Told::Behind) => PATIENCE,
             _ => 0,
         };
         let begins = if self.told == Told::Waiting && told == Told::NoSeries { self.since } else { begun };
@@ -176,6 +179,11 @@ impl Row {
                 "{} since {since}, and about {} more find no room: at most {PER_WATCH} of a query and {IN_ALL} in all are scored; aggregate the query, as in sum by (job) (…)",
                 series(self.series),
                 self.refused
+            ),
+            Told::Behind => format!(
+                "{} read too seldom since {since}: {}, and a score is shown for {FRESH} s, so that alerts come late or not at all; see why Prometheus is slow, or give the work to more replicas with --anomaly-shards",
+                series(self.series),
+                self.cause
             ),
             Told::Learning => format!("{} learnt since {since}; a series is scored {LEARNING}", series(self.series)),
             Told::Waiting => "the scorer's first questions are awaited".to_owned(),
@@ -252,10 +260,12 @@ impl Facts {
         let told = match seen {
             Seen { refused: 1.., .. } => Told::TooMany,
             Seen { series: 0, .. } => Told::NoSeries,
+            Seen { behind: Some(_), .. } => Told::Behind,
             Seen { series, learning, .. } if learning == series => Told::Learning,
             _ => Told::Scoring,
         };
-        self.tell(shard, watch, told, seen, "", now);
+        let cause = seen.behind.map(|seconds| format!("to read all takes {seconds} s")).unwrap_or_default();
+        self.tell(shard, watch, told, seen, &cause, now);
     }
 
     /// A watch could not be read.

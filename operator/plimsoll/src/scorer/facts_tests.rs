@@ -7,7 +7,7 @@ use crate::scorer::tests::{NOW, watch};
 const SHARD: u32 = 0;
 
 fn seen(series: usize, learning: usize, refused: usize) -> Seen {
-    Seen { series, learning, refused }
+    Seen { series, learning, refused, behind: None }
 }
 
 fn of(facts: &Facts) -> Fact {
@@ -40,6 +40,12 @@ fn every_reason_has_its_words() {
             Some(false),
             c::REASON_TOO_MANY_SERIES,
             "Odd: about 500 series since 2027-01-15T08:00:00Z, and about 700 more find no room: at most 500 of a query and 10000 in all are scored; aggregate the query, as in sum by (job) (…)",
+        ),
+        (
+            |facts, watch, now| facts.saw(SHARD, watch, Seen { behind: Some(150), ..seen(12, 1, 0) }, now),
+            Some(false),
+            c::REASON_BEHIND,
+            "Odd: about 12 series read too seldom since 2027-01-15T08:00:00Z: to read all takes 150 s, and a score is shown for 120 s, so that alerts come late or not at all; see why Prometheus is slow, or give the work to more replicas with --anomaly-shards",
         ),
         (
             |facts, watch, now| facts.saw(SHARD, watch, seen(0, 0, 0), now),

@@ -44,7 +44,7 @@ async fn after_kill_nothing_is_read_again_and_no_alert_is_lost_or_doubled() {
     let mut one = scorer(&server.uri(), &steady);
     let mut metrics = with_state(folder.path());
     for (turn, now) in (NOW..=NOW + 600).step_by(30).enumerate() {
-        one.round(vec![watch(Direction::Up)], now).await;
+        one.round(vec![watch(Direction::Up)], || now).await;
         // Every other turn is a new process; the old one was ended without a word.
         if turn % 2 == 1 {
             metrics = with_state(folder.path());
@@ -52,7 +52,7 @@ async fn after_kill_nothing_is_read_again_and_no_alert_is_lost_or_doubled() {
         let mut other = scorer(&server.uri(), &metrics);
         other.restore().await;
         let before = asked(&server).await;
-        other.round(vec![watch(Direction::Up)], now).await;
+        other.round(vec![watch(Direction::Up)], || now).await;
         if turn > 0 {
             assert_eq!(asked(&server).await, before + 1, "the past is not read again");
         }
@@ -75,7 +75,7 @@ async fn state_that_is_refused_is_read_anew_and_replaced() {
         let mut scorer = scorer(&server.uri(), &metrics);
         scorer.restore().await;
         let before = asked(&server).await;
-        scorer.round(vec![watch(Direction::Up)], NOW).await;
+        scorer.round(vec![watch(Direction::Up)], || NOW).await;
         let questions = asked(&server).await - before;
         assert!(wanted.contains(&questions), "{what}: {questions}");
     }
@@ -145,7 +145,7 @@ async fn series_that_misbehave_alert_nobody() {
         let mut alerted = false;
         for time in rounds.clone() {
             now.store(time, SeqCst);
-            scorer.round(vec![watch(Direction::Both)], time).await;
+            scorer.round(vec![watch(Direction::Both)], || time).await;
             alerted |= state(&metrics, time).is_some_and(|peak| peak > 0.0);
         }
         assert_eq!(alerted, wanted, "{what}");
@@ -164,7 +164,7 @@ async fn late_samples_are_taken_as_if_they_had_come_in_time() {
         let mut scorer = scorer(&server.uri(), &metrics);
         for time in (NOW..=NOW + 900).step_by(30) {
             now.store(time, SeqCst);
-            scorer.round(vec![watch(Direction::Both)], time).await;
+            scorer.round(vec![watch(Direction::Both)], || time).await;
         }
         ends.push(present(&metrics, NOW + 900));
     }
@@ -181,7 +181,7 @@ async fn a_series_that_is_reset_is_compared_with_what_it_becomes() {
     let mut scorer = scorer(&server.uri(), &metrics);
     for time in (NOW..=NOW + 3600).step_by(30) {
         now.store(time, SeqCst);
-        scorer.round(vec![watch(Direction::Both)], time).await;
+        scorer.round(vec![watch(Direction::Both)], || time).await;
         assert_eq!(state(&metrics, time), Some(0.0), "{}", time - NOW);
     }
 }
@@ -198,13 +198,13 @@ async fn a_server_that_wants_less_is_asked_less() {
         let metrics = Metrics::default();
         let mut scorer = scorer(&server.uri(), &metrics);
         let watches = || (0..20).map(|n| Watch { query: n.to_string(), ..watch(Direction::Both) }).collect::<Vec<_>>();
-        scorer.round(vec![watch(Direction::Both)], NOW).await;
+        scorer.round(vec![watch(Direction::Both)], || NOW).await;
         assert_eq!(asked(&server).await, 1);
         for now in (NOW + 30..NOW + until).step_by(30) {
-            scorer.round(watches(), now).await;
+            scorer.round(watches(), || now).await;
             assert_eq!(asked(&server).await, 1, "{code} {retry_after:?}: at rest");
         }
-        scorer.round(watches(), NOW + until).await;
+        scorer.round(watches(), || NOW + until).await;
         assert_eq!(asked(&server).await, 2, "{code} {retry_after:?}: one at a time, and one refusal is enough");
         let fact = metrics.anomalies().facts().of(Kind::AlertRule, "shop", "checkout").unwrap();
         let wanted = if until > 60 { c::REASON_THROTTLED } else { c::REASON_WAITING };
@@ -219,9 +219,9 @@ async fn all_is_asked_again_when_the_server_has_rested() {
     let mut scorer = scorer(&server.uri(), &metrics);
     scorer.pace.throttled(NOW, Some(60));
     let watches = || (0..6).map(|n| Watch { query: n.to_string(), ..watch(Direction::Both) }).collect::<Vec<_>>();
-    scorer.round(watches(), NOW + 59).await;
+    scorer.round(watches(), || NOW + 59).await;
     assert_eq!(asked(&server).await, 0);
-    scorer.round(watches(), NOW + 60).await;
+    scorer.round(watches(), || NOW + 60).await;
     assert_eq!(scorer.pace, Pace::default());
     assert!(scorer.progress.values().all(|progress| progress.asked == 2));
 }
@@ -253,7 +253,7 @@ async fn what_is_refused_is_asked_ever_less_and_holds_nobody_up() {
     };
     let rounds = 20;
     for now in (NOW..NOW + 30 * rounds).step_by(30) {
-        scorer.round(["bad", "large", "good"].map(named).to_vec(), now).await;
+        scorer.round(["bad", "large", "good"].map(named).to_vec(), || now).await;
     }
     let count = async |wanted: &str| {
         let all = server.received_requests().await.unwrap();
@@ -283,7 +283,7 @@ async fn a_server_that_is_away_is_told_for_all_and_its_return_too() {
         (0..20).map(|n| Watch { labels: id(n), ..watch(Direction::Both) }).collect()
     };
     for now in [NOW, NOW + 30, NOW + 60] {
-        scorer.round(watches(), now).await;
+        scorer.round(watches(), || now).await;
     }
     let reasons = || -> Vec<&str> {
         (0..20)
@@ -293,7 +293,7 @@ async fn a_server_that_is_away_is_told_for_all_and_its_return_too() {
     assert_eq!(reasons(), [c::REASON_SOURCE_UNREACHABLE; 20]);
     let changed = metrics.anomalies().facts().changed().await;
     assert_eq!(changed.len(), 20);
-    scorer.round(watches(), NOW + 90).await;
+    scorer.round(watches(), || NOW + 90).await;
     let more = metrics.anomalies().facts().changed();
     assert!(futures::FutureExt::now_or_never(more).is_none(), "nothing new, nothing to write");
     away.reset().await;
@@ -303,7 +303,7 @@ async fn a_server_that_is_away_is_told_for_all_and_its_return_too() {
         .mount(&away)
         .await;
     for now in [NOW + 120, NOW + 150, NOW + 180] {
-        scorer.round(watches(), now).await;
+        scorer.round(watches(), || now).await;
     }
     assert_eq!(reasons(), [c::REASON_NO_SERIES; 20], "an answer without series");
 }

@@ -194,7 +194,7 @@ impl Work {
             for round in 1u64.. {
                 ticks.tick().await;
                 let watches: Vec<Watch> = watched.borrow().0.of_shard(shard, shards);
-                scorer.round(watches, now()).await;
+                scorer.round(watches, now).await;
                 let Some(page) = &mut page else { continue };
                 let others = (0..shards).filter(|other| *other != shard);
                 if round.is_multiple_of(MEAN) && shards > 1 {

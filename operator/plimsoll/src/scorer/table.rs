@@ -135,6 +135,8 @@ pub(crate) struct Seen {
     pub(crate) learning: usize,
     /// Series for which there is no room.
     pub(crate) refused: usize,
+    /// Seconds from one time that they are read to the next, where that is too long for all scores to be shown.
+    pub(crate) behind: Option<u64>,
 }
 
 /// Series by watch, each by the labels of its score, and the network that all share.
@@ -262,6 +264,7 @@ impl Table {
             series: lately().count(),
             learning: lately().filter(|series| series.learns()).count(),
             refused: watched.refused,
+            behind: None,
         }
     }
 

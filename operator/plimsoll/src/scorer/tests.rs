@@ -298,17 +298,17 @@ async fn history_is_read_once_and_a_jump_raises_the_score() {
     let mut scorer = scorer(&server.uri(), &metrics);
     let watches = || vec![watch(Direction::Up)];
     let present = |now| present(&metrics, now);
-    scorer.round(watches(), NOW).await;
+    scorer.round(watches(), || NOW).await;
     let requests = server.received_requests().await.unwrap().len();
     assert!((24..=28).contains(&requests), "a day in pieces: {requests}");
     assert!(present(NOW).unwrap() < 0.4);
-    scorer.round(watches(), NOW + 30).await;
+    scorer.round(watches(), || NOW + 30).await;
     assert_eq!(server.received_requests().await.unwrap().len(), requests + 1);
     assert!(present(NOW + 30).unwrap() < 0.4);
-    scorer.round(watches(), jump).await;
+    scorer.round(watches(), || jump).await;
     assert!(present(jump).unwrap() >= 0.5);
     assert_eq!(state(&metrics, jump), present(jump));
-    scorer.round(Vec::new(), jump).await;
+    scorer.round(Vec::new(), || jump).await;
     assert_eq!(present(jump), None, "watched no more");
 }
 
@@ -316,7 +316,7 @@ async fn history_is_read_once_and_a_jump_raises_the_score() {
 async fn an_anomaly_of_the_past_is_learnt_and_not_told() {
     let server = server(NOW - 3600, u64::MAX).await;
     let metrics = Metrics::default();
-    scorer(&server.uri(), &metrics).round(vec![watch(Direction::Both)], NOW).await;
+    scorer(&server.uri(), &metrics).round(vec![watch(Direction::Both)], || NOW).await;
     let present = present(&metrics, NOW).unwrap();
     assert!(present < 0.4, "{present}");
     assert_eq!(state(&metrics, NOW), Some(0.0), "the level of an hour is accepted");
@@ -334,11 +334,11 @@ async fn a_prometheus_that_fails_raises_nothing() {
         let up = server(NOW + 30, u64::MAX).await;
         let metrics = Metrics::default();
         let mut scorer = scorer(&up.uri(), &metrics);
-        scorer.round(vec![watch(Direction::Both)], NOW).await;
+        scorer.round(vec![watch(Direction::Both)], || NOW).await;
         let before = present(&metrics, NOW);
         up.reset().await;
         Mock::given(path("/api/v1/query_range")).respond_with(answer).mount(&up).await;
-        scorer.round(vec![watch(Direction::Both)], NOW + 60).await;
+        scorer.round(vec![watch(Direction::Both)], || NOW + 60).await;
         assert_eq!(present(&metrics, NOW + 60), before);
         assert_eq!(present(&metrics, NOW + 200), None);
         assert!(metrics.text().contains("plimsoll_anomaly_failures_total 1"), "{}", metrics.text());
@@ -356,7 +356,7 @@ async fn a_server_that_is_away_is_asked_little_and_all_get_their_turn() {
     while scorer.progress.values().any(|progress| progress.asked == 0) || rounds == 0 {
         rounds += 1;
         assert!(rounds <= 20, "some are never asked");
-        scorer.round(watches(), NOW).await;
+        scorer.round(watches(), || NOW).await;
     }
     let asked = server.received_requests().await.unwrap().len();
     assert!(asked <= rounds * (ENOUGH + CONCURRENCY), "{asked} in {rounds} rounds");
