@@ -9,12 +9,11 @@ use std::{
 
 use jiff::Timestamp;
 use plimsoll_api::{Kind, conditions as c};
-use plimsoll_slo::names;
 use tokio::sync::Notify;
 
 use super::{
     table::{FRESH, IN_ALL, PER_WATCH, Seen},
-    watches::{Labels, Watch},
+    watches::Watch,
 };
 
 /// A watch without series, or one that is not answered, is told after so many seconds.
@@ -198,13 +197,9 @@ fn differs(now: usize, told: usize) -> bool {
 }
 
 /// The object that asked for a watch, and which of its watches this is.
-fn owner(labels: &Labels) -> Option<(Owner, &str)> {
-    let [(kind, id), (_, what)] = labels.as_slice() else { return None };
-    let kind = match kind.as_str() {
-        names::SLO_ID => Kind::Slo,
-        names::ALERT_RULE => Kind::AlertRule,
-        _ => return None,
-    };
+fn owner(watch: &Watch) -> Option<(Owner, &str)> {
+    let [(_, id), (_, what)] = watch.labels.as_slice() else { return None };
+    let kind = watch.kind()?;
     let (namespace, name) = id.split_once('/')?;
     Some(((kind, namespace.to_owned(), name.to_owned()), what))
 }
@@ -246,7 +241,7 @@ impl Facts {
     }
 
     fn tell(&self, shard: u32, watch: &Watch, told: Told, seen: Seen, cause: &str, now: u64) {
-        let Some((owner, what)) = owner(&watch.labels) else { return };
+        let Some((owner, what)) = owner(watch) else { return };
         let mut inner = self.inner();
         let rows = inner.rows.entry(shard).or_default().entry(owner.clone()).or_default();
         if rows.entry(what.to_owned()).or_insert_with(|| Row::new(now)).tell(told, seen, cause, now) {
@@ -275,7 +270,7 @@ impl Facts {
 
     /// Forgets what is watched no more in a shard.
     pub(crate) fn keep<'a>(&self, shard: u32, watches: impl IntoIterator<Item = &'a Watch>) {
-        let left: BTreeSet<(Owner, &str)> = watches.into_iter().filter_map(|watch| owner(&watch.labels)).collect();
+        let left: BTreeSet<(Owner, &str)> = watches.into_iter().filter_map(owner).collect();
         let mut inner = self.inner();
         inner.rows.entry(shard).or_default().retain(|owner, rows| {
             rows.retain(|what, _| left.contains(&(owner.clone(), what.as_str())));

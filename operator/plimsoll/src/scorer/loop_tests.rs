@@ -81,6 +81,40 @@ async fn state_that_is_refused_is_read_anew_and_replaced() {
     }
 }
 
+#[tokio::test]
+async fn what_is_stored_stays_until_the_objects_are_listed() {
+    let server = server(u64::MAX, u64::MAX).await;
+    let folder = tempfile::tempdir().unwrap();
+    let of =
+        |kind: &str| Watch { labels: labels(&[(kind, "shop/checkout"), ("signal", "total")]), ..watch(Direction::Up) };
+    let [slo, rule] = ["slo_id", "alertrule"].map(of);
+    let metrics = with_state(folder.path());
+    let mut before = scorer(&server.uri(), &metrics);
+    before.restore().await;
+    before.round(vec![slo.clone(), rule.clone()], || NOW).await;
+
+    // SLOs are listed, AlertRules only later.
+    let metrics = with_state(folder.path());
+    let mut scorer = scorer(&server.uri(), &metrics);
+    scorer.restore().await;
+    let known = |metrics: &Metrics| -> Vec<Watch> {
+        metrics.anomalies().with(0, |shard| shard.table.watches().cloned().collect())
+    };
+    let part = |watches: &[&Watch], unlisted: &[Kind]| Wanted {
+        watches: watches.iter().map(|watch| (*watch).clone()).collect(),
+        unlisted: unlisted.iter().copied().collect(),
+    };
+    scorer.round(part(&[], &Kind::ALL), || NOW + 30).await;
+    assert_eq!(known(&metrics).len(), 2);
+    scorer.round(part(&[&slo], &[Kind::AlertRule]), || NOW + 60).await;
+    assert_eq!(known(&metrics).len(), 2);
+    let questions = asked(&server).await;
+    scorer.round(part(&[&slo, &rule], &[]), || NOW + 90).await;
+    assert_eq!(asked(&server).await, questions + 2, "the past is not read again");
+    scorer.round(part(&[&rule], &[Kind::AlertRule]), || NOW + 120).await;
+    assert_eq!(known(&metrics), [rule], "all SLOs are known, and it is none of them");
+}
+
 /// What a series is at so many seconds after `NOW`, if it has a sample there by then.
 type World = fn(at: i64, now: i64) -> Option<String>;
 

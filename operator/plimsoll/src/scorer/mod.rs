@@ -35,7 +35,7 @@ use self::{
     pace::Pace,
     store::{Refusal, Store},
     table::{Event, FRESH, IN_ALL, PER_WATCH, Seen},
-    watches::{Watch, Watches},
+    watches::{Wanted, Watch, Watches},
 };
 use crate::{
     operator::{gate::Lease, metrics::Metrics},
@@ -192,9 +192,10 @@ impl<'a> Scorer<'a> {
 
     /// Brings every watch up to the time at which it is its turn, as far as Prometheus answers: what is read long after the
     /// round began must not end where it began.
-    async fn round(&mut self, watches: Vec<Watch>, clock: impl Fn() -> u64 + Sync) {
+    async fn round(&mut self, wanted: impl Into<Wanted>, clock: impl Fn() -> u64 + Sync) {
         self.rounds += 1;
         let now = clock();
+        let Wanted { watches, unlisted } = wanted.into();
         let mut old = std::mem::take(&mut self.progress);
         self.progress = watches
             .into_iter()
@@ -207,7 +208,10 @@ impl<'a> Scorer<'a> {
         board.facts().keep(self.shard, self.progress.keys());
         board.with(self.shard, |shard| {
             shard.lap.begin(now);
-            let watches: BTreeSet<Watch> = self.progress.keys().cloned().collect();
+            // After a start what was stored is known before the objects are: none is gone because it was not heard of yet.
+            let may_come =
+                shard.table.watches().filter(|watch| watch.kind().is_some_and(|kind| unlisted.contains(&kind)));
+            let watches: BTreeSet<Watch> = self.progress.keys().chain(may_come).cloned().collect();
             if shard.table.is_dusty(now as f64, &watches) {
                 shard.take(&Event::Swept { now: now as f64, watches });
             }

@@ -246,6 +246,11 @@ impl Table {
         self.watches.iter().any(|(watch, watched)| !left.contains(watch) || watched.series.values().any(gone))
     }
 
+    /// All that is or was watched.
+    pub(crate) fn watches(&self) -> impl Iterator<Item = &Watch> {
+        self.watches.keys()
+    }
+
     /// Up to where a watch was read; 0 before the first time.
     pub(crate) fn until(&self, watch: &Watch) -> u64 {
         self.watches.get(watch).map_or(0, |watched| watched.until)

@@ -84,7 +84,9 @@ fn watched_is_what_the_objects_ask_for() {
             [Heard::Init].into_iter().chain(listed).chain([Heard::InitDone]).map(move |event| (kind, event))
         });
         kinds.for_each(|(kind, event)| watches.hear(kind, event));
-        watches.of_shard(0, 1)
+        let wanted = watches.of_shard(0, 1);
+        assert!(wanted.unlisted.is_empty() && watches.is_complete());
+        wanted.watches
     };
     let mut found = after(&[slo(1, "99.9"), alert_rule(), plain]);
     found.sort_by(|a, b| a.labels.cmp(&b.labels));
@@ -125,13 +127,18 @@ fn watched_is_what_the_objects_ask_for() {
     let mut watches = Watches::default();
     watches.hear(Kind::Slo, Heard::Apply(slo(1, "99.9")));
     watches.hear(Kind::AlertRule, Heard::Apply(alert_rule()));
-    assert_eq!(watches.of_shard(0, 1).len(), 3);
+    assert_eq!(watches.of_shard(0, 1).watches.len(), 3);
     watches.hear(Kind::AlertRule, Heard::Init);
-    assert_eq!(watches.of_shard(0, 1).len(), 3, "a list that has only begun says of nothing that it is gone");
+    assert_eq!(watches.of_shard(0, 1).unlisted, BTreeSet::from(Kind::ALL), "nothing was listed to its end");
+    assert_eq!(watches.of_shard(0, 1).watches.len(), 3, "a list that has only begun says of nothing that it is gone");
     watches.hear(Kind::AlertRule, Heard::InitDone);
-    assert_eq!(watches.of_shard(0, 1).len(), 2, "nor of another kind");
+    assert_eq!(watches.of_shard(0, 1).watches.len(), 2, "nor of another kind");
+    let unlisted = || -> BTreeSet<Kind> { Kind::ALL.into_iter().filter(|kind| *kind != Kind::AlertRule).collect() };
+    assert_eq!(watches.of_shard(0, 1).unlisted, unlisted());
+    watches.hear(Kind::AlertRule, Heard::Init);
+    assert_eq!(watches.of_shard(0, 1).unlisted, unlisted(), "it was known once, and is kept up");
     watches.hear(Kind::Slo, Heard::Delete(slo(1, "99.9")));
-    assert_eq!(watches.of_shard(0, 1), []);
+    assert_eq!(watches.of_shard(0, 1).watches, []);
 }
 
 #[test]
