@@ -20,8 +20,8 @@ use super::{
 const PATIENCE: u64 = 60;
 /// A watch that is new has so many seconds to show its first series.
 const FIRST: u64 = 120;
-/// Samples after which a series is scored, as time.
-const LEARNING: &str = "after 100 samples, which take 50 minutes";
+/// When a series is scored, and when it alerts.
+const LEARNING: &str = "after 100 samples, which take 50 minutes, and alerts when a day of it is known";
 
 /// Kind, namespace and name.
 pub(crate) type Owner = (Kind, String, String);

@@ -33,7 +33,7 @@ fn every_reason_has_its_words() {
             |facts, watch, now| facts.saw(SHARD, watch, seen(1, 1, 0), now),
             None,
             c::REASON_LEARNING,
-            "Odd: 1 series learnt since 2027-01-15T08:00:00Z; a series is scored after 100 samples, which take 50 minutes",
+            "Odd: 1 series learnt since 2027-01-15T08:00:00Z; a series is scored after 100 samples, which take 50 minutes, and alerts when a day of it is known",
         ),
         (
             |facts, watch, now| facts.saw(SHARD, watch, seen(500, 3, 700), now),
@@ -133,7 +133,7 @@ fn the_worst_watch_decides_and_each_has_its_words() {
     assert_eq!((fact.status, fact.reason), (None, c::REASON_LEARNING));
     assert_eq!(
         fact.message,
-        "bad: 1 series learnt since 2027-01-15T08:00:00Z; a series is scored after 100 samples, which take 50 minutes; total: 1 series scored since 2027-01-15T08:00:00Z"
+        "bad: 1 series learnt since 2027-01-15T08:00:00Z; a series is scored after 100 samples, which take 50 minutes, and alerts when a day of it is known; total: 1 series scored since 2027-01-15T08:00:00Z"
     );
     assert_eq!(facts.of(Kind::AlertRule, "shop", "checkout"), None, "another kind of the same name");
     facts.keep(SHARD, [&total]);

@@ -126,14 +126,14 @@ fn usual(at: i64) -> String {
     format!("{}", 10.0 + (z >> 11) as f64 / (1u64 << 53) as f64)
 }
 
-/// A server of one series, with five hours of the past.
+/// A server of one series, with a day of the past.
 async fn world(value: World, now: &Arc<AtomicU64>) -> MockServer {
     let (server, now) = (MockServer::start().await, Arc::clone(now));
     let answer = move |request: &Request| {
         let query: BTreeMap<_, _> = request.url.query_pairs().collect();
         let number = |name: &str| query[name].parse::<u64>().unwrap();
         let relative = |time: u64| time as i64 - NOW as i64;
-        let values: Vec<Value> = (number("start").max(NOW - 18_000)..=number("end"))
+        let values: Vec<Value> = (number("start")..=number("end"))
             .step_by(30)
             .filter_map(|time| Some(json!([time, value(relative(time), relative(now.load(SeqCst)))?])))
             .collect();
@@ -353,7 +353,7 @@ fn the_most_unusual_series_have_a_band() {
     };
     metrics.anomalies().with(0, |shard| {
         let found = ["a", "b", "c", "d"].map(|pod| {
-            let samples = calm(400, now);
+            let samples = calm(1440, now);
             let value = match pod {
                 "b" => 500.0,
                 "d" => 11.5,

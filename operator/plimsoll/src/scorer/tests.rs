@@ -214,6 +214,57 @@ fn a_jump_counts_on_the_side_that_is_asked_for() {
     }
 }
 
+/// Pods that start at any hour of a day with a usual course: none alerts on what is only new to it. One that is known does,
+/// and so does a pod in its second day.
+#[test]
+fn a_series_alerts_on_nothing_before_a_day_of_it_is_known() {
+    let value = |time: u64, noise: f64| {
+        let phase = time as f64 / 86_400.0 * std::f64::consts::TAU;
+        200.0 - 100.0 * phase.cos() + 20.0 * (noise - 0.5)
+    };
+    let (mut scored, mut alerted) = (0, 0);
+    for hour in (0..24).step_by(6) {
+        let (watch, mut table) = (watch(Direction::Both), Table::default());
+        let (begin, mut random) = (NOW + hour * 3600, plimsoll_anomaly::lstm::Random(hour + 1));
+        let mut state = |time: u64, value: f64| {
+            take(&mut table, &watch, time as f64, [(Vec::new(), vec![(time as f64, value)])]);
+            let (_, series) = table.all().next().unwrap();
+            (series.score, series.alert.peak, table.seen(&watch, time as f64).learning)
+        };
+        for time in (begin..begin + 82_000).step_by(60) {
+            // Of a day and of an outage.
+            let outage = (time - begin) / 60 % 400 == 399;
+            let (score, peak, learning) =
+                state(time, if outage { 5000.0 } else { value(time, f64::from(random.unit())) });
+            scored += usize::from(score >= 0.5);
+            assert_eq!((peak, learning), (0.0, 1), "{hour}: {} s", time - begin);
+        }
+        for time in (begin + 82_000..begin + 100_000).step_by(60) {
+            state(time, value(time, f64::from(random.unit())));
+        }
+        let (score, peak, learning) = state(begin + 100_020, 50_000.0);
+        assert!(score >= 0.5 && learning == 0);
+        alerted += usize::from(peak >= 0.5);
+    }
+    assert!(scored >= 4, "it is scored meanwhile: {scored}");
+    assert_eq!(alerted, 4);
+}
+
+#[test]
+fn what_is_seen_now_and_then_is_known_later() {
+    let (watch, mut table) = (watch(Direction::Both), Table::default());
+    // An hour, half a day later another one, and so on: two days of it are not a day.
+    let mut time = NOW;
+    for _ in 0..4 {
+        for _ in 0..60 {
+            time += 60;
+            take(&mut table, &watch, time as f64, [(Vec::new(), vec![(time as f64, 1.0)])]);
+        }
+        time += 11 * 3600;
+    }
+    assert!(!table.all().next().unwrap().1.is_known());
+}
+
 #[test]
 fn what_is_no_news_changes_nothing() {
     let (watch, mut table) = (watch(Direction::Both), Table::default());
