@@ -166,6 +166,7 @@ pub struct Prometheus {
     tenant: Option<String>,
     token: Option<PathBuf>,
     retries: usize,
+    whole: bool,
 }
 
 #[derive(Deserialize)]
@@ -175,6 +176,20 @@ struct Answer<T> {
     data: Option<T>,
     #[serde(default)]
     error: String,
+    #[serde(default)]
+    warnings: Vec<String>,
+    /// VictoriaMetrics: a part of its storage did not answer.
+    #[serde(default)]
+    is_partial: bool,
+}
+
+impl<T> Answer<T> {
+    /// What is missing of the answer, if something is. What the engine has to say of a query is told as a warning, too.
+    fn lack(&self) -> Option<&str> {
+        let of_storage = |warning: &&String| !warning.starts_with("PromQL ");
+        let warning = self.warnings.iter().find(of_storage).map(String::as_str);
+        warning.or(self.is_partial.then_some("a part of its storage does not answer"))
+    }
 }
 
 #[derive(Deserialize)]
@@ -238,7 +253,7 @@ impl Prometheus {
     pub fn new(client: reqwest::Client, url: &str) -> Result<Self, String> {
         crate::sinks::config::check_url(url)?;
         let base = Url::parse(&format!("{}/", url.trim_end_matches('/'))).map_err(|e| e.to_string())?;
-        Ok(Self { client, base, tenant: None, token: None, retries: 2 })
+        Ok(Self { client, base, tenant: None, token: None, retries: 2, whole: false })
     }
 
     /// With the header `X-Scope-OrgID` and a file that has a bearer token.
@@ -253,6 +268,13 @@ impl Prometheus {
     #[must_use]
     pub fn with_retries(mut self, retries: usize) -> Self {
         self.retries = retries;
+        self
+    }
+
+    /// An answer to a range query of which a part is missing, since a part of the storage is away, is a failure.
+    #[must_use]
+    pub fn with_whole_answers(mut self) -> Self {
+        self.whole = true;
         self
     }
 
@@ -290,7 +312,11 @@ impl Prometheus {
         step: u64,
     ) -> Result<Vec<Range>, PrometheusError> {
         let [start, end, step] = [from, to, step].map(|seconds| seconds.to_string());
-        let query = [("query", promql), ("start", &start), ("end", &end), ("step", &step)];
+        let mut query = vec![("query", promql), ("start", &start), ("end", &end), ("step", &step)];
+        if self.whole {
+            // Thanos and VictoriaMetrics leave out what does not answer unless they are told not to; others know neither.
+            query.extend([("partial_response", "false"), ("deny_partial_response", "1")]);
+        }
         let matrix: Vector = self.get("api/v1/query_range", &query).await?;
         serde_json::from_value(matrix.result)
             .map_err(|error| self.unreachable(format!("its answer is not understood: {error}")))
@@ -472,6 +498,9 @@ impl Prometheus {
             return Err(self.unreachable(cause()));
         }
         match serde_json::from_slice::<Answer<T>>(&body) {
+            Ok(answer) if self.whole && answer.status == "success" && answer.lack().is_some() => {
+                Err(self.unreachable(format!("its answer is not whole: {}", answer.lack().unwrap_or_default())))
+            }
             Ok(Answer { data: Some(data), status, .. }) if status == "success" => {
                 Ok((data, date.unwrap_or_else(jiff::Timestamp::now)))
             }

@@ -57,6 +57,42 @@ async fn vectors_and_scalars_are_read() {
 }
 
 #[tokio::test]
+async fn an_answer_that_lacks_something_is_a_failure_where_that_matters() {
+    for (more, lacks) in [
+        (r#""infos": ["PromQL info: metric might not be a counter: \"x\" (1:6)"]"#, None),
+        (r#""warnings": ["PromQL warning: quantile value should be between 0 and 1, got 2 (1:1)"]"#, None),
+        (r#""isPartial": false"#, None),
+        (r#""warnings": []"#, None),
+        (r#""isPartial": true"#, Some("a part of its storage does not answer")),
+        (
+            r#""warnings": ["PromQL info: x", "receive series from store-2: Unavailable"]"#,
+            Some("receive series from store-2"),
+        ),
+    ] {
+        let server = MockServer::start().await;
+        let body = format!(r#"{{"status": "success", {more}, "data": {{"resultType": "matrix", "result": []}}}}"#);
+        Mock::given(path("/api/v1/query_range"))
+            .respond_with(ResponseTemplate::new(200).set_body_string(body))
+            .mount(&server)
+            .await;
+        let any = client(&server.uri()).with_retries(0);
+        assert!(any.query_range("x", 0, 60, 30).await.is_ok(), "{more}");
+        let whole = any.with_whole_answers().query_range("x", 0, 60, 30).await;
+        let error = whole.err().map(|error| error.to_string());
+        assert_eq!(error.is_some(), lacks.is_some(), "{more} {error:?}");
+        assert!(error.unwrap_or_default().contains(lacks.unwrap_or_default()), "{more}");
+        let asked = server.received_requests().await.unwrap();
+        let says = |request: &wiremock::Request, name: &str| {
+            request.url.query_pairs().find(|(known, _)| known == name).map(|(_, value)| value.into_owned())
+        };
+        let partial = |at: usize| asked.get(at).and_then(|request| says(request, "partial_response"));
+        let denied = |at: usize| asked.get(at).and_then(|request| says(request, "deny_partial_response"));
+        assert_eq!((partial(0), denied(0)), (None, None));
+        assert_eq!((partial(1).as_deref(), denied(1).as_deref()), (Some("false"), Some("1")));
+    }
+}
+
+#[tokio::test]
 async fn every_failure_names_address_and_cause() {
     let error = serde_json::json!({"status": "error", "error": "parse error: unexpected end"});
     for (answer, refused, wanted) in [

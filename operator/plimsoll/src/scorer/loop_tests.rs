@@ -261,6 +261,32 @@ async fn all_is_asked_again_when_the_server_has_rested() {
 }
 
 #[tokio::test]
+async fn a_partial_answer_is_no_sample_and_what_comes_later_is_read() {
+    let server = server(u64::MAX, u64::MAX).await;
+    let metrics = Metrics::default();
+    let mut scorer = scorer(&server.uri(), &metrics);
+    scorer.round(vec![watch(Direction::Both)], || NOW).await;
+    server.reset().await;
+    // Half of the stores are away.
+    let values: Vec<Value> = (NOW..=NOW + 90).step_by(30).map(|time| json!([time, "5"])).collect();
+    let result = json!([{"metric": {"__name__": "x", "pod": "a\"b"}, "values": values}]);
+    let warnings = ["receive series from Addr: store-2: rpc error: code = Unavailable"];
+    let body = json!({"status": "success", "warnings": warnings, "data": {"resultType": "matrix", "result": result}});
+    Mock::given(path("/api/v1/query_range"))
+        .respond_with(ResponseTemplate::new(200).set_body_json(body))
+        .mount(&server)
+        .await;
+    for now in [NOW + 30, NOW + 60, NOW + 90] {
+        scorer.round(vec![watch(Direction::Both)], || now).await;
+    }
+    let fact = metrics.anomalies().facts().of(Kind::AlertRule, "shop", "checkout").unwrap();
+    assert_eq!(fact.reason, c::REASON_SOURCE_UNREACHABLE);
+    assert!(fact.message.contains("store-2"), "{}", fact.message);
+    let last = metrics.anomalies().with(0, |shard| shard.table.all().next().map(|(_, series)| series.last));
+    assert_eq!(last, Some(NOW as f64));
+}
+
+#[tokio::test]
 async fn what_is_refused_is_asked_ever_less_and_holds_nobody_up() {
     let server = MockServer::start().await;
     let answer = |request: &Request| {

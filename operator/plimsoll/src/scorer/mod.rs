@@ -127,7 +127,7 @@ struct Scorer<'a> {
 impl<'a> Scorer<'a> {
     /// What fails is asked again in the next round, not at once.
     fn new(prometheus: Prometheus, metrics: &'a Metrics, shard: u32, lease: Lease) -> Self {
-        let prometheus = prometheus.with_retries(0);
+        let prometheus = prometheus.with_retries(0).with_whole_answers();
         Self {
             prometheus,
             metrics,
