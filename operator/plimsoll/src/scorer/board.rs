@@ -15,9 +15,13 @@ use prometheus_client::{
     metrics::{MetricType, gauge::ConstGauge},
 };
 use serde::Serialize;
-use tokio::time::Instant;
+use tokio::{
+    sync::{Semaphore, SemaphorePermit},
+    time::Instant,
+};
 
 use super::{
+    CONCURRENCY_OF_ALL,
     facts::Facts,
     joint::Together,
     now,
@@ -96,11 +100,20 @@ impl Shard {
 }
 
 /// See the module.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Board {
     shards: Mutex<BTreeMap<u32, Shard>>,
     facts: Facts,
     options: OnceLock<Options>,
+    /// For answers that are read at the same time.
+    room: Semaphore,
+}
+
+impl Default for Board {
+    fn default() -> Self {
+        let room = Semaphore::new(CONCURRENCY_OF_ALL);
+        Self { shards: Mutex::default(), facts: Facts::default(), options: OnceLock::new(), room }
+    }
 }
 
 impl Board {
@@ -112,6 +125,12 @@ impl Board {
 
     pub(crate) fn options(&self) -> Options {
         self.options.get().cloned().unwrap_or_default()
+    }
+
+    /// Waits until one more answer may be read, for as long as this is kept.
+    pub(crate) async fn room(&self) -> Option<SemaphorePermit<'_>> {
+        // It is never closed.
+        self.room.acquire().await.ok()
     }
 
     /// What is told of the objects.

@@ -294,7 +294,7 @@ async fn what_is_refused_is_asked_ever_less_and_holds_nobody_up() {
         match query["query"].as_ref() {
             "bad" => ResponseTemplate::new(400).set_body_json(json!({"status": "error", "error": "parse error"})),
             // More than is read of any answer.
-            "large" => ResponseTemplate::new(200).set_body_bytes(vec![b' '; (16 << 20) + 1]),
+            "large" => ResponseTemplate::new(200).set_body_bytes(vec![b' '; (4 << 20) + 1]),
             _ => {
                 let values = [json!([query["end"].parse::<u64>().unwrap(), "1"])];
                 let result = json!([{"metric": {}, "values": values}]);
@@ -326,7 +326,7 @@ async fn what_is_refused_is_asked_ever_less_and_holds_nobody_up() {
     assert!(count("good").await as u64 >= rounds);
     let fact = |name: &str| metrics.anomalies().facts().of(Kind::AlertRule, "shop", name).unwrap();
     assert_eq!(fact("good").reason, c::REASON_LEARNING);
-    for (name, wanted) in [("bad", "parse error"), ("large", "its answer is larger than 16 MiB")] {
+    for (name, wanted) in [("bad", "parse error"), ("large", "its answer is larger than 4 MiB")] {
         assert_eq!(fact(name).reason, c::REASON_QUERY_FAILED);
         assert!(fact(name).message.ends_with(wanted), "{}", fact(name).message);
     }

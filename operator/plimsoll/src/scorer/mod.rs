@@ -51,8 +51,10 @@ const BACKFILL: u64 = 86_400;
 const PIECE: u64 = 3600;
 /// What is asked for again, because samples may come late.
 const LATE: u64 = 300;
-/// Requests at the same time.
+/// Requests of a shard at the same time ...
 const CONCURRENCY: usize = 4;
+/// ... and of all shards of this process: their answers are in memory at once.
+const CONCURRENCY_OF_ALL: usize = 8;
 /// So many failures of the server end a round: it is away, and the others would find the same.
 const ENOUGH: usize = 4;
 /// A query that is refused is asked again after twice as long each time, up to so many seconds.
@@ -125,9 +127,8 @@ struct Scorer<'a> {
 }
 
 impl<'a> Scorer<'a> {
-    /// What fails is asked again in the next round, not at once.
     fn new(prometheus: Prometheus, metrics: &'a Metrics, shard: u32, lease: Lease) -> Self {
-        let prometheus = prometheus.with_retries(0).with_whole_answers();
+        let prometheus = prometheus.for_scoring();
         Self {
             prometheus,
             metrics,
@@ -332,6 +333,8 @@ async fn read(
             // The clock was set back.
             return Ok(Reached::Present);
         }
+        // Until what is read of it is in the table.
+        let _room = board.room().await;
         let answer = prometheus.query_range(&watch.query, from, to, EVERY).await?;
         if !lease.is_held(Instant::now()) {
             // Whoever has the shard now asks for itself.

@@ -4,7 +4,7 @@ use std::{
     collections::BTreeMap,
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering::SeqCst},
+        atomic::{AtomicU64, AtomicUsize, Ordering::SeqCst},
     },
 };
 
@@ -105,6 +105,40 @@ async fn in_long_rounds_all_are_shown_in_turn_and_it_is_told() {
         slow.round(&mut scorer, &all).await;
     }
     assert_eq!(reason(&metrics, MANY - 1), c::REASON_LEARNING);
+}
+
+/// A server that holds every answer back until so many questions wait for theirs; and the most that ever did.
+async fn holds_back(until: usize) -> (String, Arc<AtomicUsize>) {
+    let (waiting, most) = (Arc::new(tokio::sync::watch::channel(0usize).0), Arc::new(AtomicUsize::new(0)));
+    let (arrived, highest, open) = (Arc::clone(&waiting), Arc::clone(&most), Arc::new(AtomicUsize::new(0)));
+    let app = axum::Router::new().fallback(axum::routing::get(move || {
+        let (arrived, highest, open) = (Arc::clone(&arrived), Arc::clone(&highest), Arc::clone(&open));
+        async move {
+            highest.fetch_max(open.fetch_add(1, SeqCst) + 1, SeqCst);
+            arrived.send_modify(|count| *count += 1);
+            // Nobody drops the sender.
+            let _ = arrived.subscribe().wait_for(|count| *count >= until).await;
+            open.fetch_sub(1, SeqCst);
+            r#"{"status": "success", "data": {"resultType": "matrix", "result": []}}"#
+        }
+    }));
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let limits = crate::serving::Limits::default();
+    tokio::spawn(crate::serving::serve(listener, None, app, limits, tokio_util::sync::CancellationToken::new()));
+    (url, most)
+}
+
+#[tokio::test]
+async fn all_shards_together_ask_so_much_at_the_same_time() {
+    let (url, most) = holds_back(CONCURRENCY_OF_ALL).await;
+    let metrics = Metrics::default();
+    let prometheus = || Prometheus::new(crate::prometheus::http_client().unwrap(), &url).unwrap();
+    let mut shards: Vec<_> = (0..4).map(|n| Scorer::new(prometheus(), &metrics, n, Lease::forever())).collect();
+    let rounds = shards.iter_mut().map(|scorer| scorer.round(watches(0..6), || NOW));
+    futures::future::join_all(rounds).await;
+    assert_eq!(most.load(SeqCst), CONCURRENCY_OF_ALL);
+    assert!(metrics.text().contains("plimsoll_anomaly_failures_total 0"));
 }
 
 #[tokio::test]
