@@ -82,6 +82,48 @@ async fn state_that_is_refused_is_read_anew_and_replaced() {
 }
 
 #[tokio::test]
+async fn a_clock_that_was_ahead_stops_nothing() {
+    const AHEAD: u64 = 30 * 86_400;
+    let value = |time: u64| format!("10.{}", (time / 30 * 7) % 10);
+    // Samples as they are, and ones that a query makes of any time.
+    for makes in [false, true] {
+        let server = MockServer::start().await;
+        let answer = move |request: &Request| {
+            let query: BTreeMap<_, _> = request.url.query_pairs().collect();
+            let number = |name: &str| query[name].parse::<u64>().unwrap();
+            let known = move |time: &u64| makes || *time <= NOW + 120;
+            let times = (number("start")..=number("end")).step_by(30).filter(known);
+            let values: Vec<Value> = times.map(|time| json!([time, value(time)])).collect();
+            let result = if values.is_empty() { json!([]) } else { json!([{"metric": {}, "values": values}]) };
+            ResponseTemplate::new(200)
+                .set_body_json(json!({"status": "success", "data": {"resultType": "matrix", "result": result}}))
+        };
+        Mock::given(path("/api/v1/query_range")).respond_with(answer).mount(&server).await;
+        let folder = tempfile::tempdir().unwrap();
+        let metrics = with_state(folder.path());
+        let mut one = scorer(&server.uri(), &metrics);
+        one.restore().await;
+        one.round(vec![watch(Direction::Both)], || NOW).await;
+        one.round(vec![watch(Direction::Both)], || NOW + AHEAD).await;
+        one.progress.values_mut().for_each(|progress| progress.again = NOW + AHEAD + 60);
+        for now in [NOW + 60, NOW + 90, NOW + 120] {
+            one.round(vec![watch(Direction::Both)], || now).await;
+            assert!(present(&metrics, now).is_some(), "{makes}: {}", now - NOW);
+            let last = metrics.anomalies().with(0, |shard| shard.table.all().next().map(|(_, series)| series.last));
+            assert_eq!(last, Some(now as f64), "{makes}");
+        }
+        let fact = metrics.anomalies().facts().of(Kind::AlertRule, "shop", "checkout").unwrap();
+        assert_eq!(fact.reason, c::REASON_SCORING, "{makes}: {}", fact.message);
+        // Nor does it after a restart.
+        let metrics = with_state(folder.path());
+        let mut other = scorer(&server.uri(), &metrics);
+        other.restore().await;
+        other.round(vec![watch(Direction::Both)], || NOW + 120).await;
+        assert!(present(&metrics, NOW + 120).is_some());
+    }
+}
+
+#[tokio::test]
 async fn what_is_stored_stays_until_the_objects_are_listed() {
     let server = server(u64::MAX, u64::MAX).await;
     let folder = tempfile::tempdir().unwrap();

@@ -113,6 +113,13 @@ struct Progress {
     refusals: u32,
 }
 
+impl Progress {
+    /// Whether it may be asked for. A clock that was set back must not mean never.
+    fn is_due(&self, now: u64) -> bool {
+        self.again <= now || self.again - now > REFUSED_MAX
+    }
+}
+
 struct Scorer<'a> {
     prometheus: Prometheus,
     metrics: &'a Metrics,
@@ -231,7 +238,7 @@ impl<'a> Scorer<'a> {
     async fn ask(&mut self, clock: &(impl Fn() -> u64 + Sync)) -> bool {
         let begun = clock();
         // A watch that fails always must not keep the others from their turn.
-        let due = self.progress.iter().filter(|(_, progress)| progress.again <= begun);
+        let due = self.progress.iter().filter(|(_, progress)| progress.is_due(begun));
         let (prometheus, board, shard, round) = (&self.prometheus, self.metrics.anomalies(), self.shard, self.rounds);
         let in_past = |watch: &Watch| board.with(shard, |shard| shard.table.until(watch)) + PIECE < begun;
         let mut turns: Vec<(bool, Watch, Progress)> = due.map(|(w, p)| (in_past(w), w.clone(), *p)).collect();
@@ -326,7 +333,15 @@ async fn read(
     loop {
         let now = clock();
         let oldest = now.saturating_sub(BACKFILL);
-        let until = board.with(shard, |shard| shard.table.until(watch));
+        let until = board.with(shard, |shard| {
+            if shard.table.is_ahead(watch, now as f64) {
+                // Samples of a time that has not come would be taken for the present until then: it begins anew.
+                let watches = shard.table.watches().filter(|other| *other != watch).cloned().collect();
+                shard.take(&Event::Swept { now: now as f64, watches });
+            }
+            // A clock that was wrong has said that more was read than there is.
+            shard.table.until(watch).min(now)
+        });
         let from = until.saturating_sub(LATE).max(oldest).next_multiple_of(EVERY);
         let to = now.min(from + PIECE);
         if from > to {

@@ -264,6 +264,15 @@ impl Table {
         self.watches.iter().any(|(watch, watched)| !left.contains(watch) || watched.series.values().any(gone))
     }
 
+    /// Whether what is known of a watch is of a time that has not come: somebody's clock was wrong. Also where nothing is left
+    /// of it, since all was long ago by that clock.
+    pub(crate) fn is_ahead(&self, watch: &Watch, now: f64) -> bool {
+        let ahead = |time: f64| time - now > VANISHED;
+        self.watches.get(watch).is_some_and(|Watched { until, series, .. }| {
+            (series.is_empty() && ahead(*until as f64)) || series.values().any(|series| ahead(series.last))
+        })
+    }
+
     /// All that is or was watched.
     pub(crate) fn watches(&self) -> impl Iterator<Item = &Watch> {
         self.watches.keys()
