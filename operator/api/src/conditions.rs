@@ -35,6 +35,8 @@ pub const REASON_LEARNING: &str = "Learning";
 pub const REASON_NO_SERIES: &str = "NoSeries";
 /// Its query finds more series than are scored.
 pub const REASON_TOO_MANY_SERIES: &str = "TooManySeries";
+/// Some of its series differ in nothing that a score shows.
+pub const REASON_INDISTINCT_SERIES: &str = "IndistinctSeries";
 /// To read all series takes so long that their scores are not shown all the time.
 pub const REASON_BEHIND: &str = "Behind";
 /// Prometheus refuses its query.

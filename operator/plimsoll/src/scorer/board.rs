@@ -57,6 +57,8 @@ pub(crate) struct Shard {
     pub(crate) table: Table,
     pub(crate) store: Option<Store>,
     pub(crate) lap: Lap,
+    /// Series left out since another one of their watch has the same labels.
+    pub(crate) indistinct: usize,
 }
 
 /// How long a round takes. Times are in seconds since 1970.
@@ -85,7 +87,7 @@ impl Lap {
 
 impl Default for Shard {
     fn default() -> Self {
-        Self { lease: Lease::forever(), table: Table::default(), store: None, lap: Lap::default() }
+        Self { lease: Lease::forever(), table: Table::default(), store: None, lap: Lap::default(), indistinct: 0 }
     }
 }
 
@@ -345,11 +347,13 @@ impl Collector for Board {
         let now = time as f64;
         let add = |(a, b): (usize, usize), (c, d): (usize, usize)| (a + c, b + d);
         let (seen, refused) = held(&shards).map(|shard| shard.table.counts(now)).fold((0, 0), add);
+        let indistinct = held(&shards).map(|shard| shard.indistinct).sum();
         let round = held(&shards).map(|shard| shard.lap.seconds(time)).max().unwrap_or_default();
         for (name, help, value) in [
             ("anomaly_round_seconds", "Seconds that it takes to read all that is watched once", round as usize),
             ("anomaly_shards", "Shards of the anomaly scorer that this replica holds", held(&shards).count()),
             ("anomaly_series", "Series that the anomaly scorer watches", seen),
+            ("anomaly_series_indistinct", "Series whose labels another one of the query has", indistinct),
             ("anomaly_series_refused", "Series that the anomaly scorer has no room for", refused),
         ] {
             let metric = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;

@@ -79,6 +79,7 @@ enum Told {
     Failing(Trouble),
     NoSeries,
     TooMany,
+    Indistinct,
     Behind,
     Learning,
     Waiting,
@@ -86,12 +87,13 @@ enum Told {
 }
 
 impl Told {
-    const ALL: [Self; 9] = [
+    const ALL: [Self; 10] = [
         Self::Failing(Trouble::Unreachable),
         Self::Failing(Trouble::Throttled),
         Self::Failing(Trouble::Refused),
         Self::NoSeries,
         Self::TooMany,
+        Self::Indistinct,
         Self::Behind,
         Self::Learning,
         Self::Waiting,
@@ -105,6 +107,7 @@ impl Told {
             Told::Failing(Trouble::Refused) => (Some(false), c::REASON_QUERY_FAILED),
             Told::NoSeries => (Some(false), c::REASON_NO_SERIES),
             Told::TooMany => (Some(false), c::REASON_TOO_MANY_SERIES),
+            Told::Indistinct => (Some(false), c::REASON_INDISTINCT_SERIES),
             Told::Behind => (Some(false), c::REASON_BEHIND),
             Told::Learning => (None, c::REASON_LEARNING),
             Told::Waiting => (None, c::REASON_WAITING),
@@ -121,7 +124,7 @@ struct Row {
     /// Numbers as told.
     series: usize,
     refused: usize,
-    /// Why it is not read, or not often enough, as was said first: wordings differ from one time to the next.
+    /// What is wrong with how it is read, as was said first: wordings differ from one time to the next.
     cause: String,
     /// Since when it is not what is told, and what it is.
     other: Option<(Told, u64)>,
@@ -178,6 +181,11 @@ impl Row {
                 "{} since {since}, and about {} more find no room: at most {PER_WATCH} of a query and {IN_ALL} in all are scored; aggregate the query, as in sum by (job) (…)",
                 series(self.series),
                 self.refused
+            ),
+            Told::Indistinct => format!(
+                "{} since {since}, {}: a score has no name of a metric, and a dot in a label's name becomes an underscore; tell them apart, as in sum by (…) or label_replace(…)",
+                series(self.series),
+                self.cause
             ),
             Told::Behind => format!(
                 "{} read too seldom since {since}: {}, and a score is shown for {FRESH} s, so that alerts come late or not at all; see why Prometheus is slow, or give the work to more replicas with --anomaly-shards",
@@ -255,11 +263,18 @@ impl Facts {
         let told = match seen {
             Seen { refused: 1.., .. } => Told::TooMany,
             Seen { series: 0, .. } => Told::NoSeries,
+            Seen { indistinct: 1.., .. } => Told::Indistinct,
             Seen { behind: Some(_), .. } => Told::Behind,
             Seen { series, learning, .. } if learning == series => Told::Learning,
             _ => Told::Scoring,
         };
-        let cause = seen.behind.map(|seconds| format!("to read all takes {seconds} s")).unwrap_or_default();
+        let cause = match (told, seen) {
+            (Told::Indistinct, Seen { indistinct, .. }) => {
+                format!("and {indistinct} more that would have the same labels")
+            }
+            (_, Seen { behind: Some(seconds), .. }) => format!("to read all takes {seconds} s"),
+            _ => String::new(),
+        };
         self.tell(shard, watch, told, seen, &cause, now);
     }
 

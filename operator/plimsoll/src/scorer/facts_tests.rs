@@ -7,7 +7,7 @@ use crate::scorer::tests::{NOW, watch};
 const SHARD: u32 = 0;
 
 fn seen(series: usize, learning: usize, refused: usize) -> Seen {
-    Seen { series, learning, refused, behind: None }
+    Seen { series, learning, refused, ..Seen::default() }
 }
 
 fn of(facts: &Facts) -> Fact {
@@ -40,6 +40,12 @@ fn every_reason_has_its_words() {
             Some(false),
             c::REASON_TOO_MANY_SERIES,
             "Odd: about 500 series since 2027-01-15T08:00:00Z, and about 700 more find no room: at most 500 of a query and 10000 in all are scored; aggregate the query, as in sum by (job) (…)",
+        ),
+        (
+            |facts, watch, now| facts.saw(SHARD, watch, Seen { indistinct: 2, ..seen(12, 1, 0) }, now),
+            Some(false),
+            c::REASON_INDISTINCT_SERIES,
+            "Odd: about 12 series since 2027-01-15T08:00:00Z, and 2 more that would have the same labels: a score has no name of a metric, and a dot in a label's name becomes an underscore; tell them apart, as in sum by (…) or label_replace(…)",
         ),
         (
             |facts, watch, now| facts.saw(SHARD, watch, Seen { behind: Some(150), ..seen(12, 1, 0) }, now),

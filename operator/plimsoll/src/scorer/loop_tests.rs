@@ -329,6 +329,46 @@ async fn a_partial_answer_is_no_sample_and_what_comes_later_is_read() {
 }
 
 #[tokio::test]
+async fn of_series_with_the_same_labels_one_is_scored_and_it_is_told() {
+    let server = MockServer::start().await;
+    let answer = |request: &Request| {
+        let query: BTreeMap<_, _> = request.url.query_pairs().collect();
+        let number = |name: &str| query[name].parse::<u64>().unwrap();
+        let one = |metric: Value, value: &str| {
+            let times = (number("start").max(NOW - 600)..=number("end")).step_by(30);
+            json!({"metric": metric, "values": times.map(|time| json!([time, value])).collect::<Vec<_>>()})
+        };
+        let result = json!([
+            one(json!({"__name__": "a", "k8s.pod": "x"}), "1"),
+            one(json!({"__name__": "a", "k8s_pod": "x"}), "2"),
+            one(json!({"__name__": "b", "k8s_pod": "x"}), "3"),
+            one(json!({"__name__": "b", "k8s_pod": "y"}), "4"),
+        ]);
+        ResponseTemplate::new(200)
+            .set_body_json(json!({"status": "success", "data": {"resultType": "matrix", "result": result}}))
+    };
+    Mock::given(path("/api/v1/query_range")).respond_with(answer).mount(&server).await;
+    let metrics = Metrics::default();
+    let mut scorer = scorer(&server.uri(), &metrics);
+    for now in [NOW, NOW + 30] {
+        scorer.round(vec![watch(Direction::Both)], || now).await;
+    }
+    let known = metrics.anomalies().with(0, |shard| {
+        let values = shard.table.all().map(|(labels, series)| (labels.last().unwrap().1.clone(), series.value));
+        values.collect::<Vec<_>>()
+    });
+    assert_eq!(known, [("x".to_owned(), 1.0), ("y".to_owned(), 4.0)]);
+    let fact = metrics.anomalies().facts().of(Kind::AlertRule, "shop", "checkout").unwrap();
+    assert_eq!(fact.reason, c::REASON_INDISTINCT_SERIES, "{}", fact.message);
+    assert!(fact.message.contains("about 2 series since"), "{}", fact.message);
+    assert!(fact.message.contains("and 2 more that would have the same labels"), "{}", fact.message);
+    assert!(metrics.text().contains("\nplimsoll_anomaly_series_indistinct 2\n"), "{}", metrics.text());
+    // Nothing of it stays when the query is mended.
+    scorer.round(Vec::new(), || NOW + 60).await;
+    assert!(metrics.text().contains("\nplimsoll_anomaly_series_indistinct 0\n"), "{}", metrics.text());
+}
+
+#[tokio::test]
 async fn what_is_refused_is_asked_ever_less_and_holds_nobody_up() {
     let server = MockServer::start().await;
     let answer = |request: &Request| {

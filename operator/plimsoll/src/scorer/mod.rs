@@ -34,7 +34,7 @@ use self::{
     facts::Trouble,
     pace::Pace,
     store::{Refusal, Store},
-    table::{Event, FRESH, IN_ALL, PER_WATCH, Seen},
+    table::{Event, FRESH, IN_ALL, PER_WATCH, Samples, Seen},
     watches::{Wanted, Watch, Watches},
 };
 use crate::{
@@ -111,6 +111,8 @@ struct Progress {
     /// When it may be asked for again that was refused, in seconds since 1970.
     again: u64,
     refusals: u32,
+    /// Series of the last answer that had the labels of another one.
+    indistinct: usize,
 }
 
 impl Progress {
@@ -231,7 +233,11 @@ impl<'a> Scorer<'a> {
             self.behind = Some(took).filter(|took| *took as f64 > most);
         }
         self.keep().await;
-        board.with(self.shard, |shard| shard.lap.end(clock()));
+        let indistinct = self.progress.values().map(|progress| progress.indistinct).sum();
+        board.with(self.shard, |shard| {
+            shard.lap.end(clock());
+            shard.indistinct = indistinct;
+        });
     }
 
     /// Asks for all that is due; false where that was given up.
@@ -268,7 +274,8 @@ impl<'a> Scorer<'a> {
                 Ok(Reached::Present) => {
                     progress.refusals = 0;
                     let seen = board.with(shard, |shard| shard.table.seen(&watch, now as f64));
-                    board.facts().saw(shard, &watch, Seen { behind: self.behind, ..seen }, now);
+                    let Progress { indistinct, .. } = progress;
+                    board.facts().saw(shard, &watch, Seen { indistinct, behind: self.behind, ..seen }, now);
                 }
                 Ok(Reached::Past) => {}
                 Err(error) => {
@@ -355,7 +362,12 @@ async fn read(
             // Whoever has the shard now asks for itself.
             return Ok(Reached::Past);
         }
-        let found = answer.iter().map(|range| (watch.exported(&range.metric), range.samples().collect()));
+        // Two series in one would be neither of them: of those that are called the same the first one is scored.
+        let mut found: BTreeMap<_, Samples> = BTreeMap::new();
+        for range in &answer {
+            found.entry(watch.exported(&range.metric)).or_insert_with(|| range.samples().collect());
+        }
+        progress.indistinct = answer.len() - found.len();
         let refused = board.with(shard, |shard| {
             let found = shard.table.news(watch, found);
             shard.take(&Event::Read { watch: watch.clone(), until: to, found });

@@ -153,6 +153,8 @@ pub(crate) struct Seen {
     pub(crate) learning: usize,
     /// Series for which there is no room.
     pub(crate) refused: usize,
+    /// Series left out since another one has the same labels.
+    pub(crate) indistinct: usize,
     /// Seconds from one time that they are read to the next, where that is too long for all scores to be shown.
     pub(crate) behind: Option<u64>,
 }
@@ -296,7 +298,7 @@ impl Table {
             series: lately().count(),
             learning: lately().filter(|series| !series.is_known()).count(),
             refused: watched.refused,
-            behind: None,
+            ..Seen::default()
         }
     }
 

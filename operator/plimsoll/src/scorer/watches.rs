@@ -105,8 +105,8 @@ impl Watch {
     }
 
     /// The labels of the score of this series: its own, and ours. Where they collide the series' gets the
-    /// prefix that Prometheus gives, unless both say the same. No `__name__`: two series that differ in
-    /// nothing else are one.
+    /// prefix that Prometheus gives, unless both say the same. No `__name__`: of series that differ in
+    /// nothing else one is scored.
     pub(crate) fn exported<'a>(&self, series: impl IntoIterator<Item = (&'a String, &'a String)>) -> Labels {
         let mut all = self.labels.clone();
         for (name, value) in series {
