@@ -224,6 +224,8 @@ impl Table {
                     let before = all.len();
                     drop_series(all, forecaster, free, |series| until as f64 - series.last > VANISHED);
                     room += before - all.len();
+                    // Also what had ended within this very answer: its number is given to another one.
+                    taken.retain(|(_, labels, _)| all.contains_key(*labels));
                 }
                 if all.len() >= PER_WATCH || room == 0 {
                     watched.refused += 1;

@@ -315,6 +315,22 @@ fn there_is_room_for_so_many_and_the_living_come_first() {
     assert_eq!(table.len(), IN_ALL);
 }
 
+#[test]
+fn one_that_ended_within_an_answer_leaves_its_place_whole() {
+    let (mut table, now) = (Table::default(), NOW as f64);
+    let ended =
+        (0..PER_WATCH).map(|n| (labels(&[("pod", &n.to_string())]), vec![(now - 2000.0, 1e6), (now - 1970.0, 1e6)]));
+    let begun = [(labels(&[("pod", "new")]), calm(10, NOW))];
+    assert_eq!(take(&mut table, &watch(Direction::Both), now, ended.chain(begun.clone())), 0);
+    let next = |table: &Table| table.all().next().unwrap().1.next.unwrap();
+    assert_eq!(table.len(), 1);
+    let mut alone = Table::default();
+    take(&mut alone, &watch(Direction::Both), now, begun);
+    let (found, wanted) = (next(&table), next(&alone));
+    // The network is one that has seen others; what this one was is not a million.
+    assert!((found.expected - wanted.expected).abs() < 5.0, "{found:?} {wanted:?}");
+}
+
 /// A Prometheus that has one calm series, which jumps at a time and falls back at another.
 pub(super) async fn server(jump: u64, back: u64) -> MockServer {
     let server = MockServer::start().await;
