@@ -29,12 +29,16 @@ pub const SCORED: &str = "Scored";
 
 /// Its series are scored.
 pub const REASON_SCORING: &str = "Scoring";
-/// Its series have too few samples yet.
+/// Of none of its series a day is known yet, before which none alerts.
 pub const REASON_LEARNING: &str = "Learning";
 /// Its query finds no series.
 pub const REASON_NO_SERIES: &str = "NoSeries";
 /// Its query finds more series than are scored.
 pub const REASON_TOO_MANY_SERIES: &str = "TooManySeries";
+/// Some of its series differ in nothing that a score shows.
+pub const REASON_INDISTINCT_SERIES: &str = "IndistinctSeries";
+/// To read all series takes so long that their scores are not shown all the time.
+pub const REASON_BEHIND: &str = "Behind";
 /// Prometheus refuses its query.
 pub const REASON_QUERY_FAILED: &str = "QueryFailed";
 /// The Prometheus that has the series does not answer.

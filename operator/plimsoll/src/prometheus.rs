@@ -1,6 +1,7 @@
 //! A small client for the HTTP API of Prometheus and its compatibles: instant queries and rules,
 //! with bounds on time, size and repetition. Every error names the address and the cause.
 
+mod ranges;
 mod rule_files;
 
 use std::{collections::BTreeMap, path::PathBuf, time::Duration};
@@ -10,10 +11,13 @@ use plimsoll_slo::{model::Span, names};
 use reqwest::{StatusCode, Url};
 use serde::Deserialize;
 
+pub use self::ranges::Range;
 use crate::sinks::kubernetes::chain;
 
 /// The largest answer that is read.
 const MAX_BYTES: usize = 16 << 20;
+/// The largest answer that the anomaly scorer reads: 500 series of an hour every 30 s take half of it.
+const SCORING_BYTES: usize = 4 << 20;
 /// How long one request may take.
 const TIMEOUT: Duration = Duration::from_secs(10);
 /// A query string that every server and proxy takes.
@@ -68,24 +72,6 @@ impl Sample {
     /// A label, `""` when it is missing.
     pub fn label(&self, name: &str) -> &str {
         self.metric.get(name).map_or("", String::as_str)
-    }
-}
-
-/// One series of a range query.
-#[derive(Clone, Debug, PartialEq, Deserialize)]
-pub struct Range {
-    /// Its labels.
-    #[serde(default)]
-    pub metric: BTreeMap<String, String>,
-    /// Missing where a series has native histograms alone.
-    #[serde(default)]
-    values: Vec<(f64, String)>,
-}
-
-impl Range {
-    /// Time in seconds since 1970 and value of each sample, in order.
-    pub fn samples(&self) -> impl Iterator<Item = (f64, f64)> {
-        self.values.iter().map(|(time, value)| (*time, value.parse().unwrap_or(f64::NAN)))
     }
 }
 
@@ -166,6 +152,8 @@ pub struct Prometheus {
     tenant: Option<String>,
     token: Option<PathBuf>,
     retries: usize,
+    whole: bool,
+    max_bytes: usize,
 }
 
 #[derive(Deserialize)]
@@ -175,6 +163,20 @@ struct Answer<T> {
     data: Option<T>,
     #[serde(default)]
     error: String,
+    #[serde(default)]
+    warnings: Vec<String>,
+    /// VictoriaMetrics: a part of its storage did not answer.
+    #[serde(default)]
+    is_partial: bool,
+}
+
+impl<T> Answer<T> {
+    /// What is missing of the answer, if something is. What the engine has to say of a query is told as a warning, too.
+    fn lack(&self) -> Option<&str> {
+        let of_storage = |warning: &&String| !warning.starts_with("PromQL ");
+        let warning = self.warnings.iter().find(of_storage).map(String::as_str);
+        warning.or(self.is_partial.then_some("a part of its storage does not answer"))
+    }
 }
 
 #[derive(Deserialize)]
@@ -238,7 +240,7 @@ impl Prometheus {
     pub fn new(client: reqwest::Client, url: &str) -> Result<Self, String> {
         crate::sinks::config::check_url(url)?;
         let base = Url::parse(&format!("{}/", url.trim_end_matches('/'))).map_err(|e| e.to_string())?;
-        Ok(Self { client, base, tenant: None, token: None, retries: 2 })
+        Ok(Self { client, base, tenant: None, token: None, retries: 2, whole: false, max_bytes: MAX_BYTES })
     }
 
     /// With the header `X-Scope-OrgID` and a file that has a bearer token.
@@ -254,6 +256,13 @@ impl Prometheus {
     pub fn with_retries(mut self, retries: usize) -> Self {
         self.retries = retries;
         self
+    }
+
+    /// As the anomaly scorer asks, whose questions are many and small. An answer of which a part is missing, since a part of
+    /// the storage is away, is a failure, and so is one of more than 4 MiB or 5000 series. What fails is not repeated.
+    #[must_use]
+    pub fn for_scoring(self) -> Self {
+        Self { whole: true, retries: 0, max_bytes: SCORING_BYTES, ..self }
     }
 
     /// Its address, without credentials.
@@ -275,24 +284,6 @@ impl Prometheus {
             return Ok(vec![Sample { metric: BTreeMap::new(), value: scalar }]);
         }
         serde_json::from_value(vector.result)
-            .map_err(|error| self.unreachable(format!("its answer is not understood: {error}")))
-    }
-
-    /// A range query, from and to these seconds since 1970, with so many seconds between samples.
-    ///
-    /// # Errors
-    /// Names the address and the cause.
-    pub async fn query_range(
-        &self,
-        promql: &str,
-        from: u64,
-        to: u64,
-        step: u64,
-    ) -> Result<Vec<Range>, PrometheusError> {
-        let [start, end, step] = [from, to, step].map(|seconds| seconds.to_string());
-        let query = [("query", promql), ("start", &start), ("end", &end), ("step", &step)];
-        let matrix: Vector = self.get("api/v1/query_range", &query).await?;
-        serde_json::from_value(matrix.result)
             .map_err(|error| self.unreachable(format!("its answer is not understood: {error}")))
     }
 
@@ -477,7 +468,7 @@ impl Prometheus {
         let date = date.and_then(|text| jiff::fmt::rfc2822::parse(text).ok()).map(|date| date.timestamp());
         let retry_after = answer.headers().get(reqwest::header::RETRY_AFTER).and_then(|value| value.to_str().ok());
         let retry_after = retry_after.and_then(|text| wait(text, jiff::Timestamp::now()));
-        let body = match bounded_bytes(answer, MAX_BYTES).await {
+        let body = match bounded_bytes(answer, self.max_bytes).await {
             Ok(body) => body,
             // Asked again it would be as large.
             Err(Body::TooLarge(cause)) => return Err(PrometheusError::Refused { url: self.url(), cause }),
@@ -492,6 +483,9 @@ impl Prometheus {
             return Err(self.unreachable(cause()));
         }
         match serde_json::from_slice::<Answer<T>>(&body) {
+            Ok(answer) if self.whole && answer.status == "success" && answer.lack().is_some() => {
+                Err(self.unreachable(format!("its answer is not whole: {}", answer.lack().unwrap_or_default())))
+            }
             Ok(Answer { data: Some(data), status, .. }) if status == "success" => {
                 Ok((data, date.unwrap_or_else(jiff::Timestamp::now)))
             }
@@ -542,7 +536,9 @@ pub(crate) enum Body {
 
 /// The body, refused whole when it is larger than `max` bytes or breaks off.
 pub(crate) async fn bounded_bytes(mut answer: reqwest::Response, max: usize) -> Result<Vec<u8>, Body> {
-    let mut body = Vec::new();
+    // Grown by doubling it would take twice its size.
+    let told = usize::try_from(answer.content_length().unwrap_or_default()).unwrap_or(max);
+    let mut body = Vec::with_capacity(told.min(max));
     while let Some(chunk) = answer.chunk().await.map_err(|error| Body::Broken(chain(&error.without_url())))? {
         if body.len() + chunk.len() > max {
             return Err(Body::TooLarge(format!("its answer is larger than {} MiB", max >> 20)));

@@ -57,6 +57,80 @@ async fn vectors_and_scalars_are_read() {
 }
 
 #[tokio::test]
+async fn an_answer_that_lacks_something_is_a_failure_where_that_matters() {
+    for (more, lacks) in [
+        (r#""infos": ["PromQL info: metric might not be a counter: \"x\" (1:6)"]"#, None),
+        (r#""warnings": ["PromQL warning: quantile value should be between 0 and 1, got 2 (1:1)"]"#, None),
+        (r#""isPartial": false"#, None),
+        (r#""warnings": []"#, None),
+        (r#""isPartial": true"#, Some("a part of its storage does not answer")),
+        (
+            r#""warnings": ["PromQL info: x", "receive series from store-2: Unavailable"]"#,
+            Some("receive series from store-2"),
+        ),
+    ] {
+        let server = MockServer::start().await;
+        let body = format!(r#"{{"status": "success", {more}, "data": {{"resultType": "matrix", "result": []}}}}"#);
+        Mock::given(path("/api/v1/query_range"))
+            .respond_with(ResponseTemplate::new(200).set_body_string(body))
+            .mount(&server)
+            .await;
+        let any = client(&server.uri()).with_retries(0);
+        assert!(any.query_range("x", 0, 60, 30).await.is_ok(), "{more}");
+        let whole = any.for_scoring().query_range("x", 0, 60, 30).await;
+        let error = whole.err().map(|error| error.to_string());
+        assert_eq!(error.is_some(), lacks.is_some(), "{more} {error:?}");
+        assert!(error.unwrap_or_default().contains(lacks.unwrap_or_default()), "{more}");
+        let asked = server.received_requests().await.unwrap();
+        let says = |request: &wiremock::Request, name: &str| {
+            request.url.query_pairs().find(|(known, _)| known == name).map(|(_, value)| value.into_owned())
+        };
+        let partial = |at: usize| asked.get(at).and_then(|request| says(request, "partial_response"));
+        let denied = |at: usize| asked.get(at).and_then(|request| says(request, "deny_partial_response"));
+        assert_eq!((partial(0), denied(0)), (None, None));
+        assert_eq!((partial(1).as_deref(), denied(1).as_deref()), (Some("false"), Some("1")));
+    }
+}
+
+#[tokio::test]
+async fn what_the_scorer_reads_is_bounded() {
+    let of = |series: usize, length: usize| {
+        let one = |n: usize| serde_json::json!({"metric": {"n": n.to_string()}, "values": [[60, "1.5"], [90, "x"]]});
+        let result: Vec<_> = (0..series).map(one).collect();
+        let mut body =
+            serde_json::json!({"status": "success", "data": {"resultType": "matrix", "result": result}}).to_string();
+        body.extend(std::iter::repeat_n(' ', length.saturating_sub(body.len())));
+        body
+    };
+    for (body, wanted) in [
+        (of(5000, 0), None),
+        (of(1, 4 << 20), None),
+        (of(5003, 0), Some("its answer has 5003 series, of which at most 5000 are read")),
+        (of(1, (4 << 20) + 1), Some("its answer is larger than 4 MiB")),
+    ] {
+        let server = MockServer::start().await;
+        Mock::given(path("/api/v1/query_range"))
+            .respond_with(ResponseTemplate::new(200).set_body_string(body))
+            .mount(&server)
+            .await;
+        let any = client(&server.uri()).with_retries(0);
+        let all = any.query_range("x", 0, 60, 30).await.unwrap();
+        let samples: Vec<(f64, f64)> = all.first().unwrap().samples().collect();
+        assert!(
+            matches!(samples.as_slice(), [first, (_, none)] if *first == (60.0, 1.5) && none.is_nan()),
+            "{samples:?}"
+        );
+        match (any.for_scoring().query_range("x", 0, 60, 30).await, wanted) {
+            (Ok(same), None) => assert_eq!(same.len(), all.len()),
+            (Err(error @ PrometheusError::Refused { .. }), Some(wanted)) => {
+                assert!(error.to_string().ends_with(wanted), "{error}");
+            }
+            (other, _) => panic!("{other:?}, not {wanted:?}"),
+        }
+    }
+}
+
+#[tokio::test]
 async fn every_failure_names_address_and_cause() {
     let error = serde_json::json!({"status": "error", "error": "parse error: unexpected end"});
     for (answer, refused, wanted) in [

@@ -15,9 +15,13 @@ use prometheus_client::{
     metrics::{MetricType, gauge::ConstGauge},
 };
 use serde::Serialize;
-use tokio::time::Instant;
+use tokio::{
+    sync::{Semaphore, SemaphorePermit},
+    time::Instant,
+};
 
 use super::{
+    CONCURRENCY_OF_ALL,
     facts::Facts,
     joint::Together,
     now,
@@ -52,11 +56,38 @@ pub(crate) struct Shard {
     pub(crate) lease: Lease,
     pub(crate) table: Table,
     pub(crate) store: Option<Store>,
+    pub(crate) lap: Lap,
+    /// Series left out since another one of their watch has the same labels.
+    pub(crate) indistinct: usize,
+}
+
+/// How long a round takes. Times are in seconds since 1970.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Lap {
+    /// When the one that is under way began.
+    begun: Option<u64>,
+    /// Seconds that the last one took.
+    took: u64,
+}
+
+impl Lap {
+    pub(crate) fn begin(&mut self, now: u64) {
+        self.begun = Some(now);
+    }
+
+    pub(crate) fn end(&mut self, now: u64) {
+        self.took = self.begun.take().map_or(0, |begun| now.saturating_sub(begun));
+    }
+
+    /// Seconds of the last one, or of the one that is under way where that is longer already.
+    fn seconds(self, now: u64) -> u64 {
+        self.begun.map_or(0, |begun| now.saturating_sub(begun)).max(self.took)
+    }
 }
 
 impl Default for Shard {
     fn default() -> Self {
-        Self { lease: Lease::forever(), table: Table::default(), store: None }
+        Self { lease: Lease::forever(), table: Table::default(), store: None, lap: Lap::default(), indistinct: 0 }
     }
 }
 
@@ -71,11 +102,20 @@ impl Shard {
 }
 
 /// See the module.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Board {
     shards: Mutex<BTreeMap<u32, Shard>>,
     facts: Facts,
     options: OnceLock<Options>,
+    /// For answers that are read at the same time.
+    room: Semaphore,
+}
+
+impl Default for Board {
+    fn default() -> Self {
+        let room = Semaphore::new(CONCURRENCY_OF_ALL);
+        Self { shards: Mutex::default(), facts: Facts::default(), options: OnceLock::new(), room }
+    }
 }
 
 impl Board {
@@ -87,6 +127,12 @@ impl Board {
 
     pub(crate) fn options(&self) -> Options {
         self.options.get().cloned().unwrap_or_default()
+    }
+
+    /// Waits until one more answer may be read, for as long as this is kept.
+    pub(crate) async fn room(&self) -> Option<SemaphorePermit<'_>> {
+        // It is never closed.
+        self.room.acquire().await.ok()
     }
 
     /// What is told of the objects.
@@ -297,12 +343,17 @@ const OF_SOME: [Metric; 3] = [
 
 impl Collector for Board {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
-        let (shards, now, bands) = (self.shards(), now() as f64, self.options().bands);
+        let (shards, time, bands) = (self.shards(), now(), self.options().bands);
+        let now = time as f64;
         let add = |(a, b): (usize, usize), (c, d): (usize, usize)| (a + c, b + d);
         let (seen, refused) = held(&shards).map(|shard| shard.table.counts(now)).fold((0, 0), add);
+        let indistinct = held(&shards).map(|shard| shard.indistinct).sum();
+        let round = held(&shards).map(|shard| shard.lap.seconds(time)).max().unwrap_or_default();
         for (name, help, value) in [
+            ("anomaly_round_seconds", "Seconds that it takes to read all that is watched once", round as usize),
             ("anomaly_shards", "Shards of the anomaly scorer that this replica holds", held(&shards).count()),
             ("anomaly_series", "Series that the anomaly scorer watches", seen),
+            ("anomaly_series_indistinct", "Series whose labels another one of the query has", indistinct),
             ("anomaly_series_refused", "Series that the anomaly scorer has no room for", refused),
         ] {
             let metric = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;

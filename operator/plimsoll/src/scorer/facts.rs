@@ -9,20 +9,19 @@ use std::{
 
 use jiff::Timestamp;
 use plimsoll_api::{Kind, conditions as c};
-use plimsoll_slo::names;
 use tokio::sync::Notify;
 
 use super::{
-    table::{IN_ALL, PER_WATCH, Seen},
-    watches::{Labels, Watch},
+    table::{FRESH, IN_ALL, PER_WATCH, Seen},
+    watches::Watch,
 };
 
 /// A watch without series, or one that is not answered, is told after so many seconds.
 const PATIENCE: u64 = 60;
 /// A watch that is new has so many seconds to show its first series.
 const FIRST: u64 = 120;
-/// Samples after which a series is scored, as time.
-const LEARNING: &str = "after 100 samples, which take 50 minutes";
+/// When a series is scored, and when it alerts.
+const LEARNING: &str = "after 100 samples, which take 50 minutes, and alerts when a day of it is known";
 
 /// Kind, namespace and name.
 pub(crate) type Owner = (Kind, String, String);
@@ -80,18 +79,22 @@ enum Told {
     Failing(Trouble),
     NoSeries,
     TooMany,
+    Indistinct,
+    Behind,
     Learning,
     Waiting,
     Scoring,
 }
 
 impl Told {
-    const ALL: [Self; 8] = [
+    const ALL: [Self; 10] = [
         Self::Failing(Trouble::Unreachable),
         Self::Failing(Trouble::Throttled),
         Self::Failing(Trouble::Refused),
         Self::NoSeries,
         Self::TooMany,
+        Self::Indistinct,
+        Self::Behind,
         Self::Learning,
         Self::Waiting,
         Self::Scoring,
@@ -104,6 +107,8 @@ impl Told {
             Told::Failing(Trouble::Refused) => (Some(false), c::REASON_QUERY_FAILED),
             Told::NoSeries => (Some(false), c::REASON_NO_SERIES),
             Told::TooMany => (Some(false), c::REASON_TOO_MANY_SERIES),
+            Told::Indistinct => (Some(false), c::REASON_INDISTINCT_SERIES),
+            Told::Behind => (Some(false), c::REASON_BEHIND),
             Told::Learning => (None, c::REASON_LEARNING),
             Told::Waiting => (None, c::REASON_WAITING),
             Told::Scoring => (Some(true), c::REASON_SCORING),
@@ -119,7 +124,7 @@ struct Row {
     /// Numbers as told.
     series: usize,
     refused: usize,
-    /// Why it is not read, as was said first: wordings differ from one time to the next.
+    /// What is wrong with how it is read, as was said first: wordings differ from one time to the next.
     cause: String,
     /// Since when it is not what is told, and what it is.
     other: Option<(Told, u64)>,
@@ -146,7 +151,7 @@ impl Row {
         };
         let patience = match (self.told, told) {
             (Told::Waiting, Told::NoSeries) => FIRST,
-            (_, Told::NoSeries | Told::Failing(_)) => PATIENCE,
+            (_, Told::NoSeries | Told::Failing(_) | Told::Behind) => PATIENCE,
             _ => 0,
         };
         let begins = if self.told == Told::Waiting && told == Told::NoSeries { self.since } else { begun };
@@ -177,6 +182,16 @@ impl Row {
                 series(self.series),
                 self.refused
             ),
+            Told::Indistinct => format!(
+                "{} since {since}, {}: a score has no name of a metric, and a dot in a label's name becomes an underscore; tell them apart, as in sum by (…) or label_replace(…)",
+                series(self.series),
+                self.cause
+            ),
+            Told::Behind => format!(
+                "{} read too seldom since {since}: {}, and a score is shown for {FRESH} s, so that alerts come late or not at all; see why Prometheus is slow, or give the work to more replicas with --anomaly-shards",
+                series(self.series),
+                self.cause
+            ),
             Told::Learning => format!("{} learnt since {since}; a series is scored {LEARNING}", series(self.series)),
             Told::Waiting => "the scorer's first questions are awaited".to_owned(),
             Told::Scoring => format!("{} scored since {since}", series(self.series)),
@@ -190,13 +205,9 @@ fn differs(now: usize, told: usize) -> bool {
 }
 
 /// The object that asked for a watch, and which of its watches this is.
-fn owner(labels: &Labels) -> Option<(Owner, &str)> {
-    let [(kind, id), (_, what)] = labels.as_slice() else { return None };
-    let kind = match kind.as_str() {
-        names::SLO_ID => Kind::Slo,
-        names::ALERT_RULE => Kind::AlertRule,
-        _ => return None,
-    };
+fn owner(watch: &Watch) -> Option<(Owner, &str)> {
+    let [(_, id), (_, what)] = watch.labels.as_slice() else { return None };
+    let kind = watch.kind()?;
     let (namespace, name) = id.split_once('/')?;
     Some(((kind, namespace.to_owned(), name.to_owned()), what))
 }
@@ -238,7 +249,7 @@ impl Facts {
     }
 
     fn tell(&self, shard: u32, watch: &Watch, told: Told, seen: Seen, cause: &str, now: u64) {
-        let Some((owner, what)) = owner(&watch.labels) else { return };
+        let Some((owner, what)) = owner(watch) else { return };
         let mut inner = self.inner();
         let rows = inner.rows.entry(shard).or_default().entry(owner.clone()).or_default();
         if rows.entry(what.to_owned()).or_insert_with(|| Row::new(now)).tell(told, seen, cause, now) {
@@ -252,10 +263,19 @@ impl Facts {
         let told = match seen {
             Seen { refused: 1.., .. } => Told::TooMany,
             Seen { series: 0, .. } => Told::NoSeries,
+            Seen { indistinct: 1.., .. } => Told::Indistinct,
+            Seen { behind: Some(_), .. } => Told::Behind,
             Seen { series, learning, .. } if learning == series => Told::Learning,
             _ => Told::Scoring,
         };
-        self.tell(shard, watch, told, seen, "", now);
+        let cause = match (told, seen) {
+            (Told::Indistinct, Seen { indistinct, .. }) => {
+                format!("and {indistinct} more that would have the same labels")
+            }
+            (_, Seen { behind: Some(seconds), .. }) => format!("to read all takes {seconds} s"),
+            _ => String::new(),
+        };
+        self.tell(shard, watch, told, seen, &cause, now);
     }
 
     /// A watch could not be read.
@@ -265,7 +285,7 @@ impl Facts {
 
     /// Forgets what is watched no more in a shard.
     pub(crate) fn keep<'a>(&self, shard: u32, watches: impl IntoIterator<Item = &'a Watch>) {
-        let left: BTreeSet<(Owner, &str)> = watches.into_iter().filter_map(|watch| owner(&watch.labels)).collect();
+        let left: BTreeSet<(Owner, &str)> = watches.into_iter().filter_map(owner).collect();
         let mut inner = self.inner();
         inner.rows.entry(shard).or_default().retain(|owner, rows| {
             rows.retain(|what, _| left.contains(&(owner.clone(), what.as_str())));

@@ -7,7 +7,7 @@ use crate::scorer::tests::{NOW, watch};
 const SHARD: u32 = 0;
 
 fn seen(series: usize, learning: usize, refused: usize) -> Seen {
-    Seen { series, learning, refused }
+    Seen { series, learning, refused, ..Seen::default() }
 }
 
 fn of(facts: &Facts) -> Fact {
@@ -33,13 +33,25 @@ fn every_reason_has_its_words() {
             |facts, watch, now| facts.saw(SHARD, watch, seen(1, 1, 0), now),
             None,
             c::REASON_LEARNING,
-            "Odd: 1 series learnt since 2027-01-15T08:00:00Z; a series is scored after 100 samples, which take 50 minutes",
+            "Odd: 1 series learnt since 2027-01-15T08:00:00Z; a series is scored after 100 samples, which take 50 minutes, and alerts when a day of it is known",
         ),
         (
             |facts, watch, now| facts.saw(SHARD, watch, seen(500, 3, 700), now),
             Some(false),
             c::REASON_TOO_MANY_SERIES,
             "Odd: about 500 series since 2027-01-15T08:00:00Z, and about 700 more find no room: at most 500 of a query and 10000 in all are scored; aggregate the query, as in sum by (job) (…)",
+        ),
+        (
+            |facts, watch, now| facts.saw(SHARD, watch, Seen { indistinct: 2, ..seen(12, 1, 0) }, now),
+            Some(false),
+            c::REASON_INDISTINCT_SERIES,
+            "Odd: about 12 series since 2027-01-15T08:00:00Z, and 2 more that would have the same labels: a score has no name of a metric, and a dot in a label's name becomes an underscore; tell them apart, as in sum by (…) or label_replace(…)",
+        ),
+        (
+            |facts, watch, now| facts.saw(SHARD, watch, Seen { behind: Some(150), ..seen(12, 1, 0) }, now),
+            Some(false),
+            c::REASON_BEHIND,
+            "Odd: about 12 series read too seldom since 2027-01-15T08:00:00Z: to read all takes 150 s, and a score is shown for 120 s, so that alerts come late or not at all; see why Prometheus is slow, or give the work to more replicas with --anomaly-shards",
         ),
         (
             |facts, watch, now| facts.saw(SHARD, watch, seen(0, 0, 0), now),
@@ -127,7 +139,7 @@ fn the_worst_watch_decides_and_each_has_its_words() {
     assert_eq!((fact.status, fact.reason), (None, c::REASON_LEARNING));
     assert_eq!(
         fact.message,
-        "bad: 1 series learnt since 2027-01-15T08:00:00Z; a series is scored after 100 samples, which take 50 minutes; total: 1 series scored since 2027-01-15T08:00:00Z"
+        "bad: 1 series learnt since 2027-01-15T08:00:00Z; a series is scored after 100 samples, which take 50 minutes, and alerts when a day of it is known; total: 1 series scored since 2027-01-15T08:00:00Z"
     );
     assert_eq!(facts.of(Kind::AlertRule, "shop", "checkout"), None, "another kind of the same name");
     facts.keep(SHARD, [&total]);

@@ -44,7 +44,7 @@ async fn after_kill_nothing_is_read_again_and_no_alert_is_lost_or_doubled() {
     let mut one = scorer(&server.uri(), &steady);
     let mut metrics = with_state(folder.path());
     for (turn, now) in (NOW..=NOW + 600).step_by(30).enumerate() {
-        one.round(vec![watch(Direction::Up)], now).await;
+        one.round(vec![watch(Direction::Up)], || now).await;
         // Every other turn is a new process; the old one was ended without a word.
         if turn % 2 == 1 {
             metrics = with_state(folder.path());
@@ -52,7 +52,7 @@ async fn after_kill_nothing_is_read_again_and_no_alert_is_lost_or_doubled() {
         let mut other = scorer(&server.uri(), &metrics);
         other.restore().await;
         let before = asked(&server).await;
-        other.round(vec![watch(Direction::Up)], now).await;
+        other.round(vec![watch(Direction::Up)], || now).await;
         if turn > 0 {
             assert_eq!(asked(&server).await, before + 1, "the past is not read again");
         }
@@ -75,10 +75,86 @@ async fn state_that_is_refused_is_read_anew_and_replaced() {
         let mut scorer = scorer(&server.uri(), &metrics);
         scorer.restore().await;
         let before = asked(&server).await;
-        scorer.round(vec![watch(Direction::Up)], NOW).await;
+        scorer.round(vec![watch(Direction::Up)], || NOW).await;
         let questions = asked(&server).await - before;
         assert!(wanted.contains(&questions), "{what}: {questions}");
     }
+}
+
+#[tokio::test]
+async fn a_clock_that_was_ahead_stops_nothing() {
+    const AHEAD: u64 = 30 * 86_400;
+    let value = |time: u64| format!("10.{}", (time / 30 * 7) % 10);
+    // Samples as they are, and ones that a query makes of any time.
+    for makes in [false, true] {
+        let server = MockServer::start().await;
+        let answer = move |request: &Request| {
+            let query: BTreeMap<_, _> = request.url.query_pairs().collect();
+            let number = |name: &str| query[name].parse::<u64>().unwrap();
+            let known = move |time: &u64| makes || *time <= NOW + 120;
+            let times = (number("start")..=number("end")).step_by(30).filter(known);
+            let values: Vec<Value> = times.map(|time| json!([time, value(time)])).collect();
+            let result = if values.is_empty() { json!([]) } else { json!([{"metric": {}, "values": values}]) };
+            ResponseTemplate::new(200)
+                .set_body_json(json!({"status": "success", "data": {"resultType": "matrix", "result": result}}))
+        };
+        Mock::given(path("/api/v1/query_range")).respond_with(answer).mount(&server).await;
+        let folder = tempfile::tempdir().unwrap();
+        let metrics = with_state(folder.path());
+        let mut one = scorer(&server.uri(), &metrics);
+        one.restore().await;
+        one.round(vec![watch(Direction::Both)], || NOW).await;
+        one.round(vec![watch(Direction::Both)], || NOW + AHEAD).await;
+        one.progress.values_mut().for_each(|progress| progress.again = NOW + AHEAD + 60);
+        for now in [NOW + 60, NOW + 90, NOW + 120] {
+            one.round(vec![watch(Direction::Both)], || now).await;
+            assert!(present(&metrics, now).is_some(), "{makes}: {}", now - NOW);
+            let last = metrics.anomalies().with(0, |shard| shard.table.all().next().map(|(_, series)| series.last));
+            assert_eq!(last, Some(now as f64), "{makes}");
+        }
+        let fact = metrics.anomalies().facts().of(Kind::AlertRule, "shop", "checkout").unwrap();
+        assert_eq!(fact.reason, c::REASON_SCORING, "{makes}: {}", fact.message);
+        // Nor does it after a restart.
+        let metrics = with_state(folder.path());
+        let mut other = scorer(&server.uri(), &metrics);
+        other.restore().await;
+        other.round(vec![watch(Direction::Both)], || NOW + 120).await;
+        assert!(present(&metrics, NOW + 120).is_some());
+    }
+}
+
+#[tokio::test]
+async fn what_is_stored_stays_until_the_objects_are_listed() {
+    let server = server(u64::MAX, u64::MAX).await;
+    let folder = tempfile::tempdir().unwrap();
+    let of =
+        |kind: &str| Watch { labels: labels(&[(kind, "shop/checkout"), ("signal", "total")]), ..watch(Direction::Up) };
+    let [slo, rule] = ["slo_id", "alertrule"].map(of);
+    let metrics = with_state(folder.path());
+    let mut before = scorer(&server.uri(), &metrics);
+    before.restore().await;
+    before.round(vec![slo.clone(), rule.clone()], || NOW).await;
+
+    // SLOs are listed, AlertRules only later.
+    let metrics = with_state(folder.path());
+    let mut scorer = scorer(&server.uri(), &metrics);
+    scorer.restore().await;
+    let known = |metrics: &Metrics| -> Vec<Watch> {
+        metrics.anomalies().with(0, |shard| shard.table.watches().cloned().collect())
+    };
+    let part = |watches: &[&Watch], unlisted: &[Kind]| Wanted {
+        watches: watches.iter().map(|watch| (*watch).clone()).collect(),
+        unlisted: unlisted.iter().copied().collect(),
+    };
+    scorer.round(part(&[], &Kind::ALL), || NOW + 30).await;
+    assert_eq!(known(&metrics).len(), 2);
+    scorer.round(part(&[&slo], &[Kind::AlertRule]), || NOW + 60).await;
+    assert_eq!(known(&metrics).len(), 2);
+    let questions = asked(&server).await;
+    scorer.round(part(&[&slo, &rule], &[]), || NOW + 90).await;
+    assert_eq!(asked(&server).await, questions + 2, "the past is not read again");
+    scorer.round(part(&[&rule], &[Kind::AlertRule]), || NOW + 120).await;
+    assert_eq!(known(&metrics), [rule], "all SLOs are known, and it is none of them");
 }
 
 /// What a series is at so many seconds after `NOW`, if it has a sample there by then.
@@ -92,14 +168,14 @@ fn usual(at: i64) -> String {
     format!("{}", 10.0 + (z >> 11) as f64 / (1u64 << 53) as f64)
 }
 
-/// A server of one series, with five hours of the past.
+/// A server of one series, with a day of the past.
 async fn world(value: World, now: &Arc<AtomicU64>) -> MockServer {
     let (server, now) = (MockServer::start().await, Arc::clone(now));
     let answer = move |request: &Request| {
         let query: BTreeMap<_, _> = request.url.query_pairs().collect();
         let number = |name: &str| query[name].parse::<u64>().unwrap();
         let relative = |time: u64| time as i64 - NOW as i64;
-        let values: Vec<Value> = (number("start").max(NOW - 18_000)..=number("end"))
+        let values: Vec<Value> = (number("start")..=number("end"))
             .step_by(30)
             .filter_map(|time| Some(json!([time, value(relative(time), relative(now.load(SeqCst)))?])))
             .collect();
@@ -145,7 +221,7 @@ async fn series_that_misbehave_alert_nobody() {
         let mut alerted = false;
         for time in rounds.clone() {
             now.store(time, SeqCst);
-            scorer.round(vec![watch(Direction::Both)], time).await;
+            scorer.round(vec![watch(Direction::Both)], || time).await;
             alerted |= state(&metrics, time).is_some_and(|peak| peak > 0.0);
         }
         assert_eq!(alerted, wanted, "{what}");
@@ -164,7 +240,7 @@ async fn late_samples_are_taken_as_if_they_had_come_in_time() {
         let mut scorer = scorer(&server.uri(), &metrics);
         for time in (NOW..=NOW + 900).step_by(30) {
             now.store(time, SeqCst);
-            scorer.round(vec![watch(Direction::Both)], time).await;
+            scorer.round(vec![watch(Direction::Both)], || time).await;
         }
         ends.push(present(&metrics, NOW + 900));
     }
@@ -181,7 +257,7 @@ async fn a_series_that_is_reset_is_compared_with_what_it_becomes() {
     let mut scorer = scorer(&server.uri(), &metrics);
     for time in (NOW..=NOW + 3600).step_by(30) {
         now.store(time, SeqCst);
-        scorer.round(vec![watch(Direction::Both)], time).await;
+        scorer.round(vec![watch(Direction::Both)], || time).await;
         assert_eq!(state(&metrics, time), Some(0.0), "{}", time - NOW);
     }
 }
@@ -198,13 +274,13 @@ async fn a_server_that_wants_less_is_asked_less() {
         let metrics = Metrics::default();
         let mut scorer = scorer(&server.uri(), &metrics);
         let watches = || (0..20).map(|n| Watch { query: n.to_string(), ..watch(Direction::Both) }).collect::<Vec<_>>();
-        scorer.round(vec![watch(Direction::Both)], NOW).await;
+        scorer.round(vec![watch(Direction::Both)], || NOW).await;
         assert_eq!(asked(&server).await, 1);
         for now in (NOW + 30..NOW + until).step_by(30) {
-            scorer.round(watches(), now).await;
+            scorer.round(watches(), || now).await;
             assert_eq!(asked(&server).await, 1, "{code} {retry_after:?}: at rest");
         }
-        scorer.round(watches(), NOW + until).await;
+        scorer.round(watches(), || NOW + until).await;
         assert_eq!(asked(&server).await, 2, "{code} {retry_after:?}: one at a time, and one refusal is enough");
         let fact = metrics.anomalies().facts().of(Kind::AlertRule, "shop", "checkout").unwrap();
         let wanted = if until > 60 { c::REASON_THROTTLED } else { c::REASON_WAITING };
@@ -219,11 +295,77 @@ async fn all_is_asked_again_when_the_server_has_rested() {
     let mut scorer = scorer(&server.uri(), &metrics);
     scorer.pace.throttled(NOW, Some(60));
     let watches = || (0..6).map(|n| Watch { query: n.to_string(), ..watch(Direction::Both) }).collect::<Vec<_>>();
-    scorer.round(watches(), NOW + 59).await;
+    scorer.round(watches(), || NOW + 59).await;
     assert_eq!(asked(&server).await, 0);
-    scorer.round(watches(), NOW + 60).await;
+    scorer.round(watches(), || NOW + 60).await;
     assert_eq!(scorer.pace, Pace::default());
     assert!(scorer.progress.values().all(|progress| progress.asked == 2));
+}
+
+#[tokio::test]
+async fn a_partial_answer_is_no_sample_and_what_comes_later_is_read() {
+    let server = server(u64::MAX, u64::MAX).await;
+    let metrics = Metrics::default();
+    let mut scorer = scorer(&server.uri(), &metrics);
+    scorer.round(vec![watch(Direction::Both)], || NOW).await;
+    server.reset().await;
+    // Half of the stores are away.
+    let values: Vec<Value> = (NOW..=NOW + 90).step_by(30).map(|time| json!([time, "5"])).collect();
+    let result = json!([{"metric": {"__name__": "x", "pod": "a\"b"}, "values": values}]);
+    let warnings = ["receive series from Addr: store-2: rpc error: code = Unavailable"];
+    let body = json!({"status": "success", "warnings": warnings, "data": {"resultType": "matrix", "result": result}});
+    Mock::given(path("/api/v1/query_range"))
+        .respond_with(ResponseTemplate::new(200).set_body_json(body))
+        .mount(&server)
+        .await;
+    for now in [NOW + 30, NOW + 60, NOW + 90] {
+        scorer.round(vec![watch(Direction::Both)], || now).await;
+    }
+    let fact = metrics.anomalies().facts().of(Kind::AlertRule, "shop", "checkout").unwrap();
+    assert_eq!(fact.reason, c::REASON_SOURCE_UNREACHABLE);
+    assert!(fact.message.contains("store-2"), "{}", fact.message);
+    let last = metrics.anomalies().with(0, |shard| shard.table.all().next().map(|(_, series)| series.last));
+    assert_eq!(last, Some(NOW as f64));
+}
+
+#[tokio::test]
+async fn of_series_with_the_same_labels_one_is_scored_and_it_is_told() {
+    let server = MockServer::start().await;
+    let answer = |request: &Request| {
+        let query: BTreeMap<_, _> = request.url.query_pairs().collect();
+        let number = |name: &str| query[name].parse::<u64>().unwrap();
+        let one = |metric: Value, value: &str| {
+            let times = (number("start").max(NOW - 600)..=number("end")).step_by(30);
+            json!({"metric": metric, "values": times.map(|time| json!([time, value])).collect::<Vec<_>>()})
+        };
+        let result = json!([
+            one(json!({"__name__": "a", "k8s.pod": "x"}), "1"),
+            one(json!({"__name__": "a", "k8s_pod": "x"}), "2"),
+            one(json!({"__name__": "b", "k8s_pod": "x"}), "3"),
+            one(json!({"__name__": "b", "k8s_pod": "y"}), "4"),
+        ]);
+        ResponseTemplate::new(200)
+            .set_body_json(json!({"status": "success", "data": {"resultType": "matrix", "result": result}}))
+    };
+    Mock::given(path("/api/v1/query_range")).respond_with(answer).mount(&server).await;
+    let metrics = Metrics::default();
+    let mut scorer = scorer(&server.uri(), &metrics);
+    for now in [NOW, NOW + 30] {
+        scorer.round(vec![watch(Direction::Both)], || now).await;
+    }
+    let known = metrics.anomalies().with(0, |shard| {
+        let values = shard.table.all().map(|(labels, series)| (labels.last().unwrap().1.clone(), series.value));
+        values.collect::<Vec<_>>()
+    });
+    assert_eq!(known, [("x".to_owned(), 1.0), ("y".to_owned(), 4.0)]);
+    let fact = metrics.anomalies().facts().of(Kind::AlertRule, "shop", "checkout").unwrap();
+    assert_eq!(fact.reason, c::REASON_INDISTINCT_SERIES, "{}", fact.message);
+    assert!(fact.message.contains("about 2 series since"), "{}", fact.message);
+    assert!(fact.message.contains("and 2 more that would have the same labels"), "{}", fact.message);
+    assert!(metrics.text().contains("\nplimsoll_anomaly_series_indistinct 2\n"), "{}", metrics.text());
+    // Nothing of it stays when the query is mended.
+    scorer.round(Vec::new(), || NOW + 60).await;
+    assert!(metrics.text().contains("\nplimsoll_anomaly_series_indistinct 0\n"), "{}", metrics.text());
 }
 
 #[tokio::test]
@@ -234,7 +376,7 @@ async fn what_is_refused_is_asked_ever_less_and_holds_nobody_up() {
         match query["query"].as_ref() {
             "bad" => ResponseTemplate::new(400).set_body_json(json!({"status": "error", "error": "parse error"})),
             // More than is read of any answer.
-            "large" => ResponseTemplate::new(200).set_body_bytes(vec![b' '; (16 << 20) + 1]),
+            "large" => ResponseTemplate::new(200).set_body_bytes(vec![b' '; (4 << 20) + 1]),
             _ => {
                 let values = [json!([query["end"].parse::<u64>().unwrap(), "1"])];
                 let result = json!([{"metric": {}, "values": values}]);
@@ -253,7 +395,7 @@ async fn what_is_refused_is_asked_ever_less_and_holds_nobody_up() {
     };
     let rounds = 20;
     for now in (NOW..NOW + 30 * rounds).step_by(30) {
-        scorer.round(["bad", "large", "good"].map(named).to_vec(), now).await;
+        scorer.round(["bad", "large", "good"].map(named).to_vec(), || now).await;
     }
     let count = async |wanted: &str| {
         let all = server.received_requests().await.unwrap();
@@ -266,7 +408,7 @@ async fn what_is_refused_is_asked_ever_less_and_holds_nobody_up() {
     assert!(count("good").await as u64 >= rounds);
     let fact = |name: &str| metrics.anomalies().facts().of(Kind::AlertRule, "shop", name).unwrap();
     assert_eq!(fact("good").reason, c::REASON_LEARNING);
-    for (name, wanted) in [("bad", "parse error"), ("large", "its answer is larger than 16 MiB")] {
+    for (name, wanted) in [("bad", "parse error"), ("large", "its answer is larger than 4 MiB")] {
         assert_eq!(fact(name).reason, c::REASON_QUERY_FAILED);
         assert!(fact(name).message.ends_with(wanted), "{}", fact(name).message);
     }
@@ -283,7 +425,7 @@ async fn a_server_that_is_away_is_told_for_all_and_its_return_too() {
         (0..20).map(|n| Watch { labels: id(n), ..watch(Direction::Both) }).collect()
     };
     for now in [NOW, NOW + 30, NOW + 60] {
-        scorer.round(watches(), now).await;
+        scorer.round(watches(), || now).await;
     }
     let reasons = || -> Vec<&str> {
         (0..20)
@@ -293,7 +435,7 @@ async fn a_server_that_is_away_is_told_for_all_and_its_return_too() {
     assert_eq!(reasons(), [c::REASON_SOURCE_UNREACHABLE; 20]);
     let changed = metrics.anomalies().facts().changed().await;
     assert_eq!(changed.len(), 20);
-    scorer.round(watches(), NOW + 90).await;
+    scorer.round(watches(), || NOW + 90).await;
     let more = metrics.anomalies().facts().changed();
     assert!(futures::FutureExt::now_or_never(more).is_none(), "nothing new, nothing to write");
     away.reset().await;
@@ -303,7 +445,7 @@ async fn a_server_that_is_away_is_told_for_all_and_its_return_too() {
         .mount(&away)
         .await;
     for now in [NOW + 120, NOW + 150, NOW + 180] {
-        scorer.round(watches(), now).await;
+        scorer.round(watches(), || now).await;
     }
     assert_eq!(reasons(), [c::REASON_NO_SERIES; 20], "an answer without series");
 }
@@ -319,7 +461,7 @@ fn the_most_unusual_series_have_a_band() {
     };
     metrics.anomalies().with(0, |shard| {
         let found = ["a", "b", "c", "d"].map(|pod| {
-            let samples = calm(400, now);
+            let samples = calm(1440, now);
             let value = match pod {
                 "b" => 500.0,
                 "d" => 11.5,

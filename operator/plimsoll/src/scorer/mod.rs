@@ -15,7 +15,7 @@ mod watches;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    sync::Arc,
+    sync::{Arc, OnceLock},
     time::{SystemTime, UNIX_EPOCH},
 };
 
@@ -34,8 +34,8 @@ use self::{
     facts::Trouble,
     pace::Pace,
     store::{Refusal, Store},
-    table::{Event, IN_ALL, PER_WATCH},
-    watches::{Watch, Watches},
+    table::{Event, FRESH, IN_ALL, PER_WATCH, Samples, Seen},
+    watches::{Wanted, Watch, Watches},
 };
 use crate::{
     operator::{gate::Lease, metrics::Metrics},
@@ -51,8 +51,10 @@ const BACKFILL: u64 = 86_400;
 const PIECE: u64 = 3600;
 /// What is asked for again, because samples may come late.
 const LATE: u64 = 300;
-/// Requests at the same time.
+/// Requests of a shard at the same time ...
 const CONCURRENCY: usize = 4;
+/// ... and of all shards of this process: their answers are in memory at once.
+const CONCURRENCY_OF_ALL: usize = 8;
 /// So many failures of the server end a round: it is away, and the others would find the same.
 const ENOUGH: usize = 4;
 /// A query that is refused is asked again after twice as long each time, up to so many seconds.
@@ -92,6 +94,13 @@ pub async fn tell(metrics: Arc<Metrics>, touched: UnboundedSender<(Kind, String,
     }
 }
 
+/// Up to where a watch was read.
+enum Reached {
+    Present,
+    /// There is more to be read than there was time for.
+    Past,
+}
+
 /// How it goes with a watch.
 #[derive(Clone, Copy, Debug, Default)]
 struct Progress {
@@ -102,6 +111,15 @@ struct Progress {
     /// When it may be asked for again that was refused, in seconds since 1970.
     again: u64,
     refusals: u32,
+    /// Series of the last answer that had the labels of another one.
+    indistinct: usize,
+}
+
+impl Progress {
+    /// Whether it may be asked for. A clock that was set back must not mean never.
+    fn is_due(&self, now: u64) -> bool {
+        self.again <= now || self.again - now > REFUSED_MAX
+    }
 }
 
 struct Scorer<'a> {
@@ -113,13 +131,23 @@ struct Scorer<'a> {
     progress: BTreeMap<Watch, Progress>,
     rounds: u64,
     pace: Pace,
+    /// Seconds that a round takes, while that is so long that scores are not shown all the time.
+    behind: Option<u64>,
 }
 
 impl<'a> Scorer<'a> {
-    /// What fails is asked again in the next round, not at once.
     fn new(prometheus: Prometheus, metrics: &'a Metrics, shard: u32, lease: Lease) -> Self {
-        let prometheus = prometheus.with_retries(0);
-        Self { prometheus, metrics, shard, lease, progress: BTreeMap::new(), rounds: 0, pace: Pace::default() }
+        let prometheus = prometheus.for_scoring();
+        Self {
+            prometheus,
+            metrics,
+            shard,
+            lease,
+            progress: BTreeMap::new(),
+            rounds: 0,
+            pace: Pace::default(),
+            behind: None,
+        }
     }
 
     /// Goes on from the state that is stored, if there is a place for it; false where the past is read anew.
@@ -172,9 +200,12 @@ impl<'a> Scorer<'a> {
         board.with(self.shard, |shard| shard.store = Some(store));
     }
 
-    /// Brings every watch up to `now`, as far as Prometheus answers.
-    async fn round(&mut self, watches: Vec<Watch>, now: u64) {
+    /// Brings every watch up to the time at which it is its turn, as far as Prometheus answers: what is read long after the
+    /// round began must not end where it began.
+    async fn round(&mut self, wanted: impl Into<Wanted>, clock: impl Fn() -> u64 + Sync) {
         self.rounds += 1;
+        let now = clock();
+        let Wanted { watches, unlisted } = wanted.into();
         let mut old = std::mem::take(&mut self.progress);
         self.progress = watches
             .into_iter()
@@ -186,40 +217,67 @@ impl<'a> Scorer<'a> {
         let board = self.metrics.anomalies();
         board.facts().keep(self.shard, self.progress.keys());
         board.with(self.shard, |shard| {
-            let watches: BTreeSet<Watch> = self.progress.keys().cloned().collect();
+            shard.lap.begin(now);
+            // After a start what was stored is known before the objects are: none is gone because it was not heard of yet.
+            let may_come =
+                shard.table.watches().filter(|watch| watch.kind().is_some_and(|kind| unlisted.contains(&kind)));
+            let watches: BTreeSet<Watch> = self.progress.keys().chain(may_come).cloned().collect();
             if shard.table.is_dusty(now as f64, &watches) {
                 shard.take(&Event::Swept { now: now as f64, watches });
             }
         });
-        if !self.pace.rests(now) {
-            self.ask(now).await;
+        if !self.pace.rests(now) && self.ask(&clock).await {
+            let took = clock().saturating_sub(now);
+            // One that was told must get well again, not only better.
+            let most = if self.behind.is_some() { FRESH / 2.0 } else { FRESH };
+            self.behind = Some(took).filter(|took| *took as f64 > most);
         }
         self.keep().await;
+        let indistinct = self.progress.values().map(|progress| progress.indistinct).sum();
+        board.with(self.shard, |shard| {
+            shard.lap.end(clock());
+            shard.indistinct = indistinct;
+        });
     }
 
-    async fn ask(&mut self, now: u64) {
+    /// Asks for all that is due; false where that was given up.
+    async fn ask(&mut self, clock: &(impl Fn() -> u64 + Sync)) -> bool {
+        let begun = clock();
         // A watch that fails always must not keep the others from their turn.
-        let due = self.progress.iter().filter(|(_, progress)| progress.again <= now);
-        let mut turns: Vec<(Watch, Progress)> = due.map(|(w, p)| (w.clone(), *p)).collect();
-        turns.sort_by(|a, b| (a.1.asked, &a.0.labels).cmp(&(b.1.asked, &b.0.labels)));
-        let mut left: BTreeSet<Watch> = turns.iter().map(|(watch, _)| watch.clone()).collect();
+        let due = self.progress.iter().filter(|(_, progress)| progress.is_due(begun));
         let (prometheus, board, shard, round) = (&self.prometheus, self.metrics.anomalies(), self.shard, self.rounds);
-        let lease = &self.lease;
+        let in_past = |watch: &Watch| board.with(shard, |shard| shard.table.until(watch)) + PIECE < begun;
+        let mut turns: Vec<(bool, Watch, Progress)> = due.map(|(w, p)| (in_past(w), w.clone(), *p)).collect();
+        // The present comes first: a day of the past takes long to read, and only the present is shown.
+        turns.sort_by(|a, b| (a.0, a.2.asked, &a.1.labels).cmp(&(b.0, b.2.asked, &b.1.labels)));
+        let mut left: BTreeSet<Watch> = turns.iter().map(|(_, watch, _)| watch.clone()).collect();
+        let (lease, deadline) = (&self.lease, &OnceLock::new());
         let mut asked = stream::iter(turns)
-            .map(|(watch, progress)| async move {
-                let mut progress = Progress { asked: round, ..progress };
-                let result = read(prometheus, board, (shard, lease), &watch, &mut progress, now).await;
+            .map(|(in_past, watch, mut progress)| async move {
+                // The past may take as long as the present did, then the present has its turn again.
+                let deadline = || *deadline.get_or_init(|| begun + EVERY.max(2 * clock().saturating_sub(begun)));
+                let may_go_on = || !in_past || clock() < deadline();
+                let result = if may_go_on() {
+                    progress.asked = round;
+                    read(prometheus, board, (shard, lease), &watch, &mut progress, (clock, &may_go_on)).await
+                } else {
+                    Ok(Reached::Past)
+                };
                 (watch, progress, result)
             })
             .buffer_unordered(self.pace.concurrency(CONCURRENCY));
         let (mut failures, mut away, mut end) = (Vec::new(), 0, None);
         while let Some((watch, mut progress, result)) = asked.next().await {
             left.remove(&watch);
+            let now = clock();
             match result {
-                Ok(()) => {
+                Ok(Reached::Present) => {
                     progress.refusals = 0;
-                    board.facts().saw(shard, &watch, board.with(shard, |s| s.table.seen(&watch, now as f64)), now);
+                    let seen = board.with(shard, |shard| shard.table.seen(&watch, now as f64));
+                    let Progress { indistinct, .. } = progress;
+                    board.facts().saw(shard, &watch, Seen { indistinct, behind: self.behind, ..seen }, now);
                 }
+                Ok(Reached::Past) => {}
                 Err(error) => {
                     self.metrics.anomaly_failed();
                     let (trouble, text) = (trouble(&error), error.to_string());
@@ -250,7 +308,7 @@ impl<'a> Scorer<'a> {
         match &end {
             // Those that were not asked would have been answered the same.
             Some((trouble, text)) => {
-                left.iter().for_each(|watch| board.facts().failed(shard, watch, *trouble, text, now));
+                left.iter().for_each(|watch| board.facts().failed(shard, watch, *trouble, text, clock()));
             }
             None if failures.is_empty() => self.pace.answered(),
             None => {}
@@ -258,6 +316,7 @@ impl<'a> Scorer<'a> {
         if let Some((query, error)) = failures.first() {
             tracing::warn!(%error, query, failures = failures.len(), "series could not be read for anomalies");
         }
+        end.is_none()
     }
 }
 
@@ -269,30 +328,46 @@ fn trouble(error: &PrometheusError) -> Trouble {
     }
 }
 
-/// Reads and scores what is new since the last time.
+/// Reads and scores what is new since the last time, while it may go on.
 async fn read(
     prometheus: &Prometheus,
     board: &Board,
     (shard, lease): (u32, &Lease),
     watch: &Watch,
     progress: &mut Progress,
-    now: u64,
-) -> Result<(), PrometheusError> {
-    let oldest = now.saturating_sub(BACKFILL);
+    (clock, may_go_on): (&(impl Fn() -> u64 + Sync), &(impl Fn() -> bool + Sync)),
+) -> Result<Reached, PrometheusError> {
     loop {
-        let until = board.with(shard, |shard| shard.table.until(watch));
+        let now = clock();
+        let oldest = now.saturating_sub(BACKFILL);
+        let until = board.with(shard, |shard| {
+            if shard.table.is_ahead(watch, now as f64) {
+                // Samples of a time that has not come would be taken for the present until then: it begins anew.
+                let watches = shard.table.watches().filter(|other| *other != watch).cloned().collect();
+                shard.take(&Event::Swept { now: now as f64, watches });
+            }
+            // A clock that was wrong has said that more was read than there is.
+            shard.table.until(watch).min(now)
+        });
         let from = until.saturating_sub(LATE).max(oldest).next_multiple_of(EVERY);
         let to = now.min(from + PIECE);
         if from > to {
             // The clock was set back.
-            return Ok(());
+            return Ok(Reached::Present);
         }
+        // Until what is read of it is in the table.
+        let _room = board.room().await;
         let answer = prometheus.query_range(&watch.query, from, to, EVERY).await?;
         if !lease.is_held(Instant::now()) {
             // Whoever has the shard now asks for itself.
-            return Ok(());
+            return Ok(Reached::Past);
         }
-        let found = answer.iter().map(|range| (watch.exported(&range.metric), range.samples().collect()));
+        // Two series in one would be neither of them: of those that are called the same the first one is scored.
+        let mut found: BTreeMap<_, Samples> = BTreeMap::new();
+        for range in &answer {
+            found.entry(watch.exported(&range.metric)).or_insert_with(|| range.samples().collect());
+        }
+        progress.indistinct = answer.len() - found.len();
         let refused = board.with(shard, |shard| {
             let found = shard.table.news(watch, found);
             shard.take(&Event::Read { watch: watch.clone(), until: to, found });
@@ -307,7 +382,10 @@ async fn read(
             );
         }
         if to >= now {
-            return Ok(());
+            return Ok(Reached::Present);
+        }
+        if !may_go_on() {
+            return Ok(Reached::Past);
         }
     }
 }
@@ -316,5 +394,7 @@ async fn read(
 mod joint_tests;
 #[cfg(test)]
 mod loop_tests;
+#[cfg(test)]
+mod slow_tests;
 #[cfg(test)]
 mod tests;

@@ -11,14 +11,14 @@ use kube::{
     runtime::{
         WatchStreamExt as _,
         reflector::Store,
-        watcher::{self, Event as Heard, watcher},
+        watcher::{self, watcher},
     },
 };
 use plimsoll_api::Kind;
 use tokio::{sync::watch, task::JoinHandle, time::MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 
-use super::{EVERY, Event, Scorer, Term, Watch, Watches, now, share::Page};
+use super::{EVERY, Event, Scorer, Term, Watches, now, share::Page};
 use crate::{
     controller::stored::Stored,
     operator::{
@@ -34,7 +34,8 @@ use crate::{
 pub const MOST: u32 = 16;
 /// The API server's pages.
 const PAGE: u32 = 100;
-/// For so long the first round waits for the lists of objects; a kind that the cluster lacks keeps nobody waiting.
+/// For so long the first round waits for the lists of objects; a kind that the cluster lacks keeps nobody waiting, and what
+/// is stored of a kind that is listed later stays.
 const LISTS: Duration = Duration::from_secs(5);
 /// The network is told every so many rounds, which are ten minutes ...
 const TELL: u64 = 20;
@@ -65,14 +66,14 @@ pub struct Setup {
 /// Scores its share until `stop`.
 pub async fn serve(setup: Setup, stop: CancellationToken) {
     let Setup { prometheus, client, namespace, election, shards, metrics } = setup;
-    let (watched, _) = watch::channel((Watches::default(), 0));
+    let (watched, _) = watch::channel(Watches::default());
     let watched = Arc::new(watched);
     let mut tasks = tokio::task::JoinSet::new();
     for kind in Kind::ALL {
         tasks.spawn(stop.clone().run_until_cancelled_owned(listen(client.clone(), kind, Arc::clone(&watched))));
     }
     let lists = async {
-        let _ = watched.subscribe().wait_for(|(_, lists)| *lists == Kind::ALL.len()).await;
+        let _ = watched.subscribe().wait_for(Watches::is_complete).await;
     };
     if stop.run_until_cancelled(tokio::time::timeout(LISTS, lists)).await.is_none() {
         return;
@@ -112,19 +113,19 @@ pub async fn alone(
     metrics: Arc<Metrics>,
     stop: CancellationToken,
 ) {
-    let (watched, _) = watch::channel((Watches::default(), 0));
+    let (watched, _) = watch::channel(Watches::default());
     let watched = Arc::new(watched);
     let (lease, shard, shards) = (Lease::forever(), 0, 1);
     let work = Work { prometheus, watched: Arc::clone(&watched), metrics, told: None, lease, shard, shards };
     let look = async {
         for (_, store) in &stores {
-            // Only so that the first round finds something.
-            let _ = tokio::time::timeout(LISTS, store.wait_until_ready()).await;
+            // What is not read yet is no list of all. Who else waits may have been woken instead, so it is looked at again.
+            while tokio::time::timeout(LISTS, store.wait_until_ready()).await.is_err() {}
         }
         let mut ticks = tokio::time::interval(Duration::from_secs(EVERY));
         loop {
             ticks.tick().await;
-            watched.send_modify(|(watches, _)| {
+            watched.send_modify(|watches| {
                 for (kind, store) in &stores {
                     watches.all(*kind, store.state().iter().map(Arc::as_ref));
                 }
@@ -138,19 +139,12 @@ pub async fn alone(
 }
 
 /// Hears of all objects of a kind, until dropped.
-async fn listen(client: Client, kind: Kind, watched: Arc<watch::Sender<(Watches, usize)>>) {
+async fn listen(client: Client, kind: Kind, watched: Arc<watch::Sender<Watches>>) {
     let api: Api<Stored> = Api::all_with(client, &kind);
-    let mut first = true;
     let mut events = watcher(api, watcher::Config::default().page_size(PAGE)).default_backoff().boxed();
     while let Some(event) = events.next().await {
         match event {
-            Ok(event) => {
-                let listed = matches!(event, Heard::InitDone) && std::mem::take(&mut first);
-                watched.send_modify(|(watches, lists)| {
-                    watches.hear(kind, event);
-                    *lists += usize::from(listed);
-                });
-            }
+            Ok(event) => watched.send_modify(|watches| watches.hear(kind, event)),
             Err(error) => tracing::warn!(%kind, error = %chain(&error), "a watch of the scorer failed"),
         }
     }
@@ -160,7 +154,7 @@ async fn listen(client: Client, kind: Kind, watched: Arc<watch::Sender<(Watches,
 #[derive(Clone)]
 struct Work {
     prometheus: Prometheus,
-    watched: Arc<watch::Sender<(Watches, usize)>>,
+    watched: Arc<watch::Sender<Watches>>,
     metrics: Arc<Metrics>,
     /// Where others hear what is seen.
     told: Option<(Client, String)>,
@@ -193,8 +187,8 @@ impl Work {
         let work = async {
             for round in 1u64.. {
                 ticks.tick().await;
-                let watches: Vec<Watch> = watched.borrow().0.of_shard(shard, shards);
-                scorer.round(watches, now()).await;
+                let wanted = watched.borrow().of_shard(shard, shards);
+                scorer.round(wanted, now).await;
                 let Some(page) = &mut page else { continue };
                 let others = (0..shards).filter(|other| *other != shard);
                 if round.is_multiple_of(MEAN) && shards > 1 {

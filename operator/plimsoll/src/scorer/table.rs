@@ -7,7 +7,7 @@ use std::{
 };
 
 use plimsoll_anomaly::{
-    Detector as _, Sample,
+    Detector as _, Sample, Verdict,
     alerting::{Alert, Alerting, Policy},
     forecast::{Forecaster, Row, Settings},
     journal::{append, checksum, records},
@@ -30,6 +30,11 @@ pub(crate) const FRESH: f64 = 120.0;
 pub(crate) const VANISHED: f64 = 900.0;
 /// Seconds after which a series is forgotten.
 pub(crate) const FORGOTTEN: f64 = 86_400.0;
+/// Of so many seconds a series must be known before it alerts: a day, all but the hour that a first start, which reads a day,
+/// may lack at its beginning. Before that the course of the day itself is new to it.
+pub(crate) const KNOWN: f64 = 23.0 * 3600.0;
+/// What lies between two samples is known if it is no longer than this, in seconds.
+const SEEN: f64 = 300.0;
 /// Half-life, in seconds, of the interest in a series that was unusual.
 const INTEREST: f64 = 1800.0;
 
@@ -62,6 +67,8 @@ pub(crate) struct Series {
     alerting: Alerting,
     /// Samples taken in.
     rows: u64,
+    /// Seconds of which it is known what the series was.
+    known: f64,
     /// Time of the last sample, in seconds since 1970.
     pub(crate) last: f64,
     pub(crate) value: f64,
@@ -83,6 +90,7 @@ impl Series {
             detector: Novelty::default(),
             alerting: Alerting::default(),
             rows: 0,
+            known: 0.0,
             last: f64::NEG_INFINITY,
             value: 0.0,
             score: 0.0,
@@ -96,12 +104,22 @@ impl Series {
 
     fn take(&mut self, policy: &Policy, sample: Sample) {
         let verdict = self.detector.step(sample);
-        self.alert = self.alerting.step(policy, sample, verdict);
+        let passed = sample.time - self.last;
+        if passed <= SEEN {
+            self.known += passed.max(0.0);
+        }
+        let counts = if self.is_known() { verdict } else { Verdict::default() };
+        self.alert = self.alerting.step(policy, sample, counts);
         self.score = if self.alert.asked { verdict.score } else { 0.0 };
         let fades = (-(sample.time - self.last) / INTEREST).exp2();
         self.interest = self.score.max(self.interest * fades);
         (self.last, self.value) = (sample.time, sample.value);
         self.rows += 1;
+    }
+
+    /// A day of it is known: what is unusual may alert.
+    pub(crate) fn is_known(&self) -> bool {
+        self.known >= KNOWN
     }
 
     /// It has had too few samples to be judged.
@@ -131,10 +149,14 @@ struct Watched {
 pub(crate) struct Seen {
     /// Series seen lately.
     pub(crate) series: usize,
-    /// Those of them that have too few samples yet.
+    /// Those of them of which too little is known for an alert.
     pub(crate) learning: usize,
     /// Series for which there is no room.
     pub(crate) refused: usize,
+    /// Series left out since another one has the same labels.
+    pub(crate) indistinct: usize,
+    /// Seconds from one time that they are read to the next, where that is too long for all scores to be shown.
+    pub(crate) behind: Option<u64>,
 }
 
 /// Series by watch, each by the labels of its score, and the network that all share.
@@ -202,6 +224,8 @@ impl Table {
                     let before = all.len();
                     drop_series(all, forecaster, free, |series| until as f64 - series.last > VANISHED);
                     room += before - all.len();
+                    // Also what had ended within this very answer: its number is given to another one.
+                    taken.retain(|(_, labels, _)| all.contains_key(*labels));
                 }
                 if all.len() >= PER_WATCH || room == 0 {
                     watched.refused += 1;
@@ -244,6 +268,20 @@ impl Table {
         self.watches.iter().any(|(watch, watched)| !left.contains(watch) || watched.series.values().any(gone))
     }
 
+    /// Whether what is known of a watch is of a time that has not come: somebody's clock was wrong. Also where nothing is left
+    /// of it, since all was long ago by that clock.
+    pub(crate) fn is_ahead(&self, watch: &Watch, now: f64) -> bool {
+        let ahead = |time: f64| time - now > VANISHED;
+        self.watches.get(watch).is_some_and(|Watched { until, series, .. }| {
+            (series.is_empty() && ahead(*until as f64)) || series.values().any(|series| ahead(series.last))
+        })
+    }
+
+    /// All that is or was watched.
+    pub(crate) fn watches(&self) -> impl Iterator<Item = &Watch> {
+        self.watches.keys()
+    }
+
     /// Up to where a watch was read; 0 before the first time.
     pub(crate) fn until(&self, watch: &Watch) -> u64 {
         self.watches.get(watch).map_or(0, |watched| watched.until)
@@ -260,8 +298,9 @@ impl Table {
         let lately = || watched.series.values().filter(|series| now - series.last <= VANISHED);
         Seen {
             series: lately().count(),
-            learning: lately().filter(|series| series.learns()).count(),
+            learning: lately().filter(|series| !series.is_known()).count(),
             refused: watched.refused,
+            ..Seen::default()
         }
     }
 
@@ -339,9 +378,10 @@ impl Table {
         *VERSION.get_or_init(|| {
             let watch = Watch::example();
             let mut series = Series::new(0);
+            // Over a day, so that an alert begins.
             for row in 0..300u32 {
-                let value = f64::from(row % 7 + 100 * u32::from(row == 250));
-                series.take(&watch.policy(), Sample { time: f64::from(row) * 30.0, value });
+                let value = f64::from(row % 7 + 100 * u32::from(row == 290));
+                series.take(&watch.policy(), Sample { time: f64::from(row) * SEEN, value });
             }
             let event = Event::Read { watch, until: 9000, found: vec![(Vec::new(), vec![(9000.0, 1.0)])] };
             let mut forecaster = Forecaster::new(Settings::default());

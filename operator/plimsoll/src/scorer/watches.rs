@@ -72,6 +72,15 @@ impl Watch {
         Self::new(&[(names::ALERT_RULE, "a/b"), (names::ALERT, "c")], "d".to_owned(), Direction::Both)
     }
 
+    /// The kind of the object that asked for it.
+    pub(crate) fn kind(&self) -> Option<Kind> {
+        match self.labels.first()?.0.as_str() {
+            names::SLO_ID => Some(Kind::Slo),
+            names::ALERT_RULE => Some(Kind::AlertRule),
+            _ => None,
+        }
+    }
+
     /// When an alert of its series begins and ends.
     pub(crate) fn policy(&self) -> Policy {
         let side = match self.direction {
@@ -96,8 +105,8 @@ impl Watch {
     }
 
     /// The labels of the score of this series: its own, and ours. Where they collide the series' gets the
-    /// prefix that Prometheus gives, unless both say the same. No `__name__`: two series that differ in
-    /// nothing else are one.
+    /// prefix that Prometheus gives, unless both say the same. No `__name__`: of series that differ in
+    /// nothing else one is scored.
     pub(crate) fn exported<'a>(&self, series: impl IntoIterator<Item = (&'a String, &'a String)>) -> Labels {
         let mut all = self.labels.clone();
         for (name, value) in series {
@@ -154,10 +163,27 @@ fn of(model: &AnyModel) -> Vec<Watch> {
     }
 }
 
+/// What is to be watched, as far as that is known.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Wanted {
+    pub(crate) watches: Vec<Watch>,
+    /// Kinds of which not all objects are known yet: a watch that is missing may still come.
+    pub(crate) unlisted: BTreeSet<Kind>,
+}
+
+impl From<Vec<Watch>> for Wanted {
+    /// These, and no others.
+    fn from(watches: Vec<Watch>) -> Self {
+        Self { watches, unlisted: BTreeSet::new() }
+    }
+}
+
 /// The watches of all objects, by what the API server tells of them; only edits are validated.
 #[derive(Debug, Default)]
 pub(crate) struct Watches {
     known: BTreeMap<Owner, (Version, Vec<Watch>)>,
+    /// Kinds that were listed to the end, once.
+    complete: BTreeSet<Kind>,
     /// Of each kind that is being listed anew: what was listed so far.
     listed: BTreeMap<Kind, BTreeSet<Owner>>,
 }
@@ -178,6 +204,7 @@ impl Watches {
                 self.listed.entry(kind).or_default().insert(owner);
             }
             Event::InitDone => {
+                self.complete.insert(kind);
                 if let Some(listed) = self.listed.remove(&kind) {
                     self.known.retain(|owner, _| owner.0 != kind || listed.contains(owner));
                 }
@@ -195,6 +222,12 @@ impl Watches {
     pub(crate) fn all<'s>(&mut self, kind: Kind, objects: impl IntoIterator<Item = &'s Stored>) {
         let listed: BTreeSet<Owner> = objects.into_iter().map(|stored| self.put(stored)).collect();
         self.known.retain(|owner, _| owner.0 != kind || listed.contains(owner));
+        self.complete.insert(kind);
+    }
+
+    /// Whether all objects of all kinds are known.
+    pub(crate) fn is_complete(&self) -> bool {
+        Kind::ALL.iter().all(|kind| self.complete.contains(kind))
     }
 
     fn put(&mut self, stored: &Stored) -> Owner {
@@ -214,9 +247,11 @@ impl Watches {
     }
 
     /// The watches of one shard of so many.
-    pub(crate) fn of_shard(&self, shard: u32, shards: u32) -> Vec<Watch> {
+    pub(crate) fn of_shard(&self, shard: u32, shards: u32) -> Wanted {
         let ours = self.known.iter().filter(|(owner, (_, all))| !all.is_empty() && shard_of(owner, shards) == shard);
-        ours.flat_map(|(_, (_, watches))| watches).cloned().collect()
+        let watches = ours.flat_map(|(_, (_, watches))| watches).cloned().collect();
+        let unlisted = Kind::ALL.into_iter().filter(|kind| !self.complete.contains(kind)).collect();
+        Wanted { watches, unlisted }
     }
 }
 
