@@ -223,6 +223,8 @@ pub(crate) fn find(text: &str, token: &str) -> Option<Range<usize>> {
 fn hint(message: &str, text: &str, path: &str) -> &'static str {
     if message.contains("in label matching, expected string") || has_bare_value(text) {
         "put the label's value in quotes: code=~\"5..\""
+    } else if message.contains("at least one non-empty matcher") {
+        "name a metric before the brace, or what must be there: job=~\".+\""
     } else if message.contains("illegal regex") {
         "mend the regular expression"
     } else if let Some(help) = slip(text, path) {
@@ -363,10 +365,32 @@ mod tests {
 
     #[test]
     fn what_selects_everything_is_refused() {
-        for text in [r#"{job=~".*"}"#, r#"sum(rate({job=~"|a"}[5m]))"#, r#"{job!~"a"}"#, r#"{a="", b=~"x?"} > 5"#] {
-            assert!(parse(text, "x").is_err(), "{text}");
+        for text in [
+            r#"{job=~".*"}"#,
+            r#"sum(rate({job=~"|a"}[5m]))"#,
+            r#"{job!~"a"}"#,
+            r#"{a="", b=~"x?"} > 5"#,
+            // After a word that is no metric.
+            r#"up == 0 and {job=~".*"}"#,
+            r#"up == 0 or {__name__=~".*"}"#,
+            r#"up == 0 unless {job=~"|x"} > 1"#,
+            r#"up == bool {job!~"a"}"#,
+            r#"up > on (job) group_left {job=~".*"}"#,
+            r#"min_over_time((up == 0 or {instance=~".*"})[5m:]) > 1"#,
+            r#"up and {job=~"\\S*"}"#,
+        ] {
+            let problem = parse(text, "x").expect_err(text);
+            assert_eq!(problem.label, "vector selector must contain at least one non-empty matcher", "{text}");
         }
-        for text in [r#"{job=~".+"}"#, r#"{job=~"a.*", b=~".*"}"#, r#"a{job=~".*"}"#, r#"{job!~".*|a", b=~"|c"}"#] {
+        for text in [
+            r#"{job=~".+"}"#,
+            r#"{job=~"a.*", b=~".*"}"#,
+            r#"a{job=~".*"}"#,
+            r#"{job!~".*|a", b=~"|c"}"#,
+            r#"up and {job!~".*"}"#,
+            r#"up or {"odd.name",job=~".*"}"#,
+            r#"up and {path=~"/users/{id}"}"#,
+        ] {
             assert_eq!(parse(text, "x").map(|p| p.text).map_err(|p| p.to_string()), Ok(text.to_owned()));
         }
     }

@@ -206,6 +206,13 @@ fn expressions() {
             ],
         ),
         (
+            "everything, after a word",
+            rule(json!({"expr": "up == 0 and {job=~\".*\"}"})),
+            &[
+                "error: spec.rules[0].expr: expr is not valid PromQL (vector selector must contain at least one non-empty matcher); name a metric before the brace, or what must be there: job=~\".+\"",
+            ],
+        ),
+        (
             "experiment",
             rule(json!({"expr": "a + fill(0) b > 1"})),
             &[
