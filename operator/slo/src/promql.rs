@@ -92,6 +92,9 @@ pub fn parse(text: &str, path: &str) -> Result<Parsed, Problem> {
             .help(format!("use at most {MAX_LEN} bytes; record a part of it as a rule of its own")));
     }
     brackets(text, path)?;
+    if let Some(problem) = dialect::bytes(text, path) {
+        return Err(problem);
+    }
     let windowed = text.contains("$window");
     if let Some((place, help)) = glued_window(text).filter(|_| path.starts_with("spec.sli.")) {
         let word = text.get(place.clone()).unwrap_or_default();

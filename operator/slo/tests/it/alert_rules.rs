@@ -213,6 +213,11 @@ fn expressions() {
             ],
         ),
         (
+            "bytes",
+            json!({"matchers": {"cluster": "prod"}, "rules": [{"alert": "A", "expr": "x{a=\"caf\\xc3\\xa9\"} > 1"}]}),
+            &["error: spec.rules[0].expr: expr has bytes by their numbers (\\xc3\\xa9); write é instead"],
+        ),
+        (
             "experiment",
             rule(json!({"expr": "a + fill(0) b > 1"})),
             &[

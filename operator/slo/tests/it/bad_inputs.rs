@@ -112,6 +112,11 @@ fn indicators() {
             ],
         ),
         (
+            "bytes",
+            events("a{b=\"\\303\\251\"}", "a"),
+            &["error: spec.sli.events.bad: bad has bytes by their numbers (\\303\\251); write é instead"],
+        ),
+        (
             "or between matchers",
             events("rate(a{b=\"c\" or d=\"e\"}[$window])", ok),
             &[
