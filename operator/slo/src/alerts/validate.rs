@@ -382,12 +382,14 @@ fn labels(labels: &BTreeMap<String, String>, path: &str, problems: &mut Vec<Prob
         label_value(value, &path, problems);
         if let Err(problem) = go::check(value, &path) {
             problems.push(problem);
-        } else if value.contains("{{") && value.contains("$value") {
-            problems.push(
-                Problem::error(path, format!("label {name} has $value"))
-                    .label("each new value would be a new alert")
-                    .help("put it into an annotation"),
-            );
+        } else if let Some(found) = go::changing(value) {
+            let problem = match found {
+                "." | "$" => Problem::error(path, format!("label {name} has {found} alone"))
+                    .label("the value is in it, and each new value would be a new alert"),
+                _ => Problem::error(path, format!("label {name} has {found}"))
+                    .label("each new value would be a new alert"),
+            };
+            problems.push(problem.help("put it into an annotation"));
         }
     }
 }

@@ -394,6 +394,16 @@ fn words() {
             ],
         ),
         (
+            "value by its field",
+            rule(
+                json!({"labels": {"load": "{{ .Value }}", "all": "{{ printf \"%v\" $ }}", "pod": "{{ .Labels.pod }}"}}),
+            ),
+            &[
+                "error: spec.rules[0].labels.all: label all has $ alone (the value is in it, and each new value would be a new alert); put it into an annotation",
+                "error: spec.rules[0].labels.load: label load has .Value (each new value would be a new alert); put it into an annotation",
+            ],
+        ),
+        (
             "label of ours",
             rule(json!({"labels": {"alertrule": "a/b", "severity": "x", "namespace": "victim", "owner": "me"}})),
             &[
