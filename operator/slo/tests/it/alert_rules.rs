@@ -455,6 +455,16 @@ fn routes() {
             ],
         ),
         (
+            "all labels and more",
+            route(
+                json!({"receiver": "pager", "groupBy": ["...", "job"], "inhibitedBy": ["NodeDown"], "equal": ["..."]}),
+            ),
+            &[
+                "error: spec.route.groupBy[0]: ... stands with other labels (it means all labels, and Alertmanager takes it only alone); remove it, or the others",
+                "error: spec.route.equal[0]: ... is not a label name; write ___",
+            ],
+        ),
+        (
             "nothing to compare",
             route(json!({"receiver": "pager", "equal": ["pod"]})),
             &["warning: spec.route.equal: equal has nothing to compare; add inhibitedBy, or remove equal"],
