@@ -61,6 +61,8 @@ pub(super) fn improve(problem: &mut Problem, object: &Value, required: &[&str]) 
         let name = field.strip_prefix("spec.").filter(|_| is_slo).unwrap_or_default();
         if let Some((_, here)) = ELSEWHERE.into_iter().find(|(there, _)| *there == name) {
             problem.help = format!("write {here}");
+        } else if field.starts_with("spec.") && field.ends_with("anomaly.seasonality") {
+            problem.help = "seasonality is learnt; remove it".to_owned();
         }
     } else if field == "spec.period" && problem.message.ends_with(" is a map") {
         let text = object.pointer("/spec/period").and_then(Value::as_str).unwrap_or_default();
