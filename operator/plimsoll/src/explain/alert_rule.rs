@@ -44,6 +44,8 @@ pub struct Facts {
     pub alerts: Vec<Alert>,
     /// What the anomaly scorer sees of it.
     pub scored: Option<Scored>,
+    /// Whether Prometheus has anything of the scorer; asked only where it has nothing of an alert.
+    pub scraped: Option<bool>,
 }
 
 /// What is known of one alert.
@@ -59,6 +61,8 @@ pub struct Alert {
     pub hold: Option<String>,
     /// True for an anomaly.
     pub anomaly: bool,
+    /// Of an anomaly: the number of scored series that Prometheus has, without which it cannot fire.
+    pub scores: Option<u64>,
 }
 
 impl Alert {
@@ -67,6 +71,9 @@ impl Alert {
         self.selectors.iter().find(|(_, series)| *series == Some(0)).map(|(selector, _)| selector.as_str())
     }
 }
+
+/// What Plimsoll shows whatever it scores.
+const SCORER: &str = "count(plimsoll_anomaly_failures_total)";
 
 /// Asks everybody there is about a stored AlertRule. What cannot be found out stays unknown.
 pub async fn gather(rule: &AlertRule, prometheus: Option<&Prometheus>, cluster: &Client) -> Facts {
@@ -122,6 +129,10 @@ pub async fn model(model: &alerts::Model, prometheus: Option<&Prometheus>) -> Fa
         for alert in &mut facts.alerts {
             ask(prometheus, &model.id.to_string(), alert, &mut facts.refusals).await?;
         }
+        if facts.alerts.iter().any(|alert| alert.scores == Some(0)) {
+            let found = gather::count(prometheus, SCORER).await;
+            facts.scraped = note(found, "whether it scrapes Plimsoll", &mut facts.refusals)?.map(|found| found > 0);
+        }
         Ok::<(), PrometheusError>(())
     };
     if let Err(error) = found.await {
@@ -143,6 +154,7 @@ fn alert(alert: &alerts::Alert) -> Alert {
         firing: None,
         hold: alert.hold.map(|hold| hold.to_string()),
         anomaly,
+        scores: None,
     }
 }
 
@@ -157,6 +169,11 @@ async fn ask(
         *series = note(found, &format!("{}: {selector}", alert.name), refusals)?;
     }
     let (name, id) = (promql::quote(&alert.name), promql::quote(id));
+    if alert.anomaly {
+        let query = format!("count({}{{{}={id},alert={name}}})", names::ANOMALY_STATE, names::ALERT_RULE);
+        let found = gather::count(prometheus, &query).await;
+        alert.scores = note(found, &format!("the scores of {}", alert.name), refusals)?;
+    }
     let mut of_state = [0, 0];
     for (count, state) in of_state.iter_mut().zip(["firing", "pending"]) {
         let query = format!("count(ALERTS{{alertname={name},{}={id},alertstate=\"{state}\"}})", names::ALERT_RULE);
@@ -206,6 +223,11 @@ pub fn text(facts: &Facts) -> String {
                 Some(n) => line("✓", &format!("{}: {selector} matches {n} series", alert.name)),
                 None => line("·", &format!("{}: {selector}", alert.name)),
             }
+        }
+        match alert.scores {
+            Some(0) => line("✗", &format!("{}: Prometheus has no {} of it", alert.name, names::ANOMALY_STATE)),
+            Some(n) => line("✓", &format!("{}: Prometheus has the scores of {n} series", alert.name)),
+            None => {}
         }
     }
     for line in Refusal::lines(&facts.refusals) {
@@ -289,6 +311,9 @@ fn find(facts: &Facts) -> (String, String) {
         };
         return (headline, next);
     }
+    if let Some((headline, next)) = unscored(facts) {
+        return (headline, next);
+    }
     if let Some(refusal) = facts.refusals.first() {
         return ("could not be examined wholly: Prometheus refuses to answer.".to_owned(), refusal.next());
     }
@@ -308,6 +333,32 @@ fn find(facts: &Facts) -> (String, String) {
         _ => "quiet: no expression has a result now",
     };
     ("works; nothing is wrong.".to_owned(), why.to_owned())
+}
+
+/// Anomalies of whose scores Prometheus knows nothing: they cannot fire, whatever the scorer sees.
+fn unscored(facts: &Facts) -> Option<(String, String)> {
+    let without: Vec<&str> =
+        facts.alerts.iter().filter(|alert| alert.scores == Some(0)).map(|alert| alert.name.as_str()).collect();
+    let names = without.join(", ");
+    match (without.as_slice(), facts.scraped) {
+        ([], _) | (_, None) => None,
+        (_, Some(false)) => {
+            let headline = if without.len() == facts.alerts.len() {
+                format!("cannot fire: Prometheus has no scores of {names}.")
+            } else {
+                format!("works in part: {names} cannot fire, Prometheus has no scores.")
+            };
+            let next = "let Prometheus scrape /metrics of plimsoll operator or plimsoll up, with honor_labels: true";
+            Some((headline, next.to_owned()))
+        }
+        (_, Some(true)) => {
+            let next = match facts.scored.as_ref().filter(|scored| scored.works != Some(true)) {
+                Some(scored) => format!("see to this: {}", scored.message),
+                None => "wait: a series that has no past is learnt before it is scored".to_owned(),
+            };
+            Some((format!("works in part: {names} has no score yet."), next))
+        }
+    }
 }
 
 #[cfg(test)]
@@ -392,6 +443,39 @@ mod tests {
                     f.scored = Some(Scored { works: Some(false), message });
                 },
                 "pods works, but not all is scored. → see to this: Odd: its query finds no series since 2027-01-15T08:00:00Z",
+            ),
+            (
+                &|f| {
+                    f.alerts[0] = Alert { anomaly: true, scores: Some(0), ..f.alerts[0].clone() };
+                    f.scraped = Some(false);
+                },
+                "pods cannot fire: Prometheus has no scores of PodRestarting. → let Prometheus scrape /metrics of plimsoll operator or plimsoll up, with honor_labels: true",
+            ),
+            (
+                &|f| {
+                    f.alerts.push(Alert { name: "Odd".to_owned(), anomaly: true, scores: Some(0), ..Alert::default() });
+                    f.scraped = Some(false);
+                },
+                "pods works in part: Odd cannot fire, Prometheus has no scores. → let Prometheus scrape /metrics of plimsoll operator or plimsoll up, with honor_labels: true",
+            ),
+            (
+                &|f| {
+                    f.alerts[0] = Alert { anomaly: true, scores: Some(0), ..f.alerts[0].clone() };
+                    f.scraped = Some(true);
+                },
+                "pods works in part: PodRestarting has no score yet. → wait: a series that has no past is learnt before it is scored",
+            ),
+            (
+                &|f| {
+                    f.alerts[0] = Alert { anomaly: true, scores: Some(0), ..f.alerts[0].clone() };
+                    f.scraped = Some(true);
+                    f.scored = Some(Scored { works: None, message: "3 series are learnt".to_owned() });
+                },
+                "pods works in part: PodRestarting has no score yet. → see to this: 3 series are learnt",
+            ),
+            (
+                &|f| f.alerts[0] = Alert { anomaly: true, scores: Some(3), ..f.alerts[0].clone() },
+                "pods works; nothing is wrong. → quiet: the scorer finds nothing unusual",
             ),
             (
                 &|f| f.logql = true,
