@@ -1,6 +1,6 @@
 //! The syntax tree of an expression: made without compiling its patterns, and walked without recursion.
 
-use std::{fmt::Write as _, sync::LazyLock};
+use std::{borrow::Cow, fmt::Write as _, sync::LazyLock};
 
 use promql_parser::{
     label::{MatchOp, Matcher},
@@ -33,11 +33,38 @@ pub(crate) fn tree(text: &str) -> Result<Expr, String> {
         return Ok(expr);
     }
     // Of what does not parse, the message should speak of the author's text.
-    let mut expr = parser::parse(text)?;
+    let mut expr = parser::parse(&interpreted(text))?;
     each_matcher(&mut expr, &mut |matcher| {
         uncompile(matcher);
     });
     Ok(expr)
+}
+
+/// The text with `"a\\d"` for `` `a\d` ``: the parser takes a backslash between backquotes for the begin of an escape.
+fn interpreted(text: &str) -> Cow<'_, str> {
+    if !(text.contains('`') && text.contains('\\')) {
+        return Cow::Borrowed(text);
+    }
+    let mut out = String::with_capacity(text.len() + 8);
+    let mut chars = text.chars();
+    let mut quote = None;
+    while let Some(c) = chars.next() {
+        match (quote, c) {
+            (None, '`') | (Some('`'), '`') => out.push('"'),
+            (Some('`'), '\\' | '"') => out.extend(['\\', c]),
+            (Some('`'), '\n') => out.push_str("\\n"),
+            (Some(_), '\\') => {
+                out.push(c);
+                out.extend(chars.next());
+            }
+            _ => out.push(c),
+        }
+        quote = match quote {
+            None => matches!(c, '"' | '\'' | '`').then_some(c),
+            open => open.filter(|open| *open != c),
+        };
+    }
+    Cow::Owned(out)
 }
 
 fn each_matcher(expr: &mut Expr, visit: &mut impl FnMut(&mut Matcher)) {
@@ -145,7 +172,7 @@ fn plain_patterns(text: &str) -> Option<(String, Vec<&str>)> {
         let quote = from.chars().next()?;
         let content = from.get(1..)?.split(quote).next()?;
         // An escape may be of the quote itself, and what it stands for is the parser's business, as is a broken line.
-        if content.contains(['\\', '\n']) {
+        if quote != '`' && content.contains(['\\', '\n']) {
             return None;
         }
         masked.push_str(before);
@@ -154,7 +181,7 @@ fn plain_patterns(text: &str) -> Option<(String, Vec<&str>)> {
             let _ = write!(masked, "\"{}{}\"", patterns.len(), if negative { "|" } else { "" });
             patterns.push(content);
         } else {
-            masked.push_str(from.get(..content.len() + 2)?);
+            masked.push_str(&interpreted(from.get(..content.len() + 2)?));
         }
         rest = from.get(content.len() + 2..)?;
     }

@@ -160,6 +160,7 @@ fn expressions() {
             rule(json!({"expr": null})),
             &["error: spec.rules[0]: a rule has exactly one of expr, logql and anomaly (there is none); add one"],
         ),
+        ("comment", rule(json!({"expr": "# of all\nup{job=~`a\\d+`} == 0 # down"})), &[]),
         (
             "two",
             rule(json!({"logql": "rate({a=\"b\"}[1m]) > 0"})),
