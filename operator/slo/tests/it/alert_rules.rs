@@ -143,6 +143,22 @@ fn matchers() {
             ],
         ),
         (
+            "contradiction by exclusion",
+            json!({"matchers": {"cluster": "eu"}, "rules": [{"alert": "A", "expr": "up{cluster!=\"eu\",job!=\"eu\"} == 0"}]}),
+            &[
+                "warning: spec.rules[0].expr: expr selects nothing (cluster!=\"eu\" here, cluster=\"eu\" in spec.matchers; both must hold); remove one of them",
+            ],
+        ),
+        (
+            "label that its series contradict",
+            json!({"matchers": {"cluster": "eu", "zone": "=~a|b"}, "rules": [{"alert": "A", "expr": "up == 0",
+                "labels": {"cluster": "us", "zone": "c", "team": "[[ owner ]]"}}]}),
+            &[
+                "warning: spec.rules[0].labels.cluster: label cluster says another value than its series (spec.matchers has cluster: eu); remove it, or name it otherwise: the alert has the label of its series",
+                "warning: spec.rules[0].labels.team: label team keeps its [[ ]] (only annotations are filled in); write the value itself, or put it into an annotation",
+            ],
+        ),
+        (
             "contradiction",
             json!({"matchers": {"cluster": "eu"}, "rules": [{"alert": "A", "expr": "up{cluster=\"us\"} == 0"}]}),
             &[
@@ -159,6 +175,20 @@ fn expressions() {
             "none",
             rule(json!({"expr": null})),
             &["error: spec.rules[0]: a rule has exactly one of expr, logql and anomaly (there is none); add one"],
+        ),
+        (
+            "buckets without le",
+            rule(json!({"expr": "histogram_quantile(0.9, (sum by (job) (rate(x_bucket[5m])))) > 1"})),
+            &[
+                "warning: spec.rules[0].expr: histogram_quantile gets no buckets (sum drops the label le, so that it yields nothing); keep it: sum by (le) (…), with the other labels that are needed",
+            ],
+        ),
+        (
+            "buckets with le, and native histograms",
+            rule(
+                json!({"expr": "histogram_quantile(0.9, sum by (le, a) (rate(x_bucket[5m]))) + histogram_quantile(0.9, sum without (a) (x_bucket)) + histogram_quantile(0.9, sum by (a) (rate(x[5m]))) > 1"}),
+            ),
+            &[],
         ),
         ("comment", rule(json!({"expr": "# of all\nup{job=~`a\\d+`} == 0 # down"})), &[]),
         (
