@@ -27,6 +27,8 @@ pub(crate) fn tests() -> Vec<Test> {
         test(STACK, an_alert_rule_becomes_a_message),
         test(CONTROL_PLANE, the_webhook_refuses_in_the_words_of_the_command_line),
         test(PROMETHEUS, the_presets_for_go_fire),
+        test(PROMETHEUS, the_presets_for_istio_find_a_flag_among_others),
+        test(PROMETHEUS, the_presets_see_what_is_gone_and_what_does_not_answer),
         test(PROMETHEUS, the_presets_for_go_read_what_a_go_process_shows),
     ]
 }
@@ -302,6 +304,71 @@ async fn the_presets_for_go_fire(testbed: &Testbed) -> Result<()> {
         let healthy = format!("ALERTS{{alertname=\"{alert}\",job!=\"checkout\"}}");
         simulation.expect_nothing(after, &healthy);
     }
+    simulation.run().await
+}
+
+/// Envoy writes all flags of a request into one label; a flag whose name begins like another is another one.
+async fn the_presets_for_istio_find_a_flag_among_others(testbed: &Testbed) -> Result<()> {
+    let mut simulation = Simulation::new(testbed, "1m", &preset("istio")?).await?;
+    for (service, reporter, flags, each) in [
+        ("alone", "source", "UF", 60),
+        ("first", "source", "UF,URX", 60),
+        ("last", "source", "DI,UH", 60),
+        ("other", "source", "UFX,UHX", 60),
+        ("none", "source", "-", 60),
+        ("left", "destination", "DC", 10),
+        ("left-early", "destination", "DC,DI", 10),
+        ("stayed", "destination", "DCX", 10),
+    ] {
+        let labels = format!("destination_service_name=\"{service}\",destination_service_namespace=\"shop\"");
+        let series = |flags: &str| {
+            format!("istio_requests_total{{reporter=\"{reporter}\",response_flags=\"{flags}\",{labels}}}")
+        };
+        simulation.series(&series(flags), &format!("0+{each}x60"));
+        if reporter == "destination" {
+            simulation.series(&series("-"), "0+60x60");
+        }
+    }
+    for (alert, services) in [("IstioNoHealthyUpstream", "alone|first|last"), ("IstioCallersGiveUp", "left|left-early")]
+    {
+        let all = firing(alert);
+        let meant = all.replace('}', &format!(",destination_service_name=~\"{services}\"}}"));
+        simulation.expect("30m", &format!("count({meant}) == bool {}", services.split('|').count()));
+        simulation.expect("30m", &format!("count({all}) == bool count({meant})"));
+    }
+    simulation.run().await
+}
+
+/// The worst that may happen to a service leaves no series that could say so: its own counter is gone, or its calls have
+/// no status.
+async fn the_presets_see_what_is_gone_and_what_does_not_answer(testbed: &Testbed) -> Result<()> {
+    for (traffic, fires) in [("0+60x90 _x90", true), ("0+60x90 5400x90", true), ("0+60x180", false)] {
+        let mut simulation = Simulation::new(testbed, "1m", &preset("http")?).await?;
+        simulation.series("http_requests_total{job=\"checkout\",code=\"200\"}", traffic);
+        let gone = firing("HttpTrafficGone");
+        simulation.expect_nothing("85m", &gone);
+        if fires {
+            simulation.expect("120m", &format!("{gone} == bool 1"));
+        } else {
+            simulation.expect_nothing("120m", &gone);
+        }
+        simulation.run().await?;
+    }
+    let mut simulation = Simulation::new(testbed, "1m", &preset("opentelemetry")?).await?;
+    let calls = |address: &str, more: &str| {
+        format!("http_client_request_duration_seconds_count{{job=\"shop/search\",server_address=\"{address}\"{more}}}")
+    };
+    for (address, bad) in [
+        ("refuses", ",error_type=\"ECONNREFUSED\""),
+        ("fails", ",error_type=\"503\",http_response_status_code=\"503\""),
+        ("is-asked-wrongly", ",error_type=\"404\",http_response_status_code=\"404\""),
+    ] {
+        simulation.series(&calls(address, ",http_response_status_code=\"200\""), "0+60x60");
+        simulation.series(&calls(address, bad), "0+60x60");
+    }
+    let failing = firing("OtelDependencyFails");
+    simulation.expect("30m", &format!("count({failing}) == bool 2"));
+    simulation.expect_nothing("30m", &failing.replace('}', ",server_address=\"is-asked-wrongly\"}"));
     simulation.run().await
 }
 
