@@ -6,8 +6,9 @@ use std::collections::BTreeMap;
 use anyhow::{Context, Result, ensure};
 use kube::{
     Api,
-    api::{Patch, PatchParams},
+    api::{DynamicObject, Patch, PatchParams},
 };
+use plimsoll::controller::route;
 use plimsoll_api::{AlertRule, conditions};
 use plimsoll_e2e::{CONTROL_PLANE, PROMETHEUS, STACK, Test, Testbed, operator::Operator, test};
 use plimsoll_slo::{alerts, promql};
@@ -25,6 +26,7 @@ pub(crate) fn tests() -> Vec<Test> {
     vec![
         test(PROMETHEUS, injected_expressions_see_exactly_the_matching_series),
         test(STACK, an_alert_rule_becomes_a_message),
+        test(STACK, a_route_leaves_nothing_of_what_it_was),
         test(CONTROL_PLANE, the_webhook_refuses_in_the_words_of_the_command_line),
         test(PROMETHEUS, the_presets_for_go_fire),
         test(PROMETHEUS, the_presets_for_istio_find_a_flag_among_others),
@@ -200,6 +202,61 @@ async fn an_alert_rule_becomes_a_message(testbed: &Testbed) -> Result<()> {
     .await?;
     ensure!(operator.writes().await? == before);
     stack.sample.remove("restarts", "cluster=\"eu\",pod=\"cart-0\",namespace=\"elsewhere\"");
+    operator.stop().await
+}
+
+/// The API server adds defaults to an AlertmanagerConfig; what the route said before is none of them.
+async fn a_route_leaves_nothing_of_what_it_was(testbed: &Testbed) -> Result<()> {
+    let stack = testbed.shared().await?;
+    let client = install(&stack.control_plane).await?;
+    let namespace = testbed.namespace("routes").await?;
+    let mut operator =
+        Operator::start(testbed.plimsoll()?, &stack.control_plane, &["--prometheus", stack.prometheus.url()]).await?;
+    let configs: Api<DynamicObject> = Api::namespaced_with(client.clone(), &namespace, &route::resource());
+    let rules: Api<AlertRule> = Api::namespaced(client, &namespace);
+    let force = PatchParams::apply("test").force();
+    let receive = async |receiver: Value| {
+        let config = json!({"apiVersion": "monitoring.coreos.com/v1alpha1", "kind": "AlertmanagerConfig",
+            "metadata": {"name": "own", "namespace": namespace},
+            "spec": {"route": {"receiver": "pager"}, "receivers": [receiver]}});
+        configs.patch("own", &force, &Patch::Apply(&config)).await
+    };
+    let lead = async |route: Value| {
+        let mut object = rule(&json!({"rules": [{"alert": "A", "expr": "up == 0"}], "route": route}));
+        object["metadata"]["namespace"] = json!(namespace);
+        rules.patch("alerts", &force, &Patch::Apply(&object)).await
+    };
+    let spec = async || -> Result<Option<Value>> {
+        let found = configs.get_opt("plimsoll.alertrule-alerts").await?;
+        Ok(found.and_then(|object| object.data.get("spec").cloned()))
+    };
+    let hook = json!([{"url": "http://pager.example"}]);
+    receive(json!({"name": "pager", "webhookConfigs": hook})).await?;
+    lead(json!({"receiver": "pager"})).await?;
+    let plain = wait_until("the route", SOON, spec).await?;
+    let mail = json!([{"to": "a@b.example", "from": "c@b.example", "smarthost": "mail.example:25"}]);
+    receive(json!({"name": "pager", "webhookConfigs": hook, "emailConfigs": mail})).await?;
+    lead(json!({"receiver": "pager", "inhibitedBy": ["NodeDown"], "groupWait": "1m", "repeatInterval": "4h"})).await?;
+    wait_until("the fuller route", SOON, async || {
+        Ok(spec()
+            .await?
+            .filter(|spec| spec["inhibitRules"].is_array() && spec["receivers"][0]["emailConfigs"].is_array()))
+    })
+    .await?;
+    receive(json!({"name": "pager", "webhookConfigs": hook})).await?;
+    lead(json!({"receiver": "pager"})).await?;
+    wait_until("nothing of it to be left", SOON, async || Ok(spec().await?.filter(|spec| *spec == plain))).await?;
+    // And once it is so, an edit of something else writes nothing here.
+    let before = configs.get("plimsoll.alertrule-alerts").await?.metadata.resource_version;
+    let interval = Patch::Merge(json!({"spec": {"interval": "1m"}}));
+    let edited = rules.patch("alerts", &PatchParams::default(), &interval).await?.metadata.generation;
+    wait_until("the edit to be seen", SOON, async || {
+        let status = rules.get("alerts").await?.status.unwrap_or_default();
+        Ok((status.observed_generation == edited).then_some(()))
+    })
+    .await?;
+    let after = configs.get("plimsoll.alertrule-alerts").await?.metadata.resource_version;
+    ensure!(before == after, "{before:?} became {after:?}");
     operator.stop().await
 }
 
