@@ -1,5 +1,7 @@
 //! What the parser takes and a Prometheus without feature flags does not. It refuses the whole rule file then, with the
-//! rules of everybody else in it.
+//! rules of everybody else in it. And what the two read otherwise.
+
+use std::ops::Range;
 
 use plimsoll_api::Problem;
 use promql_parser::parser::{Expr, VectorSelector};
@@ -15,6 +17,74 @@ pub(crate) fn refused(expr: &Expr, text: &str, path: &str) -> Option<Problem> {
     let mut first = None;
     each(expr, &mut |expr| first = first.take().or_else(|| Foreign::of(expr)));
     first.map(|foreign| foreign.problem(text, path))
+}
+
+/// Bytes that are written by number in a string, beyond ASCII: Prometheus reads `"\xc3\xa9"` as the two bytes of é, the
+/// parser as two characters, which a matcher or a selector that is printed again would then ask for.
+pub(crate) fn bytes(text: &str, path: &str) -> Option<Problem> {
+    let span = text.contains('\\').then(|| escaped_bytes(text)).flatten()?;
+    let field = path.rsplit('.').next().unwrap_or(path);
+    let written = text.get(span.clone())?;
+    let help = match String::from_utf8(decoded(written)) {
+        Ok(meant) if !meant.chars().any(char::is_control) => format!("write {meant} instead"),
+        _ => "write the character itself: no label's value has other bytes".to_owned(),
+    };
+    Some(
+        Problem::error(path, format!("{field} has bytes by their numbers"))
+            .label(written.to_owned())
+            .help(help)
+            .span(span),
+    )
+}
+
+/// The first run of escapes above `\x7f` or `\177` in a string that has escapes.
+fn escaped_bytes(text: &str) -> Option<Range<usize>> {
+    let mut quote = None;
+    let mut run: Option<Range<usize>> = None;
+    let mut at = 0;
+    while let Some(c) = text.get(at..).and_then(|rest| rest.chars().next()) {
+        let mut width = c.len_utf8();
+        match quote {
+            None => quote = matches!(c, '"' | '\'' | '`').then_some(c),
+            Some(q) if c == q => quote = None,
+            Some('`') => {}
+            Some(_) if c == '\\' => match byte(text.get(at..).unwrap_or_default()) {
+                Some((_, long)) => {
+                    run = Some(run.map_or(at, |run| run.start)..at + long);
+                    at += long;
+                    continue;
+                }
+                // What follows may be a quote that ends nothing.
+                None => width += text.get(at + 1..).and_then(|rest| rest.chars().next()).map_or(0, char::len_utf8),
+            },
+            Some(_) => {}
+        }
+        if run.is_some() {
+            break;
+        }
+        at += width;
+    }
+    run
+}
+
+/// The byte above ASCII that an escape at the beginning of the text stands for, and the length of the escape.
+fn byte(text: &str) -> Option<(u8, usize)> {
+    let (digits, base) = match text.strip_prefix("\\x") {
+        Some(_) => (text.get(2..4)?, 16),
+        None => (text.get(1..4)?, 8),
+    };
+    let plain = digits.chars().all(|digit| digit.is_digit(base));
+    let value = u8::from_str_radix(digits, base).ok().filter(|value| plain && !value.is_ascii())?;
+    Some((value, 4))
+}
+
+fn decoded(mut escapes: &str) -> Vec<u8> {
+    let mut all = Vec::new();
+    while let Some((value, long)) = byte(escapes) {
+        all.push(value);
+        escapes = escapes.get(long..).unwrap_or_default();
+    }
+    all
 }
 
 /// What only others know.
@@ -77,6 +147,39 @@ impl Foreign {
 #[cfg(test)]
 mod tests {
     use crate::promql::parse;
+
+    #[test]
+    fn bytes_by_their_numbers_are_refused() {
+        for (text, written, help) in [
+            (r#"x{a="\xc3\xa9"} > 1"#, r"\xc3\xa9", "write é instead"),
+            (r#"x{a="caf\303\251s"} > 1"#, r"\303\251", "write é instead"),
+            (r#"x{a='"\\\xC3\251'} > 1"#, r"\xC3\251", "write é instead"),
+            (
+                r#"label_replace(x, "a", "\xff", "b", "")"#,
+                r"\xff",
+                "write the character itself: no label's value has other bytes",
+            ),
+            (r#"x{a="\xc2\x85"}"#, r"\xc2\x85", "write the character itself: no label's value has other bytes"),
+            (r#"x{a="\n\xe2\x82\xac\n\xe2"}"#, r"\xe2\x82\xac", "write € instead"),
+        ] {
+            let problem = parse(text, "spec.rules[0].expr").expect_err(text);
+            assert_eq!(problem.message, "expr has bytes by their numbers", "{text}");
+            let place = problem.span.and_then(|span| text.get(span));
+            assert_eq!(
+                (problem.label.as_str(), place, problem.help.as_str()),
+                (written, Some(written), help),
+                "{text}"
+            );
+        }
+        for text in [
+            r#"x{a="\x41\101\u00e9é\\xc3"} > 1"#,
+            r"x{a=`\xc3\xa9`} > 1",
+            r#"x{a=~"\\xe9"} > 1"#,
+            r#"x{a="\"",b="xc3"} > 1"#,
+        ] {
+            assert!(parse(text, "x").is_ok(), "{text}");
+        }
+    }
 
     /// What `promtool check rules` of Prometheus 3.15 says of each.
     #[test]

@@ -1,7 +1,7 @@
 //! Reading the PromQL that users write: bounded, so that no input can exhaust the parser, and with
 //! a place for every complaint.
 
-use std::ops::Range;
+use std::{borrow::Cow, ops::Range};
 
 use plimsoll_api::Problem;
 use promql_parser::{
@@ -29,7 +29,7 @@ const NEED_TWO: [&str; 6] = ["rate", "irate", "increase", "delta", "idelta", "de
 /// An expression that parsed, with what rendering and checking need to know of it.
 #[derive(Clone, Debug)]
 pub struct Parsed {
-    /// The author's text, trimmed, `$window` still in it.
+    /// The author's text, trimmed and without comments, `$window` still in it.
     pub text: String,
     /// The syntax tree, of the text with `$window` replaced by `5m`.
     pub expr: Expr,
@@ -103,7 +103,17 @@ pub fn parse(text: &str, path: &str) -> Result<Parsed, Problem> {
             .label(format!("{} bytes", text.len()))
             .help(format!("use at most {MAX_LEN} bytes; record a part of it as a rule of its own")));
     }
+    let comments = comments(text);
+    let written = text;
+    let blank = blank(text, &comments);
+    let text = blank.as_ref();
+    if text.trim().is_empty() {
+        return Err(Problem::error(path, format!("{field} is a comment")).help("write an expression below it"));
+    }
     brackets(text, path)?;
+    if let Some(problem) = dialect::bytes(text, path) {
+        return Err(problem);
+    }
     let windowed = text.contains("$window");
     if let Some((place, help)) = glued_window(text).filter(|_| path.starts_with("spec.sli.")) {
         let word = text.get(place.clone()).unwrap_or_default();
@@ -138,7 +148,55 @@ pub fn parse(text: &str, path: &str) -> Result<Parsed, Problem> {
             None => problem,
         });
     }
-    Ok(Parsed { text: text.trim().to_owned(), expr, windowed })
+    Ok(Parsed { text: without(written, &comments).trim().to_owned(), expr, windowed })
+}
+
+/// Comments with the spaces before them; of a line that is nothing else, the whole line.
+fn comments(text: &str) -> Vec<Range<usize>> {
+    let mut found = Vec::new();
+    let mut chars = text.char_indices();
+    while let Some((at, c)) = chars.next() {
+        match c {
+            '"' | '\'' | '`' => {
+                while let Some((_, d)) = chars.next() {
+                    if d == '\\' && c != '`' {
+                        chars.next();
+                    } else if d == c {
+                        break;
+                    }
+                }
+            }
+            '#' => {
+                let before = text.get(..at).unwrap_or_default().trim_end_matches([' ', '\t', '\r']);
+                let end = text.get(at..).and_then(|rest| rest.find('\n')).map_or(text.len(), |length| at + length);
+                let alone = before.is_empty() || before.ends_with('\n');
+                found.push(before.len()..if alone { (end + 1).min(text.len()) } else { end });
+                while chars.clone().next().is_some_and(|(at, _)| at < end) {
+                    chars.next();
+                }
+            }
+            _ => {}
+        }
+    }
+    found
+}
+
+/// The text with blanks for the comments, so that every other part stays where it is.
+fn blank<'t>(text: &'t str, comments: &[Range<usize>]) -> Cow<'t, str> {
+    let mut blank = Cow::Borrowed(text);
+    for comment in comments {
+        blank.to_mut().replace_range(comment.clone(), &" ".repeat(comment.len()));
+    }
+    blank
+}
+
+/// The text without the comments.
+fn without(text: &str, comments: &[Range<usize>]) -> String {
+    let mut left = text.to_owned();
+    for comment in comments.iter().rev() {
+        left.replace_range(comment.clone(), "");
+    }
+    left
 }
 
 /// The first regular expression, in a matcher or in `label_replace`, that Prometheus would refuse or misread.
@@ -212,7 +270,6 @@ fn brackets(text: &str, path: &str) -> Result<(), Problem> {
                     return bad(at, 1, "this quote is never closed".to_owned(), "close it");
                 }
             }
-            '#' => return bad(at, 1, "a comment".to_owned(), "say it in the description instead"),
             _ => {}
         }
     }
@@ -238,6 +295,8 @@ pub(crate) fn find(text: &str, token: &str) -> Option<Range<usize>> {
 fn hint(message: &str, text: &str, path: &str) -> &'static str {
     if message.contains("in label matching, expected string") {
         "put the label's value in quotes: code=~\"5..\""
+    } else if message.contains("at least one non-empty matcher") {
+        "name a metric before the brace, or what must be there: job=~\".+\""
     } else if message.contains("illegal regex") {
         "mend the regular expression"
     } else if let Some(help) = slip(text, path) {
@@ -384,10 +443,32 @@ mod tests {
 
     #[test]
     fn what_selects_everything_is_refused() {
-        for text in [r#"{job=~".*"}"#, r#"sum(rate({job=~"|a"}[5m]))"#, r#"{job!~"a"}"#, r#"{a="", b=~"x?"} > 5"#] {
-            assert!(parse(text, "x").is_err(), "{text}");
+        for text in [
+            r#"{job=~".*"}"#,
+            r#"sum(rate({job=~"|a"}[5m]))"#,
+            r#"{job!~"a"}"#,
+            r#"{a="", b=~"x?"} > 5"#,
+            // After a word that is no metric.
+            r#"up == 0 and {job=~".*"}"#,
+            r#"up == 0 or {__name__=~".*"}"#,
+            r#"up == 0 unless {job=~"|x"} > 1"#,
+            r#"up == bool {job!~"a"}"#,
+            r#"up > on (job) group_left {job=~".*"}"#,
+            r#"min_over_time((up == 0 or {instance=~".*"})[5m:]) > 1"#,
+            r#"up and {job=~"\\S*"}"#,
+        ] {
+            let problem = parse(text, "x").expect_err(text);
+            assert_eq!(problem.label, "vector selector must contain at least one non-empty matcher", "{text}");
         }
-        for text in [r#"{job=~".+"}"#, r#"{job=~"a.*", b=~".*"}"#, r#"a{job=~".*"}"#, r#"{job!~".*|a", b=~"|c"}"#] {
+        for text in [
+            r#"{job=~".+"}"#,
+            r#"{job=~"a.*", b=~".*"}"#,
+            r#"a{job=~".*"}"#,
+            r#"{job!~".*|a", b=~"|c"}"#,
+            r#"up and {job!~".*"}"#,
+            r#"up or {"odd.name",job=~".*"}"#,
+            r#"up and {path=~"/users/{id}"}"#,
+        ] {
             assert_eq!(parse(text, "x").map(|p| p.text).map_err(|p| p.to_string()), Ok(text.to_owned()));
         }
     }
@@ -407,6 +488,41 @@ mod tests {
             });
             assert_eq!(tree(text), Ok(plain), "{text}");
         }
+    }
+
+    #[test]
+    fn comments_are_left_out() {
+        for (text, left) in [
+            ("up # is it\n== 0", "up\n== 0"),
+            (
+                "# first\nup{a=\"#\",b='\\'#',c=`#`} # second\n  # third\n  == 0 # last\n",
+                "up{a=\"#\",b='\\'#',c=`#`}\n  == 0",
+            ),
+            ("rate(x[5m]) # per second (\"é\n# > 1\n> 2 #", "rate(x[5m])\n> 2"),
+        ] {
+            assert_eq!(parse(text, "x").map(|parsed| parsed.text), Ok(left.to_owned()), "{text}");
+        }
+        let problem = parse("# é\nup ==# x\n 0 and {", "spec.rules[0].expr").expect_err("open");
+        assert_eq!((problem.span, problem.label.as_str()), (Some(21..22), "this { is never closed"));
+        for nothing in ["#", " # up == 0\n# x"] {
+            assert_eq!(parse(nothing, "spec.rules[0].expr").expect_err(nothing).message, "expr is a comment");
+        }
+    }
+
+    #[test]
+    fn what_stands_between_backquotes_is_as_it_is_written() {
+        for (text, value) in [
+            (r"up{a=~`a\d+\.b`}", r"a\d+\.b"),
+            (r"up{a=`C:\new\`}", r"C:\new\"),
+            (r#"up{a=~`"\w"|#`}"#, r#""\w"|#"#),
+            ("up{a=`x\ny`}", "x\ny"),
+        ] {
+            let parsed = parse(text, "x").unwrap_or_else(|problem| panic!("{text}: {problem}"));
+            assert_eq!(parsed.selectors()[0].matchers.matchers[0].value, value, "{text}");
+            assert_eq!(parsed.text, text);
+        }
+        let problem = parse(r"up{a=~`(\d`}", "spec.rules[0].expr").expect_err("a group");
+        assert_eq!((problem.span, problem.label.as_str()), (Some(7..10), "a ( is never closed"));
     }
 
     #[test]

@@ -263,7 +263,8 @@ pub fn matches_everything(pattern: &str) -> bool {
 
 /// True when `pattern` may match the empty text; also when it cannot be read.
 pub fn may_be_empty(pattern: &str) -> bool {
-    let parsed = ParserBuilder::new().build().parse(pattern);
+    let read = |pattern: &str| ParserBuilder::new().build().parse(pattern);
+    let parsed = read(pattern).or_else(|_| read(&escape_braces(pattern)));
     parsed.map_or(true, |hir| hir.properties().minimum_len().is_none_or(|least| least == 0))
 }
 

@@ -1,6 +1,6 @@
 //! The syntax tree of an expression: made without compiling its patterns, and walked without recursion.
 
-use std::{fmt::Write as _, sync::LazyLock};
+use std::{borrow::Cow, fmt::Write as _, sync::LazyLock};
 
 use promql_parser::{
     label::{MatchOp, Matcher},
@@ -15,23 +15,80 @@ use crate::re2;
 /// # Errors
 /// The parser's message.
 pub(crate) fn tree(text: &str) -> Result<Expr, String> {
-    let masked = plain_patterns(text).and_then(|(masked, patterns)| Some((parser::parse(&masked).ok()?, patterns)));
-    let (mut expr, patterns) = match masked {
-        Some(masked) => masked,
-        // Of what does not parse, the message should speak of the author's text.
-        None => (parser::parse(text)?, Vec::new()),
-    };
-    each_selector(&mut expr, &mut |selector| {
-        for matcher in selector.matchers.matchers.iter_mut().chain(selector.matchers.or_matchers.iter_mut().flatten()) {
+    let masked = plain_patterns(text).and_then(|(masked, patterns)| {
+        let mut expr = parser::parse(&masked).ok()?;
+        each_matcher(&mut expr, &mut |matcher| {
             if uncompile(matcher)
                 && let Some(pattern) =
                     matcher.value.trim_end_matches('|').parse::<usize>().ok().and_then(|at| patterns.get(at))
             {
                 (*pattern).clone_into(&mut matcher.value);
             }
-        }
+        });
+        let mut fine = true;
+        each_selector(&mut expr, &mut |selector| fine &= !selects_everything(selector));
+        fine.then_some(expr)
+    });
+    if let Some(expr) = masked {
+        return Ok(expr);
+    }
+    // Of what does not parse, the message should speak of the author's text.
+    let mut expr = parser::parse(&interpreted(text))?;
+    each_matcher(&mut expr, &mut |matcher| {
+        uncompile(matcher);
     });
     Ok(expr)
+}
+
+/// The text with `"a\\d"` for `` `a\d` ``: the parser takes a backslash between backquotes for the begin of an escape.
+fn interpreted(text: &str) -> Cow<'_, str> {
+    if !(text.contains('`') && text.contains('\\')) {
+        return Cow::Borrowed(text);
+    }
+    let mut out = String::with_capacity(text.len() + 8);
+    let mut chars = text.chars();
+    let mut quote = None;
+    while let Some(c) = chars.next() {
+        match (quote, c) {
+            (None, '`') | (Some('`'), '`') => out.push('"'),
+            (Some('`'), '\\' | '"') => out.extend(['\\', c]),
+            (Some('`'), '\n') => out.push_str("\\n"),
+            (Some(_), '\\') => {
+                out.push(c);
+                out.extend(chars.next());
+            }
+            _ => out.push(c),
+        }
+        quote = match quote {
+            None => matches!(c, '"' | '\'' | '`').then_some(c),
+            open => open.filter(|open| *open != c),
+        };
+    }
+    Cow::Owned(out)
+}
+
+fn each_matcher(expr: &mut Expr, visit: &mut impl FnMut(&mut Matcher)) {
+    each_selector(expr, &mut |selector| {
+        selector
+            .matchers
+            .matchers
+            .iter_mut()
+            .chain(selector.matchers.or_matchers.iter_mut().flatten())
+            .for_each(&mut *visit);
+    });
+}
+
+/// True when a selector without a name has no matcher that the empty text fails, by the patterns themselves: Prometheus
+/// refuses it, and with it the whole rule file.
+fn selects_everything(selector: &VectorSelector) -> bool {
+    let matches_empty = |matcher: &Matcher| match matcher.op {
+        MatchOp::Equal => matcher.value.is_empty(),
+        MatchOp::NotEqual => !matcher.value.is_empty(),
+        MatchOp::Re(_) => re2::may_be_empty(&matcher.value),
+        MatchOp::NotRe(_) => !re2::may_be_empty(&matcher.value),
+    };
+    let mut all = selector.matchers.matchers.iter().chain(selector.matchers.or_matchers.iter().flatten());
+    selector.name.is_none() && all.all(matches_empty)
 }
 
 /// Takes the compiled pattern out of a matcher; false when it has none.
@@ -105,29 +162,26 @@ pub(crate) fn each_selector(expr: &mut Expr, visit: &mut impl FnMut(&mut VectorS
 }
 
 /// The text with each pattern of a matcher replaced by its number, and the patterns. `None` where one is written with
-/// escapes, or there is none.
+/// escapes, or there is none. The number matches no empty text, and what must not match matches the empty text too: so
+/// the parser, which wants one matcher that the empty text fails where there is no name, complains of none of them.
 fn plain_patterns(text: &str) -> Option<(String, Vec<&str>)> {
     let (mut masked, mut patterns) = (String::with_capacity(text.len()), Vec::new());
-    let named =
-        |before: &str| before.trim_end().ends_with(|c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | ':'));
-    let nameless = text.match_indices('{').any(|(at, _)| !named(text.get(..at).unwrap_or_default()));
     let mut rest = text;
     while let Some(at) = rest.find(['"', '\'', '`']) {
         let (before, from) = rest.split_at(at);
         let quote = from.chars().next()?;
         let content = from.get(1..)?.split(quote).next()?;
         // An escape may be of the quote itself, and what it stands for is the parser's business, as is a broken line.
-        if content.contains(['\\', '\n']) {
+        if quote != '`' && content.contains(['\\', '\n']) {
             return None;
         }
         masked.push_str(before);
-        if before.trim_end().ends_with("=~") || before.trim_end().ends_with("!~") {
-            // Of a selector without a name, the parser wants one matcher that the empty text does not match.
-            let empty = if nameless && re2::may_be_empty(content) { "|" } else { "" };
-            let _ = write!(masked, "\"{}{empty}\"", patterns.len());
+        let negative = before.trim_end().ends_with("!~");
+        if negative || before.trim_end().ends_with("=~") {
+            let _ = write!(masked, "\"{}{}\"", patterns.len(), if negative { "|" } else { "" });
             patterns.push(content);
         } else {
-            masked.push_str(from.get(..content.len() + 2)?);
+            masked.push_str(&interpreted(from.get(..content.len() + 2)?));
         }
         rest = from.get(content.len() + 2..)?;
     }

@@ -81,6 +81,8 @@ pub(super) fn improve(problem: &mut Problem, object: &Value, required: &[&str]) 
         let name = field.strip_prefix("spec.").filter(|_| is_slo).unwrap_or_default();
         if let Some((_, here)) = ELSEWHERE.into_iter().find(|(there, _)| *there == name) {
             problem.help = format!("write {here}");
+        } else if field.starts_with("spec.") && field.ends_with("anomaly.seasonality") {
+            problem.help = "seasonality is learnt; remove it".to_owned();
         }
         if let Some((_, here)) = CALLED.into_iter().find(|(there, _)| field.ends_with(there)) {
             problem.help = format!("it is called {here} here");

@@ -12,12 +12,17 @@ use kube::{
 use plimsoll_api::conditions as c;
 use plimsoll_slo::{SloId, alerts::route::Route};
 use serde_json::{Value, json};
+use sha2::{Digest as _, Sha256};
 
 use super::stored::Stored;
 use crate::sinks::{
     Target, Written,
     kubernetes::{FIELD_MANAGER, MANAGED_BY, chain, owner_reference},
 };
+
+/// Which words were written, on the AlertmanagerConfig: what is no longer among them must go, and beside the defaults
+/// that the API server adds it cannot be seen.
+const WRITTEN: &str = "plimsoll.dev/written";
 
 /// Why alerts do not reach the receiver.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -117,9 +122,12 @@ pub async fn apply(client: &Client, stored: &Stored, route: &Route) -> Result<(S
     let owned = |object: &&DynamicObject| object.owner_references().iter().any(|owner| owner.uid == target.uid);
     let former: Vec<&DynamicObject> =
         all.iter().filter(|object| object.name_any() != name && is_copy(object)).filter(owned).collect();
-    let holds = ours.and_then(|known| known.data.get("spec")).is_some_and(|known| holds(known, &spec));
+    let body = body(&target, &name, &spec);
+    let holds = ours.is_some_and(|known| holds(known, &body));
     if !holds {
-        put(&api, &target, &name, &spec).await?;
+        // What this manager applied before and does not any more is removed by the server.
+        let params = PatchParams::apply(FIELD_MANAGER).force();
+        api.patch(&name, &params, &Patch::Apply(&body)).await.map_err(failed)?;
     }
     for object in &former {
         delete(&api, object).await?;
@@ -127,22 +135,23 @@ pub async fn apply(client: &Client, stored: &Stored, route: &Route) -> Result<(S
     Ok((place, if holds && former.is_empty() { Written::Unchanged } else { Written::Changed }))
 }
 
-async fn put(api: &Api<DynamicObject>, target: &Target, name: &str, spec: &Value) -> Result<(), RouteError> {
+fn body(target: &Target, name: &str, spec: &Value) -> Value {
     let mut labels = target.labels.clone();
     labels.insert(MANAGED_BY.0.to_owned(), MANAGED_BY.1.to_owned());
-    let body = json!({
+    let words = json!([labels, spec]).to_string();
+    let written: String = Sha256::digest(words).iter().take(8).map(|byte| format!("{byte:02x}")).collect();
+    json!({
         "apiVersion": resource().api_version,
         "kind": resource().kind,
         "metadata": {
             "name": name,
             "namespace": target.namespace,
             "labels": labels,
+            "annotations": {WRITTEN: written},
             "ownerReferences": [owner_reference(target)],
         },
         "spec": spec,
-    });
-    api.patch(name, &PatchParams::apply(FIELD_MANAGER).force(), &Patch::Apply(&body)).await.map_err(failed)?;
-    Ok(())
+    })
 }
 
 /// Removes what a route before this one left.
@@ -240,14 +249,21 @@ fn keys(definition: &Value) -> Vec<(String, String)> {
     found
 }
 
+/// True when the stored object was written with these very words and still says them.
+fn holds(known: &DynamicObject, wanted: &Value) -> bool {
+    let written = known.annotations().get(WRITTEN).map(String::as_str);
+    let same = written == wanted["metadata"]["annotations"][WRITTEN].as_str();
+    same && known.data.get("spec").is_some_and(|spec| says(spec, &wanted["spec"]))
+}
+
 /// True when `known` says everything that `wanted` says; the API server may have added defaults.
-fn holds(known: &Value, wanted: &Value) -> bool {
+fn says(known: &Value, wanted: &Value) -> bool {
     match (known, wanted) {
         (Value::Object(known), Value::Object(wanted)) => {
-            wanted.iter().all(|(key, value)| known.get(key).is_some_and(|known| holds(known, value)))
+            wanted.iter().all(|(key, value)| known.get(key).is_some_and(|known| says(known, value)))
         }
         (Value::Array(known), Value::Array(wanted)) => {
-            known.len() == wanted.len() && known.iter().zip(wanted).all(|(known, wanted)| holds(known, wanted))
+            known.len() == wanted.len() && known.iter().zip(wanted).all(|(known, wanted)| says(known, wanted))
         }
         (known, wanted) => known == wanted,
     }
@@ -272,12 +288,12 @@ mod tests {
     #[test]
     fn what_the_api_server_adds_is_no_difference() {
         let wanted = json!({"route": {"receiver": "a", "matchers": [{"name": "x"}]}});
-        assert!(holds(
+        assert!(says(
             &json!({"route": {"receiver": "a", "matchers": [{"name": "x", "regex": false}], "continue": true}}),
             &wanted
         ));
-        assert!(!holds(&json!({"route": {"receiver": "b", "matchers": [{"name": "x"}]}}), &wanted));
-        assert!(!holds(&json!({"route": {"receiver": "a", "matchers": []}}), &wanted));
+        assert!(!says(&json!({"route": {"receiver": "b", "matchers": [{"name": "x"}]}}), &wanted));
+        assert!(!says(&json!({"route": {"receiver": "a", "matchers": []}}), &wanted));
     }
 
     #[test]

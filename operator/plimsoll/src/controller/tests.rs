@@ -428,7 +428,7 @@ async fn a_route_leads_to_a_receiver_of_the_namespace_or_says_why_not() {
     assert!(bench.api.get(ALERTS).is_some(), "the rules are written all the same");
     assert_eq!(bench.reconcile().await, [""; 0], "it is said once");
 
-    bench.api.put(&format!("{CONFIGS}/own"), theirs);
+    bench.api.put(&format!("{CONFIGS}/own"), theirs.clone());
     let writes = bench.reconcile().await;
     let name = format!("{CONFIGS}/plimsoll.alertrule-checkout");
     assert_eq!(writes.first(), Some(&format!("PATCH {name}")));
@@ -436,6 +436,35 @@ async fn a_route_leads_to_a_receiver_of_the_namespace_or_says_why_not() {
     assert_eq!(written["spec"]["receivers"], receivers);
     assert_eq!(written["spec"]["route"]["matchers"][0]["value"], "shop/checkout");
     assert_eq!(bench.ready().0, "AsDeclared");
+    assert_eq!(bench.reconcile().await, [""; 0]);
+
+    // What is removed from the route, or from the receiver's definition, goes from the AlertmanagerConfig; what the API
+    // server adds to it, and what others say, stays, and is written once.
+    let with = |api: &FakeApi, route: Value| {
+        let mut object = api.get(ALERT_RULE).unwrap();
+        object["spec"]["route"] = route;
+        api.put(ALERT_RULE, object);
+    };
+    with(&bench.api, json!({"receiver": "pager", "inhibitedBy": ["NodeDown"], "groupWait": "1m"}));
+    let full = json!([{"name": "pager", "webhookConfigs": [{"url": "http://pager.example", "maxAlerts": 1}]}]);
+    bench.api.put(
+        &format!("{CONFIGS}/own"),
+        json!({"metadata": {"name": "own", "namespace": "shop"}, "spec": {"receivers": full}}),
+    );
+    assert_eq!(bench.reconcile().await.first(), Some(&format!("PATCH {name}")));
+    let mut all = bench.api.get(&name).unwrap();
+    assert_eq!(all["spec"]["route"]["groupWait"], "1m");
+    assert_eq!(all["spec"]["inhibitRules"][0]["sourceMatch"][0]["value"], "NodeDown");
+    assert_eq!(all["spec"]["receivers"], full);
+    all["spec"]["route"]["matchers"][0]["regex"] = json!(false);
+    bench.api.put(&name, all);
+    assert_eq!(bench.reconcile().await, [""; 0]);
+    with(&bench.api, json!({"receiver": "pager"}));
+    assert_eq!(bench.reconcile().await.first(), Some(&format!("PATCH {name}")));
+    assert_eq!(bench.api.get(&name).unwrap()["spec"]["receivers"], full);
+    bench.api.put(&format!("{CONFIGS}/own"), theirs);
+    assert_eq!(bench.reconcile().await.first(), Some(&format!("PATCH {name}")));
+    assert_eq!(bench.api.get(&name).unwrap()["spec"], written["spec"]);
     assert_eq!(bench.reconcile().await, [""; 0]);
 
     // What an earlier version made under another name would notify twice.

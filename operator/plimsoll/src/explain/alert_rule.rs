@@ -45,6 +45,8 @@ pub struct Facts {
     pub alerts: Vec<Alert>,
     /// What the anomaly scorer sees of it.
     pub scored: Option<Scored>,
+    /// Whether Prometheus has anything of the scorer; asked only where it has nothing of an alert.
+    pub scraped: Option<bool>,
 }
 
 /// What is known of one alert.
@@ -60,6 +62,8 @@ pub struct Alert {
     pub hold: Option<String>,
     /// True for an anomaly.
     pub anomaly: bool,
+    /// Of an anomaly: the number of scored series that Prometheus has, without which it cannot fire.
+    pub scores: Option<u64>,
 }
 
 impl Alert {
@@ -84,11 +88,11 @@ pub async fn gather(rule: &AlertRule, prometheus: Option<&Prometheus>, cluster: 
             return Facts { name: target.name, problems, ..Facts::default() };
         }
     };
-    let told = rule.status.as_ref().and_then(|status| Scored::of(&status.conditions));
-    let mut facts = model(&valid.model, prometheus, told).await;
+    let mut facts = model(&valid.model, prometheus).await;
     facts.warnings = valid.warnings.iter().map(ToString::to_string).collect();
     if let Some(status) = &rule.status {
         facts.place.clone_from(&status.place);
+        facts.scored = Scored::of(&status.conditions);
         let ready = status.conditions.iter().find(|condition| condition.type_ == c::READY);
         let own = [
             c::REASON_NOT_OURS,
@@ -108,13 +112,12 @@ pub async fn gather(rule: &AlertRule, prometheus: Option<&Prometheus>, cluster: 
     facts
 }
 
-/// Asks Prometheus about a valid AlertRule, of which the scorer has told this.
-pub async fn model(model: &alerts::Model, prometheus: Option<&Prometheus>, told: Option<Scored>) -> Facts {
+/// Asks Prometheus about a valid AlertRule.
+pub async fn model(model: &alerts::Model, prometheus: Option<&Prometheus>) -> Facts {
     let mut facts = Facts {
         name: model.id.name.clone(),
         logql: model.language == Language::LogQl,
         alerts: model.alerts.iter().map(alert).collect(),
-        scored: told,
         ..Facts::default()
     };
     let Some(prometheus) = prometheus.filter(|_| !facts.logql) else { return facts };
@@ -124,9 +127,9 @@ pub async fn model(model: &alerts::Model, prometheus: Option<&Prometheus>, told:
         for alert in &mut facts.alerts {
             ask(prometheus, &model.id.to_string(), alert, &mut facts.refusals).await?;
         }
-        if facts.alerts.iter().any(|alert| alert.anomaly) {
-            let (id, told) = (model.id.to_string(), facts.scored.take());
-            facts.scored = scores::ask(prometheus, (names::ALERT_RULE, &id), told, &mut facts.refusals).await?;
+        if facts.alerts.iter().any(|alert| alert.scores == Some(0)) {
+            let found = gather::count(prometheus, scores::SCORER).await;
+            facts.scraped = note(found, "whether it scrapes Plimsoll", &mut facts.refusals)?.map(|found| found > 0);
         }
         Ok::<(), PrometheusError>(())
     };
@@ -149,6 +152,7 @@ fn alert(alert: &alerts::Alert) -> Alert {
         firing: None,
         hold: alert.hold.map(|hold| hold.to_string()),
         anomaly,
+        scores: None,
     }
 }
 
@@ -163,6 +167,11 @@ async fn ask(
         *series = note(found, &format!("{}: {selector}", alert.name), refusals)?;
     }
     let (name, id) = (promql::quote(&alert.name), promql::quote(id));
+    if alert.anomaly {
+        let query = format!("count({}{{{}={id},alert={name}}})", names::ANOMALY_STATE, names::ALERT_RULE);
+        let found = gather::count(prometheus, &query).await;
+        alert.scores = note(found, &format!("the scores of {}", alert.name), refusals)?;
+    }
     let mut of_state = [0, 0];
     for (count, state) in of_state.iter_mut().zip(["firing", "pending"]) {
         let query = format!("count(ALERTS{{alertname={name},{}={id},alertstate=\"{state}\"}})", names::ALERT_RULE);
@@ -212,6 +221,11 @@ pub fn text(facts: &Facts) -> String {
                 Some(n) => line("✓", &format!("{}: {selector} matches {n} series", alert.name)),
                 None => line("·", &format!("{}: {selector}", alert.name)),
             }
+        }
+        match alert.scores {
+            Some(0) => line("✗", &format!("{}: Prometheus has no {} of it", alert.name, names::ANOMALY_STATE)),
+            Some(n) => line("✓", &format!("{}: Prometheus has the scores of {n} series", alert.name)),
+            None => {}
         }
     }
     for line in Refusal::lines(&facts.refusals) {
@@ -295,6 +309,9 @@ fn find(facts: &Facts) -> (String, String) {
         };
         return (headline, next);
     }
+    if let Some((headline, next)) = unscored(facts) {
+        return (headline, next);
+    }
     if let Some(refusal) = facts.refusals.first() {
         return ("could not be examined wholly: Prometheus refuses to answer.".to_owned(), refusal.next());
     }
@@ -308,15 +325,38 @@ fn find(facts: &Facts) -> (String, String) {
     if let Some(scored) = facts.scored.as_ref().filter(|scored| scored.works == Some(false)) {
         return ("works, but not all is scored.".to_owned(), format!("see to this: {}", scored.message));
     }
-    if let Some(scored) = facts.scored.as_ref().filter(|scored| scored.works.is_none()) {
-        return ("works; not all is scored yet.".to_owned(), scored.message.clone());
-    }
     let why = match facts.alerts.as_slice() {
         [one] if one.anomaly => "quiet: the scorer finds nothing unusual",
         [_] => "quiet: its expression has no result now",
         _ => "quiet: no expression has a result now",
     };
     ("works; nothing is wrong.".to_owned(), why.to_owned())
+}
+
+/// Anomalies of whose scores Prometheus knows nothing: they cannot fire, whatever the scorer sees.
+fn unscored(facts: &Facts) -> Option<(String, String)> {
+    let without: Vec<&str> =
+        facts.alerts.iter().filter(|alert| alert.scores == Some(0)).map(|alert| alert.name.as_str()).collect();
+    let names = without.join(", ");
+    match (without.as_slice(), facts.scraped) {
+        ([], _) | (_, None) => None,
+        (_, Some(false)) => {
+            let headline = if without.len() == facts.alerts.len() {
+                format!("cannot fire: Prometheus has no scores of {names}.")
+            } else {
+                format!("works in part: {names} cannot fire, Prometheus has no scores.")
+            };
+            let next = "let Prometheus scrape /metrics of plimsoll operator or plimsoll up, with honor_labels: true";
+            Some((headline, next.to_owned()))
+        }
+        (_, Some(true)) => {
+            let next = match facts.scored.as_ref().filter(|scored| scored.works != Some(true)) {
+                Some(scored) => format!("see to this: {}", scored.message),
+                None => "wait: a series that has no past is learnt before it is scored".to_owned(),
+            };
+            Some((format!("works in part: {names} has no score yet."), next))
+        }
+    }
 }
 
 #[cfg(test)]
@@ -403,8 +443,37 @@ mod tests {
                 "pods works, but not all is scored. → see to this: Odd: its query finds no series since 2027-01-15T08:00:00Z",
             ),
             (
-                &|f| f.scored = Some(Scored { works: None, message: "learning".to_owned() }),
-                "pods works; not all is scored yet. → learning",
+                &|f| {
+                    f.alerts[0] = Alert { anomaly: true, scores: Some(0), ..f.alerts[0].clone() };
+                    f.scraped = Some(false);
+                },
+                "pods cannot fire: Prometheus has no scores of PodRestarting. → let Prometheus scrape /metrics of plimsoll operator or plimsoll up, with honor_labels: true",
+            ),
+            (
+                &|f| {
+                    f.alerts.push(Alert { name: "Odd".to_owned(), anomaly: true, scores: Some(0), ..Alert::default() });
+                    f.scraped = Some(false);
+                },
+                "pods works in part: Odd cannot fire, Prometheus has no scores. → let Prometheus scrape /metrics of plimsoll operator or plimsoll up, with honor_labels: true",
+            ),
+            (
+                &|f| {
+                    f.alerts[0] = Alert { anomaly: true, scores: Some(0), ..f.alerts[0].clone() };
+                    f.scraped = Some(true);
+                },
+                "pods works in part: PodRestarting has no score yet. → wait: a series that has no past is learnt before it is scored",
+            ),
+            (
+                &|f| {
+                    f.alerts[0] = Alert { anomaly: true, scores: Some(0), ..f.alerts[0].clone() };
+                    f.scraped = Some(true);
+                    f.scored = Some(Scored { works: None, message: "3 series are learnt".to_owned() });
+                },
+                "pods works in part: PodRestarting has no score yet. → see to this: 3 series are learnt",
+            ),
+            (
+                &|f| f.alerts[0] = Alert { anomaly: true, scores: Some(3), ..f.alerts[0].clone() },
+                "pods works; nothing is wrong. → quiet: the scorer finds nothing unusual",
             ),
             (
                 &|f| f.logql = true,

@@ -51,7 +51,7 @@ impl Explainer {
                 self.slo(facts)
             }
             AnyModel::AlertRule(model) => {
-                let facts = alert_rule::model(model, prometheus, None).await;
+                let facts = alert_rule::model(model, prometheus).await;
                 self.alert_rule(facts)
             }
         }

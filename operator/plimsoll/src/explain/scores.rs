@@ -1,4 +1,4 @@
-//! Whether the scores that an anomaly's alert asks for are where its rule is evaluated.
+//! Whether the scores that an SLO's alert of anomalies asks for are where its rule is evaluated.
 
 use plimsoll_slo::{names, promql};
 
@@ -8,8 +8,8 @@ use super::{
 };
 use crate::prometheus::{Prometheus, PrometheusError};
 
-/// Shown by every scorer, whatever it scores.
-const OF_SCORER: &str = "plimsoll_anomaly_series";
+/// What every scorer shows, whatever it scores.
+pub(super) const SCORER: &str = "count(plimsoll_anomaly_failures_total)";
 
 /// What Prometheus has of the scores with this label, over what the scorer itself has told, which may know no more of it
 /// than that it scores.
@@ -23,9 +23,8 @@ pub(super) async fn ask(
     refusals: &mut Vec<Refusal>,
 ) -> Result<Option<Scored>, PrometheusError> {
     let scores = format!("count({}{{{label}={}}})", names::ANOMALY_STATE, promql::quote(value));
-    let of_scorer = format!("count({OF_SCORER})");
     let mut found = [0, 0];
-    for (found, query) in found.iter_mut().zip([&scores, &of_scorer]) {
+    for (found, query) in found.iter_mut().zip([scores.as_str(), SCORER]) {
         let Some(counted) = note(count(prometheus, query).await, "its anomaly scores", refusals)? else {
             return Ok(told);
         };

@@ -51,7 +51,15 @@ pub(super) fn route(spec: &api::Route, id: &SloId, alerts: &[&str], problems: &m
             let path = format!("{PATH}.{field}[{i}]");
             if labels.iter().take(i).any(|l| l == label) {
                 problems.push(Problem::error(path, format!("label {label} is there twice")).help("remove one"));
-            } else if !(field == "groupBy" && label == "...") {
+            } else if field == "groupBy" && label == "..." {
+                if labels.len() > 1 {
+                    problems.push(
+                        Problem::error(path, "... stands with other labels")
+                            .label("it means all labels, and Alertmanager takes it only alone")
+                            .help("remove it, or the others"),
+                    );
+                }
+            } else {
                 validate::label_syntax(label, &path, problems);
             }
         }

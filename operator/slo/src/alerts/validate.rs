@@ -137,7 +137,7 @@ fn alert(spec: &api::Alert, shared: &Shared<'_>, path: &str, problems: &mut Vec<
                 .help("use Ticket; what must page is an SLO, whose spec.anomaly tells of the same earlier"),
         );
     }
-    self::labels(labels, path, problems);
+    self::labels(labels, shared.matchers, path, problems);
     for (i, runbook) in runbooks.iter().enumerate() {
         dns_name(runbook, &format!("{path}.runbooks[{i}]"), problems);
     }
@@ -271,6 +271,7 @@ fn vector(text: &str, path: &str, problems: &mut Vec<Problem>) -> Option<promql:
     let field = path.rsplit('.').next().unwrap_or(path);
     let parsed = promql::parse(text, path).map_err(|p| problems.push(p)).ok()?;
     sense::quantiles(&parsed.expr, path, problems);
+    sense::buckets(&parsed.expr, path, problems);
     sense::patterns(&parsed.expr, text, path, problems);
     let problem = if parsed.windowed {
         let problem = Problem::error(path, format!("{field} has $window, which only SLOs have"))
@@ -323,6 +324,8 @@ fn rewritten(parsed: &promql::Parsed, shared: &Shared<'_>, path: &str, problems:
         let equal = |m: &&Parsed| m.op == MatchOp::Equal;
         let own = selector.matchers.matchers.iter().filter(equal).map(|m| (m.name.as_str(), m.value.as_str()));
         contradiction(own, shared.matchers, path, problems);
+        let unequal = selector.matchers.matchers.iter().filter(|m| m.op == MatchOp::NotEqual);
+        exclusion(unequal, shared.matchers, path, problems);
     }
     Some(text)
 }
@@ -341,6 +344,21 @@ fn contradiction<'a>(
             problems.push(
                 Problem::warning(path, format!("{field} selects nothing"))
                     .label(format!("{label}=\"{value}\" here, {matcher} in spec.matchers; both must hold"))
+                    .help("remove one of them"),
+            );
+        }
+    }
+}
+
+/// The same of what an expression leaves out: it may be all that a matcher lets through.
+fn exclusion<'a>(own: impl Iterator<Item = &'a Parsed>, matchers: &[Matcher], path: &str, problems: &mut Vec<Problem>) {
+    for own in own {
+        let same = |m: &&Matcher| m.op == Op::Equal && m.label == own.name && m.value == own.value;
+        if let Some(matcher) = matchers.iter().find(same) {
+            let field = path.rsplit('.').next().unwrap_or(path);
+            problems.push(
+                Problem::warning(path, format!("{field} selects nothing"))
+                    .label(format!("{} here, {matcher} in spec.matchers; both must hold", promql::matcher(own)))
                     .help("remove one of them"),
             );
         }
@@ -366,7 +384,7 @@ fn language(rules: &[api::Alert], problems: &mut Vec<Problem>) -> Language {
     first
 }
 
-fn labels(labels: &BTreeMap<String, String>, path: &str, problems: &mut Vec<Problem>) {
+fn labels(labels: &BTreeMap<String, String>, matchers: &[Matcher], path: &str, problems: &mut Vec<Problem>) {
     for (name, value) in labels {
         let path = format!("{path}.labels.{name}");
         if name == names::NAMESPACE {
@@ -382,11 +400,27 @@ fn labels(labels: &BTreeMap<String, String>, path: &str, problems: &mut Vec<Prob
         label_value(value, &path, problems);
         if let Err(problem) = go::check(value, &path) {
             problems.push(problem);
-        } else if value.contains("{{") && value.contains("$value") {
+        } else if let Some(found) = go::changing(value) {
+            let problem = match found {
+                "." | "$" => Problem::error(path, format!("label {name} has {found} alone"))
+                    .label("the value is in it, and each new value would be a new alert"),
+                "value" => Problem::error(path, format!("label {name} has the value of a query"))
+                    .label("each new value would be a new alert"),
+                _ => Problem::error(path, format!("label {name} has {found}"))
+                    .label("each new value would be a new alert"),
+            };
+            problems.push(problem.help("put it into an annotation"));
+        } else if value.contains("[[") {
             problems.push(
-                Problem::error(path, format!("label {name} has $value"))
-                    .label("each new value would be a new alert")
-                    .help("put it into an annotation"),
+                Problem::warning(path, format!("label {name} keeps its [[ ]]"))
+                    .label("only annotations are filled in")
+                    .help("write the value itself, or put it into an annotation"),
+            );
+        } else if let Some((_, selected)) = fixed_labels(matchers).find(|(label, of)| label == name && of != value) {
+            problems.push(
+                Problem::warning(path, format!("label {name} says another value than its series"))
+                    .label(format!("spec.matchers has {name}: {selected}"))
+                    .help("remove it, or name it otherwise: the alert has the label of its series"),
             );
         }
     }

@@ -3,7 +3,7 @@
 use plimsoll_api::{Problem, slo::LatencyUnit};
 use promql_parser::{
     label::{MatchOp, Matcher},
-    parser::{Expr, token},
+    parser::{Expr, LabelModifier, token},
 };
 use rust_decimal::{Decimal, prelude::FromPrimitive};
 
@@ -95,6 +95,53 @@ pub(super) fn percentage(parsed: &Parsed, text: &str, path: &str, problems: &mut
         Some(place) => problem.span(place),
         None => problem,
     });
+}
+
+/// Warns of a quantile over buckets of which an aggregation has dropped `le`: it yields nothing, ever. Native histograms have no `le`
+/// and no name that ends in `_bucket`.
+pub(crate) fn buckets(expr: &Expr, path: &str, problems: &mut Vec<Problem>) {
+    let mut found = Vec::new();
+    promql::each(expr, &mut |expr| {
+        let Expr::Call(call) = expr else { return };
+        let mut inner = match (call.func.name, call.args.args.get(1)) {
+            ("histogram_quantile", Some(inner)) => inner.as_ref(),
+            _ => return,
+        };
+        while let Expr::Paren(paren) = inner {
+            inner = &paren.expr;
+        }
+        let Expr::Aggregate(aggregate) = inner else { return };
+        // These pick series, with all their labels.
+        if [token::T_TOPK, token::T_BOTTOMK].contains(&aggregate.op.id()) {
+            return;
+        }
+        let named = |labels: &[String]| labels.iter().any(|label| label == "le");
+        let dropped = match &aggregate.modifier {
+            None => true,
+            Some(LabelModifier::Include(labels)) => !named(&labels.labels),
+            Some(LabelModifier::Exclude(labels)) => named(&labels.labels),
+        };
+        if dropped && of_buckets(&aggregate.expr) {
+            found.push(aggregate.op.to_string());
+        }
+    });
+    for operator in found {
+        problems.push(
+            Problem::warning(path, "histogram_quantile gets no buckets")
+                .label(format!("{operator} drops the label le, so that it yields nothing"))
+                .help(format!("keep it: {operator} by (le) (…), with the other labels that are needed")),
+        );
+    }
+}
+
+fn of_buckets(expr: &Expr) -> bool {
+    let mut all = Vec::new();
+    promql::each(expr, &mut |expr| match expr {
+        Expr::VectorSelector(selector) => all.extend(selector.name.as_deref()),
+        Expr::MatrixSelector(matrix) => all.extend(matrix.vs.name.as_deref()),
+        _ => {}
+    });
+    all.iter().any(|name| name.ends_with("_bucket"))
 }
 
 /// In decimal, as a person divides: 99.9 becomes 0.999.

@@ -115,6 +115,84 @@ pub(crate) fn check(text: &str, path: &str) -> Result<(), Problem> {
     Ok(())
 }
 
+/// The first thing in a text with templates that is another with each value of the alert, or at each evaluation, as it is
+/// written there. In a label it would make another alert each time.
+pub(crate) fn changing(text: &str) -> Option<&str> {
+    // Of each open block, whether the dot in it is still all that the template was given, the value included.
+    let mut dots = Vec::new();
+    let mut rest = text;
+    while let Some((_, from)) = rest.split_once("{{") {
+        let (action, after) = from.split_once("}}")?;
+        rest = after;
+        let operands = operands(action);
+        let mut words = operands.iter().copied();
+        let first = words.next();
+        if first == Some("else") {
+            dots.pop();
+        }
+        let whole = dots.last().copied().unwrap_or(true);
+        if let Some(found) = operands.iter().copied().find(|operand| changes(operand, whole)) {
+            return Some(found);
+        }
+        match first {
+            Some("with" | "range") => dots.push(false),
+            Some("if") => dots.push(whole),
+            Some("else") => dots.push(whole && words.next() != Some("with")),
+            Some("end") => {
+                dots.pop();
+            }
+            _ => {}
+        }
+    }
+    None
+}
+
+/// Whether a variable, a field or a function is another each time; `whole` says that the dot is all there is.
+fn changes(operand: &str, whole: bool) -> bool {
+    let (root, fields) = operand.split_once('.').unwrap_or((operand, ""));
+    match (root, fields) {
+        ("$value", _) | ("$" | "value" | "now", "") => true,
+        ("", "") => whole,
+        // A label may be called so.
+        ("$labels" | "$externalLabels", _) => false,
+        (_, field) => field == "Value" || field.starts_with("Value."),
+    }
+}
+
+/// Variables with their fields, fields and functions in an action, one after the other, without strings and comments.
+fn operands(action: &str) -> Vec<&str> {
+    let mut found = Vec::new();
+    let mut rest = action;
+    let part = |c: char| c.is_alphanumeric() || matches!(c, '_' | '$' | '.');
+    while let Some(at) = rest.find(|c: char| part(c) || matches!(c, '"' | '`' | '\'' | '/')) {
+        rest = rest.get(at..).unwrap_or_default();
+        let length = match rest.chars().next() {
+            Some('/') => rest.find("*/").map_or(1, |end| end + 2),
+            Some(quote @ ('"' | '`' | '\'')) => quoted(rest, quote),
+            _ => {
+                let length = rest.find(|c| !part(c)).unwrap_or(rest.len());
+                found.extend(rest.get(..length));
+                length
+            }
+        };
+        rest = rest.get(length..).unwrap_or_default();
+    }
+    found
+}
+
+/// The length of a string literal at the beginning.
+fn quoted(text: &str, quote: char) -> usize {
+    let mut chars = text.char_indices().skip(1);
+    while let Some((at, c)) = chars.next() {
+        if c == '\\' && quote != '`' {
+            chars.next();
+        } else if c == quote {
+            return at + 1;
+        }
+    }
+    text.len()
+}
+
 /// Functions and variables (with their `$`) in an action: words that are neither a field, a string nor a number.
 fn words(action: &str) -> Vec<&str> {
     let mut found = Vec::new();
@@ -175,6 +253,43 @@ mod tests {
             ("{{ end }}", "an end ends nothing"),
         ] {
             assert_eq!(check(broken, "x").expect_err(broken).label, label);
+        }
+    }
+
+    /// Seen with `promtool test rules` on a series that changes: with these in a label and a `for`, no alert ever fires.
+    #[test]
+    fn finds_what_is_another_each_time() {
+        for (text, what) in [
+            ("{{ $value }}", "$value"),
+            ("{{ .Value }}", ".Value"),
+            ("{{ with $ }}{{ .Value }}{{ end }}", "$"),
+            ("{{ $.Value | printf \"%f\" }}", "$.Value"),
+            ("{{ printf \"%v\" $ }}", "$"),
+            ("{{ printf \"%v\" . }}", "."),
+            ("{{- $x := . -}}{{ $x.Value }}", "."),
+            ("{{ range query \"up\" }}{{ .Value }}{{ end }}", ".Value"),
+            ("{{ range $i, $s := query \"up\" }}{{ $s.Value }}{{ end }}", "$s.Value"),
+            ("{{ (query \"up\" | first).Value }}", ".Value"),
+            ("{{ query \"up\" | first | value }}", "value"),
+            ("{{ with $labels.a }}{{ . }}{{ else }}{{ . }}{{ end }}", "."),
+            ("{{ if $labels.a }}{{ . }}{{ end }}", "."),
+            ("{{ with $labels.a }}{{ . }}{{ end }}{{ . }}", "."),
+            ("{{ if gt $value 5.0 }}much{{ end }}", "$value"),
+            ("{{ now }}", "now"),
+        ] {
+            assert_eq!(changing(text), Some(what), "{text}");
+        }
+        for text in [
+            "$value .Value",
+            "{{ $labels.pod }}{{ .Labels.pod }}{{ $.Labels.Value }}{{ $labels.Value }}",
+            "{{ with $labels.pod }}{{ . }}{{ end }}",
+            "{{ with $labels.a }}1{{ else with $labels.b }}{{ . }}{{ end }}",
+            "{{ if $labels.a }}{{ with .Labels }}{{ .pod }}{{ end }}{{ end }}",
+            "{{ with query \"up\" }}{{ . | first | label \"job\" }}{{ end }}",
+            "{{ \"{{\" }} $value",
+            "{{ \"$value \\\" .Value\" }}{{ `$value` }}{{/* $value */}}{{ $values := 1.5 }}{{ $values }}",
+        ] {
+            assert_eq!(changing(text), None, "{text}");
         }
     }
 }

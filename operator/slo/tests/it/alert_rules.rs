@@ -143,6 +143,22 @@ fn matchers() {
             ],
         ),
         (
+            "contradiction by exclusion",
+            json!({"matchers": {"cluster": "eu"}, "rules": [{"alert": "A", "expr": "up{cluster!=\"eu\",job!=\"eu\"} == 0"}]}),
+            &[
+                "warning: spec.rules[0].expr: expr selects nothing (cluster!=\"eu\" here, cluster=\"eu\" in spec.matchers; both must hold); remove one of them",
+            ],
+        ),
+        (
+            "label that its series contradict",
+            json!({"matchers": {"cluster": "eu", "zone": "=~a|b"}, "rules": [{"alert": "A", "expr": "up == 0",
+                "labels": {"cluster": "us", "zone": "c", "team": "[[ owner ]]"}}]}),
+            &[
+                "warning: spec.rules[0].labels.cluster: label cluster says another value than its series (spec.matchers has cluster: eu); remove it, or name it otherwise: the alert has the label of its series",
+                "warning: spec.rules[0].labels.team: label team keeps its [[ ]] (only annotations are filled in); write the value itself, or put it into an annotation",
+            ],
+        ),
+        (
             "contradiction",
             json!({"matchers": {"cluster": "eu"}, "rules": [{"alert": "A", "expr": "up{cluster=\"us\"} == 0"}]}),
             &[
@@ -160,6 +176,21 @@ fn expressions() {
             rule(json!({"expr": null})),
             &["error: spec.rules[0]: a rule has exactly one of expr, logql and anomaly (there is none); add one"],
         ),
+        (
+            "buckets without le",
+            rule(json!({"expr": "histogram_quantile(0.9, (sum by (job) (rate(x_bucket[5m])))) > 1"})),
+            &[
+                "warning: spec.rules[0].expr: histogram_quantile gets no buckets (sum drops the label le, so that it yields nothing); keep it: sum by (le) (…), with the other labels that are needed",
+            ],
+        ),
+        (
+            "buckets with le, and native histograms",
+            rule(
+                json!({"expr": "histogram_quantile(0.9, sum by (le, a) (rate(x_bucket[5m]))) + histogram_quantile(0.9, sum without (a) (x_bucket)) + histogram_quantile(0.9, sum by (a) (rate(x[5m]))) > 1"}),
+            ),
+            &[],
+        ),
+        ("comment", rule(json!({"expr": "# of all\nup{job=~`a\\d+`} == 0 # down"})), &[]),
         (
             "two",
             rule(json!({"logql": "rate({a=\"b\"}[1m]) > 0"})),
@@ -204,6 +235,18 @@ fn expressions() {
             &[
                 "error: spec.rules[0].expr: expr has or between matchers (Prometheus does not know that); write two selectors with or between them",
             ],
+        ),
+        (
+            "everything, after a word",
+            rule(json!({"expr": "up == 0 and {job=~\".*\"}"})),
+            &[
+                "error: spec.rules[0].expr: expr is not valid PromQL (vector selector must contain at least one non-empty matcher); name a metric before the brace, or what must be there: job=~\".+\"",
+            ],
+        ),
+        (
+            "bytes",
+            json!({"matchers": {"cluster": "prod"}, "rules": [{"alert": "A", "expr": "x{a=\"caf\\xc3\\xa9\"} > 1"}]}),
+            &["error: spec.rules[0].expr: expr has bytes by their numbers (\\xc3\\xa9); write é instead"],
         ),
         (
             "experiment",
@@ -382,6 +425,16 @@ fn words() {
             ],
         ),
         (
+            "value by its field",
+            rule(
+                json!({"labels": {"load": "{{ .Value }}", "all": "{{ printf \"%v\" $ }}", "pod": "{{ .Labels.pod }}"}}),
+            ),
+            &[
+                "error: spec.rules[0].labels.all: label all has $ alone (the value is in it, and each new value would be a new alert); put it into an annotation",
+                "error: spec.rules[0].labels.load: label load has .Value (each new value would be a new alert); put it into an annotation",
+            ],
+        ),
+        (
             "label of ours",
             rule(json!({"labels": {"alertrule": "a/b", "severity": "x", "namespace": "victim", "owner": "me"}})),
             &[
@@ -430,6 +483,16 @@ fn routes() {
             &[
                 "error: spec.route.groupBy[0]: a-b is not a label name; write a_b",
                 "error: spec.route.groupBy[2]: label pod is there twice; remove one",
+            ],
+        ),
+        (
+            "all labels and more",
+            route(
+                json!({"receiver": "pager", "groupBy": ["...", "job"], "inhibitedBy": ["NodeDown"], "equal": ["..."]}),
+            ),
+            &[
+                "error: spec.route.groupBy[0]: ... stands with other labels (it means all labels, and Alertmanager takes it only alone); remove it, or the others",
+                "error: spec.route.equal[0]: ... is not a label name; write ___",
             ],
         ),
         (

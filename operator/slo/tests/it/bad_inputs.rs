@@ -105,6 +105,18 @@ fn indicators() {
             &["error: spec.sli.events.bad: bad is not valid PromQL (this ( is never closed); close it"],
         ),
         (
+            "everything, after a word",
+            events("rate(a[$window]) unless {job=~\".*\"}", "rate(a[$window])"),
+            &[
+                "error: spec.sli.events.bad: bad is not valid PromQL (vector selector must contain at least one non-empty matcher); name a metric before the brace, or what must be there: job=~\".+\"",
+            ],
+        ),
+        (
+            "bytes",
+            events("a{b=\"\\303\\251\"}", "a"),
+            &["error: spec.sli.events.bad: bad has bytes by their numbers (\\303\\251); write é instead"],
+        ),
+        (
             "or between matchers",
             events("rate(a{b=\"c\" or d=\"e\"}[$window])", ok),
             &[

@@ -6,8 +6,9 @@ use std::collections::BTreeMap;
 use anyhow::{Context, Result, ensure};
 use kube::{
     Api,
-    api::{Patch, PatchParams},
+    api::{DynamicObject, Patch, PatchParams},
 };
+use plimsoll::controller::route;
 use plimsoll_api::{AlertRule, conditions};
 use plimsoll_e2e::{CONTROL_PLANE, PROMETHEUS, STACK, Test, Testbed, operator::Operator, test};
 use plimsoll_slo::{alerts, promql};
@@ -25,8 +26,11 @@ pub(crate) fn tests() -> Vec<Test> {
     vec![
         test(PROMETHEUS, injected_expressions_see_exactly_the_matching_series),
         test(STACK, an_alert_rule_becomes_a_message),
+        test(STACK, a_route_leaves_nothing_of_what_it_was),
         test(CONTROL_PLANE, the_webhook_refuses_in_the_words_of_the_command_line),
         test(PROMETHEUS, the_presets_for_go_fire),
+        test(PROMETHEUS, the_presets_for_istio_find_a_flag_among_others),
+        test(PROMETHEUS, the_presets_see_what_is_gone_and_what_does_not_answer),
         test(PROMETHEUS, the_presets_for_go_read_what_a_go_process_shows),
     ]
 }
@@ -201,6 +205,61 @@ async fn an_alert_rule_becomes_a_message(testbed: &Testbed) -> Result<()> {
     operator.stop().await
 }
 
+/// The API server adds defaults to an AlertmanagerConfig; what the route said before is none of them.
+async fn a_route_leaves_nothing_of_what_it_was(testbed: &Testbed) -> Result<()> {
+    let stack = testbed.shared().await?;
+    let client = install(&stack.control_plane).await?;
+    let namespace = testbed.namespace("routes").await?;
+    let mut operator =
+        Operator::start(testbed.plimsoll()?, &stack.control_plane, &["--prometheus", stack.prometheus.url()]).await?;
+    let configs: Api<DynamicObject> = Api::namespaced_with(client.clone(), &namespace, &route::resource());
+    let rules: Api<AlertRule> = Api::namespaced(client, &namespace);
+    let force = PatchParams::apply("test").force();
+    let receive = async |receiver: Value| {
+        let config = json!({"apiVersion": "monitoring.coreos.com/v1alpha1", "kind": "AlertmanagerConfig",
+            "metadata": {"name": "own", "namespace": namespace},
+            "spec": {"route": {"receiver": "pager"}, "receivers": [receiver]}});
+        configs.patch("own", &force, &Patch::Apply(&config)).await
+    };
+    let lead = async |route: Value| {
+        let mut object = rule(&json!({"rules": [{"alert": "A", "expr": "up == 0"}], "route": route}));
+        object["metadata"]["namespace"] = json!(namespace);
+        rules.patch("alerts", &force, &Patch::Apply(&object)).await
+    };
+    let spec = async || -> Result<Option<Value>> {
+        let found = configs.get_opt("plimsoll.alertrule-alerts").await?;
+        Ok(found.and_then(|object| object.data.get("spec").cloned()))
+    };
+    let hook = json!([{"url": "http://pager.example"}]);
+    receive(json!({"name": "pager", "webhookConfigs": hook})).await?;
+    lead(json!({"receiver": "pager"})).await?;
+    let plain = wait_until("the route", SOON, spec).await?;
+    let mail = json!([{"to": "a@b.example", "from": "c@b.example", "smarthost": "mail.example:25"}]);
+    receive(json!({"name": "pager", "webhookConfigs": hook, "emailConfigs": mail})).await?;
+    lead(json!({"receiver": "pager", "inhibitedBy": ["NodeDown"], "groupWait": "1m", "repeatInterval": "4h"})).await?;
+    wait_until("the fuller route", SOON, async || {
+        Ok(spec()
+            .await?
+            .filter(|spec| spec["inhibitRules"].is_array() && spec["receivers"][0]["emailConfigs"].is_array()))
+    })
+    .await?;
+    receive(json!({"name": "pager", "webhookConfigs": hook})).await?;
+    lead(json!({"receiver": "pager"})).await?;
+    wait_until("nothing of it to be left", SOON, async || Ok(spec().await?.filter(|spec| *spec == plain))).await?;
+    // And once it is so, an edit of something else writes nothing here.
+    let before = configs.get("plimsoll.alertrule-alerts").await?.metadata.resource_version;
+    let interval = Patch::Merge(json!({"spec": {"interval": "1m"}}));
+    let edited = rules.patch("alerts", &PatchParams::default(), &interval).await?.metadata.generation;
+    wait_until("the edit to be seen", SOON, async || {
+        let status = rules.get("alerts").await?.status.unwrap_or_default();
+        Ok((status.observed_generation == edited).then_some(()))
+    })
+    .await?;
+    let after = configs.get("plimsoll.alertrule-alerts").await?.metadata.resource_version;
+    ensure!(before == after, "{before:?} became {after:?}");
+    operator.stop().await
+}
+
 async fn the_webhook_refuses_in_the_words_of_the_command_line(testbed: &Testbed) -> Result<()> {
     let plane = ControlPlane::start(testbed.bin(), ControlPlaneOptions::api_only()).await?;
     let client = install(&plane).await?;
@@ -302,6 +361,71 @@ async fn the_presets_for_go_fire(testbed: &Testbed) -> Result<()> {
         let healthy = format!("ALERTS{{alertname=\"{alert}\",job!=\"checkout\"}}");
         simulation.expect_nothing(after, &healthy);
     }
+    simulation.run().await
+}
+
+/// Envoy writes all flags of a request into one label; a flag whose name begins like another is another one.
+async fn the_presets_for_istio_find_a_flag_among_others(testbed: &Testbed) -> Result<()> {
+    let mut simulation = Simulation::new(testbed, "1m", &preset("istio")?).await?;
+    for (service, reporter, flags, each) in [
+        ("alone", "source", "UF", 60),
+        ("first", "source", "UF,URX", 60),
+        ("last", "source", "DI,UH", 60),
+        ("other", "source", "UFX,UHX", 60),
+        ("none", "source", "-", 60),
+        ("left", "destination", "DC", 10),
+        ("left-early", "destination", "DC,DI", 10),
+        ("stayed", "destination", "DCX", 10),
+    ] {
+        let labels = format!("destination_service_name=\"{service}\",destination_service_namespace=\"shop\"");
+        let series = |flags: &str| {
+            format!("istio_requests_total{{reporter=\"{reporter}\",response_flags=\"{flags}\",{labels}}}")
+        };
+        simulation.series(&series(flags), &format!("0+{each}x60"));
+        if reporter == "destination" {
+            simulation.series(&series("-"), "0+60x60");
+        }
+    }
+    for (alert, services) in [("IstioNoHealthyUpstream", "alone|first|last"), ("IstioCallersGiveUp", "left|left-early")]
+    {
+        let all = firing(alert);
+        let meant = all.replace('}', &format!(",destination_service_name=~\"{services}\"}}"));
+        simulation.expect("30m", &format!("count({meant}) == bool {}", services.split('|').count()));
+        simulation.expect("30m", &format!("count({all}) == bool count({meant})"));
+    }
+    simulation.run().await
+}
+
+/// The worst that may happen to a service leaves no series that could say so: its own counter is gone, or its calls have
+/// no status.
+async fn the_presets_see_what_is_gone_and_what_does_not_answer(testbed: &Testbed) -> Result<()> {
+    for (traffic, fires) in [("0+60x90 _x90", true), ("0+60x90 5400x90", true), ("0+60x180", false)] {
+        let mut simulation = Simulation::new(testbed, "1m", &preset("http")?).await?;
+        simulation.series("http_requests_total{job=\"checkout\",code=\"200\"}", traffic);
+        let gone = firing("HttpTrafficGone");
+        simulation.expect_nothing("85m", &gone);
+        if fires {
+            simulation.expect("120m", &format!("{gone} == bool 1"));
+        } else {
+            simulation.expect_nothing("120m", &gone);
+        }
+        simulation.run().await?;
+    }
+    let mut simulation = Simulation::new(testbed, "1m", &preset("opentelemetry")?).await?;
+    let calls = |address: &str, more: &str| {
+        format!("http_client_request_duration_seconds_count{{job=\"shop/search\",server_address=\"{address}\"{more}}}")
+    };
+    for (address, bad) in [
+        ("refuses", ",error_type=\"ECONNREFUSED\""),
+        ("fails", ",error_type=\"503\",http_response_status_code=\"503\""),
+        ("is-asked-wrongly", ",error_type=\"404\",http_response_status_code=\"404\""),
+    ] {
+        simulation.series(&calls(address, ",http_response_status_code=\"200\""), "0+60x60");
+        simulation.series(&calls(address, bad), "0+60x60");
+    }
+    let failing = firing("OtelDependencyFails");
+    simulation.expect("30m", &format!("count({failing}) == bool 2"));
+    simulation.expect_nothing("30m", &failing.replace('}', ",server_address=\"is-asked-wrongly\"}"));
     simulation.run().await
 }
 
