@@ -29,7 +29,7 @@ pub const SCORED: &str = "Scored";
 
 /// Its series are scored.
 pub const REASON_SCORING: &str = "Scoring";
-/// Its series have too few samples yet.
+/// Of none of its series a day is known yet, before which none alerts.
 pub const REASON_LEARNING: &str = "Learning";
 /// Its query finds no series.
 pub const REASON_NO_SERIES: &str = "NoSeries";
