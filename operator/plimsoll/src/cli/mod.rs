@@ -24,6 +24,7 @@ pub mod prune;
 pub mod report;
 pub mod runbook;
 pub mod runbook_cluster;
+pub mod runbook_pause;
 pub mod schemas;
 pub mod series;
 pub mod up;

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, fmt::Write as _, time::Duration};
 use anyhow::{Context as _, bail};
 use clap::{Args, Subcommand};
 use jiff::{Timestamp, Unit};
-use k8s_openapi::api::{core::v1::ConfigMap, events::v1::Event};
+use k8s_openapi::api::events::v1::Event;
 use kube::{
     Api, Client, ResourceExt,
     api::{ListParams, Patch, PatchParams},
@@ -18,10 +18,10 @@ use plimsoll_api::{
 use plimsoll_runbook::names;
 use serde_json::json;
 
+use super::runbook_pause::{Pause, Resume};
 use crate::{
     runbooks::{
         proof::{RUN, RunRequest},
-        switch::{CONFIG_MAP, PAUSED, REASON},
         verdict::{self, Verdict, find},
     },
     trace,
@@ -103,25 +103,6 @@ pub struct Show {
     namespace: Option<String>,
 }
 
-/// Stops all runbooks of the cluster within two seconds, and keeps them stopped until `resume`.
-#[derive(Args, Debug)]
-pub struct Pause {
-    /// Why
-    #[arg(long, short, value_name = "TEXT")]
-    reason: Option<String>,
-    /// The operator's namespace
-    #[arg(long, value_name = "NAMESPACE", default_value = "plimsoll-system")]
-    operator_namespace: String,
-}
-
-/// Lets runbooks go on after `pause`.
-#[derive(Args, Debug)]
-pub struct Resume {
-    /// The operator's namespace
-    #[arg(long, value_name = "NAMESPACE", default_value = "plimsoll-system")]
-    operator_namespace: String,
-}
-
 fn pair(text: &str) -> Result<(String, String), String> {
     let (name, value) = text.split_once('=').ok_or("write NAME=VALUE")?;
     Ok((name.to_owned(), value.to_owned()))
@@ -139,14 +120,8 @@ pub async fn run(command: &ClusterCommand) -> anyhow::Result<String> {
         ClusterCommand::Deny(args) => decide(&client, args, Decision::Deny).await,
         ClusterCommand::List(args) => list(&client, args).await,
         ClusterCommand::Show(args) => show(&client, args).await,
-        ClusterCommand::Pause(args) => {
-            pause(&client, &args.operator_namespace, true, args.reason.as_deref()).await?;
-            Ok("all runbooks are paused; go on with: plimsoll runbook resume\n".to_owned())
-        }
-        ClusterCommand::Resume(args) => {
-            pause(&client, &args.operator_namespace, false, None).await?;
-            Ok("runbooks go on\n".to_owned())
-        }
+        ClusterCommand::Pause(args) => args.run(&client).await,
+        ClusterCommand::Resume(args) => args.run(&client).await,
     }
 }
 
@@ -371,16 +346,6 @@ fn effect(name: &str, effect: &Effect) -> String {
             write!(text, "\n      {} ({} bytes{cut}, sha256 {})", artifact.location, artifact.bytes, artifact.sha256);
     }
     text
-}
-
-async fn pause(client: &Client, namespace: &str, paused: bool, reason: Option<&str>) -> anyhow::Result<()> {
-    let api: Api<ConfigMap> = Api::namespaced(client.clone(), namespace);
-    let object = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": CONFIG_MAP},
-        "data": {PAUSED: paused.to_string(), REASON: reason.unwrap_or_default()}});
-    let params = PatchParams::apply("plimsoll-cli").force();
-    let applied = api.patch(CONFIG_MAP, &params, &Patch::Apply(&object)).await;
-    applied.with_context(|| format!("ConfigMap {namespace}/{CONFIG_MAP}"))?;
-    Ok(())
 }
 
 #[cfg(test)]
