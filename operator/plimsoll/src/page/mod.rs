@@ -4,6 +4,7 @@
 pub mod answers;
 pub mod decide;
 mod live;
+mod requests;
 mod routes;
 pub mod sources;
 pub mod stores;

@@ -17,7 +17,7 @@ use plimsoll_page::{
     Kept, assets, html,
     overview::{self, Filter, Overview},
     rules::{self, Rules},
-    runs::{Run, Runs},
+    runs::Runs,
     slo::{self, Plan, Range, Texts, View},
 };
 use plimsoll_slo::RuleSet;
@@ -26,7 +26,7 @@ use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 use tower_http::compression::CompressionLayer;
 
-use super::{Site, live};
+use super::{Site, live, requests};
 use crate::{cli::yaml, runbooks::verdict::Verdict};
 
 /// No script, style, picture, form or frame but our own, and none of them in the text.
@@ -264,7 +264,7 @@ async fn execution(
     let Some(found) = find(&site, &namespace, &name) else {
         return missing(&site, &format!("There is no execution {name} in namespace {namespace}."));
     };
-    let view = Run::new(&namespace, &name, &found);
+    let view = requests::shown(&namespace, &name, &found);
     page(&headers, html::run(&frame(&site), &view, site.decides.is_some(), None))
 }
 
@@ -303,7 +303,7 @@ async fn decision(
 ) -> Response {
     let refuse = |status: StatusCode, why: &str| match find(&site, &namespace, &name) {
         Some(found) => {
-            let view = Run::new(&namespace, &name, &found);
+            let view = requests::shown(&namespace, &name, &found);
             html_of(status, html::run(&frame(&site), &view, true, Some(why)))
         }
         None => missing(&site, &format!("There is no execution {name} in namespace {namespace}.")),
