@@ -23,6 +23,8 @@ mod explain;
 mod files;
 #[path = "cli/generate.rs"]
 mod generate;
+#[path = "cli/interrupt.rs"]
+mod interrupt;
 #[path = "cli/plugin.rs"]
 mod plugin;
 #[path = "cli/runbook.rs"]

@@ -12,6 +12,7 @@ mod foreign;
 pub mod generate;
 pub mod graph;
 mod help;
+pub mod interrupt;
 mod judge;
 pub mod kinds;
 pub mod mend;

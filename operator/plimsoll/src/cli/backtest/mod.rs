@@ -122,6 +122,7 @@ pub fn run(args: &Backtest) -> Result<Exit, Stop> {
         let help = "leave at least ten minutes between them".to_owned();
         return Err(Stop::Failed("--from is not before --to".to_owned(), help));
     }
+    super::interrupt::listen();
     let checked = check::check(&args.paths.paths, args.paths.namespace());
     out::stderr(&validate::text(&checked, super::colour(&std::io::stderr())));
     let mut exit = validate::exit(&checked, false);
