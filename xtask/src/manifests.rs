@@ -161,7 +161,9 @@ const RENDERINGS: [Rendering; 3] = [
     Rendering {
         path: "manifests/rbac.yaml",
         templates: &["serviceaccount", "rbac"],
-        values: &[r#"config={"backends":{"default":{"prometheusRule":{}},"victoria":{"vmRule":{}}}}"#],
+        values: &[
+            r#"config={"backends":{"default":{"prometheusRule":{}},"ruler":{"rulerApi":{}},"victoria":{"vmRule":{}}}}"#,
+        ],
     },
     Rendering {
         path: "manifests/runbooks.yaml",

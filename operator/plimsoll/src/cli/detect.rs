@@ -80,7 +80,7 @@ pub fn run(args: &Detect) -> Result<Exit, Stop> {
         Ok(())
     };
     match &args.output {
-        Some(path) => out::replace(path, &mut work)?,
+        Some(path) => out::replace(path, out::Readers::Umask, &mut work)?,
         None => {
             interrupt::undone("the output is not whole".to_owned());
             let mut done = Ok(());

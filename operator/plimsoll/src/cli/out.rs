@@ -162,11 +162,24 @@ impl From<Stop> for Failure {
     }
 }
 
+/// Who may read a file that is written, on Unix.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Readers {
+    /// As any new file: the umask takes away what it takes away.
+    Umask,
+    /// Its owner alone, whatever the umask is.
+    Owner,
+}
+
 /// Writes one file: beside it, forced to disk, then renamed, so that it is whole or as it was.
 ///
 /// # Errors
 /// When it cannot be written, or there is no content.
-pub fn replace(path: &Path, content: &mut dyn FnMut(&mut dyn Write) -> Result<(), Failure>) -> Result<(), Stop> {
+pub fn replace(
+    path: &Path,
+    readers: Readers,
+    content: &mut dyn FnMut(&mut dyn Write) -> Result<(), Failure>,
+) -> Result<(), Stop> {
     let write = |error: &io::Error| failed("write", path, error);
     if path.is_dir() {
         let help = "name a file in it".to_owned();
@@ -180,11 +193,16 @@ pub fn replace(path: &Path, content: &mut dyn FnMut(&mut dyn Write) -> Result<()
     let directory = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let mut temporary = tempfile::Builder::new();
     temporary.prefix(TEMPORARY.0).suffix(TEMPORARY.1);
+    #[cfg(not(unix))]
+    let _ = readers;
     #[cfg(unix)]
     {
         use std::os::unix::fs::PermissionsExt;
-        // As any new file; the umask takes away what it takes away.
-        temporary.permissions(fs::Permissions::from_mode(0o666));
+        let mode = match readers {
+            Readers::Umask => 0o666,
+            Readers::Owner => 0o600,
+        };
+        temporary.permissions(fs::Permissions::from_mode(mode));
     }
     interrupt::undone(interrupt::as_it_was(path));
     let file = interrupt::temporary(|| {

@@ -140,7 +140,7 @@ fn bytes<D: Drawing>(drawing: &D, format: Format) -> anyhow::Result<Vec<u8>> {
 pub(in crate::cli) fn save(drawing: &impl Drawing, path: &Path) -> Result<(), Stop> {
     let drawn = bytes(drawing, Format::of(path).unwrap_or(Format::Svg));
     let drawn = drawn.map_err(|error| Stop::Failed(error.to_string(), "please report it".to_owned()))?;
-    out::replace(path, &mut |writer| writer.write_all(&drawn).map_err(Into::into))
+    out::replace(path, out::Readers::Umask, &mut |writer| writer.write_all(&drawn).map_err(Into::into))
 }
 
 impl Drawing for Plot {

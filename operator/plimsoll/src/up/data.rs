@@ -3,7 +3,8 @@
 
 use std::{
     fs::{self, File},
-    io::Write as _,
+    io::{self, Write as _},
+    os::unix::fs::{DirBuilderExt as _, MetadataExt as _, PermissionsExt as _},
     path::{Path, PathBuf},
 };
 
@@ -12,7 +13,7 @@ use serde::Serialize;
 use sha2::{Digest as _, Sha256};
 
 use crate::{
-    cli::out::{self, Failure, Stop},
+    cli::out::{self, Failure, Readers, Stop},
     source::files::{cause, shown},
 };
 
@@ -43,7 +44,8 @@ fn default_path(directory: &Path) -> Result<PathBuf, Stop> {
 }
 
 impl Data {
-    /// Opens or makes it.
+    /// Opens or makes it. The configurations in it may hold passwords: it is its owner's alone. One that was named
+    /// and was there before stays open to whom it was.
     ///
     /// # Errors
     /// When it cannot be written to, or somebody else uses it.
@@ -53,7 +55,11 @@ impl Data {
             None => default_path(directory)?,
         };
         for folder in [path.clone(), path.join("rules"), path.join("executions")] {
-            fs::create_dir_all(&folder).map_err(|error| out::failed("make folder", &folder, &error))?;
+            let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(&folder);
+            made.map_err(|error| out::failed("make folder", &folder, &error))?;
+        }
+        if given.is_none() {
+            close(&path).map_err(|error| out::failed("close to others", &path, &error))?;
         }
         // Whoever is started with it needs its whole name.
         let path = fs::canonicalize(&path).map_err(|error| out::failed("open", &path, &error))?;
@@ -71,16 +77,17 @@ impl Data {
         self.path.join(name)
     }
 
-    /// Writes a file.
+    /// Writes a file that only its owner reads: configurations of servers hold passwords.
     ///
     /// # Errors
     /// When it cannot be written; then it is as it was.
     pub fn write(&self, name: impl AsRef<Path>, text: &str) -> Result<(), Stop> {
         let path = self.join(name);
-        if fs::read(&path).is_ok_and(|old| old == text.as_bytes()) {
+        let closed = fs::metadata(&path).is_ok_and(|meta| meta.mode() & OTHERS == 0);
+        if closed && fs::read(&path).is_ok_and(|old| old == text.as_bytes()) {
             return Ok(());
         }
-        out::replace(&path, &mut |writer| writer.write_all(text.as_bytes()).map_err(Failure::from))
+        out::replace(&path, Readers::Owner, &mut |writer| writer.write_all(text.as_bytes()).map_err(Failure::from))
     }
 
     /// A file's text; nothing when there is none.
@@ -90,7 +97,7 @@ impl Data {
     pub fn read(&self, name: &str) -> Result<Option<String>, Stop> {
         match fs::read_to_string(self.join(name)) {
             Ok(text) => Ok(Some(text)),
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(out::failed("read", &self.join(name), &error)),
         }
     }
@@ -177,6 +184,19 @@ impl Data {
     }
 }
 
+/// What a group and all others may do.
+const OTHERS: u32 = 0o077;
+
+/// Takes a folder from everybody but its owner.
+fn close(path: &Path) -> io::Result<()> {
+    let mut permissions = fs::metadata(path)?.permissions();
+    if permissions.mode() & OTHERS == 0 {
+        return Ok(());
+    }
+    permissions.set_mode(permissions.mode() & !OTHERS);
+    fs::set_permissions(path, permissions)
+}
+
 /// Neither a namespace nor a name has an underscore.
 fn file_of(execution: &RunbookExecution) -> String {
     let metadata = &execution.metadata;
@@ -210,6 +230,27 @@ mod tests {
         let data = Data::open(Some(folder.path()), Path::new(".")).unwrap();
         assert_eq!(fs::read_to_string(data.token().unwrap()).unwrap(), token);
         assert_eq!(data.read("nothing").unwrap(), None);
+    }
+
+    #[test]
+    fn nobody_else_reads_what_may_hold_a_password() {
+        let mode = |path: &Path| fs::metadata(path).unwrap().mode() & 0o777;
+        let folder = tempfile::tempdir().unwrap();
+        let new = folder.path().join("data");
+        let data = Data::open(Some(&new), Path::new(".")).unwrap();
+        data.write("alertmanager.yml", "smtp_auth_password: hunter2").unwrap();
+        assert_eq!((mode(&new), mode(&data.join("alertmanager.yml"))), (0o700, 0o600));
+        // Also what an earlier version has left open, with the same text.
+        fs::set_permissions(data.join("alertmanager.yml"), fs::Permissions::from_mode(0o644)).unwrap();
+        data.write("alertmanager.yml", "smtp_auth_password: hunter2").unwrap();
+        assert_eq!(mode(&data.join("alertmanager.yml")), 0o600);
+        fs::set_permissions(&new, fs::Permissions::from_mode(0o755)).unwrap();
+        drop(data);
+        // What somebody has made and named is theirs; it may hold more than ours.
+        drop(Data::open(Some(&new), Path::new(".")).unwrap());
+        assert_eq!(mode(&new), 0o755);
+        close(&new).unwrap();
+        assert_eq!(mode(&new), 0o700);
     }
 
     #[test]

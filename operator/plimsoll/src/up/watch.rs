@@ -91,8 +91,18 @@ impl Watcher {
 /// Whether Git changes the working tree that the directory is in.
 fn git_is_busy(directory: &Path) -> bool {
     let Ok(directory) = fs::canonicalize(directory) else { return false };
-    let root = directory.ancestors().map(|folder| folder.join(".git")).find(|git| git.is_dir());
-    root.is_some_and(|git| git.join("index.lock").exists())
+    directory.ancestors().find_map(git_of).is_some_and(|git| git.join("index.lock").exists())
+}
+
+/// Where Git has the index of a working tree with this root. In a worktree and in a submodule, `.git` is a file with the
+/// line `gitdir: PATH`.
+fn git_of(root: &Path) -> Option<PathBuf> {
+    let git = root.join(".git");
+    if git.is_dir() {
+        return Some(git);
+    }
+    let text = fs::read_to_string(&git).ok()?;
+    Some(root.join(text.strip_prefix("gitdir:")?.trim()))
 }
 
 /// Sends a word for each change, until `stop`. `read` is the fingerprint of what was read first.
@@ -172,5 +182,30 @@ mod tests {
         assert!(!git_is_busy(&path("sub")));
         fs::write(path(".git/index.lock"), "").unwrap();
         assert!(git_is_busy(&path("sub")));
+    }
+
+    #[test]
+    fn git_is_seen_where_its_folder_is_somewhere_else() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str| folder.path().join(name);
+        for (tree, git, link) in [
+            (
+                "worktree/slo",
+                "main/.git/worktrees/worktree",
+                path("main/.git/worktrees/worktree").display().to_string(),
+            ),
+            ("super/module/slo", "super/.git/modules/module", "../.git/modules/module".to_owned()),
+        ] {
+            fs::create_dir_all(path(tree)).unwrap();
+            fs::create_dir_all(path(git)).unwrap();
+            fs::write(path(tree).parent().unwrap().join(".git"), format!("gitdir: {link}\n")).unwrap();
+            assert!(!git_is_busy(&path(tree)), "{tree}");
+            fs::write(path(git).join("index.lock"), "").unwrap();
+            assert!(git_is_busy(&path(tree)), "{tree}");
+        }
+        // What is at work around a submodule changes nothing in it.
+        fs::remove_file(path("super/.git/modules/module/index.lock")).unwrap();
+        fs::write(path("super/.git/index.lock"), "").unwrap();
+        assert!(!git_is_busy(&path("super/module/slo")) && git_is_busy(&path("super")));
     }
 }

@@ -19,6 +19,8 @@ use crate::cluster::{SOON, apply, slo};
 const SERVERS: &[Component] = &[Component::Etcd, Component::Kubernetes, Component::PrometheusOperator, Component::Helm];
 const HELM: &[Component] = &[Component::Helm];
 pub(crate) const NAMESPACE: &str = "plimsoll-system";
+/// A namespace that looks like a number.
+const NUMBER: &str = "456";
 
 pub(crate) fn tests() -> Vec<Test> {
     vec![
@@ -38,26 +40,29 @@ pub(crate) fn chart() -> String {
     manifests("helm/plimsoll").display().to_string()
 }
 
-/// Everything that can be turned on, and everything that takes a list.
+/// Everything that can be turned on, and everything that takes a list; with names that YAML would take for numbers, that are
+/// longer than a volume's, and that have a dot.
 fn everything() -> Value {
     let from = json!([{"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "monitoring"}}}]);
+    let rules = json!([{"apiGroups": [""], "resources": ["pods"], "verbs": ["get"]}]);
     json!({
         "replicas": 1,
         "image": {"repository": "registry.example/plimsoll", "digest": format!("sha256:{}", "0".repeat(64))},
         "imagePullSecrets": [{"name": "registry"}],
         "config": {
             "prometheus": {"url": "http://prometheus:9090", "bearerTokenFile": "/var/run/secrets/plimsoll/prometheus/token"},
-            "backends": {"default": {"prometheusRule": {"labels": {"release": "main"}}}, "victoria": {"vmRule": {}}},
+            "backends": {"default": {"prometheusRule": {"labels": {"release": "main"}}}, "victoria": {"vmRule": {}},
+                "mimir": {"rulerApi": {"url": "http://mimir:8080"}}},
             "runbooks": {"images": ["registry.example/debug/"]},
         },
-        "secrets": ["prometheus"],
+        "secrets": ["prometheus", "123", "s".repeat(253), "tls.example"],
         "runbooks": {
-            "enabled": true, "alertTokenSecrets": ["alertmanager", "alertmanager-next"],
-            "accounts": [{"name": "evidence", "namespace": "shop",
-                "rules": [{"apiGroups": [""], "resources": ["pods"], "verbs": ["get"]}]}],
+            "enabled": true, "alertTokenSecrets": ["alertmanager", "0x7", "a".repeat(253), "alertmanager.next"],
+            "accounts": [{"name": "evidence", "namespace": "shop", "rules": rules},
+                {"name": "123", "namespace": NUMBER, "rules": rules}],
         },
         "page": {"enabled": true}, "anomaly": {"shards": 4},
-        "stateClaim": "state", "logLevel": "debug",
+        "stateClaim": "1e3", "logLevel": "debug",
         "arguments": ["--anomaly-bands=5"],
         "env": [{"name": "TZ", "value": "UTC"}],
         "volumes": [{"name": "evidence", "persistentVolumeClaim": {"claimName": "evidence"}}],
@@ -80,16 +85,22 @@ async fn plane(testbed: &Testbed, options: ControlPlaneOptions) -> Result<Contro
     let plane = ControlPlane::start(testbed.bin(), options).await?;
     PrometheusOperator::install_crds(testbed.bin(), &plane).await?;
     plane.apply(&std::fs::read_to_string(manifests("kustomize/namespace.yaml"))?).await?;
-    plane.kubectl(["create", "namespace", "shop"]).await?;
+    for namespace in ["shop", NUMBER] {
+        plane.kubectl(["create", "namespace", namespace]).await?;
+    }
     Ok(plane)
 }
 
 async fn rendered(helm: &Helm, values: &Value) -> Result<String> {
+    rendered_in(helm, NAMESPACE, values).await
+}
+
+async fn rendered_in(helm: &Helm, namespace: &str, values: &Value) -> Result<String> {
     let folder = Folder::new("values")?;
     let file = folder.join("values.yaml");
     std::fs::write(&file, values.to_string())?;
     let (chart, file) = (chart(), file.display().to_string());
-    let arguments = ["template", "plimsoll", &chart, "-n", NAMESPACE, "-f", &file, "--kube-version", "1.36.0"];
+    let arguments = ["template", "plimsoll", &chart, "-n", namespace, "-f", &file, "--kube-version", "1.36.0"];
     helm.run(&arguments, None).await
 }
 
@@ -111,6 +122,15 @@ async fn values_that_cannot_be_meant_are_refused(testbed: &Testbed) -> Result<()
         (json!({"anomaly": {"shards": 17}}), "shards"),
         (json!({"networkPolicy": {"pageFrom": "monitoring"}}), "pageFrom"),
         (json!({"stateClaim": "state"}), "set replicas to 1"),
+        (json!({"replicas": 1, "stateClaim": "State"}), "stateClaim"),
+        (json!({"secrets": ["-a"]}), "secrets"),
+        (json!({"secrets": ["a..b"]}), "secrets"),
+        (json!({"secrets": ["a".repeat(254)]}), "secrets"),
+        (json!({"secrets": [123]}), "secrets"),
+        (json!({"imagePullSecrets": [{"name": "A"}]}), "imagePullSecrets"),
+        (json!({"priorityClassName": "a_b"}), "priorityClassName"),
+        // The Deployment would not select its own pods.
+        (json!({"podLabels": {"app.kubernetes.io/name": "other"}}), "podLabels"),
     ] {
         let refusal = rendered(&helm, &values).await.err().map(|error| format!("{error:#}")).unwrap_or_default();
         ensure!(refusal.contains(words), "{values} was answered: {refusal}");
@@ -124,7 +144,9 @@ async fn no_right_is_for_a_part_that_is_not_used(testbed: &Testbed) -> Result<()
     let mut least = mimir.clone();
     least["webhook"] = json!({"enabled": false});
     least["routes"] = json!({"enabled": false});
-    const PARTS: [&str; 6] = [
+    const OBJECTS: &str = "resources: [slos, alertrules]\n  verbs: [patch]";
+    const PARTS: [&str; 7] = [
+        OBJECTS,
         "prometheusrules",
         "vmrules",
         "alertmanagerconfigs",
@@ -132,10 +154,14 @@ async fn no_right_is_for_a_part_that_is_not_used(testbed: &Testbed) -> Result<()
         "validatingwebhookconfigurations",
         "impersonate",
     ];
+    // The last backend of that kind was taken out: its finalizers are still to be removed.
+    let left = json!({"backendFinalizers": true, "webhook": {"enabled": false}, "routes": {"enabled": false},
+        "config": {"backends": {"default": {"vmRule": {}}}}});
     for (values, rights) in [
         (json!({}), &["prometheusrules", "alertmanagerconfigs", "[secrets]", "validatingwebhookconfigurations"][..]),
-        (mimir, &["alertmanagerconfigs", "[secrets]", "validatingwebhookconfigurations"]),
-        (least, &[]),
+        (mimir, &[OBJECTS, "alertmanagerconfigs", "[secrets]", "validatingwebhookconfigurations"]),
+        (least, &[OBJECTS]),
+        (left, &[OBJECTS, "vmrules"]),
         (everything(), &PARTS),
     ] {
         let text = rendered(&helm, &values).await?;
@@ -179,12 +205,14 @@ async fn the_api_server_takes_whatever_is_installed(testbed: &Testbed) -> Result
         ("clusterrole.rbac.authorization.k8s.io/plimsoll-runbooks", false),
         ("mutatingwebhookconfiguration.admissionregistration.k8s.io/plimsoll", false),
         ("serviceaccount/evidence", false),
+        ("serviceaccount/123", false),
         ("role.rbac.authorization.k8s.io/plimsoll-acts-as-evidence", false),
         ("configmap/plimsoll-dashboard-overview", false),
     ] {
         ensure!(has(&most, wanted), "{wanted} is not among {most:?}");
         ensure!(has(&least, wanted) == in_least, "{wanted} by default: {least:?}");
     }
+    dry_run(&plane, &rendered_in(&helm, NUMBER, &everything()).await?).await.context(NUMBER)?;
 
     // The same without Helm.
     let plain = dry_run(&plane, &std::fs::read_to_string(manifests("install.yaml"))?).await?;

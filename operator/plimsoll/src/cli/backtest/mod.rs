@@ -16,6 +16,7 @@ use plimsoll_slo::{
     model::{Objective, Span},
 };
 
+use self::picture::Picture;
 use super::{
     Exit, Paths, check,
     out::{self, Stop},
@@ -150,7 +151,13 @@ pub fn run(args: &Backtest) -> Result<Exit, Stop> {
         match one(args, model, &models, period, reach, &|engine, id, lead| {
             runtime.block_on(fetch::fill(&prometheus, engine, id, (lead.max(reach), period.to), &bar))
         })? {
-            Ok(report) => reports.push(report),
+            Ok((report, engine)) => {
+                // An engine holds all samples of an SLO: it goes before the next one is read.
+                if let (Some(path), true) = (&args.plot, reports.is_empty()) {
+                    plot::save(&Picture { report: &report, engine: &engine }, path)?;
+                }
+                reports.push(report);
+            }
             Err(stop) => {
                 bar.hidden(|| super::complain(&stop));
                 exit = exit.max(Exit::Problems);
@@ -158,9 +165,6 @@ pub fn run(args: &Backtest) -> Result<Exit, Stop> {
         }
     }
     bar.finish();
-    if let (Some(path), Some(report)) = (&args.plot, reports.first()) {
-        plot::save(report, path)?;
-    }
     let text = match args.output {
         Format::Table => report::table(&reports),
         Format::Json => report::json(&reports, period),
@@ -179,7 +183,6 @@ struct Report {
     /// Budget left as the rules would have recorded it at the end, of the worst group; an error says why that cannot be
     /// known.
     left: Result<Option<f64>, String>,
-    engine: Engine,
 }
 
 /// Since when series are read: the longest window of the first time that is looked at, and the period of the last.
@@ -200,7 +203,8 @@ fn unknown(model: &Model, period: Period, reach: i64) -> Option<String> {
     Some(format!("it is of the {span} before --to, of which the first {} are kept no more", Span::seconds(lacks)))
 }
 
-/// Tries one SLO, with its parts where it has some, from samples since `reach`. The inner error is of this SLO alone.
+/// Tries one SLO, with its parts where it has some, from samples since `reach`; gives the engine that has tried it too. The
+/// inner error is of this SLO alone.
 fn one(
     args: &Backtest,
     model: &Model,
@@ -208,7 +212,7 @@ fn one(
     period: Period,
     reach: i64,
     fill: &dyn Fn(&mut Engine, &str, i64) -> Result<bool, Stop>,
-) -> Result<Result<Report, Stop>, Stop> {
+) -> Result<Result<(Report, Engine), Stop>, Stop> {
     let id = model.id.to_string();
     let mut members = Vec::new();
     if let Err(part) = gather(model, all, &mut members) {
@@ -243,7 +247,8 @@ fn one(
         outcomes.iter_mut().for_each(|outcome| outcome.spent = None);
     }
     drop(total);
-    Ok(Ok(Report { model: model.clone(), period, coverage: coverage.min(1.0), outcomes, left, engine }))
+    let report = Report { model: model.clone(), period, coverage: coverage.min(1.0), outcomes, left };
+    Ok(Ok((report, engine)))
 }
 
 /// An SLO and everything that it is made of, each once; an error names what is missing.

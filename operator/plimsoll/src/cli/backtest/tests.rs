@@ -62,7 +62,7 @@ fn told_of(models: &[Model], from: i64, keeps: i64, measured: fn(i64) -> Sample)
         engine.feed(id, &Labels::new(), first, &samples, &fine);
         Ok(true)
     };
-    one(&args, &models[0], models, period, reach, &read).unwrap().unwrap()
+    one(&args, &models[0], models, period, reach, &read).unwrap().unwrap().0
 }
 
 fn near(found: f64, wanted: f64) {

@@ -1,0 +1,129 @@
+#![allow(clippy::unwrap_used, clippy::indexing_slicing)]
+use clap::Parser;
+use serde_json::{Value, json};
+
+use super::*;
+use crate::testing::FakeApi;
+
+const REGISTRATIONS: [&str; 2] = [
+    "/apis/admissionregistration.k8s.io/v1/validatingwebhookconfigurations/plimsoll",
+    "/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations/plimsoll",
+];
+
+#[derive(Parser)]
+struct Line {
+    #[command(flatten)]
+    webhook: WebhookArgs,
+}
+
+fn keeper(api: &FakeApi, arguments: &[&str]) -> Keeper {
+    let args = Line::try_parse_from([&["plimsoll"], arguments].concat()).unwrap().webhook;
+    let namespace = "ops".to_owned();
+    let names = args.names(&namespace).unwrap();
+    Keeper { args, client: api.client(), namespace, names, authors: true }
+}
+
+/// Somebody edits a registration: the fields of its webhook.
+fn edit(api: &FakeApi, path: &str, change: Value) {
+    let mut object = api.get(path).unwrap();
+    let webhook = object["webhooks"][0].as_object_mut().unwrap();
+    webhook.extend(change.as_object().unwrap().clone());
+    api.put(path, object);
+}
+
+#[tokio::test]
+async fn both_registrations_are_put_right_whatever_of_them_is_changed() {
+    let (api, identity) = (FakeApi::default(), Identity::default());
+    let keeper = keeper(&api, &[]);
+    keeper.look(&identity).await.unwrap();
+    let rule = |operations: Value, resources: Value| {
+        json!({"rules": [{"apiGroups": ["plimsoll.dev"], "apiVersions": ["v1alpha1"], "operations": operations,
+            "resources": resources, "scope": "Namespaced"}]})
+    };
+    for path in REGISTRATIONS {
+        let right = api.get(path).unwrap()["webhooks"].clone();
+        let policy = if right[0]["failurePolicy"] == "Fail" { "Ignore" } else { "Fail" };
+        let all = right[0]["rules"][0]["resources"].clone();
+        for change in [
+            json!({"failurePolicy": policy}),
+            json!({"matchPolicy": "Exact"}),
+            json!({"timeoutSeconds": 30}),
+            json!({"sideEffects": "Some"}),
+            json!({"clientConfig": {"caBundle": "b3RoZXI=", "service": right[0]["clientConfig"]["service"]}}),
+            rule(json!(["CREATE"]), all.clone()),
+            // Of the version before this one.
+            rule(json!(["CREATE", "UPDATE"]), json!(["others"])),
+            json!({"rules": []}),
+            json!({"name": "other.plimsoll.dev"}),
+        ] {
+            edit(&api, path, change.clone());
+            keeper.look(&identity).await.unwrap();
+            assert_eq!(api.get(path).unwrap()["webhooks"], right, "{path}: {change}");
+        }
+        // What the API server adds by itself, and what an administrator narrows it by.
+        for change in [
+            json!({"namespaceSelector": {}, "objectSelector": {}, "reinvocationPolicy": "Never"}),
+            json!({"namespaceSelector": {"matchLabels": {"a": "b"}}}),
+            json!({"matchConditions": [{"name": "a", "expression": "true"}]}),
+        ] {
+            edit(&api, path, change.clone());
+            let writes = api.writes().len();
+            keeper.look(&identity).await.unwrap();
+            assert_eq!(api.writes().len(), writes, "{path}: {change}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_given_certificate_is_registered_with_its_authorities() {
+    let (api, identity) = (FakeApi::default(), Identity::default());
+    keeper(&api, &[]).look(&identity).await.unwrap();
+    let bundle = |path| api.get(path).unwrap()["webhooks"][0]["clientConfig"]["caBundle"].clone();
+    let made = REGISTRATIONS.map(bundle);
+    let names = vec!["plimsoll-webhook.ops.svc".to_owned()];
+    let given = certificates::make(&names, None, Timestamp::now()).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let file = |name: &str, text: &str| {
+        let path = folder.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        path.display().to_string()
+    };
+    let (certificate, key) = (file("tls.crt", &given.certificate), file("tls.key", &given.key));
+    let (authorities, none) = (file("ca.crt", &given.authorities), file("none.crt", "no certificate\n"));
+    let own = ["--webhook-cert", &certificate, "--webhook-key", &key];
+
+    keeper(&api, &[&own[..], &["--webhook-ca", &authorities]].concat()).look(&identity).await.unwrap();
+    let registered = json!(k8s_openapi::ByteString(given.authorities.clone().into_bytes()));
+    assert_eq!(REGISTRATIONS.map(bundle), [registered.clone(), registered.clone()]);
+    assert!(!made.contains(&registered));
+
+    // Renewed in place.
+    let other = certificates::make(&names, None, Timestamp::now()).unwrap();
+    file("ca.crt", &other.authorities);
+    keeper(&api, &[&own[..], &["--webhook-ca", &authorities]].concat()).look(&identity).await.unwrap();
+    assert_eq!(bundle(REGISTRATIONS[1]), json!(k8s_openapi::ByteString(other.authorities.into_bytes())));
+
+    let why = keeper(&api, &[&own[..], &["--webhook-ca", &none]].concat()).look(&identity).await.unwrap_err();
+    assert_eq!(format!("{why:#}"), format!("--webhook-ca: {none}: there is no certificate in it"));
+
+    // Somebody else brings the authorities: those of ours go, theirs stay.
+    let writes = api.writes().len();
+    for path in REGISTRATIONS {
+        let mut object = api.get(path).unwrap();
+        object["metadata"]["managedFields"][0]["fieldsV1"] =
+            json!({"f:webhooks": {"k:{\"name\":\"a\"}": {"f:clientConfig": {"f:caBundle": {}}}}});
+        api.put(path, object);
+    }
+    keeper(&api, &own).look(&identity).await.unwrap();
+    assert_eq!((REGISTRATIONS.map(bundle), api.writes().len()), ([Value::Null, Value::Null], writes + 2));
+    for path in REGISTRATIONS {
+        edit(
+            &api,
+            path,
+            json!({"clientConfig": {"caBundle": "dGhlaXJz",
+            "service": api.get(path).unwrap()["webhooks"][0]["clientConfig"]["service"]}}),
+        );
+    }
+    keeper(&api, &own).look(&identity).await.unwrap();
+    assert_eq!((REGISTRATIONS.map(bundle), api.writes().len()), ([json!("dGhlaXJz"), json!("dGhlaXJz")], writes + 2));
+}
