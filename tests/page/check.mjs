@@ -42,7 +42,7 @@ async function browsed(check, options) {
     page.setDefaultTimeout(WAIT);
     await check(page, context);
     assert.deepEqual(foreign, [], 'a request left the origin');
-    const expected = (fault) => /status of (401|403|404)/.test(fault);
+    const expected = (fault) => (name === 'refused' ? /status of 503/ : /status of (401|403|404)/).test(fault);
     assert.deepEqual(faults.filter((fault) => !expected(fault)), [], 'the browser told faults');
   } finally {
     await context.close();
@@ -132,6 +132,26 @@ const checks = {
     await page.locator('tr.page', { hasText: 'cart-availability' }).waitFor();
     assert.ok(await page.evaluate(() => window.sameDocument), 'the page was loaded again');
     assert.ok(await link.evaluate((element) => element === document.activeElement), 'the focus was lost');
+  },
+
+  /** Who is refused says since when nothing is new, and comes back. */
+  async refused(page) {
+    const refuse = (route) => route.fulfill({ status: 503, body: 'too many\n' });
+    const live = page.getByText('Live.', { exact: true });
+    await page.route('**/live', refuse);
+    await go(page, '/');
+    await page.getByText(/^Not live: the connection is being made again\. These are the numbers of \d\d:\d\d\.$/).waitFor();
+    await page.unroute('**/live');
+    await live.waitFor();
+    // The view itself is refused when something has changed.
+    const view = (url) => url.pathname === '/';
+    await page.route(view, refuse);
+    console.log('CHANGE');
+    await page.getByText(/^Not live: the page does not answer\. These are the numbers of \d\d:\d\d\.$/).waitFor();
+    assert.equal(await page.locator('tr.page', { hasText: 'cart-availability' }).count(), 0);
+    await page.unroute(view);
+    await page.locator('tr.page', { hasText: 'cart-availability' }).waitFor();
+    await live.waitFor();
   },
 
   /** The keyboard reaches everything in the order in which it is read. */

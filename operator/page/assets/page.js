@@ -129,15 +129,19 @@
       if (part.querySelector('#charts')) charts();
       if (part.id === 'foot') live(state);
     }
+    read = new Date();
     document.title = fresh.title;
     if (focus?.selector) document.querySelector(`#${focus.part} ${focus.selector}`)?.focus({ preventScroll: true });
   }
   let asked = 0;
+  // When what is shown was answered.
+  let read = new Date();
   async function refresh() {
     const mine = ++asked;
     const answer = await fetch(location.href, { headers: { accept: 'text/html' }, cache: 'no-cache' });
     // A later question has overtaken this one.
-    if (mine !== asked || !answer.ok) return;
+    if (mine !== asked) return;
+    if (!answer.ok) throw new Error(`answered ${answer.status}`);
     put(new DOMParser().parseFromString(await answer.text(), 'text/html'));
   }
 
@@ -147,18 +151,49 @@
     const place = document.getElementById('live');
     if (place && place.textContent !== text) place.textContent = text;
   }
+  const notLive = (why) => live(`Not live: ${why}. These are the numbers of ${hour.format(read)}.`);
+  // What fails is tried again, later each time up to a minute, and not by all readers at once.
+  const pause = (failed) => Math.min(60_000, 1000 * 2 ** failed) * (0.5 + Math.random() / 2);
   function listen() {
-    const source = new EventSource('/live');
+    let source;
     let timer;
-    const soon = () => {
-      clearTimeout(timer);
-      timer = setTimeout(() => refresh().catch(() => live('Not live: the page does not answer.')), 150);
+    let again;
+    let missed = 0;
+    let refused = 0;
+    const say = () => {
+      if (missed) notLive('the page does not answer');
+      else if (source.readyState === EventSource.OPEN) live('Live.');
+      else notLive('the connection is being made again');
     };
-    source.addEventListener('change', soon);
-    // Something may have changed before it was listened for.
-    source.addEventListener('open', () => { live('Live.'); soon(); });
-    source.addEventListener('error', () => live('Not live: the connection is being made again.'));
-    addEventListener('pagehide', () => source.close());
+    const soon = (wait = 150) => {
+      clearTimeout(timer);
+      timer = setTimeout(async () => {
+        try {
+          await refresh();
+          missed = 0;
+        } catch {
+          missed += 1;
+          soon(pause(missed));
+        }
+        say();
+      }, wait);
+    };
+    const open = () => {
+      source = new EventSource('/live');
+      source.addEventListener('change', () => soon());
+      // Something may have changed before it was listened for.
+      source.addEventListener('open', () => { refused = 0; say(); soon(); });
+      source.addEventListener('error', () => {
+        say();
+        // The browser makes a connection again that ended, and none that was refused. Then the numbers are at least read again.
+        if (source.readyState !== EventSource.CLOSED) return;
+        refused += 1;
+        clearTimeout(again);
+        again = setTimeout(() => { open(); soon(); }, pause(refused));
+      });
+    };
+    open();
+    addEventListener('pagehide', () => { clearTimeout(again); clearTimeout(timer); source.close(); });
   }
 
   // The filter is the address, so that a link shows what is seen.

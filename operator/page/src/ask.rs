@@ -227,6 +227,8 @@ impl Line {
 pub struct History {
     /// The series; none while nothing was ever answered.
     pub lines: Vec<Line>,
+    /// When they were read; none as long as nothing was ever answered.
+    pub at: Option<Timestamp>,
     /// Why they are not newer, in a sentence: then these are the last known ones.
     pub trouble: Option<String>,
 }

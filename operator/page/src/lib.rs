@@ -11,6 +11,8 @@ pub mod overview;
 pub mod rules;
 pub mod runs;
 pub mod slo;
+mod spell;
 pub mod words;
 
 pub use kept::Kept;
+pub use spell::Spell;

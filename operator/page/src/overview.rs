@@ -2,6 +2,7 @@
 
 use std::{cmp::Ordering, collections::BTreeMap};
 
+use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use plimsoll_api::{
     Slo, conditions as c,
@@ -10,7 +11,7 @@ use plimsoll_api::{
 use plimsoll_slo::{duration, names};
 
 use crate::{
-    Kept,
+    Kept, Spell,
     ask::{ALERTS, Fold, Grid, History, Question, Reading},
     words,
 };
@@ -22,6 +23,8 @@ pub fn questions() -> Vec<Question> {
         // Not the recorded burn rate: it follows the ratio by minutes.
         Question::new(names::ERROR_RATIO, Fold::Highest(&[])).with(names::WINDOW, "1h"),
         Question::new(ALERTS, Fold::Highest(&["alertname", names::SEVERITY])).with("alertstate", "firing"),
+        Question::new(names::COVERAGE, Fold::Lowest(&[])),
+        Question::new(names::PERIOD_START, Fold::Lowest(&[])),
     ]
 }
 
@@ -196,20 +199,22 @@ struct Promise {
     budget: f64,
     /// Length of the period in seconds.
     period: f64,
+    /// It begins anew, and slides not along.
+    calendar: bool,
 }
 
 fn promise(spec: &SloSpec) -> Option<Promise> {
     let percent: f64 = spec.objective.trim_end_matches('%').parse().ok()?;
     let budget = 1.0 - percent / 100.0;
-    let period = match &spec.period {
-        None => 30.0 * DAY,
+    let (period, calendar) = match &spec.period {
+        None => (30.0 * DAY, false),
         Some(period) => match (&period.rolling, period.calendar) {
-            (Some(rolling), _) => duration::parse(rolling, "period").ok()?.as_seconds() as f64,
-            (None, Some(unit)) => calendar(unit),
-            (None, None) => 30.0 * DAY,
+            (Some(rolling), _) => (duration::parse(rolling, "period").ok()?.as_seconds() as f64, false),
+            (None, Some(unit)) => (calendar(unit), true),
+            (None, None) => (30.0 * DAY, false),
         },
     };
-    (budget > 0.0).then_some(Promise { budget, period })
+    (budget > 0.0).then_some(Promise { budget, period, calendar })
 }
 
 const DAY: f64 = 86_400.0;
@@ -222,12 +227,6 @@ pub(crate) const fn calendar(unit: Calendar) -> f64 {
         Calendar::Quarter => 91.0 * DAY,
         Calendar::Year => 365.0 * DAY,
     }
-}
-
-/// Seconds until a budget is spent at a rate; none where it is not spent within the period.
-pub fn lasts(budget: f64, burn: f64, period: f64) -> Option<f64> {
-    let seconds = budget * period / burn;
-    (budget > 0.0 && burn > 1.0 && seconds < period).then_some(seconds)
 }
 
 impl Overview {
@@ -249,18 +248,27 @@ impl Overview {
 /// Why numbers are not of now, in a sentence.
 pub fn trouble(reading: &Reading) -> Option<String> {
     let cause = reading.trouble.as_ref()?;
-    Some(match reading.at {
+    Some(told(reading.at, reading.samples.iter().any(|samples| !samples.is_empty()), cause))
+}
+
+/// The same, of numbers that were all read then, or of which some were never, and perhaps none.
+pub(crate) fn told(at: Option<Timestamp>, some: bool, cause: &str) -> String {
+    match at {
         Some(at) => format!("These are the last known numbers, of {} UTC: {cause}", words::moment(at)),
+        None if some => format!("Not all numbers are known yet: {cause}"),
         None => format!("No numbers are known yet: {cause}"),
-    })
+    }
 }
 
 /// Answers by the SLO's id.
 struct Known<'a> {
-    answered: bool,
+    /// When, if there was one to every question.
+    answered: Option<Timestamp>,
     budget: BTreeMap<&'a str, f64>,
     ratio: BTreeMap<&'a str, f64>,
     alerts: BTreeMap<&'a str, Vec<(&'a str, Option<Severity>)>>,
+    coverage: BTreeMap<&'a str, f64>,
+    start: BTreeMap<&'a str, f64>,
     sparks: BTreeMap<&'a str, &'a [Option<f64>]>,
 }
 
@@ -280,12 +288,23 @@ impl<'a> Known<'a> {
             alerts.entry(sample.label(names::SLO_ID)).or_default().push((sample.label("alertname"), severity));
         }
         Self {
-            answered: reading.at.is_some(),
+            answered: reading.at,
             budget: numbers(0),
             ratio: numbers(1),
             alerts,
+            coverage: numbers(3),
+            start: numbers(4),
             sparks: sparks.lines.iter().map(|line| (line.label(names::SLO_ID), line.values.as_slice())).collect(),
         }
+    }
+
+    /// The time of which an SLO's budget is.
+    fn spell(&self, id: &str, promise: Promise) -> Option<Spell> {
+        let coverage = *self.coverage.get(id)?;
+        if !promise.calendar {
+            return Spell::rolling(promise.period, coverage);
+        }
+        Spell::calendar(promise.period, self.answered?.as_second() as f64 - self.start.get(id)?, coverage)
     }
 
     fn row(&self, slo: &Kept<Slo>) -> Row {
@@ -302,12 +321,14 @@ impl<'a> Known<'a> {
             (Some(Severity::Page), ..) => State::Page,
             (Some(Severity::Ticket), ..) => State::Ticket,
             (None, Some(_), _) => State::Broken,
-            (None, None, None) if self.answered && !is_awaited(slo) => State::NoData,
+            // That nothing was answered is not that nothing fires.
+            (None, None, _) if self.answered.is_none() => State::Unknown,
+            (None, None, None) if !is_awaited(slo) => State::NoData,
             (None, None, None) => State::Unknown,
             (None, None, Some(budget)) if budget <= 0.0 => State::Spent,
             (None, None, _) => State::Quiet,
         };
-        let reason = broken.or_else(|| others(alerts)).or_else(|| no_data(slo, state, self.answered));
+        let reason = broken.or_else(|| others(alerts)).or_else(|| no_data(slo, state, self.answered.is_some()));
         let mut labels = spec.map(|spec| spec.labels.clone()).unwrap_or_default();
         let meta = slo.object.as_ref().ok().map(|object| &object.metadata);
         labels.extend(meta.and_then(|meta| meta.labels.clone()).unwrap_or_default());
@@ -328,7 +349,7 @@ impl<'a> Known<'a> {
             budget,
             spark: self.sparks.get(id).map(|values| values.to_vec()).unwrap_or_default(),
             burn,
-            lasts: budget.zip(burn).zip(promise).and_then(|((left, burn), promise)| lasts(left, burn, promise.period)),
+            lasts: promise.and_then(|promise| self.spell(id, promise)?.lasts(budget?, burn?)),
             state,
             reason,
         }
@@ -412,16 +433,19 @@ fn headline(rows: &[Row], complete: bool) -> String {
     let of = |wanted: State| rows.iter().filter(|row| row.state == wanted).count();
     let burning: Vec<&Row> = rows.iter().filter(|row| row.state.is_burning()).collect();
     let of_all = if total == 1 { "the one SLO".to_owned() } else { format!("{total} SLOs") };
-    let unknown = of(State::Unknown) > 0;
+    let unknown = of(State::Unknown);
     let mut parts = vec![match burning.len() {
-        0 if unknown && total == 1 => "Whether the one SLO is burning is not known".to_owned(),
-        0 if unknown => format!("Whether any of {of_all} is burning is not known"),
+        0 if unknown > 0 && total == 1 => "Whether the one SLO is burning is not known".to_owned(),
+        0 if unknown > 0 => format!("Whether any of {of_all} is burning is not known"),
         0 if total == 1 => "The one SLO is not burning".to_owned(),
         0 => format!("None of {of_all} is burning"),
         _ if total == 1 => "The one SLO is burning".to_owned(),
         1 => format!("1 of {of_all} is burning"),
         n => format!("{n} of {of_all} are burning"),
     }];
+    if unknown > 0 && !burning.is_empty() {
+        parts.push(format!("of {unknown} it is not known"));
+    }
     if let Some(first) = burning.iter().find(|row| row.budget.is_some_and(|left| left <= 0.0)) {
         parts.push(format!("{} has spent its budget", first.name));
     } else if let Some((first, seconds)) = burning.iter().find_map(|row| Some((row, row.lasts?))) {

@@ -31,6 +31,8 @@ fn reading(numbers: &[(&str, f64, f64)], alerts: &[(&str, &str, &str)]) -> Readi
             numbers.iter().map(|(id, left, _)| of(id, *left)).collect(),
             numbers.iter().map(|(id, _, ratio)| of(id, *ratio)).collect(),
             alerts.iter().map(alert).collect(),
+            numbers.iter().map(|(id, ..)| of(id, 1.0)).collect(),
+            Vec::new(),
         ],
         trouble: None,
     }
@@ -177,6 +179,21 @@ fn nothing_and_little_is_said_as_such() {
     assert_eq!(said(&two, true, &spent), "1 of 2 SLOs is burning; a has spent its budget.");
 }
 
+/// The question about alerts hangs, on the first look: what was answered to the others is no all-clear.
+#[test]
+fn without_an_answer_about_alerts_nobody_knows_whether_something_burns() {
+    let (slos, mut reading) = shop();
+    reading.samples[2].retain(|sample| sample.label("slo_id") == "shop/f-ticket");
+    (reading.at, reading.trouble) = (None, Some("no answer".to_owned()));
+    let view = view(&slos, &reading, Filter::default());
+    assert_eq!(view.trouble.as_deref(), Some("Not all numbers are known yet: no answer"));
+    let state = |name: &str| view.rows.iter().find(|row| row.name == name).unwrap().state;
+    let states = ["f-ticket", "d-broken", "a-quiet", "b-page", "c-spent", "e-empty"].map(state);
+    assert_eq!(states[..2], [State::Ticket, State::Broken], "what is known is said");
+    assert!(states[2..].iter().all(|state| *state == State::Unknown), "{states:?}");
+    assert!(view.headline.starts_with("1 of 7 SLOs is burning; of 4 it is not known; "), "{}", view.headline);
+}
+
 #[test]
 fn last_known_values_stay_with_their_time() {
     let (slos, mut reading) = shop();
@@ -187,12 +204,24 @@ fn last_known_values_stay_with_their_time() {
     assert_eq!(said, "These are the last known numbers, of 12 Nov 14:05 UTC: http://prometheus:9090 does not answer");
 }
 
+/// Half the budget of what there is until now, at 20 times the rate.
 #[test]
-fn what_lasts_is_within_the_period() {
-    assert_eq!(lasts(0.5, 10.0, 1000.0), Some(50.0));
-    assert_eq!(lasts(0.5, 0.9, 1000.0), None, "it is never spent");
-    assert_eq!(lasts(0.0, 10.0, 1000.0), None, "it is spent");
-    assert_eq!(lasts(0.5, f64::NAN, 1000.0), None);
+fn what_lasts_is_of_the_time_that_is_known() {
+    let calendar = |slo: &mut Slo| slo.spec.period = serde_json::from_value(json!({"calendar": "Month"})).unwrap();
+    let lasts = |slo: Kept<Slo>, coverage: f64, days: Option<f64>| {
+        let mut reading = reading(&[("a", 0.5, 0.02)], &[]);
+        let of = |value| vec![Sample { labels: [("slo_id".to_owned(), "shop/a".to_owned())].into(), value }];
+        reading.samples[3] = of(coverage);
+        let now = reading.at.unwrap().as_second() as f64;
+        reading.samples[4] = days.map(|days| of(now - days * DAY)).unwrap_or_default();
+        view(&[slo], &reading, Filter::default()).rows[0].lasts.map(|seconds| (seconds / 60.0).round())
+    };
+    assert_eq!(lasts(slo("a", |_| {}), 1.0, None), Some(18.0 * 60.0));
+    assert_eq!(lasts(slo("a", |_| {}), 0.1, None), Some(1.8 * 60.0), "three days of it are known");
+    // Of the third day of a month: 0.5 * 3 days / (20 - 1).
+    assert_eq!(lasts(slo("a", calendar), 1.0, Some(3.0)), Some(114.0));
+    assert_eq!(lasts(slo("a", calendar), 1.0, Some(29.5)), None, "a new month begins before");
+    assert_eq!(lasts(slo("a", calendar), 1.0, None), None, "nobody knows when it began");
 }
 
 #[test]
@@ -202,7 +231,7 @@ fn sparks_are_of_their_slo() {
         labels: [("slo_id".to_owned(), "shop/b-page".to_owned())].into(),
         values: vec![Some(1.0), None, Some(0.4)],
     };
-    let sparks = History { lines: vec![line], trouble: None };
+    let sparks = History { lines: vec![line], ..History::default() };
     let view = Overview::new(&slos, true, &reading, &sparks, Filter::default());
     assert_eq!(view.rows[0].spark, [Some(1.0), None, Some(0.4)]);
     assert!(view.rows[1].spark.is_empty());

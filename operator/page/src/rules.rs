@@ -15,7 +15,7 @@ use crate::{
     Kept,
     ask::{ALERTS, ALERTS_FOR_STATE, Fold, Grid, History, Line, Question, Reading},
     overview::{self, State},
-    slo::{Band, Mark, MarkKind, RANGES, Range, fired, lasting, sentence},
+    slo::{Band, Mark, MarkKind, RANGES, Range, fired, lasting, newest, sentence},
 };
 
 /// The label of an alert's name.
@@ -300,8 +300,10 @@ pub struct View {
     pub range: Range,
     /// The time of the charts.
     pub grid: Grid,
-    /// When its alerts fired.
+    /// When its alerts fired: the newest times.
     pub marks: Vec<Mark>,
+    /// How many more there were before.
+    pub older: usize,
     /// What the scorer says, of each alert that is an anomaly.
     pub watched: Vec<Watched>,
     /// Its conditions.
@@ -334,6 +336,7 @@ impl View {
             Some(_) | None => headline(&alerts, true),
         };
         let object = rule.object.as_ref().ok();
+        let (marks, older) = marks(&alerts, &answers.fired.lines, &plan.looks);
         Self {
             namespace: rule.namespace.clone(),
             name: rule.name.clone(),
@@ -341,7 +344,8 @@ impl View {
             headline: said,
             trouble: overview::trouble(&answers.now),
             facts: object.map(|object| facts(&object.spec)).unwrap_or_default(),
-            marks: marks(&alerts, &answers.fired.lines, &plan.looks),
+            marks,
+            older,
             watched: object.map(|object| watched(&object.spec, &answers.over)).unwrap_or_default(),
             alerts,
             range: plan.range,
@@ -368,7 +372,7 @@ fn facts(spec: &AlertRuleSpec) -> Vec<(&'static str, String)> {
 }
 
 /// Times in which alerts fired.
-fn marks(alerts: &[AlertRow], fired_lines: &[Line], grid: &Grid) -> Vec<Mark> {
+fn marks(alerts: &[AlertRow], fired_lines: &[Line], grid: &Grid) -> (Vec<Mark>, usize) {
     let mut all = Vec::new();
     for line in fired_lines {
         let Some(row) = alerts.iter().find(|row| row.alert == line.label(NAME)) else { continue };
@@ -381,8 +385,7 @@ fn marks(alerts: &[AlertRow], fired_lines: &[Line], grid: &Grid) -> Vec<Mark> {
             href: None,
         }));
     }
-    all.sort_by_key(|mark| (mark.kind, mark.from));
-    all
+    newest(all)
 }
 
 fn watched(spec: &AlertRuleSpec, over: &[History]) -> Vec<Watched> {

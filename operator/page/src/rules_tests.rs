@@ -47,7 +47,7 @@ fn the_list_has_every_alert_worst_first() {
     let grid = past_grid(NOW);
     let mut values = vec![None; grid.count];
     values[10] = Some(1.0);
-    let past = History { lines: vec![Line { labels: labels("Quiet", &[]), values }], trouble: None };
+    let past = History { lines: vec![Line { labels: labels("Quiet", &[]), values }], ..History::default() };
     let reading = Reading { at: jiff::Timestamp::from_second(NOW).ok(), ..reading() };
     let view = Rules::new(&all(), true, &reading, &past, grid);
     let rows: Vec<_> =
@@ -99,13 +99,13 @@ fn one_of_them_has_its_past_and_the_bands_of_its_anomalies() {
     assert_eq!((range("").key, range("period").key), ("7d", "7d"));
     let mut values = vec![None; plan.looks.count];
     values[100..103].fill(Some(1.0));
-    let fired = History { lines: vec![Line { labels: labels("Down", &[]), values }], trouble: None };
+    let fired = History { lines: vec![Line { labels: labels("Down", &[]), values }], ..History::default() };
     let line = |labels, value: f64| Line { labels, values: vec![Some(value); plan.grid.count] };
     let of = |name, value| {
         let own = labels("Odd", &[("queue", name), ("__name__", "x"), ("job", "plimsoll")]);
         line(own, value)
     };
-    let history = |lines| History { lines, trouble: None };
+    let history = |lines| History { lines, ..History::default() };
     let over = vec![
         history(vec![line(labels("Odd", &[]), 0.7)]),
         history(vec![of("a", 2.0), of("b", 20.0)]),

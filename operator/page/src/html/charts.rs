@@ -266,7 +266,7 @@ fn budget(axis: &Axis, charts: &Charts) -> Markup {
     let (mut ahead, mut at) = (String::new(), None);
     if let Some(projection) = charts.projection {
         let share = (projection.left - low) / (projection.left - projection.then).max(1e-12);
-        let end = axis.share(axis.now) + (1.0 - axis.share(axis.now)) * share.clamp(0.0, 1.0);
+        let end = axis.share(axis.now) + (axis.share(projection.at) - axis.share(axis.now)) * share.clamp(0.0, 1.0);
         let _ = write!(
             drawn,
             r#"<path class="ahead" d="M{:.1} {:.1}L{:.1} {:.1}"/>"#,

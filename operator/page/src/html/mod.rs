@@ -190,9 +190,10 @@ fn ranges(path: &str, all: impl IntoIterator<Item = Range>, chosen: Range) -> Ma
 /// Events that are listed below the charts.
 const EVENTS: usize = 20;
 
-/// What happened, newest first.
-fn happened(marks: &[Mark]) -> Markup {
+/// What happened, newest first; and how much more did before.
+fn happened(marks: &[Mark], older: usize) -> Markup {
     let mut marks: Vec<_> = marks.iter().collect();
+    let older = older + marks.len().saturating_sub(EVENTS);
     marks.sort_by_key(|mark| std::cmp::Reverse(mark.from));
     html! {
         section {
@@ -204,6 +205,7 @@ fn happened(marks: &[Mark]) -> Markup {
                         @match &mark.href { Some(href) => a href=(href) { (mark.label) }, None => (mark.label) }
                     }
                 } }
+                @if older > 0 { p.count { (older) " more before these." } }
             }
         }
     }

@@ -42,7 +42,7 @@ pub fn rule(frame: &Frame, view: &View) -> String {
         (ranges(&rule_path(&view.namespace, &view.name), rules::ranges(), view.range))
         section aria-label="Charts" { div #pictures data-live { (charts::of_rule(view)) } }
         div #tables data-live {
-            (happened(&view.marks))
+            (happened(&view.marks, view.older))
             @if !view.conditions.is_empty() { (conditions(&view.conditions)) }
         }
         (copy("yaml", "Its YAML", &view.yaml))

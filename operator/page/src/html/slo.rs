@@ -30,7 +30,7 @@ pub fn slo(frame: &Frame, view: &View) -> String {
         div #tables data-live {
             @if !view.tiers.is_empty() { (tiers(&view.tiers)) }
             @if view.groups.1 > 0 { (groups(&view.groups.0, view.groups.1)) }
-            @if let Some(shown) = &view.charts { (happened(&shown.marks)) }
+            @if let Some(shown) = &view.charts { (happened(&shown.marks, shown.older)) }
             @if let Some(text) = &view.explanation {
                 section { h2 #why { (if view.state.is_burning() { "Why it fires" } else { "Why it is as it is" }) }
                     pre.explain tabindex="0" aria-labelledby="why" { (text) } }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use plimsoll_slo::Model;
 
-use super::{Answers, error_budget};
+use super::{Answers, ERRORS, LEFT, error_budget};
 use crate::ask::Line;
 
 /// Groups that are shown.
@@ -32,10 +32,10 @@ pub(super) fn groups(model: &Model, answers: &Answers) -> (Vec<GroupRow>, usize)
         let parts: Vec<String> = model.group_by.iter().map(|label| format!("{label}={}", line.label(label))).collect();
         parts.join(", ")
     };
-    let errors: BTreeMap<String, f64> = answers.now(1).map(|(line, ratio)| (name(line), ratio)).collect();
+    let errors: BTreeMap<String, f64> = answers.now(ERRORS).map(|(line, ratio)| (name(line), ratio)).collect();
     let budget = error_budget(model);
     let mut rows: Vec<GroupRow> = answers
-        .now(0)
+        .now(LEFT)
         .map(|(line, left)| {
             let name = name(line);
             let errors = errors.get(&name).copied();

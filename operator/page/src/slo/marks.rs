@@ -1,5 +1,7 @@
 //! What happened, as marks on the axis of time.
 
+use std::cmp::Reverse;
+
 use jiff::{Timestamp, ToSpan as _, tz::TimeZone};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use plimsoll_api::{RunbookExecution, Slo, slo::Exclusion};
@@ -52,7 +54,7 @@ pub(super) fn marks(
     until: i64,
     alerts: &[Line],
     executions: &[Kept<RunbookExecution>],
-) -> Vec<Mark> {
+) -> (Vec<Mark>, usize) {
     let mut all: Vec<Mark> = alerts.iter().flat_map(|line| of_alert(line, grid)).collect();
     all.extend(executions.iter().filter_map(|execution| of_execution(execution, slo)));
     if let Ok(object) = &slo.object {
@@ -68,9 +70,17 @@ pub(super) fn marks(
         }));
     }
     all.retain(|mark| mark.from <= until && mark.to.unwrap_or(mark.from) >= grid.from);
-    all.sort_by_key(|mark| (mark.kind, mark.from));
+    newest(all)
+}
+
+/// The newest marks by lane and time, and how many older ones there are besides.
+pub(crate) fn newest(mut all: Vec<Mark>) -> (Vec<Mark>, usize) {
+    // What still goes on is new, however long ago it began.
+    all.sort_by_key(|mark| Reverse((mark.to.unwrap_or(mark.from), mark.from)));
+    let older = all.len().saturating_sub(MOST);
     all.truncate(MOST);
-    all
+    all.sort_by_key(|mark| (mark.kind, mark.from));
+    (all, older)
 }
 
 /// The last change: the API server keeps for each writer when it has last changed what it owns, and nothing of changes before
@@ -173,7 +183,8 @@ fn occurrences(starts: &[u32], zone: &TimeZone, from: i64, until: i64) -> Vec<i6
     let mut day = first.to_zoned(zone.clone()).date();
     let end = last.to_zoned(zone.clone()).date();
     let mut found = Vec::new();
-    while day <= end && found.len() < MOST {
+    // A year has as many as it has days.
+    while day <= end {
         // From Monday, as the starts count.
         let weekday = i64::from(day.weekday().to_monday_zero_offset());
         for start in starts.iter().map(|start| i64::from(*start)).filter(|start| start / 86_400 == weekday) {
@@ -203,6 +214,22 @@ mod tests {
         // The clock goes back on the 25th.
         let wanted = ["2026-10-18T01:30:00Z", "2026-10-25T02:30:00Z", "2026-11-01T02:30:00Z"];
         assert_eq!(found, wanted.map(at));
+    }
+
+    /// It flaps: seven pages a day for a month, and today a runbook ran.
+    #[test]
+    fn of_many_marks_the_newest_are_kept() {
+        let hour = 3600;
+        let mark = |kind, from, to| Mark { kind, from, to, label: String::new(), href: None };
+        let mut all: Vec<Mark> = (0..210).map(|n| mark(MarkKind::Page, n * hour, Some(n * hour + 60))).collect();
+        all.push(mark(MarkKind::Execution, 209 * hour, None));
+        all.push(mark(MarkKind::Exclusion, 5, Some(300 * hour)));
+        let (kept, older) = newest(all);
+        assert_eq!((kept.len(), older), (MOST, 12));
+        let of = |kind| kept.iter().filter(move |mark| mark.kind == kind).map(|mark| mark.from);
+        assert_eq!((of(MarkKind::Page).min(), of(MarkKind::Page).max()), (Some(12 * hour), Some(209 * hour)));
+        assert_eq!((of(MarkKind::Execution).count(), of(MarkKind::Exclusion).count()), (1, 1));
+        assert!(kept.is_sorted_by_key(|mark| (mark.kind, mark.from)));
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 mod groups;
 mod marks;
+mod said;
 mod tiers;
 
 use std::collections::BTreeMap;
@@ -10,22 +11,21 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use plimsoll_api::{RunbookExecution, Slo};
 use plimsoll_slo::{
     Model,
-    model::{Period, Sli, Span},
+    model::{Period, Span},
     names,
 };
 use rust_decimal::prelude::ToPrimitive as _;
 
-pub(crate) use self::marks::{fired, lasting};
+pub(crate) use self::marks::{fired, lasting, newest};
 pub use self::{
     groups::GroupRow,
     marks::{Mark, MarkKind},
     tiers::{TierRow, TierState},
 };
 use crate::{
-    Kept,
+    Kept, Spell,
     ask::{ALERTS, ALERTS_FOR_STATE, Fold, Grid, History, Line, Question},
     overview::{self, State},
-    words,
 };
 
 /// Moments of a chart: as many as a screen can tell apart, and few enough for one answer.
@@ -72,6 +72,18 @@ pub fn period_seconds(model: &Model) -> i64 {
 /// The place of the alerts in [`Plan::over`].
 const FIRED: usize = 2;
 
+/// Places in [`Plan::now`]. What decides whether somebody must get up is asked first.
+const FIRING: usize = 0;
+const LEFT: usize = 1;
+const ERRORS: usize = 2;
+const RATIOS: usize = 3;
+const SINCE: usize = 4;
+const CLOSED: usize = 5;
+const OPEN: usize = 6;
+const COVERAGE: usize = 7;
+/// Of a calendar period.
+const START: usize = 8;
+
 /// What is asked for one SLO: series over the grid, and values of now.
 #[derive(Clone, Debug)]
 pub struct Plan {
@@ -100,15 +112,19 @@ impl Plan {
             Question::new(names::ANOMALY_LOWER, Fold::Each),
             Question::new(names::ANOMALY_UPPER, Fold::Each),
         ];
-        let now_questions = vec![
+        let mut now_questions = vec![
+            Question::new(ALERTS, Fold::Highest(alert)).with("alertstate", "firing"),
             Question::new(names::BUDGET_REMAINING, Fold::Each),
             Question::new(names::ERROR_RATIO, Fold::Each).with(names::WINDOW, "1h"),
+            Question::new(names::ERROR_RATIO, Fold::Highest(&[names::WINDOW])),
             Question::new(ALERTS_FOR_STATE, Fold::Lowest(alert)),
             Question::new(names::TOTAL_CLOSED, Fold::Each),
             Question::new(names::TOTAL_OPEN, Fold::Each),
-            Question::new(names::ERROR_RATIO, Fold::Highest(&[names::WINDOW])),
-            Question::new(ALERTS, Fold::Highest(alert)).with("alertstate", "firing"),
+            Question::new(names::COVERAGE, Fold::Each),
         ];
+        if let Period::Calendar { .. } = model.period {
+            now_questions.push(Question::new(names::PERIOD_START, Fold::Each));
+        }
         let [grid, alerts] = [MOMENTS, ALERT_MOMENTS].map(|moments| Grid::until(now, seconds, moments));
         Self { grid, alerts, over, now: now_questions, range }
     }
@@ -154,10 +170,17 @@ impl Answers {
         lines.iter().filter_map(|line| Some((line, line.values.last().copied().flatten()?)))
     }
 
+    /// Whether there ever was an answer to a question of now. That nothing came of it is another thing.
+    fn is_answered(&self, question: usize) -> bool {
+        self.now.get(question).is_some_and(|history| history.at.is_some())
+    }
+
     fn trouble(&self) -> Option<String> {
-        let all = self.over.iter().chain(&self.now).chain(&self.watched);
-        let cause = all.filter_map(|history| history.trouble.as_deref()).next()?;
-        Some(format!("These are the last known numbers: {cause}"))
+        let all = || self.now.iter().chain(&self.over).chain(&self.watched);
+        let troubled = || all().filter(|history| history.trouble.is_some());
+        let cause = troubled().find_map(|history| history.trouble.as_deref())?;
+        let known = all().any(|history| history.at.is_some());
+        Some(overview::told(troubled().map(|history| history.at).min().flatten(), known, cause))
     }
 }
 
@@ -184,8 +207,10 @@ pub struct Charts {
     pub score: Vec<Option<f64>>,
     /// What the scorer has seen and expected, of the most unusual series.
     pub band: Option<Band>,
-    /// What happened.
+    /// What happened: the newest of it.
     pub marks: Vec<Mark>,
+    /// How much more there was before.
+    pub older: usize,
 }
 
 /// Where the budget goes at the rate of the last hour.
@@ -193,8 +218,10 @@ pub struct Charts {
 pub struct Projection {
     /// What is left now.
     pub left: f64,
-    /// What is left at the end of the time shown.
+    /// What is left at the end of the time shown, or of a calendar period that ends before.
     pub then: f64,
+    /// When that is, in seconds since 1970.
+    pub at: i64,
     /// When nothing is left, in seconds since 1970.
     pub spent_at: Option<i64>,
 }
@@ -313,16 +340,21 @@ impl View {
         let left = left_now(answers).or_else(|| last(&charts.budget));
         let burn = burn_now(model, answers);
         let state = state(slo, answers, &tiers, left);
-        let lasts = left.zip(burn).and_then(|(left, burn)| overview::lasts(left, burn, period_seconds(model) as f64));
+        let spell = spell(model, answers, now);
         let spec = slo.object.as_ref().ok().map(|object| &object.spec);
         Self {
             namespace: slo.namespace.clone(),
             name: slo.name.clone(),
             state,
-            headline: headline(slo, model, state, Numbers { left, burn, lasts, answered: is_answered(answers, left) }),
+            headline: said::headline(
+                slo,
+                model,
+                state,
+                said::Numbers { left, burn, spell, answered: answers.is_answered(FIRING) && answers.is_answered(LEFT) },
+            ),
             trouble: answers.trouble(),
             description: spec.and_then(|spec| spec.description.clone()),
-            facts: facts(model, answers, left),
+            facts: said::facts(model, answers, left, spell),
             range: plan.range,
             tiers,
             groups: groups::groups(model, answers),
@@ -344,16 +376,26 @@ fn error_budget(model: &Model) -> f64 {
 }
 
 fn left_now(answers: &Answers) -> Option<f64> {
-    answers.now(0).map(|(_, left)| left).reduce(f64::min)
+    answers.now(LEFT).map(|(_, left)| left).reduce(f64::min)
 }
 
 fn burn_now(model: &Model, answers: &Answers) -> Option<f64> {
-    Some(answers.now(1).map(|(_, ratio)| ratio).reduce(f64::max)? / error_budget(model))
+    Some(answers.now(ERRORS).map(|(_, ratio)| ratio).reduce(f64::max)? / error_budget(model))
+}
+
+/// The time of which the budget is.
+fn spell(model: &Model, answers: &Answers, now: i64) -> Option<Spell> {
+    let first = |question| answers.now(question).map(|(_, value)| value).next();
+    let (period, coverage) = (period_seconds(model) as f64, first(COVERAGE)?);
+    match model.period {
+        Period::Rolling(_) => Spell::rolling(period, coverage),
+        Period::Calendar { .. } => Spell::calendar(period, now as f64 - first(START)?, coverage),
+    }
 }
 
 /// The error ratio over a window, of now.
 fn ratio_now(answers: &Answers, window: &str) -> Option<f64> {
-    answers.now(5).find(|(line, _)| line.label(names::WINDOW) == window).map(|(_, ratio)| ratio)
+    answers.now(RATIOS).find(|(line, _)| line.label(names::WINDOW) == window).map(|(_, ratio)| ratio)
 }
 
 /// The error ratio over a window: the highest since the moment before, and at the end that of now.
@@ -396,18 +438,16 @@ fn charts(
     let left = left_now(answers).or_else(|| last(&budget));
     let projection = left
         .zip(burn_now(model, answers))
-        .map(|(left, burn)| {
-            let period = period_seconds(model) as f64;
-            let lasts = overview::lasts(left, burn, period);
-            Projection {
-                left,
-                then: left - burn * ahead as f64 / period,
-                // Within a period, so far below where that could fail.
-                spent_at: lasts.map(|seconds| now + seconds as i64),
-            }
+        .zip(spell(model, answers, now))
+        .map(|((left, burn), spell)| {
+            let (then, seconds) = spell.after(left, burn, ahead as f64);
+            // Within a period, so far below where that could fail.
+            let spent_at = spell.lasts(left, burn).map(|seconds| now + seconds as i64);
+            Projection { left, then, at: grid.to() + seconds as i64, spent_at }
         })
         // Of a number that is none, nothing follows.
         .filter(|projection: &Projection| projection.then.is_finite());
+    let (marks, older) = marks::marks(slo, &plan.alerts, now + ahead, answers.over(FIRED), executions);
     Charts {
         grid,
         ahead,
@@ -429,7 +469,8 @@ fn charts(
             .collect(),
         score: values(answers.over(3).first()),
         band: band(answers),
-        marks: marks::marks(slo, &plan.alerts, now + ahead, answers.over(FIRED), executions),
+        marks,
+        older,
     }
 }
 
@@ -464,11 +505,6 @@ fn band(answers: &Answers) -> Option<Band> {
     })
 }
 
-/// Whether somebody who has the numbers of now answers.
-fn is_answered(answers: &Answers, left: Option<f64>) -> bool {
-    answers.now.first().is_some_and(|history| history.trouble.is_none() || left.is_some())
-}
-
 fn state(slo: &Kept<Slo>, answers: &Answers, tiers: &[TierRow], left: Option<f64>) -> State {
     let fires = |page: bool| {
         tiers.iter().any(|tier| {
@@ -476,47 +512,16 @@ fn state(slo: &Kept<Slo>, answers: &Answers, tiers: &[TierRow], left: Option<f64
                 && (tier.severity == plimsoll_api::slo::Severity::Page) == page
         })
     };
-    let answered = is_answered(answers, left);
     match (fires(true), fires(false), overview::broken(slo), left) {
         (true, ..) => State::Page,
         (false, true, ..) => State::Ticket,
         (false, false, Some(_), _) => State::Broken,
-        (false, false, None, None) if answered && !overview::is_awaited(slo) => State::NoData,
+        // That nothing was answered is not that nothing fires.
+        (false, false, None, _) if !answers.is_answered(FIRING) => State::Unknown,
+        (false, false, None, None) if answers.is_answered(LEFT) && !overview::is_awaited(slo) => State::NoData,
         (false, false, None, None) => State::Unknown,
         (false, false, None, Some(left)) if left <= 0.0 => State::Spent,
         (false, false, None, _) => State::Quiet,
-    }
-}
-
-#[derive(Clone, Copy)]
-struct Numbers {
-    left: Option<f64>,
-    burn: Option<f64>,
-    lasts: Option<f64>,
-    answered: bool,
-}
-
-fn headline(slo: &Kept<Slo>, model: &Model, state: State, numbers: Numbers) -> String {
-    let Numbers { left, burn, lasts, answered } = numbers;
-    let left = match left {
-        Some(left) if left <= 0.0 => format!("the budget is spent, {} of it", words::percent(1.0 - left, 0)),
-        Some(left) => {
-            let rest = left * error_budget(model) * period_seconds(model) as f64;
-            format!("{} of the budget is left ({} of full outage)", words::percent(left, 1), words::span(rest))
-        }
-        None => "its budget is not known".to_owned(),
-    };
-    let runs_out = lasts.map(|seconds| format!(" and runs out in {}", words::span(seconds))).unwrap_or_default();
-    let burn = burn.map(|burn| format!("; burn {} over 1 h", words::rate(burn))).unwrap_or_default();
-    match state {
-        State::Page => format!("Burning, page: {left}{runs_out}{burn}."),
-        State::Ticket => format!("Burning, ticket: {left}{runs_out}{burn}."),
-        State::Broken => format!("Broken: {}", sentence(&overview::broken(slo).unwrap_or_default())),
-        State::Spent => format!("Spent: {left}{burn}."),
-        State::NoData => "No data: nothing is recorded of it yet.".to_owned(),
-        State::Unknown if answered => "Not known yet: the first evaluations of its rules are awaited.".to_owned(),
-        State::Unknown => "Not known: nobody who has its numbers answers.".to_owned(),
-        State::Quiet => format!("Quiet: {left}{runs_out}{burn}."),
     }
 }
 
@@ -524,44 +529,6 @@ fn headline(slo: &Kept<Slo>, model: &Model, state: State, numbers: Numbers) -> S
 pub(crate) fn sentence(text: &str) -> String {
     let text = text.trim();
     if text.ends_with(['.', '!', '?']) { text.to_owned() } else { format!("{text}.") }
-}
-
-fn facts(model: &Model, answers: &Answers, left: Option<f64>) -> Vec<(&'static str, String)> {
-    let label = |name: &str| model.labels.get(name).cloned();
-    let percent = model.objective.percent();
-    let over = match &model.period {
-        Period::Rolling(span) => format!("{span}, rolling"),
-        Period::Calendar { unit, zone, .. } => format!("the calendar {unit:?} in {}", zone.name),
-    };
-    let budget = error_budget(model);
-    let mut facts = vec![("Objective", format!("{percent}\u{a0}% over {over}"))];
-    if let Some(left) = left {
-        let decimals = words::decimals(&percent.to_string());
-        facts.push(("SLI", format!("{} over the period", words::percent(1.0 - (1.0 - left) * budget, decimals))));
-        let whole = budget * period_seconds(model) as f64;
-        let mut text = format!("{} = {}", words::percent(left, 1), words::span(left.max(0.0) * whole));
-        text.push_str(&format!(" of {} of full outage", words::span(whole)));
-        // A sum of a rate once a minute.
-        let sum = |question| answers.now(question).map(|(_, sum)| sum).sum::<f64>();
-        let events = (sum(3) + sum(4)) * 60.0;
-        if matches!(model.sli, Sli::Events { .. } | Sli::Latency { .. }) && model.group_by.is_empty() && events > 0.0 {
-            let bad = left.max(0.0) * budget * events;
-            text.push_str(&format!(", or {} bad events", words::count(bad)));
-        }
-        facts.push(("Budget left", text));
-    }
-    for (name, value) in [("Service", label("service")), ("Owner", label("owner"))] {
-        facts.extend(value.map(|value| (name, value)));
-    }
-    let others = model.labels.iter().filter(|(name, _)| !["service", "owner"].contains(&name.as_str()));
-    let others: Vec<String> = others.map(|(name, value)| format!("{name}={value}")).collect();
-    if !others.is_empty() {
-        facts.push(("Labels", others.join(", ")));
-    }
-    if !model.runbooks.is_empty() {
-        facts.push(("Runbooks", model.runbooks.join(", ")));
-    }
-    facts
 }
 
 #[cfg(test)]

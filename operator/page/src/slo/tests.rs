@@ -25,7 +25,12 @@ fn line(labels: &[(&str, &str)], values: Vec<Option<f64>>) -> Line {
 }
 
 fn history(lines: Vec<Line>) -> History {
-    History { lines, trouble: None }
+    History { lines, at: jiff::Timestamp::from_second(NOW).ok(), trouble: None }
+}
+
+/// Asked, and nobody answered.
+fn unanswered() -> History {
+    History { trouble: Some("no answer".to_owned()), ..History::default() }
 }
 
 /// What is answered when the fast tier fires: half of the budget is left, at 20 times the rate.
@@ -50,13 +55,14 @@ fn answers(plan: &Plan) -> Answers {
             History::default(),
         ],
         now: vec![
+            now(vec![line(&alert, vec![Some(1.0)])]),
             now(vec![line(&[("route", "/b")], vec![Some(0.9)]), line(&[("route", "/a")], vec![Some(0.5)])]),
             now(vec![line(&[("route", "/a")], vec![Some(0.02)])]),
-            now(vec![line(&alert, vec![Some((NOW - 600) as f64)])]),
-            History::default(),
-            History::default(),
             now(ratios.map(|line| Line { values: vec![line.values[0]], ..line }).to_vec()),
-            now(vec![line(&alert, vec![Some(1.0)])]),
+            now(vec![line(&alert, vec![Some((NOW - 600) as f64)])]),
+            now(Vec::new()),
+            now(Vec::new()),
+            now(vec![line(&[], vec![Some(1.0)])]),
         ],
         watched: None,
     }
@@ -82,16 +88,16 @@ fn what_is_not_recorded_yet_is_not_known() {
     let slo = Kept::new("shop", "a", object);
     let model = model(&slo);
     let plan = Plan::new(&model, Range::of("1d"), NOW);
-    let of = |trouble: Option<&str>| {
-        let now = History { lines: Vec::new(), trouble: trouble.map(str::to_owned) };
-        let answers = Answers { now: vec![now], ..Answers::default() };
+    let of = |trouble: bool| {
+        let now = if trouble { unanswered() } else { history(Vec::new()) };
+        let answers = Answers { now: vec![now; 7], ..Answers::default() };
         let view = View::new(&slo, &model, &plan, &answers, &[], Texts::default(), NOW);
         (view.state, view.headline)
     };
     let awaited = "Not known yet: the first evaluations of its rules are awaited.".to_owned();
-    assert_eq!(of(None), (State::Unknown, awaited));
+    assert_eq!(of(false), (State::Unknown, awaited));
     let away = "Not known: nobody who has its numbers answers.".to_owned();
-    assert_eq!(of(Some("no answer")), (State::Unknown, away));
+    assert_eq!(of(true), (State::Unknown, away));
 }
 
 fn plain(text: &str) -> String {
@@ -125,6 +131,46 @@ fn what_burns_says_when_it_runs_out_and_what_fires_since_when() {
     );
 }
 
+/// On the third day of a month: of the month's minutes of a full outage only those are known that it has had until now.
+#[test]
+fn a_calendar_budget_is_of_what_has_gone_by() {
+    let mut object = slo().object.as_ref().unwrap().as_ref().clone();
+    object.spec.period = serde_json::from_value(json!({"calendar": "Month"})).unwrap();
+    let slo = Kept::new("shop", "a", object);
+    let model = model(&slo);
+    let plan = Plan::new(&model, Range::of("1d"), NOW);
+    assert_eq!((plan.now[COVERAGE].name, plan.now[START].name), (names::COVERAGE, names::PERIOD_START));
+    let of = |days: i64| {
+        let mut answers = answers(&plan);
+        answers.now.push(history(vec![line(&[], vec![Some((NOW - days * 86_400) as f64)])]));
+        View::new(&slo, &model, &plan, &answers, &[], Texts::default(), NOW)
+    };
+    let third = of(3);
+    assert_eq!(
+        plain(&third.headline),
+        "Burning, page: 50.0 % of the budget is left (2 min 10 s of full outage) and runs out in 1 h 53 min; burn 20.0 over 1 h."
+    );
+    let left = &third.facts.iter().find(|(name, _)| *name == "Budget left").unwrap().1;
+    let said = "50.0 % = 2 min 10 s of 4 min 19 s of full outage; of the 3 d of the period that are known";
+    assert_eq!(plain(left), said);
+    let projection = third.charts.unwrap().projection.unwrap();
+    assert_eq!(projection.spent_at, Some(NOW + 3 * 86_400 / 2 / 19));
+    // The month ends before, and within the time shown.
+    let last = of(30);
+    assert!(!last.headline.contains("runs out"), "{}", last.headline);
+    let projection = last.charts.unwrap().projection.unwrap();
+    assert_eq!((projection.then, projection.at, projection.spent_at), (0.5, plan.grid.to(), None));
+}
+
+#[test]
+fn what_lasts_is_not_known_before_it_is_known_how_much_data_there_is() {
+    let view = view(|answers| answers.now[COVERAGE] = history(Vec::new()));
+    assert_eq!(plain(&view.headline), "Burning, page: 50.0 % of the budget is left; burn 20.0 over 1 h.");
+    assert_eq!(view.charts.unwrap().projection, None);
+    let left = view.facts.iter().find(|(name, _)| *name == "Budget left").unwrap();
+    assert_eq!(plain(&left.1), "50.0 %");
+}
+
 #[test]
 fn an_alert_that_is_over_is_a_mark_and_no_state_however_long_the_time_shown() {
     let slo = slo();
@@ -137,8 +183,8 @@ fn an_alert_that_is_over_is_a_mark_and_no_state_however_long_the_time_shown() {
         let (from, to) = (ago(900), ago(600));
         answers.over[2].lines[0].values =
             (0..plan.alerts.count).map(|i| (from..=to).contains(&i).then_some(1.0)).collect();
-        (answers.now[2], answers.now[6]) = (History::default(), History::default());
-        answers.now[5].lines.iter_mut().for_each(|line| line.values = vec![Some(0.0)]);
+        (answers.now[SINCE], answers.now[FIRING]) = (history(Vec::new()), history(Vec::new()));
+        answers.now[RATIOS].lines.iter_mut().for_each(|line| line.values = vec![Some(0.0)]);
         let view = View::new(&slo, &model, &plan, &answers, &[], Texts::default(), NOW);
         assert_eq!((view.state, view.tiers[0].state), (State::Quiet, TierState::Quiet), "{}", range.key);
         let page = view.charts.unwrap().marks.into_iter().find(|mark| mark.kind == MarkKind::Page).unwrap();
@@ -160,28 +206,37 @@ fn groups_are_the_worst_first() {
 
 #[test]
 fn what_is_not_known_is_not_made_up() {
-    let empty = view(|answers| *answers = Answers { now: vec![History::default()], ..Answers::default() });
+    let empty = view(|answers| *answers = Answers { now: vec![history(Vec::new()); 7], ..Answers::default() });
     assert_eq!((empty.state, empty.headline.as_str()), (State::NoData, "No data: nothing is recorded of it yet."));
-    let silent = view(|answers| {
-        let away = History { lines: Vec::new(), trouble: Some("no answer".to_owned()) };
-        *answers = Answers { now: vec![away], ..Answers::default() };
-    });
+    let silent = view(|answers| *answers = Answers { now: vec![unanswered(); 7], ..Answers::default() });
     assert_eq!(silent.state, State::Unknown);
+    assert_eq!(silent.trouble.as_deref(), Some("No numbers are known yet: no answer"));
     assert!(empty.tiers.iter().all(|tier| tier.state == TierState::Unknown));
     assert_eq!(empty.charts.unwrap().projection, None);
     // Nobody answers: that is no finding about the SLO, and what was known stays.
     let away =
         view(|answers| answers.now.iter_mut().for_each(|history| history.trouble = Some("no answer".to_owned())));
-    assert_eq!(away.trouble.as_deref(), Some("These are the last known numbers: no answer"));
+    let said = "These are the last known numbers, of 15 Jan 08:00 UTC: no answer";
+    assert_eq!(away.trouble.as_deref(), Some(said));
     assert_eq!(away.state, State::Page);
+}
+
+/// Prometheus is busy: the budget was answered, and whether an alert fires was not.
+#[test]
+fn without_an_answer_about_alerts_nobody_knows_whether_it_burns() {
+    let view = view(|answers| answers.now[FIRING] = unanswered());
+    assert_eq!(view.state, State::Unknown);
+    assert!(view.headline.starts_with("Whether it is burning is not known: 50.0"), "{}", view.headline);
+    assert_eq!(view.trouble.as_deref(), Some("Not all numbers are known yet: no answer"));
+    assert!(view.tiers.iter().all(|tier| tier.state == TierState::Unknown));
 }
 
 #[test]
 fn spent_is_told_as_such() {
     let view = view(|answers| {
-        answers.now[6] = History::default();
-        answers.now[0] = history(vec![line(&[], vec![Some(-0.08)])]);
-        answers.now[1] = history(vec![line(&[], vec![Some(0.0)])]);
+        answers.now[FIRING] = history(Vec::new());
+        answers.now[LEFT] = history(vec![line(&[], vec![Some(-0.08)])]);
+        answers.now[ERRORS] = history(vec![line(&[], vec![Some(0.0)])]);
     });
     assert_eq!(view.state, State::Spent);
     assert_eq!(plain(&view.headline), "Spent: the budget is spent, 108 % of it; burn 0.0 over 1 h.");

@@ -4,7 +4,7 @@ use plimsoll_api::slo::Severity;
 use plimsoll_slo::{Model, names};
 use rust_decimal::{Decimal, prelude::ToPrimitive as _};
 
-use super::{Answers, ratio_now};
+use super::{Answers, FIRING, SINCE, ratio_now};
 use crate::words;
 
 /// Whether a tier's alert fires.
@@ -52,6 +52,7 @@ pub(super) fn rows(model: &Model, answers: &Answers, now: i64) -> Vec<TierRow> {
         let over = burns.map(|burn| burn.map(|burn| burn > threshold));
         let state = match (firing(answers, &tier.name, now), over) {
             (Some(since), _) => TierState::Fires { since },
+            (None, _) if !answers.is_answered(FIRING) => TierState::Unknown,
             (None, [Some(true), Some(true)]) => TierState::Over,
             (None, [Some(_), Some(_)]) => TierState::Quiet,
             (None, _) => TierState::Unknown,
@@ -93,7 +94,7 @@ pub(super) fn rows(model: &Model, answers: &Answers, now: i64) -> Vec<TierRow> {
 /// Whether a tier's alert fires now, and since when.
 fn firing(answers: &Answers, tier: &str, now: i64) -> Option<Option<i64>> {
     let is = |line: &crate::ask::Line| line.label(names::TIER) == tier && line.label("alertname") == names::ALERT_BURN;
-    answers.now(6).find(|(line, _)| is(line))?;
-    let told = answers.now(2).find(|(line, _)| is(line)).map(|(_, since)| since as i64);
+    answers.now(FIRING).find(|(line, _)| is(line))?;
+    let told = answers.now(SINCE).find(|(line, _)| is(line)).map(|(_, since)| since as i64);
     Some(told.filter(|since| *since <= now))
 }

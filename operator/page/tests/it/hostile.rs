@@ -98,6 +98,7 @@ fn one_slo() {
     for value in [f64::MAX, f64::MIN, 0.0, 1e-300, -3.5] {
         let history = |count| History {
             lines: vec![Line { labels: labels.clone(), values: vec![Some(value); count] }],
+            at: Timestamp::from_second(NOW).ok(),
             trouble: Some(HOSTILE.to_owned()),
         };
         let answers = Answers {
@@ -159,7 +160,7 @@ fn alerts_of_all_and_of_one() {
     let plan = rules::Plan::new(rules::range(HOSTILE), NOW);
     let history = |count| {
         let line = Line { labels: labels.clone(), values: vec![Some(f64::INFINITY); count] };
-        History { lines: vec![line], trouble: Some(HOSTILE.to_owned()) }
+        History { lines: vec![line], at: None, trouble: Some(HOSTILE.to_owned()) }
     };
     let over = (0..4).map(|_| history(plan.grid.count)).collect();
     let answers = rules::Answers { now: reading.clone(), fired: history(plan.looks.count), over };

@@ -114,6 +114,7 @@ async fn serve(args: &Demo) -> Result<(), Stop> {
     let (of_notice, secret) = (shown.clone(), token.clone());
     site.notice = Some(Arc::new(move || of_notice.notice(&secret)));
     let routes = page::app(Arc::new(site)).merge(demo::switch(shown.clone(), token));
+    let routes = page::host::guarded(routes, bound);
     let clock = async {
         let mut ticks = tokio::time::interval(TICK);
         loop {

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use axum::{
     Router,
     extract::Query,
-    http::{HeaderMap, StatusCode, header},
+    http::{HeaderMap, StatusCode},
     response::{IntoResponse, Redirect, Response},
     routing::post,
 };
@@ -28,7 +28,7 @@ use super::{
     World,
     world::{self, WATCHED},
 };
-use crate::page::{Objects, Recorded, same_origin};
+use crate::page::{Objects, Recorded, host::is_ours, same_origin};
 
 /// The shop, shared by whoever reads it and by its clock.
 #[derive(Clone)]
@@ -188,7 +188,8 @@ impl Recorded for Shown {
                 }
             }
         }
-        std::future::ready(History { lines, trouble: None }).boxed()
+        let at = Timestamp::from_second(world.now).ok();
+        std::future::ready(History { lines, at, trouble: None }).boxed()
     }
 }
 
@@ -238,12 +239,7 @@ pub fn switch(shown: Shown, token: String) -> Router {
 }
 
 fn switched(shown: &Shown, headers: &HeaderMap, on: bool, knows: bool) -> Response {
-    // A name that was made to point here is not this page.
-    let host = headers.get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
-    let ours = ["127.0.0.1", "localhost", "[::1]"]
-        .iter()
-        .any(|name| host.strip_prefix(name).is_some_and(|rest| rest.is_empty() || rest.starts_with(':')));
-    if !knows || !ours || !same_origin(headers) {
+    if !knows || !is_ours(headers) || !same_origin(headers) {
         return (StatusCode::FORBIDDEN, "load the page again and use its button\n").into_response();
     }
     let mut world = shown.world();

@@ -3,7 +3,8 @@
 
 use std::{
     collections::HashMap,
-    sync::{Mutex, PoisonError},
+    pin::pin,
+    sync::atomic::{AtomicU64, Ordering},
     time::Duration,
 };
 
@@ -11,19 +12,21 @@ use futures::{FutureExt, future::BoxFuture};
 use jiff::Timestamp;
 use plimsoll_page::ask::{Grid, History, Line, Question, Reading, Sample};
 use tokio::{
-    sync::Semaphore,
+    sync::{Semaphore, SemaphorePermit},
     time::{Instant, timeout},
 };
 
-use super::sources::Recorded;
+use super::{once::Once, sources::Recorded};
 use crate::prometheus::Prometheus;
 
 /// Values of now are asked for so often, whoever reads.
 const FRESH: Duration = Duration::from_secs(5);
-/// A reader waits so long, then sees what is known.
+/// So long a question may take; then a reader sees what is known.
 const PATIENCE: Duration = Duration::from_secs(4);
-/// Questions about a time that are asked at once.
+/// Questions about a time that are asked at once, whoever reads: the Prometheus that is asked evaluates rules as well.
 const AT_ONCE: usize = 4;
+/// So long a question waits until it is asked, while others are answered.
+const QUEUE: Duration = Duration::from_secs(8);
 /// Answers about a time that are kept.
 const KEPT: usize = 512;
 
@@ -32,8 +35,10 @@ const KEPT: usize = 512;
 pub struct Answers {
     prometheus: Option<Prometheus>,
     now: tokio::sync::Mutex<HashMap<Question, Known>>,
-    ranges: Mutex<HashMap<Key, Past>>,
+    ranges: Once<Key, Past>,
     room: Semaphore,
+    /// How many questions about a time were answered.
+    answered: AtomicU64,
 }
 
 /// Values of now.
@@ -48,6 +53,7 @@ struct Known {
 /// A question, whom it is about, and the step and length of the time.
 type Key = (Question, Option<String>, i64, usize);
 
+/// A history on its grid.
 #[derive(Clone, Debug)]
 struct Past {
     asked: Instant,
@@ -55,12 +61,31 @@ struct Past {
     history: History,
 }
 
+impl Past {
+    /// Whether it is as good as a new one. That nobody answered is asked again sooner than what was answered.
+    fn is_fresh(&self) -> bool {
+        let step = Duration::from_secs(u64::try_from(self.grid.step / 4).unwrap_or(0));
+        let good = if self.history.trouble.is_some() {
+            FRESH
+        } else {
+            step.clamp(Duration::from_secs(10), Duration::from_secs(60))
+        };
+        self.asked.elapsed() < good
+    }
+}
+
 impl Answers {
     /// Of this Prometheus, or of nobody.
     pub fn new(prometheus: Option<Prometheus>) -> Self {
         // A reader waits; the next question is the repetition.
         let prometheus = prometheus.map(|prometheus| prometheus.with_retries(0));
-        Self { prometheus, now: tokio::sync::Mutex::default(), ranges: Mutex::default(), room: Semaphore::new(AT_ONCE) }
+        Self {
+            prometheus,
+            now: tokio::sync::Mutex::default(),
+            ranges: Once::new(KEPT),
+            room: Semaphore::new(AT_ONCE),
+            answered: AtomicU64::new(0),
+        }
     }
 
     fn server(&self) -> Result<&Prometheus, String> {
@@ -79,13 +104,11 @@ impl Answers {
         let prometheus = self.server()?;
         let promql = question.promql_over(slo_id, grid.step);
         let seconds = |time: i64| u64::try_from(time).unwrap_or(0);
-        let asking = async {
-            // It is never closed.
-            let _room = self.room.acquire().await;
-            prometheus.query_range(&promql, seconds(grid.from), seconds(grid.to()), seconds(grid.step)).await
-        };
+        let _room = self.room(prometheus).await?;
+        let asking = prometheus.query_range(&promql, seconds(grid.from), seconds(grid.to()), seconds(grid.step));
         let found =
             timeout(PATIENCE, asking).await.map_err(|_| slow(prometheus))?.map_err(|error| error.to_string())?;
+        self.answered.fetch_add(1, Ordering::Relaxed);
         let line = |range: crate::prometheus::Range| {
             let samples: Vec<(f64, f64)> = range.samples().collect();
             Line::on(&grid, range.metric, samples)
@@ -93,17 +116,26 @@ impl Answers {
         Ok(found.into_iter().map(line).collect())
     }
 
-    fn known_range(&self, key: &Key) -> Option<Past> {
-        self.ranges.lock().unwrap_or_else(PoisonError::into_inner).get(key).cloned()
-    }
-
-    fn keep_range(&self, key: Key, past: Past) {
-        let mut ranges = self.ranges.lock().unwrap_or_else(PoisonError::into_inner);
-        if ranges.len() >= KEPT && !ranges.contains_key(&key) {
-            let oldest = ranges.iter().min_by_key(|(_, past)| past.asked).map(|(key, _)| key.clone());
-            oldest.and_then(|oldest| ranges.remove(&oldest));
+    /// A place among the questions that are asked. Its patience begins when it has one: many questions are no silence. But where
+    /// nobody is answered while it waits, it would not be either.
+    async fn room(&self, prometheus: &Prometheus) -> Result<SemaphorePermit<'_>, String> {
+        let answered = || self.answered.load(Ordering::Relaxed);
+        let (begun, before) = (Instant::now(), answered());
+        let mut room = pin!(self.room.acquire());
+        let mut seen = before;
+        loop {
+            match timeout(PATIENCE, room.as_mut()).await {
+                // Free by a failure, and not at once.
+                Ok(_) if answered() == before && begun.elapsed() >= PATIENCE / 2 => return Err(slow(prometheus)),
+                // It is never closed.
+                Ok(room) => return room.map_err(|error| error.to_string()),
+                Err(_) if answered() == seen => return Err(slow(prometheus)),
+                Err(_) if begun.elapsed() >= QUEUE => {
+                    return Err(format!("{} is asked too much at once", prometheus.url()));
+                }
+                Err(_) => seen = answered(),
+            }
         }
-        ranges.insert(key, past);
     }
 }
 
@@ -111,13 +143,11 @@ fn slow(prometheus: &Prometheus) -> String {
     format!("{} does not answer within {} s", prometheus.url(), PATIENCE.as_secs())
 }
 
-/// How long an answer about a time is as good as a new one.
-fn fresh(grid: &Grid) -> Duration {
-    Duration::from_secs(u64::try_from(grid.step / 4).unwrap_or(0).clamp(10, 60))
-}
-
-/// A history on a later grid of the same step.
+/// A history on a later grid of the same step. One moment is no time but the newest value, which stays that.
 fn moved(history: &History, from: &Grid, to: &Grid) -> History {
+    if to.count == 1 {
+        return history.clone();
+    }
     let places = (to.from - from.from) / to.step.max(1);
     let line = |line: &Line| {
         let at = |place: usize| {
@@ -126,7 +156,7 @@ fn moved(history: &History, from: &Grid, to: &Grid) -> History {
         };
         Line { labels: line.labels.clone(), values: (0..to.count).map(at).collect() }
     };
-    History { lines: history.lines.iter().map(line).collect(), trouble: history.trouble.clone() }
+    History { lines: history.lines.iter().map(line).collect(), ..history.clone() }
 }
 
 impl Recorded for Answers {
@@ -167,24 +197,23 @@ impl Recorded for Answers {
     fn range<'a>(&'a self, question: &'a Question, slo_id: Option<&'a str>, grid: Grid) -> BoxFuture<'a, History> {
         async move {
             let key = (question.clone(), slo_id.map(str::to_owned), grid.step, grid.count);
-            let known = self.known_range(&key);
-            if let Some(past) = known.as_ref().filter(|past| past.asked.elapsed() < fresh(&grid)) {
+            let place = self.ranges.of(key);
+            // Whoever comes meanwhile gets the same answer.
+            let mut known = place.lock().await;
+            if let Some(past) = known.as_ref().filter(|past| past.is_fresh()) {
                 return moved(&past.history, &past.grid, &grid);
             }
-            let asked = Instant::now();
-            match self.ask_range(question, slo_id, grid).await {
-                Ok(lines) => {
-                    let history = History { lines, trouble: None };
-                    self.keep_range(key, Past { asked, grid, history: history.clone() });
-                    history
-                }
+            let answer = self.ask_range(question, slo_id, grid).await;
+            let (of, history) = match answer {
+                Ok(lines) => (grid, History { lines, at: Some(Timestamp::now()), trouble: None }),
                 Err(cause) => {
-                    let (old, lines) = known.map_or((grid, Vec::new()), |past| (past.grid, past.history.lines));
-                    let history = History { lines, trouble: Some(cause) };
-                    self.keep_range(key, Past { asked, grid: old, history: history.clone() });
-                    moved(&history, &old, &grid)
+                    let (of, known) = known.take().map_or((grid, History::default()), |past| (past.grid, past.history));
+                    (of, History { trouble: Some(cause), ..known })
                 }
-            }
+            };
+            let shown = moved(&history, &of, &grid);
+            *known = Some(Past { asked: Instant::now(), grid: of, history });
+            shown
         }
         .boxed()
     }
@@ -200,7 +229,7 @@ impl Default for Answers {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
-    use plimsoll_page::overview;
+    use plimsoll_page::{overview, slo::Plan};
     use serde_json::json;
     use wiremock::{
         Mock, MockServer, ResponseTemplate,
@@ -220,7 +249,9 @@ mod tests {
     async fn age(answers: &Answers, by: Duration) {
         let back = |asked: &mut Instant| *asked = asked.checked_sub(by).unwrap();
         answers.now.lock().await.values_mut().for_each(|known| back(&mut known.asked));
-        answers.ranges.lock().unwrap().values_mut().for_each(|past| back(&mut past.asked));
+        for place in answers.ranges.all() {
+            place.lock().await.iter_mut().for_each(|past| back(&mut past.asked));
+        }
     }
 
     #[tokio::test]
@@ -278,5 +309,79 @@ mod tests {
         let last = answers.range(&overview::sparks(), Some("shop/a"), later).await;
         assert_eq!(last.lines[0].values, [None, Some(4.0), None, None]);
         assert!(last.trouble.is_some());
+    }
+    /// The grid of now moves every 15 s, whenever that was asked: the newest value is not lost by it.
+    #[tokio::test]
+    async fn what_is_known_of_now_is_known_a_moment_later_too() {
+        let server = MockServer::start().await;
+        let moment = Plan::moment(1_000_000_004);
+        let series = json!({"metric": {"slo_id": "shop/a"}, "values": [[moment.from, "0.5"]]});
+        let answer = json!({"status": "success", "data": {"resultType": "matrix", "result": [series]}});
+        let works = Mock::given(path("/api/v1/query_range"))
+            .respond_with(ResponseTemplate::new(200).set_body_json(answer))
+            .expect(1)
+            .mount_as_scoped(&server)
+            .await;
+        let answers = Answers::new(Some(Prometheus::new(http_client().unwrap(), &server.uri()).unwrap()));
+        let first = answers.range(&overview::sparks(), Some("shop/a"), moment).await;
+        assert_eq!(first.lines[0].values, [Some(0.5)]);
+        let next = Plan::moment(1_000_000_004 + 15);
+        assert_ne!(next.from, moment.from);
+        assert_eq!(answers.range(&overview::sparks(), Some("shop/a"), next).await, first);
+        drop(works);
+
+        // And when nobody answers, it is the last known one.
+        age(&answers, Duration::from_secs(60)).await;
+        let last = answers.range(&overview::sparks(), Some("shop/a"), Plan::moment(1_000_000_094)).await;
+        assert_eq!((&last.lines, last.at), (&first.lines, first.at));
+        assert!(last.trouble.is_some());
+    }
+    fn matrix() -> ResponseTemplate {
+        let series = json!({"metric": {"slo_id": "shop/a"}, "values": [[1000, "1"]]});
+        ResponseTemplate::new(200)
+            .set_body_json(json!({"status": "success", "data": {"resultType": "matrix", "result": [series]}}))
+    }
+
+    /// Questions of one view, which differ by a label.
+    fn questions(count: usize) -> Vec<Question> {
+        (0..count).map(|n| overview::sparks().with("n", n.to_string())).collect()
+    }
+
+    /// More questions than places, each so slow that the last would never be asked within the patience of one.
+    #[tokio::test]
+    async fn many_questions_and_many_readers_are_no_silence() {
+        let server = MockServer::start().await;
+        let slow = matrix().set_delay(Duration::from_millis(1600));
+        let _works =
+            Mock::given(path("/api/v1/query_range")).respond_with(slow).expect(14).mount_as_scoped(&server).await;
+        let answers = Answers::new(Some(Prometheus::new(http_client().unwrap(), &server.uri()).unwrap()));
+        let (questions, grid) = (questions(14), Grid { from: 1000, step: 100, count: 4 });
+        let readers = (0..20).flat_map(|_| questions.iter().map(|q| answers.range(q, Some("shop/a"), grid)));
+        let all = futures::future::join_all(readers).await;
+        let troubles: Vec<&String> = all.iter().filter_map(|history| history.trouble.as_ref()).collect();
+        assert!(troubles.is_empty() && all.iter().all(|history| history.lines.len() == 1), "{troubles:?}");
+    }
+
+    /// Where nobody is answered, a view with many questions waits no longer than one of them.
+    #[tokio::test]
+    async fn silence_is_waited_for_once_and_asked_about_again() {
+        let server = MockServer::start().await;
+        let never = matrix().set_delay(Duration::from_secs(60));
+        let silent = Mock::given(path("/api/v1/query_range"))
+            .respond_with(never)
+            .expect(u64::try_from(AT_ONCE).unwrap())
+            .mount_as_scoped(&server)
+            .await;
+        let answers = Answers::new(Some(Prometheus::new(http_client().unwrap(), &server.uri()).unwrap()));
+        let (questions, grid) = (questions(14), Grid { from: 1000, step: 100, count: 4 });
+        let ask = || futures::future::join_all(questions.iter().map(|q| answers.range(q, Some("shop/a"), grid)));
+        let all = ask().await;
+        assert!(all.iter().all(|history| history.trouble.as_ref().unwrap().contains("does not answer within 4 s")));
+        drop(silent);
+
+        // A failure is no answer that would be good for a while.
+        let _works = Mock::given(path("/api/v1/query_range")).respond_with(matrix()).mount_as_scoped(&server).await;
+        age(&answers, FRESH).await;
+        assert!(ask().await.iter().all(|history| history.trouble.is_none()));
     }
 }

@@ -3,13 +3,16 @@
 
 pub mod answers;
 pub mod decide;
+pub mod host;
 mod live;
+mod once;
 mod requests;
 mod routes;
 pub mod sources;
 pub mod stores;
 #[cfg(test)]
 mod tests;
+pub mod told;
 
 use std::{net::SocketAddr, sync::Arc};
 
@@ -78,8 +81,9 @@ pub async fn serve(address: SocketAddr, site: Site) -> std::io::Result<()> {
 /// # Errors
 /// When the socket has no address.
 pub async fn serve_on(listener: TcpListener, site: Site) -> std::io::Result<()> {
-    tracing::info!(address = %listener.local_addr()?, "serving the page");
+    let address = listener.local_addr()?;
+    tracing::info!(%address, "serving the page");
     let stop = site.stop.clone();
-    serving::serve(listener, None, app(Arc::new(site)), LIMITS, stop).await;
+    serving::serve(listener, None, host::guarded(app(Arc::new(site)), address), LIMITS, stop).await;
     Ok(())
 }

@@ -167,11 +167,13 @@ async fn view(site: &Site, slo: &Kept<Slo>, range: Range, now: i64) -> View {
     let model = valid.model;
     let plan = Plan::new(&model, range, now);
     let id = slo.id();
-    let asking = |question, grid| site.recorded.range(question, Some(&id), grid);
-    let over = plan.over.iter().enumerate().map(|(place, question)| asking(question, plan.grid_of(place)));
-    let of_now = plan.now.iter().map(|question| asking(question, Plan::moment(now)));
-    let (over, of_now, explanation) =
-        tokio::join!(futures::future::join_all(over), futures::future::join_all(of_now), explaining);
+    let ask = |question, grid| site.recorded.range(question, Some(&id), grid);
+    // In this order: where many wait, what is now comes first.
+    let of_now = plan.now.iter().map(|question| ask(question, Plan::moment(now)));
+    let over = plan.over.iter().enumerate().map(|(place, question)| ask(question, plan.grid_of(place)));
+    let asking = futures::future::join_all(of_now.chain(over));
+    let (mut of_now, explanation) = tokio::join!(asking, explaining);
+    let over = of_now.split_off(plan.now.len());
     let watched = match slo::watched(&over) {
         Some(question) => Some(site.recorded.range(&question, Some(&id), plan.grid).await),
         None => None,

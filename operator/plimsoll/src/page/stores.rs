@@ -2,12 +2,10 @@
 
 use std::{
     borrow::Cow,
-    collections::HashMap,
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc,
         atomic::{AtomicU64, Ordering},
     },
-    time::Duration,
 };
 
 use futures::{FutureExt, StreamExt, future::BoxFuture};
@@ -23,10 +21,12 @@ use kube::{
 use plimsoll_api::{AlertRule, Runbook, RunbookExecution, Slo};
 use plimsoll_page::Kept;
 use serde::{Deserialize, Deserializer, de::DeserializeOwned};
-use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 
-use super::sources::{Explains, Objects};
+use super::{
+    sources::{Explains, Objects},
+    told::Told,
+};
 use crate::{
     controller::stored::Object, explain::Explainer, prometheus::Prometheus, runbooks::watched::slim_for_page,
     sinks::kubernetes::chain,
@@ -257,58 +257,32 @@ impl Objects for Stores {
     }
 }
 
-/// An SLO's name, and its version.
-type Asked = (String, Option<String>);
-
 /// Explains the SLOs of a cluster, as `plimsoll explain` does.
 pub struct Explaining {
     prometheus: Option<Prometheus>,
     client: Client,
-    told: Mutex<HashMap<Asked, (Instant, String)>>,
+    told: Told,
 }
-
-/// An explanation asks much, and is as good for a while, whoever reads.
-const TOLD: Duration = Duration::from_secs(15);
-/// Explanations that are kept.
-const KEPT: usize = 256;
-/// A reader waits so long.
-const PATIENCE: Duration = Duration::from_secs(5);
 
 impl Explaining {
     /// Asks this Prometheus, or nobody, and the cluster.
     pub fn new(prometheus: Option<Prometheus>, client: Client) -> Self {
         let prometheus = prometheus.map(|prometheus| prometheus.with_retries(0));
-        Self { prometheus, client, told: Mutex::default() }
+        Self { prometheus, client, told: Told::default() }
     }
 }
 
 impl Explains for Explaining {
     fn explain<'a>(&'a self, slo: &'a Slo) -> BoxFuture<'a, String> {
         async move {
-            let id = format!("{}/{}", slo.namespace().unwrap_or_default(), slo.name_any());
-            let key = (id, slo.metadata.resource_version.clone());
-            let told = |key: &(String, Option<String>)| {
-                let told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
-                told.get(key).filter(|(at, _)| at.elapsed() < TOLD).map(|(_, text)| text.clone())
+            let version = slo.metadata.resource_version.as_deref().unwrap_or_default();
+            let key = format!("{}/{} {version}", slo.namespace().unwrap_or_default(), slo.name_any());
+            let explaining = async {
+                let object = Object::Slo(Box::new(slo.clone()));
+                let mut explainer = Explainer::new(self.prometheus.clone());
+                explainer.stored(&object, &self.client).await.text
             };
-            if let Some(text) = told(&key) {
-                return text;
-            }
-            let object = Object::Slo(Box::new(slo.clone()));
-            let mut explainer = Explainer::new(self.prometheus.clone());
-            let explaining = explainer.stored(&object, &self.client);
-            let Ok(explanation) = timeout(PATIENCE, explaining).await else {
-                let seconds = PATIENCE.as_secs();
-                return format!("Prometheus does not answer within {seconds} s, so nothing can be explained.");
-            };
-            let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
-            if told.len() >= KEPT {
-                told.retain(|_, (at, _)| at.elapsed() < TOLD);
-            }
-            if told.len() < KEPT {
-                told.insert(key, (Instant::now(), explanation.text.clone()));
-            }
-            explanation.text
+            self.told.or(key, explaining).await
         }
         .boxed()
     }

@@ -1,6 +1,9 @@
 #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
+use std::time::Duration;
+
 use plimsoll_page::runs::{Run, Runs};
 use serde_json::{Value, json};
+use tokio::time::timeout;
 
 use super::*;
 use crate::testing::FakeApi;

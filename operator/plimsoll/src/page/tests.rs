@@ -1,6 +1,6 @@
 #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 
-use std::sync::Mutex;
+use std::{collections::HashMap, sync::Mutex};
 
 use axum::{
     body::Body,
@@ -11,9 +11,13 @@ use plimsoll_api::{AlertRule, Runbook, RunbookExecution, Slo, approval::Decision
 use plimsoll_page::{Kept, assets};
 use serde_json::json;
 use tower::ServiceExt as _;
+use wiremock::{Mock, MockServer, ResponseTemplate, matchers::path};
 
 use super::*;
-use crate::runbooks::verdict::Verdict;
+use crate::{
+    prometheus::{Prometheus, http_client},
+    runbooks::verdict::Verdict,
+};
 
 /// One SLO, one execution that waits, and whoever takes decisions about it.
 #[derive(Default)]
@@ -104,6 +108,31 @@ fn post(headers: &[(&str, &str)], form: &str) -> Request<Body> {
 }
 
 const OURS: &[(&str, &str)] = &[("host", "page.example:8082"), ("origin", "http://page.example:8082")];
+
+/// Each answer goes to the question that was asked, and what fires now is asked about before all else.
+#[tokio::test]
+async fn what_fires_is_said_and_asked_about_first() {
+    let server = MockServer::start().await;
+    let fires = |request: &wiremock::Request| {
+        let asked: HashMap<_, _> = request.url.query_pairs().into_owned().collect();
+        let labels =
+            json!({"slo_id": "shop/a", "alertname": "SLOErrorBudgetBurn", "burnrate_tier": "fast", "severity": "page"});
+        let now = asked["start"] == asked["end"] && asked["query"].contains("ALERTS{");
+        let found = now.then(|| json!({"metric": labels, "values": [[asked["start"].parse::<i64>().unwrap(), "1"]]}));
+        let found: Vec<_> = found.into_iter().collect();
+        ResponseTemplate::new(200)
+            .set_body_json(json!({"status": "success", "data": {"resultType": "matrix", "result": found}}))
+    };
+    Mock::given(path("/api/v1/query_range")).respond_with(fires).mount(&server).await;
+    let prometheus = Prometheus::new(http_client().unwrap(), &server.uri()).unwrap();
+    let answers = Answers::new(Some(prometheus));
+    let site = app(Arc::new(Site::new(Arc::new(answers), Arc::new(Small::default()), CancellationToken::new())));
+    let (status, _, text) = ask(&site, get("/slo/shop/a")).await;
+    assert_eq!(status, 200);
+    assert!(text.contains("Burning, page"), "{text}");
+    let first = &server.received_requests().await.unwrap()[0];
+    assert!(first.url.query().unwrap().contains("ALERTS"), "{}", first.url);
+}
 
 #[tokio::test]
 async fn every_path_answers() {

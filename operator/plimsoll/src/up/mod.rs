@@ -177,7 +177,7 @@ async fn work(
     }
     let token = stop.clone();
     tasks.spawn(async move {
-        serving::serve(listener, None, app, page::LIMITS, token).await;
+        serving::serve(listener, None, page::host::guarded(app, listen), page::LIMITS, token).await;
         Ok("the server of the page")
     });
     for program in servers.programs.clone() {
@@ -331,7 +331,7 @@ fn stored_table(data: &Data, say: &Say) -> Result<Table, Stop> {
 fn site(prometheus: Prometheus, shelf: Arc<Shelf>, stop: CancellationToken) -> page::Site {
     let recorded = page::Answers::new(Some(prometheus.clone()));
     let mut site = page::Site::new(Arc::new(recorded), shelf, stop);
-    site.explains = Some(Arc::new(Explaining(prometheus)));
+    site.explains = Some(Arc::new(Explaining::new(&prometheus)));
     site
 }
 

@@ -6,10 +6,10 @@ use std::{
         Arc, PoisonError, RwLock,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
-    time::Duration,
 };
 
 use futures::{FutureExt, future::BoxFuture};
+use kube::ResourceExt as _;
 use plimsoll_api::{AlertRule, Runbook, RunbookExecution, Slo};
 use plimsoll_page::Kept;
 use plimsoll_slo::AnyValid;
@@ -17,7 +17,7 @@ use plimsoll_slo::AnyValid;
 use crate::{
     controller::stored::{Object, Shown, Stored},
     explain::Explainer,
-    page::{Explains, Objects},
+    page::{Explains, Objects, told::Told},
     prometheus::Prometheus,
 };
 
@@ -162,10 +162,17 @@ impl Objects for Shelf {
 }
 
 /// Explains SLOs, as `plimsoll explain` does for files.
-pub struct Explaining(pub Prometheus);
+pub struct Explaining {
+    prometheus: Prometheus,
+    told: Told,
+}
 
-/// How long Prometheus may take.
-const PATIENCE: Duration = Duration::from_secs(5);
+impl Explaining {
+    /// Asks this Prometheus.
+    pub fn new(prometheus: &Prometheus) -> Self {
+        Self { prometheus: prometheus.clone().with_retries(0), told: Told::default() }
+    }
+}
 
 impl Explains for Explaining {
     fn explain<'a>(&'a self, slo: &'a Slo) -> BoxFuture<'a, String> {
@@ -174,11 +181,11 @@ impl Explains for Explaining {
                 Ok(valid) => AnyValid::from(valid),
                 Err(problems) => return format!("It is invalid: {}.", plimsoll_api::problem::summary(&problems)),
             };
-            let mut explainer = Explainer::new(Some(self.0.clone().with_retries(0)));
-            tokio::time::timeout(PATIENCE, explainer.model(&model)).await.map_or_else(
-                |_| format!("Prometheus does not answer within {} s, so nothing can be explained.", PATIENCE.as_secs()),
-                |explanation| explanation.text,
-            )
+            // A file has no version: what it says is its version.
+            let spec = serde_json::to_string(&slo.spec).unwrap_or_default();
+            let key = format!("{}/{} {spec}", slo.namespace().unwrap_or_default(), slo.name_any());
+            let explaining = async { Explainer::new(Some(self.prometheus.clone())).model(&model).await.text };
+            self.told.or(key, explaining).await
         }
         .boxed()
     }

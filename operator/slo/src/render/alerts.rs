@@ -200,13 +200,21 @@ fn annotations(cx: &Context<'_>, tier: &Tier) -> BTreeMap<String, String> {
     let burn =
         format!("{} / {}", query(cx, names::ERROR_RATIO, Some(&tier.long.to_string())), cx.model.objective.budget());
     let rate = lookup(cx, &burn, "printf \"%.1f\"", "?");
-    let left = lookup(cx, &query(cx, names::BUDGET_REMAINING, None), "humanizePercentage", "an unknown share");
-    let seconds = match &cx.model.period {
-        Period::Rolling(span) => span.as_seconds(),
-        Period::Calendar { unit, .. } => super::clock::nominal(*unit),
+    let share = lookup(cx, &query(cx, names::BUDGET_REMAINING, None), "humanizePercentage", "an unknown share");
+    // What is recorded is a share of the budget of the events until now: of a young service and of a calendar period that has
+    // just begun it is less than that of the whole period, and in the latter each new event brings its own.
+    let left = format!("({} > 0)", query(cx, names::BUDGET_REMAINING, None));
+    let coverage = cx.series(names::COVERAGE);
+    let until = match &cx.model.period {
+        Period::Rolling(span) => {
+            let known = format!("{coverage} * {}", span.as_seconds());
+            format!("{left} * on () group_left () ({known}) / ignoring (window) ({burn} > 0)")
+        }
+        Period::Calendar { .. } => {
+            let known = format!("{coverage} * (time() - {})", cx.series(names::PERIOD_START));
+            format!("{left} * on () group_left () ({known}) / ignoring (window) ({burn} - 1 > 0)")
+        }
     };
-    let until =
-        format!("({} > 0) * {seconds} / ignoring (window) ({} > 0)", query(cx, names::BUDGET_REMAINING, None), burn);
     let until = lookup(cx, &until, "humanizeDuration", "no known time");
     let groups: String = cx.model.group_by.iter().map(|g| format!(" {g}={{{{ $labels.{g} }}}}")).collect();
     let mut all = BTreeMap::from([
@@ -214,7 +222,7 @@ fn annotations(cx: &Context<'_>, tier: &Tier) -> BTreeMap<String, String> {
         (
             "description".to_owned(),
             format!(
-                "{{{{ $value | humanizePercentage }}}} was bad over {}, the objective of {} % allows {} %. Budget left ({}): {left}; at this rate it lasts {until}.",
+                "{{{{ $value | humanizePercentage }}}} was bad over {}, the objective of {} % allows {} %. Budget left ({}): {share}; at this rate it lasts {until}.",
                 tier.long,
                 cx.model.objective.percent(),
                 (cx.model.objective.budget() * rust_decimal::Decimal::ONE_HUNDRED).normalize(),

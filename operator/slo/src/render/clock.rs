@@ -107,13 +107,3 @@ pub(super) const fn unit_name(unit: Calendar) -> &'static str {
         Calendar::Year => "year",
     }
 }
-
-/// Usual length of a unit, in seconds, for forecasts.
-pub(super) const fn nominal(unit: Calendar) -> u64 {
-    match unit {
-        Calendar::Week => 7 * 86_400,
-        Calendar::Month => 30 * 86_400,
-        Calendar::Quarter => 91 * 86_400,
-        Calendar::Year => 365 * 86_400,
-    }
-}

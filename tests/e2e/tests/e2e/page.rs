@@ -35,6 +35,7 @@ pub(crate) fn tests() -> Vec<Test> {
         test(BROWSER, every_view_is_for_everybody),
         test(BROWSER, all_is_read_without_a_script),
         test(BROWSER, changes_are_seen_as_they_happen),
+        test(BROWSER, who_is_refused_comes_back),
         test(BROWSER, the_keyboard_reaches_everything),
         test(BROWSER, the_filter_is_the_address),
         test(BROWSER, a_decision_wants_a_token),
@@ -55,6 +56,10 @@ async fn all_is_read_without_a_script(_: &Testbed) -> Result<()> {
 
 async fn changes_are_seen_as_they_happen(_: &Testbed) -> Result<()> {
     check("live", Shop::open(now()), Shop::burn).await
+}
+
+async fn who_is_refused_comes_back(_: &Testbed) -> Result<()> {
+    check("refused", Shop::open(now()), Shop::burn).await
 }
 
 async fn the_keyboard_reaches_everything(_: &Testbed) -> Result<()> {

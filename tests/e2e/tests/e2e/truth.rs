@@ -2,9 +2,10 @@
 
 use std::f64::consts::TAU;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, anyhow};
+use plimsoll_api::Slo;
 use plimsoll_e2e::{PROMETHEUS, Test, Testbed, test};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::traffic::{Simulation, Tick, Traffic, slo};
 
@@ -13,6 +14,7 @@ pub(crate) fn tests() -> Vec<Test> {
         test(PROMETHEUS, every_shape_over_a_day),
         test(PROMETHEUS, long_periods_from_rollups),
         test(PROMETHEUS, every_indicator),
+        test(PROMETHEUS, alerts_say_how_long_the_budget_lasts),
         test(PROMETHEUS, one_nan_spoils_nothing),
         test(PROMETHEUS, exclusions_work_for_the_past),
         test(PROMETHEUS, missing_data),
@@ -158,6 +160,37 @@ async fn long_periods_from_rollups(testbed: &Testbed) -> Result<()> {
     simulation.expect_ratio("100h", "worst", "4d4h", steady.truth);
     simulation.expect_ratio("100h", "outer", "4d4h", steady.truth);
     simulation.expect("100h", "abs(slo:coverage:ratio{slo_id=\"shop/rolled\"} - 1) < bool 0.01");
+    simulation.run().await
+}
+
+/// Three days of a month, in the last hour of which 2 % are bad: what the alert says then, and what becomes of it when that goes on.
+async fn alerts_say_how_long_the_budget_lasts(testbed: &Testbed) -> Result<()> {
+    let traffic = Traffic::new("lasting", 76 * 60, |minute| {
+        if minute > 71 * 60 { Tick { good: 980, bad: 20 } } else { Tick { good: 1000, bad: 0 } }
+    });
+    let rolling = traffic.slo(json!({"objective": "99.9"}));
+    let mut calendar = traffic.slo(json!({"objective": "99.9", "period": {"calendar": "Month"}}));
+    calendar["metadata"]["name"] = json!("calendar");
+    let lasts = |slo: &Value| -> Result<String> {
+        let slo: Slo = serde_json::from_value(slo.clone())?;
+        let valid = plimsoll_slo::validate(&slo).map_err(|problems| anyhow!("{problems:?}"))?;
+        let rules = plimsoll_slo::render(&valid.model);
+        let mut said = rules.groups.iter().flat_map(|group| &group.rules).filter_map(|r| r.annotations.get("description"));
+        let query = said.find_map(|text| text.split_once("it lasts {{ with query ")?.1.split_once(" }}"));
+        Ok(serde_json::from_str(query.context("an alert that says it")?.0)?)
+    };
+    let (of_rolling, of_calendar) = (lasts(&rolling)?, lasts(&calendar)?);
+    let mut simulation = Simulation::new(testbed, "1m", &[rolling, calendar]).await?;
+    simulation.traffic(&traffic);
+    let known = 72.0 * 3600.0;
+    let left = 1.0 - 60.0 * 20.0 / (72.0 * 60.0 * 1000.0) / 0.001;
+    for (query, truth) in [(of_calendar, left * known / 19.0), (of_rolling, left * known / 20.0)] {
+        simulation.expect("72h", &format!("abs(({query}) / {truth} - 1) < bool 0.03"));
+    }
+    // It was spent after 2 h 44 min.
+    let budget = "slo:error_budget:remaining_ratio{slo_id=\"shop/calendar\"}";
+    simulation.expect("74h35m", &format!("{budget} > bool 0"));
+    simulation.expect("74h55m", &format!("{budget} < bool 0"));
     simulation.run().await
 }
 
