@@ -163,7 +163,12 @@ fn alerts_of_all_and_of_one() {
         History { lines: vec![line], at: None, trouble: Some(HOSTILE.to_owned()) }
     };
     let over = (0..4).map(|_| history(plan.grid.count)).collect();
-    let answers = rules::Answers { now: reading.clone(), fired: history(plan.looks.count), over };
+    let answers = rules::Answers {
+        now: reading.clone(),
+        fired: history(plan.looks.count),
+        began: history(plan.looks.count),
+        over,
+    };
     for rule in [Kept::new(HOSTILE, HOSTILE, object), unreadable] {
         let texts = || [HOSTILE.to_owned(), HOSTILE.to_owned()];
         harmless(&html::rule(&frame(), &rules::View::new(&rule, &plan, &answers, texts())));

@@ -229,14 +229,15 @@ async fn alert_rule(
     };
     let frame = frame(&site);
     let plan = rules::Plan::new(rules::range(&time.range), frame.now.as_second());
-    let (questions, past, id) = (rules::questions(), rules::past(), rule.id());
+    let (questions, past, began, id) = (rules::questions(), rules::past(), rules::began(), rule.id());
     let over = plan.over.iter().map(|question| site.recorded.range(question, Some(&id), plan.grid));
-    let (now, fired, over) = tokio::join!(
+    let (now, fired, began, over) = tokio::join!(
         site.recorded.now(&questions),
         site.recorded.range(&past, Some(&id), plan.looks),
+        site.recorded.range(&began, Some(&id), plan.looks),
         futures::future::join_all(over)
     );
-    let answers = rules::Answers { now, fired, over };
+    let answers = rules::Answers { now, fired, began, over };
     let view = rules::View::new(&rule, &plan, &answers, texts_of(&rule));
     page(&headers, html::rule(&frame, &view))
 }
