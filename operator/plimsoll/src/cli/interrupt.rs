@@ -99,5 +99,9 @@ pub fn whole<T>(rename: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
 /// What is said of a file that is written beside the one of before.
 pub fn as_it_was(path: &Path) -> String {
     let shown = crate::source::files::shown(path);
-    if path.exists() { format!("{shown} is as it was before; run it again") } else { format!("{shown} was not written") }
+    if path.exists() {
+        format!("{shown} is as it was before; run it again")
+    } else {
+        format!("{shown} was not written")
+    }
 }

@@ -70,7 +70,9 @@ fn a_shop_that_is_broken_and_repaired() {
     // A dry run says what would be sent, and not that something was done.
     let path = runs.split("href=\"").find(|rest| rest.starts_with("/executions/shop/rollback-on-burn-")).unwrap();
     let (_, run) = ask(&address, "GET", path.split('"').next().unwrap(), "");
-    for part in ["Dry run", "it would have been done", "would be done", "PATCH /apis/apps/v1/namespaces/shop/deployments/"] {
+    for part in
+        ["Dry run", "it would have been done", "would be done", "PATCH /apis/apps/v1/namespaces/shop/deployments/"]
+    {
         assert!(run.contains(part), "{part} is missing:\n{run}");
     }
     assert!(!run.contains("Succeeded") && !run.contains("not begun"), "{run}");
