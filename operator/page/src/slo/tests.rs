@@ -4,7 +4,7 @@ use plimsoll_api::conditions as c;
 use serde_json::json;
 
 use super::*;
-use crate::ask::Line;
+use crate::{ask::Line, words};
 
 const NOW: i64 = 1_800_000_000;
 

@@ -257,10 +257,11 @@ mod tests {
     #[tokio::test]
     async fn many_readers_ask_once_and_the_last_known_values_stay() {
         let server = MockServer::start().await;
-        let works =
-            Mock::given(path("/api/v1/query")).respond_with(vector("0.5")).expect(3).mount_as_scoped(&server).await;
-        let answers = Answers::new(Some(Prometheus::new(http_client().unwrap(), &server.uri()).unwrap()));
         let questions = overview::questions();
+        let once = u64::try_from(questions.len()).unwrap();
+        let works =
+            Mock::given(path("/api/v1/query")).respond_with(vector("0.5")).expect(once).mount_as_scoped(&server).await;
+        let answers = Answers::new(Some(Prometheus::new(http_client().unwrap(), &server.uri()).unwrap()));
         let (first, second) = tokio::join!(answers.now(&questions), answers.now(&questions));
         assert_eq!(first, second);
         assert_eq!((first.of(0)[0].value, first.trouble), (0.5, None));

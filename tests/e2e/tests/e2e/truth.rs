@@ -175,7 +175,8 @@ async fn alerts_say_how_long_the_budget_lasts(testbed: &Testbed) -> Result<()> {
         let slo: Slo = serde_json::from_value(slo.clone())?;
         let valid = plimsoll_slo::validate(&slo).map_err(|problems| anyhow!("{problems:?}"))?;
         let rules = plimsoll_slo::render(&valid.model);
-        let mut said = rules.groups.iter().flat_map(|group| &group.rules).filter_map(|r| r.annotations.get("description"));
+        let mut said =
+            rules.groups.iter().flat_map(|group| &group.rules).filter_map(|r| r.annotations.get("description"));
         let query = said.find_map(|text| text.split_once("it lasts {{ with query ")?.1.split_once(" }}"));
         Ok(serde_json::from_str(query.context("an alert that says it")?.0)?)
     };
