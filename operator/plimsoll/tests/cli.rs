@@ -9,6 +9,8 @@ use std::{
     process::{Command, Output, Stdio},
 };
 
+#[path = "cli/backtest.rs"]
+mod backtest;
 #[path = "cli/bench.rs"]
 mod bench;
 #[path = "cli/book.rs"]
