@@ -133,6 +133,18 @@ impl Plan {
         Self { grid, alerts, over, now: now_questions, range }
     }
 
+    /// A shorter range that has all that was answered, where there is one: a month of which only the last hour is known shows
+    /// nothing. Of a shorter range, an even shorter one may be found.
+    pub fn shorter(&self, over: &[History]) -> Option<Range> {
+        let lines = over.iter().take(FIRED).flat_map(|history| &history.lines);
+        let first = lines.filter_map(|line| line.values.iter().position(Option::is_some)).min()?;
+        // It may have begun just after the moment before.
+        let known = self.grid.step * i64::try_from(self.grid.count.saturating_sub(first)).ok()?;
+        let all = self.grid.to() - self.grid.from;
+        let holds = |range: &Range| range.seconds.is_some_and(|seconds| known <= seconds && seconds < all);
+        RANGES.into_iter().rev().find(holds)
+    }
+
     /// The grid over which [`Plan::over`] of this place is asked.
     pub fn grid_of(&self, question: usize) -> Grid {
         if matches!(question, FIRED | BEGAN) { self.alerts } else { self.grid }

@@ -8,7 +8,7 @@ use plimsoll_page::{
     html::{self, Frame, Notice},
     overview::{Filter, Overview},
     rules::{self, Rules},
-    runs::{Run, Runs},
+    runs::{Run, Runs, Sent},
     slo::{Answers, Plan, Range, Texts, View},
 };
 use serde_json::{from_value, json};
@@ -127,7 +127,8 @@ fn runbooks_and_executions() {
     let executions = [Kept::new(HOSTILE, HOSTILE, execution())];
     let view = Runs::new(&[Kept::new(HOSTILE, HOSTILE, runbook)], &executions, true);
     harmless(&html::runs(&frame(), &view));
-    let run = Run::new(HOSTILE, HOSTILE, &execution());
+    let sent = || vec![Sent { request: HOSTILE.to_owned(), body: Some(HOSTILE.to_owned()), what: HOSTILE.to_owned() }];
+    let run = Run::new(HOSTILE, HOSTILE, &execution()).with_requests(|_| [sent(), sent()]);
     for open in [true, false] {
         harmless(&html::run(&frame(), &run, open, Some(HOSTILE)));
     }

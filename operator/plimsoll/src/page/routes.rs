@@ -147,11 +147,11 @@ async fn slo_view(
         return missing(&site, &format!("There is no SLO {name} in namespace {namespace}."));
     };
     let frame = frame(&site);
-    let view = view(&site, &slo, Range::of(&time.range), frame.now.as_second()).await;
+    let view = view(&site, &slo, &time.range, frame.now.as_second()).await;
     page(&headers, html::slo(&frame, &view))
 }
 
-async fn view(site: &Site, slo: &Kept<Slo>, range: Range, now: i64) -> View {
+async fn view(site: &Site, slo: &Kept<Slo>, range: &str, now: i64) -> View {
     let Ok(object) = &slo.object else { return View::without_charts(slo, Texts::default()) };
     let explaining = async {
         match &site.explains {
@@ -165,7 +165,7 @@ async fn view(site: &Site, slo: &Kept<Slo>, range: Range, now: i64) -> View {
         return View::without_charts(slo, texts);
     };
     let model = valid.model;
-    let plan = Plan::new(&model, range, now);
+    let mut plan = Plan::new(&model, Range::of(range), now);
     let id = slo.id();
     let ask = |question, grid| site.recorded.range(question, Some(&id), grid);
     // In this order: where many wait, what is now comes first.
@@ -173,7 +173,14 @@ async fn view(site: &Site, slo: &Kept<Slo>, range: Range, now: i64) -> View {
     let over = plan.over.iter().enumerate().map(|(place, question)| ask(question, plan.grid_of(place)));
     let asking = futures::future::join_all(of_now.chain(over));
     let (mut of_now, explanation) = tokio::join!(asking, explaining);
-    let over = of_now.split_off(plan.now.len());
+    let mut over = of_now.split_off(plan.now.len());
+    while range.is_empty()
+        && let Some(range) = plan.shorter(&over)
+    {
+        plan = Plan::new(&model, range, now);
+        let asking = plan.over.iter().enumerate().map(|(place, question)| ask(question, plan.grid_of(place)));
+        over = futures::future::join_all(asking).await;
+    }
     let watched = match slo::watched(&over) {
         Some(question) => Some(site.recorded.range(&question, Some(&id), plan.grid).await),
         None => None,
