@@ -36,7 +36,25 @@ const LOOK: Duration = Duration::from_millis(500);
 #[allow(missing_docs, reason = "each is documented where its arguments are, and clap would show a second text instead")]
 pub enum ClusterCommand {
     Run(Run),
+    #[command(
+        about = "Lets an execution that waits for an approval do its steps. Whoever wrote the runbook or asked for the run may not",
+        after_help = "\
+Example:
+  plimsoll runbook approve rollback-on-burn-0123456789abcdef -n shop --reason CHG-4711
+
+The approval is of the execution as it is now: when its spec or what it is about changes, it is asked for anew.
+
+Exit status: 0 approved, 2 it does not wait for that, you may not, or the cluster refuses"
+    )]
     Approve(Decide),
+    #[command(
+        about = "Ends an execution that waits for an approval: none of its steps is done",
+        after_help = "\
+Example:
+  plimsoll runbook deny rollback-on-burn-0123456789abcdef -n shop --reason \"the cause is known\"
+
+Exit status: 0 denied, 2 it does not wait for that, you may not, or the cluster refuses"
+    )]
     Deny(Decide),
     List(List),
     Show(Show),
@@ -48,7 +66,9 @@ pub enum ClusterCommand {
 #[derive(Args, Debug)]
 #[command(after_help = "\
 Example:
-  plimsoll runbook run crashloop-capture -n shop --parameter pod=checkout-7f9c")]
+  plimsoll runbook run crashloop-capture -n shop --parameter pod=checkout-7f9c
+
+Exit status: 0 it is started, 2 it is not, with why, or the cluster refuses")]
 pub struct Run {
     /// The runbook
     #[arg(value_name = "RUNBOOK")]
@@ -61,7 +81,7 @@ pub struct Run {
     parameter: Vec<(String, String)>,
 }
 
-/// Decides about an execution that waits for that. Whoever wrote the runbook or asked for the run may not approve it.
+/// Decides about an execution that waits for that.
 #[derive(Args, Debug)]
 pub struct Decide {
     /// The execution, as plimsoll runbook list shows it
@@ -70,7 +90,7 @@ pub struct Decide {
     /// Its namespace. Default: that of the kubeconfig
     #[arg(long, short, value_name = "NAMESPACE")]
     namespace: Option<String>,
-    /// Why
+    /// Why, kept with the decision; it may be left out
     #[arg(long, short, value_name = "TEXT")]
     reason: Option<String>,
     /// How many minutes the decision is valid
@@ -80,6 +100,12 @@ pub struct Decide {
 
 /// Lists executions, the newest first.
 #[derive(Args, Debug)]
+#[command(after_help = "\
+Examples:
+  plimsoll runbook list -n shop
+  plimsoll runbook list crashloop-capture -A
+
+Exit status: 0 listed, also when there is none, 2 the cluster refuses")]
 pub struct List {
     /// Only of this runbook
     #[arg(value_name = "RUNBOOK")]
@@ -94,6 +120,11 @@ pub struct List {
 
 /// Tells an execution: what started it, and each step with what it did.
 #[derive(Args, Debug)]
+#[command(after_help = "\
+Example:
+  plimsoll runbook show crashloop-capture-0123456789abcdef -n shop
+
+Exit status: 0 told, 2 there is no such execution, or the cluster refuses")]
 pub struct Show {
     /// The execution
     #[arg(value_name = "EXECUTION")]

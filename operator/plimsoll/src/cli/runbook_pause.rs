@@ -33,11 +33,13 @@ const USUAL: &str = "plimsoll-system";
 const ASKED: &str = "plimsoll.dev/asked-at";
 
 /// Stops all runbooks of the cluster, keeps them stopped until `resume`, and ends when the operator that leads confirms it,
-/// usually within two seconds. Exit status: 0 confirmed, 2 nobody obeys it.
+/// usually within two seconds.
 #[derive(Args, Debug)]
 #[command(after_help = "\
 Example:
-  plimsoll runbook pause --reason \"the cluster is being moved\"")]
+  plimsoll runbook pause --reason \"the cluster is being moved\"
+
+Exit status: 0 an operator confirms it, 2 nobody does, or the cluster refuses")]
 pub struct Pause {
     /// Why, for whoever finds it paused; it may be left out
     #[arg(long, short, value_name = "TEXT")]
@@ -47,12 +49,13 @@ pub struct Pause {
     operator_namespace: Option<String>,
 }
 
-/// Lets runbooks go on after `pause`, and ends when the operator that leads confirms it. Exit status: 0 confirmed, 2 nobody obeys
-/// it.
+/// Lets runbooks go on after `pause`, and ends when the operator that leads confirms it.
 #[derive(Args, Debug)]
 #[command(after_help = "\
 Example:
-  plimsoll runbook resume")]
+  plimsoll runbook resume
+
+Exit status: 0 an operator confirms it, 2 nobody does, or the cluster refuses")]
 pub struct Resume {
     /// The operator's namespace. Default: wherever an operator leads
     #[arg(long, value_name = "NAMESPACE")]

@@ -45,6 +45,14 @@ pub const LEASE: &str = "plimsoll-operator";
 
 /// How the operator runs.
 #[derive(Clone, Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  plimsoll operator --prometheus http://prometheus:9090
+  plimsoll operator --prometheus http://prometheus:9090 --page-listen 127.0.0.1:8082
+
+Without a pod around it, it works on the cluster and in the namespace of the kubeconfig. manifests/ has it with its rights.
+
+Exit status: 0 ended by Ctrl-C or SIGTERM, 2 it cannot be started or go on, and wrong usage")]
 pub struct OperatorArgs {
     /// File with backends and Prometheus. Without it there is one backend, `default`, of PrometheusRule objects
     #[arg(long, value_name = "FILE", env = "PLIMSOLL_CONFIG")]
