@@ -128,7 +128,9 @@ impl Period {
         if reach <= self.from + 60 {
             return Ok(None);
         }
-        let span = |since: i64| Span::seconds(u64::try_from(now - since).unwrap_or(0));
+        // Of days, hours are not worth a word.
+        let whole = |seconds: u64| if seconds < 2 * DAY { seconds } else { seconds / DAY * DAY };
+        let span = |since: i64| Span::seconds(whole(u64::try_from(now - since).unwrap_or(0)));
         let (kept, wanted) = (span(reach), span(self.from));
         if asked.is_some() {
             return Err(Stop::Failed(
@@ -183,7 +185,7 @@ pub fn run(args: &Backtest) -> Result<Exit, Stop> {
         Source::Demo(past) => past.since(),
         Source::Prometheus(prometheus) => runtime.block_on(fetch::reach(prometheus, now))?,
     };
-    if let Some(said) = period.within(reach, args.from.as_deref(), now, source.name())? {
+    if let Some(said) = period.within(reach, args.from.as_deref(), now, &source.name())? {
         out::stderr(&said);
     }
     let bar = fetch::Bar::new(&wanted, period);
@@ -218,6 +220,7 @@ pub fn run(args: &Backtest) -> Result<Exit, Stop> {
     Ok(exit)
 }
 
+const DAY: u64 = 86_400;
 /// Since when it is looked where nobody says it.
 const USUAL: &str = "30d";
 /// The shop of `plimsoll demo` without `--seed`.
@@ -230,10 +233,10 @@ enum Source {
 }
 
 impl Source {
-    fn name(&self) -> &str {
+    fn name(&self) -> String {
         match self {
             Self::Prometheus(prometheus) => prometheus.url(),
-            Self::Demo(_) => "the demo",
+            Self::Demo(_) => "the demo".to_owned(),
         }
     }
 }
