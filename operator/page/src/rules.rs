@@ -9,7 +9,7 @@ use plimsoll_api::{
     conditions as c,
     slo::Severity,
 };
-use plimsoll_slo::names;
+use plimsoll_slo::{alerts::sensitivity, names};
 
 use crate::{
     Kept,
@@ -29,7 +29,7 @@ const LOOKS: i64 = 2000;
 
 /// What is asked about all AlertRules, in the order in which [`Rules::new`] reads the answers.
 pub fn questions() -> Vec<Question> {
-    vec![alerts("firing"), alerts("pending"), Question::of_alert_rules(ALERTS_FOR_STATE, Fold::Lowest(&[NAME]))]
+    vec![alerts("firing"), alerts("pending"), began()]
 }
 
 fn alerts(state: &str) -> Question {
@@ -39,6 +39,11 @@ fn alerts(state: &str) -> Question {
 /// What is asked for when each alert fired last.
 pub fn past() -> Question {
     alerts("firing")
+}
+
+/// What is asked for since when each alert fires, over the same grid.
+pub fn began() -> Question {
+    Question::of_alert_rules(ALERTS_FOR_STATE, Fold::Lowest(&[NAME]))
 }
 
 /// The grid of [`past`].
@@ -249,10 +254,11 @@ impl Plan {
     pub fn new(range: Range, now: i64) -> Self {
         let seconds = range.seconds.unwrap_or(LOOKED.0);
         let over = vec![
-            Question::of_alert_rules(names::ANOMALY_SCORE, Fold::Highest(&[names::ALERT])),
+            Question::of_alert_rules(names::ANOMALY_SCORE, Fold::Highest(&[names::ALERT])).peaks(),
             Question::of_alert_rules(names::ANOMALY_EXPECTED, Fold::Each),
             Question::of_alert_rules(names::ANOMALY_LOWER, Fold::Each),
             Question::of_alert_rules(names::ANOMALY_UPPER, Fold::Each),
+            Question::of_alert_rules(names::ANOMALY_VALUE, Fold::Each),
         ];
         Self { grid: Grid::until(now, seconds, MOMENTS), looks: Grid::until(now, seconds, LOOKS), over, range }
     }
@@ -275,6 +281,8 @@ pub struct Watched {
     pub alert: String,
     /// The highest score, from 0 to 1.
     pub score: Vec<Option<f64>>,
+    /// The score from which on an alert may begin.
+    pub alarms: f64,
     /// What the most unusual series were expected to be.
     pub bands: Vec<Band>,
 }
@@ -321,6 +329,8 @@ pub struct Answers {
     pub now: Reading,
     /// To [`past`] on [`Plan::looks`].
     pub fired: History,
+    /// To [`began`] on [`Plan::looks`].
+    pub began: History,
     /// To [`Plan::over`].
     pub over: Vec<History>,
 }
@@ -336,7 +346,7 @@ impl View {
             Some(_) | None => headline(&alerts, true),
         };
         let object = rule.object.as_ref().ok();
-        let (marks, older) = marks(&alerts, &answers.fired.lines, &plan.looks);
+        let (marks, older) = marks(&alerts, (&answers.fired.lines, &answers.began.lines), &plan.looks);
         Self {
             namespace: rule.namespace.clone(),
             name: rule.name.clone(),
@@ -372,12 +382,12 @@ fn facts(spec: &AlertRuleSpec) -> Vec<(&'static str, String)> {
 }
 
 /// Times in which alerts fired.
-fn marks(alerts: &[AlertRow], fired_lines: &[Line], grid: &Grid) -> (Vec<Mark>, usize) {
+fn marks(alerts: &[AlertRow], (lines, began): (&[Line], &[Line]), grid: &Grid) -> (Vec<Mark>, usize) {
     let mut all = Vec::new();
-    for line in fired_lines {
+    for line in lines {
         let Some(row) = alerts.iter().find(|row| row.alert == line.label(NAME)) else { continue };
         let kind = if row.severity == Severity::Page { MarkKind::Page } else { MarkKind::Ticket };
-        all.extend(fired(line, grid).into_iter().map(|(from, to)| Mark {
+        all.extend(fired(line, grid, began).into_iter().map(|(from, to)| Mark {
             kind,
             from,
             to: Some(to),
@@ -406,12 +416,14 @@ fn watched(spec: &AlertRuleSpec, over: &[History]) -> Vec<Watched> {
             let which: Vec<String> = labels.iter().map(|(label, value)| format!("{label}={value}")).collect();
             let of =
                 if which.is_empty() { alert.alert.clone() } else { format!("{} of {}", alert.alert, which.join(", ")) };
-            let (lower, upper) = (same(2, &labels), same(3, &labels));
-            Band { of, seen: Vec::new(), expected: line.values.clone(), lower, upper }
+            let [lower, upper, seen] = [2, 3, 4].map(|question| same(question, &labels));
+            Band { of, seen, expected: line.values.clone(), lower, upper }
         });
         Watched {
             alert: alert.alert.clone(),
             score: lines(0).iter().find(mine).map(|line| line.values.clone()).unwrap_or_default(),
+            alarms: sensitivity(alert.anomaly.as_ref().and_then(|anomaly| anomaly.sensitivity).unwrap_or_default())
+                .least(),
             bands: bands.collect(),
         }
     };

@@ -100,6 +100,10 @@ fn one_of_them_has_its_past_and_the_bands_of_its_anomalies() {
     let mut values = vec![None; plan.looks.count];
     values[100..103].fill(Some(1.0));
     let fired = History { lines: vec![Line { labels: labels("Down", &[]), values }], ..History::default() };
+    let first = plan.looks.from + 100 * plan.looks.step;
+    // Prometheus knows to the second since when; the first look was later.
+    let since = vec![Some((first - 7) as f64); plan.looks.count];
+    let began = History { lines: vec![Line { labels: labels("Down", &[]), values: since }], ..History::default() };
     let line = |labels, value: f64| Line { labels, values: vec![Some(value); plan.grid.count] };
     let of = |name, value| {
         let own = labels("Odd", &[("queue", name), ("__name__", "x"), ("job", "plimsoll")]);
@@ -111,16 +115,19 @@ fn one_of_them_has_its_past_and_the_bands_of_its_anomalies() {
         history(vec![of("a", 2.0), of("b", 20.0)]),
         history(vec![of("b", 10.0), of("a", 1.0)]),
         history(vec![of("b", 30.0), of("a", 3.0)]),
+        history(vec![of("b", 99.0), of("a", 2.5)]),
     ];
-    let answers = Answers { now: Reading { at: jiff::Timestamp::from_second(NOW).ok(), ..reading() }, fired, over };
+    let now = Reading { at: jiff::Timestamp::from_second(NOW).ok(), ..reading() };
+    let answers = Answers { now, fired, began, over };
     let view = View::new(&all()[1], &plan, &answers, ["kind: AlertRule".to_owned(), "groups:".to_owned()]);
     assert_eq!((view.state, view.headline.as_str()), (State::Page, "1 of 3 alerts fires; Down pages; 1 pending."));
-    let first = plan.looks.from + 100 * plan.looks.step;
     let times: Vec<_> = view.marks.iter().map(|mark| (mark.kind, mark.from, mark.to)).collect();
-    assert_eq!(times, [(MarkKind::Page, first, Some(first + 2 * plan.looks.step))]);
+    assert_eq!(times, [(MarkKind::Page, first - 7, Some(first + 2 * plan.looks.step))]);
     let watched = &view.watched[0];
     assert_eq!((view.watched.len(), watched.alert.as_str(), watched.score[0]), (1, "Odd", Some(0.7)));
     let bands: Vec<_> = watched.bands.iter().map(|b| (b.of.as_str(), b.lower[0], b.expected[0], b.upper[0])).collect();
+    assert_eq!(watched.bands.iter().map(|band| band.seen[0]).collect::<Vec<_>>(), [Some(2.5), Some(99.0)]);
+    assert!((watched.alarms - 0.4).abs() < 1e-9, "an alert of medium sensitivity begins with a sudden move");
     let some = |low, middle, high| (Some(low), Some(middle), Some(high));
     let wanted = [("Odd of queue=a", some(1.0, 2.0, 3.0)), ("Odd of queue=b", some(10.0, 20.0, 30.0))];
     assert_eq!(bands, wanted.map(|(of, (low, middle, high))| (of, low, middle, high)));

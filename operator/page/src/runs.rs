@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use plimsoll_api::{
     ActionKind, Runbook, RunbookExecution, conditions as c,
-    execution::{Effect, Outcome, Phase, StepStatus},
+    execution::{Effect, Outcome, Phase, StepStatus, TriggerKind},
     runbook::{Mode, Trigger},
 };
 
@@ -43,6 +43,8 @@ pub struct RunRow {
     pub mode: Mode,
     /// How far it is.
     pub phase: Phase,
+    /// It has said what would have been done, and nothing was sent.
+    pub dry: bool,
     /// Why it is there.
     pub reason: String,
     /// When it was made.
@@ -98,6 +100,7 @@ fn run(execution: &Kept<RunbookExecution>) -> RunRow {
         runbook: object.map(|object| object.spec.runbook.name.clone()).unwrap_or_default(),
         mode: object.map_or(Mode::Off, |object| object.spec.mode),
         phase: status.map(|status| status.phase).unwrap_or_default(),
+        dry: object.is_some_and(|object| is_dry(object)),
         reason,
         made: object.and_then(|object| object.metadata.creation_timestamp.as_ref()).map(|time| time.0),
     }
@@ -175,6 +178,38 @@ fn headline(runbooks: &[RunbookRow], runs: &[RunRow], complete: bool) -> String 
     format!("{}.", parts.join("; "))
 }
 
+/// Whether a run has ended by saying what would have been done.
+fn is_dry(execution: &RunbookExecution) -> bool {
+    let status = execution.status.as_ref();
+    execution.spec.mode == Mode::DryRun
+        && status.is_some_and(|status| status.phase == Phase::Succeeded && status.reason.as_deref() == Some(DRY))
+}
+
+/// The reason of the status of such a run.
+const DRY: &str = "DryRun";
+
+/// How far a run is, as a person says it: a dry run has not succeeded in anything.
+pub fn told(execution: &RunbookExecution) -> &'static str {
+    if is_dry(execution) {
+        return DRY_WORDS;
+    }
+    phase_words(execution.status.as_ref().map_or(Phase::Pending, |status| status.phase))
+}
+
+/// What a dry run is called.
+pub const DRY_WORDS: &str = "Dry run";
+
+/// A request that a step sends, or would send.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Sent {
+    /// `PATCH /apis/apps/v1/…`
+    pub request: String,
+    /// Its body.
+    pub body: Option<String>,
+    /// What it is for.
+    pub what: String,
+}
+
 /// Something that a run does, or undoes.
 #[derive(Clone, Debug, PartialEq)]
 pub struct StepRow {
@@ -184,7 +219,7 @@ pub struct StepRow {
     pub action: String,
     /// What exactly, as it is written in the execution.
     pub what: String,
-    /// How far it is: the outcome's name, `begun` or `not begun`.
+    /// How far it is: the outcome's name, `begun`, `not begun`, or of a dry run `would be done`.
     pub state: String,
     /// How it ended, where it did.
     pub outcome: Option<Outcome>,
@@ -198,6 +233,10 @@ pub struct StepRow {
     pub message: String,
     /// What was kept.
     pub artifacts: Vec<Artifact>,
+    /// What it would send, where it has not begun.
+    pub sends: Vec<Sent>,
+    /// What would be sent to undo it.
+    pub undoes: Vec<Sent>,
 }
 
 /// Something that was kept.
@@ -224,6 +263,8 @@ pub struct Run {
     pub runbook: String,
     /// How far it is.
     pub phase: Phase,
+    /// It has said what would have been done, and nothing was sent.
+    pub dry: bool,
     /// Why it is there, in words that follow those of its phase.
     pub headline: String,
     /// Names and values.
@@ -244,15 +285,26 @@ impl Run {
         let spec = &execution.spec;
         let status = execution.status.clone().unwrap_or_default();
         let message = status.message.clone().unwrap_or_else(|| "nobody has looked at it yet".to_owned());
-        let reason = status.reason.as_deref().map(|reason| format!("({reason}): ")).unwrap_or_default();
+        let dry = is_dry(execution);
+        let reason = match status.reason.as_deref() {
+            _ if dry => ": ".to_owned(),
+            Some(reason) => format!(" ({reason}): "),
+            None => " ".to_owned(),
+        };
         let trigger = &spec.trigger;
         let by = trigger.requested_by.as_deref().map(|by| format!(" by {by}")).unwrap_or_default();
         let value = trigger.value.as_deref().map(|value| format!(", value {value}")).unwrap_or_default();
+        // Without a cluster there are no generations.
+        let generation = Some(spec.runbook.generation).filter(|generation| *generation > 0);
+        let generation = generation.map(|generation| format!(", generation {generation}")).unwrap_or_default();
         let mut facts = vec![
-            ("Runbook", format!("{}, generation {}", spec.runbook.name, spec.runbook.generation)),
+            ("Runbook", format!("{}{generation}", spec.runbook.name)),
             ("Mode", format!("{:?}", spec.mode)),
             ("Acts as", format!("ServiceAccount {}", spec.service_account_name)),
-            ("Started by", format!("{:?}{by}{value}, since {} UTC", trigger.kind, words::moment(trigger.starts_at.0))),
+            (
+                "Started by",
+                format!("{}{by}{value}, since {} UTC", started_by(trigger.kind), words::moment(trigger.starts_at.0)),
+            ),
         ];
         facts.extend(status.approval.as_ref().map(|decided| {
             let why = decided.reason.as_deref().map(|why| format!(": {why}")).unwrap_or_default();
@@ -270,6 +322,7 @@ impl Run {
             name: name.to_owned(),
             runbook: spec.runbook.name.clone(),
             phase: status.phase,
+            dry,
             headline: format!("{reason}{message}"),
             facts,
             evidence: trigger.labels.iter().map(|(name, value)| (name.clone(), value.clone())).collect(),
@@ -284,6 +337,32 @@ impl Run {
             steps: steps(execution, &status.steps, status.verification.as_ref(), status.escalation.as_ref()),
             decide: status.spec_hash.clone().filter(|_| status.phase == Phase::AwaitingApproval),
         }
+    }
+
+    /// Whether it is shown what the steps would send: where nothing is sent, or somebody decides about it.
+    pub fn wants_requests(&self) -> bool {
+        self.dry || self.decide.is_some()
+    }
+
+    /// With what each step, by its name, would send, and what would undo it.
+    #[must_use]
+    pub fn with_requests(mut self, of: impl Fn(&str) -> [Vec<Sent>; 2]) -> Self {
+        for step in &mut self.steps {
+            [step.sends, step.undoes] = of(&step.name);
+        }
+        self
+    }
+}
+
+/// What has started a run, as a person says it.
+const fn started_by(kind: TriggerKind) -> &'static str {
+    match kind {
+        TriggerKind::Alert => "an alert",
+        TriggerKind::Slo => "an SLO that burns",
+        TriggerKind::Anomaly => "an anomaly",
+        TriggerKind::Query => "a query",
+        TriggerKind::Schedule => "its schedule",
+        TriggerKind::Manual => "somebody, by hand",
     }
 }
 
@@ -302,21 +381,30 @@ fn steps(
     verification: Option<&Effect>,
     escalation: Option<&Effect>,
 ) -> Vec<StepRow> {
+    // What would have been held back would not have begun a step: it has no time at which it began.
+    let would = is_dry(execution) && execution.status.as_ref().is_some_and(|status| status.started_at.is_some());
     let mut rows = Vec::new();
     for step in &execution.spec.steps {
         let status = known.iter().find(|status| status.name == step.name);
         let kind = step.action.kinds().first().map_or("", |kind| ActionKind::field(*kind));
         let what = serde_json::to_value(&step.action).unwrap_or_default();
         let what = what.get(kind).map(ToString::to_string).unwrap_or_default();
-        rows.push(row(&step.name, kind, what, status.map(|status| &status.effect)));
+        let mut row = row(&step.name, kind, what, status.map(|status| &status.effect));
+        if would && status.is_none() {
+            row.state = WOULD.to_owned();
+        }
+        rows.push(row);
         if let Some(undone) = status.and_then(|status| status.compensation.as_ref()) {
-            rows.push(row(&format!("{} undone", step.name), "compensate", String::new(), Some(undone)));
+            rows.push(self::row(&format!("{} undone", step.name), "compensate", String::new(), Some(undone)));
         }
     }
     rows.extend(verification.map(|effect| row("verification", "verify", String::new(), Some(effect))));
     rows.extend(escalation.map(|effect| row("escalation", "notify", String::new(), Some(effect))));
     rows
 }
+
+/// The state of a step of a dry run.
+const WOULD: &str = "would be done";
 
 fn row(name: &str, action: &str, what: String, effect: Option<&Effect>) -> StepRow {
     let none = Effect::default();
@@ -338,6 +426,8 @@ fn row(name: &str, action: &str, what: String, effect: Option<&Effect>) -> StepR
         took: intent.zip(ended).map(|(from, to)| to.duration_since(from).as_secs_f64()),
         attempts: attempts.unwrap_or(0),
         message: message.clone().unwrap_or_default(),
+        sends: Vec::new(),
+        undoes: Vec::new(),
         artifacts: artifacts
             .iter()
             .map(|artifact| Artifact {
@@ -353,3 +443,7 @@ fn row(name: &str, action: &str, what: String, effect: Option<&Effect>) -> StepR
             .collect(),
     }
 }
+
+#[cfg(test)]
+#[path = "runs_tests.rs"]
+mod tests;

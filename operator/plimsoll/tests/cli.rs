@@ -9,6 +9,8 @@ use std::{
     process::{Command, Output, Stdio},
 };
 
+#[path = "cli/backtest.rs"]
+mod backtest;
 #[path = "cli/bench.rs"]
 mod bench;
 #[path = "cli/book.rs"]
@@ -23,6 +25,8 @@ mod explain;
 mod files;
 #[path = "cli/generate.rs"]
 mod generate;
+#[path = "cli/interrupt.rs"]
+mod interrupt;
 #[path = "cli/plugin.rs"]
 mod plugin;
 #[path = "cli/runbook.rs"]

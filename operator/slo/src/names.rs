@@ -51,6 +51,8 @@ pub const ANOMALY_SCORE: &str = "plimsoll_anomaly_score";
 pub const ANOMALY_STATE: &str = "plimsoll_anomaly_state";
 /// What a series was expected to be, of the series that are most unusual.
 pub const ANOMALY_EXPECTED: &str = "plimsoll_anomaly_expected";
+/// What it was, of the same series.
+pub const ANOMALY_VALUE: &str = "plimsoll_anomaly_value";
 /// Where the band of 90 % around it begins.
 pub const ANOMALY_LOWER: &str = "plimsoll_anomaly_lower";
 /// Where it ends.

@@ -102,7 +102,7 @@ pub(super) fn charts(charts: &Charts) -> Markup {
             (budget(&axis, charts))
             (sli(&axis, charts))
             @for tier in &charts.tiers { (burn(&axis, tier, &charts.marks)) }
-            @if charts.score.iter().any(Option::is_some) { (score(&axis, &charts.score, "", &charts.marks)) }
+            @if charts.score.iter().any(Option::is_some) { (score(&axis, &charts.score, charts.alarms, "", &charts.marks)) }
             @if let Some(band) = &charts.band { (seen(&axis, band, &charts.marks)) }
             (times(&axis))
             (scrub(count))
@@ -119,7 +119,7 @@ pub(super) fn of_rule(view: &View) -> Markup {
         div.charts #charts data-from=(from) data-step=(step) data-count=(count) data-share="1" {
             (lanes(&axis, &view.marks))
             @for watched in &view.watched {
-                @if watched.score.iter().any(Option::is_some) { (score(&axis, &watched.score, &watched.alert, &view.marks)) }
+                @if watched.score.iter().any(Option::is_some) { (score(&axis, &watched.score, watched.alarms, &watched.alert, &view.marks)) }
                 @for band in &watched.bands { (seen(&axis, band, &view.marks)) }
             }
             (times(&axis))
@@ -334,14 +334,15 @@ fn burn(axis: &Axis, tier: &TierChart, marks: &[Mark]) -> Markup {
     plot(axis, Plot { title, said, high: 54, drawn, written: notes, marks })
 }
 
-fn score(axis: &Axis, values: &[Option<f64>], of: &str, marks: &[Mark]) -> Markup {
+fn score(axis: &Axis, values: &[Option<f64>], alarms: f64, of: &str, marks: &[Mark]) -> Markup {
     let height = Height::new(0.0, 1.02, false);
-    let drawn =
-        level(height, 0.5, "limit") + &beyond(axis, height, values, 0.5, true) + &line(axis, height, values, "main");
+    let drawn = level(height, alarms, "limit")
+        + &beyond(axis, height, values, alarms, true)
+        + &line(axis, height, values, "main");
     let now = written(values, |score| format!("{score:.2}"));
-    let said = format!("Anomaly score {of} over time, from 0 to 1, now {now}; above 0.5 it is unusual");
+    let said = format!("Anomaly score {of} over time, from 0 to 1, now {now}; an alert may begin from {alarms} on");
     let title = html! { strong { "Anomaly score" } " " (of) (read("", values, "score", now)) };
-    let notes = note(height, 0.5, "0.5", false);
+    let notes = note(height, alarms, &alarms.to_string(), false);
     plot(axis, Plot { title, said, high: 54, drawn, written: notes, marks })
 }
 
@@ -360,7 +361,7 @@ fn seen(axis: &Axis, band: &Band, marks: &[Mark]) -> Markup {
     }
     let mut drawn = format!(r#"<path class="band" d="{shape}"/>"#);
     drawn += &line(axis, height, &band.expected, "thin");
-    // Of an AlertRule's series, Prometheus records what was expected alone.
+    // Of times before the scorer told the value as well, there is only what was expected.
     let known = band.seen.iter().any(Option::is_some);
     drawn += &line(axis, height, &band.seen, "main");
     let number = |value: f64| words::short(value);

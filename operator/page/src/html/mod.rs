@@ -194,7 +194,8 @@ const EVENTS: usize = 20;
 fn happened(marks: &[Mark], older: usize) -> Markup {
     let mut marks: Vec<_> = marks.iter().collect();
     let older = older + marks.len().saturating_sub(EVENTS);
-    marks.sort_by_key(|mark| std::cmp::Reverse(mark.from));
+    // A run is told above the alert of the same second, which has started it.
+    marks.sort_by_key(|mark| std::cmp::Reverse((mark.from, mark.kind)));
     html! {
         section {
             h2 { "What happened" }

@@ -126,7 +126,7 @@ fn line(row: &Row) -> Markup {
             }
             td.wide { (row.service) }
             td.wide { (row.owner) }
-            td.n.mid { (row.objective) }
+            td.n.mid { @if !row.objective.is_empty() { (row.objective) "\u{a0}%" } }
             td.n.mid { (row.sli.map_or_else(dash, |sli| words::percent(sli, decimals))) }
             td.b { span { (row.budget.map_or_else(dash, |left| words::percent(left, 1))) } (bar(row.budget)) }
             td.mid { (spark(&row.spark)) }

@@ -5,7 +5,7 @@ use plimsoll_api::execution::{Outcome, Phase};
 
 use super::{Frame, Place, document, execution_path, facts, table, time};
 use crate::{
-    runs::{Run, RunRow, RunbookRow, Runs, StepRow, phase_words},
+    runs::{DRY_WORDS, Run, RunRow, RunbookRow, Runs, Sent, StepRow, phase_words},
     words,
 };
 
@@ -53,7 +53,7 @@ fn executions(rows: &[RunRow], total: usize) -> Markup {
         @for row in rows { tr class=(class(row.phase)) {
             th scope="row" { a href=(execution_path(&row.namespace, &row.name)) { (row.name) } " " small { (row.namespace) } }
             td { (row.runbook) } td { (format!("{:?}", row.mode)) }
-            td { (phase(row.phase)) }
+            td { (phase(row.phase, row.dry)) }
             td { @match row.made { Some(at) => (time(at)), None => "–" } }
             td.prose { (row.reason) }
         } }
@@ -70,7 +70,10 @@ const fn class(phase: Phase) -> &'static str {
     }
 }
 
-fn phase(phase: Phase) -> Markup {
+fn phase(phase: Phase, dry: bool) -> Markup {
+    if dry {
+        return html! { span.s { i.g aria-hidden="true" { "◌" } (DRY_WORDS) } };
+    }
     let glyph = match phase {
         Phase::AwaitingApproval => "◆",
         Phase::Blocked => "◇",
@@ -90,7 +93,7 @@ pub fn run(frame: &Frame, view: &Run, open: bool, refused: Option<&str>) -> Stri
     let main = html! {
         div #answer data-live aria-live="polite" class=(class(view.phase)) {
             h1 { (view.name) " " small { (view.namespace) } }
-            p.answer { (phase(view.phase)) " " (view.headline) }
+            p.answer { (phase(view.phase, view.dry)) (view.headline) }
             (facts(&view.facts))
         }
         @if let Some(why) = refused { p.trouble role="alert" { span.g aria-hidden="true" { "!" } " Nothing was decided: " (why) } }
@@ -124,13 +127,21 @@ fn step_line(step: &StepRow) -> Markup {
                 @if let Some(took) = step.took { " in " (words::span(took)) }
                 @if step.attempts > 1 { ", " (step.attempts) " attempts" } }
             @if let Some(intent) = step.intent { p.intent { "intent stored " (time(intent)) } }
-            @if !step.what.is_empty() { p.what { code { (step.what) } } }
+            @if !step.sends.is_empty() { (sends(&step.sends)) }
+            @else if !step.what.is_empty() { p.what { code { (step.what) } } }
+            @if !step.undoes.is_empty() { p.what { "to undo it:" } (sends(&step.undoes)) }
             @if !step.message.is_empty() { p { (step.message) } }
             @if !step.artifacts.is_empty() { ul.artifacts { @for kept in &step.artifacts {
                 li { strong { (kept.name) } " " (kept.size) " " code { (kept.location) } " " small { "sha256 " (kept.sha256) } }
             } } }
         }
     }
+}
+
+fn sends(all: &[Sent]) -> Markup {
+    html! { ul.artifacts { @for one in all {
+        li { code { (one.request) } " " small { (one.what) } @if let Some(body) = &one.body { br; code.what { (body) } } }
+    } } }
 }
 
 fn decide(view: &Run, hash: &str, open: bool) -> Markup {

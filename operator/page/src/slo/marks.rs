@@ -52,10 +52,10 @@ pub(super) fn marks(
     slo: &Kept<Slo>,
     grid: &Grid,
     until: i64,
-    alerts: &[Line],
+    (alerts, began): (&[Line], &[Line]),
     executions: &[Kept<RunbookExecution>],
 ) -> (Vec<Mark>, usize) {
-    let mut all: Vec<Mark> = alerts.iter().flat_map(|line| of_alert(line, grid)).collect();
+    let mut all: Vec<Mark> = alerts.iter().flat_map(|line| of_alert(line, grid, began)).collect();
     all.extend(executions.iter().filter_map(|execution| of_execution(execution, slo)));
     if let Ok(object) = &slo.object {
         let exclusions = object.spec.exclusions.iter();
@@ -96,7 +96,7 @@ fn changed(meta: &ObjectMeta) -> Option<Mark> {
     Some(Mark { kind: MarkKind::Changed, from: at.as_second(), to: None, label, href: None })
 }
 
-fn of_alert(line: &Line, grid: &Grid) -> Vec<Mark> {
+fn of_alert(line: &Line, grid: &Grid, began: &[Line]) -> Vec<Mark> {
     let tier = line.label(names::TIER);
     let what = match line.label("alertname") {
         names::ALERT_BURN => format!("alert of tier {tier}"),
@@ -106,7 +106,7 @@ fn of_alert(line: &Line, grid: &Grid) -> Vec<Mark> {
     };
     let kind = if line.label(names::SEVERITY) == "page" { MarkKind::Page } else { MarkKind::Ticket };
     let mark = |(from, to)| Mark { kind, from, to: Some(to), label: lasting(&what, from, to), href: None };
-    fired(line, grid).into_iter().map(mark).collect()
+    fired(line, grid, began).into_iter().map(mark).collect()
 }
 
 /// Something and how long it lasted; what was seen once may have lasted no time at all.
@@ -114,8 +114,24 @@ pub(crate) fn lasting(what: &str, from: i64, to: i64) -> String {
     if to > from { format!("{what}, about {}", words::span((to - from) as f64)) } else { what.to_owned() }
 }
 
+/// The times in which an alert fired: of each since when, and the last moment at which it was seen. `began` are the lines of
+/// since when; without one it is the first moment at which it was seen, which may be a step later.
+pub(crate) fn fired(line: &Line, grid: &Grid, began: &[Line]) -> Vec<(i64, i64)> {
+    let since = began.iter().find(|other| other.labels == line.labels);
+    let mut before = i64::MIN;
+    let exact = |(from, to): (i64, i64)| {
+        let place = usize::try_from((from - grid.from) / grid.step.max(1)).ok();
+        let known = place.and_then(|place| since?.values.get(place).copied().flatten());
+        // Times of alerts are far below where that could fail.
+        let known = known.filter(|at| at.is_finite()).map(|at| at as i64).filter(|at| (before..=from).contains(at));
+        before = to;
+        (known.unwrap_or(from), to)
+    };
+    seen(line, grid).into_iter().map(exact).collect()
+}
+
 /// The times in which a line has values: the first and the last moment of each.
-pub(crate) fn fired(line: &Line, grid: &Grid) -> Vec<(i64, i64)> {
+fn seen(line: &Line, grid: &Grid) -> Vec<(i64, i64)> {
     let at = |place: usize| grid.from + grid.step * i64::try_from(place).unwrap_or(0);
     let mut times = Vec::new();
     let mut begun = None;
@@ -141,12 +157,11 @@ fn of_execution(execution: &Kept<RunbookExecution>, slo: &Kept<Slo>) -> Option<M
     let status = object.status.as_ref();
     let began = status.and_then(|status| status.started_at.as_ref());
     let from = began.or(object.metadata.creation_timestamp.as_ref()).unwrap_or(&object.spec.trigger.starts_at);
-    let phase = status.map_or("Pending", |status| status.phase.name());
     Some(Mark {
         kind: MarkKind::Execution,
         from: from.0.as_second(),
         to: None,
-        label: format!("runbook {}: {phase}", object.spec.runbook.name),
+        label: format!("runbook {}: {}", object.spec.runbook.name, crate::runs::told(object)),
         href: Some(crate::html::execution_path(&execution.namespace, &execution.name)),
     })
 }
@@ -254,8 +269,17 @@ mod tests {
         let one = Some(1.0);
         let labels = [("alertname", names::ALERT_BURN), (names::TIER, "fast"), (names::SEVERITY, "page")];
         let labels = labels.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
-        let marks = of_alert(&Line { labels, values: vec![None, one, one, None, None, one] }, &grid);
+        let line = Line { labels, values: vec![None, one, one, None, None, one] };
+        let marks = of_alert(&line, &grid, &[]);
         let times: Vec<_> = marks.iter().map(|mark| (mark.kind, mark.from, mark.to)).collect();
         assert_eq!(times, [(MarkKind::Page, 60, Some(120)), (MarkKind::Page, 300, Some(300))]);
+        // Since when it is known to the second, as in the table of alerts; what cannot be is left alone.
+        for (second, wanted) in
+            [(Some(241.0), 241), (Some(301.0), 300), (Some(60.0), 300), (Some(f64::NAN), 300), (None, 300)]
+        {
+            let began = Line { values: vec![None, Some(7.0), Some(7.0), None, None, second], ..line.clone() };
+            let from: Vec<i64> = of_alert(&line, &grid, &[began]).iter().map(|mark| mark.from).collect();
+            assert_eq!(from, [7, wanted], "{second:?}");
+        }
     }
 }

@@ -11,6 +11,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use plimsoll_api::{RunbookExecution, Slo};
 use plimsoll_slo::{
     Model,
+    alerts::sensitivity,
     model::{Period, Span},
     names,
 };
@@ -71,6 +72,8 @@ pub fn period_seconds(model: &Model) -> i64 {
 
 /// The place of the alerts in [`Plan::over`].
 const FIRED: usize = 2;
+/// The place of since when they do.
+const BEGAN: usize = 7;
 
 /// Places in [`Plan::now`]. What decides whether somebody must get up is asked first.
 const FIRING: usize = 0;
@@ -107,10 +110,11 @@ impl Plan {
             Question::new(names::BUDGET_REMAINING, Fold::Lowest(&[])),
             Question::new(names::ERROR_RATIO, Fold::Highest(&[names::WINDOW])).peaks(),
             Question::new(ALERTS, Fold::Highest(alert)).with("alertstate", "firing"),
-            Question::new(names::ANOMALY_SCORE, Fold::Highest(&[])),
+            Question::new(names::ANOMALY_SCORE, Fold::Highest(&[])).peaks(),
             Question::new(names::ANOMALY_EXPECTED, Fold::Each),
             Question::new(names::ANOMALY_LOWER, Fold::Each),
             Question::new(names::ANOMALY_UPPER, Fold::Each),
+            Question::new(ALERTS_FOR_STATE, Fold::Lowest(alert)),
         ];
         let mut now_questions = vec![
             Question::new(ALERTS, Fold::Highest(alert)).with("alertstate", "firing"),
@@ -129,9 +133,21 @@ impl Plan {
         Self { grid, alerts, over, now: now_questions, range }
     }
 
+    /// A shorter range that has all that was answered, where there is one: a month of which only the last hour is known shows
+    /// nothing. Of a shorter range, an even shorter one may be found.
+    pub fn shorter(&self, over: &[History]) -> Option<Range> {
+        let lines = over.iter().take(FIRED).flat_map(|history| &history.lines);
+        let first = lines.filter_map(|line| line.values.iter().position(Option::is_some)).min()?;
+        // It may have begun just after the moment before.
+        let known = self.grid.step * i64::try_from(self.grid.count.saturating_sub(first)).ok()?;
+        let all = self.grid.to() - self.grid.from;
+        let holds = |range: &Range| range.seconds.is_some_and(|seconds| known <= seconds && seconds < all);
+        RANGES.into_iter().rev().find(holds)
+    }
+
     /// The grid over which [`Plan::over`] of this place is asked.
     pub fn grid_of(&self, question: usize) -> Grid {
-        if question == FIRED { self.alerts } else { self.grid }
+        if matches!(question, FIRED | BEGAN) { self.alerts } else { self.grid }
     }
 
     /// The grid for the values of now.
@@ -205,6 +221,8 @@ pub struct Charts {
     pub tiers: Vec<TierChart>,
     /// How unusual it is, from 0 to 1; empty where nobody looks.
     pub score: Vec<Option<f64>>,
+    /// The score from which on an alert may begin.
+    pub alarms: f64,
     /// What the scorer has seen and expected, of the most unusual series.
     pub band: Option<Band>,
     /// What happened: the newest of it.
@@ -447,7 +465,8 @@ fn charts(
         })
         // Of a number that is none, nothing follows.
         .filter(|projection: &Projection| projection.then.is_finite());
-    let (marks, older) = marks::marks(slo, &plan.alerts, now + ahead, answers.over(FIRED), executions);
+    let (marks, older) =
+        marks::marks(slo, &plan.alerts, now + ahead, (answers.over(FIRED), answers.over(BEGAN)), executions);
     Charts {
         grid,
         ahead,
@@ -468,6 +487,7 @@ fn charts(
             })
             .collect(),
         score: values(answers.over(3).first()),
+        alarms: sensitivity(model.anomaly.unwrap_or_default()).least(),
         band: band(answers),
         marks,
         older,

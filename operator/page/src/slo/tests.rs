@@ -33,6 +33,31 @@ fn unanswered() -> History {
     History { trouble: Some("no answer".to_owned()), ..History::default() }
 }
 
+#[test]
+fn a_range_is_no_longer_than_what_is_known() {
+    let model = model(&slo());
+    // Answered from so many seconds ago on.
+    let shorter = |range: &str, known: i64| {
+        let plan = Plan::new(&model, Range::of(range), NOW);
+        let at = |place: usize| plan.grid.from + plan.grid.step * i64::try_from(place).unwrap();
+        let values = (0..plan.grid.count).map(|place| (at(place) >= NOW - known).then_some(0.5)).collect();
+        plan.shorter(&[history(vec![line(&[], values)])]).map(|range| range.key)
+    };
+    let day = 86_400;
+    for (range, known, wanted) in [
+        ("period", 30 * day, None),
+        ("period", 8 * day, None),
+        ("period", 6 * day, Some("7d")),
+        ("period", 3600, Some("6h")),
+        // The moment of the period's grid that is known may be of any time before.
+        ("6h", 600, Some("1h")),
+        ("1h", 60, None),
+    ] {
+        assert_eq!(shorter(range, known), wanted, "{range} {known}");
+    }
+    assert_eq!(Plan::new(&model, Range::of(""), NOW).shorter(&[history(Vec::new())]), None);
+}
+
 /// What is answered when the fast tier fires: half of the budget is left, at 20 times the rate.
 fn answers(plan: &Plan) -> Answers {
     let count = plan.grid.count;

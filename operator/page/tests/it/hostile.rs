@@ -8,7 +8,7 @@ use plimsoll_page::{
     html::{self, Frame, Notice},
     overview::{Filter, Overview},
     rules::{self, Rules},
-    runs::{Run, Runs},
+    runs::{Run, Runs, Sent},
     slo::{Answers, Plan, Range, Texts, View},
 };
 use serde_json::{from_value, json};
@@ -127,7 +127,8 @@ fn runbooks_and_executions() {
     let executions = [Kept::new(HOSTILE, HOSTILE, execution())];
     let view = Runs::new(&[Kept::new(HOSTILE, HOSTILE, runbook)], &executions, true);
     harmless(&html::runs(&frame(), &view));
-    let run = Run::new(HOSTILE, HOSTILE, &execution());
+    let sent = || vec![Sent { request: HOSTILE.to_owned(), body: Some(HOSTILE.to_owned()), what: HOSTILE.to_owned() }];
+    let run = Run::new(HOSTILE, HOSTILE, &execution()).with_requests(|_| [sent(), sent()]);
     for open in [true, false] {
         harmless(&html::run(&frame(), &run, open, Some(HOSTILE)));
     }
@@ -163,7 +164,12 @@ fn alerts_of_all_and_of_one() {
         History { lines: vec![line], at: None, trouble: Some(HOSTILE.to_owned()) }
     };
     let over = (0..4).map(|_| history(plan.grid.count)).collect();
-    let answers = rules::Answers { now: reading.clone(), fired: history(plan.looks.count), over };
+    let answers = rules::Answers {
+        now: reading.clone(),
+        fired: history(plan.looks.count),
+        began: history(plan.looks.count),
+        over,
+    };
     for rule in [Kept::new(HOSTILE, HOSTILE, object), unreadable] {
         let texts = || [HOSTILE.to_owned(), HOSTILE.to_owned()];
         harmless(&html::rule(&frame(), &rules::View::new(&rule, &plan, &answers, texts())));

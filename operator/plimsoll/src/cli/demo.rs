@@ -31,6 +31,7 @@ Examples:
   plimsoll demo                  the page, until Ctrl-C
   plimsoll demo --fault          the checkout is broken since ten minutes
   plimsoll demo --once           the state in text
+  plimsoll backtest --demo       what its alerts did in thirty days, and what other objectives would have done
 
 The page listens on 127.0.0.1 alone. Every number is made by the rules of the SLOs that it shows, evaluated
 in memory over thirty days of simulated traffic; the same seed at the same time is the same shop.

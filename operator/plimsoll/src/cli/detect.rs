@@ -14,7 +14,7 @@ use plimsoll_anomaly::{
 };
 
 use super::{
-    Exit,
+    Exit, interrupt,
     out::{self, Stop},
     plot::{self, Format, Plot},
     series::Series,
@@ -69,6 +69,7 @@ pub(in crate::cli) fn drawing(text: &str) -> Result<PathBuf, String> {
 /// When the input cannot be read or the output cannot be written.
 pub fn run(args: &Detect) -> Result<Exit, Stop> {
     apart(args)?;
+    interrupt::listen();
     let bar = progress(&args.input);
     let counter = bar.clone();
     let mut series = Series::open(&args.input, move |bytes| counter.inc(bytes))?;
@@ -81,6 +82,7 @@ pub fn run(args: &Detect) -> Result<Exit, Stop> {
     match &args.output {
         Some(path) => out::replace(path, out::Readers::Umask, &mut work)?,
         None => {
+            interrupt::undone("the output is not whole".to_owned());
             let mut done = Ok(());
             out::stdout(|writer| match work(writer) {
                 Err(out::Failure::Write(error)) => Err(error),

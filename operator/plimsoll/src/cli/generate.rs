@@ -8,7 +8,7 @@ use plimsoll_slo::{AnyModel, Dialect, RuleSet, alerts::Language, model::Period};
 use serde_json::{Value, json};
 
 use super::{
-    Exit, Paths, check,
+    Exit, Paths, check, interrupt,
     out::{self, Directory, Stop},
     parallel,
     prune::{self, Inputs},
@@ -105,7 +105,8 @@ pub fn run(args: &Generate) -> Result<Exit, Stop> {
     name_default(&checked, args);
     match &args.output {
         Some(path) => {
-            let mut directory = Directory::open(path)?;
+            interrupt::listen();
+            let mut directory = Directory::open(path)?.of(checked.models.len());
             let inputs = Inputs::of(path, &args.paths);
             for models in checked.models.chunks(BATCH) {
                 let texts = parallel::map(models, |model| {

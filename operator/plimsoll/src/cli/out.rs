@@ -6,6 +6,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use super::interrupt;
 use crate::source::files::{cause, shown};
 
 /// Why a command stops before its end.
@@ -41,6 +42,9 @@ pub fn stderr(text: &str) {
 pub struct Directory {
     path: PathBuf,
     written: usize,
+    /// Files that are as they are to be, and of how many, where that is known.
+    done: usize,
+    all: Option<usize>,
 }
 
 /// Begins and ends the names of files that are not whole yet.
@@ -60,7 +64,14 @@ impl Directory {
                 remove_stale(&entry.path());
             }
         }
-        Ok(Self { path: path.to_owned(), written: 0 })
+        Ok(Self { path: path.to_owned(), written: 0, done: 0, all: None })
+    }
+
+    /// Which will get so many files: that is what is said when it is interrupted.
+    #[must_use]
+    pub fn of(mut self, all: usize) -> Self {
+        self.all = Some(all);
+        self
     }
 
     /// Files that were changed.
@@ -74,18 +85,31 @@ impl Directory {
     /// # Errors
     /// When it cannot be written; the file that was there before stays as it was.
     pub fn put(&mut self, name: &str, content: &str) -> Result<(), Stop> {
+        self.replace(name, content)?;
+        self.done += 1;
+        let of = self.all.map(|all| format!(" of {all}")).unwrap_or_default();
+        interrupt::undone(format!(
+            "{}{of} files in {} are as they are to be, each of them whole; run it again for the others",
+            self.done,
+            shown(&self.path)
+        ));
+        Ok(())
+    }
+
+    fn replace(&mut self, name: &str, content: &str) -> Result<(), Stop> {
         let target = self.path.join(name);
         if fs::read(&target).is_ok_and(|old| old == content.as_bytes()) {
             return Ok(());
         }
         let temporary = self.path.join(format!("{}{}-{name}{}", TEMPORARY.0, std::process::id(), TEMPORARY.1));
-        let result = File::create(&temporary).and_then(|mut file| {
-            // Held until the rename: another run that cleans up sees that this one lives.
-            file.try_lock().map_err(io::Error::from)?;
-            file.write_all(content.as_bytes())?;
-            file.sync_all()?;
-            fs::rename(&temporary, &target)
-        });
+        let result =
+            interrupt::temporary(|| Ok((File::create(&temporary)?, temporary.clone()))).and_then(|mut file| {
+                // Held until the rename: another run that cleans up sees that this one lives.
+                file.try_lock().map_err(io::Error::from)?;
+                file.write_all(content.as_bytes())?;
+                file.sync_all()?;
+                interrupt::whole(|| fs::rename(&temporary, &target))
+            });
         if let Err(error) = result {
             let _ = fs::remove_file(&temporary);
             return Err(failed("write", &target, &error));
@@ -180,12 +204,18 @@ pub fn replace(
         };
         temporary.permissions(fs::Permissions::from_mode(mode));
     }
-    let file = temporary.tempfile_in(directory).map_err(|e| write(&e))?;
+    interrupt::undone(interrupt::as_it_was(path));
+    let file = interrupt::temporary(|| {
+        let file = temporary.tempfile_in(directory)?;
+        let path = file.path().to_owned();
+        Ok((file, path))
+    });
+    let file = file.map_err(|e| write(&e))?;
     let mut writer = io::BufWriter::with_capacity(64 << 10, file);
     settle(content(&mut writer), path)?;
     let file = writer.into_inner().map_err(|e| write(e.error()))?;
     file.as_file().sync_all().map_err(|e| write(&e))?;
-    file.persist(path).map_err(|e| write(&e.error))?;
+    interrupt::whole(|| file.persist(path).map_err(|e| e.error)).map_err(|e| write(&e))?;
     File::open(directory).and_then(|d| d.sync_all()).map_err(|e| write(&e))
 }
 

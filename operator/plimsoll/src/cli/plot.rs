@@ -310,7 +310,8 @@ impl TimeAxis {
         let times = (0u32..).map(|i| first + f64::from(i) * step).take_while(|time| *time <= end).collect();
         let format = match step {
             step if step < 60.0 => "%H:%M:%S",
-            step if step < DAY => "%m-%d %H:%M",
+            // In pixels, a space between digits is none.
+            step if step < DAY => "%m-%d, %H:%M",
             _ => "%Y-%m-%d",
         };
         (times, format)

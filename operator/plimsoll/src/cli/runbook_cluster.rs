@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, fmt::Write as _, time::Duration};
 use anyhow::{Context as _, bail};
 use clap::{Args, Subcommand};
 use jiff::{Timestamp, Unit};
-use k8s_openapi::api::{core::v1::ConfigMap, events::v1::Event};
+use k8s_openapi::api::events::v1::Event;
 use kube::{
     Api, Client, ResourceExt,
     api::{ListParams, Patch, PatchParams},
@@ -18,10 +18,10 @@ use plimsoll_api::{
 use plimsoll_runbook::names;
 use serde_json::json;
 
+use super::runbook_pause::{Pause, Resume};
 use crate::{
     runbooks::{
         proof::{RUN, RunRequest},
-        switch::{CONFIG_MAP, PAUSED, REASON},
         verdict::{self, Verdict, find},
     },
     trace,
@@ -36,7 +36,25 @@ const LOOK: Duration = Duration::from_millis(500);
 #[allow(missing_docs, reason = "each is documented where its arguments are, and clap would show a second text instead")]
 pub enum ClusterCommand {
     Run(Run),
+    #[command(
+        about = "Lets an execution that waits for an approval do its steps. Whoever wrote the runbook or asked for the run may not",
+        after_help = "\
+Example:
+  plimsoll runbook approve rollback-on-burn-0123456789abcdef -n shop --reason CHG-4711
+
+The approval is of the execution as it is now: when its spec or what it is about changes, it is asked for anew.
+
+Exit status: 0 approved, 2 it does not wait for that, you may not, or the cluster refuses"
+    )]
     Approve(Decide),
+    #[command(
+        about = "Ends an execution that waits for an approval: none of its steps is done",
+        after_help = "\
+Example:
+  plimsoll runbook deny rollback-on-burn-0123456789abcdef -n shop --reason \"the cause is known\"
+
+Exit status: 0 denied, 2 it does not wait for that, you may not, or the cluster refuses"
+    )]
     Deny(Decide),
     List(List),
     Show(Show),
@@ -48,7 +66,9 @@ pub enum ClusterCommand {
 #[derive(Args, Debug)]
 #[command(after_help = "\
 Example:
-  plimsoll runbook run crashloop-capture -n shop --parameter pod=checkout-7f9c")]
+  plimsoll runbook run crashloop-capture -n shop --parameter pod=checkout-7f9c
+
+Exit status: 0 it is started, 2 it is not, with why, or the cluster refuses")]
 pub struct Run {
     /// The runbook
     #[arg(value_name = "RUNBOOK")]
@@ -61,7 +81,7 @@ pub struct Run {
     parameter: Vec<(String, String)>,
 }
 
-/// Decides about an execution that waits for that. Whoever wrote the runbook or asked for the run may not approve it.
+/// Decides about an execution that waits for that.
 #[derive(Args, Debug)]
 pub struct Decide {
     /// The execution, as plimsoll runbook list shows it
@@ -70,7 +90,7 @@ pub struct Decide {
     /// Its namespace. Default: that of the kubeconfig
     #[arg(long, short, value_name = "NAMESPACE")]
     namespace: Option<String>,
-    /// Why
+    /// Why, kept with the decision; it may be left out
     #[arg(long, short, value_name = "TEXT")]
     reason: Option<String>,
     /// How many minutes the decision is valid
@@ -80,6 +100,12 @@ pub struct Decide {
 
 /// Lists executions, the newest first.
 #[derive(Args, Debug)]
+#[command(after_help = "\
+Examples:
+  plimsoll runbook list -n shop
+  plimsoll runbook list crashloop-capture -A
+
+Exit status: 0 listed, also when there is none, 2 the cluster refuses")]
 pub struct List {
     /// Only of this runbook
     #[arg(value_name = "RUNBOOK")]
@@ -94,6 +120,11 @@ pub struct List {
 
 /// Tells an execution: what started it, and each step with what it did.
 #[derive(Args, Debug)]
+#[command(after_help = "\
+Example:
+  plimsoll runbook show crashloop-capture-0123456789abcdef -n shop
+
+Exit status: 0 told, 2 there is no such execution, or the cluster refuses")]
 pub struct Show {
     /// The execution
     #[arg(value_name = "EXECUTION")]
@@ -101,25 +132,6 @@ pub struct Show {
     /// Its namespace. Default: that of the kubeconfig
     #[arg(long, short, value_name = "NAMESPACE")]
     namespace: Option<String>,
-}
-
-/// Stops all runbooks of the cluster within two seconds, and keeps them stopped until `resume`.
-#[derive(Args, Debug)]
-pub struct Pause {
-    /// Why
-    #[arg(long, short, value_name = "TEXT")]
-    reason: Option<String>,
-    /// The operator's namespace
-    #[arg(long, value_name = "NAMESPACE", default_value = "plimsoll-system")]
-    operator_namespace: String,
-}
-
-/// Lets runbooks go on after `pause`.
-#[derive(Args, Debug)]
-pub struct Resume {
-    /// The operator's namespace
-    #[arg(long, value_name = "NAMESPACE", default_value = "plimsoll-system")]
-    operator_namespace: String,
 }
 
 fn pair(text: &str) -> Result<(String, String), String> {
@@ -139,14 +151,8 @@ pub async fn run(command: &ClusterCommand) -> anyhow::Result<String> {
         ClusterCommand::Deny(args) => decide(&client, args, Decision::Deny).await,
         ClusterCommand::List(args) => list(&client, args).await,
         ClusterCommand::Show(args) => show(&client, args).await,
-        ClusterCommand::Pause(args) => {
-            pause(&client, &args.operator_namespace, true, args.reason.as_deref()).await?;
-            Ok("all runbooks are paused; go on with: plimsoll runbook resume\n".to_owned())
-        }
-        ClusterCommand::Resume(args) => {
-            pause(&client, &args.operator_namespace, false, None).await?;
-            Ok("runbooks go on\n".to_owned())
-        }
+        ClusterCommand::Pause(args) => args.run(&client).await,
+        ClusterCommand::Resume(args) => args.run(&client).await,
     }
 }
 
@@ -371,16 +377,6 @@ fn effect(name: &str, effect: &Effect) -> String {
             write!(text, "\n      {} ({} bytes{cut}, sha256 {})", artifact.location, artifact.bytes, artifact.sha256);
     }
     text
-}
-
-async fn pause(client: &Client, namespace: &str, paused: bool, reason: Option<&str>) -> anyhow::Result<()> {
-    let api: Api<ConfigMap> = Api::namespaced(client.clone(), namespace);
-    let object = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": CONFIG_MAP},
-        "data": {PAUSED: paused.to_string(), REASON: reason.unwrap_or_default()}});
-    let params = PatchParams::apply("plimsoll-cli").force();
-    let applied = api.patch(CONFIG_MAP, &params, &Patch::Apply(&object)).await;
-    applied.with_context(|| format!("ConfigMap {namespace}/{CONFIG_MAP}"))?;
-    Ok(())
 }
 
 #[cfg(test)]

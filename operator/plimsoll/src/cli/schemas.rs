@@ -50,6 +50,7 @@ pub fn crds(args: &Crds) -> Result<Exit, Stop> {
         out::stdout(|writer| writer.write_all(all.as_bytes()))?;
         return Ok(Exit::Fine);
     };
+    super::interrupt::listen();
     let mut directory = Directory::open(path)?;
     for kind in AnyKind::ALL {
         directory.put(&format!("{}.yaml", file_name(kind)), &crd(kind))?;
@@ -70,6 +71,7 @@ pub fn schemas(args: &Schemas) -> Result<Exit, Stop> {
 }
 
 fn write_schemas(path: &std::path::Path) -> Result<Exit, Stop> {
+    super::interrupt::listen();
     let mut directory = Directory::open(path)?;
     for kind in AnyKind::ALL {
         directory.put(&format!("{}.json", file_name(kind)), &pretty(&editors::schema(kind)))?;

@@ -32,11 +32,11 @@ pub struct Up {
     /// Namespace of objects that name none
     #[arg(long, short, value_name = "NAMESPACE", default_value = "default", value_parser = check::namespace)]
     pub namespace: String,
-    /// A Prometheus that runs already. Without it, one is started
+    /// A Prometheus that runs already; needs --rules or --ruler, which say how it gets its rules. Without it, one is started
     #[arg(long, value_name = "URL", requires = "sink")]
     pub prometheus: Option<String>,
-    /// Where that Prometheus reads rule files (rule_files: [DIR/*.yaml])
-    #[arg(long, value_name = "DIR", requires = "prometheus", group = "sink")]
+    /// Where that Prometheus reads rule files (rule_files: [FOLDER/*.yaml])
+    #[arg(long, value_name = "FOLDER", requires = "prometheus", group = "sink")]
     pub rules: Option<PathBuf>,
     /// The ruler that takes its rules, such as Mimir
     #[arg(long, value_name = "URL", requires = "prometheus", group = "sink")]

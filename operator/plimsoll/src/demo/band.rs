@@ -101,6 +101,7 @@ impl Band {
         let part = |place: usize| row.band.and_then(|band| band.get(place).copied());
         match name {
             names::ANOMALY_SCORE => Some(row.score),
+            names::ANOMALY_VALUE => Some(row.value),
             names::ANOMALY_EXPECTED => part(0),
             names::ANOMALY_LOWER => part(1),
             names::ANOMALY_UPPER => part(2),
@@ -112,6 +113,12 @@ impl Band {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// The page draws the line at which an alert may begin without knowing the detector.
+    #[test]
+    fn no_alert_begins_below_the_line_that_is_drawn() {
+        assert_eq!(plimsoll_slo::alerts::ANOMALY_LEAST.to_bits(), plimsoll_anomaly::detector::ALERT.to_bits());
+    }
 
     #[test]
     fn an_alert_fires_while_it_stays_and_ten_minutes_longer() {

@@ -8,4 +8,4 @@ mod world;
 
 pub use band::{Band, Scored};
 pub use site::{Shown, switch};
-pub use world::{Broken, World};
+pub use world::{Broken, Past, World};

@@ -73,7 +73,7 @@ impl World {
             }
         }
         let alert_rules: Vec<AlertRule> = objects(ALERTS)?;
-        let start = (now - HISTORY).div_euclid(3600) * 3600;
+        let start = begin(now);
         let mut world = Self {
             slos: slos.into_iter().map(Arc::new).collect(),
             alert_rules: alert_rules.into_iter().map(Arc::new).collect(),
@@ -179,6 +179,51 @@ impl World {
             Some(runbook::dry_run(model, &format!("the alert {tier} of {id}"), &occurrence, now))
         })
     }
+}
+
+/// The raw series of the shop's past, as the page of a demonstration that begins now has them.
+pub struct Past {
+    /// The SLOs.
+    pub models: Vec<Model>,
+    now: i64,
+    seed: u64,
+}
+
+impl Past {
+    /// Of a shop whose present is `now`, in seconds since 1970.
+    ///
+    /// # Errors
+    /// When the built-in file is broken.
+    pub fn new(now: i64, seed: u64) -> Result<Self, Broken> {
+        let slos: Vec<Slo> = objects(SLOS)?;
+        let valid = |slo: &Slo| plimsoll_slo::validate(slo).map(|valid| valid.model);
+        let models = slos.iter().map(valid).collect::<Result<_, _>>().map_err(|problems| broken(&problems))?;
+        Ok(Self { models, now, seed })
+    }
+
+    /// Since when there are samples, in seconds since 1970.
+    pub fn since(&self) -> i64 {
+        begin(self.now)
+    }
+
+    /// Feeds what an SLO is made of from one time to another, in seconds since 1970; false when nothing is there.
+    pub fn fill(&self, engine: &mut Engine, id: &str, (from, to): (i64, i64)) -> bool {
+        let mut found = false;
+        for mut flow in shop(self.now, self.seed).into_iter().filter(|flow| flow.slo == id) {
+            let Some((turn, interval)) = engine.base_turn(id) else { continue };
+            let first = turn + ((from.max(self.since()) * 1000 - turn).max(0) + interval - 1) / interval * interval;
+            let times = (0..).map(|k| first + k * interval).take_while(|t| *t <= to * 1000);
+            let rows: Vec<_> = times.map(|t| flow.sample(t / 1000)).collect();
+            engine.feed(id, &flow.labels, first, &rows, &[]);
+            found |= !rows.is_empty();
+        }
+        found
+    }
+}
+
+/// The first sample of a shop whose present is `now`.
+const fn begin(now: i64) -> i64 {
+    (now - HISTORY).div_euclid(3600) * 3600
 }
 
 /// An alert as Alertmanager tells it.

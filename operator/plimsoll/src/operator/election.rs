@@ -141,6 +141,14 @@ pub trait Office: Sync {
     fn held(&self, held: &[bool]);
     /// Ends the work on this one before it is given to somebody else.
     fn leave(&self, lease: usize) -> impl Future<Output = ()> + Send;
+    /// What the holder says on its lease: an annotation, with its value where it has something to say.
+    fn says(&self) -> Option<(&'static str, Option<String>)> {
+        None
+    }
+    /// Ends when that has changed: it is written at once.
+    fn news(&self) -> impl Future<Output = ()> + Send {
+        std::future::pending()
+    }
 }
 
 /// Holds on to as many of the leases as it should until `stop`, then gives them back. Each of `leases`, in the order of the
@@ -154,7 +162,13 @@ pub async fn run(client: Client, terms: Terms, leases: &[Lease], office: &impl O
     loop {
         let wait = turn(&api, &terms, &mut known, office).await;
         office.held(&held(&known));
-        if stop.run_until_cancelled(tokio::time::sleep(wait)).await.is_none() {
+        let next = async {
+            tokio::select! {
+                () = tokio::time::sleep(wait) => {}
+                () = office.news() => {}
+            }
+        };
+        if stop.run_until_cancelled(next).await.is_none() {
             break;
         }
     }
@@ -183,7 +197,7 @@ async fn turn(api: &Api<LeaseObject>, terms: &Terms, known: &mut [Known], office
                 known.give_back(api, terms, office.leave(i)).await;
                 terms.retry()
             }
-            (step, object) => known.write(api, terms, step, object.unwrap_or_default()).await,
+            (step, object) => known.write(api, terms, step, object.unwrap_or_default(), office.says()).await,
         }
     });
     join_all(acts).await.into_iter().min().unwrap_or(terms.retry())
@@ -255,6 +269,7 @@ impl Known {
         terms: &Terms,
         step: Step,
         stored: Option<LeaseObject>,
+        says: Option<(&'static str, Option<String>)>,
     ) -> Duration {
         let started = Instant::now();
         let mut object = stored.unwrap_or_else(|| self.fresh(terms));
@@ -264,6 +279,12 @@ impl Known {
             annotations.insert(WANTED.to_owned(), terms.identity.clone());
         } else {
             hold(&mut object, terms, step == Step::Take, Timestamp::now());
+            if let Some((key, value)) = says {
+                let annotations = object.metadata.annotations.get_or_insert_default();
+                // What a holder before this one said is not said by this one.
+                annotations.remove(key);
+                annotations.extend(value.map(|value| (key.to_owned(), value)));
+            }
         }
         let written = tokio::time::timeout(terms.deadline() / 2, async {
             if object.metadata.resource_version.is_some() {

@@ -15,7 +15,7 @@ use std::{
 
 use anyhow::Context as _;
 use kube::{Api, Client, client::ClientBuilder};
-use tokio::time::Instant;
+use tokio::{sync::watch, time::Instant};
 use tokio_util::sync::CancellationToken;
 
 use self::{
@@ -29,13 +29,30 @@ use crate::{
     controller::{self, Setup},
     page,
     prometheus::{Prometheus, http_client},
-    runbooks::{self, Front, author::Authority, dispatch::Dispatcher, proof::Sealer},
+    runbooks::{
+        self, Front,
+        author::Authority,
+        dispatch::Dispatcher,
+        proof::Sealer,
+        switch::{OBEYS, Obeyed},
+    },
     scorer,
     sinks::{Config, config::PrometheusConfig},
 };
 
+/// The leader's lease.
+pub const LEASE: &str = "plimsoll-operator";
+
 /// How the operator runs.
 #[derive(Clone, Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  plimsoll operator --prometheus http://prometheus:9090
+  plimsoll operator --prometheus http://prometheus:9090 --page-listen 127.0.0.1:8082
+
+Without a pod around it, it works on the cluster and in the namespace of the kubeconfig. manifests/ has it with its rights.
+
+Exit status: 0 ended by Ctrl-C or SIGTERM, 2 it cannot be started or go on, and wrong usage")]
 pub struct OperatorArgs {
     /// File with backends and Prometheus. Without it there is one backend, `default`, of PrometheusRule objects
     #[arg(long, value_name = "FILE", env = "PLIMSOLL_CONFIG")]
@@ -52,7 +69,7 @@ pub struct OperatorArgs {
     /// Run without leader election: only for a single replica that is never started twice
     #[arg(long)]
     pub no_leader_election: bool,
-    /// Namespace of the lease and of the webhook's certificates
+    /// Namespace of the lease, of the webhook's certificates and of the ConfigMap that pauses runbooks. Default: that of the kubeconfig
     #[arg(long, value_name = "NAMESPACE", env = "POD_NAMESPACE")]
     pub namespace: Option<String>,
     /// This process in the election. Default: the host's name, which is the pod's
@@ -162,6 +179,7 @@ pub async fn run(args: OperatorArgs) -> anyhow::Result<()> {
     };
     let mut authority = None;
     let mut runbooks = None;
+    let obeyed = Obeyed::default();
     if args.runbooks {
         let sealer = Sealer::shared(&Api::namespaced(plain.clone(), &namespace)).await.context("--runbooks")?;
         authority = Some(Authority { client: plain.clone(), sealer: sealer.clone() });
@@ -180,7 +198,8 @@ pub async fn run(args: OperatorArgs) -> anyhow::Result<()> {
             Ok("the watch of runbooks")
         });
         let has_alerts = args.alerts.alerts_listen.is_some() || config.runbooks.alertmanager.is_some();
-        runbooks = Some(Runbooks { dispatcher, outside: outside_of, namespace: namespace.clone(), has_alerts });
+        let (namespace, obeyed) = (namespace.clone(), Arc::clone(&obeyed));
+        runbooks = Some(Runbooks { dispatcher, outside: outside_of, namespace, has_alerts, obeyed });
     }
     if args.webhook.enabled() {
         let (plain, metrics) = (plain.clone(), Arc::clone(&metrics));
@@ -230,9 +249,9 @@ pub async fn run(args: OperatorArgs) -> anyhow::Result<()> {
         let listens = prometheus.is_some();
         heard =
             listens.then(|| Heard { client: plain.clone(), namespace: namespace.clone(), shards: args.anomaly_shards });
-        let terms = Terms { identity, namespace, names: vec!["plimsoll-operator".to_owned()], duration };
+        let terms = Terms { identity, namespace, names: vec![LEASE.to_owned()], duration };
         let (client, held, until) = (plain, [lease.clone()], election.clone());
-        let office = Leadership(Arc::clone(&metrics));
+        let office = Leadership::new(Arc::clone(&metrics), &obeyed);
         elected.spawn(async move { election::run(client, terms, &held, &office, until).await });
     } else {
         metrics.leads(true);
@@ -283,11 +302,34 @@ fn page_of(
 }
 
 /// The leader's office: what it does follows from the gate.
-struct Leadership(Arc<Metrics>);
+pub(crate) struct Leadership {
+    metrics: Arc<Metrics>,
+    obeyed: watch::Receiver<Option<String>>,
+    /// One receiver for all turns: what changes while a lease is written is news after that.
+    news: tokio::sync::Mutex<watch::Receiver<Option<String>>>,
+}
+
+impl Leadership {
+    /// Which says on its lease what is known of the kill switch.
+    pub(crate) fn new(metrics: Arc<Metrics>, obeyed: &Obeyed) -> Self {
+        Self { metrics, obeyed: obeyed.subscribe(), news: tokio::sync::Mutex::new(obeyed.subscribe()) }
+    }
+}
 
 impl Office for Leadership {
     fn held(&self, held: &[bool]) {
-        self.0.leads(held == [true]);
+        self.metrics.leads(held == [true]);
+    }
+
+    fn says(&self) -> Option<(&'static str, Option<String>)> {
+        Some((OBEYS, self.obeyed.borrow().clone()))
+    }
+
+    async fn news(&self) {
+        if self.news.lock().await.changed().await.is_err() {
+            // Nobody is there any more who could say something.
+            std::future::pending::<()>().await;
+        }
     }
 
     async fn leave(&self, _: usize) {
@@ -308,6 +350,7 @@ struct Runbooks {
     outside: Outside,
     namespace: String,
     has_alerts: bool,
+    obeyed: Obeyed,
 }
 
 /// Runs the controllers whenever this process leads.
@@ -330,7 +373,7 @@ async fn lead(
         let (prometheus, metrics) = (prometheus.clone(), Arc::clone(&gate.metrics));
         let term = stop.child_token();
         let of_runbooks = runbooks.as_ref().map(|runbooks| {
-            let Runbooks { dispatcher, outside, namespace, has_alerts } = runbooks;
+            let Runbooks { dispatcher, outside, namespace, has_alerts, obeyed } = runbooks;
             runbooks::Setup {
                 client: client.clone(),
                 dispatcher: Arc::clone(dispatcher),
@@ -340,6 +383,7 @@ async fn lead(
                 prometheus: prometheus.clone(),
                 has_alerts: *has_alerts,
                 metrics: Arc::clone(&metrics),
+                obeyed: Arc::clone(obeyed),
             }
         });
         let told = Arc::clone(&metrics);

@@ -6,6 +6,7 @@ pub mod decide;
 pub mod host;
 mod live;
 mod once;
+mod requests;
 mod routes;
 pub mod sources;
 pub mod stores;

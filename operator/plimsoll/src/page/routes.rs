@@ -17,7 +17,7 @@ use plimsoll_page::{
     Kept, assets, html,
     overview::{self, Filter, Overview},
     rules::{self, Rules},
-    runs::{Run, Runs},
+    runs::Runs,
     slo::{self, Plan, Range, Texts, View},
 };
 use plimsoll_slo::RuleSet;
@@ -26,7 +26,7 @@ use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 use tower_http::compression::CompressionLayer;
 
-use super::{Site, live};
+use super::{Site, live, requests};
 use crate::{cli::yaml, runbooks::verdict::Verdict};
 
 /// No script, style, picture, form or frame but our own, and none of them in the text.
@@ -147,11 +147,11 @@ async fn slo_view(
         return missing(&site, &format!("There is no SLO {name} in namespace {namespace}."));
     };
     let frame = frame(&site);
-    let view = view(&site, &slo, Range::of(&time.range), frame.now.as_second()).await;
+    let view = view(&site, &slo, &time.range, frame.now.as_second()).await;
     page(&headers, html::slo(&frame, &view))
 }
 
-async fn view(site: &Site, slo: &Kept<Slo>, range: Range, now: i64) -> View {
+async fn view(site: &Site, slo: &Kept<Slo>, range: &str, now: i64) -> View {
     let Ok(object) = &slo.object else { return View::without_charts(slo, Texts::default()) };
     let explaining = async {
         match &site.explains {
@@ -165,7 +165,7 @@ async fn view(site: &Site, slo: &Kept<Slo>, range: Range, now: i64) -> View {
         return View::without_charts(slo, texts);
     };
     let model = valid.model;
-    let plan = Plan::new(&model, range, now);
+    let mut plan = Plan::new(&model, Range::of(range), now);
     let id = slo.id();
     let ask = |question, grid| site.recorded.range(question, Some(&id), grid);
     // In this order: where many wait, what is now comes first.
@@ -173,7 +173,14 @@ async fn view(site: &Site, slo: &Kept<Slo>, range: Range, now: i64) -> View {
     let over = plan.over.iter().enumerate().map(|(place, question)| ask(question, plan.grid_of(place)));
     let asking = futures::future::join_all(of_now.chain(over));
     let (mut of_now, explanation) = tokio::join!(asking, explaining);
-    let over = of_now.split_off(plan.now.len());
+    let mut over = of_now.split_off(plan.now.len());
+    while range.is_empty()
+        && let Some(range) = plan.shorter(&over)
+    {
+        plan = Plan::new(&model, range, now);
+        let asking = plan.over.iter().enumerate().map(|(place, question)| ask(question, plan.grid_of(place)));
+        over = futures::future::join_all(asking).await;
+    }
     let watched = match slo::watched(&over) {
         Some(question) => Some(site.recorded.range(&question, Some(&id), plan.grid).await),
         None => None,
@@ -229,14 +236,15 @@ async fn alert_rule(
     };
     let frame = frame(&site);
     let plan = rules::Plan::new(rules::range(&time.range), frame.now.as_second());
-    let (questions, past, id) = (rules::questions(), rules::past(), rule.id());
+    let (questions, past, began, id) = (rules::questions(), rules::past(), rules::began(), rule.id());
     let over = plan.over.iter().map(|question| site.recorded.range(question, Some(&id), plan.grid));
-    let (now, fired, over) = tokio::join!(
+    let (now, fired, began, over) = tokio::join!(
         site.recorded.now(&questions),
         site.recorded.range(&past, Some(&id), plan.looks),
+        site.recorded.range(&began, Some(&id), plan.looks),
         futures::future::join_all(over)
     );
-    let answers = rules::Answers { now, fired, over };
+    let answers = rules::Answers { now, fired, began, over };
     let view = rules::View::new(&rule, &plan, &answers, texts_of(&rule));
     page(&headers, html::rule(&frame, &view))
 }
@@ -266,7 +274,7 @@ async fn execution(
     let Some(found) = find(&site, &namespace, &name) else {
         return missing(&site, &format!("There is no execution {name} in namespace {namespace}."));
     };
-    let view = Run::new(&namespace, &name, &found);
+    let view = requests::shown(&namespace, &name, &found);
     page(&headers, html::run(&frame(&site), &view, site.decides.is_some(), None))
 }
 
@@ -305,7 +313,7 @@ async fn decision(
 ) -> Response {
     let refuse = |status: StatusCode, why: &str| match find(&site, &namespace, &name) {
         Some(found) => {
-            let view = Run::new(&namespace, &name, &found);
+            let view = requests::shown(&namespace, &name, &found);
             html_of(status, html::run(&frame(&site), &view, true, Some(why)))
         }
         None => missing(&site, &format!("There is no execution {name} in namespace {namespace}.")),

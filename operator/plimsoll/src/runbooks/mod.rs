@@ -56,7 +56,7 @@ use self::{
     news::News,
     proof::Sealer,
     state::States,
-    switch::Switch,
+    switch::{Obeyed, Switch},
     triggers::Triggers,
     watched::{New, Watched, slim},
 };
@@ -140,12 +140,14 @@ pub struct Setup {
     pub has_alerts: bool,
     /// Counters.
     pub metrics: Arc<Metrics>,
+    /// What the leader says of the kill switch.
+    pub obeyed: Obeyed,
 }
 
 /// Runs while this process leads, until `stop`.
 pub async fn lead(setup: Setup, stop: CancellationToken) {
-    let Setup { client, dispatcher, outside, config, namespace, prometheus, has_alerts, metrics } = setup;
-    let switch = Switch::new(client.clone(), &namespace, Arc::clone(&metrics));
+    let Setup { client, dispatcher, outside, config, namespace, prometheus, has_alerts, metrics, obeyed } = setup;
+    let switch = Switch::new(client.clone(), &namespace, Arc::clone(&metrics)).obeying(obeyed);
     let news = News::new(client.clone(), Teller::new(client.clone(), "Run"), metrics);
     let (all, writer) = reflector::store::<Execution>();
     let executor = Executor {

@@ -11,6 +11,8 @@ use tokio::{sync::watch, time::Instant};
 
 use crate::{operator::metrics::Metrics, sinks::kubernetes::chain};
 
+/// On the leader's lease: which version of the ConfigMap it goes by, see [`obeys`].
+pub const OBEYS: &str = "plimsoll.dev/runbooks";
 /// The ConfigMap, in the operator's namespace.
 pub const CONFIG_MAP: &str = "plimsoll-runbooks";
 /// Its key: `true` pauses.
@@ -24,6 +26,14 @@ const FRESH: Duration = Duration::from_millis(1500);
 /// A read that takes longer has failed.
 const ANSWER: Duration = Duration::from_millis(900);
 
+/// What the leader says on its lease of the ConfigMap in this version.
+pub fn obeys(paused: bool, version: &str) -> String {
+    format!("{} {version}", if paused { "paused" } else { "running" })
+}
+
+/// What is said on the lease, from whoever reads the switch to whoever holds the lease; nothing while it is not known.
+pub type Obeyed = Arc<watch::Sender<Option<String>>>;
+
 /// Reads the switch.
 #[derive(Clone)]
 pub struct Switch {
@@ -31,12 +41,14 @@ pub struct Switch {
     seen: Arc<watch::Sender<Option<bool>>>,
     read_at: Arc<Mutex<Option<Instant>>>,
     metrics: Arc<Metrics>,
+    obeyed: Obeyed,
 }
 
 impl Switch {
     /// Of this namespace. Until it is read, everything is paused.
     pub fn new(client: Client, namespace: &str, metrics: Arc<Metrics>) -> Self {
         Self {
+            obeyed: Arc::default(),
             api: Api::namespaced(client, namespace),
             seen: Arc::new(watch::Sender::new(None)),
             read_at: Arc::default(),
@@ -44,12 +56,26 @@ impl Switch {
         }
     }
 
+    /// Says there what it has read.
+    #[must_use]
+    pub fn obeying(mut self, obeyed: Obeyed) -> Self {
+        obeyed.send_replace(None);
+        self.obeyed = obeyed;
+        self
+    }
+
     /// Whether runbooks are paused, asked of the API server now; `None` when it cannot be known.
     pub async fn paused(&self) -> Option<bool> {
         let asked = Instant::now();
         let read = tokio::time::timeout(ANSWER, self.api.get_opt(CONFIG_MAP)).await;
+        let mut obeyed = None;
         let paused = match read {
-            Ok(Ok(map)) => Some(is_paused(map.as_ref())),
+            Ok(Ok(map)) => {
+                let paused = is_paused(map.as_ref());
+                let version = map.and_then(|map| map.metadata.resource_version).unwrap_or_default();
+                obeyed = Some(obeys(paused, &version));
+                Some(paused)
+            }
             Ok(Err(error)) => {
                 tracing::warn!(error = %chain(&error), "it cannot be read whether runbooks are paused, so they are");
                 None
@@ -62,6 +88,11 @@ impl Switch {
         self.metrics.runbooks_paused(paused != Some(false));
         *self.read_at.lock().unwrap_or_else(PoisonError::into_inner) = Some(asked);
         self.seen.send_if_modified(|seen| std::mem::replace(seen, paused) != paused);
+        self.obeyed.send_if_modified(|said| {
+            let changed = *said != obeyed;
+            *said = obeyed;
+            changed
+        });
         paused
     }
 

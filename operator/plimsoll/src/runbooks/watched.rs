@@ -84,13 +84,13 @@ impl Watched {
     }
 }
 
-/// Leaves of an execution what the page shows of it. Most of one is what was found of its objects: templates, above all.
+/// Leaves of an execution what the page shows of it. Most of one are the templates of its objects, which nobody is shown.
 pub fn slim_for_page(execution: &mut RunbookExecution) {
     let metadata = &mut execution.metadata;
     (metadata.labels, metadata.annotations, metadata.managed_fields) = (None, None, None);
     execution.spec.artifacts = None;
     for object in &mut execution.spec.objects {
-        object.facts = Facts::default();
+        (object.facts.template, object.facts.earlier) = (None, None);
     }
 }
 

@@ -306,18 +306,19 @@ fn exported(labels: &Labels) -> Vec<(&str, &str)> {
 struct Reading {
     score: f64,
     state: f64,
+    value: f64,
     band: Option<Band>,
 }
 
 impl From<&Series> for Reading {
     fn from(series: &Series) -> Self {
-        Self { score: series.score, state: series.alert.peak, band: series.band }
+        Self { score: series.score, state: series.alert.peak, value: series.value, band: series.band }
     }
 }
 
 impl From<&Together> for Reading {
     fn from(together: &Together) -> Self {
-        Self { score: together.score, state: together.alert.peak, band: None }
+        Self { score: together.score, state: together.alert.peak, value: f64::NAN, band: None }
     }
 }
 
@@ -331,7 +332,10 @@ const OF_ALL: [Metric; 2] = [
 ];
 
 /// Of the most unusual ones.
-const OF_SOME: [Metric; 3] = [
+const OF_SOME: [Metric; 4] = [
+    (names::ANOMALY_VALUE, "What a watched series was, of those whose expected value is told", |reading| {
+        Some(reading.value)
+    }),
     (names::ANOMALY_EXPECTED, "What a watched series was expected to be", |reading| Some(reading.band?.expected)),
     (names::ANOMALY_LOWER, "Where the band of 90 % around the expected value begins", |reading| {
         Some(reading.band?.lower)

@@ -485,6 +485,7 @@ fn the_most_unusual_series_have_a_band() {
         assert!((9.0..12.0).contains(expected), "{bands:?}");
     }
     assert_eq!(bands.map(|values| values.len()), [2, 2, 2]);
+    assert_eq!(with("plimsoll_anomaly_value").len(), 2, "{text}");
     assert!(text.contains("plimsoll_anomaly_upper{alertrule=\"shop/checkout\",alert=\"Odd\",pod=\"b\","), "{text}");
 
     // On demand: every series, whatever is exported.

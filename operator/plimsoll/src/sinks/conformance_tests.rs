@@ -139,6 +139,40 @@ async fn a_reload_that_failed_is_repeated_though_the_file_is_right() {
     assert_eq!(files.reloads.load(Ordering::SeqCst), 1);
 }
 
+/// Whoever has asked before a reload begins shares what becomes of it, also where it fails, and it may take longer than other
+/// requests may.
+#[tokio::test]
+async fn many_writes_share_a_slow_reload_whether_it_fails_or_not() {
+    const MANY: usize = 300;
+    let (asked, fails) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicBool::new(true)));
+    let (counted, failing) = (Arc::clone(&asked), Arc::clone(&fails));
+    let url = serve(Router::new().fallback(move || async move {
+        counted.fetch_add(1, Ordering::SeqCst);
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        if failing.load(Ordering::SeqCst) { StatusCode::INTERNAL_SERVER_ERROR } else { StatusCode::OK }
+    }))
+    .await;
+    let folder = tempfile::tempdir().unwrap();
+    let impatient = reqwest::Client::builder().timeout(Duration::from_millis(100)).build().unwrap();
+    let sink = RuleFiles::new(folder.path().to_owned(), Some(format!("{url}/-/reload")), impatient, GateLayer::open());
+    let targets: Vec<Target> = (0..MANY).map(|n| target(&format!("slo-{n}"))).collect();
+    let all = async || {
+        let before = asked.load(Ordering::SeqCst);
+        let writes = targets.iter().map(async |target| sink.write(target, &rules(target, "vector(1)")).await);
+        let results = tokio::task::unconstrained(futures::future::join_all(writes)).await;
+        let failed = results.iter().filter(|result| result.is_err()).count();
+        (failed, asked.load(Ordering::SeqCst) - before)
+    };
+    // One that asked between the beginning of a reload and its count has another one.
+    let (failed, reloads) = all().await;
+    assert_eq!(failed, MANY);
+    assert!((1..=3).contains(&reloads), "{reloads} reloads");
+    fails.store(false, Ordering::SeqCst);
+    let (failed, reloads) = all().await;
+    assert_eq!((failed, reloads), (0, 1));
+    assert!(!sink.is_reloading());
+}
+
 /// Behaves as Mimir documents its ruler API: groups by namespace, YAML in and out, durations rewritten.
 #[derive(Default)]
 struct Ruler {

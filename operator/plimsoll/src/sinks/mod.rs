@@ -249,6 +249,11 @@ pub trait RuleSink: Send + Sync + fmt::Debug {
         16
     }
 
+    /// True while Prometheus is being made to read what was written, for which writes wait.
+    fn is_reloading(&self) -> bool {
+        false
+    }
+
     /// True when the rules are outside the cluster, where no garbage collector finds them: the SLO
     /// then carries a finalizer while they may be there.
     fn is_outside(&self) -> bool;

@@ -8,6 +8,7 @@ use std::{
         Arc,
         atomic::{AtomicU64, Ordering},
     },
+    time::Duration,
 };
 
 use futures::future::BoxFuture;
@@ -18,6 +19,10 @@ use crate::operator::gate::{GateLayer, RULE_FILE};
 
 /// First line of every file; kind and id of the object follow. A file without it is not ours.
 const HEADER: &str = "# Written by Plimsoll, do not edit. ";
+
+/// How long a reload may take: with thousands of groups Prometheus reads them for half a minute and more, and whoever gives
+/// up earlier asks for the same again.
+const RELOAD: Duration = Duration::from_secs(120);
 
 /// A directory of rule files.
 #[derive(Debug)]
@@ -36,7 +41,21 @@ struct Reload {
     /// Counts changes. A reload covers all changes before its start and waits for those under way, so many writers
     /// share one.
     changed: AtomicU64,
-    covered: tokio::sync::Mutex<u64>,
+    /// Counts reloads that have begun.
+    begun: AtomicU64,
+    /// Held while one is under way.
+    last: tokio::sync::Mutex<Last>,
+}
+
+/// The reload that has ended last.
+#[derive(Debug, Default)]
+struct Last {
+    /// Which it was, counted from 1.
+    number: u64,
+    /// So many changes Prometheus has read.
+    covered: u64,
+    /// Why it failed. So it did for all who asked before it began; otherwise each of them would wait for one of its own.
+    failed: Option<String>,
 }
 
 impl RuleFiles {
@@ -47,7 +66,8 @@ impl RuleFiles {
             url,
             // One change is assumed at the start: the process may have ended between a write and its reload.
             changed: AtomicU64::new(1),
-            covered: tokio::sync::Mutex::new(0),
+            begun: AtomicU64::new(0),
+            last: tokio::sync::Mutex::default(),
         });
         Arc::new(Self { directory, reload, writing: tokio::sync::RwLock::default(), gate })
     }
@@ -96,23 +116,42 @@ impl RuleFiles {
 
     async fn reload(&self, target: &Target, done: &'static str) -> Result<(), SinkError> {
         let Some(reload) = &self.reload else { return Ok(()) };
-        let needed = reload.changed.load(Ordering::SeqCst);
-        let mut covered = reload.covered.lock().await;
-        if *covered >= needed {
-            return Ok(());
-        }
-        drop(self.writing.write().await);
-        let covers = reload.changed.load(Ordering::SeqCst);
         let failed =
             |cause: String| SinkError::Unread { what: self.describe(target), done, url: reload.url.clone(), cause };
-        let answer = reload.client.post(&reload.url).send().await.map_err(|e| failed(chain(&e.without_url())))?;
-        let status = answer.status();
-        if !status.is_success() {
-            let body = crate::prometheus::bounded_text(answer, 2048).await;
-            return Err(failed(format!("{status} {}", body.trim()).trim_end().to_owned()));
+        let needed = reload.changed.load(Ordering::SeqCst);
+        let asked = reload.begun.load(Ordering::SeqCst);
+        let mut last = reload.last.lock().await;
+        if last.covered >= needed {
+            return Ok(());
         }
-        *covered = covers;
-        Ok(())
+        if let Some(cause) = last.failed.as_ref().filter(|_| last.number > asked) {
+            return Err(failed(cause.clone()));
+        }
+        drop(self.writing.write().await);
+        let number = reload.begun.fetch_add(1, Ordering::SeqCst) + 1;
+        let covers = reload.changed.load(Ordering::SeqCst);
+        let done = reload.post().await;
+        let covered = if done.is_ok() { covers } else { last.covered };
+        *last = Last { number, covered, failed: done.clone().err() };
+        done.map_err(failed)
+    }
+}
+
+impl Reload {
+    async fn post(&self) -> Result<(), String> {
+        let answer = match self.client.post(&self.url).timeout(RELOAD).send().await {
+            Ok(answer) => answer,
+            Err(error) if error.is_timeout() && !error.is_connect() => {
+                return Err(format!("no answer within {} s; it may still be reading", RELOAD.as_secs()));
+            }
+            Err(error) => return Err(chain(&error.without_url())),
+        };
+        let status = answer.status();
+        if status.is_success() {
+            return Ok(());
+        }
+        let body = crate::prometheus::bounded_text(answer, 2048).await;
+        Err(format!("{status} {}", body.trim()).trim_end().to_owned())
     }
 }
 
@@ -205,6 +244,10 @@ impl RuleSink for RuleFiles {
     /// Files are small, and all that are written at a time share a reload.
     fn at_once(&self) -> usize {
         1000
+    }
+
+    fn is_reloading(&self) -> bool {
+        self.reload.as_ref().is_some_and(|reload| reload.last.try_lock().is_err())
     }
 
     fn is_outside(&self) -> bool {

@@ -22,7 +22,7 @@ use plimsoll_slo::names as series;
 use tokio::{
     sync::mpsc::UnboundedSender,
     task::{JoinSet, unconstrained},
-    time::Instant,
+    time::{Instant, timeout},
 };
 use tokio_util::sync::CancellationToken;
 
@@ -280,9 +280,31 @@ impl Rules {
         let is_new = |key: &&&Key| self.is_served(key) && (first || changes.edited.contains(key));
         let new: Vec<Key> = all.iter().filter(is_new).map(|key| (*key).clone()).collect();
         self.behind.extend(all.into_iter().cloned());
+        if first {
+            self.show_at_once();
+        }
         self.fresh.extend(new.iter().cloned());
         self.awaited.extend(new);
         self.catch_up().await;
+    }
+
+    /// Until Prometheus has read the rules of many objects, a minute may pass: the page shows them before.
+    fn show_at_once(&self) {
+        for (key, entry) in self.table.iter() {
+            let AnyKind::Rules(kind) = key.kind else { continue };
+            let id = (key.namespace.clone(), key.name.clone());
+            let stored = self.of(kind).store.get(&ObjectRef::new_with(&key.name, kind).within(&key.namespace));
+            let Some(stored) = stored else {
+                self.shelf.lacks(kind, &id, entry.broken.as_deref().unwrap_or_default());
+                continue;
+            };
+            let (mut status, now) = (Shown::default(), jiff::Timestamp::now());
+            for (type_, reason) in [(c::RULES_LOADED, c::REASON_PROGRESSING), (c::DATA_PRESENT, c::REASON_WAITING)] {
+                let message = "the rules are on their way to Prometheus";
+                c::set(&mut status.conditions, type_, None, reason, message, stored.meta().generation, now);
+            }
+            self.shelf.serve(&id, &stored, status);
+        }
         self.shelf.completed();
     }
 
@@ -326,9 +348,17 @@ impl Rules {
         let mut brought = Vec::with_capacity(all);
         let work: Vec<_> = keys.into_iter().map(|key| self.bring(key)).collect();
         let mut work = stream::iter(work).buffer_unordered(self.sink.at_once());
-        let mut progress = Progress(Instant::now());
-        // Without tokio's budget, so that as many as possible have begun before the first one is done and asks for a reload.
-        while let Some(one) = unconstrained(work.next()).await {
+        let (mut progress, mut waits) = (Progress(Instant::now()), false);
+        loop {
+            // Without tokio's budget, so that as many as possible have begun before the first one is done and asks for a
+            // reload.
+            let Ok(next) = timeout(PROGRESS, unconstrained(work.next())).await else {
+                if self.sink.is_reloading() && !std::mem::replace(&mut waits, true) {
+                    self.say.news("waiting for Prometheus to read the rules; with many of them that takes a while");
+                }
+                continue;
+            };
+            let Some(one) = next else { break };
             brought.push(one);
             if brought.len() < all && progress.is_due(Instant::now()) {
                 self.say.news(&format!("the rules of {} of {all} objects are written", brought.len()));

@@ -62,10 +62,20 @@ fn a_shop_that_is_broken_and_repaired() {
     let (status, view) = ask(&address, "GET", "/", "");
     assert!(status.contains("200") && view.contains("payment-availability") && view.contains("Break the checkout"));
     let button = view.split("action=\"").find_map(|rest| rest.strip_prefix("/demo/fault")).unwrap();
-    let path = format!("/demo/fault{}", button.split('"').next().unwrap().replace("&amp;", "&"));
-    assert!(path.contains("on=true"), "{path}");
+    let switch = format!("/demo/fault{}", button.split('"').next().unwrap().replace("&amp;", "&"));
+    assert!(switch.contains("on=true"), "{switch}");
     let (_, runs) = ask(&address, "GET", "/runbooks", "");
     assert!(runs.contains("rollback-on-burn") && runs.contains("it would have been done"), "{runs}");
+
+    // A dry run says what would be sent, and not that something was done.
+    let path = runs.split("href=\"").find(|rest| rest.starts_with("/executions/shop/rollback-on-burn-")).unwrap();
+    let (_, run) = ask(&address, "GET", path.split('"').next().unwrap(), "");
+    for part in
+        ["Dry run", "it would have been done", "would be done", "PATCH /apis/apps/v1/namespaces/shop/deployments/"]
+    {
+        assert!(run.contains(part), "{part} is missing:\n{run}");
+    }
+    assert!(!run.contains("Succeeded") && !run.contains("not begun"), "{run}");
 
     let (_, alerts) = ask(&address, "GET", "/alertrules", "");
     assert!(alerts.contains("CheckoutTrafficUnusual"), "{alerts}");
@@ -85,13 +95,13 @@ fn a_shop_that_is_broken_and_repaired() {
     for (path, headers) in [
         ("/demo/fault?on=true&token=00", ours.as_str()),
         ("/demo/fault?on=true", ours.as_str()),
-        (path.as_str(), "Origin: http://elsewhere.example\r\n"),
-        (path.as_str(), ""),
+        (switch.as_str(), "Origin: http://elsewhere.example\r\n"),
+        (switch.as_str(), ""),
     ] {
         assert!(ask(&address, "POST", path, headers).0.contains("403"), "{path} {headers}");
     }
     assert!(ask(&address, "GET", "/", "").1.contains("Break the checkout"));
-    assert!(ask(&address, "POST", &path, &ours).0.contains("303"));
+    assert!(ask(&address, "POST", &switch, &ours).0.contains("303"));
     assert!(ask(&address, "GET", "/", "").1.contains("Repair the checkout"));
     // The page's own news say when to look.
     let mut live = TcpStream::connect(&address).unwrap();
@@ -101,7 +111,7 @@ fn a_shop_that_is_broken_and_repaired() {
     while burn(&address) < 1.0 {
         assert!(news.any(|line| line.starts_with("event: change")), "the page says nothing any more");
     }
-    assert!(ask(&address, "POST", &path.replace("true", "false"), &ours).0.contains("303"));
+    assert!(ask(&address, "POST", &switch.replace("true", "false"), &ours).0.contains("303"));
     assert!(ask(&address, "GET", "/", "").1.contains("Break the checkout"));
 }
 

@@ -127,7 +127,17 @@ pub const fn sensitivity(sensitivity: Sensitivity) -> Threshold {
     match sensitivity {
         Sensitivity::Low => Threshold { score: Some(0.6), hold: Some(Span::seconds(120)) },
         Sensitivity::Medium => Threshold { score: None, hold: None },
-        Sensitivity::High => Threshold { score: Some(0.4), hold: None },
+        Sensitivity::High => Threshold { score: Some(ANOMALY_LEAST), hold: None },
+    }
+}
+
+/// No alert begins at a lower score.
+pub const ANOMALY_LEAST: f64 = 0.4;
+
+impl Threshold {
+    /// The score from which on an alert may begin: where the detector itself decides, the least of all.
+    pub fn least(&self) -> f64 {
+        self.score.unwrap_or(ANOMALY_LEAST)
     }
 }
 

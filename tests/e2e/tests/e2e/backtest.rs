@@ -155,8 +155,12 @@ async fn what_cannot_be_tried(testbed: &Testbed) -> Result<()> {
     std::fs::write(&file, json!({"apiVersion": "v1", "kind": "List", "items": items}).to_string())?;
     let file = file.display().to_string();
     for (arguments, code, said) in [
-        (vec![&*file, "--prometheus", server.url()], 2, "keeps samples for 1d, and --from asks for 30d"),
-        (vec![&*file, "--prometheus", server.url()], 2, "help: use --from 1d"),
+        (
+            vec![&*file, "--prometheus", server.url(), "--from", "30d"],
+            2,
+            "keeps samples for 1d, and --from asks for 30d",
+        ),
+        (vec![&*file, "--prometheus", server.url(), "--from", "30d"], 2, "help: use --from 1d"),
         (vec![&*file, "--prometheus", "http://127.0.0.1:1", "--from", "1h"], 2, "http://127.0.0.1:1 does not answer"),
         (vec![&*file, "--prometheus", "prometheus:9090"], 2, "--prometheus"),
         (vec![&*file, "--prometheus", server.url(), "--from", "yesterday"], 2, "neither a time nor a duration"),

@@ -418,6 +418,9 @@ fn rule_values(name: &str, ago: i64) -> Vec<Sample> {
             all
         }
         names::ANOMALY_SCORE => vec![sample("CheckoutLatencyUnusual", &[], if slow { 0.9 } else { 0.1 })],
+        names::ANOMALY_VALUE => {
+            vec![sample("CheckoutLatencyUnusual", &[], if slow { 0.9 } else { 0.25 + 0.07 * wave })]
+        }
         names::ANOMALY_LOWER => vec![sample("CheckoutLatencyUnusual", &[], 0.2 + 0.05 * wave)],
         names::ANOMALY_EXPECTED => vec![sample("CheckoutLatencyUnusual", &[], 0.25 + 0.08 * wave)],
         names::ANOMALY_UPPER => vec![sample("CheckoutLatencyUnusual", &[], 0.32 + 0.1 * wave)],

@@ -229,22 +229,26 @@ async fn the_kill_switch_holds_across_a_restart(testbed: &Testbed) -> Result<()>
     let ground = Ground::new(testbed).await?;
     ground.account("scaler", may_scale()).await?;
     ground.deployment("checkout").await?;
-    let mut operator = ground.operator(testbed).await?;
+    let (mut operator, address) = ground.replica(testbed, "first").await?;
     let mut spec = scaling("Slow", "Auto", "scaler", 3);
     spec["steps"] = json!([{"name": "first", "wait": "2s"}, {"name": "more", "scale": {"workload": "workload", "replicas": 3, "max": 10}}]);
     ground.runbook("slow", spec).await?;
-    ensure!(ground.post(TOKEN, &post(&[alert("Slow", "checkout", 1)])).await?.0 == 200);
+    ensure!(ground.post_to(&address, TOKEN, &post(&[alert("Slow", "checkout", 1)])).await?.0 == 200);
     ground.only("slow", |status| !status.steps.is_empty()).await?;
     let admin = ground.plane.kubeconfig().to_owned();
-    ground.plimsoll(testbed, &admin, &["pause", "--reason", "a test"]).await?;
+    // Where no operator is, nobody obeys, and that is said.
+    let nobody = ground.plimsoll(testbed, &admin, &["pause", "--operator-namespace", "default"]).await;
+    let said = nobody.err().context("a pause that nobody obeys is none")?.to_string();
+    ensure!(said.contains("NOT PAUSED") && said.contains("an operator leads in plimsoll-system"), "{said}");
+    ensure!(operator.metric("plimsoll_runbooks_paused").await? == 0);
+    let said = ground.plimsoll(testbed, &admin, &["pause", "--reason", "a test"]).await?;
+    ensure!(said.contains("says the operator first in namespace plimsoll-system"), "{said}");
     let paused = Instant::now();
-    wait_until("the operator to see it", Duration::from_secs(2), async || {
-        Ok((operator.metric("plimsoll_runbooks_paused").await? == 1).then_some(()))
-    })
-    .await?;
+    // It is done when it is said.
+    ensure!(operator.metric("plimsoll_runbooks_paused").await? == 1);
     // The wait is over, and what comes after it is not begun; nor after a restart.
     operator.stop().await?;
-    let mut operator = ground.operator(testbed).await?;
+    let (mut operator, _) = ground.replica(testbed, "second").await?;
     wait_until("the wait to be over", SOON, async || Ok((paused.elapsed() > Duration::from_secs(4)).then_some(())))
         .await?;
     wait_until("the operator to see it again", SOON, async || {

@@ -6,7 +6,6 @@ use indicatif::{ProgressBar, ProgressStyle};
 use plimsoll_slo::{
     Model,
     evaluate::{Engine, Labels, Sample},
-    model::Span,
     render,
 };
 
@@ -48,19 +47,10 @@ impl Bar {
     }
 }
 
-/// Since when Prometheus has samples, at least by what it says; refused when that is after `from`.
-pub(super) async fn reach(prometheus: &Prometheus, from: i64, now: i64) -> Result<i64, Stop> {
+/// Since when Prometheus has samples, at least by what it says.
+pub(super) async fn reach(prometheus: &Prometheus, now: i64) -> Result<i64, Stop> {
     let kept = prometheus.retention().await.map_err(|error| unanswered(&error))?;
-    let Some(kept) = kept else { return Ok(0) };
-    let reach = now - i64::try_from(kept.as_seconds()).unwrap_or(now);
-    if reach > from + 60 {
-        let asked = Span::seconds(u64::try_from(now - from).unwrap_or(0));
-        return Err(Stop::Failed(
-            format!("{} keeps samples for {kept}, and --from asks for {asked}", prometheus.url()),
-            format!("use --from {kept}, or ask one that keeps more (--storage.tsdb.retention.time)"),
-        ));
-    }
-    Ok(reach)
+    Ok(kept.map_or(0, |kept| now - i64::try_from(kept.as_seconds()).unwrap_or(now)))
 }
 
 fn unanswered(error: &PrometheusError) -> Stop {

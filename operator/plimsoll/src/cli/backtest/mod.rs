@@ -22,7 +22,10 @@ use super::{
     out::{self, Stop},
     plot, validate,
 };
-use crate::prometheus::{Prometheus, http_client};
+use crate::{
+    demo::Past,
+    prometheus::{Prometheus, http_client},
+};
 
 /// Says which alerts of SLOs would have fired in the past, and what other objectives and tiers would have done.
 ///
@@ -33,6 +36,7 @@ Examples:
   plimsoll backtest slo/checkout.yaml --prometheus http://prometheus:9090
   plimsoll backtest slo/checkout.yaml --prometheus http://prometheus:9090 --from 7d --plot checkout.svg
   plimsoll backtest slo/ --prometheus http://prometheus:9090 --objective 99.5 --objective 99.9 -o json
+  plimsoll backtest --demo checkout-availability     nothing else is needed
 
 --from and --to are a time like 2026-11-01T00:00:00Z, or a duration that is counted back from now. The rules
 are evaluated as Prometheus would have, but for the seconds at which it evaluates them. Before --from so much
@@ -46,11 +50,14 @@ pub struct Backtest {
     #[command(flatten)]
     paths: Paths,
     /// The Prometheus that has the raw series
-    #[arg(long, value_name = "URL", env = "PLIMSOLL_PROMETHEUS")]
-    prometheus: String,
-    /// Since when
-    #[arg(long, value_name = "TIME", default_value = "30d")]
-    from: String,
+    #[arg(long, value_name = "URL", env = "PLIMSOLL_PROMETHEUS", required_unless_present = "demo")]
+    prometheus: Option<String>,
+    /// Instead of files and a Prometheus, this SLO of plimsoll demo and its thirty days; all of them without a name
+    #[arg(long, value_name = "SLO", num_args = 0..=1, default_missing_value = "", conflicts_with = "paths")]
+    demo: Option<String>,
+    /// Since when. Default: 30d, or as long as Prometheus keeps samples
+    #[arg(long, value_name = "TIME")]
+    from: Option<String>,
     /// Until when. Default: now
     #[arg(long, value_name = "TIME")]
     to: Option<String>,
@@ -107,6 +114,34 @@ impl Period {
     fn millis(self) -> (i64, i64) {
         (self.from * 1000, self.to * 1000)
     }
+
+    fn check(self) -> Result<(), Stop> {
+        if self.to - self.from < 600 {
+            let help = "leave at least ten minutes between them".to_owned();
+            return Err(Stop::Failed("--from is not before --to".to_owned(), help));
+        }
+        Ok(())
+    }
+
+    /// Not longer than there are samples, `reach` being since when: what was asked for is refused, what was not is said.
+    fn within(&mut self, reach: i64, asked: Option<&str>, now: i64, source: &str) -> Result<Option<String>, Stop> {
+        if reach <= self.from + 60 {
+            return Ok(None);
+        }
+        // Of days, hours are not worth a word.
+        let whole = |seconds: u64| if seconds < 2 * DAY { seconds } else { seconds / DAY * DAY };
+        let span = |since: i64| Span::seconds(whole(u64::try_from(now - since).unwrap_or(0)));
+        let (kept, wanted) = (span(reach), span(self.from));
+        if asked.is_some() {
+            return Err(Stop::Failed(
+                format!("{source} keeps samples for {kept}, and --from asks for {wanted}"),
+                format!("use --from {kept}, or ask one that keeps more (--storage.tsdb.retention.time)"),
+            ));
+        }
+        self.from = reach;
+        self.check()?;
+        Ok(Some(format!("{source} keeps samples for {kept}: this is of that time, not of the usual {USUAL}\n")))
+    }
 }
 
 /// Runs it.
@@ -115,40 +150,53 @@ impl Period {
 /// When Prometheus does not answer, the time is none, or the result cannot be written.
 pub fn run(args: &Backtest) -> Result<Exit, Stop> {
     let now = Timestamp::now().as_second();
-    let period = Period {
-        from: moment("--from", &args.from, now)?,
+    let mut period = Period {
+        from: moment("--from", args.from.as_deref().unwrap_or(USUAL), now)?,
         to: args.to.as_deref().map_or(Ok(now), |to| moment("--to", to, now))?.min(now),
     };
-    if period.to - period.from < 600 {
-        let help = "leave at least ten minutes between them".to_owned();
-        return Err(Stop::Failed("--from is not before --to".to_owned(), help));
-    }
-    let checked = check::check(&args.paths.paths, args.paths.namespace());
-    out::stderr(&validate::text(&checked, super::colour(&std::io::stderr())));
-    let mut exit = validate::exit(&checked, false);
-    let slo = |model: &AnyModel| match model {
-        AnyModel::Slo(model) => Some(model.as_ref().clone()),
-        AnyModel::AlertRule(_) => None,
+    period.check()?;
+    super::interrupt::listen();
+    let (models, mut exit) = match &args.demo {
+        Some(_) => (Vec::new(), Exit::Fine),
+        None => of_files(args)?,
     };
-    let models: Vec<Model> = checked.models.iter().filter_map(slo).collect();
-    if models.is_empty() {
-        if exit != Exit::Fine {
-            return Ok(exit);
-        }
-        let help = "name files with kind: SLO".to_owned();
-        return Err(Stop::Failed("no SLO found".to_owned(), help));
+    if models.is_empty() && exit != Exit::Fine {
+        return Ok(exit);
     }
-    let prometheus = http_client()
-        .map_err(anyhow::Error::from)
-        .and_then(|client| Prometheus::new(client, &args.prometheus).map_err(anyhow::Error::msg))
-        .map_err(|error| super::failed(&error.context("--prometheus")))?;
     let runtime = super::runtime()?;
-    let reach = runtime.block_on(fetch::reach(&prometheus, period.from, now))?;
-    let bar = fetch::Bar::new(&models, period);
+    let (source, models, wanted) = match (&args.demo, &args.prometheus) {
+        (Some(name), _) => {
+            let past = Past::new(now, SEED).map_err(|error| Stop::Failed(error.to_string(), String::new()))?;
+            let models = past.models.clone();
+            let wanted = of_demo(&models, name)?;
+            (Source::Demo(past), models, wanted)
+        }
+        (None, url) => {
+            let prometheus = http_client()
+                .map_err(anyhow::Error::from)
+                .and_then(|client| {
+                    Prometheus::new(client, url.as_deref().unwrap_or_default()).map_err(anyhow::Error::msg)
+                })
+                .map_err(|error| super::failed(&error.context("--prometheus")))?;
+            (Source::Prometheus(prometheus), models.clone(), models)
+        }
+    };
+    let reach = match &source {
+        Source::Demo(past) => past.since(),
+        Source::Prometheus(prometheus) => runtime.block_on(fetch::reach(prometheus, now))?,
+    };
+    if let Some(said) = period.within(reach, args.from.as_deref(), now, &source.name())? {
+        out::stderr(&said);
+    }
+    let bar = fetch::Bar::new(&wanted, period);
     let mut reports = Vec::new();
-    for model in &models {
+    for model in &wanted {
         match one(args, model, &models, period, reach, &|engine, id, lead| {
-            runtime.block_on(fetch::fill(&prometheus, engine, id, (lead.max(reach), period.to), &bar))
+            let time = (lead.max(reach), period.to);
+            match &source {
+                Source::Demo(past) => Ok(past.fill(engine, id, time)),
+                Source::Prometheus(prometheus) => runtime.block_on(fetch::fill(prometheus, engine, id, time, &bar)),
+            }
         })? {
             Ok((report, engine)) => {
                 // An engine holds all samples of an SLO: it goes before the next one is read.
@@ -170,6 +218,55 @@ pub fn run(args: &Backtest) -> Result<Exit, Stop> {
     };
     out::stdout(|writer| writer.write_all(text.as_bytes()))?;
     Ok(exit)
+}
+
+const DAY: u64 = 86_400;
+/// Since when it is looked where nobody says it.
+const USUAL: &str = "30d";
+/// The shop of `plimsoll demo` without `--seed`.
+const SEED: u64 = 1;
+
+/// Who has the raw series.
+enum Source {
+    Prometheus(Prometheus),
+    Demo(Past),
+}
+
+impl Source {
+    fn name(&self) -> String {
+        match self {
+            Self::Prometheus(prometheus) => prometheus.url(),
+            Self::Demo(_) => "the demo".to_owned(),
+        }
+    }
+}
+
+/// The SLOs of files, and how the files are.
+fn of_files(args: &Backtest) -> Result<(Vec<Model>, Exit), Stop> {
+    let checked = check::check(&args.paths.paths, args.paths.namespace());
+    out::stderr(&validate::text(&checked, super::colour(&std::io::stderr())));
+    let exit = validate::exit(&checked, false);
+    let slo = |model: &AnyModel| match model {
+        AnyModel::Slo(model) => Some(model.as_ref().clone()),
+        AnyModel::AlertRule(_) => None,
+    };
+    let models: Vec<Model> = checked.models.iter().filter_map(slo).collect();
+    if models.is_empty() && exit == Exit::Fine {
+        let help = "name files with kind: SLO".to_owned();
+        return Err(Stop::Failed("no SLO found".to_owned(), help));
+    }
+    Ok((models, exit))
+}
+
+/// The SLO of the demo that has this name; all of them without one.
+fn of_demo(models: &[Model], name: &str) -> Result<Vec<Model>, Stop> {
+    let is = |model: &&Model| name.is_empty() || model.id.name == name || model.id.to_string() == name;
+    let found: Vec<Model> = models.iter().filter(is).cloned().collect();
+    if found.is_empty() {
+        let names: Vec<&str> = models.iter().map(|model| model.id.name.as_str()).collect();
+        return Err(Stop::Failed(format!("the demo has no SLO {name}"), format!("it has {}", names.join(", "))));
+    }
+    Ok(found)
 }
 
 /// What is told of one SLO.
@@ -228,7 +325,8 @@ fn one(
         found |= fill(&mut engine, member, start)?;
     }
     if !found {
-        let help = format!("ask why with: plimsoll explain --prometheus {} FILE", args.prometheus);
+        let url = args.prometheus.as_deref().unwrap_or("URL");
+        let help = format!("ask why with: plimsoll explain --prometheus {url} FILE");
         return Ok(Err(Stop::Failed(format!("{id} has no data in that time"), help)));
     }
     engine.run(period.to * 1000);

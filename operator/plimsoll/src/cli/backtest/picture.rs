@@ -49,13 +49,31 @@ impl Drawing for Picture<'_> {
         root.fill(&WHITE)?;
         let (upper, lower) = root.split_vertically(SIZE.1 / 2);
         let axis = TimeAxis::new(begin, end);
-        let title = format!("{}, objective {} %", report.model.id, report.model.objective.percent());
+        let title = format!(
+            "{}, objective {} % – while a page fires it is red, while a ticket fires it is yellow",
+            report.model.id,
+            report.model.objective.percent()
+        );
+        let limits: Vec<f64> = report.model.tiers.iter().filter_map(|tier| tier.burn_rate.to_f64()).collect();
+        // A threshold that is far above all that was would make that flat.
+        let highest = burn.iter().map(|point| point.1).fold(1.0, f64::max);
+        let limits: Vec<f64> = limits.into_iter().filter(|limit| *limit <= 2.0 * highest).collect();
+        let share: fn(&f64) -> String = |share| format!("{:.0}", share * 100.0);
+        let rate: fn(&f64) -> String = |rate| format!("{rate:.1}");
+        let none: &[f64] = &[];
         let panels = [
-            (&upper, title.as_str(), "budget left", &left, GREEN.mix(0.8)),
-            (&lower, "", "burn rate over 1h", &burn, BLUE.mix(0.8)),
+            (&upper, title.as_str(), "budget left, %", &left, GREEN.mix(0.8), (share, none)),
+            (
+                &lower,
+                "dashed: burn rates of the tiers",
+                "burn rate over 1h",
+                &burn,
+                BLUE.mix(0.8),
+                (rate, limits.as_slice()),
+            ),
         ];
-        for (area, caption, what, points, colour) in panels {
-            let (low, high) = span(points.iter().map(|p| p.1).chain([0.0, 1.0]));
+        for (area, caption, what, points, colour, (number, limits)) in panels {
+            let (low, high) = span(points.iter().map(|p| p.1).chain([0.0, 1.0]).chain(limits.iter().copied()));
             let margin = (high - low) * 0.05;
             let mut chart = ChartBuilder::on(area)
                 .caption(caption, ("sans-serif", 16))
@@ -63,7 +81,13 @@ impl Drawing for Picture<'_> {
                 .x_label_area_size(32)
                 .y_label_area_size(72)
                 .build_cartesian_2d(axis.clone(), low - margin..high + margin)?;
-            chart.configure_mesh().light_line_style(TRANSPARENT).y_desc(what).x_desc("time, UTC").draw()?;
+            chart
+                .configure_mesh()
+                .light_line_style(TRANSPARENT)
+                .y_desc(what)
+                .y_label_formatter(&number)
+                .x_desc("time, UTC")
+                .draw()?;
             if let Some(own) = report.outcomes.first() {
                 let shade = |severity: &str| if severity == "page" { RED.mix(0.3) } else { YELLOW.mix(0.4) };
                 chart.draw_series(own.fired.iter().map(|fired| {
@@ -71,6 +95,10 @@ impl Drawing for Picture<'_> {
                     let to = fired.episode.ended.map_or(end, |ended| ended as f64 / 1000.0).min(end);
                     Rectangle::new([(from, low - margin), (to, high + margin)], shade(&fired.severity).filled())
                 }))?;
+            }
+            for limit in limits {
+                let line = [(begin, *limit), (end, *limit)];
+                chart.draw_series(DashedLineSeries::new(line, 6, 5, BLACK.mix(0.5).stroke_width(1)))?;
             }
             chart.draw_series(LineSeries::new(thin(points, (begin, end)), colour.stroke_width(2)))?;
         }

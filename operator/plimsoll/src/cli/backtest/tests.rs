@@ -1,4 +1,4 @@
-#![allow(clippy::unwrap_used, clippy::indexing_slicing)]
+#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
 use clap::Parser;
 use plimsoll_slo::{
     evaluate::{Labels, Sample},
@@ -63,6 +63,24 @@ fn told_of(models: &[Model], from: i64, keeps: i64, measured: fn(i64) -> Sample)
         Ok(true)
     };
     one(&args, &models[0], models, period, reach, &read).unwrap().unwrap().0
+}
+
+#[test]
+fn what_is_not_kept_is_refused_where_it_was_asked_for_and_said_where_it_was_not() {
+    let (reach, month) = (NOW - 15 * DAY, Period { from: NOW - 30 * DAY, to: NOW });
+    let mut period = month;
+    let Err(Stop::Failed(why, help)) = period.within(reach, Some("30d"), NOW, "http://p") else {
+        panic!("it is taken")
+    };
+    assert_eq!(why, "http://p keeps samples for 15d, and --from asks for 30d");
+    assert!(help.starts_with("use --from 15d"), "{help}");
+    let said = period.within(reach, None, NOW, "http://p").unwrap().unwrap();
+    assert_eq!(said, "http://p keeps samples for 15d: this is of that time, not of the usual 30d\n");
+    assert_eq!((period.from, period.to), (reach, NOW));
+    // Who keeps enough is not spoken of, and of nothing nothing is said.
+    let mut period = month;
+    assert!(period.within(0, None, NOW, "http://p").unwrap().is_none() && period.from == month.from);
+    assert!(Period { to: reach, ..month }.within(reach, None, NOW, "http://p").is_err());
 }
 
 fn near(found: f64, wanted: f64) {
