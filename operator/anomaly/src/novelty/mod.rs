@@ -9,6 +9,7 @@ mod features;
 mod frame;
 mod jump;
 mod memory;
+mod times;
 
 use serde::{Deserialize, Serialize};
 
@@ -109,7 +110,7 @@ impl State {
         self.learn_step(elapsed);
         let novelty = self.novelty(constants, sample, elapsed);
         let judged = self.row >= WARM;
-        let jump = self.jumps.see(constants, (self.row, sample.time, self.step), sample.value, judged);
+        let jump = self.jumps.see(constants, (self.row, self.time, sample, self.step), judged);
         let record = self.record(novelty);
         self.row += 1;
         self.time = sample.time;
