@@ -106,6 +106,7 @@ impl State {
     }
 
     fn step(&mut self, constants: &Constants, sample: Sample) -> Verdict {
+        self.refractory.set_back((self.time - sample.time).max(0.0));
         let elapsed = (sample.time - self.time).max(0.0);
         self.learn_step(elapsed);
         let novelty = self.novelty(constants, sample, elapsed);
