@@ -47,6 +47,11 @@ impl Refractory {
         }
         begins
     }
+
+    /// The clock was set back by so many seconds, and the last alert has begun as long ago as before.
+    pub(crate) fn set_back(&mut self, by: f64) {
+        self.begun -= by;
+    }
 }
 
 /// Which side of a series' recent level counts.

@@ -16,7 +16,7 @@ const RIPE: f64 = 14.0 * 86_400.0;
 /// Drift that is alarming; see [`Outlook::drift`].
 const DRIFT: f64 = 1.0;
 /// Drifts within half a day are one; one in four weeks is scarce.
-const SCARCITY: Scarcity = Scarcity { apart: 43_200.0, weekly: 0.25, memory: 5e6 };
+const SCARCITY: Scarcity = Scarcity { apart: 43_200.0, below: 0.25, above: f64::MAX, memory: 5e6 };
 
 /// Watches the drift of one series.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]

@@ -30,6 +30,10 @@ pub struct Constants {
     pub hour: f64,
     /// Peaks of moves a week, just below the level of alarm, that are scarce enough for it.
     pub scarce: f64,
+    /// Peaks of moves a week, at the level of alarm and above, that are scarce enough for it.
+    pub often: f64,
+    /// The same at times of the day at which the series has moved on most days.
+    pub daily: f64,
     /// Seconds over which peaks are counted.
     pub peaks: f64,
     /// Seconds for which nothing is raised after an alert was.
@@ -51,6 +55,8 @@ impl Constants {
         clip: 100.0,
         hour: 0.03,
         scarce: 8.0,
+        often: 24.0,
+        daily: 1.0,
         peaks: 2.6e6,
         refractory: 1860.0,
     };
@@ -73,6 +79,8 @@ impl Constants {
             clip,
             hour,
             scarce,
+            often,
+            daily,
             peaks,
             refractory,
         } = Self::DEFAULT;
@@ -91,6 +99,9 @@ impl Constants {
             scarce: scarce * draw(2.0),
             peaks: peaks * draw(2.0),
             refractory: refractory * draw(1.25),
+            // Drawn last, so that the others of a seed stay what they were.
+            often: often * draw(2.0),
+            daily: daily * draw(2.0),
         }
     }
 }

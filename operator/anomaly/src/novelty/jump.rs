@@ -2,8 +2,11 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::Constants;
-use crate::peaks::{Peaks, Scarcity};
+use super::{Constants, times::Times};
+use crate::{
+    detector::Sample,
+    peaks::{NOTABLE, Peaks, Scarcity},
+};
 
 /// Moves over one and over two rows.
 const LAGS: usize = 2;
@@ -14,6 +17,8 @@ const CLIP_AFTER: u64 = 30;
 const HOUR_CLIP: f64 = 30.0;
 /// Moves within so many seconds are one peak.
 const PEAK_S: f64 = 1860.0;
+/// From this share of the level of alarm on, half an octave below it, a move marks its time of the day.
+const NEARLY: f64 = std::f64::consts::FRAC_1_SQRT_2;
 
 /// How much a series moves.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -23,29 +28,35 @@ pub(super) struct Jumps {
     /// Mean square of the moves in each hour of the day, in units of that of all.
     hours: [f32; HOURS],
     peaks: Peaks,
+    times: Times,
 }
 
 impl Default for Jumps {
     fn default() -> Self {
-        Self { last: [0.0; LAGS], squares: [0.0; LAGS], hours: [1.0; HOURS], peaks: Peaks::default() }
+        Self {
+            last: [0.0; LAGS],
+            squares: [0.0; LAGS],
+            hours: [1.0; HOURS],
+            peaks: Peaks::default(),
+            times: Times::default(),
+        }
     }
 }
 
 impl Jumps {
-    /// The largest move that ends in row `row` (counted from 0) of a series whose rows are `step` seconds apart;
-    /// 1 is alarming. Before `judged` there is none.
+    /// The largest move that ends in row `row` (counted from 0) of a series whose rows are `step` seconds apart, the last
+    /// of them at `before`; 1 is alarming. Before `judged` there is none.
     pub(super) fn see(
         &mut self,
         constants: &Constants,
-        (row, time, step): (u64, f64, f64),
-        value: f64,
+        (row, before, Sample { time, value }, step): (u64, f64, Sample, f64),
         judged: bool,
     ) -> f64 {
         let mut largest = 0.0f64;
         let mut relative = None;
-        for (lag, (before, square)) in (1..).zip(self.last.iter().zip(&mut self.squares)) {
+        for (lag, (from, square)) in (1..).zip(self.last.iter().zip(&mut self.squares)) {
             let Some(moves) = row.checked_sub(lag) else { break };
-            let squared = ((value - before) * (value - before)).min(f64::MAX);
+            let squared = ((value - from) * (value - from)).min(f64::MAX);
             if *square > 0.0 {
                 largest = largest.max(squared / *square);
                 relative.get_or_insert(squared / *square);
@@ -65,9 +76,24 @@ impl Jumps {
         if !judged {
             return 0.0;
         }
+        self.times.pass(before, time);
         let strength = (largest / usual).sqrt() / constants.jump;
-        let scarcity = Scarcity { apart: PEAK_S, weekly: constants.scarce, memory: constants.peaks };
-        strength / self.peaks.see(&scarcity, time, strength)
+        strength / self.level(constants, time, strength)
+    }
+
+    /// The level of alarm for a move of this strength; then learns it. At times of the day at which the series often moves
+    /// only what comes hardly ever is alarming.
+    fn level(&mut self, constants: &Constants, time: f64, strength: f64) -> f64 {
+        let scarcity =
+            Scarcity { apart: PEAK_S, below: constants.scarce, above: constants.often, memory: constants.peaks };
+        let often = strength >= NOTABLE && self.times.often(time);
+        let usual = if often { self.peaks.level_where(&Scarcity { above: constants.daily, ..scarcity }) } else { 0.0 };
+        let level = self.peaks.see(&scarcity, time, strength);
+        // What is known stays known where the level has been raised above it, or each would undo the other.
+        if strength >= NEARLY * if often { 1.0 } else { level } {
+            self.times.note(time);
+        }
+        level.max(usual)
     }
 
     /// By how much moves at this time of day are larger than usual; then learns this row's.

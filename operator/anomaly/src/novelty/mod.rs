@@ -9,6 +9,7 @@ mod features;
 mod frame;
 mod jump;
 mod memory;
+mod times;
 
 use serde::{Deserialize, Serialize};
 
@@ -105,11 +106,12 @@ impl State {
     }
 
     fn step(&mut self, constants: &Constants, sample: Sample) -> Verdict {
+        self.refractory.set_back((self.time - sample.time).max(0.0));
         let elapsed = (sample.time - self.time).max(0.0);
         self.learn_step(elapsed);
         let novelty = self.novelty(constants, sample, elapsed);
         let judged = self.row >= WARM;
-        let jump = self.jumps.see(constants, (self.row, sample.time, self.step), sample.value, judged);
+        let jump = self.jumps.see(constants, (self.row, self.time, sample, self.step), judged);
         let record = self.record(novelty);
         self.row += 1;
         self.time = sample.time;

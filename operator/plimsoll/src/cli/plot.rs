@@ -18,6 +18,8 @@ use super::out::{self, Stop};
 /// Width and height of the drawing, and the columns that hold values, in pixels.
 const SIZE: (u32, u32) = (1600, 600);
 const COLUMNS: usize = 1500;
+/// The greatest value that is drawn as it is: the span of all must be a number, or the axis has marks without end.
+const GREATEST: f64 = 1e300;
 
 /// What a drawing is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,13 +65,14 @@ impl Plot {
 
     /// Takes the next row.
     pub fn add(&mut self, sample: Sample, verdict: Verdict) {
+        let drawn = Sample { value: sample.value.clamp(-GREATEST, GREATEST), ..sample };
         if sample.value.is_finite() {
-            self.samples.push((sample.time, sample.value));
-            self.expect(sample);
+            self.samples.push((drawn.time, drawn.value));
+            self.expect(drawn);
         }
         self.scores.push((sample.time, verdict.score));
         if verdict.alert {
-            self.alerts.push((sample.time, sample.value));
+            self.alerts.push((drawn.time, drawn.value));
         }
     }
 
@@ -375,7 +378,16 @@ mod tests {
 
     #[test]
     fn any_series_can_be_drawn() {
-        for values in [vec![], vec![1.0], vec![f64::NAN, f64::NAN], vec![2.0, 2.0], vec![-1e300, 1e300]] {
+        for values in [
+            vec![],
+            vec![1.0],
+            vec![f64::NAN, f64::NAN],
+            vec![2.0, 2.0],
+            vec![-1e300, 1e300],
+            vec![1e308, -1e308],
+            vec![f64::MAX, 0.0],
+            vec![f64::INFINITY, -f64::MAX],
+        ] {
             let mut plot = Plot::new("title <&>");
             for (t, value) in (0u32..).zip(values) {
                 plot.add(

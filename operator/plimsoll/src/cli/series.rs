@@ -14,7 +14,8 @@ use plimsoll_anomaly::Sample;
 use super::out::Stop;
 use crate::source::files::{cause, shown, unreadable};
 
-/// A clock that is set back, as at the end of summer time, is survived.
+/// A clock that is set back, as at the end of summer time, is survived; no row lies farther before the newest of those
+/// above it, or a file whose newest row comes first would be one of a clock that is always set back.
 const SET_BACK_S: f64 = 3600.0;
 /// Seconds of the year 10000.
 const LAST_S: f64 = 253_402_300_800.0;
@@ -28,7 +29,7 @@ pub struct Series {
     value: usize,
     label: Option<usize>,
     split: Option<usize>,
-    before: f64,
+    newest: f64,
     rows: usize,
 }
 
@@ -93,7 +94,7 @@ impl Series {
         let (timestamp, value) = (need("timestamp")?, need("value")?);
         let (label, split) = (column("label"), column("split"));
         let record = StringRecord::new();
-        Ok(Self { name, reader, record, timestamp, value, label, split, before: f64::NEG_INFINITY, rows: 0 })
+        Ok(Self { name, reader, record, timestamp, value, label, split, newest: f64::NEG_INFINITY, rows: 0 })
     }
 
     /// The next row; none at the end.
@@ -123,13 +124,17 @@ impl Series {
                 "times are seconds since 1970: divide milliseconds by 1000",
             ));
         }
-        if time < self.before - SET_BACK_S {
+        if time < self.newest - SET_BACK_S {
             return Err(failed(
-                format!("{}:{line}: timestamp {} is earlier than the line before", self.name, quoted(timestamp)),
-                "sort the lines by time",
+                format!(
+                    "{}:{line}: timestamp {} is over an hour earlier than a line above",
+                    self.name,
+                    quoted(timestamp)
+                ),
+                "sort the lines by time, the oldest first",
             ));
         }
-        self.before = time;
+        self.newest = self.newest.max(time);
         self.rows += 1;
         let number = number(value).ok_or_else(|| {
             failed(

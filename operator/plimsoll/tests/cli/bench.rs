@@ -64,6 +64,7 @@ fn the_numenta_benchmark() {
     // Each spike is the first row of its window, and nothing else is found.
     let line = |name: &str| ran.stdout.lines().find(|l| l.starts_with(name)).unwrap().to_owned();
     assert!(line("novelty").contains("    100.00    100.00    100.00"), "{}", ran.stdout);
+    assert!(line("  its alerts").contains("    100.00    100.00    100.00"), "{}", ran.stdout);
     assert!(line("null").contains("      0.00      0.00      0.00"), "{}", ran.stdout);
 }
 

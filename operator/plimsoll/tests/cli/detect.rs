@@ -140,11 +140,35 @@ fn rows_without_a_value_survive() {
     }
 }
 
+/// Local times at the end of summer time: an alert in the hour that comes twice hides none in its second run.
+#[test]
+fn an_outage_after_the_clock_was_set_back_is_found() {
+    let directory = tempfile::tempdir().unwrap();
+    let d = directory.path();
+    let mut text = "timestamp,value\n".to_owned();
+    for i in 0..6000 {
+        // Row 5000 is the first of the hour that comes again; alerts are 10 minutes before it and 40 after.
+        let time = 1_700_000_000 + 60 * (if i < 5000 { i } else { i - 60 });
+        let value = match i {
+            4990 => 900,
+            5040..5065 => 2000,
+            _ => 100 + (i * 7) % 13,
+        };
+        text.push_str(&format!("{time},{value}\n"));
+    }
+    write(d, "in.csv", text);
+    let ran = detect(d, &[]);
+    assert_eq!((ran.code, ran.stderr.as_str()), (0, ""));
+    let alerts: Vec<usize> =
+        ran.stdout.lines().skip(1).enumerate().filter(|(_, l)| l.ends_with(",1")).map(|(i, _)| i).collect();
+    assert!(alerts.contains(&4990) && alerts.contains(&5040), "{alerts:?}");
+}
+
 #[test]
 fn what_is_refused_and_why() {
     let columns = "the first line names the columns; two must be called timestamp and value";
     let times = "write seconds since 1970, as 1700000000, or ISO 8601, as 2026-01-31T08:00:00Z";
-    let cases: [(&[u8], &str, &str); 17] = [
+    let cases: [(&[u8], &str, &str); 18] = [
         (b"", "in.csv is empty", "it needs a line `timestamp,value` and a line for each sample"),
         (b"timestamp,value\n", "in.csv has no row", "it needs a line for each sample"),
         (b"time,value\n1,2\n", "in.csv:1: no column timestamp; there is time, value", columns),
@@ -171,8 +195,13 @@ fn what_is_refused_and_why() {
         ),
         (
             b"timestamp,value\n9000,1\n9060,1\n5000,1\n",
-            "in.csv:4: timestamp \"5000\" is earlier than the line before",
-            "sort the lines by time",
+            "in.csv:4: timestamp \"5000\" is over an hour earlier than a line above",
+            "sort the lines by time, the oldest first",
+        ),
+        (
+            b"timestamp,value\n9000,1\n7200,1\n5400,1\n5340,1\n",
+            "in.csv:5: timestamp \"5340\" is over an hour earlier than a line above",
+            "sort the lines by time, the oldest first",
         ),
         (b"timestamp,value\n1,2\n2\n", "in.csv:3: no value: the line is cut short", "complete or remove the line"),
         (b"\x7fELF\0\0\0\n", "in.csv is a binary file", "name a CSV file, or one compressed by gzip"),

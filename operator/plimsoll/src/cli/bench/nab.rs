@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, fmt::Write as _, fs};
 
 use plimsoll_anomaly::{
     Verdict,
-    detector::ALERT,
+    detector::{ALERT, NEW},
     evaluate::{
         halves::halves,
         nab::{PROFILES, Sweep, Truth},
@@ -33,10 +33,13 @@ pub(super) fn run(folder: &Folder) -> Result<String, Stop> {
         row(&mut text, method.name, |p| sweep.best(p).score);
         let _ = writeln!(text, "{:10.3}", mean_vus(&truths, &method.results));
         if method.alerts {
-            for (name, threshold) in [("  at 0.5", 0.5), ("  at its alerts", ALERT)] {
+            for (name, threshold) in [("  rows from 0.5 on", NEW), ("  rows from 0.4 on", ALERT)] {
                 row(&mut text, name, |p| sweep.at(p, threshold));
                 text.push('\n');
             }
+            let alerts = alerts(&truths, &method.results);
+            row(&mut text, "  its alerts", |p| alerts.at(p, 1.0));
+            text.push('\n');
         }
         if folder.splits > 0 {
             let mut held: [Vec<f64>; 3] = Default::default();
@@ -95,6 +98,13 @@ fn sweep(truths: &[Truth], results: &[Vec<Verdict>], keep: impl Fn(usize) -> boo
     let kept = truths.iter().zip(results).enumerate().filter(|(i, _)| keep(*i)).map(|(_, pair)| pair);
     let scores: Vec<(&Truth, Vec<f64>)> = kept.map(|(t, r)| (t, r.iter().map(|v| v.score).collect())).collect();
     Sweep::new(scores.iter().map(|(truth, scores)| (*truth, scores.as_slice())))
+}
+
+/// Only the rows at which an alert begins, which is another decision than a threshold on the score.
+fn alerts(truths: &[Truth], results: &[Vec<Verdict>]) -> Sweep {
+    let begins = |results: &Vec<Verdict>| results.iter().map(|v| f64::from(u8::from(v.alert))).collect::<Vec<_>>();
+    let alerts: Vec<(&Truth, Vec<f64>)> = truths.iter().zip(results.iter().map(begins)).collect();
+    Sweep::new(alerts.iter().map(|(truth, alerts)| (*truth, alerts.as_slice())))
 }
 
 /// Over the files that have a window.
