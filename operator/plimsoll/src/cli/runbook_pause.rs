@@ -287,7 +287,7 @@ mod tests {
     }
 
     async fn led(api: &FakeApi, namespace: &str) {
-        while !api.get(&at(namespace)).is_some_and(|lease| !lease["spec"]["holderIdentity"].is_null()) {
+        while api.get(&at(namespace)).is_none_or(|lease| lease["spec"]["holderIdentity"].is_null()) {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     }

@@ -252,8 +252,9 @@ fn keys(definition: &Value) -> Vec<(String, String)> {
 /// True when the stored object was written with these very words and still says them.
 fn holds(known: &DynamicObject, wanted: &Value) -> bool {
     let written = known.annotations().get(WRITTEN).map(String::as_str);
-    let same = written == wanted["metadata"]["annotations"][WRITTEN].as_str();
-    same && known.data.get("spec").is_some_and(|spec| says(spec, &wanted["spec"]))
+    let annotations = wanted.pointer("/metadata/annotations");
+    let same = written == annotations.and_then(|all| all.get(WRITTEN)).and_then(Value::as_str);
+    same && known.data.get("spec").zip(wanted.get("spec")).is_some_and(|(spec, wanted)| says(spec, wanted))
 }
 
 /// True when `known` says everything that `wanted` says; the API server may have added defaults.

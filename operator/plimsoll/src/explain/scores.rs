@@ -68,7 +68,9 @@ mod tests {
             assert!(message.contains("let it scrape /metrics of Plimsoll"), "{message}");
         }
         assert_eq!(works([0, 7], told(None, "learns")), Some((None, "learns".to_owned())));
-        assert!(works([0, 7], None).is_some_and(|(works, text)| works.is_none() && text.contains("no score of it yet")));
+        assert!(
+            works([0, 7], None).is_some_and(|(works, text)| works.is_none() && text.contains("no score of it yet"))
+        );
         // What is known to be wrong is nearer than what follows of it.
         assert_eq!(works([0, 0], told(Some(false), "no series")), Some((Some(false), "no series".to_owned())));
         assert_eq!(works([2, 7], told(Some(true), "2 series")), Some((Some(true), "2 series".to_owned())));

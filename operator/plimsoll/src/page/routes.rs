@@ -178,7 +178,8 @@ async fn view(site: &Site, slo: &Kept<Slo>, range: &str, now: i64) -> View {
         && let Some(range) = plan.shorter(&over)
     {
         plan = Plan::new(&model, range, now);
-        let asking = plan.over.iter().enumerate().map(|(place, question)| ask(question, plan.grid_of(place)));
+        let asking =
+            plan.over.iter().enumerate().map(|(place, of)| site.recorded.range(of, Some(&id), plan.grid_of(place)));
         over = futures::future::join_all(asking).await;
     }
     let watched = match slo::watched(&over) {
