@@ -14,7 +14,7 @@ const CADENCE: f64 = 60.0;
 /// So much earlier is early enough, since scrapes are not punctual.
 const EARLY: f64 = 7.5;
 
-const FORMAT: &[u8; 8] = b"PLMWA\0\0\x02";
+const FORMAT: &[u8; 8] = b"PLMWA\0\0\x03";
 
 /// Samples of a series since the forecaster last saw it.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]

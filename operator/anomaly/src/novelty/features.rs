@@ -2,7 +2,10 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::frame::{Frame, NONE};
+use super::{
+    WARM,
+    frame::{Frame, NONE},
+};
 
 /// Views.
 pub(super) const FEATURES: usize = 4;
@@ -11,6 +14,8 @@ const SHORT: usize = 10;
 pub(super) const LONG: usize = 30;
 const HOURS: usize = 24;
 const DAYS: usize = 7;
+/// Hours and rows that are compared with an earlier week before that is judged: a day, and as many rows as of the series.
+const LEARNT: [u8; 2] = [HOURS as u8, WARM as u8];
 /// Rows after which it is looked whether the profile's frame is too wide, and what too wide is.
 const LOOK: u64 = 1024;
 const COARSE: f32 = 16.0;
@@ -29,19 +34,35 @@ pub(super) struct Features {
     frame: Frame,
     /// A bit for each hour of the week: set while the profile is a single value.
     single: [[u8; HOURS / 8]; DAYS],
+    /// Whether the hour that lasts is met for the first time: its residuals are then from the rows just before.
+    fresh: bool,
+    /// Hours and rows that were compared with an earlier week, as far as one can count.
+    compared: [u8; 2],
 }
 
 impl Features {
     pub(super) fn new(origin: f64) -> Self {
         let profile = [[NONE; HOURS]; DAYS];
-        Self { origin, ring: [0.0; LONG], profile, frame: Frame::of(0.0), single: [[0; HOURS / 8]; DAYS] }
+        let frame = Frame::of(0.0);
+        Self {
+            origin,
+            ring: [0.0; LONG],
+            profile,
+            frame,
+            single: [[0; HOURS / 8]; DAYS],
+            fresh: true,
+            compared: [0; 2],
+        }
     }
 
-    /// The views of row `row` (counted from 0): signed root, residual of the hour of the week, short and long mean.
-    pub(super) fn see(&mut self, rate: f64, row: u64, time: f64, value: f64) -> [f32; FEATURES] {
+    /// The views of row `row` (counted from 0), which comes `elapsed` seconds after the last: signed root, residual of the
+    /// hour of the week, short and long mean.
+    pub(super) fn see(&mut self, rate: f64, row: u64, (time, elapsed): (f64, f64), value: f64) -> [f32; FEATURES] {
         let root = |x: f64| x.abs().sqrt().copysign(x);
         let x = (value - self.origin).clamp(-LIMIT, LIMIT);
-        let hour = (time as i64).div_euclid(3600).rem_euclid((DAYS * HOURS) as i64) as usize;
+        let hours = |time: f64| (time as i64).div_euclid(3600);
+        let hour = hours(time).rem_euclid((DAYS * HOURS) as i64) as usize;
+        self.visit(hour, hours(time) != hours(time - elapsed));
         let residual = self.residual(rate as f32, row, hour, x as f32);
         let at = (row % LONG as u64) as usize;
         if let Some(slot) = self.ring.get_mut(at) {
@@ -49,6 +70,25 @@ impl Features {
         }
         let (short, long) = self.means(at, row);
         [(root(value) - root(self.origin)).clamp(-LIMIT, LIMIT) as f32, residual, short, long]
+    }
+
+    /// Whether the residual is one to judge by. The first residuals from an earlier week are far from all that were before,
+    /// whatever the series does, so they are only remembered.
+    pub(super) fn residual_counts(&self) -> bool {
+        self.fresh || self.compared.iter().zip(LEARNT).all(|(compared, learnt)| *compared > learnt)
+    }
+
+    /// Notes that a row lies in this hour of the week, and whether it is the first of it.
+    fn visit(&mut self, hour: usize, begins: bool) {
+        if self.profile.as_flattened().get(hour).is_none_or(|known| *known == NONE) {
+            self.fresh = true;
+        } else if begins {
+            self.fresh = false;
+        }
+        if !self.fresh {
+            let [hours, rows] = &mut self.compared;
+            (*hours, *rows) = (hours.saturating_add(u8::from(begins)), rows.saturating_add(1));
+        }
     }
 
     /// How far the value is from the profile of its hour; then moves the profile, which is first the mean of two values.
