@@ -142,7 +142,7 @@ impl State {
     /// Mean root novelty over the views; 1 is alarming.
     fn novelty(&mut self, constants: &Constants, sample: Sample, elapsed: f64) -> f64 {
         self.age(constants, sample.time);
-        let views = self.features.see(constants.profile, self.row, (sample.time, elapsed), sample.value);
+        let views = self.features.see(constants.profile, self.row, (self.time, sample.time), sample.value);
         let counts = [true, self.features.residual_counts(), true, true];
         let resolution = constants.resolution as f32;
         let shrink = constants.shrink.0.min(elapsed / constants.shrink.1) as f32;
