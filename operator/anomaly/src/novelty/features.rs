@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     WARM,
     frame::{Frame, NONE},
+    memory::WIDE,
 };
 
 /// Views.
@@ -46,6 +47,10 @@ pub(super) struct Features {
     usual: f32,
 }
 
+fn root(x: f64) -> f64 {
+    x.abs().sqrt().copysign(x)
+}
+
 /// How an hour of the week is met.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 enum Visit {
@@ -74,10 +79,22 @@ impl Features {
     }
 
     /// The views of row `row` (counted from 0), which comes at the second of these times, after one at the first: signed
-    /// root, residual of the hour of the week, short and long mean.
-    pub(super) fn see(&mut self, rate: f64, row: u64, (last, time): (f64, f64), value: f64) -> [f32; FEATURES] {
-        let root = |x: f64| x.abs().sqrt().copysign(x);
-        let x = (value - self.origin).clamp(-LIMIT, LIMIT);
+    /// root, residual of the hour of the week, short and long mean. `bulk` is where most signed roots lie: a value far from
+    /// there has its own root, but the other views, which last longer than it, see the farthest that is not.
+    pub(super) fn see(
+        &mut self,
+        rate: f64,
+        row: u64,
+        (last, time): (f64, f64),
+        value: f64,
+        bulk: Option<(f32, f32)>,
+    ) -> [f32; FEATURES] {
+        let mut x = value - self.origin;
+        if let Some((low, high)) = bulk.map(|(low, high)| (self.squared(low), self.squared(high))) {
+            let far = f64::from(WIDE) * (high - low);
+            x = x.clamp(low - far, high + far);
+        }
+        let x = x.clamp(-LIMIT, LIMIT);
         let hours = |time: f64| (time as i64).div_euclid(3600);
         let of_week = |time: f64| hours(time).rem_euclid((DAYS * HOURS) as i64) as usize;
         let hour = of_week(time);
@@ -93,6 +110,12 @@ impl Features {
         }
         let (short, long) = self.means(at, row);
         [(root(value) - root(self.origin)).clamp(-LIMIT, LIMIT) as f32, residual, short, long]
+    }
+
+    /// The value, counted from the origin, that has this signed root.
+    fn squared(&self, view: f32) -> f64 {
+        let root = f64::from(view) + root(self.origin);
+        root * root.abs() - self.origin
     }
 
     /// Whether the residual is one to judge by. The first residuals from an earlier week are far from all that were before,
