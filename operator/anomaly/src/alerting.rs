@@ -103,6 +103,7 @@ pub struct Alerting {
     since_gap: u8,
     refractory: Refractory,
     stay: Option<Stay>,
+    away: Option<Away>,
 }
 
 /// Where a series is that is not where it was.
@@ -121,6 +122,18 @@ struct Stay {
     peak: f64,
 }
 
+/// Where a series was that has gone to the side that does not count.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+struct Away {
+    begun: f64,
+    /// When it was last seen there.
+    last: f64,
+    /// The level of before.
+    base: f64,
+    /// Nearer than this to the base it has returned.
+    edge: f64,
+}
+
 impl Alerting {
     /// Takes the next sample and the detector's verdict on it. One that is not newer than the last, or has no value, is
     /// passed over.
@@ -134,15 +147,10 @@ impl Alerting {
             self.since_gap = 0;
         }
         if elapsed.is_some_and(|elapsed| elapsed > LOST) {
-            self.stay = None;
+            (self.stay, self.away) = (None, None);
         }
         let way = if elapsed.is_some() { value - self.level } else { 0.0 };
-        let on_side = match policy.side {
-            Side::Both => true,
-            Side::Up => way > 0.0,
-            Side::Down => way < 0.0,
-        };
-        let asked = on_side && value >= policy.least;
+        let asked = self.on_side(policy, sample, way) && value >= policy.least;
         let [move_counts, new_counts] = AFTER_GAP.map(|samples| self.since_gap >= samples);
         let known = verdict.score >= FAR || if verdict.score < NEW { move_counts } else { new_counts };
         let alarming = policy.score.map_or(verdict.alarming, |score| verdict.score >= score);
@@ -160,6 +168,32 @@ impl Alerting {
         self.learn(elapsed, value, way);
         self.time = Some(time);
         Alert { begins, asked, ..self.stands() }
+    }
+
+    /// Whether the sample, so far from the level of lately, lies on the side that counts. What comes back from the other side
+    /// does not, though it lies above a level that was drawn down by what it comes back from.
+    fn on_side(&mut self, policy: &Policy, sample: Sample, way: f64) -> bool {
+        let sign = match policy.side {
+            Side::Both => return true,
+            Side::Up => 1.0,
+            Side::Down => -1.0,
+        };
+        let Sample { time, value } = sample;
+        let far = SCATTER * self.scatter;
+        if way * sign < -far && self.away.is_none() {
+            self.away = Some(Away { begun: time, last: time, base: self.level, edge: far });
+        }
+        let Some(away) = &mut self.away else { return way * sign > 0.0 };
+        let beyond = (value - away.base) * sign;
+        if beyond < -away.edge {
+            (away.last, away.edge) = (time, away.edge.max(-WAY * beyond));
+        }
+        let on_side = beyond > away.edge;
+        // Half an hour after its return the level has followed; what stays away for longer than an alert may is a new level.
+        if time - away.last > Constants::DEFAULT.refractory || time - away.begun >= policy.accept {
+            self.away = None;
+        }
+        on_side
     }
 
     /// Ends the alert of before, or lets it stay; within the refractory time one that comes back is the same.

@@ -7,6 +7,11 @@ const HALF: usize = 32;
 const SLOTS: usize = 2 * HALF;
 /// An unused place; it is above all values, so that sorted ones end in it.
 const NONE: f32 = f32::INFINITY;
+/// So many of the highest, and of the lowest, remembered values do not make a range wide, ...
+const LONE: usize = 3;
+/// ... if so many more are remembered: it is then at most [`WIDE`] times that of the others.
+const OTHERS: usize = 8;
+pub(super) const WIDE: f32 = 2.0;
 /// Greatest age of a value that is not forgotten; the next one is where ages stop.
 pub(super) const OLDEST: u8 = u8::MAX - 1;
 
@@ -30,7 +35,8 @@ impl Default for Memory {
 }
 
 impl Memory {
-    /// Distance from the nearest remembered value in units of the running range; then remembers the value, which is finite.
+    /// Distance from the nearest remembered value in units of the running range, in which a few lone values do not count;
+    /// then remembers the value, which is finite.
     ///
     /// Values older than [`OLDEST`] are forgotten, a value nearer than `resolution` to a remembered one takes no slot of its
     /// own, and the range contracts by the share `shrink`.
@@ -38,7 +44,8 @@ impl Memory {
         if self.is_empty() && self.low == 0.0 && self.high == 0.0 {
             (self.low, self.high) = (value, value);
         }
-        let span = self.high - self.low;
+        let bulk = self.bulk().map_or(f32::INFINITY, |(low, high)| WIDE * (high - low));
+        let span = (self.high - self.low).min(bulk);
         let mut at = self.values.as_flattened().iter().map(|v| u16::from(*v < value)).sum::<u16>() as usize;
         let nearest = self.nearest(&mut at, value);
         let novelty = match nearest {
@@ -63,6 +70,14 @@ impl Memory {
         self.high = (self.high - shrink * (self.high - centre)).max(value);
         self.low = (self.low + shrink * (centre - self.low)).min(value);
         novelty
+    }
+
+    /// The range of the remembered values without the few highest and lowest, if there are enough.
+    pub(super) fn bulk(&self) -> Option<(f32, f32)> {
+        let values = self.values.as_flattened();
+        let seen = values.iter().map(|v| u16::from(*v < NONE)).sum::<u16>() as usize;
+        let last = seen.checked_sub(LONE + 1).filter(|last| *last >= LONE + OTHERS - 1)?;
+        Some((*values.get(LONE)?, *values.get(last)?))
     }
 
     /// Lets all values grow older.
@@ -145,7 +160,10 @@ mod tests {
         let (mut all, mut range) = (Vec::<f32>::new(), (f32::MAX, f32::MIN));
         for i in 0..SLOTS {
             let value = 1e3 + 10.0 * random.unit() * if i % 10 == 9 { 30.0 } else { 1.0 };
-            let span = range.1 - range.0;
+            let mut sorted = all.clone();
+            sorted.sort_by(f32::total_cmp);
+            let bulk = if i < 14 { f32::MAX } else { 2.0 * (sorted[i - 4] - sorted[3]) };
+            let span = (range.1 - range.0).min(bulk);
             let nearest = all.iter().map(|v| (v - value).abs()).fold(f32::MAX, f32::min);
             let want = if all.len() < 2 { f32::from(all.len() == 1) } else { nearest / span };
             let got = memory.meet(value, (0.0, 0.0));
@@ -173,6 +191,24 @@ mod tests {
         let forgotten = memory.meet(-100.0, (0.0, 0.0));
         assert!(forgotten > 0.4, "last seen too long ago, the others begin at 0: {forgotten}");
         assert_eq!(memory.meet(-100.0, (0.0, 0.0)), 0.0);
+    }
+
+    #[test]
+    fn lone_values_do_not_widen_the_range() {
+        let mut plain = Memory::default();
+        let mut struck = Memory::default();
+        for i in 0..400u16 {
+            let value = f32::from(i % 60);
+            plain.meet(value, (0.005, 0.0));
+            struck.meet(if (200..203).contains(&i) { 1e6 * f32::from(i) } else { value }, (0.005, 0.0));
+        }
+        let [all, struck_at] = [&mut plain, &mut struck].map(|memory| memory.meet(90.0, (0.005, 0.0)));
+        assert!((all - 31.0 / 59.0).abs() < 1e-3, "{all}");
+        assert!(struck_at > 0.4 * all, "{struck_at} for {all}");
+        // Four are no lone values any more.
+        struck.meet(1e9, (0.005, 0.0));
+        struck.meet(2e9, (0.005, 0.0));
+        assert!(struck.meet(120.0, (0.005, 0.0)) < 1e-3);
     }
 
     #[test]

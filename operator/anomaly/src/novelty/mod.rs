@@ -144,13 +144,20 @@ impl State {
     /// Mean root novelty over the views; 1 is alarming.
     fn novelty(&mut self, constants: &Constants, sample: Sample, elapsed: f64) -> f64 {
         self.age(constants, sample.time);
-        let views = self.features.see(constants.profile, self.row, sample.time, sample.value);
+        let [roots, ..] = &self.memories;
+        let (times, bulk) = ((self.time, sample.time), roots.bulk());
+        let views = self.features.see(constants.profile, self.row, times, sample.value, bulk);
+        let counts = [true, self.features.residual_counts(), true, true];
         let resolution = constants.resolution as f32;
         let shrink = constants.shrink.0.min(elapsed / constants.shrink.1) as f32;
         let sum: f64 = views
             .iter()
             .zip(&mut self.memories)
-            .map(|(view, memory)| f64::from(memory.meet(*view, (resolution, shrink))).sqrt())
+            .zip(counts)
+            .map(|((view, memory), counts)| {
+                let novelty = f64::from(memory.meet(*view, (resolution, shrink)));
+                if counts { novelty.sqrt() } else { 0.0 }
+            })
             .sum();
         if self.row >= WARM { sum / FEATURES as f64 / constants.novel } else { 0.0 }
     }

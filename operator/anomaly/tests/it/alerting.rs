@@ -94,6 +94,46 @@ fn only_the_side_that_is_asked_for_alerts() {
 }
 
 #[test]
+fn a_return_from_the_other_side_is_none_to_this_side() {
+    type Change = fn(usize) -> f64;
+    for (what, change, begins) in [
+        ("three minutes", (|row| if row < 6 { 5.0 } else { calm(row) }) as Change, vec![]),
+        ("twenty minutes", |row| if row < 40 { 5.0 } else { calm(row) }, vec![]),
+        ("there and back in steps", |row| calm(row) - 0.6 * row.min(40usize.saturating_sub(row)).min(8) as f64, vec![]),
+        ("twice", |row| if row < 6 || (30..36).contains(&row) { 2.0 } else { calm(row) }, vec![]),
+        ("and beyond", |row| if row < 6 { 5.0 } else { 60.0 }, vec![6]),
+        (
+            "and an hour later beyond",
+            |row| {
+                if row < 6 {
+                    5.0
+                } else if row < 130 {
+                    calm(row)
+                } else {
+                    40.0
+                }
+            },
+            vec![130],
+        ),
+        (
+            "a level that was accepted is one to rise from",
+            |row| if row < 400 { 5.0 } else { calm(row) + 1.0 },
+            vec![400],
+        ),
+    ] {
+        for (side, sign) in [(Side::Up, 1.0), (Side::Down, -1.0)] {
+            let sample = |row: usize| Sample {
+                time: 1.8e9 + STEP * row as f64,
+                value: sign * if row < AT { calm(row) } else { change(row - AT) },
+            };
+            let alerts = run(&Policy { side, ..POLICY }, (0..AT + 500).map(sample));
+            let (begun, _) = stretches(&alerts[AT..]);
+            assert_eq!(begun, begins, "{what}, {side:?}");
+        }
+    }
+}
+
+#[test]
 fn a_handful_is_not_told_however_new_it_is() {
     for (least, wanted) in [(f64::NEG_INFINITY, true), (90.0, true), (90.1, false)] {
         let alerts = after(&Policy { least, ..POLICY }, 5, |_| Some(90.0));

@@ -52,6 +52,75 @@ fn a_spike_a_dip_and_a_step_are_found_and_nothing_else_is() {
     assert!(quiet.is_empty(), "{quiet:?}");
 }
 
+/// A walk that comes back to 100 within a day.
+fn walk(step: f64, rows: u64, seed: u64) -> Vec<Sample> {
+    let mut away = 0.0;
+    (0..rows)
+        .map(|i| {
+            let even = noise(i + (seed << 32)) + noise(i + (seed << 32) + (1 << 48)) - 1.0;
+            away = away * (1.0 - step / 60_000.0) + 2.4 * even * (step / 60.0).sqrt();
+            Sample { time: 1.7e9 + step * i as f64, value: 100.0 + away }
+        })
+        .collect()
+}
+
+#[test]
+fn the_first_comparison_with_the_week_before_is_no_news() {
+    let day_eight = |step: f64, samples: &[Sample]| {
+        let day = (86_400.0 / step) as usize;
+        let alerts = alerts(&run(&mut Novelty::default(), samples));
+        alerts.into_iter().filter(|row| (7 * day..8 * day).contains(row)).count()
+    };
+    for (step, alarmed) in [(300.0, 1), (3600.0, 1)] {
+        let rows = (10.0 * 86_400.0 / step) as u64;
+        let of_series: usize = (0..10).map(|seed| day_eight(step, &walk(step, rows, seed))).sum();
+        assert!(of_series <= alarmed, "{of_series} in 10 series, every {step} s");
+        // A counter, whose residual from the week before is its rise of a week.
+        let counter: Vec<Sample> = (0..rows)
+            .map(|i| Sample { time: 1.7e9 + step * i as f64, value: 10.0 * i as f64 + (3.0 * noise(i)).round() })
+            .collect();
+        assert_eq!(day_eight(step, &counter), 0, "every {step} s");
+    }
+    // A fault on that day is found all the same.
+    let mut samples = walk(300.0, 2880, 3);
+    samples[2100..2110].iter_mut().for_each(|sample| sample.value += 300.0);
+    assert!(alerts(&run(&mut Novelty::default(), &samples)).contains(&2100));
+}
+
+#[test]
+fn a_week_after_an_incident_the_usual_value_is_no_news() {
+    // From the third week on: some hours, around a change of hour or within one, above and below.
+    for (begin, rows, factor) in [(4435, 29, 3.0), (4435, 29, 50.0), (4700, 13, 0.1), (5003, 100, 10.0), (5100, 6, 0.3)]
+    {
+        let mut samples = wave();
+        samples[begin..begin + rows].iter_mut().for_each(|sample| sample.value *= factor);
+        let found = alerts(&run(&mut Novelty::default(), &samples));
+        assert_eq!(found.first(), Some(&begin), "{begin} {factor}: {found:?}");
+        let later: Vec<usize> = found.into_iter().filter(|row| *row > begin + rows + 12).collect();
+        assert!(later.is_empty(), "{begin} {factor}: {later:?}");
+    }
+}
+
+#[test]
+fn a_sample_of_another_unit_makes_blind_to_nothing() {
+    let with = |factor: f64, rows: usize| {
+        let mut samples = wave();
+        samples[1440..1440 + rows].iter_mut().for_each(|sample| sample.value *= factor);
+        // Far above all that was, for a day; and later threefold.
+        samples[4150..4438].iter_mut().for_each(|sample| sample.value += 60.0);
+        samples[5880..6168].iter_mut().for_each(|sample| sample.value *= 3.0);
+        let verdicts = run(&mut Novelty::default(), &samples);
+        [1440, 4150, 5880].map(|row| (verdicts[row].alert, verdicts[row].score))
+    };
+    let clean = with(1.0, 0);
+    for (factor, rows) in [(10.0, 1), (100.0, 1), (1e4, 1), (1e6, 1), (-1e6, 1), (0.0, 1), (1e6, 3)] {
+        let [glitch, shift, threefold] = with(factor, rows);
+        assert!(glitch.0, "{factor}");
+        assert!(shift.0 && shift.1 > clean[1].1 - 0.1, "{factor} {rows}: {shift:?} for {:?}", clean[1]);
+        assert!(threefold.0 && threefold.1 > clean[2].1 - 0.1, "{factor} {rows}: {threefold:?} for {:?}", clean[2]);
+    }
+}
+
 /// What `plimsoll detect` writes of samples: nobody who changes something else may change this. Where a change is meant, the
 /// figures of detection are to be measured anew and written down with it.
 #[test]
