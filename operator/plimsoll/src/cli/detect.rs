@@ -32,7 +32,7 @@ Examples:
   plimsoll detect --input latency.csv.gz | awk -F, '$4 == 1'      the alerts alone
 
 The input has a line with the names of its columns and among them timestamp (seconds since 1970, or
-ISO 8601; UTC without a zone) and value (may be empty); others are ignored. Rows are in the order of time;
+ISO 8601; UTC without a zone) and value (may be empty); others are ignored. Rows are in the order of time, the oldest first;
 a step back of up to an hour is taken for a clock that is set back, as at the end of summer time. The output has
 timestamp, value, anomaly_score (0 to 1; from 0.4 on a sudden move, from 0.5 on the value is new to the
 series) and alert (1 where one begins). The first 100 rows only teach, and score 0. What the series has not shown
