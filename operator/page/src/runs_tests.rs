@@ -26,7 +26,7 @@ fn a_dry_run_has_not_succeeded_in_anything() {
     assert_eq!(steps, [("would be done", vec![sent("a")]), ("would be done", vec![sent("b")])]);
     let facts: Vec<&str> = run.facts.iter().map(|(_, value)| value.as_str()).collect();
     assert_eq!(facts[0], "r");
-    assert_eq!(facts[3], "an SLO that burns, since 2027-01-15 00:00:00 UTC");
+    assert_eq!(facts[3], "an SLO that burns, since 15 Jan 00:00 UTC");
     let listed = Runs::new(&[], &[Kept::new("shop", "x", dry)], true);
     assert!(listed.runs[0].dry);
 }

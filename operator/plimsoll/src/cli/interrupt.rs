@@ -85,14 +85,14 @@ pub fn temporary<T>(make: impl FnOnce() -> io::Result<(T, PathBuf)>) -> io::Resu
     Ok(made)
 }
 
-/// Gives such a file its name by `rename`, after which it is no temporary one any more.
+/// Gives such a file its name by `rename`, after which it is no temporary one any more, and this is said.
 ///
 /// # Errors
 /// Those of `rename`.
-pub fn whole<T>(rename: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
+pub fn whole<T>(said: String, rename: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
     let mut state = state();
     let renamed = rename()?;
-    state.temporary = None;
+    (state.temporary, state.undone) = (None, said);
     Ok(renamed)
 }
 

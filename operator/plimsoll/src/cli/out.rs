@@ -87,13 +87,15 @@ impl Directory {
     pub fn put(&mut self, name: &str, content: &str) -> Result<(), Stop> {
         self.replace(name, content)?;
         self.done += 1;
-        let of = self.all.map(|all| format!(" of {all}")).unwrap_or_default();
-        interrupt::undone(format!(
-            "{}{of} files in {} are as they are to be, each of them whole; run it again for the others",
-            self.done,
-            shown(&self.path)
-        ));
+        interrupt::undone(self.said(self.done));
         Ok(())
+    }
+
+    /// What is said when it is interrupted and so many files are done.
+    fn said(&self, done: usize) -> String {
+        let of = self.all.map(|all| format!(" of {all}")).unwrap_or_default();
+        let place = shown(&self.path);
+        format!("{done}{of} files in {place} are as they are to be, each of them whole; run it again for the others")
     }
 
     fn replace(&mut self, name: &str, content: &str) -> Result<(), Stop> {
@@ -102,13 +104,14 @@ impl Directory {
             return Ok(());
         }
         let temporary = self.path.join(format!("{}{}-{name}{}", TEMPORARY.0, std::process::id(), TEMPORARY.1));
+        let said = self.said(self.done + 1);
         let result =
             interrupt::temporary(|| Ok((File::create(&temporary)?, temporary.clone()))).and_then(|mut file| {
                 // Held until the rename: another run that cleans up sees that this one lives.
                 file.try_lock().map_err(io::Error::from)?;
                 file.write_all(content.as_bytes())?;
                 file.sync_all()?;
-                interrupt::whole(|| fs::rename(&temporary, &target))
+                interrupt::whole(said, || fs::rename(&temporary, &target))
             });
         if let Err(error) = result {
             let _ = fs::remove_file(&temporary);
@@ -215,7 +218,8 @@ pub fn replace(
     settle(content(&mut writer), path)?;
     let file = writer.into_inner().map_err(|e| write(e.error()))?;
     file.as_file().sync_all().map_err(|e| write(&e))?;
-    interrupt::whole(|| file.persist(path).map_err(|e| e.error)).map_err(|e| write(&e))?;
+    interrupt::whole(format!("{} is written", shown(path)), || file.persist(path).map_err(|e| e.error))
+        .map_err(|e| write(&e))?;
     File::open(directory).and_then(|d| d.sync_all()).map_err(|e| write(&e))
 }
 

@@ -14,7 +14,9 @@ use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use plimsoll_api::{AlertRule, RunbookExecution, Slo, approval::Decision};
 use plimsoll_page::{
-    Kept, assets, html,
+    Kept,
+    ask::History,
+    assets, html,
     overview::{self, Filter, Overview},
     rules::{self, Rules},
     runs::Runs,
@@ -178,9 +180,7 @@ async fn view(site: &Site, slo: &Kept<Slo>, range: &str, now: i64) -> View {
         && let Some(range) = plan.shorter(&over)
     {
         plan = Plan::new(&model, range, now);
-        let asking =
-            plan.over.iter().enumerate().map(|(place, of)| site.recorded.range(of, Some(&id), plan.grid_of(place)));
-        over = futures::future::join_all(asking).await;
+        over = over_of(site, &id, &plan).await;
     }
     let watched = match slo::watched(&over) {
         Some(question) => Some(site.recorded.range(&question, Some(&id), plan.grid).await),
@@ -189,6 +189,13 @@ async fn view(site: &Site, slo: &Kept<Slo>, range: &str, now: i64) -> View {
     let answers = slo::Answers { over, now: of_now, watched };
     let texts = Texts { explanation, yaml, rules: as_yaml(&plimsoll_slo::render(&model)) };
     View::new(slo, &model, &plan, &answers, &site.objects.executions(), texts, now)
+}
+
+/// What is answered over the time of a plan.
+async fn over_of(site: &Site, id: &str, plan: &Plan) -> Vec<History> {
+    let asked = plan.over.iter().enumerate();
+    let asking = asked.map(|(place, question)| site.recorded.range(question, Some(id), plan.grid_of(place)));
+    futures::future::join_all(asking).await
 }
 
 /// An object as one would apply it: without what the server and the operator add.
