@@ -112,12 +112,11 @@ fn a_sample_of_another_unit_makes_blind_to_nothing() {
         let verdicts = run(&mut Novelty::default(), &samples);
         [1440, 4150, 5880].map(|row| (verdicts[row].alert, verdicts[row].score))
     };
-    let clean = with(1.0, 0);
     for (factor, rows) in [(10.0, 1), (100.0, 1), (1e4, 1), (1e6, 1), (-1e6, 1), (0.0, 1), (1e6, 3)] {
-        let [glitch, shift, threefold] = with(factor, rows);
-        assert!(glitch.0, "{factor}");
-        assert!(shift.0 && shift.1 > clean[1].1 - 0.1, "{factor} {rows}: {shift:?} for {:?}", clean[1]);
-        assert!(threefold.0 && threefold.1 > clean[2].1 - 0.1, "{factor} {rows}: {threefold:?} for {:?}", clean[2]);
+        let [glitch, faults @ ..] = with(factor, rows);
+        assert!(glitch.0, "{factor} {rows}");
+        // New values, not only moves, however large the wrong sample was.
+        assert!(faults.iter().all(|(alert, score)| *alert && *score >= NEW), "{factor} {rows}: {faults:?}");
     }
 }
 
