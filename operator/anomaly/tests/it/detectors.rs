@@ -112,12 +112,11 @@ fn a_sample_of_another_unit_makes_blind_to_nothing() {
         let verdicts = run(&mut Novelty::default(), &samples);
         [1440, 4150, 5880].map(|row| (verdicts[row].alert, verdicts[row].score))
     };
-    let clean = with(1.0, 0);
     for (factor, rows) in [(10.0, 1), (100.0, 1), (1e4, 1), (1e6, 1), (-1e6, 1), (0.0, 1), (1e6, 3)] {
-        let [glitch, shift, threefold] = with(factor, rows);
-        assert!(glitch.0, "{factor}");
-        assert!(shift.0 && shift.1 > clean[1].1 - 0.15, "{factor} {rows}: {shift:?} for {:?}", clean[1]);
-        assert!(threefold.0 && threefold.1 > clean[2].1 - 0.1, "{factor} {rows}: {threefold:?} for {:?}", clean[2]);
+        let [glitch, faults @ ..] = with(factor, rows);
+        assert!(glitch.0, "{factor} {rows}");
+        // New values, not only moves, however large the wrong sample was.
+        assert!(faults.iter().all(|(alert, score)| *alert && *score >= NEW), "{factor} {rows}: {faults:?}");
     }
 }
 
@@ -147,61 +146,6 @@ fn the_default_says_what_it_said_before() {
     let tails = vec![145, 271, 1552, 1971, 3228, 6201, 7594];
     let before = [(vec![3000, 5000, 5040, 6000, 7000], 0x73ed_36e8_b141_52e4), (tails, 0xdcb3_9e44_686c_c1b3)];
     assert_eq!(said, before);
-}
-
-/// Alerts a week, after two weeks, of a series with noise of four per cent that jumps in this way; mean of five minutes
-/// where `smooth`.
-fn alerts_a_week(step: u64, smooth: bool, factor: impl Fn(u64) -> f64) -> f64 {
-    const WEEK: u64 = 604_800;
-    let begin = 1_755_993_600;
-    let mut recent = std::collections::VecDeque::new();
-    let rows = 4 * WEEK / step;
-    let samples: Vec<Sample> = (0..rows)
-        .map(|i| {
-            let time = begin + i * step;
-            let gauss = (0..12).map(|k| noise(i * 12 + k)).sum::<f64>() - 6.0;
-            recent.push_back(100.0 * factor(time) * (1.0 + 0.04 * gauss));
-            if recent.len() > if smooth { (300 / step) as usize } else { 1 } {
-                recent.pop_front();
-            }
-            Sample { time: time as f64, value: recent.iter().sum::<f64>() / recent.len() as f64 }
-        })
-        .collect();
-    let learnt = (2 * WEEK / step) as usize;
-    let found = alerts(&run(&mut Novelty::default(), &samples));
-    found.iter().filter(|row| **row >= learnt).count() as f64 / 2.0
-}
-
-#[test]
-fn what_comes_hourly_to_daily_does_not_alert_for_ever() {
-    let job = |every: u64, length: u64, by: f64| move |time: u64| if (time + 1200) % every < length { by } else { 1.0 };
-    for (every, length) in [(1, 300), (2, 300), (6, 1200), (12, 1200), (24, 1200)] {
-        for (step, smooth) in [(60, true), (60, false), (300, false)] {
-            for by in [2.0, 5.0] {
-                let weekly = alerts_a_week(step, smooth, job(every * 3600, length, by));
-                assert!(weekly <= 3.0, "x{by} every {every} h at {step} s: {weekly} alerts a week");
-            }
-        }
-    }
-    let open = |time: u64| {
-        let (hour, day) = (time / 3600 % 24, (time / 86_400 + 4) % 7);
-        if (8..18).contains(&hour) && (1..=5).contains(&day) { 20.0 } else { 1.0 }
-    };
-    let weekly = alerts_a_week(60, false, open);
-    assert!(weekly <= 1.0, "opening hours: {weekly} alerts a week");
-}
-
-#[test]
-fn what_is_larger_or_at_another_time_than_a_daily_job_still_alerts() {
-    const DAY: u64 = 86_400;
-    let job = |time: u64| if time % DAY < 1200 { 3.0 } else { 1.0 };
-    let quiet = alerts_a_week(60, false, job);
-    let larger =
-        alerts_a_week(60, false, |time| if (time / DAY) % 11 == 5 && time % DAY < 600 { 30.0 } else { job(time) });
-    let beside = alerts_a_week(60, false, |time| {
-        if (time / DAY) % 11 == 5 && (39_000..40_000).contains(&(time % DAY)) { 4.5 } else { job(time) }
-    });
-    assert!(larger >= quiet + 0.5 && beside >= quiet + 0.5, "{quiet} {larger} {beside}");
 }
 
 #[test]
