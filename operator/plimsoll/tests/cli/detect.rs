@@ -290,7 +290,7 @@ fn a_plot_shows_the_alert() {
     assert!(text.contains("in.csv") && text.matches("<polyline").count() >= 2);
     let labels: Vec<&str> = text.lines().map(str::trim).filter(|l| l.starts_with("11-1")).collect();
     // 2023-11-14 22:13:20 and three days more, twice.
-    let hours = ["11-15 00:00", "11-15 12:00", "11-16 00:00", "11-16 12:00", "11-17 00:00", "11-17 12:00"];
+    let hours = ["11-15, 00:00", "11-15, 12:00", "11-16, 00:00", "11-16, 12:00", "11-17, 00:00", "11-17, 12:00"];
     assert_eq!(labels, [hours, hours].concat(), "{text}");
     assert!(text.contains("time, UTC"));
     assert!(text.contains("<polygon"), "the band");
