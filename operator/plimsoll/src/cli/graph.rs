@@ -58,7 +58,7 @@ pub fn check(composites: &[Composite], seen: &HashMap<(AnyKind, SloId), (Arc<str
         found.diagnostics.push(
             part.report(
                 Problem::warning(&part.path, format!("no SLO {} in these files", part.id))
-                    .label("counts only once it is applied")
+                    .label("counts as good until there is one")
                     .help("check the name, or check these files together with its file"),
             ),
         );

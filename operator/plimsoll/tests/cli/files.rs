@@ -293,7 +293,7 @@ fn warnings_fail_only_when_asked() {
 warning: no SLO shop/gone in these files
   ┌ a.yaml:4:53
 4 │ spec: {objective: \"99\", sli: {composite: {worstOf: [gone]}}}
-  │                                                     ^^^^ counts only once it is applied
+  │                                                     ^^^^ counts as good until there is one
   └ help: check the name, or check these files together with its file
 checked 1 object in 1 file: 0 errors, 1 warning
 "

@@ -7,7 +7,11 @@ use promql_parser::{
 };
 use rust_decimal::{Decimal, prelude::FromPrimitive};
 
-use crate::promql::{self, Parsed};
+use crate::{
+    model::Span,
+    promql::{self, Parsed},
+    render::BASE_RANGE,
+};
 
 /// Endings by which metrics name their unit, and the unit that reads them.
 const ENDINGS: [(&str, Option<LatencyUnit>); 10] = [
@@ -95,6 +99,46 @@ pub(super) fn percentage(parsed: &Parsed, text: &str, path: &str, problems: &mut
         Some(place) => problem.span(place),
         None => problem,
     });
+}
+
+/// Warns of an error ratio that always looks back further than the shortest windows of the usual tiers: an alert would come and
+/// go by so much later.
+pub(super) fn looks_back(parsed: &Parsed, path: &str, problems: &mut Vec<Problem>) {
+    let mut longest = 0;
+    promql::each(&parsed.expr, &mut |expr| {
+        if let Expr::MatrixSelector(matrix) = expr {
+            longest = longest.max(matrix.range.as_secs());
+        }
+    });
+    if parsed.windowed || longest <= BASE_RANGE.as_seconds() {
+        return;
+    }
+    problems.push(
+        Problem::warning(path, format!("errors always looks back over {}", Span::seconds(longest)))
+            .label("so alerts come late, and stay after the recovery")
+            .help("write [$window]: it is read over the window of each tier"),
+    );
+}
+
+/// Warns of a number where there should be a condition: whatever is below 1 would be bad.
+pub(super) fn no_condition(parsed: &Parsed, path: &str, problems: &mut Vec<Problem>) {
+    let mut expr = &parsed.expr;
+    while let Expr::Paren(paren) = expr {
+        expr = &paren.expr;
+    }
+    let Expr::Binary(outer) = expr else { return };
+    if ![token::T_DIV, token::T_ADD, token::T_SUB].contains(&outer.op.id()) {
+        return;
+    }
+    let mut compares = false;
+    promql::each(expr, &mut |expr| compares |= matches!(expr, Expr::Binary(b) if b.op.is_comparison_operator()));
+    if !compares {
+        problems.push(
+            Problem::warning(path, "good is a number and no condition")
+                .label("a slice is good where it is 1, and bad where it is less")
+                .help("compare it: (…) >= bool 0.99"),
+        );
+    }
 }
 
 /// Warns of a quantile over buckets of which an aggregation has dropped `le`: it yields nothing, ever. Native histograms have no `le`

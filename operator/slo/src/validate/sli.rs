@@ -69,6 +69,7 @@ pub(super) fn sli(spec: &slo::Sli, id: &SloId, group_by: &[String], problems: &m
         let parsed = vector(errors, "spec.sli.ratio.errors", problems)?;
         keeps(&parsed, group_by, "spec.sli.ratio.errors", problems)?;
         sense::percentage(&parsed, errors, "spec.sli.ratio.errors", problems);
+        sense::looks_back(&parsed, "spec.sli.ratio.errors", problems);
         let targets = targets(&parsed.selectors());
         return Some(Built { sli: Sli::Ratio(parsed.template()), targets });
     }
@@ -358,6 +359,14 @@ fn time_slices(spec: &slo::TimeSlices, group_by: &[String], problems: &mut Vec<P
         return None;
     }
     keeps(&parsed, group_by, "spec.sli.timeSlices.good", problems)?;
+    sense::no_condition(&parsed, "spec.sli.timeSlices.good", problems);
+    if length.is_some_and(|length| length != Span::seconds(60)) && !parsed.windowed {
+        problems.push(
+            Problem::warning(path, "slice changes nothing")
+                .label("good does not read it: it is asked once a minute")
+                .help("write [$window] where good has a range, or remove slice"),
+        );
+    }
     // The default slice is less than two scrapes of most targets.
     if slice.is_none() && parsed.needs_two() && good.contains("$window") {
         problems.push(

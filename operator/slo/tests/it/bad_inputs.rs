@@ -251,6 +251,29 @@ fn indicators() {
             ],
         ),
         (
+            "a ratio that looks back an hour, whatever the window",
+            only(json!({"ratio": {"errors": "sum(rate(a[1h])) / sum(rate(b[1h]))"}})),
+            &[
+                "warning: spec.sli.ratio.errors: errors always looks back over 1h (so alerts come late, and stay after the recovery); write [$window]: it is read over the window of each tier",
+            ],
+        ),
+        ("a ratio of five minutes", only(json!({"ratio": {"errors": "sum(rate(a[5m])) / sum(rate(b[5m]))"}})), &[]),
+        (
+            "slices that are no condition, of a length that nothing reads",
+            only(json!({"timeSlices": {"good": "sum(rate(a[5m])) / sum(rate(b[5m]))", "slice": "7m"}})),
+            &[
+                "warning: spec.sli.timeSlices.good: good is a number and no condition (a slice is good where it is 1, and bad where it is less); compare it: (…) >= bool 0.99",
+                "warning: spec.sli.timeSlices.slice: slice changes nothing (good does not read it: it is asked once a minute); write [$window] where good has a range, or remove slice",
+            ],
+        ),
+        (
+            "slices of a condition",
+            only(
+                json!({"timeSlices": {"good": "(sum(rate(a[$window])) / sum(rate(b[$window]))) >= bool 0.99", "slice": "5m"}}),
+            ),
+            &[],
+        ),
+        (
             "a percentage",
             only(json!({"ratio": {"errors": "(sum(rate(a[$window])) / sum(rate(b[$window])) * 100)"}})),
             &[

@@ -233,14 +233,14 @@ async fn the_kill_switch_holds_across_a_restart(testbed: &Testbed) -> Result<()>
     let mut spec = scaling("Slow", "Auto", "scaler", 3);
     spec["steps"] = json!([{"name": "first", "wait": "2s"}, {"name": "more", "scale": {"workload": "workload", "replicas": 3, "max": 10}}]);
     ground.runbook("slow", spec).await?;
-    ensure!(ground.post_to(&address, TOKEN, &post(&[alert("Slow", "checkout", 1)])).await?.0 == 200);
-    ground.only("slow", |status| !status.steps.is_empty()).await?;
     let admin = ground.plane.kubeconfig().to_owned();
     // Where no operator is, nobody obeys, and that is said.
     let nobody = ground.plimsoll(testbed, &admin, &["pause", "--operator-namespace", "default"]).await;
     let said = nobody.err().context("a pause that nobody obeys is none")?.to_string();
     ensure!(said.contains("NOT PAUSED") && said.contains("an operator leads in plimsoll-system"), "{said}");
     ensure!(operator.metric("plimsoll_runbooks_paused").await? == 0);
+    ensure!(ground.post_to(&address, TOKEN, &post(&[alert("Slow", "checkout", 1)])).await?.0 == 200);
+    ground.only("slow", |status| !status.steps.is_empty()).await?;
     let said = ground.plimsoll(testbed, &admin, &["pause", "--reason", "a test"]).await?;
     ensure!(said.contains("says the operator first in namespace plimsoll-system"), "{said}");
     let paused = Instant::now();
