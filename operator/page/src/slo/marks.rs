@@ -111,14 +111,15 @@ fn of_alert(line: &Line, grid: &Grid, began: &[Line]) -> Vec<Mark> {
 
 /// Something and how long it lasted; what was seen once may have lasted no time at all.
 pub(crate) fn lasting(what: &str, from: i64, to: i64) -> String {
-    if to > from { format!("{what}, about {}", words::span((to - from) as f64)) } else { what.to_owned() }
+    if to > from { format!("{what}, about {}", words::span(to.saturating_sub(from) as f64)) } else { what.to_owned() }
 }
 
 /// The times in which an alert fired: of each since when, and the last moment at which it was seen. `began` are the lines of
 /// since when; without one it is the first moment at which it was seen, which may be a step later.
 pub(crate) fn fired(line: &Line, grid: &Grid, began: &[Line]) -> Vec<(i64, i64)> {
     let since = began.iter().find(|other| other.labels == line.labels);
-    let mut before = i64::MIN;
+    // Nothing has fired before 1970, whatever a series says.
+    let mut before = 0;
     let exact = |(from, to): (i64, i64)| {
         let place = usize::try_from((from - grid.from) / grid.step.max(1)).ok();
         let known = place.and_then(|place| since?.values.get(place).copied().flatten());
