@@ -129,8 +129,14 @@ impl Ground {
             until("the runbook to be stored", Duration::from_secs(60), stored).await?;
             let ready = async || {
                 let runbook = self.get(&format!("{path}/{name}")).await?;
-                let ready = runbook.pointer("/status/conditions/0/status").and_then(Value::as_str) == Some("True");
-                ensure!(ready, "{}", runbook["status"]);
+                let condition = |field: &str| runbook["status"]["conditions"][0][field].as_str();
+                if condition("reason") == Some("AuthorUnknown") {
+                    // The API server did not know the webhook yet that notes who writes it.
+                    let params = kube::api::DeleteParams::default();
+                    let _: Value = self.client.request(Request::new(&path).delete(name, &params)?).await?;
+                    self.create(&path, &body).await?;
+                }
+                ensure!(condition("status") == Some("True"), "{}", runbook["status"]);
                 Ok(true)
             };
             until("the runbook to be ready", Duration::from_secs(60), ready).await?;
