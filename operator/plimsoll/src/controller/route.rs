@@ -17,7 +17,7 @@ use sha2::{Digest as _, Sha256};
 use super::stored::Stored;
 use crate::sinks::{
     Target, Written,
-    kubernetes::{FIELD_MANAGER, MANAGED_BY, chain, owner_reference},
+    kubernetes::{FIELD_MANAGER, MANAGED_BY, chain, owner_reference, says},
 };
 
 /// Which words were written, on the AlertmanagerConfig: what is no longer among them must go, and beside the defaults
@@ -255,19 +255,6 @@ fn holds(known: &DynamicObject, wanted: &Value) -> bool {
     let annotations = wanted.pointer("/metadata/annotations");
     let same = written == annotations.and_then(|all| all.get(WRITTEN)).and_then(Value::as_str);
     same && known.data.get("spec").zip(wanted.get("spec")).is_some_and(|(spec, wanted)| says(spec, wanted))
-}
-
-/// True when `known` says everything that `wanted` says; the API server may have added defaults.
-fn says(known: &Value, wanted: &Value) -> bool {
-    match (known, wanted) {
-        (Value::Object(known), Value::Object(wanted)) => {
-            wanted.iter().all(|(key, value)| known.get(key).is_some_and(|known| says(known, value)))
-        }
-        (Value::Array(known), Value::Array(wanted)) => {
-            known.len() == wanted.len() && known.iter().zip(wanted).all(|(known, wanted)| says(known, wanted))
-        }
-        (known, wanted) => known == wanted,
-    }
 }
 
 #[cfg(test)]

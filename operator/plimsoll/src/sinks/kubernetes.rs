@@ -23,6 +23,7 @@ use kube::{
 use plimsoll_api::Kind;
 use plimsoll_slo::{Dialect, RuleSet};
 use serde::Deserialize;
+use serde_json::Value;
 use tokio::sync::{mpsc, watch};
 
 use super::{RuleSink, SinkError, Target, Written, fingerprint::Fingerprint, fingerprint::of_object, vm_rule};
@@ -531,6 +532,20 @@ fn concerned(key: &Key, entry: &Entry) -> Vec<Touched> {
         }
     }
     touched.into_iter().map(|(kind, name)| (kind, key.0.to_string(), name)).collect()
+}
+
+/// Whether a stored object says everything that is wanted. What the API server or others have added is theirs; lists are as they
+/// are.
+pub(crate) fn says(stored: &Value, wanted: &Value) -> bool {
+    match (stored, wanted) {
+        (Value::Object(stored), Value::Object(wanted)) => {
+            wanted.iter().all(|(key, wanted)| stored.get(key).is_some_and(|stored| says(stored, wanted)))
+        }
+        (Value::Array(stored), Value::Array(wanted)) => {
+            stored.len() == wanted.len() && stored.iter().zip(wanted).all(|(stored, wanted)| says(stored, wanted))
+        }
+        _ => stored == wanted,
+    }
 }
 
 pub(crate) fn owner_reference(target: &Target) -> OwnerReference {

@@ -20,7 +20,10 @@ use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value;
 
 use super::PATH;
-use crate::{runbooks::author, sinks::kubernetes::FIELD_MANAGER};
+use crate::{
+    runbooks::author,
+    sinks::kubernetes::{FIELD_MANAGER, says},
+};
 
 /// What both registrations have in common.
 pub(super) struct Wanted<'a> {
@@ -136,21 +139,8 @@ fn is_current(stored: &Value, wanted: &Value) -> bool {
     let all = webhooks(stored);
     webhooks(wanted).iter().all(|wanted| {
         let found = all.iter().find(|stored| stored.get("name") == wanted.get("name"));
-        found.is_some_and(|found| holds(found, wanted)) && (wanted.pointer(BUNDLE).is_some() || !owns_bundle(stored))
+        found.is_some_and(|found| says(found, wanted)) && (wanted.pointer(BUNDLE).is_some() || !owns_bundle(stored))
     })
-}
-
-/// Whether a value has everything that another one has; lists are as they are.
-fn holds(stored: &Value, wanted: &Value) -> bool {
-    match (stored, wanted) {
-        (Value::Object(stored), Value::Object(wanted)) => {
-            wanted.iter().all(|(key, wanted)| stored.get(key).is_some_and(|stored| holds(stored, wanted)))
-        }
-        (Value::Array(stored), Value::Array(wanted)) => {
-            stored.len() == wanted.len() && stored.iter().zip(wanted).all(|(stored, wanted)| holds(stored, wanted))
-        }
-        _ => stored == wanted,
-    }
 }
 
 /// Whether the authorities in a registration are of ours.
