@@ -191,10 +191,10 @@ fn blank<'t>(text: &'t str, comments: &[Range<usize>]) -> Cow<'t, str> {
 }
 
 /// The text without the comments.
-fn without(text: &str, comments: &[Range<usize>]) -> String {
-    let mut left = text.to_owned();
+fn without<'t>(text: &'t str, comments: &[Range<usize>]) -> Cow<'t, str> {
+    let mut left = Cow::Borrowed(text);
     for comment in comments.iter().rev() {
-        left.replace_range(comment.clone(), "");
+        left.to_mut().replace_range(comment.clone(), "");
     }
     left
 }

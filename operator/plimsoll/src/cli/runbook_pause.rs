@@ -287,7 +287,9 @@ mod tests {
     }
 
     async fn led(api: &FakeApi, namespace: &str) {
+        let until = Instant::now() + Duration::from_secs(30);
         while api.get(&at(namespace)).is_none_or(|lease| lease["spec"]["holderIdentity"].is_null()) {
+            assert!(Instant::now() < until, "nobody leads in {namespace}");
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     }

@@ -133,7 +133,7 @@ async fn examine(prometheus: &Prometheus, model: &Model, found: Result<Loaded, P
         ask(prometheus, model, facts).await?;
         if model.anomaly.is_some() {
             let (id, told) = (model.id.to_string(), facts.scored.take());
-            facts.scored = scores::ask(prometheus, (names::SLO_ID, &id), told, &mut facts.refusals).await?;
+            facts.scored = scores::ask(prometheus, &id, told, &mut facts.refusals).await?;
         }
         Ok::<(), PrometheusError>(())
     };

@@ -11,18 +11,18 @@ use crate::prometheus::{Prometheus, PrometheusError};
 /// What every scorer shows, whatever it scores.
 pub(super) const SCORER: &str = "count(plimsoll_anomaly_failures_total)";
 
-/// What Prometheus has of the scores with this label, over what the scorer itself has told, which may know no more of it
+/// What Prometheus has of the scores of an SLO, by its id, over what the scorer itself has told, which may know no more of it
 /// than that it scores.
 ///
 /// # Errors
 /// When Prometheus does not answer.
 pub(super) async fn ask(
     prometheus: &Prometheus,
-    (label, value): (&str, &str),
+    id: &str,
     told: Option<Scored>,
     refusals: &mut Vec<Refusal>,
 ) -> Result<Option<Scored>, PrometheusError> {
-    let scores = format!("count({}{{{label}={}}})", names::ANOMALY_STATE, promql::quote(value));
+    let scores = format!("count({}{{{}={}}})", names::ANOMALY_STATE, names::SLO_ID, promql::quote(id));
     let mut found = [0, 0];
     for (found, query) in found.iter_mut().zip([scores.as_str(), SCORER]) {
         let Some(counted) = note(count(prometheus, query).await, "its anomaly scores", refusals)? else {
