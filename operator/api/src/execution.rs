@@ -43,6 +43,9 @@ use crate::{
 )]
 #[x_kube(crates(kube_core = "::kube_core"), validation = Rule::new("self == oldSelf").message("an execution never changes; start another one"))]
 #[serde(rename_all = "camelCase")]
+// Only the operator writes either, as a whole: that each field is somebody's own is nothing to keep account of, and would
+// be a third of what is stored.
+#[schemars(extend("x-kubernetes-map-type" = "atomic"))]
 pub struct RunbookExecutionSpec {
     /// The runbook, as it was.
     pub runbook: RunbookRef,
@@ -84,6 +87,10 @@ pub struct RunbookExecutionSpec {
     /// from then on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub start_by: Option<Time>,
+    /// Of a run that nothing held back: when it began. That, and the intent of its first step, was stored with the
+    /// execution itself, so there may be no status yet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub begun: Option<Time>,
     /// After its end the target is left alone for this long, and the execution is kept at least as long.
     pub cooldown: String,
     /// Trace context of what started it (W3C `traceparent`); every request of the run continues it.
@@ -243,6 +250,7 @@ pub struct Earlier {
 /// How far a run is. Nothing of a run is remembered elsewhere.
 #[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, Default, PartialEq)]
 #[serde(rename_all = "camelCase")]
+#[schemars(extend("x-kubernetes-map-type" = "atomic"))]
 pub struct RunbookExecutionStatus {
     /// See the constants in the operator's documentation of conditions.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]

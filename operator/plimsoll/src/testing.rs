@@ -11,6 +11,7 @@ use http::{Method, Request, Response, StatusCode};
 use http_body_util::{BodyExt, Full, StreamBody, combinators::UnsyncBoxBody};
 use kube::{Client, client::Body};
 use serde_json::{Value, json};
+use tokio::sync::Notify;
 use tower::Layer;
 
 use crate::operator::gate::GateLayer;
@@ -29,6 +30,8 @@ struct State {
     notes: Vec<String>,
     fails: bool,
     refused: BTreeMap<String, Value>,
+    lost: Option<String>,
+    slow: BTreeMap<String, Arc<Notify>>,
 }
 
 /// See the module. Clones share their objects.
@@ -103,11 +106,25 @@ impl FakeApi {
         self.state.lock().unwrap().refused.insert(path.to_owned(), status);
     }
 
+    /// The next answer to a write of this path is lost: what is written is.
+    pub(crate) fn lose(&self, path: &str) {
+        self.state.lock().unwrap().lost = Some(path.to_owned());
+    }
+
+    /// From now on whatever is asked of this path waits for a notice each time.
+    pub(crate) fn slow(&self, path: &str) -> Arc<Notify> {
+        Arc::clone(self.state.lock().unwrap().slow.entry(path.to_owned()).or_default())
+    }
+
     async fn serve(&self, request: Request<Body>) -> Response<Answer> {
         let (parts, body) = request.into_parts();
         let body = body.collect().await.unwrap().to_bytes();
         let path = parts.uri.path().to_owned();
         let query = parts.uri.query().unwrap_or_default();
+        let slow = self.state.lock().unwrap().slow.get(&path).cloned();
+        if let Some(slow) = slow {
+            slow.notified().await;
+        }
         let mut state = self.state.lock().unwrap();
         state.requests.push(format!("{} {path}", parts.method));
         if let Some(refused) = state.refused.get(&path) {
@@ -131,7 +148,9 @@ impl FakeApi {
         }
         let body: Value = serde_json::from_slice(&body).unwrap();
         if parts.method == Method::POST && !path.ends_with("/events") {
-            return state.create(&path, body);
+            let answer = state.create(&path, body);
+            let is_lost = state.lost.take_if(|lost| *lost == path).is_some();
+            return if is_lost { status(StatusCode::GATEWAY_TIMEOUT, "nobody knows") } else { answer };
         }
         // What a list of operations makes of an object is not looked at: that it was sent is.
         if parts.headers.get("content-type").is_some_and(|v| v.to_str().unwrap().contains("json-patch")) {

@@ -10,11 +10,15 @@
 //! 4. For [`Command::Wait`] it comes back at that time, or earlier when what is waited for may be there, with
 //!    [`Event::Woken`]. [`Command::Finished`] ends the circle.
 //!
+//! A run that nothing holds back may be made as one that has begun ([`begins`]): then its making was the first store, and
+//! the circle begins at 3. Where nobody has stored a status since, [`step`] recalls the one that follows from that.
+//!
 //! [`Command::Act`] comes only on [`Event::Stored`], for a status that has the intent of just that: **intent before
 //! effect** is a property of this function, not of the shell. A status that is read (after a crash, by another leader,
 //! after storing failed) and has an intent without an outcome is one whose effect may have been: a repeatable action is
 //! done again with another intent; one that is done once ends the run as Unknown.
 
+mod begun;
 mod endings;
 mod running;
 
@@ -26,6 +30,8 @@ use plimsoll_api::{
     execution::{ArtifactRef, Decided, Outcome, Phase},
     runbook::Mode,
 };
+
+pub use begun::{begins, recalled};
 
 use crate::{
     guards::{self, Refusal},
@@ -168,6 +174,8 @@ pub fn step(
     event: &Event,
     world: &World,
 ) -> (RunbookExecutionStatus, Command) {
+    let recalled = recalled(spec, Some(status));
+    let status = recalled.as_ref().unwrap_or(status);
     let mut machine = Machine { spec, status: status.clone(), world: *world };
     let command = machine.next(event);
     // What differs from what is stored is stored before anything is done with it. To ask does nothing, and its answer
@@ -205,7 +213,8 @@ impl Machine<'_> {
         if let Some(command) = self.tampered() {
             return command;
         }
-        if self.status.resolved_at.is_none() {
+        // What was stored just now begins; that it is over is noted with what becomes of it.
+        if self.status.resolved_at.is_none() && !matches!(event, Event::Stored(Some(_))) {
             self.status.resolved_at = self.world.resolved_at.map(Time);
         }
         match self.status.phase {

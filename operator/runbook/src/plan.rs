@@ -120,6 +120,7 @@ pub fn plan(
         deadline: model.deadline.to_string(),
         approval_within: (model.mode == Mode::Approve).then(|| model.approval_within.to_string()),
         start_by,
+        begun: None,
         cooldown: model.safety.cooldown.to_string(),
         traceparent,
     };

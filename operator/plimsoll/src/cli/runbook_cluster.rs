@@ -21,6 +21,7 @@ use serde_json::json;
 use super::runbook_pause::{Pause, Resume};
 use crate::{
     runbooks::{
+        begin::recall,
         proof::{RUN, RunRequest},
         verdict::{self, Verdict, find},
     },
@@ -243,6 +244,7 @@ async fn list(client: &Client, args: &List) -> anyhow::Result<String> {
         Api::namespaced(client.clone(), namespace(client, args.namespace.as_ref()))
     };
     let mut all = api.list(&ListParams::default()).await.context("executions")?.items;
+    all.iter_mut().for_each(recall);
     all.retain(|execution| args.runbook.as_ref().is_none_or(|runbook| execution.spec.runbook.name == *runbook));
     all.sort_by_key(|execution| std::cmp::Reverse(execution.creation_timestamp().map(|time| time.0)));
     if all.is_empty() {

@@ -3,7 +3,7 @@
 
 use std::{
     collections::{BTreeMap, HashMap},
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, PoisonError, Weak},
     time::Duration,
 };
 
@@ -36,6 +36,7 @@ use tokio::{
 };
 
 use super::{
+    execute::Executor,
     lookup::{self, LookupError},
     proof::{AUTHOR, Author, SEAL, Sealer},
     read::{entries, get, path, text},
@@ -118,8 +119,8 @@ pub struct Dispatcher {
     pub outside: Outside,
     /// Rung when Alertmanager must be asked for all alerts.
     pub resync: Notify,
-    /// Where executions go that this process has made, while it leads.
-    made: Mutex<Option<mpsc::Sender<New>>>,
+    /// Where executions go that this process has made, and who lets them begin, while it leads.
+    made: Mutex<Option<(mpsc::Sender<New>, Weak<Executor>)>>,
     turns: Semaphore,
     known: Mutex<HashMap<String, (Option<String>, Checked)>>,
     stored: Recent,
@@ -158,10 +159,10 @@ impl Dispatcher {
         }
     }
 
-    /// Executions that this process makes go here from now on, without waiting for the watch to tell of them. What there
-    /// is no room for is left to the watch.
-    pub fn hand_to(&self, made: mpsc::Sender<New>) {
-        *self.made.lock().unwrap_or_else(PoisonError::into_inner) = Some(made);
+    /// This process leads: executions that it makes may begin with their making, and go here from now on, without waiting
+    /// for the watch to tell of them. What there is no room for is left to the watch.
+    pub fn hand_to(&self, made: mpsc::Sender<New>, executor: &Arc<Executor>) {
+        *self.made.lock().unwrap_or_else(PoisonError::into_inner) = Some((made, Arc::downgrade(executor)));
     }
 
     /// Whether as many occurrences as may be are stored at the moment.
@@ -298,13 +299,20 @@ impl Dispatcher {
         let Known { runbook, model, author } = known;
         let Planned { name, labels, spec, spec_hash: _, notes: _ } = planned;
         let api: Api<RunbookExecution> = Api::namespaced(self.client.clone(), &model.namespace);
-        let seal = seal(&self.sealer, &author.username, &model.namespace, name, spec);
-        let seal = seal.map_err(|error| NotStored(error.to_string()))?;
         let mut execution = RunbookExecution::new(name, spec.clone());
+        execution.metadata.namespace = Some(model.namespace.clone());
         execution.metadata.labels = Some(labels.clone());
-        execution.metadata.annotations =
-            Some([(SEAL.to_owned(), seal), (WRITTEN_BY.to_owned(), author.username.clone())].into());
-        match api.create(&PostParams::default(), &execution).await {
+        execution.metadata.annotations = Some([(WRITTEN_BY.to_owned(), author.username.clone())].into());
+        self.seal(&mut execution).map_err(|error| NotStored(error.to_string()))?;
+        let begun = match self.leads() {
+            Some(executor) => executor.begin(&execution, seen).await,
+            None => None,
+        };
+        let made = match begun {
+            Some(made) => made,
+            None => api.create(&PostParams::default(), &execution).await,
+        };
+        match made {
             Ok(execution) => {
                 self.hand(New { execution, seen: Some(seen) });
                 Ok(Stored::Now)
@@ -320,8 +328,25 @@ impl Dispatcher {
         }
     }
 
+    /// Seals an execution that says who wrote its runbook.
+    ///
+    /// # Errors
+    /// None that can occur.
+    pub fn seal(&self, execution: &mut RunbookExecution) -> Result<(), serde_json::Error> {
+        let author = execution.annotations().get(WRITTEN_BY).cloned().unwrap_or_default();
+        let (namespace, name) = (execution.namespace().unwrap_or_default(), execution.name_any());
+        let seal = seal(&self.sealer, &author, &namespace, &name, &execution.spec)?;
+        execution.annotations_mut().insert(SEAL.to_owned(), seal);
+        Ok(())
+    }
+
+    /// Who lets executions begin, while this process leads.
+    fn leads(&self) -> Option<Arc<Executor>> {
+        self.made.lock().unwrap_or_else(PoisonError::into_inner).as_ref()?.1.upgrade()
+    }
+
     fn hand(&self, new: New) {
-        if let Some(made) = &*self.made.lock().unwrap_or_else(PoisonError::into_inner) {
+        if let Some((made, _)) = &*self.made.lock().unwrap_or_else(PoisonError::into_inner) {
             let _ = made.try_send(new);
         }
     }

@@ -1,7 +1,7 @@
 //! Turns the circle of the state machine for one execution: reads it, stores what it is told to store, asks and does
 //! what it is told to, and tells it what came back. Nothing is decided here.
 
-use std::{sync::Arc, time::Duration};
+use std::{pin::pin, sync::Arc, time::Duration};
 
 use jiff::Timestamp;
 use kube::{
@@ -14,7 +14,7 @@ use plimsoll_api::{RunbookExecution, RunbookExecutionStatus, execution::Phase, r
 use plimsoll_runbook::{
     Act,
     guards::{self, Guard, Refusal, check},
-    machine::{Awaits, Checked, Command, Doing, Event, RECHECK, Report, What, World, owes, step},
+    machine::{Awaits, Checked, Command, Doing, Event, RECHECK, Report, What, World, begins, owes, step},
     requests::{self, Run},
     validate,
 };
@@ -24,6 +24,7 @@ use tokio::{
 };
 
 use super::{
+    begin::recall,
     circumstances::{self, Asker, holds, listed},
     decide,
     dispatch::{Dispatcher, Known},
@@ -47,6 +48,9 @@ const COUNTED: Duration = Duration::from_secs(RECHECK.unsigned_abs());
 
 /// Statuses of executions that are held back: so many are written at the same time.
 pub const REFUSED_AT_ONCE: usize = 8;
+
+/// What has begun and takes longer is said to have.
+const MOMENT: Duration = Duration::from_millis(500);
 
 /// A watch that begins is waited for so long; then executions are listed instead.
 const BEGINNING: Duration = Duration::from_secs(10);
@@ -133,7 +137,12 @@ impl Executor {
         let status = told.status.as_ref();
         let waits = status.is_none_or(|status| matches!(status.phase, Phase::Pending | Phase::Blocked));
         let missed = told.spec.start_by.as_ref().is_some_and(|by| by.0 < Timestamp::now());
-        if !waits || missed || resolved_at(told).is_some() || told.metadata.deletion_timestamp.is_some() {
+        if !waits
+            || told.spec.begun.is_some()
+            || missed
+            || resolved_at(told).is_some()
+            || told.metadata.deletion_timestamp.is_some()
+        {
             return Stays::No;
         }
         let Some(known) = self.known(told) else { return Stays::No };
@@ -177,6 +186,9 @@ impl Executor {
                 }
             },
         };
+        // One that was made as one that has begun; while it is not said in its status, it is said when it takes long.
+        let mut unsaid = execution.spec.begun.is_some() && execution.status.is_none();
+        recall(&mut execution);
         if let Some(next) = self.goes(&api, &execution).await? {
             return Ok(next);
         }
@@ -185,7 +197,12 @@ impl Executor {
             lent::release(&api, &execution).await?;
             return Ok(next);
         }
-        let mut event = Event::Loaded;
+        let made_here = execution.spec.begun.is_some() && self.watched.making.take(&execution).await;
+        let begins = execution.spec.begun.as_ref().and_then(|begun| begins(&execution.spec, begun.0));
+        let mut event = match begins {
+            Some((_, what)) if made_here && unsaid => Event::Stored(Some(what)),
+            _ => Event::Loaded,
+        };
         loop {
             let paused = self.switch.just_now().await;
             let (resolved_at, deleted) = (resolved_at(&execution), execution.metadata.deletion_timestamp.is_some());
@@ -200,6 +217,7 @@ impl Executor {
                         execution = lent::hold(&api, execution).await?;
                     }
                     execution = self.store(&api, &execution, status).await?;
+                    unsaid = false;
                     drop(turn.take());
                     if asks {
                         self.ask(&execution).await;
@@ -207,11 +225,17 @@ impl Executor {
                     Event::Stored(begins)
                 }
                 Command::Check => Event::Checked(self.check(&execution, seen, paused).await),
-                Command::Act(doing) => match self.act(&execution, &doing).await? {
-                    Acted::Reported(report) => Event::Done(report),
-                    // It is over, and what it means that nobody saw the end is for the machine to say.
-                    Acted::Paused => Event::Loaded,
-                },
+                Command::Act(doing) => {
+                    let (acted, said) = self.act_and_say(&api, &execution, &doing, unsaid.then_some(status)).await;
+                    if let Some(said) = said {
+                        (execution, unsaid) = (said, false);
+                    }
+                    match acted? {
+                        Acted::Reported(report) => Event::Done(report),
+                        // It is over, and what it means that nobody saw the end is for the machine to say.
+                        Acted::Paused => Event::Loaded,
+                    }
+                }
                 Command::Wait { until, awaits } => {
                     if awaits == Awaits::Approval
                         && let Some(decided) =
@@ -252,7 +276,8 @@ impl Executor {
             };
             let conflict = matches!(&error, kube::Error::Api(status) if status.code == 409);
             // The answer may be what was lost.
-            let now = api.get(&name).await?;
+            let mut now = api.get(&name).await?;
+            recall(&mut now);
             // A start that is tried again is entered still: nobody else may begin in between.
             if !conflict || now.status != execution.status {
                 self.watched.ledger.read(&now);
@@ -277,7 +302,12 @@ impl Executor {
 
     /// Asks the guards. A run that none refuses is entered into the ledger at the same moment: limits hold however many
     /// are checked at once, and each sees all that have begun before it.
-    async fn check(&self, execution: &RunbookExecution, seen: Option<Instant>, paused: Option<bool>) -> Checked {
+    pub(super) async fn check(
+        &self,
+        execution: &RunbookExecution,
+        seen: Option<Instant>,
+        paused: Option<bool>,
+    ) -> Checked {
         let ledger = &self.watched.ledger;
         let settings = &self.dispatcher.settings;
         let is_whole = ledger.is_whole(BEGINNING).await;
@@ -339,6 +369,26 @@ impl Executor {
         let traceparent = execution.spec.traceparent.as_deref();
         if let Err(error) = self.outside.send(&call.request, "", traceparent).await {
             tracing::warn!(%error, execution = %name, "nobody could be told that an approval is wanted");
+        }
+    }
+
+    /// Acts. A status that nobody has stored is stored beside that, when it takes longer than a moment: people look at it.
+    async fn act_and_say(
+        &self,
+        api: &Api<RunbookExecution>,
+        execution: &RunbookExecution,
+        doing: &Doing,
+        unsaid: Option<RunbookExecutionStatus>,
+    ) -> (Result<Acted, ExecuteError>, Option<RunbookExecution>) {
+        let mut acting = pin!(self.act(execution, doing));
+        let Some(status) = unsaid else { return (acting.await, None) };
+        tokio::select! {
+            acted = &mut acting => (acted, None),
+            () = tokio::time::sleep(MOMENT) => {
+                let (acted, said) = tokio::join!(acting, self.store(api, execution, status));
+                // Where it could not be stored, the outcome is: under the version that was read, or not at all.
+                (acted, said.ok())
+            }
         }
     }
 
@@ -436,4 +486,4 @@ fn same(stored: Option<&RunbookExecutionStatus>, wanted: Option<&RunbookExecutio
 
 #[cfg(test)]
 #[path = "execute_tests.rs"]
-mod tests;
+pub(super) mod tests;

@@ -19,7 +19,11 @@ const AT: &str = "/apis/plimsoll.dev/v1alpha1/namespaces/shop/runbookexecutions/
 const MONITOR: &str = "/apis/monitoring.coreos.com/v1/namespaces/shop/servicemonitors/checkout";
 
 fn executor(api: &FakeApi) -> Executor {
-    let given = Given::of(api.clone(), Sealer::new([5; 32]));
+    executor_of(api, Given::of(api.clone(), Sealer::new([5; 32])))
+}
+
+/// With these runbooks.
+pub(in crate::runbooks) fn executor_of(api: &FakeApi, given: Given) -> Executor {
     let (client, metrics) = (api.client(), Metrics::new());
     let outside = given.dispatcher.outside.clone();
     let dispatcher = Arc::new(given.dispatcher);

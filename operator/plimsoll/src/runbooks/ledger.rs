@@ -11,7 +11,11 @@ use std::{
 };
 
 use kube::{ResourceExt, core::DeserializeGuard, runtime::watcher};
-use plimsoll_api::{RunbookExecution, execution::ObjectRef, runbook::Mode};
+use plimsoll_api::{
+    RunbookExecution,
+    execution::{ObjectRef, Phase},
+    runbook::Mode,
+};
 use plimsoll_runbook::guards::Past;
 use tokio::{sync::watch, time::timeout};
 
@@ -221,12 +225,16 @@ fn acts(past: &Past) -> bool {
 pub fn past(execution: &RunbookExecution) -> Past {
     let target = target_of(execution);
     let status = execution.status.as_ref();
+    // One that was made as one that has begun has no status for a moment.
+    let begun = execution.spec.begun.as_ref().filter(|_| status.is_none_or(|status| status.phase == Phase::Pending));
+    let started = status.and_then(|status| status.started_at.as_ref()).or(begun);
+    let phase = if begun.is_some() { Phase::Running } else { status.map(|status| status.phase).unwrap_or_default() };
     Past {
         name: execution.name_any(),
         target_uid: target.map(|object| object.uid.clone()).unwrap_or_default(),
         workload_uid: target.and_then(|object| object.facts.workload_uid.clone()),
-        phase: status.map(|status| status.phase).unwrap_or_default(),
-        started_at: status.and_then(|status| status.started_at.as_ref()).map(|time| time.0),
+        phase,
+        started_at: started.map(|time| time.0),
         finished_at: status.and_then(|status| status.finished_at.as_ref()).map(|time| time.0),
         real: execution.spec.mode != Mode::DryRun,
     }

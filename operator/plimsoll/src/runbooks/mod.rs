@@ -1,11 +1,12 @@
 //! Runbooks in a cluster: what starts them, what holds them back, what they do, and what is told about it. All thinking
 //! is in `plimsoll-runbook`; here facts are gathered, statuses stored and requests sent.
 //!
-//! alert → [`dispatch`] → stored execution → [`execute`] → intent stored → [`crate::actions`] → outcome stored → [`news`]
+//! alert → [`dispatch`] → (nothing holds it back: [`begin`]) stored execution → [`execute`] → intent stored → [`crate::actions`] → outcome stored → [`news`]
 
 pub mod asks;
 pub mod assumed;
 pub mod author;
+pub mod begin;
 pub mod circumstances;
 pub mod config;
 pub mod decide;
@@ -16,6 +17,7 @@ pub mod keep;
 pub mod ledger;
 pub mod lent;
 pub mod lookup;
+pub mod making;
 pub mod news;
 pub mod proof;
 pub mod read;
@@ -162,8 +164,9 @@ pub async fn lead(setup: Setup, stop: CancellationToken) {
         news,
         refusing: tokio::sync::Semaphore::new(REFUSED_AT_ONCE),
     };
+    let executor = Arc::new(executor);
     let (hand, made) = mpsc::channel(MADE);
-    dispatcher.hand_to(hand);
+    dispatcher.hand_to(hand, &executor);
     let states = States { client: client.clone(), dispatcher: Arc::clone(&dispatcher), switch: switch.clone() };
     let triggers = Triggers::new(Arc::clone(&dispatcher), client.clone());
     let asks = prometheus.map(|prometheus| Asks::new(dispatcher, client.clone(), prometheus, has_alerts));
@@ -171,7 +174,7 @@ pub async fn lead(setup: Setup, stop: CancellationToken) {
     let watching = stop.clone();
     tokio::join!(
         watching.run_until_cancelled(switch.watch()),
-        executions(Arc::new(executor), writer, made, stop.clone()),
+        executions(executor, writer, made, stop.clone()),
         states.run(stop.clone()),
         triggers.run(stop.clone()),
         async {

@@ -29,11 +29,12 @@ impl Executor {
         execution: &RunbookExecution,
     ) -> Result<Next, ExecuteError> {
         let mut status = execution.status.clone().unwrap_or_default();
+        let started = status.started_at.as_ref().or(execution.spec.begun.as_ref());
         if status.phase.is_terminal() {
             return Ok(Next::Never);
         }
         let owing = owing(&execution.spec, &status).collect::<Vec<_>>().join(", ");
-        let (phase, mut message) = match &status.started_at {
+        let (phase, mut message) = match started {
             Some(_) => (
                 Phase::Unknown,
                 "it was changed, or the key of its seal was, while it was under way: nothing more is done, and nothing undone"

@@ -9,6 +9,8 @@ use kube::{Api, Client, Resource as _, api::PostParams};
 use plimsoll_api::{RunbookApproval, RunbookApprovalSpec, RunbookExecution, approval::Decision, execution::Phase};
 use plimsoll_runbook::names;
 
+use super::begin::recall;
+
 /// The operator judges within two seconds.
 const SOON: Duration = Duration::from_secs(20);
 const LOOK: Duration = Duration::from_millis(500);
@@ -91,7 +93,8 @@ pub async fn send(client: &Client, verdict: &Verdict) -> anyhow::Result<String> 
 /// When it cannot be read, or there is none of the name.
 pub async fn find(client: &Client, namespace: &str, name: &str) -> anyhow::Result<RunbookExecution> {
     let api: Api<RunbookExecution> = Api::namespaced(client.clone(), namespace);
-    let found = api.get_opt(name).await.with_context(|| format!("execution {namespace}/{name}"))?;
+    let mut found = api.get_opt(name).await.with_context(|| format!("execution {namespace}/{name}"))?;
+    found.iter_mut().for_each(recall);
     found.with_context(|| {
         format!("there is no RunbookExecution {name} in namespace {namespace}; plimsoll runbook list -A lists all")
     })

@@ -14,7 +14,7 @@ use kube::{
 use plimsoll_api::{RunbookExecution, RunbookExecutionStatus, execution::Facts};
 use tokio::time::Instant;
 
-use super::{dispatch::RESOLVED_AT, ledger::Ledger};
+use super::{begin::recall, dispatch::RESOLVED_AT, ledger::Ledger, making::Making};
 
 /// So many are kept whole. More than this at once is a storm, in which most are held back anyway.
 const WHOLE: usize = 256;
@@ -36,6 +36,8 @@ pub struct New {
 pub struct Watched {
     /// What the guards count.
     pub ledger: Arc<Ledger>,
+    /// What this process makes as such that have begun.
+    pub making: Making,
     new: Arc<Mutex<All>>,
 }
 
@@ -55,7 +57,9 @@ impl Watched {
                 }
             }
             Ok(Event::Delete(execution)) => {
-                new.remove(&(execution.namespace().unwrap_or_default(), execution.name_any()));
+                let (namespace, name) = (execution.namespace().unwrap_or_default(), execution.name_any());
+                self.making.gone(&namespace, &name);
+                new.remove(&(namespace, name));
             }
             // What is listed may have been there for long.
             Ok(Event::Init) => new.clear(),
@@ -86,6 +90,7 @@ impl Watched {
 
 /// Leaves of an execution what the page shows of it. Most of one are the templates of its objects, which nobody is shown.
 pub fn slim_for_page(execution: &mut RunbookExecution) {
+    recall(execution);
     let metadata = &mut execution.metadata;
     (metadata.labels, metadata.annotations, metadata.managed_fields) = (None, None, None);
     execution.spec.artifacts = None;

@@ -15,7 +15,7 @@ use plimsoll_api::{
 use plimsoll_runbook::{
     Act, Class,
     guards::{Guard, Refusal},
-    machine::{Awaits, Checked, Command, Event, MAX_ATTEMPTS, Report, What, World, owes, step},
+    machine::{Awaits, Checked, Command, Event, MAX_ATTEMPTS, Report, What, World, begins, owes, recalled, step},
 };
 use proptest::prelude::*;
 use serde_json::{Value, json};
@@ -134,6 +134,8 @@ pub(crate) struct Shell {
     pub(crate) done: BTreeMap<What, usize>,
     /// In which order.
     pub(crate) log: Vec<What>,
+    /// What the making of the execution has begun, until somebody goes on with it.
+    begun: Option<What>,
 }
 
 impl Shell {
@@ -147,13 +149,21 @@ impl Shell {
             slow_undos: 0,
             done: BTreeMap::new(),
             log: Vec::new(),
+            begun: None,
         }
+    }
+
+    /// The execution is made as one that has begun, where it may be; whoever made it dies before it does anything, or not.
+    fn made_as_begun(mut spec: RunbookExecutionSpec, dies: bool) -> Self {
+        let what = begins(&spec, noon()).map(|(_, what)| what);
+        spec.begun = what.is_some().then(|| Time(noon()));
+        Self { begun: what.filter(|_| !dies), ..Self::new(spec) }
     }
 
     pub(crate) fn load(&self) -> RunbookExecutionStatus {
         let status: RunbookExecutionStatus = serde_json::from_str(&self.stored).unwrap();
         assert_eq!(serde_json::to_string(&status).unwrap(), self.stored, "the state survives being stored");
-        status
+        recalled(&self.spec, Some(&status)).unwrap_or(status)
     }
 
     /// The class of what is done, by the action that does it.
@@ -167,7 +177,7 @@ impl Shell {
     /// The operator runs until it dies or waits; `turns` say what happens. What it waits for at last.
     pub(crate) fn live(&mut self, turns: &mut impl Iterator<Item = Turn>) -> Option<Command> {
         let mut status = self.load();
-        let mut event = Event::Loaded;
+        let mut event = self.begun.take().map_or(Event::Loaded, |what| Event::Stored(Some(what)));
         loop {
             let turn = turns.next()?;
             self.now += SignedDuration::from_secs(turn.seconds);
@@ -311,8 +321,12 @@ proptest! {
         turns in prop::collection::vec(turn(), 0..80),
         pause in 0usize..20,
         seconds in 0i64..1000,
+        begun in proptest::option::of(any::<bool>()),
     ) {
-        let mut shell = Shell::new(spec);
+        let mut shell = match begun {
+            Some(dies) => Shell::made_as_begun(spec, dies),
+            None => Shell::new(spec),
+        };
         let mut turns = turns.into_iter().peekable();
         while turns.peek().is_some() {
             if shell.live(&mut turns) == Some(Command::Finished) {

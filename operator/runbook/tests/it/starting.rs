@@ -10,7 +10,7 @@ use plimsoll_api::{
 };
 use plimsoll_runbook::{
     guards::{Guard, Refusal},
-    machine::{Checked, Command, Event, World, step},
+    machine::{Checked, Command, Event, What, World, begins, recalled, step},
     matching::{Occurrence, matches},
     parameters,
     plan::plan,
@@ -59,6 +59,48 @@ fn what_is_not_seen_yet_is_asked_again() {
     // It had the time to be seen.
     let (gone, _) = after(120, &spec, &blocked, &checked(false));
     assert_eq!((gone.phase, gone.reason.as_deref()), (Phase::Skipped, Some("ConditionGone")));
+}
+
+/// What is made as a run that has begun is the same as one that began after it was made, and is never checked again.
+#[test]
+fn a_run_may_begin_with_its_making() {
+    let planned = spec();
+    let (status, what) = begins(&planned, noon()).unwrap();
+    assert_eq!(
+        (status.clone(), Command::Store(Some(what.clone()))),
+        after(0, &planned, &Default::default(), &checked(true))
+    );
+    assert_eq!(what, What::Step("last-words".to_owned()));
+
+    let spec = RunbookExecutionSpec { begun: Some(Time(noon())), ..planned.clone() };
+    let made = recalled(&spec, None).unwrap();
+    assert_eq!((made.phase, &made.started_at, &made.steps), (Phase::Running, &status.started_at, &status.steps));
+    // Whoever made it does it; whoever finds it takes it for something whose end nobody saw.
+    let (same, command) = after(1, &spec, &Default::default(), &Event::Stored(Some(what.clone())));
+    assert!(same == made && matches!(command, Command::Act(_)), "{command:?}");
+    let (again, command) = after(1, &spec, &Default::default(), &Event::Loaded);
+    assert_eq!((again.steps[0].effect.attempts, command), (Some(2), Command::Store(Some(what))));
+    // What was stored since counts.
+    assert_eq!(recalled(&spec, Some(&again)), None);
+    assert_eq!(recalled(&planned, None), None);
+}
+
+#[test]
+fn what_waits_or_borrows_at_first_does_not_begin_with_its_making() {
+    let monitor = json!([{"name": "pod", "object": "Pod", "fromLabel": "pod"},
+        {"name": "monitor", "object": "ServiceMonitor", "default": "checkout"}]);
+    let telemetry = json!({"telemetryProfile": {"object": "monitor", "profile": "debug", "for": "10m"}, "name": "a"});
+    for patch in [
+        json!({"mode": "Approve"}),
+        json!({"mode": "DryRun"}),
+        json!({"mode": "Auto", "steps": [{"name": "a", "wait": "1s"}]}),
+        json!({"mode": "Auto", "steps": [{"name": "a", "verify": {"slo": "checkout", "escalateTo": "payments"}}]}),
+        json!({"mode": "Auto", "parameters": monitor, "steps": [telemetry]}),
+    ] {
+        assert_eq!(begins(&planned(&patch).unwrap().spec, noon()), None, "{patch}");
+    }
+    let late = by_schedule("Auto");
+    assert_eq!(begins(&late, late.start_by.as_ref().unwrap().0 + SignedDuration::from_secs(1)), None);
 }
 
 fn held_back() -> Event {

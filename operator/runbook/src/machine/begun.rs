@@ -1,0 +1,34 @@
+//! A run that nothing holds back is made as one that has begun: its start and the intent of its first step are in the
+//! spec with which it is made (`begun`), so nothing need be stored between the making and the first request. Its first
+//! status follows from that wherever nobody has stored one yet.
+
+use jiff::Timestamp;
+use plimsoll_api::{RunbookExecutionSpec, RunbookExecutionStatus, execution::Phase};
+
+use super::{Checked, Command, Event, Machine, What, World, owes};
+
+/// The first status of a run that begins at a moment, and its first step. `None` when it cannot begin with its making:
+/// somebody must approve it, it only waits at first, or it borrows something, which wants a finalizer before.
+pub fn begins(spec: &RunbookExecutionSpec, at: Timestamp) -> Option<(RunbookExecutionStatus, What)> {
+    let world = World { now: at, paused: Some(false), resolved_at: None, deleted: false, created: at };
+    let mut machine = Machine { spec, status: RunbookExecutionStatus::default(), world };
+    let free = Checked { holds: Some(true), refusals: Vec::new(), void: None };
+    match machine.next(&Event::Checked(free)) {
+        Command::Store(Some(what @ What::Step(_)))
+            if machine.effect(&what).attempts.is_some() && !owes(spec, &machine.status) =>
+        {
+            Some((machine.status, what))
+        }
+        _ => None,
+    }
+}
+
+/// The status of an execution that was made as one that has begun, where none was stored since; else `None`.
+pub fn recalled(
+    spec: &RunbookExecutionSpec,
+    status: Option<&RunbookExecutionStatus>,
+) -> Option<RunbookExecutionStatus> {
+    let stored = status.is_some_and(|status| status.spec_hash.is_some() || status.phase != Phase::Pending);
+    let begun = spec.begun.as_ref().filter(|_| !stored)?;
+    begins(spec, begun.0).map(|(status, _)| status)
+}
