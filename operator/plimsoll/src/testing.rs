@@ -11,7 +11,6 @@ use http::{Method, Request, Response, StatusCode};
 use http_body_util::{BodyExt, Full, StreamBody, combinators::UnsyncBoxBody};
 use kube::{Client, client::Body};
 use serde_json::{Value, json};
-use tokio::sync::Notify;
 use tower::Layer;
 
 use crate::operator::gate::GateLayer;
@@ -31,7 +30,6 @@ struct State {
     fails: bool,
     refused: BTreeMap<String, Value>,
     lost: Option<String>,
-    slow: BTreeMap<String, Arc<Notify>>,
 }
 
 /// See the module. Clones share their objects.
@@ -111,20 +109,11 @@ impl FakeApi {
         self.state.lock().unwrap().lost = Some(path.to_owned());
     }
 
-    /// From now on whatever is asked of this path waits for a notice each time.
-    pub(crate) fn slow(&self, path: &str) -> Arc<Notify> {
-        Arc::clone(self.state.lock().unwrap().slow.entry(path.to_owned()).or_default())
-    }
-
     async fn serve(&self, request: Request<Body>) -> Response<Answer> {
         let (parts, body) = request.into_parts();
         let body = body.collect().await.unwrap().to_bytes();
         let path = parts.uri.path().to_owned();
         let query = parts.uri.query().unwrap_or_default();
-        let slow = self.state.lock().unwrap().slow.get(&path).cloned();
-        if let Some(slow) = slow {
-            slow.notified().await;
-        }
         let mut state = self.state.lock().unwrap();
         state.requests.push(format!("{} {path}", parts.method));
         if let Some(refused) = state.refused.get(&path) {

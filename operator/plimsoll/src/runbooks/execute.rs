@@ -50,7 +50,7 @@ const COUNTED: Duration = Duration::from_secs(RECHECK.unsigned_abs());
 pub const REFUSED_AT_ONCE: usize = 8;
 
 /// What has begun and takes longer is said to have.
-const MOMENT: Duration = Duration::from_millis(500);
+pub(super) const MOMENT: Duration = Duration::from_millis(500);
 
 /// A watch that begins is waited for so long; then executions are listed instead.
 const BEGINNING: Duration = Duration::from_secs(10);
