@@ -210,9 +210,13 @@ fn run(command: Command) -> Result<Exit, Stop> {
     }
 }
 
-/// Runs what waits for servers; its error becomes the command's, causes included.
+/// Runs what waits for servers; its error becomes the command's, causes included. When it has ended, nobody waits for
+/// what it began and gave up: the look-up of a name takes as long as a name server that is away lets it.
 fn block_on<T>(work: impl Future<Output = anyhow::Result<T>>) -> Result<T, Stop> {
-    runtime()?.block_on(work).map_err(|error| failed(&error))
+    let runtime = runtime()?;
+    let result = runtime.block_on(work);
+    runtime.shutdown_background();
+    result.map_err(|error| failed(&error))
 }
 
 fn runtime() -> Result<tokio::runtime::Runtime, Stop> {
