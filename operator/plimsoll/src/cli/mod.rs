@@ -233,3 +233,28 @@ pub fn colour(stream: &impl IsTerminal) -> bool {
     let set = |name: &str| std::env::var_os(name).filter(|v| !v.is_empty());
     stream.is_terminal() && set("NO_COLOR").is_none() && set("TERM").is_none_or(|t| t != "dumb")
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{sync::mpsc, time::Duration};
+
+    #[test]
+    fn nobody_waits_for_what_was_given_up() {
+        let (held, holds) = mpsc::channel::<()>();
+        let (done, ended) = mpsc::channel();
+        std::thread::spawn(move || {
+            let work = async move {
+                let (begun, begins) = tokio::sync::oneshot::channel();
+                // As the look-up of a name does, on a thread of its own that nothing can end.
+                tokio::task::spawn_blocking(move || {
+                    let _ = begun.send(());
+                    let _ = holds.recv();
+                });
+                Ok(begins.await?)
+            };
+            let _ = done.send(super::block_on(work).is_ok());
+        });
+        assert_eq!(ended.recv_timeout(Duration::from_secs(30)), Ok(true));
+        drop(held);
+    }
+}

@@ -14,7 +14,7 @@ use plimsoll_api::{RunbookExecution, RunbookExecutionStatus, execution::Phase, r
 use plimsoll_runbook::{
     Act,
     guards::{self, Guard, Refusal, check},
-    machine::{Awaits, Checked, Command, Doing, Event, RECHECK, Report, What, World, owes, step},
+    machine::{Awaits, Checked, Command, Doing, Event, RECHECK, Report, What, World, owes, start_by, step},
     requests::{self, Run},
     validate,
 };
@@ -132,7 +132,8 @@ impl Executor {
     pub fn stays(&self, told: &RunbookExecution) -> Stays<'_> {
         let status = told.status.as_ref();
         let waits = status.is_none_or(|status| matches!(status.phase, Phase::Pending | Phase::Blocked));
-        let missed = told.spec.start_by.as_ref().is_some_and(|by| by.0 < Timestamp::now());
+        let approval = status.and_then(|status| status.approval.as_ref());
+        let missed = start_by(&told.spec, approval).is_some_and(|by| by < Timestamp::now());
         if !waits || missed || resolved_at(told).is_some() || told.metadata.deletion_timestamp.is_some() {
             return Stays::No;
         }
@@ -180,11 +181,12 @@ impl Executor {
         if let Some(next) = self.goes(&api, &execution).await? {
             return Ok(next);
         }
-        if !self.is_sealed(&execution) {
-            let next = self.refuse(&api, &execution).await?;
+        if let Some(broken) = self.unsealed(&execution) {
+            let next = self.refuse(&api, &execution, broken).await?;
             lent::release(&api, &execution).await?;
             return Ok(next);
         }
+        self.believed(&mut execution);
         let mut event = Event::Loaded;
         loop {
             let paused = self.switch.just_now().await;
@@ -240,6 +242,7 @@ impl Executor {
     ) -> Result<RunbookExecution, ExecuteError> {
         let name = execution.name_any();
         conclude(&mut status, execution.metadata.generation);
+        status.seal = self.dispatcher.sealer.of_status(execution, &status).ok();
         let mut wanted = RunbookExecution { status: Some(status), ..execution.clone() };
         for _ in 0..5 {
             let error = match api.replace_status(&name, &PostParams::default(), &wanted).await {
@@ -379,7 +382,7 @@ impl Executor {
             biased;
             () = paused => return Ok(Acted::Paused),
             () = deleted => return Err(ExecuteError::Deleted),
-            message = self.risk(task.step, &doing.what, &namespace) => return Ok(Acted::Reported(failed(message))),
+            message = self.risk(execution, task.step, &doing.what) => return Ok(Acted::Reported(failed(message))),
             finish = actor.perform(&task.calls) => finish,
         };
         match finish {
@@ -410,14 +413,15 @@ impl Executor {
     }
 
     /// Ends when a fault endangers an SLO; never for anything else.
-    async fn risk(&self, step: Option<&Step>, what: &What, namespace: &str) -> String {
+    async fn risk(&self, execution: &RunbookExecution, step: Option<&Step>, what: &What) -> String {
         let Some(chaos) = step.and_then(|step| step.action.chaos.as_ref()).filter(|_| matches!(what, What::Step(_)))
         else {
             return std::future::pending().await;
         };
+        let namespace = execution.namespace().unwrap_or_default();
         loop {
             tokio::time::sleep(RISK).await;
-            let slos = circumstances::slos(&self.client, namespace).await;
+            let slos = circumstances::slos(&self.client, &execution.spec, &namespace).await;
             // That for once nothing can be read is no risk yet: it would have been refused before.
             if let Some(slos) = &slos
                 && let Some((_, message)) =
