@@ -89,6 +89,11 @@ impl FakeApi {
         self.state.lock().unwrap().requests.iter().filter(|r| !r.starts_with("GET")).cloned().collect()
     }
 
+    /// How much was asked of it so far.
+    pub(crate) fn requests(&self) -> usize {
+        self.state.lock().unwrap().requests.len()
+    }
+
     /// What events have said so far.
     pub(crate) fn notes(&self) -> Vec<String> {
         self.state.lock().unwrap().notes.clone()
@@ -147,7 +152,7 @@ impl FakeApi {
             return object.map_or_else(|| status(StatusCode::NOT_FOUND, "not found"), answer);
         }
         let apply = parts.headers.get("content-type").is_some_and(|v| v.to_str().unwrap().contains("apply"));
-        state.write(&path, query, body, apply)
+        state.write(&path, query, body, (apply, parts.method == Method::PUT))
     }
 }
 
@@ -201,6 +206,9 @@ impl State {
             return Response::builder().status(StatusCode::CONFLICT).body(whole(&body)).unwrap();
         }
         self.step();
+        if let Some((namespace, _)) = collection.split_once("/namespaces/").and_then(|(_, rest)| rest.split_once('/')) {
+            object["metadata"]["namespace"] = json!(namespace);
+        }
         object["metadata"]["uid"] = json!(format!("uid-{}", self.version));
         object["metadata"]["resourceVersion"] = json!(self.version.to_string());
         self.objects.insert(path.clone(), object.clone());
@@ -208,7 +216,7 @@ impl State {
         answer(&object)
     }
 
-    fn write(&mut self, path: &str, query: &str, body: Value, apply: bool) -> Response<Answer> {
+    fn write(&mut self, path: &str, query: &str, body: Value, (apply, replace): (bool, bool)) -> Response<Answer> {
         let (path, subresource) = match path.strip_suffix("/status") {
             Some(path) => (path.to_owned(), true),
             None => (path.to_owned(), false),
@@ -255,6 +263,8 @@ impl State {
             }
             new["metadata"]["managedFields"] = json!([{"manager": "plimsoll-slo", "operation": "Apply",
                 "fieldsType": "FieldsV1", "fieldsV1": {"f:metadata": {"f:labels": labels}}}]);
+        } else if subresource && replace {
+            new["status"] = body["status"].clone();
         } else if subresource {
             merge(&mut new["status"], &body["status"]);
         } else {

@@ -271,6 +271,14 @@ pub fn labels_of_series<'l>(metric: impl IntoIterator<Item = (&'l str, &'l str)>
     kept.map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
 }
 
+/// The labels of an alert, by the series that Prometheus keeps of it: `ALERTS` and `ALERTS_FOR_STATE`. Where a label's
+/// template yields nothing, the alert has no such label, and these series have the template in its place.
+pub fn labels_of_alert<'l>(metric: impl IntoIterator<Item = (&'l str, &'l str)>) -> BTreeMap<String, String> {
+    let mut labels = labels_of_series(metric);
+    labels.retain(|_, value| !value.contains("{{"));
+    labels
+}
+
 /// Whether what started a run still holds, by Prometheus' answer to its condition: of a query the very series that
 /// started it, since others may have come.
 ///

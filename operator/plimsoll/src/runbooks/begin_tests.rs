@@ -33,6 +33,9 @@ async fn cluster(step: &Value, allowed: bool) -> (FakeApi, Arc<Executor>, MockSe
         object["spec"] = json!({"mode": "Auto", "serviceAccountName": "s", "trigger": {"alert": ["alertname=\"Leaks\""]},
             "parameters": [{"name": "workload", "object": "Deployment", "fromLabel": "deployment"},
                 {"name": "pod", "object": "Pod", "fromLabel": "pod"}], "steps": [step]});
+        if step.get("exec").is_some() {
+            object["spec"]["artifacts"] = json!({"volume": "evidence"});
+        }
     });
     let stored = serde_json::to_value(runbook.0.as_ref().unwrap()).unwrap();
     given.know(runbook);
@@ -114,7 +117,7 @@ async fn what_nothing_holds_back_begins_with_its_making() {
     let (api, executor, prometheus) = cluster(&tell(), true).await;
     assert_eq!(alerted(&executor).await, Ok(Stored::Now));
     let made = execution(&api).await;
-    assert!(made.spec.begun.is_some() && made.status.is_none() && executor.is_sealed(&made));
+    assert!(made.spec.begun.is_some() && made.status.is_none() && executor.unsealed(&made).is_none());
     // It counts, and who looks at it sees what it is.
     assert_eq!(executor.watched.ledger.page().same_target(&made), Vec::<String>::new());
     let mut seen = made.clone();
@@ -136,7 +139,7 @@ async fn what_nothing_holds_back_begins_with_its_making() {
 /// Who made it died, and somebody else leads.
 #[tokio::test]
 async fn what_was_made_by_another_process_may_have_been_done() {
-    let once = json!({"name": "again", "deletePod": {"pod": "pod"}});
+    let once = json!({"name": "again", "exec": {"pod": "pod", "command": ["true"]}});
     for (step, reason, attempts, acts) in [(tell(), "Done", 2, 1), (once, "StepUnknown", 1, 0)] {
         let (api, executor, prometheus) = cluster(&step, true).await;
         assert_eq!(alerted(&executor).await, Ok(Stored::Now));
@@ -165,7 +168,7 @@ async fn what_is_held_back_is_made_as_any_other() {
 
 #[tokio::test]
 async fn an_answer_that_is_lost_is_no_second_attempt() {
-    let (api, executor, prometheus) = cluster(&tell(), true).await;
+    let (api, executor, _prometheus) = cluster(&tell(), true).await;
     api.lose(EXECUTIONS);
     assert_eq!(alerted(&executor).await, Ok(Stored::Now));
     executor.run("shop", &execution(&api).await.name_any(), None).await.unwrap();
@@ -173,7 +176,7 @@ async fn an_answer_that_is_lost_is_no_second_attempt() {
     assert_eq!((status.reason.as_deref(), status.steps[0].effect.attempts), (Some("Done"), Some(1)), "{status:?}");
 
     // What could not be stored counts no more.
-    let (api, executor, prometheus) = cluster(&tell(), true).await;
+    let (api, executor, _prometheus) = cluster(&tell(), true).await;
     api.fail(true);
     assert!(alerted(&executor).await.is_err());
     api.fail(false);

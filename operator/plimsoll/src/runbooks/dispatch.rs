@@ -60,6 +60,9 @@ pub const WRITTEN_BY: &str = "plimsoll.dev/written-by";
 const STORED: Duration = Duration::from_secs(600);
 /// How much of that is remembered, twice: with what lies around them, some 10 MiB.
 const MOST_STORED: usize = 100_000;
+/// How long it is remembered that the executions of an alert were told that it is over: as long as a post that was stored in
+/// part is repeated at short intervals. Not longer, since another replica may make one more.
+const OVER: Duration = Duration::from_secs(60);
 /// How long it is remembered that something was told.
 const TOLD: Duration = Duration::from_secs(60);
 /// How much of that is remembered, twice.
@@ -124,6 +127,8 @@ pub struct Dispatcher {
     turns: Semaphore,
     known: Mutex<HashMap<String, (Option<String>, Checked)>>,
     stored: Recent,
+    /// Alerts whose executions know that they are over.
+    over: Recent,
     told: Recent,
     looked_up: Answers<LookedUp>,
     named: Answers<Result<Vec<String>, NotStored>>,
@@ -153,6 +158,7 @@ impl Dispatcher {
             turns: Semaphore::new(AT_ONCE),
             known: Mutex::default(),
             stored: Recent::new(STORED, MOST_STORED),
+            over: Recent::new(OVER, MOST_STORED),
             told: Recent::new(TOLD, MOST_TOLD),
             looked_up: Answers::new(LOOKED_UP, MOST),
             named: Answers::new(NAMED, MOST),
@@ -252,6 +258,11 @@ impl Dispatcher {
             Err(wrong) => return Ok(self.refuse(runbook, "NotPlanned", &wrong.join("; ")).await),
         };
         let stored = self.create(known, &planned, seen).await?;
+        if stored == Stored::Now {
+            // It knows nothing of that its alert may be over.
+            self.over
+                .forget(&end_of(&planned.spec.trigger.fingerprint, planned.spec.trigger.starts_at.0), Instant::now());
+        }
         if matches!(stored, Stored::Now | Stored::Before) {
             self.stored.remember(&key, Instant::now());
         }
@@ -409,7 +420,15 @@ impl Dispatcher {
         let occurrence = Occurrence::Alert(Alert { resolved_at: None, ..alert.clone() }.occurred(runbooks));
         if let Some(at) = alert.resolved_at {
             let concerned = usable.iter().any(|known| matches(&known.model, &occurrence, Timestamp::now()).is_ok());
-            return if concerned { self.resolve(alert, at).await } else { Ok(Stored::Nothing) };
+            let key = end_of(&alert.fingerprint, alert.starts_at);
+            if !concerned {
+                return Ok(Stored::Nothing);
+            }
+            // A list of executions is dear where there are many, and a post that is repeated says it again and again.
+            if !self.over.was(&key, Instant::now()) && self.resolve(alert, at).await? > 0 {
+                self.over.remember(&key, Instant::now());
+            }
+            return Ok(Stored::Resolved);
         }
         let (mut stored, mut failed) = (Stored::Nothing, None);
         for known in &usable {
@@ -425,8 +444,9 @@ impl Dispatcher {
         failed.map_or(Ok(stored), Err)
     }
 
-    /// Tells the executions of an alert that it is over.
-    async fn resolve(&self, alert: &Alert, at: Timestamp) -> Result<Stored, NotStored> {
+    /// Tells the executions of an alert that it is over; gives how many there are.
+    async fn resolve(&self, alert: &Alert, at: Timestamp) -> Result<usize, NotStored> {
+        let mut found = 0;
         let all: Api<RunbookExecution> = Api::all(self.client.clone());
         let params = ListParams::default().labels(&format!("{}={}", names::FINGERPRINT, alert.fingerprint));
         let failed = |error: kube::Error| NotStored(format!("RunbookExecutions: {}", chain(&error)));
@@ -434,7 +454,11 @@ impl Dispatcher {
             let started = execution.spec.trigger.starts_at.0.as_second();
             let over = execution.status.as_ref().is_some_and(|status| status.phase.is_terminal());
             let told = execution.annotations().contains_key(RESOLVED_AT);
-            if over || told || started != alert.starts_at.as_second() {
+            if started != alert.starts_at.as_second() {
+                continue;
+            }
+            found += 1;
+            if over || told {
                 continue;
             }
             let api: Api<RunbookExecution> =
@@ -447,8 +471,13 @@ impl Dispatcher {
                 Err(error) => return Err(failed(error)),
             }
         }
-        Ok(Stored::Resolved)
+        Ok(found)
     }
+}
+
+/// The end of an alert, in seconds as its executions have its start.
+fn end_of(fingerprint: &str, starts_at: Timestamp) -> String {
+    format!("{fingerprint}/{}", starts_at.as_second())
 }
 
 /// The namespace is gone, and the runbook with it. Where the definition of executions is not there, only that is not

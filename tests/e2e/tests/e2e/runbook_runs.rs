@@ -134,7 +134,7 @@ async fn nobody_gets_rights_by_a_runbook(testbed: &Testbed) -> Result<()> {
 
     // Eve may write runbooks, but not act as the account.
     let role = json!({"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRole", "metadata": {"name": "writer"},
-        "rules": [{"apiGroups": ["plimsoll.dev"], "resources": ["runbooks", "runbookexecutions", "runbookapprovals"], "verbs": ["*"]}]});
+        "rules": [{"apiGroups": ["plimsoll.dev"], "resources": ["runbooks", "runbookexecutions", "runbookexecutions/status"], "verbs": ["*"]}]});
     ground.plane.apply(&role.to_string()).await?;
     ground.plane.kubectl(["create", "clusterrolebinding", "writer", "--clusterrole=writer", "--user=eve"]).await?;
     let eve = plimsoll_testbed::client_from(&ground.plane.kubeconfig_for("eve", None)?).await?;
@@ -158,6 +158,15 @@ async fn nobody_gets_rights_by_a_runbook(testbed: &Testbed) -> Result<()> {
     })
     .await?;
     ensure!(forged.phase == Phase::Skipped && forged.reason.as_deref() == Some("NotSealed"), "{forged:?}");
+    // Nor does what she says of somebody's make it begin: this one was only shown.
+    ensure!(ground.post(TOKEN, &post(&[alert("Good", "checkout", 3)])).await?.0 == 200);
+    let shown = ground.only("good", ended(Phase::Succeeded)).await?;
+    let begun = json!({"status": {"phase": "Running", "startedAt": shown.creation_timestamp(), "finishedAt": null}});
+    executions.patch_status(&shown.name_any(), &PatchParams::default(), &Patch::Merge(&begun)).await?;
+    // Who leads next looks at all of them.
+    operator.stop().await?;
+    let mut operator = ground.operator(testbed).await?;
+    ground.only("good", |status| status.reason.as_deref() == Some("StatusForged")).await?;
     ensure!(ground.replicas("checkout").await? == 1);
     operator.stop().await
 }
