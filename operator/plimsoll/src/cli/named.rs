@@ -39,7 +39,7 @@ pub(super) fn dns(text: &str, field: &str, max: usize, dots: bool, problems: &mu
         let proposal = lower.trim_matches(['-', '.']);
         let help = if text.contains("{{") {
             "render the template first: helm template chart/ | plimsoll validate -".to_owned()
-        } else if proposal.is_empty() || proposal.len() > max {
+        } else if proposal.len() > max || !(if dots { proposal.split('.').all(good) } else { good(proposal) }) {
             format!("use a-z, 0-9 and -, for example {}", if dots { "checkout-availability" } else { "shop" })
         } else {
             format!("write {proposal}")

@@ -55,5 +55,5 @@ fn what_help_says_is_accepted() {
             }
         }
     }
-    assert_eq!(followed, 25);
+    assert_eq!(followed, 31);
 }
