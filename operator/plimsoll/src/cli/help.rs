@@ -90,7 +90,12 @@ impl Here {
             }),
             Self::Number => objective().map(|objective| format!("write objective: \"{objective}\"")),
             Self::Period => {
-                let period = plain_text(value, &["duration", "rolling"]).and_then(|text| meant::period(&text));
+                // OpenSLO's other windows are of a calendar, and of units that it has alone.
+                let rolls = [value.get("isRolling"), value.pointer("/0/isRolling")]
+                    .iter()
+                    .all(|is| *is != Some(&Value::Bool(false)));
+                let text = plain_text(value, &["duration", "rolling"]).filter(|_| rolls);
+                let period = text.and_then(|text| meant::period(&text));
                 Some(match period {
                     Some(period) => format!("write period: {period}"),
                     None => "write period: {rolling: …}, with a time such as 30d".to_owned(),
