@@ -24,6 +24,27 @@ const ELSEWHERE: [(&str, Option<&str>); 18] = [
     ("serviceName: ferry", Some("service")),
 ];
 
+/// Names that Kubernetes refuses, and what is like them.
+const NAMES: [(&str, Option<&str>); 5] =
+    [("Ferry_Avail", Some("ferry-avail")), ("-ferry.", Some("ferry")), ("a..b", None), ("a.-b", None), ("'__'", None)];
+
+#[test]
+fn names_that_are_proposed_are_names() {
+    let good = |name: &str| crate::GOOD.replace("name: good", &format!("name: {name}"));
+    for (name, meant) in NAMES {
+        let directory = tempfile::tempdir().unwrap();
+        write(directory.path(), "a.yaml", good(name));
+        let ran = run(directory.path(), &["validate"]);
+        assert_eq!(ran.code, 1, "{name}: {}", ran.stdout);
+        let help = ran.stdout.lines().find_map(|line| line.split_once("└ help: write ")).map(|(_, help)| help);
+        assert_eq!(help, meant, "{name}: {}", ran.stdout);
+        if let Some(meant) = meant {
+            write(directory.path(), "a.yaml", good(meant));
+            assert_eq!(run(directory.path(), &["validate"]).code, 0, "{name}: {meant}");
+        }
+    }
+}
+
 #[test]
 fn what_stands_for_other_words() {
     let spec = |line: &str| {

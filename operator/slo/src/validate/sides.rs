@@ -82,9 +82,12 @@ fn bare(mut expr: &Expr) -> &Expr {
 
 /// Warns when a label is grouped by that alone tells the part from the whole: each group is then all of it, or nothing.
 pub(super) fn groups(part: (&str, &Expr), whole: (&str, &Expr), group_by: &[String], problems: &mut Vec<Problem>) {
-    let ((field, own), (of, all)) = (part, whole);
     // Most have no groups, and need no look at all.
-    let (false, Some(own), Some(all)) = (group_by.is_empty(), Plain::of(own), Plain::of(all)) else { return };
+    if group_by.is_empty() {
+        return;
+    }
+    let ((field, own), (of, all)) = (part, whole);
+    let (Some(own), Some(all)) = (Plain::of(own), Plain::of(all)) else { return };
     let grouped = |matcher: &&Matcher| group_by.contains(&matcher.name);
     let beyond = own.beyond(&all);
     let Some(teller) = beyond.iter().find(|matcher| own.keeps(&matcher.name) && all.keeps(&matcher.name)) else {

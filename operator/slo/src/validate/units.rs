@@ -103,7 +103,7 @@ pub(super) fn compare(part: (&str, &Expr), whole: (&str, &Expr), path: &str, pro
 
 fn ratio(field: &str, other: &str, path: &str) -> Problem {
     Problem::warning(format!("{path}.{field}"), format!("{field} is a ratio, and {other} is not"))
-        .label(format!("{other} counts events per second"))
+        .label(format!("{other} counts events, and {field} has to do so too"))
         .help("write the events alone, what stands before the /; or the whole ratio as sli.ratio.errors")
 }
 

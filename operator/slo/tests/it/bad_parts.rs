@@ -48,7 +48,7 @@ fn parts_that_are_none() {
             "a ratio of a rate",
             events("bad", "sum(rate(r{code=\"500\"}[$window])) / sum(rate(r[$window]))", "sum(rate(r[$window]))"),
             &[
-                "warning: spec.sli.events.bad: bad is a ratio, and total is not (total counts events per second); write the events alone, what stands before the /; or the whole ratio as sli.ratio.errors",
+                "warning: spec.sli.events.bad: bad is a ratio, and total is not (total counts events, and bad has to do so too); write the events alone, what stands before the /; or the whole ratio as sli.ratio.errors",
             ],
         ),
         (
