@@ -14,7 +14,7 @@ use crate::{
     dialect,
     model::{Selector, Template},
     re2::{self, Complaint},
-    slips::{bare_value, glued_window, slip},
+    slips::{bare_value, between_matchers, escapes, glued_window, slip},
 };
 
 /// Longest expression that is parsed, in bytes. The parser's time grows faster than its input, and
@@ -128,12 +128,17 @@ pub fn parse(text: &str, path: &str) -> Result<Parsed, Problem> {
         if let Some((place, meant)) = bare_value(text) {
             return problem.span(place).help(format!("put the label's value in quotes: {meant}"));
         }
+        let known = between_matchers(text);
+        let known = known.or_else(|| message.contains("unknown escape").then(|| escapes(text)).flatten());
+        if let Some((place, help)) = known {
+            return problem.span(place).help(help);
+        }
         if let Some(span) = quoted(&message).and_then(|token| find(text, token)) {
             problem = problem.span(span);
         }
         problem.help(hint(&message, text, path))
     })?;
-    if let Some(problem) = dialect::refused(&expr, text, path) {
+    if let Some(problem) = dialect::refused(&expr, text, path).or_else(|| dialect::endless(text, path)) {
         return Err(problem);
     }
     if let Some((pattern, complaint)) = bad_regex(&expr) {

@@ -2,6 +2,7 @@
 //! [`gather`] asks; [`text()`] is a pure function from the facts to words.
 
 pub mod alert_rule;
+mod buckets;
 pub mod facts;
 mod fit;
 pub mod gather;

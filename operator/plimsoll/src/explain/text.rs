@@ -5,6 +5,7 @@ use std::fmt::Write;
 use plimsoll_slo::names;
 
 use super::{
+    buckets::no_bucket,
     facts::{Buckets, Facts, Loaded, Misfit, NoData, Refusal, Scored, Selector, Surplus, Tier},
     near,
 };
@@ -363,22 +364,6 @@ fn nothing_matched(selector: &Selector) -> Option<(&Selector, String)> {
 fn instead(selector: &Selector) -> String {
     let hint = near::meant(&selector.near).or_else(|| selector.values.as_ref().map(near::there_are));
     hint.map(|hint| format!("; {hint}")).unwrap_or_default()
-}
-
-fn no_bucket(buckets: &Buckets) -> Option<String> {
-    let Buckets { threshold, unit, bounds, native } = buckets;
-    let near = |a: f64, b: f64| (a - b).abs() <= 1e-9 * b.abs().max(1.0);
-    if *native || bounds.is_empty() || bounds.iter().any(|bound| near(*bound, *threshold)) {
-        return None;
-    }
-    let below = bounds.iter().rev().find(|bound| **bound < *threshold);
-    let above = bounds.iter().find(|bound| **bound > *threshold);
-    let neighbours: Vec<String> = below.into_iter().chain(above).map(|bound| format!("{bound} {unit}")).collect();
-    let verb = if neighbours.len() == 1 { "is" } else { "are" };
-    Some(format!(
-        "set the threshold to a bucket's bound: the nearest to {threshold} {unit} {verb} {}",
-        neighbours.join(" and ")
-    ))
 }
 
 fn details(facts: &Facts) -> Vec<String> {

@@ -152,10 +152,10 @@ fn each_cause_has_its_next_step() {
     let buckets = Buckets { threshold: 0.3, unit: "s", bounds: vec![0.1, 0.25, 0.5, 1.0], native: false };
     let (headline, next) = with(&|f| f.buckets = Some(buckets.clone()));
     assert_eq!(headline, "cart-availability has no data: its histogram has no bucket at the threshold.");
-    assert_eq!(next, "  → set the threshold to a bucket's bound: the nearest to 0.3 s are 0.25 s and 0.5 s");
+    assert_eq!(next, "  → set the threshold to a bucket's bound: the nearest to 0.3 s are 250ms and 500ms");
     let coarse = Buckets { threshold: 250.0, unit: "ms", bounds: vec![0.5, 1.0], native: false };
     let (_, next) = with(&|f| f.buckets = Some(coarse.clone()));
-    assert_eq!(next, "  → set the threshold to a bucket's bound: the nearest to 250 ms is 1 ms");
+    assert_eq!(next, "  → set the threshold to a bucket's bound: the nearest to 250 ms is 1ms");
     for buckets in [Buckets { native: true, ..buckets.clone() }, Buckets { threshold: 0.25, ..buckets }] {
         assert!(with(&|f| f.buckets = Some(buckets.clone())).0.contains("works"));
     }
@@ -260,7 +260,7 @@ fn a_broken_indicator_is_told_before_the_rules_are_loaded() {
     for loaded in [missing(None), outdated] {
         let facts = broken(loaded.clone());
         assert_eq!(first(&facts), "cart-availability has no data: its histogram has no bucket at the threshold.");
-        assert!(last(&facts).ends_with("the nearest to 0.3 s are 0.25 s and 0.5 s"), "{}", last(&facts));
+        assert!(last(&facts).ends_with("the nearest to 0.3 s are 250ms and 500ms"), "{}", last(&facts));
         assert!(text(&facts).contains("  ✗ histogram: it has no bucket at 0.3 s\n"), "{}", text(&facts));
         assert!(last(&Facts { loaded, stored: false, ..good() }).starts_with("  → load the rules"));
     }

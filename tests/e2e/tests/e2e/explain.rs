@@ -181,7 +181,7 @@ async fn quiet_burning_and_without_data(testbed: &Testbed) -> Result<()> {
         (
             "coarse",
             "has no data: its histogram has no bucket at the threshold.",
-            "→ set the threshold to a bucket's bound: the nearest to 0.3 s are 0.1 s and 0.5 s",
+            "→ set the threshold to a bucket's bound: the nearest to 0.3 s are 100ms and 500ms",
         ),
         (
             "off",
