@@ -134,11 +134,11 @@ async fn examine(model: &alerts::Model, prometheus: Option<&Prometheus>, told: O
         for alert in &mut facts.alerts {
             ask(prometheus, &model.id.to_string(), alert, &mut facts.refusals).await?;
         }
-        if facts.alerts.iter().any(|alert| alert.scores == Some(0)) {
-            if let Some(of_scorer) = scores::scorer(prometheus, &mut facts.refusals).await? {
-                facts.scraped = Some(of_scorer > 0);
-                facts.scored = scores::verdict([0, of_scorer], facts.scored.take());
-            }
+        if facts.alerts.iter().any(|alert| alert.scores == Some(0))
+            && let Some(of_scorer) = scores::scorer(prometheus, &mut facts.refusals).await?
+        {
+            facts.scraped = Some(of_scorer > 0);
+            facts.scored = scores::verdict([0, of_scorer], facts.scored.take());
         }
         Ok::<(), PrometheusError>(())
     };

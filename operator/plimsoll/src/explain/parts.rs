@@ -112,7 +112,7 @@ pub(super) fn lines(parts: &[Part]) -> Vec<String> {
             }
             Heard::Nothing => {
                 let hint = meant(near).map(|hint| format!("; {hint}")).unwrap_or_default();
-                format!("✗ part {name}: no SLO {id} records anything{hint}{}", counts(part))
+                format!("✗ part {name}: no SLO {id} records anything{}{hint}", counts(part))
             }
         }
     };
@@ -168,13 +168,13 @@ mod tests {
                 vec![weighted("cart", 3, Heard::Data), misspelt.clone()],
                 "counts too little as bad: no SLO shop/cort records anything, so 1 in 4 of its weight counts as good.",
                 remedy,
-                "✗ part cort: no SLO shop/cort records anything; did you mean cart?; until one does, its weight of 1 in 4 counts as good",
+                "✗ part cort: no SLO shop/cort records anything; until one does, its weight of 1 in 4 counts as good; did you mean cart?",
             ),
             (
                 vec![part("cart", Heard::Data), lone.clone()],
                 "counts too little as bad: no SLO shop/cort records anything, so it is left out.",
                 remedy,
-                "✗ part cort: no SLO shop/cort records anything; did you mean cart?; until one does, the worst is that of the others",
+                "✗ part cort: no SLO shop/cort records anything; until one does, the worst is that of the others; did you mean cart?",
             ),
             (
                 vec![lone],

@@ -451,7 +451,7 @@ async fn parts_of_a_composite_are_looked_for() {
             &weighted,
             &unknown[..],
             "cart counts too little as bad: no SLO shop/pya records anything, so 3 in 4 of its weight counts as good.\n",
-            "  ✓ part pay has data\n  ✗ part pya: no SLO shop/pya records anything; did you mean pay?;",
+            "  ✓ part pay has data\n  ✗ part pya: no SLO shop/pya records anything; until one does, its weight of 3 in 4 counts as good; did you mean pay?\n",
         ),
         (&worst, &unknown, "cart has no data: no SLO shop/pya records anything.\n", "did you mean pay?\n"),
         // Its rules are evaluated, and there is nothing to count.
