@@ -283,6 +283,13 @@ pub struct Misfit {
     pub remedy: String,
 }
 
+impl Misfit {
+    /// Whether it is about this selector.
+    pub fn is_of(&self, selector: &Selector) -> bool {
+        self.role == selector.role && self.selector == selector.text
+    }
+}
+
 /// One alert tier in numbers.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Tier {

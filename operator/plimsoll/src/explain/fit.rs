@@ -105,6 +105,11 @@ struct Gauge {
     seen: String,
 }
 
+/// Whether Prometheus itself writes this metric, of which there is no metadata: all of them are gauges.
+pub(super) fn is_own(metric: &str) -> bool {
+    metric == "up" || metric.starts_with("scrape_")
+}
+
 /// Whether a counter is a gauge.
 async fn counter(
     prometheus: &Prometheus,
@@ -112,7 +117,7 @@ async fn counter(
     selector: &model::Selector,
 ) -> Result<Option<Seen>, PrometheusError> {
     let metric = selector.metric.as_str();
-    let own = metric == "up" || metric.starts_with("scrape_");
+    let own = is_own(metric);
     let told = own
         || promql::is_metric(metric)
             && prometheus.metric_type(metric).await.unwrap_or(None).is_some_and(|kind| kind == "gauge");

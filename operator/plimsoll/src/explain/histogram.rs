@@ -2,7 +2,7 @@
 
 use plimsoll_slo::model::Selector;
 
-use super::{facts::Misfit, gather::count, near};
+use super::{facts::Misfit, fit, gather::count, near};
 use crate::prometheus::{Prometheus, PrometheusError};
 
 /// What is known about a histogram.
@@ -69,11 +69,7 @@ pub(super) async fn buckets(
 pub(super) async fn misfit(prometheus: &Prometheus, histogram: &Selector, selector: &str) -> Misfit {
     let metric = &histogram.metric;
     // What can only be a hint must not take the rest of the explanation with it.
-    let kind = match metric.as_str() {
-        "up" => Some("gauge".to_owned()),
-        own if own.starts_with("scrape_") => Some("gauge".to_owned()),
-        _ => kind(prometheus, metric).await,
-    };
+    let kind = if fit::is_own(metric) { Some("gauge".to_owned()) } else { kind(prometheus, metric).await };
     let hint = near::of_histogram(prometheus, histogram).await;
     said(metric, kind.as_deref(), hint, selector)
 }

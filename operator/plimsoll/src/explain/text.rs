@@ -309,8 +309,8 @@ fn details(facts: &Facts) -> Vec<String> {
     if facts.made_up {
         all.push("✗ it has no samples now, and missing time counts as bad (noData: Bad)".to_owned());
     }
-    let of_no_selector = facts.misfits.iter().filter(|misfit| misfit.role.is_empty());
-    all.extend(of_no_selector.map(|misfit| format!("✗ {}", misfit.what)));
+    let told = |misfit: &&Misfit| facts.selectors.iter().any(|selector| misfit.is_of(selector));
+    all.extend(facts.misfits.iter().filter(|misfit| !told(misfit)).map(|misfit| format!("✗ {}", misfit.what)));
     all.extend(Refusal::lines(&facts.refusals));
     if let Some(NoData { firing, since }) = &facts.no_data {
         let since = since.as_ref().map(|since| format!(" since {since}")).unwrap_or_default();
@@ -335,7 +335,7 @@ fn details(facts: &Facts) -> Vec<String> {
 
 fn selector_lines(selector: &Selector, misfits: &[Misfit]) -> Vec<String> {
     let Selector { role, text, series, of_metric: _, lacks, no_such_label, near: _, values: _, slip } = selector;
-    let misfits: Vec<&Misfit> = misfits.iter().filter(|one| one.role == *role && one.selector == *text).collect();
+    let misfits: Vec<&Misfit> = misfits.iter().filter(|misfit| misfit.is_of(selector)).collect();
     let mut all = vec![match series {
         None => format!("  {role}: {text}"),
         Some(0) if no_such_label.is_some() => format!(
