@@ -2,11 +2,11 @@
 
 use plimsoll_slo::model::Span;
 
-use super::facts::Buckets;
+use super::histogram::Buckets;
 
 /// What to do where the histogram has no bucket at the threshold.
 pub(super) fn no_bucket(buckets: &Buckets) -> Option<String> {
-    let Buckets { threshold, unit, bounds, native } = buckets;
+    let Buckets { threshold, unit, bounds, native, .. } = buckets;
     let at = |value: f64| bounds.iter().copied().find(|bound| near(*bound, value));
     if *native || bounds.is_empty() || at(*threshold).is_some() {
         return None;
@@ -33,7 +33,7 @@ pub(super) fn no_bucket(buckets: &Buckets) -> Option<String> {
 
 /// The buckets below and above that a threshold can name.
 fn nearest(buckets: &Buckets, written: impl Fn(f64) -> Option<String>) -> String {
-    let Buckets { threshold, unit, bounds, native: _ } = buckets;
+    let Buckets { threshold, unit, bounds, .. } = buckets;
     let below = bounds.iter().rev().filter(|bound| *bound < threshold).find_map(|bound| written(*bound));
     let above = bounds.iter().filter(|bound| *bound > threshold).find_map(|bound| written(*bound));
     let neighbours: Vec<String> = below.into_iter().chain(above).collect();
@@ -100,7 +100,7 @@ mod tests {
             (250.0, "ms", &large, format!("{set}250 ms are 100ms and 500ms")),
             (0.3, "s", &[0.0001, 0.0025], NONE.to_owned()),
         ] {
-            let buckets = Buckets { threshold, unit, bounds: bounds.to_vec(), native: false };
+            let buckets = Buckets { threshold, unit, bounds: bounds.to_vec(), classic: true, native: false };
             let said = no_bucket(&buckets).unwrap_or_default();
             assert_eq!(said, want, "{threshold} {unit}");
             // Whatever is a duration in it is one that validate takes and a bucket.

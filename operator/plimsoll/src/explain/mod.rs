@@ -3,12 +3,16 @@
 
 pub mod alert_rule;
 mod buckets;
+mod excluded;
 pub mod facts;
 mod fit;
 pub mod gather;
+mod histogram;
 mod near;
+mod parts;
 mod scores;
 pub mod text;
+mod tiers;
 
 use kube::Client;
 use plimsoll_slo::AnyModel;

@@ -216,13 +216,15 @@ fn annotations(cx: &Context<'_>, tier: &Tier) -> BTreeMap<String, String> {
         }
     };
     let until = lookup(cx, &until, "humanizeDuration", "no known time");
+    let gone = format!("{} <= 0", query(cx, names::BUDGET_REMAINING, None));
+    let lasts = choose(cx, &gone, "it is used up", &format!("at this rate it lasts {until}"));
     let groups: String = cx.model.group_by.iter().map(|g| format!(" {g}={{{{ $labels.{g} }}}}")).collect();
     let mut all = BTreeMap::from([
         ("summary".to_owned(), format!("{name}{groups} burns its error budget {rate} times too fast")),
         (
             "description".to_owned(),
             format!(
-                "{{{{ $value | humanizePercentage }}}} was bad over {}, the objective of {} % allows {} %. Budget left ({}): {share}; at this rate it lasts {until}.",
+                "{{{{ $value | humanizePercentage }}}} was bad over {}, the objective of {} % allows {} %. Budget left ({}): {share}; {lasts}.",
                 tier.long,
                 cx.model.objective.percent(),
                 (cx.model.objective.budget() * rust_decimal::Decimal::ONE_HUNDRED).normalize(),
@@ -258,6 +260,11 @@ fn query(cx: &Context<'_>, metric: &str, window: Option<&str>) -> String {
 
 /// A template that prints the first value of a query.
 fn lookup(cx: &Context<'_>, query: &str, format: &str, otherwise: &str) -> String {
+    choose(cx, query, &format!("{{{{ . | first | value | {format} }}}}"), otherwise)
+}
+
+/// A template that is one thing where a query has a value, and another where it has none.
+fn choose(cx: &Context<'_>, query: &str, some: &str, otherwise: &str) -> String {
     let quoted = crate::promql::quote(query);
     let n = query.matches("%q").count();
     let query = if n == 0 {
@@ -267,7 +274,7 @@ fn lookup(cx: &Context<'_>, query: &str, format: &str, otherwise: &str) -> Strin
         let arguments = vec![groups.join(" "); n / groups.len().max(1)].join(" ");
         format!("query (printf {quoted} {arguments})")
     };
-    format!("{{{{ with {query} }}}}{{{{ . | first | value | {format} }}}}{{{{ else }}}}{otherwise}{{{{ end }}}}")
+    format!("{{{{ with {query} }}}}{some}{{{{ else }}}}{otherwise}{{{{ end }}}}")
 }
 
 /// Keeps a user's prose from being read as a template.
