@@ -414,7 +414,7 @@ async fn burning(prometheus: &Prometheus, model: &Model, id: &str, facts: &mut F
         tier.firing = firing.iter().any(|sample| sample.label(names::TIER) == tier.name);
         if tier.minimum > 0 {
             let (events, every) = plimsoll_slo::render::bad_events(model, windows.long);
-            tier.bad_events = single(prometheus, &format!("max({events})")).await?;
+            tier.bad_events = single(prometheus, &format!("max({events})")).await?.map(plimsoll_slo::render::whole);
             tier.counted = every.to_string();
         }
     }
