@@ -178,7 +178,7 @@ fn an_outage_of_one_target_pages_within_minutes_and_a_blip_wakes_nobody() {
     const SCRAPE: i64 = 30_000;
     let sli = serde_json::json!({"preset": {"name": "probe", "with": {"job": "blackbox"}}});
     let start = 2 * HOUR;
-    for (objective, failed, due) in [("99.9", 600, Some(5.0)), ("99.95", 600, Some(5.0)), ("99.95", 1, None)] {
+    for (objective, failed, due) in [("99.9", 600, Some(2.0)), ("99.95", 600, Some(2.0)), ("99.95", 1, None)] {
         for phase in [0, 1, 7000, 30_000, 59_999] {
             let slo = model("probe", serde_json::json!({"objective": objective, "sli": sli}));
             let base = Turn { interval: None, phase };
