@@ -432,7 +432,7 @@ async fn burning(prometheus: &Prometheus, model: &Model, id: &str, facts: &mut F
         }
         if tier.minimum > 0 {
             let (events, every) = plimsoll_slo::render::bad_events(model, windows.long);
-            tier.bad_events = single(prometheus, &format!("max({events})")).await?;
+            tier.bad_events = single(prometheus, &format!("max({events})")).await?.map(plimsoll_slo::render::whole);
             tier.counted = every.to_string();
         }
     }
