@@ -237,7 +237,7 @@ impl State {
             return status(StatusCode::CONFLICT, "uid mismatch: the object is another one, or gone");
         }
         let version = |o: &Value| o["metadata"]["resourceVersion"].clone();
-        if apply && !version(&body).is_null() && old.as_ref().is_some_and(|o| version(o) != version(&body)) {
+        if !version(&body).is_null() && old.as_ref().is_some_and(|o| version(o) != version(&body)) {
             return status(
                 StatusCode::CONFLICT,
                 "the object has been modified; please apply your changes to the latest version",
