@@ -32,6 +32,7 @@ struct State {
     refused: BTreeMap<String, Value>,
     lost: Option<String>,
     slow: BTreeMap<String, Arc<Notify>>,
+    strict: bool,
 }
 
 /// See the module. Clones share their objects.
@@ -106,6 +107,11 @@ impl FakeApi {
         self.state.lock().unwrap().refused.insert(path.to_owned(), status);
     }
 
+    /// From now on a merge patch of a version that is not the newest is a conflict.
+    pub(crate) fn strict(&self) {
+        self.state.lock().unwrap().strict = true;
+    }
+
     /// The next answer to a write of this path is lost: what is written is.
     pub(crate) fn lose(&self, path: &str) {
         self.state.lock().unwrap().lost = Some(path.to_owned());
@@ -158,6 +164,11 @@ impl FakeApi {
             return object.map_or_else(|| status(StatusCode::NOT_FOUND, "not found"), answer);
         }
         let apply = parts.headers.get("content-type").is_some_and(|v| v.to_str().unwrap().contains("apply"));
+        let version = |object: &Value| object["metadata"]["resourceVersion"].clone();
+        let is_stale = |o: &Value| !version(&body).is_null() && version(o) != version(&body);
+        if state.strict && !apply && state.objects.get(&path).is_some_and(is_stale) {
+            return status(StatusCode::CONFLICT, "the object has been modified");
+        }
         state.write(&path, query, body, apply)
     }
 }
@@ -237,7 +248,7 @@ impl State {
             return status(StatusCode::CONFLICT, "uid mismatch: the object is another one, or gone");
         }
         let version = |o: &Value| o["metadata"]["resourceVersion"].clone();
-        if !version(&body).is_null() && old.as_ref().is_some_and(|o| version(o) != version(&body)) {
+        if apply && !version(&body).is_null() && old.as_ref().is_some_and(|o| version(o) != version(&body)) {
             return status(
                 StatusCode::CONFLICT,
                 "the object has been modified; please apply your changes to the latest version",

@@ -467,6 +467,7 @@ crash-1 is AwaitingApproval (Asked): somebody must approve it
     #[tokio::test]
     async fn a_request_pushes_no_other_aside() {
         let (api, now) = (FakeApi::default(), Timestamp::now());
+        api.strict();
         api.put(RUNBOOK, runbook(&request("a", now), json!([])));
         let runbooks: Api<Runbook> = Api::namespaced(api.client(), "shop");
         let later = Instant::now() + Duration::from_secs(60);
