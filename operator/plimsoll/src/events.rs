@@ -195,9 +195,9 @@ mod tests {
             teller.recorder(&event, &ObjectReference::default(), now);
             teller.recorders.lock().unwrap().len()
         };
-        assert_eq!((0..MOST).map(|note| told(note, now)).last(), Some(MOST));
+        assert_eq!((0..MOST).fold(0, |_, note| told(note, now)), MOST);
         assert_eq!(told(0, now + SAME), 1, "all the others were told too long ago");
-        assert_eq!((1..MOST).map(|note| told(note, now + SAME)).last(), Some(MOST));
+        assert_eq!((1..MOST).fold(0, |_, note| told(note, now + SAME)), MOST);
         assert_eq!(told(MOST, now + SAME), 1);
     }
 
