@@ -30,6 +30,7 @@ struct State {
     fails: bool,
     refused: BTreeMap<String, Value>,
     lost: Option<String>,
+    strict: bool,
 }
 
 /// See the module. Clones share their objects.
@@ -109,6 +110,11 @@ impl FakeApi {
         self.state.lock().unwrap().refused.insert(path.to_owned(), status);
     }
 
+    /// From now on a merge patch of a version that is not the newest is a conflict.
+    pub(crate) fn strict(&self) {
+        self.state.lock().unwrap().strict = true;
+    }
+
     /// The next answer to a write of this path is lost: what is written is.
     pub(crate) fn lose(&self, path: &str) {
         self.state.lock().unwrap().lost = Some(path.to_owned());
@@ -152,6 +158,11 @@ impl FakeApi {
             return object.map_or_else(|| status(StatusCode::NOT_FOUND, "not found"), answer);
         }
         let apply = parts.headers.get("content-type").is_some_and(|v| v.to_str().unwrap().contains("apply"));
+        let version = |object: &Value| object["metadata"]["resourceVersion"].clone();
+        let is_stale = |o: &Value| !version(&body).is_null() && version(o) != version(&body);
+        if state.strict && !apply && state.objects.get(&path).is_some_and(is_stale) {
+            return status(StatusCode::CONFLICT, "the object has been modified");
+        }
         state.write(&path, query, body, (apply, parts.method == Method::PUT))
     }
 }

@@ -39,6 +39,7 @@ use crate::{
     },
     scorer,
     sinks::{Config, config::PrometheusConfig},
+    webhook,
 };
 
 /// The leader's lease.
@@ -208,6 +209,11 @@ async fn begin(args: OperatorArgs) -> anyhow::Result<Begun> {
     });
 
     let plain = Client::try_from(kube_config.clone()).context("client of the Kubernetes API")?;
+    let (named, in_pod) = (args.namespace.is_some(), webhook::in_pod());
+    args.webhook.reachable(&plain, &namespace, named, in_pod).await?;
+    if !named && !in_pod {
+        tracing::info!(%namespace, "no --namespace is given: lease, certificates and Secrets are in the kubeconfig's");
+    }
     let lease = if args.no_leader_election { Lease::forever() } else { Lease::default() };
     let gate = GateLayer { lease: lease.clone(), metrics: Arc::clone(&metrics) };
     let outside_of = Outside {

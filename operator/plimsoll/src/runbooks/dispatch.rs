@@ -17,7 +17,7 @@ use kube::{
 };
 use plimsoll_api::{
     Runbook, RunbookExecution,
-    execution::{ObjectRef, RunbookExecutionSpec},
+    execution::{Evidence, ObjectRef, RunbookExecutionSpec},
 };
 use plimsoll_runbook::{
     alertmanager::Alert,
@@ -103,6 +103,21 @@ type Checked = Result<Arc<Known>, Unusable>;
 
 /// Objects, and since when they were looked at.
 type LookedUp = (Instant, Result<Vec<ObjectRef>, LookupError>);
+
+/// What came of an occurrence.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Came {
+    /// The execution of this name is stored now.
+    Now(String),
+    /// It was stored already.
+    Before(String),
+    /// Its namespace is gone.
+    Nothing,
+    /// It will not be done, however often it comes; why.
+    Refused(String),
+    /// A right is missing, which somebody may grant; whose and which.
+    NotAllowed(String),
+}
 
 /// What everything that starts runbooks shares.
 pub struct Dispatcher {
@@ -216,15 +231,49 @@ impl Dispatcher {
         given: &BTreeMap<String, String>,
         traceparent: Option<String>,
     ) -> Result<Stored, NotStored> {
-        let Known { runbook, model, author: _ } = known;
-        let evidence = match matches(model, occurrence, Timestamp::now()) {
-            Ok(evidence) => evidence,
-            Err(_) => return Ok(Stored::Nothing),
-        };
-        let key = format!("{}/{}/{}", model.uid, evidence.fingerprint, evidence.starts_at.0);
+        let Ok(evidence) = matches(&known.model, occurrence, Timestamp::now()) else { return Ok(Stored::Nothing) };
+        let key = format!("{}/{}/{}", known.model.uid, evidence.fingerprint, evidence.starts_at.0);
         if self.stored.was(&key, Instant::now()) {
             return Ok(Stored::Before);
         }
+        let stored = match self.come(known, evidence, given, traceparent).await? {
+            Came::Now(_) => Stored::Now,
+            Came::Before(_) => Stored::Before,
+            Came::Nothing => return Ok(Stored::Nothing),
+            Came::Refused(_) => return Ok(Stored::Refused),
+            // A right that comes later is no reason to lose what happened before.
+            Came::NotAllowed(message) => return Err(NotStored(message)),
+        };
+        self.stored.remember(&key, Instant::now());
+        Ok(stored)
+    }
+
+    /// Stores the execution that somebody asks for. Whoever asks hears what came of it, and asks again if it is still wanted:
+    /// nothing is remembered for later.
+    ///
+    /// # Errors
+    /// When it could not be stored now.
+    pub async fn ask(
+        &self,
+        known: &Known,
+        asked: &Occurrence,
+        given: &BTreeMap<String, String>,
+        traceparent: Option<String>,
+    ) -> Result<Came, NotStored> {
+        match matches(&known.model, asked, Timestamp::now()) {
+            Ok(evidence) => self.come(known, evidence, given, traceparent).await,
+            Err(why) => Ok(Came::Refused(why)),
+        }
+    }
+
+    async fn come(
+        &self,
+        known: &Known,
+        evidence: Evidence,
+        given: &BTreeMap<String, String>,
+        traceparent: Option<String>,
+    ) -> Result<Came, NotStored> {
+        let Known { runbook, model, author: _ } = known;
         let mut given = given.clone();
         for (parameter, query) in queries(model, &given.clone()) {
             let picked = self.pick(parameter, query, traceparent.as_deref()).await?;
@@ -246,10 +295,10 @@ impl Dispatcher {
             Err(error @ LookupError::Missing(..)) => {
                 return Ok(self.refuse(runbook, "TargetNotFound", &error.to_string()).await);
             }
-            // A right that comes later is no reason to lose what happened before.
             Err(error @ LookupError::NotAllowed(..)) => {
-                self.tell(runbook, "NotAllowed", &error.to_string()).await;
-                return Err(NotStored(error.to_string()));
+                let message = error.to_string();
+                self.tell(runbook, "NotAllowed", &message).await;
+                return Ok(Came::NotAllowed(message));
             }
             Err(error @ LookupError::Failed(..)) => return Err(NotStored(error.to_string())),
         };
@@ -257,21 +306,16 @@ impl Dispatcher {
             Ok(planned) => planned,
             Err(wrong) => return Ok(self.refuse(runbook, "NotPlanned", &wrong.join("; ")).await),
         };
-        let stored = self.create(known, &planned, seen).await?;
-        if stored == Stored::Now {
+        let came = self.create(known, &planned, seen).await?;
+        if matches!(came, Came::Now(_)) {
             // It knows nothing of that its alert may be over.
             self.over
                 .forget(&end_of(&planned.spec.trigger.fingerprint, planned.spec.trigger.starts_at.0), Instant::now());
-        }
-        if matches!(stored, Stored::Now | Stored::Before) {
-            self.stored.remember(&key, Instant::now());
-        }
-        if stored == Stored::Now {
             for note in &planned.notes {
                 self.teller.tell(&runbook.object_ref(&()), EventType::Warning, "MayBeUndone", note).await;
             }
         }
-        Ok(stored)
+        Ok(came)
     }
 
     /// What a parameter's query picks now.
@@ -302,11 +346,18 @@ impl Dispatcher {
         };
         let question = format!("{}/{}/{lookups:?}", model.uid, model.generation);
         let (lookups, steps) = (lookups.to_vec(), model.steps.clone());
-        let look = || async move { (now, lookup::all(&account, &lookups, &steps).await) }.boxed();
+        let (namespace, name) = (model.namespace.clone(), model.service_account_name.clone());
+        let look = || {
+            async move {
+                let objects = lookup::all(&account, &lookups, &steps).await;
+                (now, objects.map_err(|error| error.explained(&namespace, &name)))
+            }
+            .boxed()
+        };
         self.looked_up.ask(&question, look, |(_, objects)| objects.is_ok()).await
     }
 
-    async fn create(&self, known: &Known, planned: &Planned, seen: Instant) -> Result<Stored, NotStored> {
+    async fn create(&self, known: &Known, planned: &Planned, seen: Instant) -> Result<Came, NotStored> {
         let Known { runbook, model, author } = known;
         let Planned { name, labels, spec, spec_hash: _, notes: _ } = planned;
         let api: Api<RunbookExecution> = Api::namespaced(self.client.clone(), &model.namespace);
@@ -326,12 +377,12 @@ impl Dispatcher {
         match made {
             Ok(execution) => {
                 self.hand(New { execution, seen: Some(seen) });
-                Ok(Stored::Now)
+                Ok(Came::Now(name.clone()))
             }
             Err(kube::Error::Api(status)) if status.code == 409 && status.reason == "AlreadyExists" => {
-                Ok(Stored::Before)
+                Ok(Came::Before(name.clone()))
             }
-            Err(kube::Error::Api(status)) if is_gone(&status) => Ok(Stored::Nothing),
+            Err(kube::Error::Api(status)) if is_gone(&status) => Ok(Came::Nothing),
             Err(kube::Error::Api(status)) if is_never_taken(&status) => {
                 Ok(self.refuse(runbook, "NotPlanned", &status.message).await)
             }
@@ -363,9 +414,9 @@ impl Dispatcher {
     }
 
     /// It will not be done, however often it comes: somebody is told.
-    pub(super) async fn refuse(&self, runbook: &Runbook, reason: &'static str, message: &str) -> Stored {
+    pub(super) async fn refuse(&self, runbook: &Runbook, reason: &'static str, message: &str) -> Came {
         self.tell(runbook, reason, message).await;
-        Stored::Refused
+        Came::Refused(message.to_owned())
     }
 
     /// Something happened for which a runbook was not started.

@@ -231,6 +231,19 @@ async fn somebody_else_must_approve(testbed: &Testbed) -> Result<()> {
     let wrong = ground.plimsoll(testbed, &bob, &wrong).await;
     let wrong = format!("{:#}", wrong.err().context("it was started")?);
     ensure!(wrong.contains("there is no Deployment nowhere"), "{wrong}");
+    // Not what was told of the mistake before, though it is a mistake of the same kind.
+    let other = ["run", "asks", "-n", "shop", "--parameter", "workload=elsewhere"];
+    let other = ground.plimsoll(testbed, &bob, &other).await;
+    let other = format!("{:#}", other.err().context("it was started")?);
+    ensure!(other.contains("there is no Deployment elsewhere"), "{other}");
+    // Two at once are two runs, each told to whoever asked for it.
+    let before = ground.executions().list(&ListParams::default()).await?.items.len();
+    let asks = || ground.plimsoll(testbed, &bob, &run);
+    let (one, two) = tokio::join!(asks(), asks());
+    let first_line = |told: String| told.lines().next().map(str::to_owned);
+    let (one, two) = (first_line(one?), first_line(two?));
+    ensure!(one.is_some() && one != two, "{one:?} is {two:?}");
+    ensure!(ground.executions().list(&ListParams::default()).await?.items.len() == before + 2);
     operator.stop().await
 }
 
