@@ -1,7 +1,7 @@
 //! What the guards ask: gathered from the API server for each check, so that no memory can be wrong or lost. Only runs that
 //! change nothing share what one of them asked a moment ago.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use futures::FutureExt;
 use jiff::Timestamp;
@@ -18,6 +18,7 @@ use plimsoll_api::{
     Runbook, RunbookExecution, RunbookExecutionSpec, Slo,
     conditions::{self, BURNING},
     execution::Facts,
+    gate::Verify,
 };
 use plimsoll_runbook::{
     Model,
@@ -85,6 +86,7 @@ impl Asker {
             let chaos = spec.steps.iter().any(|step| step.action.chaos.is_some());
             if chaos { slos(&self.client, &namespace).await } else { Some(Vec::new()) }
         };
+        let verifies = verifies(&self.client, &self.dispatcher.outside, execution, &namespace);
         let target = async {
             let just_seen = shares && seen.is_some_and(|seen| seen.elapsed() < SHARED);
             match target_of(execution).filter(|_| just_seen) {
@@ -106,7 +108,8 @@ impl Asker {
         };
         let expected = known.map(|known| &known.author);
         let read = self.runbook(execution, shares);
-        let (runbook, guessed, asker_may, slos, target) = tokio::join!(read, rights(expected), asker, at_risk, target);
+        let (runbook, guessed, asker_may, slos, verifies, target) =
+            tokio::join!(read, rights(expected), asker, at_risk, verifies, target);
         let author = runbook.as_ref().and_then(Option::as_ref).map(|known| &known.author);
         let author_may = if author == expected { guessed } else { rights(author).await };
         let wrote = execution.annotations().get(WRITTEN_BY);
@@ -119,6 +122,7 @@ impl Asker {
             other_author,
             asker_may,
             slos,
+            verifies,
             target,
             ..Circumstances::default()
         };
@@ -223,6 +227,33 @@ pub async fn slos(client: &Client, namespace: &str) -> Option<Vec<SloNow>> {
         SloNow { name: slo.name_any(), burning, budget: status.budget.as_deref().and_then(percent) }
     };
     Some(all.items.iter().map(now).collect())
+}
+
+/// The SLOs that verifications of a run name, and whether there is such a one.
+async fn verifies(
+    client: &Client,
+    outside: &Outside,
+    execution: &RunbookExecution,
+    namespace: &str,
+) -> Vec<(String, Option<bool>)> {
+    let spec = &execution.spec;
+    let of_steps = spec.steps.iter().filter_map(|step| step.action.verify.as_ref());
+    let named: BTreeMap<&str, &Verify> = of_steps.chain(&spec.verify).map(|v| (v.slo.as_str(), v)).collect();
+    let asked = named.into_iter().map(|(slo, verify)| async move {
+        let api: Api<DeserializeGuard<Slo>> = Api::namespaced(client.clone(), namespace);
+        let stored = api.get_opt(slo).await.ok().map(|found| found.is_some());
+        if stored == Some(true) {
+            return (slo.to_owned(), Some(true));
+        }
+        // Its rules may come from elsewhere, such as a pipeline that writes them without an SLO object.
+        let request = requests::query_request(&requests::verify_query(namespace, verify));
+        let answer = outside.send(&request, &request.path, spec.traceparent.as_deref()).await.ok();
+        let answer = answer.and_then(|answer| serde_json::from_slice(&answer.body).ok());
+        let recorded = answer.and_then(|answer| requests::found(&answer).ok());
+        let there = if recorded == Some(true) { recorded } else { stored.and(recorded) };
+        (slo.to_owned(), there)
+    });
+    futures::future::join_all(asked).await
 }
 
 /// `61.3%` is 61, `-0.5%` is -1.
