@@ -18,6 +18,7 @@ use plimsoll_slo::{model::Span, promql::quote};
 
 use crate::{
     Act,
+    lacking,
     matcher::Matcher,
     model::{Model, Trigger, seconds},
     names, text,
@@ -33,6 +34,8 @@ pub struct Settings {
     pub images: Vec<String>,
     /// Names of destinations for messages.
     pub destinations: Vec<String>,
+    /// Names of volumes for evidence.
+    pub volumes: Vec<String>,
 }
 
 /// Namespaces in which no runbook acts, besides the operator's own.
@@ -82,6 +85,7 @@ pub fn plan(
     planner.told("spec.approval.notify", model.approval_notify.as_ref());
     planner.told("spec.verify.escalateTo", model.verify.as_ref().and_then(|verify| verify.escalate_to.as_ref()));
     let Planner { mut wrong, notes, .. } = planner;
+    wrong.extend(lacking::volume(model, settings));
     let target_uid = match &model.target {
         Some(target) => match objects.iter().find(|object| object.parameter == *target) {
             Some(object) => object.uid.clone(),
@@ -189,7 +193,7 @@ impl Planner<'_> {
     /// A destination that a person named.
     fn told(&mut self, place: &str, destination: Option<&String>) {
         if let Some(name) = destination.filter(|name| !self.settings.destinations.contains(name)) {
-            self.wrong.push(format!("{place}: the configuration has no destination {name}"));
+            self.wrong.push(lacking::destination(place, name, self.settings));
         }
     }
 
@@ -237,13 +241,8 @@ impl Planner<'_> {
     }
 
     fn image(&mut self, step: &str, image: &str) {
-        if !self.settings.images.iter().any(|prefix| image.starts_with(prefix.as_str())) {
-            let allowed = match self.settings.images.as_slice() {
-                [] => "none is".to_owned(),
-                images => format!("allowed are {}", images.join(", ")),
-            };
-            self.wrong
-                .push(format!("step {step}: the operator's configuration does not allow image {image}; {allowed}"));
+        if !lacking::is_allowed(image, self.settings) {
+            self.wrong.push(lacking::image_of(&format!("step {step}"), image, self.settings));
         }
     }
 

@@ -6,7 +6,10 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use futures::FutureExt;
 use jiff::Timestamp;
 use k8s_openapi::api::{
-    authorization::v1::{ResourceAttributes, SubjectAccessReview, SubjectAccessReviewSpec},
+    authorization::v1::{
+            ResourceAttributes, SelfSubjectAccessReview, SelfSubjectAccessReviewSpec, SubjectAccessReview,
+            SubjectAccessReviewSpec,
+        },
     core::v1::ServiceAccount,
 };
 use kube::{
@@ -240,26 +243,90 @@ async fn verifies(
     let of_steps = spec.steps.iter().filter_map(|step| step.action.verify.as_ref());
     let named: BTreeMap<&str, &Verify> = of_steps.chain(&spec.verify).map(|v| (v.slo.as_str(), v)).collect();
     let asked = named.into_iter().map(|(slo, verify)| async move {
-        let api: Api<DeserializeGuard<Slo>> = Api::namespaced(client.clone(), namespace);
-        let stored = api.get_opt(slo).await.ok().map(|found| found.is_some());
-        if stored == Some(true) {
-            return (slo.to_owned(), Some(true));
-        }
-        // Its rules may come from elsewhere, such as a pipeline that writes them without an SLO object.
-        let request = requests::query_request(&requests::verify_query(namespace, verify));
-        let answer = outside.send(&request, &request.path, spec.traceparent.as_deref()).await.ok();
-        let answer = answer.and_then(|answer| serde_json::from_slice(&answer.body).ok());
-        let recorded = answer.and_then(|answer| requests::found(&answer).ok());
-        let there = if recorded == Some(true) { recorded } else { stored.and(recorded) };
-        (slo.to_owned(), there)
+        (slo.to_owned(), is_there(client, outside, namespace, verify, spec.traceparent.as_deref()).await)
     });
     futures::future::join_all(asked).await
+}
+
+/// Whether there is the SLO of a verification: as an object of the namespace, or among what Prometheus records, since its
+/// rules may come from elsewhere, such as a pipeline that writes them without an object. `None`: it cannot be known.
+pub async fn is_there(
+    client: &Client,
+    outside: &Outside,
+    namespace: &str,
+    verify: &Verify,
+    traceparent: Option<&str>,
+) -> Option<bool> {
+    let api: Api<DeserializeGuard<Slo>> = Api::namespaced(client.clone(), namespace);
+    let stored = api.get_opt(&verify.slo).await.ok().map(|found| found.is_some());
+    if stored == Some(true) {
+        return stored;
+    }
+    let request = requests::query_request(&requests::verify_query(namespace, verify));
+    let answer = outside.send(&request, &request.path, traceparent).await.ok();
+    let answer = answer.and_then(|answer| serde_json::from_slice(&answer.body).ok());
+    let recorded = answer.and_then(|answer| requests::found(&answer).ok());
+    if recorded == Some(true) { recorded } else { stored.and(recorded) }
 }
 
 /// `61.3%` is 61, `-0.5%` is -1.
 fn percent(text: &str) -> Option<i64> {
     let number: f64 = text.strip_suffix('%')?.trim().parse().ok()?;
     number.is_finite().then(|| number.floor() as i64)
+}
+
+/// Whether somebody and the operator may use a ServiceAccount.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// Both may.
+    Fine,
+    /// There is none of the name.
+    Missing,
+    /// Somebody may not.
+    AuthorMayNot,
+    /// The operator may not, without which nothing is done.
+    OperatorMayNot,
+    /// It cannot be asked.
+    NotKnown,
+}
+
+/// How somebody and the operator stand to a ServiceAccount.
+pub async fn standing(client: &Client, author: &Author, namespace: &str, account: &str) -> Standing {
+    let accounts: Api<ServiceAccount> = Api::namespaced(client.clone(), namespace);
+    let (there, may, own) = tokio::join!(
+        accounts.get_opt(account),
+        may_impersonate(client, author, namespace, account),
+        operator_may(client, namespace, account),
+    );
+    match (there.ok().map(|found| found.is_some()), may, own) {
+        (Some(false), ..) => Standing::Missing,
+        (_, Some(false), _) => Standing::AuthorMayNot,
+        (_, _, Some(false)) => Standing::OperatorMayNot,
+        (Some(true), Some(true), Some(true)) => Standing::Fine,
+        _ => Standing::NotKnown,
+    }
+}
+
+/// Whether the operator itself has the right to act as a ServiceAccount.
+async fn operator_may(client: &Client, namespace: &str, account: &str) -> Option<bool> {
+    let spec = SelfSubjectAccessReviewSpec {
+        resource_attributes: Some(acts_as(namespace, account)),
+        ..SelfSubjectAccessReviewSpec::default()
+    };
+    let review = SelfSubjectAccessReview { spec, ..SelfSubjectAccessReview::default() };
+    let api: Api<SelfSubjectAccessReview> = Api::all(client.clone());
+    Some(api.create(&PostParams::default(), &review).await.ok()?.status?.allowed)
+}
+
+/// The right to act as a ServiceAccount.
+fn acts_as(namespace: &str, account: &str) -> ResourceAttributes {
+    ResourceAttributes {
+        namespace: Some(namespace.to_owned()),
+        verb: Some("impersonate".to_owned()),
+        resource: Some("serviceaccounts".to_owned()),
+        name: Some(account.to_owned()),
+        ..ResourceAttributes::default()
+    }
 }
 
 /// Whether somebody may use a ServiceAccount, which must exist; `None` when that cannot be known.
@@ -275,13 +342,7 @@ pub async fn may_impersonate(client: &Client, author: &Author, namespace: &str, 
         spec: SubjectAccessReviewSpec {
             user: Some(author.username.clone()),
             groups: Some(author.groups.clone()),
-            resource_attributes: Some(ResourceAttributes {
-                namespace: Some(namespace.to_owned()),
-                verb: Some("impersonate".to_owned()),
-                resource: Some("serviceaccounts".to_owned()),
-                name: Some(account.to_owned()),
-                ..ResourceAttributes::default()
-            }),
+            resource_attributes: Some(acts_as(namespace, account)),
             ..SubjectAccessReviewSpec::default()
         },
         ..SubjectAccessReview::default()

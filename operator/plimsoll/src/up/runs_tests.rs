@@ -279,7 +279,7 @@ async fn what_cannot_be_planned_is_told_once_and_what_is_off_is_not_started() {
     for _ in 0..2 {
         assert_eq!(ground.runs.take(&alert("checkout", AT)).await.unwrap(), Stored::Refused);
     }
-    let words = "Runbook shop/restart is not run: step tell: the configuration has no destination nobody";
+    let words = "Runbook shop/restart is not run: step tell: the operator's configuration has no destination nobody";
     assert_eq!(ground.told(), [words]);
     assert!(ground.sent.all().is_empty() && ground.runs.stored().is_empty());
 }

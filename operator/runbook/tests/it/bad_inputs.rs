@@ -378,13 +378,13 @@ fn what_planning_refuses() {
     );
     assert_eq!(
         planned(&step(json!({"name": "a", "notify": {"destination": "nobody", "message": "x"}}))),
-        Err(vec!["step a: the configuration has no destination nobody".to_owned()])
+        Err(vec!["step a: the operator's configuration has no destination nobody; it has: payments".to_owned()])
     );
     assert_eq!(
         planned(&json!({"approval": {"notify": "nobody"}, "verify": {"slo": "checkout", "escalateTo": "nobody"}})),
         Err(vec![
-            "spec.approval.notify: the configuration has no destination nobody".to_owned(),
-            "spec.verify.escalateTo: the configuration has no destination nobody".to_owned(),
+            "spec.approval.notify: the operator's configuration has no destination nobody; it has: payments".to_owned(),
+            "spec.verify.escalateTo: the operator's configuration has no destination nobody; it has: payments".to_owned(),
         ])
     );
     assert_eq!(
