@@ -20,7 +20,9 @@ pub fn lacking(model: &Model, settings: &Settings) -> Vec<String> {
                 Some(Act::Job(job)) => Some(&job.image),
                 _ => None,
             };
-            wrong.extend(image.filter(|image| !is_allowed(image, settings)).map(|name| image_of(&place, name, settings)));
+            wrong.extend(
+                image.filter(|image| !is_allowed(image, settings)).map(|name| image_of(&place, name, settings)),
+            );
         }
     }
     wrong.extend(volume(model, settings));

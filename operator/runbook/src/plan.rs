@@ -17,8 +17,7 @@ use plimsoll_api::{
 use plimsoll_slo::{model::Span, promql::quote};
 
 use crate::{
-    Act,
-    lacking,
+    Act, lacking,
     matcher::Matcher,
     model::{Model, Trigger, seconds},
     names, text,
@@ -143,6 +142,30 @@ pub fn plan(
     Ok(Planned { name, labels, spec, spec_hash, notes })
 }
 
+/// That somebody keeps an object as it is elsewhere.
+fn kept(step: &str, object: &ObjectRef) -> Option<String> {
+    let keeper = object.facts.managed_by.as_ref()?;
+    let (kind, name) = (object.kind.name(), &object.name);
+    Some(format!("step {step}: {keeper} keeps {kind} {name} as it is in Git and may undo the change"))
+}
+
+/// What somebody should know of a run before it is done, in sentences: who may undo what its steps change.
+pub fn keepers(spec: &RunbookExecutionSpec) -> Vec<String> {
+    let changed = |step: &Step| match Act::of(&step.action)? {
+        Act::Restart(restart) => Some(restart.workload.clone()),
+        Act::Rollback(rollback) => Some(rollback.workload.clone()),
+        Act::Scale(scale) => Some(scale.workload.clone()),
+        Act::TelemetryProfile(profile) => Some(profile.object.clone()),
+        _ => None,
+    };
+    let object = |step: &Step| {
+        let parameter = changed(step)?;
+        let object = spec.objects.iter().find(|object| object.parameter == parameter)?;
+        kept(&step.name, object)
+    };
+    spec.steps.iter().filter_map(object).collect()
+}
+
 /// Until when a run may begin that was meant for a moment. What has a condition may begin as long as that holds.
 fn start_by(model: &Model, evidence: &Evidence) -> Option<Time> {
     let within = match (evidence.kind, &model.trigger) {
@@ -248,12 +271,8 @@ impl Planner<'_> {
 
     /// A change that somebody else would undo is said.
     fn kept(&mut self, step: &str, parameter: &str) {
-        if let Some(object) = self.object(parameter)
-            && let Some(keeper) = &object.facts.managed_by
-        {
-            let (kind, name) = (object.kind.name(), &object.name);
-            self.notes
-                .push(format!("step {step}: {keeper} keeps {kind} {name} as it is in Git and may undo the change"));
+        if let Some(object) = self.object(parameter) {
+            self.notes.extend(kept(step, &object));
         }
     }
 

@@ -7,9 +7,9 @@ use futures::FutureExt;
 use jiff::Timestamp;
 use k8s_openapi::api::{
     authorization::v1::{
-            ResourceAttributes, SelfSubjectAccessReview, SelfSubjectAccessReviewSpec, SubjectAccessReview,
-            SubjectAccessReviewSpec,
-        },
+        ResourceAttributes, SelfSubjectAccessReview, SelfSubjectAccessReviewSpec, SubjectAccessReview,
+        SubjectAccessReviewSpec,
+    },
     core::v1::ServiceAccount,
 };
 use kube::{

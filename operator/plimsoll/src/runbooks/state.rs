@@ -29,6 +29,8 @@ use super::{
 };
 use crate::sinks::kubernetes::chain;
 
+/// The reason of Ready while all runbooks are paused.
+pub const PAUSED: &str = "Paused";
 /// Rights change without any runbook changing.
 const AGAIN: Duration = Duration::from_secs(300);
 /// What is in the way is looked at again so soon at first.
@@ -114,7 +116,9 @@ impl States {
             return (Some(false), "NotConfigured", lacking.join("; "));
         }
         let (account, author) = (&known.model.service_account_name, &known.author.username);
-        let grant = format!("the verb impersonate on serviceaccounts with the resource name {account} in namespace {namespace}");
+        let grant = format!(
+            "the verb impersonate on serviceaccounts with the resource name {account} in namespace {namespace}"
+        );
         match standing(&self.client, &known.author, namespace, account).await {
             Standing::Fine => {}
             Standing::Missing => {
@@ -142,7 +146,7 @@ impl States {
         }
         let missing = self.missing(namespace, &known.model).await;
         match (self.switch.words(), missing.is_empty()) {
-            (Some(paused), _) => (Some(true), "Paused", [vec![paused], missing].concat().join("; ")),
+            (Some(paused), _) => (Some(true), PAUSED, [vec![paused], missing].concat().join("; ")),
             (None, false) => (Some(true), REASON_REFERENCE_MISSING, missing.join("; ")),
             (None, true) => (Some(true), REASON_OK, String::new()),
         }

@@ -7,7 +7,7 @@ use super::{super::dispatch::tests::Given, *};
 use crate::{operator::metrics::Metrics, runbooks::proof::Sealer, testing::FakeApi};
 
 const AT: &str = "/apis/plimsoll.dev/v1alpha1/namespaces/shop/runbooks/restart";
-const ACCOUNT: &str = "/api/v1/namespaces/shop/serviceaccounts/s";
+const ACCOUNT: &str = "/api/v1/namespaces/shop/serviceaccounts/robot";
 const REVIEWS: &str = "/apis/authorization.k8s.io/v1";
 
 /// A stored runbook, changed, with all rights.
@@ -16,12 +16,12 @@ fn given(change: impl FnOnce(&mut Value)) -> (FakeApi, States, Guarded) {
     let mut given = Given::of(api.clone(), Sealer::new([5; 32]));
     given.dispatcher.settings.destinations = vec!["pager".to_owned()];
     let runbook = given.runbook(|object| {
-        object["spec"] = json!({"serviceAccountName": "s", "mode": "Auto", "trigger": {"manual": {}},
+        object["spec"] = json!({"serviceAccountName": "robot", "mode": "Auto", "trigger": {"manual": {}},
             "steps": [{"name": "tell", "notify": {"destination": "pager", "message": "x"}}]});
         change(object);
     });
     api.put(AT, serde_json::to_value(runbook.0.as_ref().unwrap()).unwrap());
-    api.put(ACCOUNT, json!({"metadata": {"name": "s", "namespace": "shop"}}));
+    api.put(ACCOUNT, json!({"metadata": {"name": "robot", "namespace": "shop"}}));
     may(&api, "subjectaccessreviews/ann", true);
     may(&api, "selfsubjectaccessreviews/self", true);
     let switch = Switch::new(api.client(), "ops", Metrics::new());
@@ -52,18 +52,21 @@ async fn each_cause_has_a_sentence_of_its_own() {
     assert_eq!((status.as_str(), reason.as_str()), ("False", "OperatorNotAllowed"));
     assert_eq!(
         message,
-        "the operator may not act as ServiceAccount s: grant the operator's own ServiceAccount the verb impersonate on serviceaccounts with the resource name s in namespace shop"
+        "the operator may not act as ServiceAccount robot: grant the operator's own ServiceAccount the verb impersonate on serviceaccounts with the resource name robot in namespace shop"
     );
     may(&api, "subjectaccessreviews/ann", false);
     let (_, reason, message, _) = ready().await;
     assert_eq!(reason, "NotAllowed");
-    assert!(message.starts_with("ann, who wrote it, may not use ServiceAccount s: grant ann the verb"), "{message}");
+    assert!(
+        message.starts_with("ann, who wrote it, may not use ServiceAccount robot: grant ann the verb"),
+        "{message}"
+    );
     api.remove(ACCOUNT);
     let (_, reason, message, _) = ready().await;
-    let wanted = ("NotAllowed", "there is no ServiceAccount s in namespace shop");
+    let wanted = ("NotAllowed", "there is no ServiceAccount robot in namespace shop");
     assert_eq!((reason.as_str(), message.as_str()), wanted);
     api.remove(&format!("{REVIEWS}/subjectaccessreviews/ann"));
-    api.put(ACCOUNT, json!({"metadata": {"name": "s", "namespace": "shop"}}));
+    api.put(ACCOUNT, json!({"metadata": {"name": "robot", "namespace": "shop"}}));
     may(&api, "selfsubjectaccessreviews/self", true);
     let (status, reason, ..) = ready().await;
     assert_eq!((status.as_str(), reason.as_str()), ("Unknown", "NotKnown"));
@@ -103,14 +106,11 @@ async fn what_the_configuration_lacks_is_told_before_the_incident() {
 #[tokio::test]
 async fn what_is_not_there_yet_is_a_warning() {
     let (api, states, runbook) = given(|object| {
-        object["spec"]["trigger"] = json!({"slo": {"burning": "page", "names": ["nope"]}});
+        object["spec"]["trigger"] = json!({"slo": {"burning": "Page", "names": ["nope"]}});
     });
     let (status, reason, message, _) = seen(&api, &states, &runbook).await;
     assert_eq!((status.as_str(), reason.as_str()), ("True", REASON_REFERENCE_MISSING));
-    assert_eq!(
-        message,
-        "spec.trigger.slo.names: there is no SLO nope in namespace shop, so it starts nothing"
-    );
+    assert_eq!(message, "spec.trigger.slo.names: there is no SLO nope in namespace shop, so it starts nothing");
     api.put("/apis/plimsoll.dev/v1alpha1/namespaces/shop/slos/nope", json!({"metadata": {"name": "nope"}}));
     assert_eq!(seen(&api, &states, &runbook).await.1, REASON_OK);
 }
