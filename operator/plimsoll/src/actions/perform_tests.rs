@@ -241,6 +241,7 @@ async fn what_comes_back_is_kept_and_nothing_else_says_it() {
     assert_eq!(std::fs::read(folder.path().join("shop/crash/x/log/app.log")).unwrap(), b"password");
     assert!(!format!("{done:?}").contains("password"));
     // A log without a line is kept, and nobody hopes for more than there is.
+    let mut log = call("GET", "/api/v1/namespaces/shop/pods/a/log");
     log.keep = Some(Keep { name: "none.log".to_owned(), limit: None, whole: false, none: None });
     let Finish::Done(done) = perform(&Scripted::new([(200, json!(""))]), &[log], true, Ok(third)).await else {
         unreachable!()

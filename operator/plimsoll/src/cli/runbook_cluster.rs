@@ -463,8 +463,14 @@ crash-1 is AwaitingApproval (Asked): somebody must approve it
   - log: Succeeded in 3 s: kept
       volume://v/l (3 bytes, cut off, sha256 abc)
   - next: not begun
-REQUESTS  - At last, after 5m: SLO checkout must burn slower than 1, else: Rollback
-      → Prometheus
+      → GET /apis/apps/v1/namespaces/shop/deployments/checkout
+        see that the Deployment is as it was
+      → PATCH /apis/apps/v1/namespaces/shop/deployments/checkout/scale (application/json-patch+json)
+        set 5 replicas
+        [{\"op\":\"test\",\"path\":\"/metadata/uid\",\"value\":\"d\"},{\"op\":\"test\",\"path\":\"/spec/replicas\",\"value\":3},{\"op\":\"add\",\"path\":\"/spec/replicas\",\"value\":5}]
+  - At last, after 5m: SLO checkout must burn slower than 1, else: Rollback
+      → Prometheus: GET /api/v1/query?query=slo%3Aburn%5Frate%3Awindow%7Bslo%5Fid%3D%22shop%2Fcheckout%22%2Cwindow%3D%225m%22%7D
+        ask how fast SLO checkout burns
 → decide with:  plimsoll runbook approve crash-1 -n shop
 ";
         assert_eq!(text, wanted);
