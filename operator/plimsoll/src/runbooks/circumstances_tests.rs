@@ -101,7 +101,8 @@ async fn the_slo_of_a_verification_must_be_there() {
     });
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
-    tokio::spawn(async move { axum::serve(listener, prometheus).await });
+    let (limits, stop) = (crate::serving::Limits::default(), tokio_util::sync::CancellationToken::new());
+    tokio::spawn(crate::serving::serve(listener, None, prometheus, limits, stop));
     let server = Server::new(&Sealer::new([5; 32]));
     let mut outside = asker(&server, Sealer::new([5; 32])).dispatcher.outside.clone();
     api.put("/apis/plimsoll.dev/v1alpha1/namespaces/shop/slos/stored", json!({"metadata": {"name": "stored"}}));
