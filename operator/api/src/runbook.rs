@@ -451,7 +451,7 @@ pub struct RunbookStatus {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
     pub conditions: Vec<Condition>,
-    /// How far it goes now, the default filled in: Off while it is paused.
+    /// How far it goes now, the default filled in. A pause changes nothing of it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mode: Option<Mode>,
     /// When it was started last.

@@ -163,6 +163,9 @@ fn choices(text: &str, schema: &Value, path: &str, problems: &mut Vec<Problem>) 
     }
 }
 
+/// Fields that hold a duration in whatever kind they stand.
+const DURATIONS: [&str; 7] = ["after", "cooldown", "deadline", "lasting", "openFor", "timeout", "within"];
+
 /// A map with at most so many fields is told by them.
 const TOLD_FIELDS: usize = 8;
 
@@ -185,6 +188,10 @@ fn wrong_type(value: &Value, schema: &Value, wanted: &str, path: &str) -> Proble
     };
     let problem = Problem::error(path, format!("{} is {wants}", last(path))).label(format!("this is {is}"));
     match wanted {
+        // What is 30 in a field for a time has no unit, and quotes give it none.
+        "string" if value.is_u64() && DURATIONS.contains(&last(path)) => {
+            problem.help(format!("write it with its unit, such as {shown}s or {shown}m"))
+        }
         "string" if !shown.is_empty() => problem.help(format!("write \"{shown}\" in quotes")),
         "array" => problem.help("write it as [a, b] or with a dash for each entry"),
         "object" if schema.get("properties").is_some() => {
@@ -265,7 +272,7 @@ mod tests {
     #[test]
     fn names_every_problem_at_once() {
         let schema = json!({"type": "object", "required": ["total", "unit"], "properties": {
-            "bad": {"type": "string"}, "total": {"type": "string"}, "unit": {"type": "string"}, "n": {"type": "integer", "minimum": 1},
+            "bad": {"type": "string"}, "total": {"type": "string"}, "unit": {"type": "string"}, "cooldown": {"type": "string"}, "n": {"type": "integer", "minimum": 1},
             "deep": {"type": "object", "properties": {"limit": {"type": "integer"}}},
             "kind": {"type": "string", "enum": ["Page", "Ticket"]},
             "other": {"type": "string", "enum": ["Low", "High"]},
@@ -273,7 +280,7 @@ mod tests {
             "env": {"type": "object", "maxProperties": 1, "additionalProperties": {"type": "string"}},
             "tiers": {"type": "array", "maxItems": 2, "x-kubernetes-list-map-keys": ["name"], "items": {"type": "object", "properties": {"name": {"type": "string"}}}}
         }});
-        let value = json!({"unit": null, "bda": "x", "limit": 2, "bad": 5.5, "n": 0, "kind": "page", "other": 0, "words": ["a", "a"], "env": {"A": "1", "B": "2"}, "tiers": [{"name": "a"}, {"name": "a"}, {"name": null}]});
+        let value = json!({"cooldown": 30, "unit": null, "bda": "x", "limit": 2, "bad": 5.5, "n": 0, "kind": "page", "other": 0, "words": ["a", "a"], "env": {"A": "1", "B": "2"}, "tiers": [{"name": "a"}, {"name": "a"}, {"name": null}]});
         let mut problems = Vec::new();
         check(&value, &schema, "", &mut problems);
         let mut lines: Vec<String> = problems.iter().map(ToString::to_string).collect();
@@ -283,6 +290,7 @@ mod tests {
             [
                 "bad: bad is a string (this is a number); write \"5.5\" in quotes",
                 "bda: unknown field bda; did you mean bad?",
+                "cooldown: cooldown is a string (this is a number); write it with its unit, such as 30s or 30m",
                 "env: env is too long (2 entries); use at most 1 entry",
                 "kind: page is not a choice of kind; did you mean Page?",
                 "limit: unknown field limit; indent it: it belongs under deep",

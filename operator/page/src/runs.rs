@@ -18,7 +18,7 @@ pub struct RunbookRow {
     pub name: String,
     /// What it is for.
     pub description: String,
-    /// How far it goes, the default filled in; Off while it is paused.
+    /// How far it goes, the default filled in.
     pub mode: Mode,
     /// What starts it, in words.
     pub trigger: String,

@@ -200,9 +200,10 @@ impl State {
 
     fn create(&mut self, collection: &str, mut object: Value) -> Response<Answer> {
         let Some(name) = object["metadata"]["name"].as_str() else {
-            // Reviews of rights are answered and not stored: what was put under a user's name is the answer.
-            let of_user =
-                object["spec"]["user"].as_str().and_then(|user| self.objects.get(&format!("{collection}/{user}")));
+            // Reviews of rights are answered and not stored: what was put under a user's name is the answer, or under
+            // `self` for whoever asks.
+            let user = object["spec"]["user"].as_str().unwrap_or("self");
+            let of_user = self.objects.get(&format!("{collection}/{user}"));
             return match of_user {
                 Some(verdict) => {
                     object["status"] = verdict["status"].clone();

@@ -33,6 +33,9 @@ pub struct Circumstances {
     pub same_target: Option<Vec<String>>,
     /// SLOs of the namespace, and of those of [`fault_namespaces`].
     pub slos: Option<Vec<SloNow>>,
+    /// SLOs that verifications of the run name, and whether there is such a one: an SLO of the namespace, or one whose burn
+    /// rate Prometheus records; `None`: it cannot be known.
+    pub verifies: Vec<(String, Option<bool>)>,
     /// Whether the ServiceAccount exists and who wrote the runbook may use it.
     pub author_may: Option<bool>,
     /// Who wrote the runbook as it is now, when that is somebody else than who wrote what this run does.
@@ -205,6 +208,7 @@ impl<'c> Check<'c> {
         self.target();
         self.history();
         self.chaos();
+        self.verifications();
     }
 
     fn namespaces(&mut self) {
@@ -463,6 +467,22 @@ impl<'c> Check<'c> {
                 }
             }
             None => self.refuse(Guard::NotKnown, "it cannot be known how many Pods the workload has"),
+        }
+    }
+
+    /// What nobody could verify afterwards is not done.
+    fn verifications(&mut self) {
+        for (slo, there) in &self.circumstances.verifies {
+            match there {
+                Some(true) => {}
+                Some(false) => {
+                    let message = format!(
+                        "there is no SLO {slo} in the runbook's namespace, and Prometheus has no burn rate of it: nobody would know whether it helped"
+                    );
+                    self.refuse(Guard::NotKnown, message);
+                }
+                None => self.refuse(Guard::NotKnown, format!("it cannot be known whether there is an SLO {slo}")),
+            }
         }
     }
 

@@ -12,6 +12,7 @@ pub mod act;
 pub mod alertmanager;
 pub mod guards;
 mod hits;
+pub mod lacking;
 pub mod machine;
 pub mod matcher;
 pub mod matching;

@@ -36,7 +36,7 @@ pub use begun::{begins, recalled};
 use crate::{
     guards::{self, Refusal},
     model::seconds,
-    names, validate,
+    names, plan, validate,
 };
 
 /// What is true while a step is taken, beside what happened.
@@ -330,14 +330,14 @@ impl Machine<'_> {
                 // It counts as started, so that the next dry run is held back as a real one would be.
                 self.status.started_at = Some(Time(self.world.now));
                 let steps: Vec<&str> = self.spec.steps.iter().map(|step| step.name.as_str()).collect();
-                let message = format!("it would have been done: {}", steps.join(", "));
+                let message = format!("it would have been done: {}{}", steps.join(", "), self.notes());
                 self.finish(Phase::Succeeded, "DryRun", &message)
             }
             Mode::Approve if self.status.approval.is_none() || checked.void.is_some() => {
                 self.status.approval = None;
                 self.status.asked_at = Some(Time(self.world.now));
                 let anew = checked.void.iter().map(|why| format!(" anew: {why}"));
-                let message = format!("somebody must approve it{}", anew.collect::<String>());
+                let message = format!("somebody must approve it{}{}", anew.collect::<String>(), self.notes());
                 self.phase(Phase::AwaitingApproval, "Asked", &message);
                 Command::Store(None)
             }
@@ -348,6 +348,11 @@ impl Machine<'_> {
                 self.go_on()
             }
         }
+    }
+
+    /// What somebody should know before it is done, after what else is said.
+    fn notes(&self) -> String {
+        plan::keepers(self.spec).iter().map(|note| format!("; {note}")).collect()
     }
 
     /// When guards are asked again.

@@ -17,7 +17,7 @@ use plimsoll_api::{
 use plimsoll_slo::{model::Span, promql::quote};
 
 use crate::{
-    Act,
+    Act, lacking,
     matcher::Matcher,
     model::{Model, Trigger, seconds},
     names, text,
@@ -33,6 +33,8 @@ pub struct Settings {
     pub images: Vec<String>,
     /// Names of destinations for messages.
     pub destinations: Vec<String>,
+    /// Names of volumes for evidence.
+    pub volumes: Vec<String>,
 }
 
 /// Namespaces in which no runbook acts, besides the operator's own.
@@ -82,6 +84,7 @@ pub fn plan(
     planner.told("spec.approval.notify", model.approval_notify.as_ref());
     planner.told("spec.verify.escalateTo", model.verify.as_ref().and_then(|verify| verify.escalate_to.as_ref()));
     let Planner { mut wrong, notes, .. } = planner;
+    wrong.extend(lacking::volume(model, settings));
     let target_uid = match &model.target {
         Some(target) => match objects.iter().find(|object| object.parameter == *target) {
             Some(object) => object.uid.clone(),
@@ -139,6 +142,30 @@ pub fn plan(
     Ok(Planned { name, labels, spec, spec_hash, notes })
 }
 
+/// That somebody keeps an object as it is elsewhere.
+fn kept(step: &str, object: &ObjectRef) -> Option<String> {
+    let keeper = object.facts.managed_by.as_ref()?;
+    let (kind, name) = (object.kind.name(), &object.name);
+    Some(format!("step {step}: {keeper} keeps {kind} {name} as it is in Git and may undo the change"))
+}
+
+/// What somebody should know of a run before it is done, in sentences: who may undo what its steps change.
+pub fn keepers(spec: &RunbookExecutionSpec) -> Vec<String> {
+    let changed = |step: &Step| match Act::of(&step.action)? {
+        Act::Restart(restart) => Some(restart.workload.clone()),
+        Act::Rollback(rollback) => Some(rollback.workload.clone()),
+        Act::Scale(scale) => Some(scale.workload.clone()),
+        Act::TelemetryProfile(profile) => Some(profile.object.clone()),
+        _ => None,
+    };
+    let object = |step: &Step| {
+        let parameter = changed(step)?;
+        let object = spec.objects.iter().find(|object| object.parameter == parameter)?;
+        kept(&step.name, object)
+    };
+    spec.steps.iter().filter_map(object).collect()
+}
+
 /// Until when a run may begin that was meant for a moment. What has a condition may begin as long as that holds.
 fn start_by(model: &Model, evidence: &Evidence) -> Option<Time> {
     let within = match (evidence.kind, &model.trigger) {
@@ -189,7 +216,7 @@ impl Planner<'_> {
     /// A destination that a person named.
     fn told(&mut self, place: &str, destination: Option<&String>) {
         if let Some(name) = destination.filter(|name| !self.settings.destinations.contains(name)) {
-            self.wrong.push(format!("{place}: the configuration has no destination {name}"));
+            self.wrong.push(lacking::destination(place, name, self.settings));
         }
     }
 
@@ -237,24 +264,15 @@ impl Planner<'_> {
     }
 
     fn image(&mut self, step: &str, image: &str) {
-        if !self.settings.images.iter().any(|prefix| image.starts_with(prefix.as_str())) {
-            let allowed = match self.settings.images.as_slice() {
-                [] => "none is".to_owned(),
-                images => format!("allowed are {}", images.join(", ")),
-            };
-            self.wrong
-                .push(format!("step {step}: the operator's configuration does not allow image {image}; {allowed}"));
+        if !lacking::is_allowed(image, self.settings) {
+            self.wrong.push(lacking::image_of(&format!("step {step}"), image, self.settings));
         }
     }
 
     /// A change that somebody else would undo is said.
     fn kept(&mut self, step: &str, parameter: &str) {
-        if let Some(object) = self.object(parameter)
-            && let Some(keeper) = &object.facts.managed_by
-        {
-            let (kind, name) = (object.kind.name(), &object.name);
-            self.notes
-                .push(format!("step {step}: {keeper} keeps {kind} {name} as it is in Git and may undo the change"));
+        if let Some(object) = self.object(parameter) {
+            self.notes.extend(kept(step, &object));
         }
     }
 

@@ -21,6 +21,36 @@ pub fn references(text: &str) -> Vec<(&str, Range<usize>)> {
     found
 }
 
+/// Templates of other tools: `{{ … }}`, `${name}`, `$name`, each as it is written, and the name that it ends with.
+pub fn foreign(text: &str) -> Vec<(&str, Option<&str>)> {
+    let is_word = |c: char| c.is_ascii_alphanumeric() || c == '_';
+    let mut found = Vec::new();
+    let mut rest = text;
+    while let Some(at) = rest.find("{{").into_iter().chain(rest.find('$')).min() {
+        rest = rest.get(at..).unwrap_or_default();
+        let (length, name) = if rest.starts_with("{{") {
+            let Some(end) = rest.find("}}") else { break };
+            let inner = rest.get(2..end).unwrap_or_default().trim();
+            (end + 2, inner.rsplit(|c| !is_word(c)).next())
+        } else if rest.starts_with("${") {
+            let Some(end) = rest.find('}') else { break };
+            (end + 1, rest.get(2..end))
+        } else {
+            let word = rest.get(1..).unwrap_or_default();
+            let length = word.find(|c| !is_word(c)).unwrap_or(word.len());
+            (1 + length, word.get(..length))
+        };
+        let name = name.filter(|name| name.starts_with(|c: char| c.is_ascii_alphabetic()));
+        let written = rest.get(..length).unwrap_or_default();
+        // An amount of money and a dollar by itself are none.
+        if written.len() > 2 && (name.is_some() || written.starts_with("{{")) || name.is_some() {
+            found.push((written, name));
+        }
+        rest = rest.get(length..).unwrap_or_default();
+    }
+    found
+}
+
 /// The parameter that a text is as a whole: `$(pod)`.
 pub fn whole(text: &str) -> Option<&str> {
     match references(text).as_slice() {
@@ -85,6 +115,19 @@ mod tests {
         assert_eq!(fill("$(n) and $(other) $(", &values()), "$(pod) and $(other) $(");
         assert_eq!(whole("$(pod)"), Some("pod"));
         assert_eq!(whole("--pod=$(pod)"), None);
+    }
+
+    #[test]
+    fn templates_of_other_tools_are_seen() {
+        let text = "${num} {{ .Labels.x }} $num {{ $labels.pod }} $(num) $5 $ {{ end }} {{ x";
+        let wanted = [
+            ("${num}", Some("num")),
+            ("{{ .Labels.x }}", Some("x")),
+            ("$num", Some("num")),
+            ("{{ $labels.pod }}", Some("pod")),
+            ("{{ end }}", Some("end")),
+        ];
+        assert_eq!(foreign(text), wanted);
     }
 
     #[test]

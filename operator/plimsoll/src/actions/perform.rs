@@ -126,7 +126,10 @@ impl Actor<'_> {
             for path in paths(call, &picked) {
                 match self.call(call, path, &mut picked, &mut shelf, &mut artifacts).await {
                     Ok(Given::Answer(answer)) => {
-                        performed.message = format!("{}: done", call.what);
+                        let last = artifacts.last().filter(|_| call.keep.is_some());
+                        let empty = last.is_some_and(|kept: &ArtifactRef| kept.bytes == 0);
+                        let note = if empty { ", and what was kept is empty" } else { "" };
+                        performed.message = format!("{}: done{note}", call.what);
                         performed.answer = answer;
                     }
                     Ok(Given::DoneAlready) => is_done = true,

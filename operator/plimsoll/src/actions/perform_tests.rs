@@ -228,6 +228,7 @@ async fn what_comes_back_is_kept_and_nothing_else_says_it() {
     let none = Some("unable to retrieve container logs for ");
     log.keep = Some(Keep { name: "app.log".to_owned(), limit: None, whole: false, none });
     let again = Room { archive: room.archive.clone(), place: room.place.clone(), ..room };
+    let third = Room { archive: room.archive.clone(), place: room.place.clone(), ..room };
     let Finish::Done(done) = perform(&gone, &[log], true, Ok(again)).await else { unreachable!() };
     assert_eq!((done.outcome, done.artifacts.len()), (Outcome::Failed, 0));
     assert_eq!(done.message, "do it: the node has removed the container, and its log with it");
@@ -239,6 +240,14 @@ async fn what_comes_back_is_kept_and_nothing_else_says_it() {
     assert_eq!((done.artifacts[0].bytes, done.artifacts[0].truncated), (8, Some(true)));
     assert_eq!(std::fs::read(folder.path().join("shop/crash/x/log/app.log")).unwrap(), b"password");
     assert!(!format!("{done:?}").contains("password"));
+    // A log without a line is kept, and nobody hopes for more than there is.
+    let mut log = call("GET", "/api/v1/namespaces/shop/pods/a/log");
+    log.keep = Some(Keep { name: "none.log".to_owned(), limit: None, whole: false, none: None });
+    let Finish::Done(done) = perform(&Scripted::new([(200, json!(""))]), &[log], true, Ok(third)).await else {
+        unreachable!()
+    };
+    assert_eq!((done.outcome, done.artifacts[0].bytes), (Outcome::Succeeded, 0));
+    assert_eq!(done.message, "do it: done, and what was kept is empty");
 }
 
 #[tokio::test]

@@ -8,6 +8,7 @@ use plimsoll_api::{
     Level,
     action::Scale,
     execution::ObjectRef,
+    gate::Verify,
     runbook::{Mode, ObjectKind},
 };
 use plimsoll_runbook::{
@@ -337,7 +338,7 @@ fn steps(text: &mut String, model: &Model, planned: &Planned, now: Timestamp) {
     let reads = requests::reads(&planned.spec.objects, &planned.spec.steps);
     if !reads.is_empty() {
         let _ = writeln!(text, "\nBefore it is planned, as {account}:");
-        calls(text, Ok(reads));
+        calls(text, "   ", Ok(reads));
     }
     let _ = writeln!(text, "\nExecution {}, as {account}:", planned.name);
     for (i, step) in planned.spec.steps.iter().enumerate() {
@@ -352,38 +353,40 @@ fn steps(text: &mut String, model: &Model, planned: &Planned, now: Timestamp) {
         let row = act::row(action.kind());
         let reason = if action.class() == row.class { row.reason } else { "its author says that it may be repeated" };
         let _ = writeln!(text, "   {crash}: {reason}");
-        calls(text, requests::of(&run, step));
+        calls(text, "   ", requests::of(&run, step));
         let undo = requests::undo(&run, step);
         if undo.as_ref().is_ok_and(|calls| !calls.is_empty()) {
             text.push_str("   to undo it:\n");
-            calls(text, undo);
+            calls(text, "   ", undo);
         }
     }
     if let Some(verify) = &planned.spec.verify {
-        let after = verify.after.as_deref().unwrap_or("10m");
-        let below = verify.below.as_deref().unwrap_or("1");
-        let failure = verify.on_failure.unwrap_or_default();
-        let _ = writeln!(
-            text,
-            "\nAt last, after {after}: SLO {} must burn slower than {below}, else: {failure:?}",
-            verify.slo
-        );
-        calls(text, Ok(requests::verification(&run, verify)));
+        let _ = writeln!(text, "\n{}", last(verify));
+        calls(text, "   ", Ok(requests::verification(&run, verify)));
     }
 }
 
-fn calls(text: &mut String, calls: Result<Vec<Call>, String>) {
+/// The verification of a whole run in words.
+pub(super) fn last(verify: &Verify) -> String {
+    let after = verify.after.as_deref().unwrap_or("10m");
+    let below = verify.below.as_deref().unwrap_or("1");
+    let failure = verify.on_failure.unwrap_or_default();
+    format!("At last, after {after}: SLO {} must burn slower than {below}, else: {failure:?}", verify.slo)
+}
+
+/// Requests in words, each with what it is for.
+pub(super) fn calls(text: &mut String, indent: &str, calls: Result<Vec<Call>, String>) {
     match calls {
         Ok(calls) => {
             for Call { what, request, .. } in calls {
-                let _ = writeln!(text, "   → {request}\n     {what}");
+                let _ = writeln!(text, "{indent}→ {request}\n{indent}  {what}");
                 if let Some(body) = &request.body {
-                    let _ = writeln!(text, "     {body}");
+                    let _ = writeln!(text, "{indent}  {body}");
                 }
             }
         }
         Err(why) => {
-            let _ = writeln!(text, "   ✗ {why}");
+            let _ = writeln!(text, "{indent}✗ {why}");
         }
     }
 }

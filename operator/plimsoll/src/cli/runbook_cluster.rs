@@ -12,20 +12,32 @@ use jiff::{Timestamp, Unit};
 use kube::{
     Api, Client, ResourceExt,
     api::{ListParams, Patch, PatchParams},
+    core::DeserializeGuard,
 };
 use plimsoll_api::{
     Runbook, RunbookExecution,
     approval::Decision,
-    execution::{Effect, Phase},
+    conditions::READY,
+    execution::{Effect, ObjectRef as Object, Phase},
+    runbook::Mode,
 };
-use plimsoll_runbook::{names::whole, plan::BY_HAND};
+use plimsoll_runbook::{
+    names::whole,
+    plan::{self, BY_HAND},
+    requests::{self, Run as Planned},
+};
 use serde_json::json;
 
-use super::runbook_pause::{Pause, Resume};
+use super::{
+    runbook::{calls, last},
+    runbook_pause::{Pause, Resume},
+};
 use crate::{
     runbooks::{
         begin::recall,
         proof::{RUN, RunRequest},
+        state::PAUSED,
+        tasks,
         verdict::{self, Verdict, find},
     },
     trace,
@@ -176,9 +188,11 @@ async fn start(client: &Client, args: &Run) -> anyhow::Result<String> {
     };
     let deadline = Instant::now() + SOON;
     loop {
-        if let Some(came) = answer(&find_runbook(&runbooks, namespace, &args.name).await?, &noted.id) {
+        let runbook = find_runbook(&runbooks, namespace, &args.name).await?;
+        if let Some(came) = answer(&runbook, &noted.id) {
             let name = came.map_err(|why| anyhow::anyhow!("it was not started, and will not be: {why}"))?;
-            return Ok(format!("{name}\nsee how it goes with: plimsoll runbook show {name} -n {namespace}\n"));
+            let held = paused(std::slice::from_ref(&runbook)).unwrap_or_default();
+            return Ok(format!("{name}\n{held}see how it goes with: plimsoll runbook show {name} -n {namespace}\n"));
         }
         if Instant::now() >= deadline {
             bail!(
@@ -268,8 +282,17 @@ async fn list(client: &Client, args: &List) -> anyhow::Result<String> {
     all.iter_mut().for_each(recall);
     all.retain(|execution| args.runbook.as_ref().is_none_or(|runbook| execution.spec.runbook.name == *runbook));
     all.sort_by_key(|execution| std::cmp::Reverse(execution.creation_timestamp().map(|time| time.0)));
+    let runbooks: Api<DeserializeGuard<Runbook>> = if args.all_namespaces {
+        Api::all(client.clone())
+    } else {
+        Api::namespaced(client.clone(), namespace(client, args.namespace.as_ref()))
+    };
+    // Whoever may not read runbooks reads executions all the same.
+    let runbooks = runbooks.list(&ListParams::default()).await.map(|list| list.items).unwrap_or_default();
+    let runbooks: Vec<Runbook> = runbooks.into_iter().filter_map(|runbook| runbook.0.ok()).collect();
+    let held = paused(&runbooks).unwrap_or_default();
     if all.is_empty() {
-        return Ok("there is no execution\n".to_owned());
+        return Ok(format!("{held}there is no execution\n"));
     }
     let mut rows = vec![["EXECUTION", "RUNBOOK", "MODE", "PHASE", "REASON", "AGE"].map(str::to_owned).to_vec()];
     for execution in &all {
@@ -290,7 +313,15 @@ async fn list(client: &Client, args: &List) -> anyhow::Result<String> {
     if let Some(head) = rows.first_mut().filter(|_| args.all_namespaces) {
         head.insert(0, "NAMESPACE".to_owned());
     }
-    Ok(table(&rows))
+    Ok(format!("{held}{}", table(&rows)))
+}
+
+/// That all runbooks are paused, and why, as the operator says on each of them.
+fn paused(runbooks: &[Runbook]) -> Option<String> {
+    let conditions = runbooks.iter().filter_map(|runbook| runbook.status.as_ref()).flat_map(|all| &all.conditions);
+    let ready = conditions.filter(|condition| condition.type_ == READY);
+    let message = ready.filter(|condition| condition.reason == PAUSED).map(|condition| &condition.message).next()?;
+    Some(format!("{message}; go on with: plimsoll runbook resume\n"))
 }
 
 /// Columns two spaces apart.
@@ -358,12 +389,31 @@ fn told(execution: &RunbookExecution, namespace: &str) -> String {
     }
     for object in &spec.objects {
         let place = object.namespace.as_deref().map(|namespace| format!("{namespace}/")).unwrap_or_default();
-        line(&mut text, format!("  {} {place}{} ({})", object.kind.name(), object.name, object.uid));
+        let Object { parameter, kind, name, uid, .. } = object;
+        line(&mut text, format!("  {parameter} = {} {place}{name} ({uid})", kind.name()));
     }
+    for (name, value) in &spec.parameters {
+        if !spec.objects.iter().any(|object| object.parameter == *name) {
+            line(&mut text, format!("  {name} = {value:?}"));
+        }
+    }
+    for note in plan::keepers(spec) {
+        line(&mut text, format!("  ! {note}"));
+    }
+    // What has not begun is told as it would be done, so that nobody approves blindly.
+    let is_open = !status.phase.is_terminal() || spec.mode == Mode::DryRun;
+    let uid = execution.uid().unwrap_or_default();
+    let created = tasks::created(execution);
+    let run = Planned { namespace, name: &name, uid: &uid, created, begun: created, spec };
     for step in &spec.steps {
         let known = status.steps.iter().find(|known| known.name == step.name);
         match known {
-            None => line(&mut text, format!("  - {}: not begun", step.name)),
+            None => {
+                line(&mut text, format!("  - {}: not begun", step.name));
+                if is_open {
+                    calls(&mut text, "      ", requests::of(&run, step));
+                }
+            }
             Some(known) => {
                 line(&mut text, effect(&step.name, &known.effect));
                 if let Some(undone) = &known.compensation {
@@ -372,8 +422,13 @@ fn told(execution: &RunbookExecution, namespace: &str) -> String {
             }
         }
     }
-    if let Some(verification) = &status.verification {
-        line(&mut text, effect("verification", verification));
+    match (&status.verification, &spec.verify) {
+        (Some(verification), _) => line(&mut text, effect("verification", verification)),
+        (None, Some(verify)) if is_open => {
+            line(&mut text, format!("  - {}", last(verify)));
+            calls(&mut text, "      ", Ok(requests::verification(&run, verify)));
+        }
+        _ => {}
     }
     if status.phase == Phase::AwaitingApproval {
         line(&mut text, format!("→ decide with:  plimsoll runbook approve {name} -n {namespace}"));
@@ -413,7 +468,10 @@ mod tests {
         let execution = json!({"apiVersion": "plimsoll.dev/v1alpha1", "kind": "RunbookExecution", "metadata": {"name": "crash-1"},
             "spec": {"runbook": {"name": "crash", "uid": "u", "generation": 2}, "mode": "Approve", "serviceAccountName": "s",
                 "trigger": {"kind": "Alert", "fingerprint": "f", "startsAt": "2026-01-01T00:00:00Z", "labels": {"pod": "a"}},
-                "steps": [{"name": "log", "wait": "1s"}, {"name": "next", "wait": "1s"}], "deadline": "1h", "cooldown": "1h"},
+                "parameters": {"who": "b", "app": "checkout"}, "objects": [{"parameter": "app", "kind": "Deployment", "namespace": "shop",
+                    "name": "checkout", "uid": "d", "facts": {"managedBy": "Argo CD", "replicas": 3}}],
+                "verify": {"slo": "checkout", "after": "5m", "onFailure": "Rollback"},
+                "steps": [{"name": "log", "wait": "1s"}, {"name": "next", "scale": {"workload": "app", "replicas": 5, "max": 9}}], "deadline": "1h", "cooldown": "1h"},
             "status": {"phase": "AwaitingApproval", "reason": "Asked", "message": "somebody must approve it", "steps": [
                 {"name": "log", "intentTime": "2026-01-01T00:00:00Z", "finishedAt": "2026-01-01T00:00:03Z", "outcome": "Succeeded",
                     "message": "kept", "artifacts": [{"name": "l", "location": "volume://v/l", "bytes": 3, "sha256": "abc", "truncated": true}]}]}});
@@ -423,9 +481,20 @@ crash-1 is AwaitingApproval (Asked): somebody must approve it
   runbook crash of generation 2, mode Approve, as ServiceAccount s
   started by Alert, since 2026-01-01T00:00:00Z
     pod=a
+  app = Deployment shop/checkout (d)
+  who = \"b\"
+  ! step next: Argo CD keeps Deployment checkout as it is in Git and may undo the change
   - log: Succeeded in 3 s: kept
       volume://v/l (3 bytes, cut off, sha256 abc)
   - next: not begun
+      → GET /apis/apps/v1/namespaces/shop/deployments/checkout
+        see that the Deployment is as it was
+      → PATCH /apis/apps/v1/namespaces/shop/deployments/checkout/scale (application/json-patch+json)
+        set 5 replicas
+        [{\"op\":\"test\",\"path\":\"/metadata/uid\",\"value\":\"d\"},{\"op\":\"test\",\"path\":\"/spec/replicas\",\"value\":3},{\"op\":\"add\",\"path\":\"/spec/replicas\",\"value\":5}]
+  - At last, after 5m: SLO checkout must burn slower than 1, else: Rollback
+      → Prometheus: GET /api/v1/query?query=slo%3Aburn%5Frate%3Awindow%7Bslo%5Fid%3D%22shop%2Fcheckout%22%2Cwindow%3D%225m%22%7D
+        ask how fast SLO checkout burns
 → decide with:  plimsoll runbook approve crash-1 -n shop
 ";
         assert_eq!(text, wanted);
@@ -503,6 +572,22 @@ crash-1 is AwaitingApproval (Asked): somebody must approve it
         assert_eq!(seen, ["c", "d", "e"], "each was there until it had its answer");
         let none = ask(&runbooks, "shop", "nope", &request("f", now), later).await.unwrap_err();
         assert_eq!(none.to_string(), "there is no Runbook nope in namespace shop; kubectl get runbooks -A lists all");
+    }
+
+    #[test]
+    fn that_all_is_paused_is_said_with_the_reason() {
+        let runbook = |reason: &str| -> Runbook {
+            let ready = json!({"type": "Ready", "status": "True", "reason": reason, "message": "all runbooks are paused: moving",
+                "lastTransitionTime": "2026-01-01T00:00:00Z"});
+            let spec =
+                json!({"serviceAccountName": "s", "trigger": {"manual": {}}, "steps": [{"name": "a", "wait": "1s"}]});
+            let object = json!({"apiVersion": "plimsoll.dev/v1alpha1", "kind": "Runbook", "metadata": {"name": "a"},
+                "spec": spec, "status": {"conditions": [ready]}});
+            serde_json::from_value(object).unwrap()
+        };
+        let said = paused(&[runbook("AsDeclared"), runbook("Paused")]);
+        assert_eq!(said.as_deref(), Some("all runbooks are paused: moving; go on with: plimsoll runbook resume\n"));
+        assert_eq!(paused(&[runbook("AsDeclared")]), None);
     }
 
     #[test]

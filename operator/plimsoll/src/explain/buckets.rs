@@ -6,10 +6,13 @@ use super::histogram::Buckets;
 
 /// What to do where the histogram has no bucket at the threshold.
 pub(super) fn no_bucket(buckets: &Buckets) -> Option<String> {
-    let Buckets { threshold, unit, bounds, native, .. } = buckets;
+    let Buckets { threshold, unit, bounds, classic, native } = buckets;
     let at = |value: f64| bounds.iter().copied().find(|bound| near(*bound, value));
-    if *native || bounds.is_empty() || at(*threshold).is_some() {
+    if *native || !classic || at(*threshold).is_some() {
         return None;
+    }
+    if bounds.is_empty() {
+        return Some(format!("give it a bucket at {threshold} {unit}: it has none but that of everything"));
     }
     let seconds = *unit == "s";
     let written = |bound: f64| written(bound, seconds);
@@ -110,5 +113,16 @@ mod tests {
                 assert!(bounds.iter().any(|bound| near(bound * of, span.millis as f64)), "{word}");
             }
         }
+    }
+
+    #[test]
+    fn what_has_no_buckets_is_told_apart() {
+        let of = |classic, native| no_bucket(&Buckets { threshold: 0.3, unit: "s", bounds: vec![], classic, native });
+        assert_eq!(of(true, false).as_deref(), Some("give it a bucket at 0.3 s: it has none but that of everything"));
+        assert_eq!(
+            [of(true, true), of(false, false)],
+            [None, None],
+            "a native one needs none; what is none is told elsewhere"
+        );
     }
 }

@@ -20,29 +20,6 @@ pub struct Buckets {
     pub native: bool,
 }
 
-impl Buckets {
-    /// What to do about a threshold that no bucket ends at.
-    pub(super) fn none_at_threshold(&self) -> Option<String> {
-        let Self { threshold, unit, bounds, classic, native } = self;
-        let near = |a: f64, b: f64| (a - b).abs() <= 1e-9 * b.abs().max(1.0);
-        if *native || !classic || bounds.iter().any(|bound| near(*bound, *threshold)) {
-            return None;
-        }
-        let below = bounds.iter().rev().find(|bound| **bound < *threshold);
-        let above = bounds.iter().find(|bound| **bound > *threshold);
-        let neighbours: Vec<String> = below.into_iter().chain(above).map(|bound| format!("{bound} {unit}")).collect();
-        let verb = match neighbours.len() {
-            0 => return Some(format!("give it a bucket at {threshold} {unit}: it has none but that of everything")),
-            1 => "is",
-            _ => "are",
-        };
-        Some(format!(
-            "set the threshold to a bucket's bound: the nearest to {threshold} {unit} {verb} {}",
-            neighbours.join(" and ")
-        ))
-    }
-}
-
 /// Asks for its buckets, and for samples of a native one.
 pub(super) async fn buckets(
     prometheus: &Prometheus,
@@ -119,21 +96,6 @@ fn said(metric: &str, kind: Option<&str>, hint: Option<String>, selector: &str) 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_nearest_buckets_are_told() {
-        let of = |threshold, bounds: &[f64]| {
-            Buckets { threshold, unit: "s", bounds: bounds.to_vec(), classic: true, native: false }.none_at_threshold()
-        };
-        let wants = "set the threshold to a bucket's bound: the nearest to 0.3 s";
-        assert_eq!(of(0.3, &[0.1, 0.25, 0.5, 1.0]), Some(format!("{wants} are 0.25 s and 0.5 s")));
-        assert_eq!(of(0.3, &[0.1]), Some(format!("{wants} is 0.1 s")));
-        assert_eq!(of(0.3, &[]).as_deref(), Some("give it a bucket at 0.3 s: it has none but that of everything"));
-        assert_eq!(of(0.3, &[0.1, 0.3]), None);
-        let other = |classic, native| Buckets { threshold: 0.3, classic, native, ..Buckets::default() };
-        assert_eq!(other(true, true).none_at_threshold(), None, "a native one needs none");
-        assert_eq!(other(false, false).none_at_threshold(), None, "what is no histogram is told in other words");
-    }
 
     #[test]
     fn what_is_no_histogram_is_called_what_it_is() {

@@ -7,6 +7,7 @@ use plimsoll_slo::names;
 use super::{
     buckets::no_bucket,
     facts::{Facts, Loaded, Misfit, NoData, Refusal, Scored, Selector, Slip, Surplus},
+    histogram::Buckets,
     near, parts,
     tiers::{self, held_back, quiet, seldom, spaced, unknown},
 };
@@ -183,7 +184,7 @@ fn indicator(facts: &Facts) -> Option<Finding> {
         };
         return finding(format!("{what}: its selector for {} matches nothing.", selector.role), next);
     }
-    if let Some(missing) = facts.buckets.as_ref().and_then(Buckets::none_at_threshold) {
+    if let Some(missing) = facts.buckets.as_ref().and_then(no_bucket) {
         return finding("has no data: its histogram has no bucket at the threshold.".to_owned(), missing);
     }
     if let Some((selector, label)) =
@@ -300,9 +301,7 @@ fn details(facts: &Facts) -> Vec<String> {
     for selector in &facts.selectors {
         all.extend(selector_lines(selector, &facts.misfits));
     }
-    if let Some(Buckets { threshold, unit, .. }) =
-        facts.buckets.as_ref().filter(|one| one.none_at_threshold().is_some())
-    {
+    if let Some(Buckets { threshold, unit, .. }) = facts.buckets.as_ref().filter(|one| no_bucket(one).is_some()) {
         all.push(format!("✗ histogram: it has no bucket at {threshold} {unit}"));
     }
     all.extend(facts.away.iter().map(|away| format!("✗ {}", away.line())));

@@ -78,5 +78,6 @@ pub fn settings(model: &Model) -> Settings {
     }
     settings.destinations.extend(model.verify.as_ref().and_then(|verify| verify.escalate_to.clone()));
     settings.destinations.extend(model.approval_notify.clone());
+    settings.volumes.extend(model.artifacts.as_ref().and_then(|artifacts| artifacts.volume.clone()));
     settings
 }

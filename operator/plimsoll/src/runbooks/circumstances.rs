@@ -1,12 +1,15 @@
 //! What the guards ask: gathered from the API server for each check, so that no memory can be wrong or lost. Only runs that
 //! change nothing share what one of them asked a moment ago.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use futures::{FutureExt, future::join_all};
 use jiff::Timestamp;
 use k8s_openapi::api::{
-    authorization::v1::{ResourceAttributes, SubjectAccessReview, SubjectAccessReviewSpec},
+    authorization::v1::{
+        ResourceAttributes, SelfSubjectAccessReview, SelfSubjectAccessReviewSpec, SubjectAccessReview,
+        SubjectAccessReviewSpec,
+    },
     core::v1::ServiceAccount,
 };
 use kube::{
@@ -18,6 +21,7 @@ use plimsoll_api::{
     Runbook, RunbookExecution, RunbookExecutionSpec, Slo,
     conditions::{self, BURNING},
     execution::Facts,
+    gate::Verify,
 };
 use plimsoll_runbook::{
     Model,
@@ -85,6 +89,7 @@ impl Asker {
             let chaos = spec.steps.iter().any(|step| step.action.chaos.is_some());
             if chaos { slos(&self.client, spec, &namespace).await } else { Some(Vec::new()) }
         };
+        let verifies = verifies(&self.client, &self.dispatcher.outside, execution, &namespace);
         let target = async {
             let just_seen = shares && seen.is_some_and(|seen| seen.elapsed() < SHARED);
             match target_of(execution).filter(|_| just_seen) {
@@ -106,7 +111,8 @@ impl Asker {
         };
         let expected = known.map(|known| &known.author);
         let read = self.runbook(execution, shares);
-        let (runbook, guessed, asker_may, slos, target) = tokio::join!(read, rights(expected), asker, at_risk, target);
+        let (runbook, guessed, asker_may, slos, verifies, target) =
+            tokio::join!(read, rights(expected), asker, at_risk, verifies, target);
         let author = runbook.as_ref().and_then(Option::as_ref).map(|known| &known.author);
         let author_may = if author == expected { guessed } else { rights(author).await };
         let wrote = execution.annotations().get(WRITTEN_BY);
@@ -119,6 +125,7 @@ impl Asker {
             other_author,
             asker_may,
             slos,
+            verifies,
             target,
             ..Circumstances::default()
         };
@@ -249,10 +256,101 @@ async fn slos_of(client: &Client, namespace: &str) -> Option<Vec<SloNow>> {
     Some(all.items.iter().map(now).collect())
 }
 
+/// The SLOs that verifications of a run name, and whether there is such a one.
+async fn verifies(
+    client: &Client,
+    outside: &Outside,
+    execution: &RunbookExecution,
+    namespace: &str,
+) -> Vec<(String, Option<bool>)> {
+    let spec = &execution.spec;
+    let of_steps = spec.steps.iter().filter_map(|step| step.action.verify.as_ref());
+    let named: BTreeMap<&str, &Verify> = of_steps.chain(&spec.verify).map(|v| (v.slo.as_str(), v)).collect();
+    let asked = named.into_iter().map(|(slo, verify)| async move {
+        (slo.to_owned(), is_there(client, outside, namespace, verify, spec.traceparent.as_deref()).await)
+    });
+    futures::future::join_all(asked).await
+}
+
+/// Whether there is the SLO of a verification: as an object of the namespace, or among what Prometheus records, since its
+/// rules may come from elsewhere, such as a pipeline that writes them without an object. `None`: it cannot be known.
+pub async fn is_there(
+    client: &Client,
+    outside: &Outside,
+    namespace: &str,
+    verify: &Verify,
+    traceparent: Option<&str>,
+) -> Option<bool> {
+    let api: Api<DeserializeGuard<Slo>> = Api::namespaced(client.clone(), namespace);
+    let stored = api.get_opt(&verify.slo).await.ok().map(|found| found.is_some());
+    if stored == Some(true) {
+        return stored;
+    }
+    let request = requests::query_request(&requests::verify_query(namespace, verify));
+    let answer = outside.send(&request, &request.path, traceparent).await.ok();
+    let answer = answer.and_then(|answer| serde_json::from_slice(&answer.body).ok());
+    let recorded = answer.and_then(|answer| requests::found(&answer).ok());
+    if recorded == Some(true) { recorded } else { stored.and(recorded) }
+}
+
 /// `61.3%` is 61, `-0.5%` is -1.
 fn percent(text: &str) -> Option<i64> {
     let number: f64 = text.strip_suffix('%')?.trim().parse().ok()?;
     number.is_finite().then(|| number.floor() as i64)
+}
+
+/// Whether somebody and the operator may use a ServiceAccount.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// Both may.
+    Fine,
+    /// There is none of the name.
+    Missing,
+    /// Somebody may not.
+    AuthorMayNot,
+    /// The operator may not, without which nothing is done.
+    OperatorMayNot,
+    /// It cannot be asked.
+    NotKnown,
+}
+
+/// How somebody and the operator stand to a ServiceAccount.
+pub async fn standing(client: &Client, author: &Author, namespace: &str, account: &str) -> Standing {
+    let accounts: Api<ServiceAccount> = Api::namespaced(client.clone(), namespace);
+    let (there, may, own) = tokio::join!(
+        accounts.get_opt(account),
+        may_impersonate(client, author, namespace, account),
+        operator_may(client, namespace, account),
+    );
+    match (there.ok().map(|found| found.is_some()), may, own) {
+        (Some(false), ..) => Standing::Missing,
+        (_, Some(false), _) => Standing::AuthorMayNot,
+        (_, _, Some(false)) => Standing::OperatorMayNot,
+        (Some(true), Some(true), Some(true)) => Standing::Fine,
+        _ => Standing::NotKnown,
+    }
+}
+
+/// Whether the operator itself has the right to act as a ServiceAccount.
+async fn operator_may(client: &Client, namespace: &str, account: &str) -> Option<bool> {
+    let spec = SelfSubjectAccessReviewSpec {
+        resource_attributes: Some(acts_as(namespace, account)),
+        ..SelfSubjectAccessReviewSpec::default()
+    };
+    let review = SelfSubjectAccessReview { spec, ..SelfSubjectAccessReview::default() };
+    let api: Api<SelfSubjectAccessReview> = Api::all(client.clone());
+    Some(api.create(&PostParams::default(), &review).await.ok()?.status?.allowed)
+}
+
+/// The right to act as a ServiceAccount.
+fn acts_as(namespace: &str, account: &str) -> ResourceAttributes {
+    ResourceAttributes {
+        namespace: Some(namespace.to_owned()),
+        verb: Some("impersonate".to_owned()),
+        resource: Some("serviceaccounts".to_owned()),
+        name: Some(account.to_owned()),
+        ..ResourceAttributes::default()
+    }
 }
 
 /// Whether somebody may use a ServiceAccount, which must exist; `None` when that cannot be known.
@@ -268,13 +366,7 @@ pub async fn may_impersonate(client: &Client, author: &Author, namespace: &str, 
         spec: SubjectAccessReviewSpec {
             user: Some(author.username.clone()),
             groups: Some(author.groups.clone()),
-            resource_attributes: Some(ResourceAttributes {
-                namespace: Some(namespace.to_owned()),
-                verb: Some("impersonate".to_owned()),
-                resource: Some("serviceaccounts".to_owned()),
-                name: Some(account.to_owned()),
-                ..ResourceAttributes::default()
-            }),
+            resource_attributes: Some(acts_as(namespace, account)),
             ..SubjectAccessReviewSpec::default()
         },
         ..SubjectAccessReview::default()

@@ -89,6 +89,42 @@ fn asker(server: &Server, sealer: Sealer) -> Asker {
     Asker::new(client, Arc::new(dispatcher))
 }
 
+/// Before anything is done: of an SLO that neither the cluster has nor Prometheus records, nobody would know whether it
+/// helped.
+#[tokio::test]
+async fn the_slo_of_a_verification_must_be_there() {
+    let api = crate::testing::FakeApi::default();
+    let prometheus = axum::Router::new().fallback(|request: axum::extract::Request| async move {
+        let known = request.uri().query().unwrap_or_default().contains("recorded");
+        let series = if known { json!([{"metric": {}, "value": [0, "1"]}]) } else { json!([]) };
+        axum::Json(json!({"status": "success", "data": {"resultType": "vector", "result": series}}))
+    });
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let (limits, stop) = (crate::serving::Limits::default(), tokio_util::sync::CancellationToken::new());
+    tokio::spawn(crate::serving::serve(listener, None, prometheus, limits, stop));
+    let server = Server::new(&Sealer::new([5; 32]));
+    let mut outside = asker(&server, Sealer::new([5; 32])).dispatcher.outside.clone();
+    api.put("/apis/plimsoll.dev/v1alpha1/namespaces/shop/slos/stored", json!({"metadata": {"name": "stored"}}));
+    let of = |slo: &str| {
+        let mut execution = execution(json!({"name": "a", "wait": "1s"}));
+        execution.spec.verify = Some(from_value(json!({"slo": slo})).unwrap());
+        execution
+    };
+    let client = api.client();
+    let found = async |outside: &Outside, slo: &str| verifies(&client, outside, &of(slo), "shop").await;
+    assert_eq!(found(&outside, "stored").await, [("stored".to_owned(), Some(true))]);
+    assert_eq!(found(&outside, "nope").await, [("nope".to_owned(), None)], "there is no Prometheus to ask");
+    outside.prometheus = Some(from_value(json!({"url": url})).unwrap());
+    assert_eq!(found(&outside, "recorded").await, [("recorded".to_owned(), Some(true))]);
+    assert_eq!(found(&outside, "nope").await, [("nope".to_owned(), Some(false))]);
+    // Of a step too, and each once.
+    let mut both = of("nope");
+    both.spec.steps = vec![from_value(json!({"name": "a", "verify": {"slo": "stored"}})).unwrap()];
+    let all = verifies(&client, &outside, &both, "shop").await;
+    assert_eq!(all, [("nope".to_owned(), Some(false)), ("stored".to_owned(), Some(true))]);
+}
+
 fn execution(step: Value) -> RunbookExecution {
     from_value(json!({"apiVersion": plimsoll_api::API_VERSION, "kind": "RunbookExecution",
         "metadata": {"name": "x", "namespace": "shop", "annotations": {WRITTEN_BY: "ann"}},

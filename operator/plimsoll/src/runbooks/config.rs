@@ -96,6 +96,7 @@ impl RunbooksConfig {
             operator_namespace: operator_namespace.to_owned(),
             images: self.images.clone(),
             destinations: self.destinations.keys().cloned().collect(),
+            volumes: self.artifacts.volumes.keys().cloned().collect(),
         }
     }
 }

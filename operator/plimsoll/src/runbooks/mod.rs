@@ -225,12 +225,12 @@ async fn executions(
             let approval = approval.ok()?.0.ok()?;
             Some(ObjectRef::new(&approval.spec.execution).within(&approval.namespace()?))
         });
-    let unpaused = unpaused(executor.switch.changes());
+    let switched = switched(executor.switch.changes());
     let (listed, stopped, until) = (reader.clone(), stop.clone(), stop.clone());
     let work = Controller::for_stream(changes, reader)
         .with_config(Config::default().concurrency(CONCURRENCY))
         .reconcile_on(decided)
-        .reconcile_all_on(unpaused)
+        .reconcile_all_on(switched)
         .graceful_shutdown_on(async move { stopped.cancelled().await })
         .run(
             move |execution, executor: Arc<Executor>| {
@@ -289,12 +289,12 @@ async fn reconcile(
     })
 }
 
-/// Speaks whenever runbooks are not paused any more.
-fn unpaused(changes: tokio::sync::watch::Receiver<Option<bool>>) -> impl futures::Stream<Item = ()> + Send + 'static {
+/// Speaks whenever runbooks are paused, so that what only waits is held and says so, and when they are not any more.
+fn switched(changes: tokio::sync::watch::Receiver<Option<bool>>) -> impl futures::Stream<Item = ()> + Send + 'static {
     futures::stream::unfold(changes, |mut changes| async move {
         loop {
             changes.changed().await.ok()?;
-            if *changes.borrow_and_update() == Some(false) {
+            if changes.borrow_and_update().is_some() {
                 return Some(((), changes));
             }
         }

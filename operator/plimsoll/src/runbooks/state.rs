@@ -4,30 +4,39 @@ use std::{sync::Arc, time::Duration};
 
 use futures::StreamExt;
 use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::{
     Api, Client, Resource, ResourceExt,
     api::{Patch, PatchParams},
+    core::DeserializeGuard,
     runtime::{
         Config, Controller, Predicate as _, WatchStreamExt as _, controller::Action, predicates, reflector, watcher,
     },
 };
 use plimsoll_api::{
-    Runbook,
-    conditions::{self, READY, REASON_INVALID, REASON_OK},
+    AlertRule, Runbook, Slo,
+    conditions::{self, READY, REASON_INVALID, REASON_OK, REASON_REFERENCE_MISSING},
     runbook::Mode,
 };
+use plimsoll_runbook::{Model, lacking::lacking, model::Trigger};
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    circumstances::may_use,
-    dispatch::{Dispatcher, Guarded, Unusable},
+    circumstances::{Standing, is_there, standing},
+    dispatch::{Dispatcher, Guarded, Known, Unusable},
     switch::Switch,
 };
 use crate::{operator::drain::drained, sinks::kubernetes::chain};
 
+/// The reason of Ready while all runbooks are paused.
+pub const PAUSED: &str = "Paused";
 /// Rights change without any runbook changing.
 const AGAIN: Duration = Duration::from_secs(300);
+/// What is in the way is looked at again so soon at first.
+const SOON: Duration = Duration::from_secs(10);
+/// What is missing and may come is looked for so often.
+const MISSING: Duration = Duration::from_secs(60);
 const RETRY: Duration = Duration::from_secs(5);
 
 /// Writes it.
@@ -72,32 +81,11 @@ impl States {
         let meta = guarded.meta();
         let (namespace, name) = (meta.namespace.clone().unwrap_or_default(), guarded.name_any());
         let known = self.dispatcher.know(guarded);
-        let (ready, reason, message) = match &known {
-            Err(Unusable::Invalid(message)) => (Some(false), REASON_INVALID, message.clone()),
-            Err(Unusable::Unsealed(message)) => (Some(false), "AuthorUnknown", message.clone()),
-            Ok(known) => {
-                let account = &known.model.service_account_name;
-                let author = &known.author.username;
-                match may_use(&self.client, &known.author, &namespace, account).await {
-                    Some(true) => (Some(true), REASON_OK, String::new()),
-                    Some(false) => {
-                        let message =
-                            format!("{author} may not use ServiceAccount {account}, or there is none of the name");
-                        (Some(false), "NotAllowed", message)
-                    }
-                    None => (
-                        None,
-                        "NotKnown",
-                        format!("it cannot be known whether {author} may use ServiceAccount {account}"),
-                    ),
-                }
-            }
-        };
+        let (ready, reason, message) = self.ready(&namespace, &known).await;
         let old = guarded.0.as_ref().ok().and_then(|runbook| runbook.status.clone()).unwrap_or_default();
         let mut all = old.conditions.clone();
         conditions::set(&mut all, READY, ready, reason, message, meta.generation, Timestamp::now());
-        let paused = *self.switch.changes().borrow() != Some(false);
-        let mode = known.map_or(Mode::Off, |known| if paused { Mode::Off } else { known.model.mode });
+        let mode = known.map_or(Mode::Off, |known| known.model.mode);
         if all != old.conditions || old.mode != Some(mode) || old.observed_generation != meta.generation {
             let patch = json!({"metadata": {"uid": meta.uid}, "status":
                 {"observedGeneration": meta.generation, "conditions": all, "mode": mode}});
@@ -110,8 +98,113 @@ impl States {
                 Err(error) => return Err(error),
             }
         }
-        Ok(Action::requeue(AGAIN))
+        Ok(Action::requeue(again(&all, Timestamp::now())))
     }
+
+    /// Whether it could be started now, a reason and what there is to say.
+    async fn ready(
+        &self,
+        namespace: &str,
+        known: &Result<Arc<Known>, Unusable>,
+    ) -> (Option<bool>, &'static str, String) {
+        let known = match known {
+            Err(Unusable::Invalid(message)) => return (Some(false), REASON_INVALID, message.clone()),
+            Err(Unusable::Unsealed(message)) => return (Some(false), "AuthorUnknown", message.clone()),
+            Ok(known) => known,
+        };
+        let lacking = lacking(&known.model, &self.dispatcher.settings);
+        if !lacking.is_empty() {
+            return (Some(false), "NotConfigured", lacking.join("; "));
+        }
+        let (account, author) = (&known.model.service_account_name, &known.author.username);
+        let grant = format!(
+            "the verb impersonate on serviceaccounts with the resource name {account} in namespace {namespace}"
+        );
+        match standing(&self.client, &known.author, namespace, account).await {
+            Standing::Fine => {}
+            Standing::Missing => {
+                let message = format!("there is no ServiceAccount {account} in namespace {namespace}");
+                return (Some(false), "NotAllowed", message);
+            }
+            Standing::AuthorMayNot => {
+                let message = format!(
+                    "{author}, who wrote it, may not use ServiceAccount {account}: grant {author} {grant}, or let somebody apply it who has that"
+                );
+                return (Some(false), "NotAllowed", message);
+            }
+            Standing::OperatorMayNot => {
+                let message = format!(
+                    "the operator may not act as ServiceAccount {account}: grant the operator's own ServiceAccount {grant}"
+                );
+                return (Some(false), "OperatorNotAllowed", message);
+            }
+            Standing::NotKnown => {
+                let message = format!(
+                    "it cannot be known whether there is a ServiceAccount {account} that {author} and the operator may use"
+                );
+                return (None, "NotKnown", message);
+            }
+        }
+        let missing = self.missing(namespace, &known.model).await;
+        match (self.switch.words(), missing.is_empty()) {
+            (Some(paused), _) => (Some(true), PAUSED, [vec![paused], missing].concat().join("; ")),
+            (None, false) => (Some(true), REASON_REFERENCE_MISSING, missing.join("; ")),
+            (None, true) => (Some(true), REASON_OK, String::new()),
+        }
+    }
+
+    /// What it names and is not there, of which it may be that it only comes later.
+    async fn missing(&self, namespace: &str, model: &Model) -> Vec<String> {
+        let (mut slos, mut rules) = (Vec::new(), Vec::new());
+        match &model.trigger {
+            Trigger::Slo { names, .. } => slos.extend(names.iter().map(|name| ("spec.trigger.slo.names", name))),
+            Trigger::Anomaly { slo, alert_rule, .. } => {
+                slos.extend(slo.iter().map(|name| ("spec.trigger.anomaly.slo", name)));
+                rules.extend(alert_rule.iter().map(|name| ("spec.trigger.anomaly.alertRule", name)));
+            }
+            _ => {}
+        }
+        let mut missing = Vec::new();
+        for (place, name) in slos {
+            let api: Api<DeserializeGuard<Slo>> = Api::namespaced(self.client.clone(), namespace);
+            if let Ok(None) = api.get_opt(name).await {
+                missing.push(format!("{place}: there is no SLO {name} in namespace {namespace}, so it starts nothing"));
+            }
+        }
+        for (place, name) in rules {
+            let api: Api<DeserializeGuard<AlertRule>> = Api::namespaced(self.client.clone(), namespace);
+            if let Ok(None) = api.get_opt(name).await {
+                let rule = format!("there is no AlertRule {name} in namespace {namespace}");
+                missing.push(format!("{place}: {rule}, so it starts nothing"));
+            }
+        }
+        let of_steps = model.steps.iter().filter_map(|step| step.action.verify.as_ref());
+        let mut asked: Vec<&str> = Vec::new();
+        for verify in of_steps.chain(&model.verify) {
+            if asked.contains(&verify.slo.as_str()) {
+                continue;
+            }
+            asked.push(&verify.slo);
+            if is_there(&self.client, &self.dispatcher.outside, namespace, verify, None).await == Some(false) {
+                let slo = &verify.slo;
+                missing.push(format!(
+                    "verify: there is no SLO {slo} in namespace {namespace}, and Prometheus has no burn rate of it: until then every run is held back"
+                ));
+            }
+        }
+        missing
+    }
+}
+
+/// When it is looked at again: soon while something is in the way, since whoever repairs it looks whether it is; later the
+/// longer that lasts.
+fn again(all: &[Condition], now: Timestamp) -> Duration {
+    let Some(ready) = all.iter().find(|condition| condition.type_ == READY) else { return SOON };
+    if ready.status == "True" {
+        return if ready.reason == REASON_REFERENCE_MISSING { MISSING } else { AGAIN };
+    }
+    let lasts = Duration::try_from(now.duration_since(ready.last_transition_time.0)).unwrap_or_default();
+    lasts.clamp(SOON, AGAIN)
 }
 
 /// A change of the switch, as a stream.
@@ -123,3 +216,7 @@ fn tokio_stream(
         Some(((), changes))
     })
 }
+
+#[cfg(test)]
+#[path = "state_tests.rs"]
+mod tests;

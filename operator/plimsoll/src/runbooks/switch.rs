@@ -39,6 +39,7 @@ pub type Obeyed = Arc<watch::Sender<Option<String>>>;
 pub struct Switch {
     api: Api<ConfigMap>,
     seen: Arc<watch::Sender<Option<bool>>>,
+    why: Arc<Mutex<String>>,
     read_at: Arc<Mutex<Option<Instant>>>,
     metrics: Arc<Metrics>,
     obeyed: Obeyed,
@@ -51,6 +52,7 @@ impl Switch {
             obeyed: Arc::default(),
             api: Api::namespaced(client, namespace),
             seen: Arc::new(watch::Sender::new(None)),
+            why: Arc::default(),
             read_at: Arc::default(),
             metrics,
         }
@@ -72,6 +74,8 @@ impl Switch {
         let paused = match read {
             Ok(Ok(map)) => {
                 let paused = is_paused(map.as_ref());
+                let why = map.as_ref().and_then(|map| map.data.as_ref()?.get(REASON).cloned()).unwrap_or_default();
+                *self.why.lock().unwrap_or_else(PoisonError::into_inner) = why;
                 let version = map.and_then(|map| map.metadata.resource_version).unwrap_or_default();
                 obeyed = Some(obeys(paused, &version));
                 Some(paused)
@@ -119,6 +123,17 @@ impl Switch {
         let _ = seen.wait_for(|paused| *paused == Some(true)).await;
     }
 
+    /// That all runbooks are paused, in words, as was read last: with the reason that was given. Nothing while they are not.
+    pub fn words(&self) -> Option<String> {
+        let why = self.why.lock().unwrap_or_else(PoisonError::into_inner);
+        match *self.seen.borrow() {
+            Some(false) => None,
+            Some(true) if why.is_empty() => Some("all runbooks are paused".to_owned()),
+            Some(true) => Some(format!("all runbooks are paused: {why}")),
+            None => Some("it cannot be read whether runbooks are paused, so they are".to_owned()),
+        }
+    }
+
     /// Told of every change.
     pub fn changes(&self) -> watch::Receiver<Option<bool>> {
         self.seen.subscribe()
@@ -157,6 +172,11 @@ mod tests {
         api.put(at, json!({"metadata": {"name": "plimsoll-runbooks"}, "data": {"paused": "true"}}));
         assert_eq!(switch.paused().await, Some(true));
         switch.until_paused().await;
+        assert_eq!(switch.words().as_deref(), Some("all runbooks are paused"));
+        let said = json!({"metadata": {"name": "plimsoll-runbooks"}, "data": {"paused": "true", "reason": "moving"}});
+        api.put(at, said);
+        switch.paused().await;
+        assert_eq!(switch.words().as_deref(), Some("all runbooks are paused: moving"));
         // What is not a ConfigMap cannot be read.
         api.put(at, json!({"metadata": {"name": "plimsoll-runbooks"}, "data": 7}));
         assert_eq!(switch.paused().await, None);

@@ -128,11 +128,11 @@ fn answer(task: &Task<'_>, given: &serde_json::Value, report: &mut Report) {
     let read = match task.verify {
         Some(verify) => requests::verified(given, verify),
         None if task.asks => requests::found(given)
-            .map(|found| (found, if found { "there is a result" } else { "there is no result" }.to_owned())),
+            .map(|found| (Some(found), if found { "there is a result" } else { "there is no result" }.to_owned())),
         None => return,
     };
     match read {
-        Ok((answer, message)) => (report.answer, report.message) = (Some(answer), message),
+        Ok((answer, message)) => (report.answer, report.message) = (answer, message),
         Err(message) => *report = failed(message),
     }
 }

@@ -279,7 +279,7 @@ async fn what_cannot_be_planned_is_told_once_and_what_is_off_is_not_started() {
     for _ in 0..2 {
         assert_eq!(ground.runs.take(&alert("checkout", AT)).await.unwrap(), Stored::Refused);
     }
-    let words = "Runbook shop/restart is not run: step tell: the configuration has no destination nobody";
+    let words = "Runbook shop/restart is not run: step tell: the operator's configuration has no destination nobody; it has: on-call";
     assert_eq!(ground.told(), [words]);
     assert!(ground.sent.all().is_empty() && ground.runs.stored().is_empty());
 }
@@ -305,7 +305,7 @@ async fn what_is_allowed_is_done_once_however_often_the_alert_comes_and_only_whe
         .await;
     assert_eq!(
         ground.told()[0],
-        "Runbook shop/restart: started for alert Down (deployment=checkout, namespace=shop): its steps are done: ask, quiet, tell, mark"
+        "Runbook shop/restart: started for alert Down (deployment=checkout, namespace=shop): its steps are under way: ask, quiet, tell, mark"
     );
     assert_eq!(ground.sent.all(), ["POST /api/v2/silences", "POST /hook", "POST /api/annotations"]);
     let sent = ground.sent.0.lock().unwrap().clone();
@@ -417,11 +417,12 @@ async fn what_was_begun_waits_while_it_is_not_allowed_any_more() {
     let (server, sent, folder) = ground.killed().await;
     let ground = Ground::on(server, sent, folder, &runbook, false);
     ground.says("1 execution not at an end: without --runbooks FILE nothing more is done").await;
-    let waited = || {
-        let steps = ground.runs.stored()[0].status.clone()?.steps;
-        (steps[0].effect.outcome == Some(Outcome::Succeeded)).then_some(steps.len())
+    let held = || {
+        let status = ground.runs.stored()[0].status.clone()?;
+        (status.reason.as_deref() == Some("Paused")).then_some(status.steps)
     };
-    assert_eq!(until("the end of the wait", waited).await, 1, "what comes next has no intent");
+    let steps = until("the pause", held).await;
+    assert_eq!((steps.len(), steps[0].effect.outcome), (1, None), "its wait does not go on, and nothing comes next");
     let (server, sent, folder) = ground.killed().await;
     let ground = Ground::on(server, sent, folder, &runbook, true);
     ground.is(Phase::Succeeded).await;

@@ -161,14 +161,27 @@ impl Machine<'_> {
     fn settle(&mut self, what: What) -> Command {
         let wait = self.settles(&what).unwrap_or(0);
         let now = self.world.now;
-        let until = later(self.begun(&what), wait);
         // Nothing acts, so there is nothing that must be waited for when it is to be stopped.
         let over = self.status.resolved_at.is_some() || self.world.deleted;
+        if !over {
+            if self.is_paused()
+                && let Some(command) = self.held()
+            {
+                self.pauses();
+                return command;
+            }
+            if self.resumes() {
+                // It waits for things to settle after what was done, and nothing was done meanwhile.
+                self.effect(&what).intent_time = Some(Time(now));
+            }
+        }
+        let until = later(self.begun(&what), wait);
         if now < until && !over {
             return Command::Wait { until: Some(until), awaits: Awaits::Time };
         }
         if self.verify_of(&what).is_some() && !over {
             if let Some(command) = self.held() {
+                self.pauses();
                 return command;
             }
             self.effect(&what).attempts = Some(1);
@@ -286,6 +299,14 @@ impl Machine<'_> {
         None
     }
 
+    /// Whether runbooks are paused: what cannot be read for a moment neither begins a pause of what only waits, nor ends it.
+    fn is_paused(&self) -> bool {
+        match self.world.paused {
+            Some(paused) => paused,
+            None => self.status.reason.as_deref() == Some(PAUSED),
+        }
+    }
+
     /// What is under way is held by a pause: its time does not go on, which nobody would know later if it were not stored.
     fn pauses(&mut self) {
         let message = "all runbooks are paused, or that cannot be read; what is under way is begun again afterwards";
@@ -367,7 +388,9 @@ impl Machine<'_> {
         let asks = self.verify_of(what).is_some() || self.asks(what);
         let outcome =
             if asks && *outcome == Outcome::Succeeded && answer.is_none() { Outcome::Failed } else { *outcome };
-        self.close(what, outcome, message);
+        // That it was asked is no success when it did not help, or when nobody knows.
+        let unverified = self.verify_of(what).is_some() && outcome == Outcome::Succeeded && *answer != Some(true);
+        self.close(what, if unverified { Outcome::Failed } else { outcome }, message);
         self.effect(what).artifacts.clone_from(artifacts);
         match what {
             What::Undo(_) | What::Escalate(_) => {}
@@ -424,17 +447,25 @@ impl Machine<'_> {
     }
 
     fn verified(&mut self, what: &What, outcome: Outcome, answer: Option<bool>) {
-        if outcome == Outcome::Skipped || outcome == Outcome::Succeeded && answer == Some(true) {
+        let answer = answer.filter(|_| outcome == Outcome::Succeeded);
+        if outcome == Outcome::Skipped || answer == Some(true) {
             return;
         }
         let Some(verify) = self.verify_of(what).cloned() else { return };
-        let seen = self.effect(what).message.clone().unwrap_or_default();
-        let message = format!("SLO {} has not recovered: {seen}", verify.slo);
-        let phase = match verify.on_failure.unwrap_or_default() {
-            OnUnverified::Rollback => Phase::RolledBack,
-            OnUnverified::Escalate => Phase::Failed,
-        };
-        self.end(phase, "NotRecovered", &message);
+        let (slo, seen) = (&verify.slo, self.effect(what).message.clone().unwrap_or_default());
+        match (answer, verify.on_failure.unwrap_or_default()) {
+            (Some(_), on_failure) => {
+                let undoes = on_failure == OnUnverified::Rollback;
+                let phase = if undoes { Phase::RolledBack } else { Phase::Failed };
+                self.end(phase, "NotRecovered", &format!("SLO {slo} has not recovered: {seen}"));
+            }
+            // What was done may be what helps: without an answer a person decides.
+            (None, on_failure) => {
+                let stays = if on_failure == OnUnverified::Rollback { "; nothing is undone for that" } else { "" };
+                let message = format!("it is not known whether SLO {slo} has recovered: {seen}{stays}");
+                self.end(Phase::Failed, "RecoveryNotKnown", &message);
+            }
+        }
         // Whatever is undone, somebody is told first.
         if let Some(ending) = &mut self.status.ending
             && ending.escalate_to.is_none()
@@ -492,13 +523,16 @@ impl Machine<'_> {
             }
         }
         if let Some(name) = next {
-            return match self.held() {
-                Some(command) => command,
-                None => self.begin(&What::Step(name)),
-            };
+            if let Some(command) = self.held() {
+                self.pauses();
+                return command;
+            }
+            self.resumes();
+            return self.begin(&What::Step(name));
         }
         if unverified {
             if let Some(command) = self.held() {
+                self.pauses();
                 return command;
             }
             self.verifying();
@@ -508,12 +542,25 @@ impl Machine<'_> {
         if let Some(until) = self.lease() {
             return Command::Wait { until: Some(until), awaits: Awaits::Lease };
         }
-        self.end(Phase::Succeeded, "Done", "all steps are done");
+        let (reason, message) = self.done();
+        self.end(Phase::Succeeded, reason, &message);
         self.wind_down()
     }
 
+    /// How a run ends in which every step had its turn.
+    fn done(&self) -> (&'static str, String) {
+        let not_done = |entry: &&StepStatus| matches!(entry.effect.outcome, Some(Outcome::Failed | Outcome::TimedOut));
+        let failed: Vec<&str> = self.status.steps.iter().filter(not_done).map(|entry| entry.name.as_str()).collect();
+        if failed.is_empty() {
+            return ("Done", "all steps are done".to_owned());
+        }
+        let message =
+            format!("done, but {} of {} steps failed: {}", failed.len(), self.spec.steps.len(), failed.join(", "));
+        ("DoneInPart", message)
+    }
+
     pub(super) fn started(&mut self) {
-        self.phase(Phase::Running, "Started", "its steps are done");
+        self.phase(Phase::Running, "Started", "its steps are under way");
     }
 
     fn verifying(&mut self) {

@@ -47,28 +47,34 @@ pub fn found(answer: &Value) -> Result<bool, String> {
     }
 }
 
-/// Whether all burn rates of an answer are below the bound, and what was seen in words. Without any series it is not
-/// known, and what is not known is not recovered.
+/// Whether all burn rates of an answer are below the bound, and what was seen in words. `None`: it is not known, since
+/// there is no series, or one without a number: what no request came in for is 0 of 0.
 ///
 /// # Errors
 /// When it is no answer.
-pub fn verified(answer: &Value, verify: &Verify) -> Result<(bool, String), String> {
+pub fn verified(answer: &Value, verify: &Verify) -> Result<(Option<bool>, String), String> {
     let slo = &verify.slo;
     if !found(answer)? {
-        return Ok((false, format!("SLO {slo} has no burn rate: its rules are not loaded, or it has no data")));
+        return Ok((None, format!("SLO {slo} has no burn rate: its rules are not loaded, or it has no data")));
     }
     let below: f64 = verify.below.as_deref().unwrap_or("1").parse().map_err(|_| "below is no decimal".to_owned())?;
     // As Prometheus writes them, however small: a decimal of fixed size would not hold 1e-30.
-    let mut worst: Option<f64> = None;
+    let (mut worst, mut unknown): (Option<f64>, Option<&str>) = (None, None);
     for series in answer.pointer("/data/result").and_then(Value::as_array).into_iter().flatten() {
         let value = series.pointer("/value/1").and_then(Value::as_str).unwrap_or_default();
-        let Some(rate) = value.parse().ok().filter(|rate: &f64| rate.is_finite()) else {
-            return Ok((false, format!("SLO {slo} burns at {value}")));
-        };
-        worst = Some(worst.map_or(rate, |worst| worst.max(rate)));
+        match value.parse::<f64>().ok().filter(|rate| !rate.is_nan()) {
+            Some(rate) => worst = Some(worst.map_or(rate, |worst| worst.max(rate))),
+            None => unknown = Some(value),
+        }
     }
-    let worst = worst.unwrap_or(f64::MAX);
-    Ok((worst < below, format!("SLO {slo} burns at {}, {below} is the bound", (worst * 100.0).round() / 100.0)))
+    // That one burns too fast is known, whatever is not known of the others.
+    match (worst, unknown) {
+        (Some(worst), unknown) if worst >= below || unknown.is_none() => {
+            let shown = (worst * 100.0).round() / 100.0;
+            Ok((Some(worst < below), format!("SLO {slo} burns at {shown}, {below} is the bound")))
+        }
+        (_, unknown) => Ok((None, format!("SLO {slo} burns at {}", unknown.unwrap_or_default()))),
+    }
 }
 
 /// Who a silence is by, which tells it apart from every other.

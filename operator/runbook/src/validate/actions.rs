@@ -161,10 +161,10 @@ pub(super) fn action(
                 let help = "name a destination of the operator's configuration";
                 context.error(at("destination"), "destination is a name, not an address", destination, help);
             }
-            context.text(message, &at("message"));
+            context.message(message, &at("message"));
         }
         Act::Annotate(Annotate { text, tags, dashboard: _ }) => {
-            context.text(text, &at("text"));
+            context.message(text, &at("text"));
             for (i, tag) in tags.iter().enumerate() {
                 context.text(tag, &at(&format!("tags[{i}]")));
             }
@@ -267,7 +267,7 @@ fn silence(silence: &Silence, at: &dyn Fn(&str) -> String, context: &mut Context
         context.error(at("matchers"), "the silence would cover too much", "no matcher is by equality", help);
     }
     context.span(r#for, &at("for"), Span::seconds(60), Span::seconds(7 * 86_400));
-    context.text(comment, &at("comment"));
+    context.message(comment, &at("comment"));
 }
 
 fn chaos(chaos: &Chaos, timeout: Option<Span>, at: &dyn Fn(&str) -> String, context: &mut Context<'_>) {

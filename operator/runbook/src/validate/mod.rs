@@ -171,6 +171,25 @@ impl Context<'_> {
         }
     }
 
+    /// A message for people, in which templates of other tools go out as they are.
+    fn message(&mut self, text: &str, path: &str) {
+        self.text(text, path);
+        for (written, name) in text::foreign(text) {
+            let help = match name {
+                Some(name) if self.names.contains(&name) => format!("write $({name})"),
+                Some(name) => {
+                    format!("write $({name}), with a parameter {name} in spec.parameters and where it comes from")
+                }
+                None => "write $(name) of a parameter".to_owned(),
+            };
+            self.problems.push(
+                Problem::warning(path, format!("{written} goes out as it is written"))
+                    .label("only $(name) is filled in")
+                    .help(help),
+            );
+        }
+    }
+
     /// A command: parameters are whole entries, and nothing of them reaches a shell.
     fn command(&mut self, command: &[String], path: &str) {
         const SHELLS: [&str; 7] = ["sh", "bash", "ash", "dash", "zsh", "ksh", "busybox"];

@@ -59,16 +59,18 @@ fn recovery_is_read_from_the_burn_rates() {
         json!({"status": "success", "data": {"resultType": "vector", "result": series}})
     };
     for (rates, recovered) in [
-        (&["0.4", "0.999"][..], true),
-        (&["0.4", "1"], false),
-        (&["NaN"], false),
-        (&["+Inf"], false),
-        (&["0.4", "NaN"], false),
-        (&[], false),
-        (&["1e-7"], true),
+        (&["0.4", "0.999"][..], Some(true)),
+        (&["0.4", "1"], Some(false)),
+        // No request is no recovery, and no reason to undo anything.
+        (&["NaN"], None),
+        (&["+Inf"], Some(false)),
+        (&["0.4", "NaN"], None),
+        (&["14.4", "NaN"], Some(false)),
+        (&[], None),
+        (&["1e-7"], Some(true)),
         // What is left of bad events decays to this, and the SLO has recovered all the more.
-        (&["3.2e-30", "4.9406564584124654e-324"], true),
-        (&["1e300"], false),
+        (&["3.2e-30", "4.9406564584124654e-324"], Some(true)),
+        (&["1e300"], Some(false)),
     ] {
         assert_eq!(requests::verified(&answer(rates), &verify).unwrap().0, recovered, "{rates:?}");
     }

@@ -361,6 +361,45 @@ fn an_owner_is_where_what_it_owns_is() {
     assert_eq!(found, [("pod", Some("other")), ("app", Some("other"))]);
 }
 
+/// Of what a runbook names, all that the configuration lacks is told at once, with what is meant.
+#[test]
+fn what_the_configuration_lacks() {
+    let image = "elsewhere.example/x@sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
+    let patch = json!({
+        "steps": [
+            {"name": "look", "debugContainer": {"pod": "pod", "image": image, "command": ["ps"]}},
+            {"name": "tell", "notify": {"destination": "paymens", "message": "x"}},
+        ],
+        "artifacts": {"volume": "evidense"},
+    });
+    let told = plimsoll_runbook::lacking::lacking(&model(&patch), &crate::settings());
+    assert_eq!(
+        told,
+        [
+            "spec.steps[1].notify.destination: the operator's configuration has no destination paymens; did you mean payments?".to_owned(),
+            format!("spec.steps[0]: the operator's configuration does not allow image {image}; allowed are registry.example/"),
+            "spec.artifacts.volume: the operator's configuration has no volume evidense; did you mean evidence?".to_owned(),
+        ]
+    );
+    assert_eq!(plimsoll_runbook::lacking::lacking(&model(&json!({})), &crate::settings()), Vec::<String>::new());
+}
+
+/// What AlertRules write goes out of a runbook as it is.
+#[test]
+fn templates_of_other_tools_are_warned_of() {
+    let tell = json!({"name": "a", "notify": {"destination": "payments", "message": "{{ $labels.pod }} ${pod} $(pod) costs $5"}});
+    let runbook: plimsoll_api::Runbook = crate::runbook(&step(tell));
+    let warnings = plimsoll_runbook::validate(&runbook).unwrap().warnings;
+    let lines: Vec<String> = warnings.iter().map(ToString::to_string).collect();
+    assert_eq!(
+        lines,
+        [
+            "spec.steps[0].notify.message: {{ $labels.pod }} goes out as it is written (only $(name) is filled in); write $(pod)",
+            "spec.steps[0].notify.message: ${pod} goes out as it is written (only $(name) is filled in); write $(pod)",
+        ]
+    );
+}
+
 #[test]
 fn what_planning_refuses() {
     let image = "elsewhere.example/x@sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
@@ -378,13 +417,14 @@ fn what_planning_refuses() {
     );
     assert_eq!(
         planned(&step(json!({"name": "a", "notify": {"destination": "nobody", "message": "x"}}))),
-        Err(vec!["step a: the configuration has no destination nobody".to_owned()])
+        Err(vec!["step a: the operator's configuration has no destination nobody; it has: payments".to_owned()])
     );
     assert_eq!(
         planned(&json!({"approval": {"notify": "nobody"}, "verify": {"slo": "checkout", "escalateTo": "nobody"}})),
         Err(vec![
-            "spec.approval.notify: the configuration has no destination nobody".to_owned(),
-            "spec.verify.escalateTo: the configuration has no destination nobody".to_owned(),
+            "spec.approval.notify: the operator's configuration has no destination nobody; it has: payments".to_owned(),
+            "spec.verify.escalateTo: the operator's configuration has no destination nobody; it has: payments"
+                .to_owned(),
         ])
     );
     assert_eq!(

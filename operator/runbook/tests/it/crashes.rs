@@ -460,6 +460,46 @@ fn what_was_done_is_undone_last_first() {
     assert!(told.is_some() && told < undone, "{:?}", shell.log);
 }
 
+/// An SLO of which nothing is known is no reason to bring a bad version back: a person decides.
+#[test]
+fn what_was_done_stays_when_nobody_knows_whether_it_helped() {
+    let rollback = json!({"slo": "checkout", "after": "1m", "onFailure": "Rollback", "escalateTo": "payments"});
+    let change = json!({"name": "a", "scale": {"workload": "app", "by": 1, "max": 9}});
+    let parameters = json!([{"name": "pod", "object": "Pod", "fromLabel": "pod"}, {"name": "app", "object": "Deployment", "ownerOf": "pod"}]);
+    let last = json!({"parameters": parameters, "steps": [change], "verify": rollback});
+    let step = json!({"parameters": parameters, "steps": [change, {"name": "b", "verify": rollback}]});
+    // The change goes well, then nothing answers, the server fails, or the time is over.
+    for (patch, outcome) in [(&last, 0), (&last, 7), (&last, 8), (&step, 0), (&step, 7)] {
+        let unknown = Turn { answer: None, ..quiet() };
+        let done = vec![unknown.clone(); 4];
+        let shell = run(patch, [done, vec![Turn { outcome, seconds: 61, ..unknown }; 5], vec![quiet(); 20]].concat());
+        let status = shell.load();
+        assert_eq!((status.phase, status.reason.as_deref()), (Phase::Failed, Some("RecoveryNotKnown")), "{patch}");
+        let why = "it is not known whether SLO checkout has recovered: it was so; nothing is undone for that";
+        assert_eq!(status.message.as_deref(), Some(why));
+        assert_eq!(shell.undone(), Vec::<String>::new(), "{patch} {outcome}");
+        assert_eq!(shell.done.get(&What::Escalate("payments".to_owned())), Some(&1));
+        let verified = status.verification.or_else(|| status.steps.last().map(|step| step.effect.clone())).unwrap();
+        assert!(matches!(verified.outcome, Some(Outcome::Failed | Outcome::TimedOut)), "{verified:?}");
+    }
+}
+
+#[test]
+fn steps_that_failed_are_named_when_the_others_went_on() {
+    let step = |name: &str| json!({"name": name, "evictPod": {"pod": "pod"}, "onFailure": "Continue"});
+    let patch = json!({"steps": [step("a"), step("b"), step("c")]});
+    let fails = |outcome: u8| Turn { outcome, ..quiet() };
+    // A check, the intent and the doing of the first; then of each the intent and the doing.
+    let turns = vec![quiet(), quiet(), fails(7), quiet(), fails(8), quiet(), quiet()];
+    let status = run(&patch, turns).load();
+    let outcomes: Vec<Option<Outcome>> = status.steps.iter().map(|step| step.effect.outcome).collect();
+    assert_eq!(outcomes, [Some(Outcome::Failed), Some(Outcome::TimedOut), Some(Outcome::Succeeded)]);
+    assert_eq!((status.phase, status.reason.as_deref()), (Phase::Succeeded, Some("DoneInPart")));
+    assert_eq!(status.message.as_deref(), Some("done, but 2 of 3 steps failed: a, b"));
+    let status = run(&patch, Vec::new()).load();
+    assert_eq!((status.reason.as_deref(), status.message.as_deref()), (Some("Done"), Some("all steps are done")));
+}
+
 #[test]
 fn a_person_is_told_when_it_did_not_help() {
     let patch = json!({"verify": {"slo": "checkout", "after": "1m", "escalateTo": "payments"}});

@@ -20,6 +20,7 @@ fn fine() -> Circumstances {
             burning: Some(false),
             budget: Some(80),
         }]),
+        verifies: vec![("checkout".to_owned(), Some(true))],
         author_may: Some(true),
         other_author: None,
         asker_may: Some(true),
@@ -124,6 +125,16 @@ fn who_asks_for_a_run_must_be_allowed_what_it_does() {
     let may_not = "who asked for the run may not use ServiceAccount evidence".to_owned();
     assert_eq!(found(&spec, Some(false)), [(Guard::NotAllowed, may_not)]);
     assert_eq!(found(&spec, None)[0].0, Guard::NotKnown);
+}
+
+#[test]
+fn what_nobody_could_verify_is_not_done() {
+    let named = |there| Circumstances { verifies: vec![("nope".to_owned(), there)], ..fine() };
+    let (guard, message) = one(&json!({}), &named(Some(false)));
+    assert!(guard == Guard::NotKnown && !guard.is_final());
+    assert!(message.starts_with("there is no SLO nope in the runbook's namespace"), "{message}");
+    let unknown = one(&json!({}), &named(None));
+    assert_eq!(unknown, (Guard::NotKnown, "it cannot be known whether there is an SLO nope".to_owned()));
 }
 
 /// That Ann may use the account does not let go what Mallory wrote before her.

@@ -105,6 +105,7 @@ pub(crate) fn settings() -> Settings {
         operator_namespace: "plimsoll-system".to_owned(),
         images: vec!["registry.example/".to_owned()],
         destinations: vec!["payments".to_owned()],
+        volumes: vec!["evidence".to_owned()],
     }
 }
 

@@ -1,7 +1,7 @@
 //! What was done is undone, and what was borrowed is given back: however long a pause lasts or nobody leads.
 
 use jiff::SignedDuration;
-use plimsoll_api::execution::{Outcome, Phase};
+use plimsoll_api::execution::{Effect, Outcome, Phase};
 use plimsoll_runbook::machine::{Command, MAX_ATTEMPTS, What, owes};
 use serde_json::{Value, json};
 
@@ -27,6 +27,12 @@ fn begun(patch: &Value) -> Shell {
     let mut patch = patch.clone();
     patch["mode"] = json!("Auto");
     Shell::new(planned(&patch).unwrap().spec)
+}
+
+fn after_turns(patch: &Value, turns: usize) -> Shell {
+    let mut shell = begun(patch);
+    shell.live(&mut std::iter::repeat_with(quiet).take(turns));
+    shell
 }
 
 /// Two steps of which the first is undone when they did not help.
@@ -77,6 +83,50 @@ fn a_pause_takes_no_time_from_what_is_under_way() {
     shell.now += SignedDuration::from_mins(2);
     shell.live(&mut std::iter::repeat_with(quiet).take(20));
     assert_eq!(shell.load().steps[0].effect.outcome, Some(Outcome::TimedOut));
+}
+
+/// What only waits is held as well: what comes after it is meant for so much later than what was before.
+#[test]
+fn a_pause_takes_no_time_from_what_only_waits() {
+    let wait = json!({"steps": [{"name": "a", "wait": "10m"}, {"name": "b", "evictPod": {"pod": "pod"}}]});
+    let mut after = wait.clone();
+    after["steps"] = json!([{"name": "b", "evictPod": {"pod": "pod"}}]);
+    after["verify"] = json!({"slo": "checkout", "after": "10m", "escalateTo": "payments"});
+    for (patch, next) in [(wait, What::Step("b".to_owned())), (after, What::Verify)] {
+        let waits = |shell: &Shell| {
+            let status = shell.load();
+            let is_open = |effect: &Effect| effect.intent_time.is_some() && effect.outcome.is_none();
+            let waiting = status.verification.clone().or(status.steps.first().map(|step| step.effect.clone()));
+            waiting.is_some_and(|effect| is_open(&effect) && effect.attempts.is_none())
+        };
+        let mut shell = (1..20).map(|turns| after_turns(&patch, turns)).find(waits).unwrap();
+        shell.live(&mut std::iter::repeat_with(long_pause).take(6));
+        let status = shell.load();
+        assert_eq!(status.reason.as_deref(), Some("Paused"), "{patch}");
+        assert!(waits(&shell), "its time does not go on: {status:?}");
+        // That it cannot be read for a moment ends no pause.
+        shell.live(&mut std::iter::once(Turn { paused: None, ..quiet() }));
+        assert_eq!(shell.load().reason.as_deref(), Some("Paused"));
+        let resumed = shell.now;
+        assert_eq!(shell.live(&mut std::iter::repeat_with(quiet).take(40)), Some(Command::Finished));
+        assert!(shell.now >= resumed + SignedDuration::from_mins(10), "{patch}");
+        let status = shell.load();
+        assert_eq!((status.phase, shell.done.get(&next)), (Phase::Succeeded, Some(&1)), "{status:?}");
+    }
+}
+
+#[test]
+fn between_two_steps_a_pause_is_shown_too() {
+    let steps = json!({"steps": [{"name": "a", "wait": "1m"}, {"name": "b", "evictPod": {"pod": "pod"}}]});
+    let waits = |shell: &Shell| !shell.load().steps.is_empty();
+    let mut shell = (1..20).map(|turns| after_turns(&steps, turns)).find(waits).unwrap();
+    shell.now += SignedDuration::from_mins(2);
+    let unreadable = || Turn { paused: None, ..quiet() };
+    shell.live(&mut std::iter::repeat_with(unreadable).take(8));
+    let status = shell.load();
+    assert_eq!((status.steps.len(), status.reason.as_deref()), (1, Some("Paused")), "{status:?}");
+    assert_eq!(shell.live(&mut std::iter::repeat_with(quiet).take(40)), Some(Command::Finished));
+    assert_eq!(shell.load().reason.as_deref(), Some("Done"));
 }
 
 #[test]

@@ -540,7 +540,7 @@ impl Decides for Shop {
                 let Ok(object) = &kept.object else { continue };
                 let mut value = serde_json::to_value(object.as_ref()).map_err(|error| error.to_string())?;
                 value["status"]["phase"] = json!("Running");
-                value["status"]["message"] = json!("its steps are done");
+                value["status"]["message"] = json!("its steps are under way");
                 value["status"]["approval"] = json!({"approval": "a", "decision": verdict.decision, "decider": "eve",
                     "reason": verdict.reason, "at": "2026-11-12T14:05:00Z"});
                 let object = serde_json::from_value(value).map_err(|error| error.to_string())?;
