@@ -307,7 +307,11 @@ impl Actor<'_> {
         let failed = |message: String| Failed::Step(Outcome::Failed, format!("{}: {message}", call.what));
         let room = self.room.as_ref().map_err(|why| failed(why.clone()))?;
         let most = keep.limit.unwrap_or(room.quota);
-        let limit = if keep.whole { Limit::Refuse(most) } else { Limit::Cut(most) };
+        let limit = match (keep.whole, keep.end) {
+            (true, _) => Limit::Refuse(most),
+            (false, true) => Limit::End(most),
+            (false, false) => Limit::Cut(most),
+        };
         let mut failures = 0;
         let mut waited = Waits::new(self.deadline);
         let content = loop {

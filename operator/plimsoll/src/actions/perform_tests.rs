@@ -226,19 +226,23 @@ async fn what_comes_back_is_kept_and_nothing_else_says_it() {
     let gone = Scripted::new([(200, json!("unable to retrieve container logs for containerd://1"))]);
     let mut log = call("GET", "/api/v1/namespaces/shop/pods/a/log");
     let none = Some("unable to retrieve container logs for ");
-    log.keep = Some(Keep { name: "app.log".to_owned(), limit: None, whole: false, none });
+    log.keep = Some(Keep { name: "app.log".to_owned(), limit: None, whole: false, end: false, none });
     let again = Room { archive: room.archive.clone(), place: room.place.clone(), ..room };
     let Finish::Done(done) = perform(&gone, &[log], true, Ok(again)).await else { unreachable!() };
     assert_eq!((done.outcome, done.artifacts.len()), (Outcome::Failed, 0));
     assert_eq!(done.message, "do it: the node has removed the container, and its log with it");
     let server = Scripted::new([(200, json!("password=hunter2"))]);
     let mut log = call("GET", "/api/v1/namespaces/shop/pods/a/log");
-    log.keep = Some(Keep { name: "app.log".to_owned(), limit: Some(8), whole: false, none: None });
-    let Finish::Done(done) = perform(&server, &[log], true, Ok(room)).await else { unreachable!() };
-    assert_eq!((done.outcome, done.artifacts.len()), (Outcome::Succeeded, 1));
-    assert_eq!((done.artifacts[0].bytes, done.artifacts[0].truncated), (8, Some(true)));
-    assert_eq!(std::fs::read(folder.path().join("shop/crash/x/log/app.log")).unwrap(), b"password");
-    assert!(!format!("{done:?}").contains("password"));
+    // Of a log the end is kept, even where what begins it was looked at; of other output the beginning.
+    for (end, none, wanted) in [(false, None, &b"password"[..]), (true, None, b"=hunter2"), (true, none, b"=hunter2")] {
+        log.keep = Some(Keep { name: "app.log".to_owned(), limit: Some(8), whole: false, end, none });
+        let again = Room { archive: room.archive.clone(), place: room.place.clone(), ..room };
+        let Finish::Done(done) = perform(&server, &[log.clone()], true, Ok(again)).await else { unreachable!() };
+        assert_eq!((done.outcome, done.artifacts.len()), (Outcome::Succeeded, 1));
+        assert_eq!((done.artifacts[0].bytes, done.artifacts[0].truncated), (8, Some(true)));
+        assert_eq!(std::fs::read(folder.path().join("shop/crash/x/log/app.log")).unwrap(), wanted);
+        assert!(!format!("{done:?}").contains("password") && !format!("{done:?}").contains("hunter2"));
+    }
 }
 
 #[tokio::test]

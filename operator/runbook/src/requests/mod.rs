@@ -222,6 +222,8 @@ pub struct Keep {
     pub limit: Option<u64>,
     /// True when a longer one is refused, not cut off.
     pub whole: bool,
+    /// True when of a longer one the end is kept, not the beginning.
+    pub end: bool,
     /// What begins an answer that is none, whatever its code says.
     pub none: Option<&'static str>,
 }
@@ -388,7 +390,7 @@ impl Call {
     }
 
     fn keep(mut self, name: impl Into<String>, limit: Option<u64>) -> Self {
-        self.keep = Some(Keep { name: name.into(), limit, whole: false, none: None });
+        self.keep = Some(Keep { name: name.into(), limit, whole: false, end: false, none: None });
         self
     }
 }
