@@ -293,8 +293,11 @@ mod tests {
             let mut set = api.get(&at).unwrap();
             *set.pointer_mut("/metadata/annotations/deployment.kubernetes.io~1revision").unwrap() =
                 json!(revision.to_string());
-            *set.pointer_mut("/metadata").unwrap().as_object_mut().unwrap().entry("creationTimestamp").or_default() =
-                json!(made);
+            set.pointer_mut("/metadata")
+                .unwrap()
+                .as_object_mut()
+                .unwrap()
+                .insert("creationTimestamp".to_owned(), json!(made));
             api.put(&at, set);
         };
         let earlier = async |deployment: &Value| {
