@@ -179,6 +179,28 @@ pub struct Shelf<'a> {
 }
 
 impl Shelf<'_> {
+    /// How many bytes there is room for under a name: at least one.
+    ///
+    /// # Errors
+    /// When there is no room, or the store cannot be read.
+    pub async fn room(&self, name: &str) -> Result<u64, ArtifactError> {
+        let Place { namespace, runbook, .. } = &self.manifest.place;
+        let replaced = match self.archive.store.head(&self.path(name)).await {
+            Ok(object) => object.size,
+            Err(object_store::Error::NotFound { .. }) => 0,
+            Err(error) => return Err(error.into()),
+        };
+        let used = self.archive.used(namespace, runbook).await?.saturating_sub(replaced);
+        match self.quota.saturating_sub(used) {
+            0 => Err(ArtifactError::Full { used, quota: self.quota }),
+            room => Ok(room),
+        }
+    }
+
+    fn path(&self, name: &str) -> Path {
+        self.manifest.place.path(&self.archive.base).join(name)
+    }
+
     /// Keeps content under a name, which must be one of the operator's own. The same name again replaces it.
     ///
     /// # Errors
@@ -189,18 +211,9 @@ impl Shelf<'_> {
         content: impl Stream<Item = Result<Bytes, E>>,
         limit: Limit,
     ) -> Result<ArtifactRef, ArtifactError> {
-        let Place { namespace, runbook, .. } = &self.manifest.place;
-        let path = self.manifest.place.path(&self.archive.base).join(name);
-        let replaced = match self.archive.store.head(&path).await {
-            Ok(object) => object.size,
-            Err(object_store::Error::NotFound { .. }) => 0,
-            Err(error) => return Err(error.into()),
-        };
-        let used = self.archive.used(namespace, runbook).await?.saturating_sub(replaced);
-        let room = self.quota.saturating_sub(used);
-        if room == 0 {
-            return Err(ArtifactError::Full { used, quota: self.quota });
-        }
+        let path = self.path(name);
+        let room = self.room(name).await?;
+        let used = self.quota.saturating_sub(room);
         let (Limit::Cut(most) | Limit::End(most) | Limit::Refuse(most)) = limit;
         let most = most.min(room);
         let store = &*self.archive.store;

@@ -77,6 +77,8 @@ pub struct Call {
     pub keep: Option<Keep>,
     /// What later paths need of the answer.
     pub pick: Option<Pick>,
+    /// True for what removes what calls before it have left in a container: done however the step ends.
+    pub cleans: bool,
 }
 
 /// What an answer must be.
@@ -371,7 +373,16 @@ fn place(run: &Run<'_>, step: &Step, name: &str) -> i64 {
 
 impl Call {
     fn new(what: impl Into<String>, request: Request) -> Self {
-        Self { what: what.into(), request, fine: &[], again: &[], expect: Expect::Code, keep: None, pick: None }
+        Self {
+            what: what.into(),
+            request,
+            fine: &[],
+            again: &[],
+            expect: Expect::Code,
+            keep: None,
+            pick: None,
+            cleans: false,
+        }
     }
 
     fn fine(mut self, codes: &'static [u16]) -> Self {

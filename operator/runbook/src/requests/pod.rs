@@ -141,6 +141,11 @@ fn program(pod: &ObjectRef, container: &str, command: &[&str], what: &str) -> Ca
     Call::new(what, Request { streams: true, ..Request::get(path) })
 }
 
+/// Removes a file that holds what a process holds, whether it was kept or not.
+fn remove(pod: &ObjectRef, container: &str, file: &str) -> Call {
+    Call { cleans: true, ..program(pod, container, &["rm", "-f", file], "remove the file") }
+}
+
 pub(super) fn exec(run: &Run<'_>, exec: &Exec) -> Result<Vec<Call>, String> {
     let pod = run.object(&exec.pod)?;
     let limit = limit(exec.limit.as_ref(), MEBIBYTE);
@@ -175,7 +180,7 @@ pub(super) fn heap_dump(run: &Run<'_>, step: &Step, dump: &HeapDump, name: &str)
             program(pod, container, &["rm", "-f", &file], "remove what an earlier attempt left"),
             program(pod, container, &jcmd, "write the heap to a file"),
             whole(program(pod, container, &["cat", &file], "keep the file").keep("heap.hprof", limit)),
-            program(pod, container, &["rm", "-f", &file], "remove the file"),
+            remove(pod, container, &file),
         ]);
     }
     let Some(Core { image, pid }) = &dump.core else { return Err("heapDump has neither jvm nor core".to_owned()) };
@@ -189,7 +194,7 @@ pub(super) fn heap_dump(run: &Run<'_>, step: &Step, dump: &HeapDump, name: &str)
             .expect(Expect::Until(Until::ContainerRuns(name.to_owned()))),
         program(pod, name, &["gcore", "-o", "/tmp/core", &pid], "write a core of the process"),
         whole(program(pod, name, &["cat", &file], "keep the core").keep("core", limit)),
-        program(pod, name, &["rm", "-f", &file], "remove the file"),
+        remove(pod, name, &file),
     ])
 }
 
