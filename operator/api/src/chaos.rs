@@ -22,8 +22,9 @@ pub struct Chaos {
     /// How long: 10s to 1h.
     #[schemars(schema_with = "crate::schema::duration")]
     pub duration: String,
-    /// SLOs of this namespace that it must not endanger: it is refused while one burns or has less than `minBudget`
-    /// left, and ended when one begins to burn. Default: every SLO of the namespace.
+    /// SLOs that it must not endanger: it is refused while one burns or has less than `minBudget` left, and ended when one
+    /// begins to burn. Default: every SLO of this namespace, and of the object's where that is another one. Names narrow
+    /// it for a namespace that has one of them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 20), inner(length(min = 1, max = 253)))]
     pub slos: Vec<String>,

@@ -299,6 +299,9 @@ pub struct RunbookExecutionStatus {
     /// The message that a person was sent because it did not help.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub escalation: Option<Effect>,
+    /// The operator's seal over all of it. A status that somebody else has written is not gone on with.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seal: Option<String>,
 }
 
 /// How far a run is.

@@ -469,4 +469,23 @@ pub struct RunbookStatus {
     /// Of a schedule: when it starts next.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next_schedule: Option<Time>,
+    /// What came of the last requests for a run by hand, the newest first. Each is answered once, whoever leads.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub requests: Vec<Answered>,
+}
+
+/// What came of a request for a run by hand.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct Answered {
+    /// The request's.
+    pub id: String,
+    /// When it was answered.
+    pub at: Time,
+    /// The execution that was made for it; without it none was, and none will be.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub execution: Option<String>,
+    /// Why none was made.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub message: Option<String>,
 }

@@ -1,5 +1,11 @@
 //! Events on objects, for those who ask `kubectl describe`.
 
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, Instant},
+};
+
 use k8s_openapi::{
     api::{core::v1::ObjectReference, events::v1::Event as Published},
     apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta},
@@ -10,6 +16,7 @@ use kube::{
     api::PostParams,
     runtime::events::{Event, EventType, Recorder, Reporter},
 };
+use sha2::{Digest as _, Sha256};
 
 use crate::sinks::{kubernetes::chain, shorten};
 
@@ -18,13 +25,22 @@ const NOTE_MAX: usize = 1000;
 /// The longest name that leaves room for the time by which the recorder tells events apart.
 const NAME_MAX: usize = 253 - 17;
 
+/// So long the same is told as one event that is counted: as long as a recorder remembers one.
+const SAME: Duration = Duration::from_secs(360);
+/// Of so many it is remembered; what is told again after that is another event.
+const MOST: usize = 10_000;
+
+/// One recorder for each thing that is told, and when it was told last.
+type Recorders = HashMap<[u8; 32], (Recorder, Instant)>;
+
 /// Publishes events.
 #[derive(Clone)]
 pub struct Teller {
     /// What is done when it is told.
     action: &'static str,
     client: Client,
-    recorder: Recorder,
+    /// A recorder joins what has the same object, reason and action, and keeps the first note.
+    recorders: Arc<Mutex<Recorders>>,
     reporter: Reporter,
 }
 
@@ -32,21 +48,47 @@ impl Teller {
     /// Through this client, of this action: `Reconcile`, `Run`.
     pub fn new(client: Client, action: &'static str) -> Self {
         let reporter = Reporter { controller: "plimsoll".to_owned(), instance: std::env::var("HOSTNAME").ok() };
-        Self { action, recorder: Recorder::new(client.clone(), reporter.clone()), client, reporter }
+        Self { action, client, recorders: Arc::default(), reporter }
     }
 
     /// Says something about an object. What cannot be said is logged.
     pub async fn tell(&self, about: &ObjectReference, type_: EventType, reason: &str, note: &str) {
-        let cut = (0..=NOTE_MAX.min(note.len())).rev().find(|&i| note.is_char_boundary(i)).unwrap_or(0);
-        let note = note.get(..cut).filter(|note| !note.is_empty()).map(str::to_owned);
+        let note = Some(cut(note)).filter(|note| !note.is_empty()).map(str::to_owned);
         let (reason, action) = (reason.to_owned(), self.action.to_owned());
         let event = Event { type_, reason, note, action, secondary: None };
         let fits = about.name.as_ref().is_none_or(|name| name.len() <= NAME_MAX);
-        let published =
-            if fits { self.recorder.publish(&event, about).await } else { self.create(&event, about).await };
+        let published = if fits {
+            self.recorder(&event, about, Instant::now()).publish(&event, about).await
+        } else {
+            self.create(&event, about).await
+        };
         if let Err(error) = published {
             tracing::warn!(error = %chain(&error), reason = event.reason, "event was not published");
         }
+    }
+
+    /// Whoever has told just this of just this object, so that it is counted and not told again.
+    fn recorder(&self, event: &Event, about: &ObjectReference, now: Instant) -> Recorder {
+        let [uid, namespace, name] =
+            [&about.uid, &about.namespace, &about.name].map(|part| part.as_deref().unwrap_or(""));
+        let type_ = format!("{:?}", event.type_);
+        let parts = [uid, namespace, name, &type_, &event.reason, event.note.as_deref().unwrap_or_default()];
+        let mut hash = Sha256::new();
+        for part in parts {
+            hash.update(u64::try_from(part.len()).unwrap_or(u64::MAX).to_be_bytes());
+            hash.update(part);
+        }
+        let mut recorders = self.recorders.lock().unwrap_or_else(PoisonError::into_inner);
+        if recorders.len() >= MOST {
+            recorders.retain(|_, (_, told)| now.duration_since(*told) < SAME);
+        }
+        if recorders.len() >= MOST {
+            recorders.clear();
+        }
+        let new = || (Recorder::new(self.client.clone(), self.reporter.clone()), now);
+        let (recorder, told) = recorders.entry(hash.finalize().into()).or_insert_with(new);
+        *told = now;
+        recorder.clone()
     }
 
     /// An event of an object whose name is too long to be the beginning of the event's.
@@ -58,6 +100,12 @@ impl Teller {
             created => created.map(drop),
         }
     }
+}
+
+/// As much of a text as an event has room for.
+pub fn cut(note: &str) -> &str {
+    let cut = (0..=NOTE_MAX.min(note.len())).rev().find(|&i| note.is_char_boundary(i)).unwrap_or(0);
+    note.get(..cut).unwrap_or_default()
 }
 
 /// Its name is of the object and of what is said, so that what is told again is one event and not many.
@@ -102,6 +150,55 @@ mod tests {
         let published = long(&event, &about, &"plimsoll".into(), Timestamp::UNIX_EPOCH);
         assert_eq!((published.type_.as_deref(), published.regarding), (Some("Warning"), Some(about)));
         published.metadata.name.unwrap()
+    }
+
+    /// What a step did is not hidden by what the step before it did.
+    #[tokio::test]
+    async fn each_note_is_an_event_and_the_same_again_is_counted() {
+        let api = crate::testing::FakeApi::default();
+        let teller = Teller::new(api.client(), "Run");
+        let about = |uid: &str| ObjectReference {
+            name: Some("checkout".to_owned()),
+            namespace: Some("shop".to_owned()),
+            uid: Some(uid.to_owned()),
+            ..ObjectReference::default()
+        };
+        for note in ["young: there is a result", "back: rolled back", "tell: sent", "back: rolled back"] {
+            teller.clone().tell(&about("u"), EventType::Normal, "StepSucceeded", note).await;
+        }
+        assert_eq!(api.notes(), ["young: there is a result", "back: rolled back", "tell: sent"]);
+        let counted = |api: &crate::testing::FakeApi| {
+            let writes = api.writes();
+            writes.iter().filter(|write| write.starts_with("PATCH ") && write.contains("/events/checkout.")).count()
+        };
+        assert_eq!(counted(&api), 1, "{:?}", api.writes());
+        // Of another object it is something else.
+        teller.tell(&about("v"), EventType::Normal, "StepSucceeded", "tell: sent").await;
+        assert_eq!((api.notes().len(), counted(&api)), (4, 1));
+    }
+
+    /// What is remembered has a bound.
+    #[test]
+    fn what_was_told_long_ago_is_forgotten() {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let _inside = runtime.enter();
+        let teller = Teller::new(crate::testing::FakeApi::default().client(), "Run");
+        let now = Instant::now();
+        let told = |note: usize, now: Instant| {
+            let event = Event {
+                type_: EventType::Normal,
+                reason: "Done".to_owned(),
+                note: Some(note.to_string()),
+                action: "Run".to_owned(),
+                secondary: None,
+            };
+            teller.recorder(&event, &ObjectReference::default(), now);
+            teller.recorders.lock().unwrap().len()
+        };
+        assert_eq!((0..MOST).fold(0, |_, note| told(note, now)), MOST);
+        assert_eq!(told(0, now + SAME), 1, "all the others were told too long ago");
+        assert_eq!((1..MOST).fold(0, |_, note| told(note, now + SAME)), MOST);
+        assert_eq!(told(MOST, now + SAME), 1);
     }
 
     #[test]

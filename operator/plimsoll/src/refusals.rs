@@ -65,6 +65,30 @@ fn answered(status: &Status) -> String {
     }
 }
 
+/// What to grant, so that somebody may act as a ServiceAccount.
+pub(crate) fn grant(whom: &str, namespace: &str, account: &str) -> String {
+    format!(
+        "grant {whom} the verb impersonate on serviceaccounts with the resource name {account} in namespace {namespace}"
+    )
+}
+
+/// What an API server's refusal to let somebody act as a ServiceAccount means; `None` when it refuses something else. It
+/// names the last of the verbs that it has tried, such as `impersonate-on:serviceaccount:get`, and the object that was to be
+/// read; what is missing is the right to be the account.
+pub(crate) fn impersonation(message: &str, namespace: &str, account: &str) -> Option<String> {
+    let denied = Denied::read(message).filter(|denied| {
+        let mut of_account = denied.verb.split(':').skip(1);
+        denied.verb == "impersonate"
+            || denied.verb.starts_with("impersonate") && of_account.any(|part| part == "serviceaccount")
+    })?;
+    let whom = match denied.account() {
+        Some((namespace, name)) => format!("the operator's ServiceAccount {namespace}/{name}"),
+        None => format!("the operator's user {}", denied.user),
+    };
+    let words = grant(&whom, namespace, account);
+    Some(format!("the operator may not act as ServiceAccount {namespace}/{account}: {words}"))
+}
+
 /// A right that somebody lacks.
 #[derive(Debug, PartialEq, Eq)]
 struct Denied<'m> {
@@ -87,12 +111,17 @@ impl<'m> Denied<'m> {
         let namespace = rest.strip_prefix(" in the namespace \"").and_then(quoted).map(|(namespace, _)| namespace);
         Some(Self { user, verb, resource, group, namespace })
     }
+
+    /// Namespace and name, where the user is a ServiceAccount.
+    fn account(&self) -> Option<(&'m str, &'m str)> {
+        self.user.strip_prefix("system:serviceaccount:")?.split_once(':')
+    }
 }
 
 impl fmt::Display for Denied<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { user, verb, resource, group, namespace } = self;
-        let account = user.strip_prefix("system:serviceaccount:").and_then(|account| account.split_once(':'));
+        let account = self.account();
         match account {
             Some((namespace, name)) => write!(f, "ServiceAccount {namespace}/{name}")?,
             None => write!(f, "user {user}")?,
@@ -159,6 +188,30 @@ mod tests {
         }
         // The words of an admission webhook are its own.
         assert_eq!(chain(&api(403, "admission webhook denied it", "Forbidden")), "admission webhook denied it");
+    }
+
+    /// Whichever verb an API server names, that of before 1.36 or one of those since.
+    #[test]
+    fn who_may_not_act_as_an_account_is_told_what_to_grant() {
+        let words = |user: &str, asked: &str| {
+            impersonation(&format!("x is forbidden: User \"{user}\" cannot {asked}"), "shop", "bouncer")
+        };
+        let operator = "system:serviceaccount:plimsoll-system:plimsoll";
+        let wanted = "the operator may not act as ServiceAccount shop/bouncer: grant the operator's ServiceAccount \
+                      plimsoll-system/plimsoll the verb impersonate on serviceaccounts with the resource name bouncer in namespace shop";
+        for asked in [
+            r#"impersonate resource "serviceaccounts" in API group "" in the namespace "shop""#,
+            r#"impersonate:serviceaccount resource "serviceaccounts" in API group "authentication.k8s.io" in the namespace "shop""#,
+            r#"impersonate-on:serviceaccount:get resource "deployments" in API group "apps" in the namespace "shop""#,
+        ] {
+            assert_eq!(words(operator, asked).as_deref(), Some(wanted), "{asked}");
+        }
+        let admin = words("admin", r#"impersonate resource "serviceaccounts" in API group "" in the namespace "shop""#);
+        assert!(admin.unwrap().contains("grant the operator's user admin the verb impersonate"));
+        // A right that the account itself lacks is another matter.
+        let account = "system:serviceaccount:shop:bouncer";
+        assert_eq!(words(account, r#"get resource "deployments" in API group "apps" in the namespace "shop""#), None);
+        assert_eq!(impersonation("the webhook says no", "shop", "bouncer"), None);
     }
 
     /// Neither what wraps an answer repeats its dump, nor does the command line.

@@ -108,7 +108,9 @@ pub async fn serve(
                 match acceptor {
                     None => talk(stream, app, limits, place, stop).await,
                     Some(acceptor) => {
-                        if let Ok(Ok(stream)) = timeout(limits.headers, acceptor.accept(stream)).await {
+                        // Who has not said anything yet keeps nobody from ending.
+                        let agreed = stop.run_until_cancelled(timeout(limits.headers, acceptor.accept(stream)));
+                        if let Some(Ok(Ok(stream))) = agreed.await {
                             talk(stream, app, limits, place, stop).await;
                         }
                     }

@@ -184,3 +184,18 @@ async fn what_is_never_answered_is_given_up_and_what_is_under_way_is_finished() 
     assert_eq!(read(client).await, (200, "done".to_owned()));
     server.serving.await.unwrap();
 }
+
+#[tokio::test]
+async fn who_says_nothing_keeps_nobody_from_ending() {
+    let long = Limits { headers: LONG, ..Limits::default() };
+    for tls in [None, Some(tls())] {
+        let server = server_of(Router::new(), long, tls).await;
+        let mut silent = server.send("").await;
+        // The one after it was taken in as well, so the first one is being waited for.
+        let mut second = server.send("").await;
+        server.stop.cancel();
+        is_closed(&mut silent).await;
+        is_closed(&mut second).await;
+        server.serving.await.unwrap();
+    }
+}

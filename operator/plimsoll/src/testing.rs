@@ -11,7 +11,6 @@ use http::{Method, Request, Response, StatusCode};
 use http_body_util::{BodyExt, Full, StreamBody, combinators::UnsyncBoxBody};
 use kube::{Client, client::Body};
 use serde_json::{Value, json};
-use tokio::sync::Notify;
 use tower::Layer;
 
 use crate::operator::gate::GateLayer;
@@ -31,7 +30,7 @@ struct State {
     fails: bool,
     refused: BTreeMap<String, Value>,
     lost: Option<String>,
-    slow: BTreeMap<String, Arc<Notify>>,
+    strict: bool,
 }
 
 /// See the module. Clones share their objects.
@@ -91,6 +90,11 @@ impl FakeApi {
         self.state.lock().unwrap().requests.iter().filter(|r| !r.starts_with("GET")).cloned().collect()
     }
 
+    /// How much was asked of it so far.
+    pub(crate) fn requests(&self) -> usize {
+        self.state.lock().unwrap().requests.len()
+    }
+
     /// What events have said so far.
     pub(crate) fn notes(&self) -> Vec<String> {
         self.state.lock().unwrap().notes.clone()
@@ -106,14 +110,14 @@ impl FakeApi {
         self.state.lock().unwrap().refused.insert(path.to_owned(), status);
     }
 
+    /// From now on a merge patch of a version that is not the newest is a conflict.
+    pub(crate) fn strict(&self) {
+        self.state.lock().unwrap().strict = true;
+    }
+
     /// The next answer to a write of this path is lost: what is written is.
     pub(crate) fn lose(&self, path: &str) {
         self.state.lock().unwrap().lost = Some(path.to_owned());
-    }
-
-    /// From now on whatever is asked of this path waits for a notice each time.
-    pub(crate) fn slow(&self, path: &str) -> Arc<Notify> {
-        Arc::clone(self.state.lock().unwrap().slow.entry(path.to_owned()).or_default())
     }
 
     async fn serve(&self, request: Request<Body>) -> Response<Answer> {
@@ -121,10 +125,6 @@ impl FakeApi {
         let body = body.collect().await.unwrap().to_bytes();
         let path = parts.uri.path().to_owned();
         let query = parts.uri.query().unwrap_or_default();
-        let slow = self.state.lock().unwrap().slow.get(&path).cloned();
-        if let Some(slow) = slow {
-            slow.notified().await;
-        }
         let mut state = self.state.lock().unwrap();
         state.requests.push(format!("{} {path}", parts.method));
         if let Some(refused) = state.refused.get(&path) {
@@ -158,7 +158,12 @@ impl FakeApi {
             return object.map_or_else(|| status(StatusCode::NOT_FOUND, "not found"), answer);
         }
         let apply = parts.headers.get("content-type").is_some_and(|v| v.to_str().unwrap().contains("apply"));
-        state.write(&path, query, body, apply)
+        let version = |object: &Value| object["metadata"]["resourceVersion"].clone();
+        let is_stale = |o: &Value| !version(&body).is_null() && version(o) != version(&body);
+        if state.strict && !apply && state.objects.get(&path).is_some_and(is_stale) {
+            return status(StatusCode::CONFLICT, "the object has been modified");
+        }
+        state.write(&path, query, body, (apply, parts.method == Method::PUT))
     }
 }
 
@@ -212,6 +217,9 @@ impl State {
             return Response::builder().status(StatusCode::CONFLICT).body(whole(&body)).unwrap();
         }
         self.step();
+        if let Some((namespace, _)) = collection.split_once("/namespaces/").and_then(|(_, rest)| rest.split_once('/')) {
+            object["metadata"]["namespace"] = json!(namespace);
+        }
         object["metadata"]["uid"] = json!(format!("uid-{}", self.version));
         object["metadata"]["resourceVersion"] = json!(self.version.to_string());
         self.objects.insert(path.clone(), object.clone());
@@ -219,7 +227,7 @@ impl State {
         answer(&object)
     }
 
-    fn write(&mut self, path: &str, query: &str, body: Value, apply: bool) -> Response<Answer> {
+    fn write(&mut self, path: &str, query: &str, body: Value, (apply, replace): (bool, bool)) -> Response<Answer> {
         let (path, subresource) = match path.strip_suffix("/status") {
             Some(path) => (path.to_owned(), true),
             None => (path.to_owned(), false),
@@ -266,6 +274,8 @@ impl State {
             }
             new["metadata"]["managedFields"] = json!([{"manager": "plimsoll-slo", "operation": "Apply",
                 "fieldsType": "FieldsV1", "fieldsV1": {"f:metadata": {"f:labels": labels}}}]);
+        } else if subresource && replace {
+            new["status"] = body["status"].clone();
         } else if subresource {
             merge(&mut new["status"], &body["status"]);
         } else {

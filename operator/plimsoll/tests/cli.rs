@@ -25,6 +25,8 @@ mod explain;
 mod files;
 #[path = "cli/generate.rs"]
 mod generate;
+#[path = "cli/helps.rs"]
+mod helps;
 #[path = "cli/interrupt.rs"]
 mod interrupt;
 #[path = "cli/plugin.rs"]

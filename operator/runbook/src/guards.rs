@@ -3,6 +3,8 @@
 //!
 //! All counting is over the executions that the API server has, so a restart or another leader forgets nothing.
 
+use std::collections::BTreeSet;
+
 use jiff::{SignedDuration, Timestamp};
 use plimsoll_api::{
     RunbookExecutionSpec,
@@ -27,9 +29,9 @@ pub struct Circumstances {
     pub mode: Option<Option<Mode>>,
     /// The runbook's other executions, this one left out.
     pub history: Option<Vec<Past>>,
-    /// Executions of any runbook that have the same target and have not ended, this one left out.
+    /// Executions of any runbook that have something of [`holds`] too and have not ended, this one left out.
     pub same_target: Option<Vec<String>>,
-    /// SLOs of the namespace.
+    /// SLOs of the namespace, and of those of [`fault_namespaces`].
     pub slos: Option<Vec<SloNow>>,
     /// Whether the ServiceAccount exists and who wrote the runbook may use it.
     pub author_may: Option<bool>,
@@ -65,6 +67,8 @@ pub struct Past {
 pub struct SloNow {
     /// Its name.
     pub name: String,
+    /// Its namespace, where that is not the runbook's own.
+    pub namespace: Option<String>,
     /// Whether an alert of it fires; `None`: not known.
     pub burning: Option<bool>,
     /// Percent of the error budget that is left, rounded down; `None`: not known.
@@ -88,7 +92,7 @@ pub enum Guard {
     Changed,
     /// Who wrote the runbook, or asked for the run, may not use its ServiceAccount.
     NotAllowed,
-    /// Another run has the same target.
+    /// Another run has the same target, or measures the same object more closely.
     TargetBusy,
     /// As many runs as there may be at the same time.
     MaxConcurrent,
@@ -261,7 +265,9 @@ impl<'c> Check<'c> {
             None => self.refuse(Guard::NotKnown, "other runs of the same target cannot be read"),
             Some(runs) => {
                 if let Some(run) = runs.first() {
-                    self.refuse(Guard::TargetBusy, format!("execution {run} acts upon the same target"));
+                    let message =
+                        format!("execution {run} acts upon the same target, or measures the same object more closely");
+                    self.refuse(Guard::TargetBusy, message);
                 }
             }
         }
@@ -471,6 +477,28 @@ impl<'c> Check<'c> {
     }
 }
 
+/// The UIDs of what a run has for itself while it lasts: its target, and each object that it measures more closely. Two
+/// that raise the same monitor would each take what the other has made of it for what it was before.
+pub fn holds(spec: &RunbookExecutionSpec) -> BTreeSet<&str> {
+    let actions = spec.steps.iter().flat_map(|step| [Some(&step.action), step.compensate.as_deref()]).flatten();
+    let measured = actions.filter_map(|action| action.telemetry_profile.as_ref()).map(|profile| &profile.object);
+    let parameters: BTreeSet<&String> = measured.chain(&spec.target).collect();
+    let objects = spec.objects.iter().filter(|object| parameters.contains(&object.parameter));
+    objects.map(|object| object.uid.as_str()).collect()
+}
+
+/// Whether an object of a kind may be measured more closely by a run whose target is another one.
+pub const fn can_be_measured(kind: ObjectKind) -> bool {
+    matches!(kind, ObjectKind::ServiceMonitor | ObjectKind::PodMonitor | ObjectKind::OpenTelemetryCollector)
+}
+
+/// The namespaces in which faults of a run hit something: whoever has SLOs there is asked as well.
+pub fn fault_namespaces(spec: &RunbookExecutionSpec) -> BTreeSet<&str> {
+    let faults = spec.steps.iter().filter_map(|step| step.action.chaos.as_ref());
+    let objects = faults.filter_map(|chaos| spec.objects.iter().find(|object| object.parameter == chaos.object));
+    objects.filter_map(|object| object.namespace.as_deref()).collect()
+}
+
 /// True for a run that changes nothing in the cluster, not even when it undoes something: what was true a second ago will
 /// do for its guards.
 pub fn changes_nothing(spec: &RunbookExecutionSpec) -> bool {
@@ -479,7 +507,8 @@ pub fn changes_nothing(spec: &RunbookExecutionSpec) -> bool {
 }
 
 /// SLOs that a fault would endanger, each with a sentence; `None` for what cannot be known. The shell asks this again
-/// while the fault lasts, and ends it when there is one.
+/// while the fault lasts, and ends it when there is one. Names narrow what is asked of a namespace that has one of them: who
+/// names SLOs of the own one does not pass over those of the namespace that is hit.
 pub fn at_risk(chaos: &plimsoll_api::chaos::Chaos, slos: Option<&[SloNow]>) -> Vec<(Option<String>, String)> {
     let Some(slos) = slos else { return vec![(None, "the SLOs of the namespace cannot be read".to_owned())] };
     let least = chaos.min_budget.unwrap_or(MIN_BUDGET);
@@ -487,8 +516,13 @@ pub fn at_risk(chaos: &plimsoll_api::chaos::Chaos, slos: Option<&[SloNow]>) -> V
     for name in chaos.slos.iter().filter(|name| !slos.iter().any(|slo| slo.name == **name)) {
         found.push((None, format!("there is no SLO {name}")));
     }
-    for slo in slos.iter().filter(|slo| chaos.slos.is_empty() || chaos.slos.contains(&slo.name)) {
-        let name = &slo.name;
+    let is_named = |slo: &&SloNow| chaos.slos.contains(&slo.name);
+    let narrowed: BTreeSet<&Option<String>> = slos.iter().filter(is_named).map(|slo| &slo.namespace).collect();
+    for slo in slos.iter().filter(|slo| is_named(slo) || !narrowed.contains(&slo.namespace)) {
+        let name = &match &slo.namespace {
+            Some(namespace) => format!("{namespace}/{}", slo.name),
+            None => slo.name.clone(),
+        };
         match (slo.burning, slo.budget) {
             (Some(true), _) => found.push((Some(name.clone()), format!("SLO {name} burns"))),
             (_, Some(budget)) if budget < least => {

@@ -188,6 +188,14 @@ pub fn step(
     (machine.status, command)
 }
 
+/// Until when a run may begin. Whoever has approved it meant the time after that.
+pub fn start_by(spec: &RunbookExecutionSpec, approval: Option<&Decided>) -> Option<Timestamp> {
+    let by = spec.start_by.as_ref()?.0;
+    let Some(approved) = approval else { return Some(by) };
+    let within = by.duration_since(spec.trigger.starts_at.0);
+    Some(approved.at.0.saturating_add(within).unwrap_or(Timestamp::MAX))
+}
+
 /// Whether a run has borrowed something that is not given back: a fault, closer measurement. Until it is, the execution
 /// must stay.
 pub fn owes(spec: &RunbookExecutionSpec, status: &RunbookExecutionStatus) -> bool {
@@ -258,16 +266,8 @@ impl Machine<'_> {
         }
     }
 
-    /// Until when it may begin. Whoever has approved it meant the time after that.
     fn start_by(&self) -> Option<Timestamp> {
-        let by = self.spec.start_by.as_ref()?.0;
-        match &self.status.approval {
-            Some(approved) => {
-                let within = by.duration_since(self.spec.trigger.starts_at.0);
-                Some(approved.at.0.saturating_add(within).unwrap_or(Timestamp::MAX))
-            }
-            None => Some(by),
-        }
+        start_by(self.spec, self.status.approval.as_ref())
     }
 
     fn awaits_decision(&self) -> bool {

@@ -40,6 +40,8 @@ pub enum Occurrence {
     Moment(Timestamp),
     /// Somebody asks for it.
     Asked {
+        /// The request's: two of them are two runs, also of the same person in the same second.
+        id: String,
         /// The name by which the API server knows them.
         by: String,
         /// The groups that they are in.
@@ -88,9 +90,12 @@ pub fn matches(model: &Model, occurrence: &Occurrence, now: Timestamp) -> Result
         return Err("its mode is Off".to_owned());
     }
     // Also a runbook with another trigger can be run by hand.
-    if let Occurrence::Asked { by, groups, at } = occurrence {
+    if let Occurrence::Asked { id, by, groups, at } = occurrence {
         let labels = BTreeMap::from([("requested_by".to_owned(), by.clone())]);
+        let of_request = [("id", id), ("requested_by", by)].map(|(name, value)| (name.to_owned(), value.clone()));
+        let of_request = BTreeMap::from(of_request);
         let mut evidence = evidence(TriggerKind::Manual, labels, *at, None, None);
+        evidence.fingerprint = names::fingerprint("Manual", &of_request);
         evidence.requested_by = Some(by.clone());
         evidence.requested_groups.clone_from(groups);
         return Ok(evidence);
@@ -269,6 +274,14 @@ pub fn lasting(model: &Model) -> Option<Span> {
 pub fn labels_of_series<'l>(metric: impl IntoIterator<Item = (&'l str, &'l str)>) -> BTreeMap<String, String> {
     let kept = metric.into_iter().filter(|(name, _)| !matches!(*name, "__name__" | "alertstate"));
     kept.map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
+}
+
+/// The labels of an alert, by the series that Prometheus keeps of it: `ALERTS` and `ALERTS_FOR_STATE`. Where a label's
+/// template yields nothing, the alert has no such label, and these series have the template in its place.
+pub fn labels_of_alert<'l>(metric: impl IntoIterator<Item = (&'l str, &'l str)>) -> BTreeMap<String, String> {
+    let mut labels = labels_of_series(metric);
+    labels.retain(|_, value| !value.contains("{{"));
+    labels
 }
 
 /// Whether what started a run still holds, by Prometheus' answer to its condition: of a query the very series that

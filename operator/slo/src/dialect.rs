@@ -6,7 +6,7 @@ use std::ops::Range;
 use plimsoll_api::Problem;
 use promql_parser::parser::{Expr, VectorSelector};
 
-use crate::tree::each;
+use crate::{slips::unquoted, tree::each};
 
 /// Experiments that the parser does not call so: aggregations have no such mark, and `first_over_time` is none any more
 /// in the newest versions alone.
@@ -17,6 +17,36 @@ pub(crate) fn refused(expr: &Expr, text: &str, path: &str) -> Option<Problem> {
     let mut first = None;
     each(expr, &mut |expr| first = first.take().or_else(|| Foreign::of(expr)));
     first.map(|foreign| foreign.problem(text, path))
+}
+
+/// The first number that is larger than any float, `1e400`: the parser takes it for infinity.
+pub(crate) fn endless(text: &str, path: &str) -> Option<Problem> {
+    let mut word = 0..0;
+    let mut found = None;
+    // A blank at the end, so that each number has something behind it.
+    for (at, c, _) in unquoted(text).filter(|(.., depth)| *depth == 0).chain([(text.len(), ' ', 0)]) {
+        let written = text.get(word.clone()).unwrap_or_default();
+        let number = written.starts_with(|c: char| c.is_ascii_digit() || c == '.');
+        let goes_on = c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | ':');
+        let signed = number && written.ends_with(['e', 'E']) && matches!(c, '+' | '-');
+        if word.end == at && !word.is_empty() && (goes_on || signed) {
+            word.end = at + c.len_utf8();
+            continue;
+        }
+        if number && written.parse::<f64>().is_ok_and(f64::is_infinite) {
+            found = Some(word.clone());
+            break;
+        }
+        word = if goes_on { at..at + c.len_utf8() } else { at..at };
+    }
+    let span = found?;
+    let field = path.rsplit('.').next().unwrap_or(path);
+    Some(
+        Problem::error(path, format!("{field} has a number that no float can hold"))
+            .label("Prometheus would refuse the whole rule file")
+            .help("write a number below 1.8e308, or Inf")
+            .span(span),
+    )
 }
 
 /// Bytes that are written by number in a string, beyond ASCII: Prometheus reads `"\xc3\xa9"` as the two bytes of é, the
@@ -178,6 +208,24 @@ mod tests {
             r#"x{a="\"",b="xc3"} > 1"#,
         ] {
             assert!(parse(text, "x").is_ok(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_number_beyond_all_is_refused() {
+        let huge = "9".repeat(400);
+        for (text, written) in [
+            ("x > 1e400", "1e400"),
+            ("x>1.5E+309 or y", "1.5E+309"),
+            ("clamp_max(x{a=\"1e400\"}, 2e999)", "2e999"),
+            (&format!("x < {huge}"), &huge),
+        ] {
+            let problem = parse(text, "spec.rules[0].expr").expect_err(text);
+            assert_eq!(problem.message, "expr has a number that no float can hold", "{text}");
+            assert_eq!(problem.span.and_then(|span| text.get(span)), Some(written), "{text}");
+        }
+        for text in ["x > 1e308", "x > -Inf", "x{a=\"1e400\"} > 1e-400", "x1e400 > 0x1e5", "x:1e400:y > .5e3 - 1e3"] {
+            assert!(parse(text, "spec.rules[0].expr").is_ok(), "{text}");
         }
     }
 

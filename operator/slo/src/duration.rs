@@ -3,13 +3,24 @@
 use plimsoll_api::Problem;
 use rust_decimal::Decimal;
 
-use crate::model::{Span, UNITS};
+use crate::{
+    meant,
+    model::{Span, UNITS},
+};
 
 /// Parses a Prometheus duration such as `30d`, `1h30m` or `500ms`; never zero.
 ///
 /// # Errors
 /// The problem with the value of the field at `path`.
 pub fn parse(text: &str, path: &str) -> Result<Span, Problem> {
+    read(text, path).map_err(|problem| match meant::duration(text) {
+        Some(meant) => problem.help(format!("write {meant}")),
+        None => problem,
+    })
+}
+
+/// The same, without a guess at what is meant.
+pub(crate) fn read(text: &str, path: &str) -> Result<Span, Problem> {
     let field = path.rsplit('.').next().unwrap_or(path);
     let bad = |label: String, help: String| {
         Problem::error(path, format!("{field} is not a duration")).label(label).help(help)
@@ -47,8 +58,7 @@ pub fn parse(text: &str, path: &str) -> Result<Span, Problem> {
         }
         let (unit, spaced) = (unit.trim(), unit);
         if unit != spaced && UNITS.iter().any(|(name, _)| *name == unit) {
-            let together: String = text.split_whitespace().collect();
-            return Err(bad(format!("{text} has a space"), format!("write {together}")));
+            return Err(bad(format!("{text} has a space"), example()));
         }
         let Some(&(_, size)) = UNITS.iter().find(|(name, _)| *name == unit) else {
             return Err(bad(format!("unit {unit} is unknown"), "use ms, s, m, h, d, w or y".to_owned()));
@@ -130,9 +140,11 @@ mod tests {
             ("1.5", "x: x is not a duration (1.5 has a fraction); write whole numbers: 1h30m, 90s or 300ms"),
             ("1.2.3h", "x: x is not a duration (1.2.3h has a fraction); write whole numbers: 1h30m, 90s or 300ms"),
             ("5", "x: x is not a duration (5 has no unit); add one: 5ms, 5s, 5m, 5h or 5d"),
-            ("5min", "x: x is not a duration (unit min is unknown); use ms, s, m, h, d, w or y"),
-            ("5 minute", "x: x is not a duration (unit minute is unknown); use ms, s, m, h, d, w or y"),
+            ("5min", "x: x is not a duration (unit min is unknown); write 5m"),
+            ("5 minute", "x: x is not a duration (unit minute is unknown); write 5m"),
+            ("1mo", "x: x is not a duration (unit mo is unknown); use ms, s, m, h, d, w or y"),
             ("1h 30m", "x: x is not a duration (1h 30m has a space); write 1h30m"),
+            ("1h 30", "x: x is not a duration (1h 30 has a space); write it like 30d, 1h30m or 5m"),
             ("30m1h", "x: x is not a duration (h comes after a smaller unit); write the largest unit first: 1h30m"),
             ("99999999999999999999y", "x: x is too long (99999999999999999999y); use at most 1y"),
             ("d", "x: x is not a duration (d does not begin with a number); write it like 30d, 1h30m or 5m"),

@@ -5,6 +5,7 @@ pub mod any;
 mod dialect;
 pub mod duration;
 pub mod evaluate;
+pub mod meant;
 pub mod model;
 pub mod names;
 pub mod presets;

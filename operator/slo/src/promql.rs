@@ -4,9 +4,10 @@
 use std::{borrow::Cow, ops::Range};
 
 use plimsoll_api::Problem;
+pub use promql_parser::label::Matcher;
 use promql_parser::{
-    label::{MatchOp, Matcher},
-    parser::{Expr, VectorSelector, value::ValueType},
+    label::MatchOp,
+    parser::{Expr, VectorSelector, token, value::ValueType},
 };
 
 pub(crate) use crate::tree::{children, children_mut, each, each_selector, tree, uncompile};
@@ -14,7 +15,7 @@ use crate::{
     dialect,
     model::{Selector, Template},
     re2::{self, Complaint},
-    slips::{bare_value, glued_window, slip},
+    slips::{bare_value, between_matchers, escapes, glued_window, slip},
 };
 
 /// Longest expression that is parsed, in bytes. The parser's time grows faster than its input, and
@@ -128,12 +129,17 @@ pub fn parse(text: &str, path: &str) -> Result<Parsed, Problem> {
         if let Some((place, meant)) = bare_value(text) {
             return problem.span(place).help(format!("put the label's value in quotes: {meant}"));
         }
+        let known = between_matchers(text);
+        let known = known.or_else(|| message.contains("unknown escape").then(|| escapes(text)).flatten());
+        if let Some((place, help)) = known {
+            return problem.span(place).help(help);
+        }
         if let Some(span) = quoted(&message).and_then(|token| find(text, token)) {
             problem = problem.span(span);
         }
         problem.help(hint(&message, text, path))
     })?;
-    if let Some(problem) = dialect::refused(&expr, text, path) {
+    if let Some(problem) = dialect::refused(&expr, text, path).or_else(|| dialect::endless(text, path)) {
         return Err(problem);
     }
     if let Some((pattern, complaint)) = bad_regex(&expr) {
@@ -353,6 +359,19 @@ pub fn wanted(selector: &str) -> Vec<Matcher> {
     found
 }
 
+/// Whether one of these values fits a matcher. What cannot be understood may fit.
+pub fn fits(matcher: &Matcher, values: impl IntoIterator<Item = String>) -> bool {
+    let id = match matcher.op {
+        MatchOp::Equal => token::T_EQL,
+        MatchOp::NotEqual => token::T_NEQ,
+        MatchOp::Re(_) => token::T_EQL_REGEX,
+        MatchOp::NotRe(_) => token::T_NEQ_REGEX,
+    };
+    // A syntax tree's patterns are not compiled.
+    let compiled = Matcher::new_matcher(id, matcher.name.clone(), matcher.value.clone());
+    compiled.map_or(true, |compiled| values.into_iter().any(|value| compiled.is_match(&value)))
+}
+
 /// A label's name, in quotes where it needs them.
 pub fn label_name(name: &str) -> String {
     if is_label(name) { name.to_owned() } else { quote(name) }
@@ -470,6 +489,19 @@ mod tests {
             r#"up and {path=~"/users/{id}"}"#,
         ] {
             assert_eq!(parse(text, "x").map(|p| p.text).map_err(|p| p.to_string()), Ok(text.to_owned()));
+        }
+    }
+
+    #[test]
+    fn a_pattern_fits_whole_values() {
+        for (matcher, fit) in
+            [("=\"500\"", true), ("=\"5\"", false), ("=~\"5..\"", true), ("=~\"5\"", false), ("=~\"400|404\"", false)]
+        {
+            let found: Vec<bool> = wanted(&format!("a{{b{matcher}}}"))
+                .iter()
+                .map(|one| fits(one, ["200", "500"].map(str::to_owned)))
+                .collect();
+            assert_eq!(found, [fit], "{matcher}");
         }
     }
 

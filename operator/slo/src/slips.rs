@@ -1,7 +1,11 @@
 //! Slips in expressions: what their authors had in mind, and what to write instead. Most do not parse; a `$window` with
 //! something beside it does, and means another time.
 
+mod braces;
+
 use std::ops::Range;
+
+pub(crate) use braces::{between_matchers, escapes};
 
 use crate::promql::quote;
 
@@ -69,7 +73,7 @@ pub(crate) fn glued_window(text: &str) -> Option<(Range<usize>, &'static str)> {
 }
 
 /// What is outside of quotes, without braces: each character, its place, and in how many braces it stands.
-fn unquoted(text: &str) -> impl Iterator<Item = (usize, char, usize)> + '_ {
+pub(crate) fn unquoted(text: &str) -> impl Iterator<Item = (usize, char, usize)> + '_ {
     let (mut quote, mut depth) = (None, 0_usize);
     let mut chars = text.char_indices();
     std::iter::from_fn(move || {
@@ -230,6 +234,14 @@ mod tests {
             ("{app=\"a\"} |= \"error\"", "this is LogQL: write it as logql instead of expr"),
             ("sum(rate({app=\"a\"} | json | level=\"error\" [5m]))", "this is LogQL"),
             ("rate(a)", "give it a range"),
+            ("a{b>=\"500\"}", "a label's value is text and has no order: write b=~\"5..\""),
+            ("a{b > \"399\"}", "a label's value is text and has no order: write b=~\"[45]..\""),
+            ("a{le<0.5}", "a label's value is text and has no order: write the values, le=~\"…|…\""),
+            ("a{b=\"c\" and d=\"e\"}", "write a comma instead of and: a series must fit all matchers"),
+            ("a{b=\"c\" && d=\"e\"}", "write a comma instead of &&: a series must fit all matchers"),
+            ("a{b=\"c\" d=\"e\"}", "put a comma before d"),
+            ("a{b=~\"5\\d\\d\"}", "double the backslash: \"5\\\\d\\\\d\""),
+            ("a{b=~'\\w\\n'} > 1", "double the backslash: '\\\\w\\n'"),
             ("a b", "try it in Prometheus' expression browser"),
         ] {
             let problem = parse(text, "x").expect_err(text).to_string();
@@ -243,6 +255,26 @@ mod tests {
             "sum by(pod) (rate(b{c!=\"=\"}[1h30m])) or vector(0)",
         ] {
             assert_eq!(slip(text, "spec.sli.events.bad"), None, "{text}");
+            assert!(parse(text, "x").is_ok(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_slip_within_braces_is_pointed_at() {
+        for (text, meant) in [
+            ("a{b>=\"500\"}", ">="),
+            ("sum(rate(a{x=\"y\",b < \"5\"}[5m]))", "<"),
+            ("a{b=\"c > d and e\" and d=\"e\"}", "and"),
+            ("a{b=\"c\"&&d=\"e\"}", "&&"),
+            ("a{b=\"c\" d=\"e\"}", "d"),
+            ("a{b=\"\\n\", c=\"x\\.y\"}", "\"x\\.y\""),
+        ] {
+            let problem = parse(text, "spec.sli.events.bad").expect_err(text);
+            let at = text.rfind(meant).unwrap_or_default();
+            assert_eq!(problem.span, Some(at..at + meant.len()), "{text}: {problem}");
+        }
+        for text in ["a{b=\"x > y and z\",and=\"or\"} and b{or!=\"&&\"} > 5", "{\"a b\",and=\"c\"} or b{d=~`\\d`}"] {
+            assert_eq!(super::between_matchers(text), None, "{text}");
             assert!(parse(text, "x").is_ok(), "{text}");
         }
     }

@@ -1,6 +1,7 @@
 //! Plimsoll's operator as a process.
 
 use std::path::Path;
+use std::process::ExitStatus;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
@@ -123,6 +124,11 @@ impl Operator {
         let status = self.process.wait(STOP).await?;
         ensure!(status.success(), "the operator ended with {status}:\n{}", self.process.log_tail(20));
         Ok(())
+    }
+
+    /// The same; one that needs longer is killed, which is an error.
+    pub async fn stop_within(&mut self, grace: Duration) -> Result<ExitStatus> {
+        self.process.stop(grace).await
     }
 
     /// Ends it as a crash does.

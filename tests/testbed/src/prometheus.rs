@@ -281,6 +281,8 @@ fn write_config(folder: &Folder, options: &PrometheusOptions) -> Result<()> {
             "scrape_interval": milliseconds(options.scrape_interval),
             "scrape_timeout": milliseconds(options.scrape_interval),
             "evaluation_interval": milliseconds(options.evaluation_interval),
+            // Of what offers them, such as another Prometheus; text has none.
+            "scrape_native_histograms": true,
         },
         "rule_files": [folder.join("rules/*.yaml"), folder.join("rules/*.yml")],
         "scrape_configs": jobs.collect::<Vec<_>>(),

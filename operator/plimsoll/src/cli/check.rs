@@ -327,6 +327,8 @@ impl Checker<'_> {
         self.checked.diagnostics.extend(graph::runbooks(&self.runbooks, &self.seen));
         self.checked.models.retain(|m| m.kind() != Kind::Slo || !found.broken.contains(m.id()));
         self.checked.diagnostics.sort_by(|a, b| a.order.cmp(&b.order).then(a.level.cmp(&b.level)));
+        // One line may break two documents, and is one mistake.
+        self.checked.diagnostics.dedup_by(|b, a| a.order == b.order && a.level == b.level && a.line() == b.line());
         self.checked
     }
 }

@@ -1,6 +1,7 @@
 //! What helps with a wrong shape, where the field says more than its type: an example of it, and what others call it.
 
 use plimsoll_api::Problem;
+use plimsoll_slo::meant;
 use serde_json::Value;
 
 use super::mend;
@@ -48,18 +49,77 @@ const CALLED: [(&str, &str); 12] = [
     (".query.query", "expr"),
 ];
 
-/// What other tools call a field of an SLO's spec, and what is written here.
-const ELSEWHERE: [(&str, &str); 9] = [
-    ("window", "period: {rolling: 30d}"),
-    ("timeWindow", "period: {rolling: 30d}"),
-    ("target", "objective: \"99.9\""),
-    ("targetPercent", "objective: \"99.9\""),
-    ("objectives", "objective: \"99.9\""),
-    ("indicator", "sli: {events: {bad: …, total: …}}"),
-    ("indicators", "sli: {events: {bad: …, total: …}}"),
-    ("grouping", "groupBy: [route]"),
-    ("alertPolicies", "alerting: {tiers: […]}"),
+/// What is written here for a field of another tool.
+#[derive(Clone, Copy)]
+enum Here {
+    /// The objective that stands there.
+    Objective,
+    /// The same, where it is a number: else it is no objective at all.
+    Number,
+    /// The period that stands there.
+    Period,
+    /// A field whose value has another form.
+    Like(&'static str),
+    /// A field of the same value.
+    Called(&'static str),
+}
+
+/// What other tools call a field of an SLO's spec.
+const ELSEWHERE: [(&str, Here); 11] = [
+    ("window", Here::Period),
+    ("timeWindow", Here::Period),
+    ("target", Here::Objective),
+    ("targetPercent", Here::Objective),
+    ("objectives", Here::Objective),
+    ("slo", Here::Number),
+    ("indicator", Here::Like("sli: {events: {bad: …, total: …}}")),
+    ("indicators", Here::Like("sli: {events: {bad: …, total: …}}")),
+    ("grouping", Here::Like("groupBy: [route]")),
+    ("alertPolicies", Here::Like("alerting: {tiers: […]}")),
+    ("serviceName", Here::Called("service")),
 ];
+
+impl Here {
+    /// The help for a field with this value.
+    fn help(self, value: &Value) -> Option<String> {
+        let objective = || plain_text(value, &["target", "targetPercent"]).and_then(|text| meant::objective(&text));
+        match self {
+            Self::Objective => Some(match objective() {
+                Some(objective) => format!("write objective: \"{objective}\""),
+                None => "write objective: \"…\", with a percentage such as 99.95".to_owned(),
+            }),
+            Self::Number => objective().map(|objective| format!("write objective: \"{objective}\"")),
+            Self::Period => {
+                // OpenSLO's other windows are of a calendar, and of units that it has alone.
+                let rolls = [value.get("isRolling"), value.pointer("/0/isRolling")]
+                    .iter()
+                    .all(|is| *is != Some(&Value::Bool(false)));
+                let text = plain_text(value, &["duration", "rolling"]).filter(|_| rolls);
+                let period = text.and_then(|text| meant::period(&text));
+                Some(match period {
+                    Some(period) => format!("write period: {period}"),
+                    None => "write period: {rolling: …}, with a time such as 30d".to_owned(),
+                })
+            }
+            Self::Like(form) => Some(format!("write {form}")),
+            Self::Called(name) => Some(format!("did you mean {name}?")),
+        }
+    }
+}
+
+/// A text or number; of a map, and of a list of one, that of the first of these fields.
+fn plain_text(value: &Value, fields: &[&str]) -> Option<String> {
+    match value {
+        Value::String(text) => Some(text.clone()),
+        Value::Number(number) => Some(number.to_string()),
+        Value::Array(items) => match items.as_slice() {
+            [one @ Value::Object(_)] => plain_text(one, fields),
+            _ => None,
+        },
+        Value::Object(map) => fields.iter().find_map(|field| map.get(*field).and_then(|value| plain_text(value, &[]))),
+        Value::Null | Value::Bool(_) => None,
+    }
+}
 
 /// Rewrites the help of a problem of shape, where more can be said. `object` is what has the problem.
 pub(super) fn improve(problem: &mut Problem, object: &Value, required: &[&str]) {
@@ -79,8 +139,12 @@ pub(super) fn improve(problem: &mut Problem, object: &Value, required: &[&str]) 
     } else if mend::is_unknown_field(problem) {
         let is_slo = object.get("kind").and_then(Value::as_str) == Some("SLO");
         let name = field.strip_prefix("spec.").filter(|_| is_slo).unwrap_or_default();
-        if let Some((_, here)) = ELSEWHERE.into_iter().find(|(there, _)| *there == name) {
-            problem.help = format!("write {here}");
+        let elsewhere = ELSEWHERE
+            .into_iter()
+            .find(|(there, _)| *there == name)
+            .and_then(|(_, here)| here.help(object.pointer(&format!("/spec/{name}"))?));
+        if let Some(help) = elsewhere {
+            problem.help = help;
         } else if field.starts_with("spec.") && field.ends_with("anomaly.seasonality") {
             problem.help = "seasonality is learnt; remove it".to_owned();
         }
@@ -89,13 +153,9 @@ pub(super) fn improve(problem: &mut Problem, object: &Value, required: &[&str]) 
         }
     } else if field == "spec.period" && problem.message.ends_with(" is a map") {
         let text = object.pointer("/spec/period").and_then(Value::as_str).unwrap_or_default();
-        let is_unit = ["week", "month", "quarter", "year"].contains(&text.to_lowercase().as_str());
-        problem.help = match text.split_at_checked(1) {
-            Some((first, rest)) if is_unit => {
-                format!("write period: {{calendar: {}{}}}", first.to_uppercase(), rest.to_lowercase())
-            }
-            _ if text.starts_with(|c: char| c.is_ascii_digit()) => format!("write period: {{rolling: {text}}}"),
-            _ => "write period: {rolling: 30d} or period: {calendar: Month}".to_owned(),
+        problem.help = match meant::period(text) {
+            Some(period) => format!("write period: {period}"),
+            None => "write period: {rolling: 30d} or period: {calendar: Month}".to_owned(),
         };
     }
 }

@@ -210,9 +210,13 @@ fn run(command: Command) -> Result<Exit, Stop> {
     }
 }
 
-/// Runs what waits for servers; its error becomes the command's, causes included.
+/// Runs what waits for servers; its error becomes the command's, causes included. When it has ended, nobody waits for
+/// what it began and gave up: the look-up of a name takes as long as a name server that is away lets it.
 fn block_on<T>(work: impl Future<Output = anyhow::Result<T>>) -> Result<T, Stop> {
-    runtime()?.block_on(work).map_err(|error| failed(&error))
+    let runtime = runtime()?;
+    let result = runtime.block_on(work);
+    runtime.shutdown_background();
+    result.map_err(|error| failed(&error))
 }
 
 fn runtime() -> Result<tokio::runtime::Runtime, Stop> {
@@ -228,4 +232,29 @@ fn failed(error: &anyhow::Error) -> Stop {
 pub fn colour(stream: &impl IsTerminal) -> bool {
     let set = |name: &str| std::env::var_os(name).filter(|v| !v.is_empty());
     stream.is_terminal() && set("NO_COLOR").is_none() && set("TERM").is_none_or(|t| t != "dumb")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{sync::mpsc, time::Duration};
+
+    #[test]
+    fn nobody_waits_for_what_was_given_up() {
+        let (held, holds) = mpsc::channel::<()>();
+        let (done, ended) = mpsc::channel();
+        std::thread::spawn(move || {
+            let work = async move {
+                let (begun, begins) = tokio::sync::oneshot::channel();
+                // As the look-up of a name does, on a thread of its own that nothing can end.
+                tokio::task::spawn_blocking(move || {
+                    let _ = begun.send(());
+                    let _ = holds.recv();
+                });
+                Ok(begins.await?)
+            };
+            let _ = done.send(super::block_on(work).is_ok());
+        });
+        assert_eq!(ended.recv_timeout(Duration::from_secs(30)), Ok(true));
+        drop(held);
+    }
 }

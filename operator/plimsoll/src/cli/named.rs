@@ -2,6 +2,8 @@
 
 use plimsoll_api::Problem;
 
+use crate::source::layout;
+
 /// Longest name: what is derived from it must still fit into 253 characters.
 pub(super) const NAME_MAX: usize = 200;
 /// Longest namespace.
@@ -38,8 +40,8 @@ pub(super) fn dns(text: &str, field: &str, max: usize, dots: bool, problems: &mu
             .collect();
         let proposal = lower.trim_matches(['-', '.']);
         let help = if text.contains("{{") {
-            "render the template first: helm template chart/ | plimsoll validate -".to_owned()
-        } else if proposal.is_empty() || proposal.len() > max {
+            layout::RENDER.to_owned()
+        } else if proposal.len() > max || !(if dots { proposal.split('.').all(good) } else { good(proposal) }) {
             format!("use a-z, 0-9 and -, for example {}", if dots { "checkout-availability" } else { "shop" })
         } else {
             format!("write {proposal}")

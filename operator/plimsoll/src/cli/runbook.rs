@@ -143,7 +143,7 @@ fn occurrences(args: &Test, now: Timestamp) -> Result<Vec<(String, Occurrence)>,
         return Ok(Vec::new());
     }
     let Some(path) = &args.alert else {
-        let asked = Occurrence::Asked { by: "you".to_owned(), groups: Vec::new(), at: now };
+        let asked = Occurrence::Asked { id: String::new(), by: "you".to_owned(), groups: Vec::new(), at: now };
         return Ok(vec![("a run by hand".to_owned(), asked)]);
     };
     let failed = |why: String| {

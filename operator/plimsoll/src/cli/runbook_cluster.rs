@@ -1,11 +1,14 @@
 //! `plimsoll runbook run|approve|deny|list|show|pause|resume`: runbooks of a cluster, through its API alone.
 
-use std::{collections::BTreeMap, fmt::Write as _, time::Duration};
+use std::{
+    collections::BTreeMap,
+    fmt::Write as _,
+    time::{Duration, Instant},
+};
 
 use anyhow::{Context as _, bail};
 use clap::{Args, Subcommand};
 use jiff::{Timestamp, Unit};
-use k8s_openapi::api::events::v1::Event;
 use kube::{
     Api, Client, ResourceExt,
     api::{ListParams, Patch, PatchParams},
@@ -15,7 +18,7 @@ use plimsoll_api::{
     approval::Decision,
     execution::{Effect, Phase},
 };
-use plimsoll_runbook::names;
+use plimsoll_runbook::{names::whole, plan::BY_HAND};
 use serde_json::json;
 
 use super::runbook_pause::{Pause, Resume};
@@ -167,37 +170,20 @@ async fn start(client: &Client, args: &Run) -> anyhow::Result<String> {
     let parameters: BTreeMap<String, String> = args.parameter.iter().cloned().collect();
     // The trace that the run will continue is as good an id as any.
     let request = RunRequest { id: trace::received(None), parameters, ..RunRequest::default() };
-    let patch = json!({"metadata": {"annotations": {RUN: serde_json::to_string(&request)?}}});
-    let patched = runbooks.patch(&args.name, &PatchParams::default(), &Patch::Merge(&patch)).await;
-    if matches!(&patched, Err(kube::Error::Api(status)) if status.is_not_found() && status.message.contains(&args.name))
-    {
-        bail!("there is no Runbook {} in namespace {namespace}; kubectl get runbooks -A lists all", args.name);
-    }
-    let patched = patched.with_context(|| format!("runbook {namespace}/{} could not be asked for", args.name))?;
-    let noted = patched.annotations().get(RUN).context("the request is gone")?;
-    let noted: RunRequest = serde_json::from_str(noted)?;
+    let noted = ask(&runbooks, namespace, &args.name, &request, Instant::now() + SOON).await?;
     let Ok(at) = noted.at.parse::<Timestamp>() else {
         bail!("nobody noted who asks for the run: the operator must run with --runbooks and --webhook-listen");
     };
-    let executions: Api<RunbookExecution> = Api::namespaced(client.clone(), namespace);
-    let of_runbook = format!("{}={}", names::RUNBOOK_UID, patched.uid().unwrap_or_default());
-    let deadline = tokio::time::Instant::now() + SOON;
+    let deadline = Instant::now() + SOON;
     loop {
-        let all = executions.list(&ListParams::default().labels(&of_runbook)).await.context("executions")?;
-        let made = all.items.iter().find(|execution| {
-            let trigger = &execution.spec.trigger;
-            trigger.requested_by.as_ref() == Some(&noted.by) && trigger.starts_at.0.as_second() == at.as_second()
-        });
-        if let Some(made) = made {
-            let name = made.name_any();
+        if let Some(came) = answer(&find_runbook(&runbooks, namespace, &args.name).await?, &noted.id) {
+            let name = came.map_err(|why| anyhow::anyhow!("it was not started, and will not be: {why}"))?;
             return Ok(format!("{name}\nsee how it goes with: plimsoll runbook show {name} -n {namespace}\n"));
         }
-        if let Some(why) = refused(client, namespace, &patched.uid().unwrap_or_default(), at).await? {
-            bail!("it was not started: {why}");
-        }
-        if tokio::time::Instant::now() >= deadline {
+        if Instant::now() >= deadline {
             bail!(
-                "it was asked for, and the operator has not started it; look at: kubectl describe runbook {} -n {namespace}",
+                "it was asked for, and the operator has not answered; it may still start it until {}; look at: kubectl get runbook {} -n {namespace} -o yaml, status.requests",
+                whole(at.saturating_add(BY_HAND)?),
                 args.name
             );
         }
@@ -205,22 +191,57 @@ async fn start(client: &Client, args: &Run) -> anyhow::Result<String> {
     }
 }
 
-/// What the operator says about a runbook since a time.
-async fn refused(client: &Client, namespace: &str, uid: &str, since: Timestamp) -> anyhow::Result<Option<String>> {
-    let events: Api<Event> = Api::namespaced(client.clone(), namespace);
-    let Ok(all) = events.list(&ListParams::default().fields(&format!("regarding.uid={uid}"))).await else {
-        // Whoever may not read events waits for the execution alone.
-        return Ok(None);
-    };
-    let newest = |event: &Event| {
-        let series = event.series.as_ref().map(|series| series.last_observed_time.0);
-        series.or(event.event_time.as_ref().map(|time| time.0))
-    };
-    let told = all
-        .items
-        .iter()
-        .filter(|event| event.type_.as_deref() == Some("Warning") && newest(event).is_some_and(|at| at >= since));
-    Ok(told.max_by_key(|event| newest(event)).and_then(|event| event.note.clone()))
+async fn find_runbook(runbooks: &Api<Runbook>, namespace: &str, name: &str) -> anyhow::Result<Runbook> {
+    let found = runbooks.get_opt(name).await;
+    let found = found.with_context(|| format!("runbook {namespace}/{name} could not be read"))?;
+    found.with_context(|| {
+        format!("there is no Runbook {name} in namespace {namespace}; kubectl get runbooks -A lists all")
+    })
+}
+
+/// Notes a request on its runbook, once the one that is noted there has its answer: nobody's is pushed aside until then.
+async fn ask(
+    runbooks: &Api<Runbook>,
+    namespace: &str,
+    name: &str,
+    request: &RunRequest,
+    until: Instant,
+) -> anyhow::Result<RunRequest> {
+    let text = serde_json::to_string(request)?;
+    loop {
+        let runbook = find_runbook(runbooks, namespace, name).await?;
+        let patient = Instant::now() < until;
+        if !patient || !is_waited_for(&runbook) {
+            // Whoever asks in the same moment is not overwritten either.
+            let version = runbook.resource_version();
+            let patch = json!({"metadata": {"resourceVersion": version, "annotations": {RUN: text}}});
+            match runbooks.patch(name, &PatchParams::default(), &Patch::Merge(&patch)).await {
+                Err(kube::Error::Api(status)) if status.code == 409 && patient => {}
+                patched => {
+                    let patched =
+                        patched.with_context(|| format!("runbook {namespace}/{name} could not be asked for"))?;
+                    let noted = patched.annotations().get(RUN).context("the request is gone")?;
+                    return Ok(serde_json::from_str(noted)?);
+                }
+            }
+        }
+        tokio::time::sleep(LOOK).await;
+    }
+}
+
+/// Whether a runbook has a request that the operator may still answer.
+fn is_waited_for(runbook: &Runbook) -> bool {
+    let noted = runbook.annotations().get(RUN).and_then(|noted| serde_json::from_str::<RunRequest>(noted).ok());
+    let Some(noted) = noted else { return false };
+    let young = noted.at.parse().is_ok_and(|at| Timestamp::now().duration_since(at) < BY_HAND);
+    young && answer(runbook, &noted.id).is_none()
+}
+
+/// What came of a request: the execution, or why there is none.
+fn answer(runbook: &Runbook, id: &str) -> Option<Result<String, String>> {
+    let answered = runbook.status.as_ref()?.requests.iter().find(|answered| answered.id == id)?;
+    let why = || answered.message.clone().unwrap_or_default();
+    Some(answered.execution.clone().ok_or_else(why))
 }
 
 async fn decide(client: &Client, args: &Decide, decision: Decision) -> anyhow::Result<String> {
@@ -383,8 +404,9 @@ fn effect(name: &str, effect: &Effect) -> String {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
+    #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
     use super::*;
+    use crate::testing::FakeApi;
 
     #[test]
     fn an_execution_is_told_with_what_each_step_did() {
@@ -407,6 +429,80 @@ crash-1 is AwaitingApproval (Asked): somebody must approve it
 → decide with:  plimsoll runbook approve crash-1 -n shop
 ";
         assert_eq!(text, wanted);
+    }
+
+    const RUNBOOK: &str = "/apis/plimsoll.dev/v1alpha1/namespaces/shop/runbooks/restart";
+
+    fn request(id: &str, at: Timestamp) -> RunRequest {
+        RunRequest { id: id.to_owned(), at: at.to_string(), ..RunRequest::default() }
+    }
+
+    /// A runbook with a request, and with answers to others.
+    fn runbook(request: &RunRequest, answers: serde_json::Value) -> serde_json::Value {
+        let noted = serde_json::to_string(request).unwrap();
+        json!({"apiVersion": plimsoll_api::API_VERSION, "kind": "Runbook", "metadata": {"name": "restart", "namespace": "shop",
+            "annotations": {RUN: noted}}, "spec": {"serviceAccountName": "s", "trigger": {"manual": {}},
+            "steps": [{"name": "a", "wait": "1s"}]}, "status": {"requests": answers}})
+    }
+
+    /// Whoever corrects a typo is not told the mistake of before.
+    #[test]
+    fn an_answer_is_that_to_the_request_itself() {
+        let now = Timestamp::now();
+        let answers = json!([{"id": "b", "at": now.to_string(), "message": "yyy is none of a, b"},
+            {"id": "a", "at": now.to_string(), "message": "zzz is none of a, b"},
+            {"id": "0", "at": now.to_string(), "execution": "restart-1"}]);
+        let of = |id: &str| serde_json::from_value::<Runbook>(runbook(&request(id, now), answers.clone())).unwrap();
+        let told = |id: &str| answer(&of(id), id);
+        assert_eq!(told("a"), Some(Err("zzz is none of a, b".to_owned())));
+        assert_eq!(told("b"), Some(Err("yyy is none of a, b".to_owned())));
+        assert_eq!(told("0"), Some(Ok("restart-1".to_owned())));
+        assert_eq!(told("c"), None);
+        assert!(is_waited_for(&of("c")) && !is_waited_for(&of("a")));
+        let old: Runbook = serde_json::from_value(runbook(&request("c", now - BY_HAND), answers)).unwrap();
+        assert!(!is_waited_for(&old), "nothing comes of it any more");
+    }
+
+    /// Two at once are two requests: the second waits until the first is answered.
+    #[tokio::test]
+    async fn a_request_pushes_no_other_aside() {
+        let (api, now) = (FakeApi::default(), Timestamp::now());
+        api.strict();
+        api.put(RUNBOOK, runbook(&request("a", now), json!([])));
+        let runbooks: Api<Runbook> = Api::namespaced(api.client(), "shop");
+        let later = Instant::now() + Duration::from_secs(60);
+        let asks = async |id: &str, until: Instant| {
+            ask(&runbooks, "shop", "restart", &request(id, now), until).await.map(|noted| noted.id)
+        };
+        assert!(tokio::time::timeout(LOOK * 2, asks("b", later)).await.is_err(), "the first has no answer");
+        assert!(api.writes().is_empty(), "{:?}", api.writes());
+        api.put(RUNBOOK, runbook(&request("a", now), json!([{"id": "a", "at": now.to_string()}])));
+        assert_eq!(asks("b", later).await.unwrap(), "b");
+        // Where nobody answers, a request is not kept from being made for ever.
+        assert_eq!(asks("c", Instant::now()).await.unwrap(), "c");
+        let noted = || -> RunRequest {
+            let noted = api.get(RUNBOOK).unwrap()["metadata"]["annotations"][RUN].clone();
+            serde_json::from_str(noted.as_str().unwrap()).unwrap()
+        };
+        let mut seen = vec!["c".to_owned()];
+        let answers = async {
+            while seen.len() < 3 {
+                let last = noted();
+                let answers = json!([{"id": last.id, "at": now.to_string()}]);
+                api.put(RUNBOOK, runbook(&last, answers));
+                while noted().id == last.id {
+                    assert!(Instant::now() < later, "{seen:?}");
+                    tokio::task::yield_now().await;
+                }
+                seen.push(noted().id);
+            }
+        };
+        let (d, e, ()) = tokio::join!(asks("d", later), asks("e", later), answers);
+        assert_eq!((d.unwrap(), e.unwrap()), ("d".to_owned(), "e".to_owned()));
+        seen.sort();
+        assert_eq!(seen, ["c", "d", "e"], "each was there until it had its answer");
+        let none = ask(&runbooks, "shop", "nope", &request("f", now), later).await.unwrap_err();
+        assert_eq!(none.to_string(), "there is no Runbook nope in namespace shop; kubectl get runbooks -A lists all");
     }
 
     #[test]

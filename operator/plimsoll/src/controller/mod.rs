@@ -53,7 +53,7 @@ use self::{
     validate::validate,
 };
 use crate::{
-    operator::metrics::Metrics,
+    operator::{drain::drained, metrics::Metrics},
     prometheus::Prometheus,
     scorer,
     sinks::{Sinks, Written, kubernetes},
@@ -497,10 +497,11 @@ impl Queue {
             })
             .applied_objects()
             .predicate_filter(predicates::generation.combine(predicates::labels), Default::default());
-        Controller::for_stream_with(changes, objects, kind)
+        let stopped = stop.clone();
+        let work = Controller::for_stream_with(changes, objects.clone(), kind)
             .with_config(RunnerConfig::default().concurrency(CONCURRENCY))
             .reconcile_on(triggered)
-            .graceful_shutdown_on(async move { stop.cancelled().await })
+            .graceful_shutdown_on(async move { stopped.cancelled().await })
             .run(
                 move |stored, ctx| {
                     let (namespace, name) = id(&stored);
@@ -519,8 +520,8 @@ impl Queue {
                     Err(kube::runtime::controller::Error::ObjectNotFound(_)) => {}
                     Err(error) => tracing::warn!(%kind, error = %kubernetes::chain(&error), "a watch failed"),
                 }
-            })
-            .await;
+            });
+        drained(&objects, &stop, work).await;
     }
 }
 

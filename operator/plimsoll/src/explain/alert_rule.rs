@@ -45,7 +45,8 @@ pub struct Facts {
     pub alerts: Vec<Alert>,
     /// What the anomaly scorer sees of it.
     pub scored: Option<Scored>,
-    /// Whether Prometheus has anything of the scorer; asked only where it has nothing of an alert.
+    /// Whether Prometheus has anything of the scorer; asked only where it has nothing of an alert. [`Self::scored`] then says
+    /// why.
     pub scraped: Option<bool>,
 }
 
@@ -88,11 +89,11 @@ pub async fn gather(rule: &AlertRule, prometheus: Option<&Prometheus>, cluster: 
             return Facts { name: target.name, problems, ..Facts::default() };
         }
     };
-    let mut facts = model(&valid.model, prometheus).await;
+    let told = Scored::of(conditions);
+    let mut facts = examine(&valid.model, prometheus, told).await;
     facts.warnings = valid.warnings.iter().map(ToString::to_string).collect();
     if let Some(status) = &rule.status {
         facts.place.clone_from(&status.place);
-        facts.scored = Scored::of(&status.conditions);
         let ready = status.conditions.iter().find(|condition| condition.type_ == c::READY);
         let own = [
             c::REASON_NOT_OURS,
@@ -114,10 +115,16 @@ pub async fn gather(rule: &AlertRule, prometheus: Option<&Prometheus>, cluster: 
 
 /// Asks Prometheus about a valid AlertRule.
 pub async fn model(model: &alerts::Model, prometheus: Option<&Prometheus>) -> Facts {
+    examine(model, prometheus, None).await
+}
+
+/// The same, over what the scorer itself has told.
+async fn examine(model: &alerts::Model, prometheus: Option<&Prometheus>, told: Option<Scored>) -> Facts {
     let mut facts = Facts {
         name: model.id.name.clone(),
         logql: model.language == Language::LogQl,
         alerts: model.alerts.iter().map(alert).collect(),
+        scored: told,
         ..Facts::default()
     };
     let Some(prometheus) = prometheus.filter(|_| !facts.logql) else { return facts };
@@ -127,9 +134,11 @@ pub async fn model(model: &alerts::Model, prometheus: Option<&Prometheus>) -> Fa
         for alert in &mut facts.alerts {
             ask(prometheus, &model.id.to_string(), alert, &mut facts.refusals).await?;
         }
-        if facts.alerts.iter().any(|alert| alert.scores == Some(0)) {
-            let found = gather::count(prometheus, scores::SCORER).await;
-            facts.scraped = note(found, "whether it scrapes Plimsoll", &mut facts.refusals)?.map(|found| found > 0);
+        if facts.alerts.iter().any(|alert| alert.scores == Some(0))
+            && let Some(of_scorer) = scores::scorer(prometheus, &mut facts.refusals).await?
+        {
+            facts.scraped = Some(of_scorer > 0);
+            facts.scored = scores::verdict([0, of_scorer], facts.scored.take());
         }
         Ok::<(), PrometheusError>(())
     };
@@ -323,7 +332,7 @@ fn find(facts: &Facts) -> (String, String) {
         );
     }
     if let Some(scored) = facts.scored.as_ref().filter(|scored| scored.works == Some(false)) {
-        return ("works, but not all is scored.".to_owned(), format!("see to this: {}", scored.message));
+        return ("works, but not all is scored.".to_owned(), scored.next());
     }
     let why = match facts.alerts.as_slice() {
         [one] if one.anomaly => "quiet: the scorer finds nothing unusual",
@@ -338,25 +347,15 @@ fn unscored(facts: &Facts) -> Option<(String, String)> {
     let without: Vec<&str> =
         facts.alerts.iter().filter(|alert| alert.scores == Some(0)).map(|alert| alert.name.as_str()).collect();
     let names = without.join(", ");
-    match (without.as_slice(), facts.scraped) {
-        ([], _) | (_, None) => None,
-        (_, Some(false)) => {
-            let headline = if without.len() == facts.alerts.len() {
-                format!("cannot fire: Prometheus has no scores of {names}.")
-            } else {
-                format!("works in part: {names} cannot fire, Prometheus has no scores.")
-            };
-            let next = "let Prometheus scrape /metrics of plimsoll operator or plimsoll up, with honor_labels: true";
-            Some((headline, next.to_owned()))
+    let headline = match (without.as_slice(), facts.scraped) {
+        ([], _) | (_, None) => return None,
+        (all, Some(false)) if all.len() == facts.alerts.len() => {
+            format!("cannot fire: Prometheus has no scores of {names}.")
         }
-        (_, Some(true)) => {
-            let next = match facts.scored.as_ref().filter(|scored| scored.works != Some(true)) {
-                Some(scored) => format!("see to this: {}", scored.message),
-                None => "wait: a series that has no past is learnt before it is scored".to_owned(),
-            };
-            Some((format!("works in part: {names} has no score yet."), next))
-        }
-    }
+        (_, Some(false)) => format!("works in part: {names} cannot fire, Prometheus has no scores."),
+        (_, Some(true)) => format!("works in part: {names} has no score yet."),
+    };
+    Some((headline, facts.scored.as_ref()?.next()))
 }
 
 #[cfg(test)]
@@ -446,22 +445,17 @@ mod tests {
                 &|f| {
                     f.alerts[0] = Alert { anomaly: true, scores: Some(0), ..f.alerts[0].clone() };
                     f.scraped = Some(false);
+                    f.scored = Some(Scored { works: Some(false), message: "let it scrape /metrics".to_owned() });
                 },
-                "pods cannot fire: Prometheus has no scores of PodRestarting. → let Prometheus scrape /metrics of plimsoll operator or plimsoll up, with honor_labels: true",
+                "pods cannot fire: Prometheus has no scores of PodRestarting. → see to this: let it scrape /metrics",
             ),
             (
                 &|f| {
                     f.alerts.push(Alert { name: "Odd".to_owned(), anomaly: true, scores: Some(0), ..Alert::default() });
                     f.scraped = Some(false);
+                    f.scored = Some(Scored { works: Some(false), message: "let it scrape /metrics".to_owned() });
                 },
-                "pods works in part: Odd cannot fire, Prometheus has no scores. → let Prometheus scrape /metrics of plimsoll operator or plimsoll up, with honor_labels: true",
-            ),
-            (
-                &|f| {
-                    f.alerts[0] = Alert { anomaly: true, scores: Some(0), ..f.alerts[0].clone() };
-                    f.scraped = Some(true);
-                },
-                "pods works in part: PodRestarting has no score yet. → wait: a series that has no past is learnt before it is scored",
+                "pods works in part: Odd cannot fire, Prometheus has no scores. → see to this: let it scrape /metrics",
             ),
             (
                 &|f| {
@@ -469,7 +463,7 @@ mod tests {
                     f.scraped = Some(true);
                     f.scored = Some(Scored { works: None, message: "3 series are learnt".to_owned() });
                 },
-                "pods works in part: PodRestarting has no score yet. → see to this: 3 series are learnt",
+                "pods works in part: PodRestarting has no score yet. → wait: 3 series are learnt",
             ),
             (
                 &|f| f.alerts[0] = Alert { anomaly: true, scores: Some(3), ..f.alerts[0].clone() },

@@ -3,6 +3,7 @@
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, ObjectMeta};
 use plimsoll_api::conditions as c;
 
+use super::{histogram::Buckets, parts::Part};
 use crate::{limits::Excess, targets::Away};
 
 /// All of it.
@@ -24,6 +25,8 @@ pub struct Facts {
     pub objective: String,
     /// The period in words: `30d, rolling`.
     pub period: String,
+    /// Until when nothing that happens counts, where it is excluded now: `2026-12-02T02:05:00Z`.
+    pub excluded: Option<String>,
     /// The shortest range that its rules read rates over, and half of it, where that is below two minutes.
     pub range: Option<(String, String)>,
     /// Number of its rules.
@@ -40,14 +43,16 @@ pub struct Facts {
     pub refusals: Vec<Refusal>,
     /// Its selectors.
     pub selectors: Vec<Selector>,
+    /// Of a composite: what it is made of.
+    pub parts: Vec<Part>,
     /// The histogram's buckets, where it has a threshold.
     pub buckets: Option<Buckets>,
     /// A part of all events that has more of them than all.
     pub surplus: Option<Surplus>,
     /// Why there are no samples, where the targets show it.
     pub away: Option<Away>,
-    /// Samples that are not what the indicator takes them for.
-    pub misfit: Option<Misfit>,
+    /// Samples that are not what the indicator takes them for; what matters most first.
+    pub misfits: Vec<Misfit>,
     /// Whether its own base series have samples.
     pub data: Option<bool>,
     /// Those are made up: the indicator yields nothing, and missing time counts as bad.
@@ -94,6 +99,12 @@ impl Scored {
             _ => None,
         };
         Some(Self { works, message: condition.message.clone() })
+    }
+
+    /// What to do.
+    pub fn next(&self) -> String {
+        let Self { works, message } = self;
+        if *works == Some(false) { format!("see to this: {message}") } else { format!("wait: {message}") }
     }
 
     /// On one line.
@@ -233,6 +244,17 @@ pub struct Selector {
     pub near: Vec<String>,
     /// Where it matches nothing: the first of its labels that no series has with this value, and some of its values.
     pub values: Option<(String, Vec<String>)>,
+    /// Where none of those values could ever be what is wanted.
+    pub slip: Option<Slip>,
+}
+
+/// A matcher that no value of its label can fit.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Slip {
+    /// The matcher: `status="5xx"`.
+    pub matcher: String,
+    /// One that fits what the label has: `status=~"5.."`.
+    pub instead: String,
 }
 
 /// Good or bad events that are more than all events: then they cannot be a part of them, and the ratio says nothing.
@@ -249,6 +271,10 @@ pub struct Surplus {
 /// Samples that are not what the indicator takes them for.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Misfit {
+    /// Place of the selector that it is about; empty where it is about an expression.
+    pub role: &'static str,
+    /// That selector, as its [`Selector`] has it.
+    pub selector: String,
     /// After the name: `takes a gauge for a counter: its total is queue_length.`
     pub headline: String,
     /// What was seen.
@@ -257,17 +283,11 @@ pub struct Misfit {
     pub remedy: String,
 }
 
-/// What is known about a histogram.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Buckets {
-    /// The threshold in the histogram's unit.
-    pub threshold: f64,
-    /// That unit: `s` or `ms`.
-    pub unit: &'static str,
-    /// Upper bounds, ascending, without +Inf.
-    pub bounds: Vec<f64>,
-    /// True for a native one, which needs no bucket at the threshold.
-    pub native: bool,
+impl Misfit {
+    /// Whether it is about this selector.
+    pub fn is_of(&self, selector: &Selector) -> bool {
+        self.role == selector.role && self.selector == selector.text
+    }
 }
 
 /// One alert tier in numbers.
@@ -313,10 +333,9 @@ impl Tier {
         !self.firing && burns.contains(&None) && burns.into_iter().flatten().all(|burn| burn > threshold)
     }
 
-    /// Whether a burn rate is below the threshold again, while its alert goes on.
+    /// Whether its conditions are not met any more: if its alert fires it ends by itself.
     pub fn is_calm(&self) -> bool {
-        let threshold = self.threshold.parse().unwrap_or(f64::INFINITY);
-        [self.burn_long, self.burn_short].into_iter().flatten().any(|burn| burn <= threshold)
+        !self.is_over() || self.is_below_floor()
     }
 
     /// Whether its bad events were not counted so far.

@@ -30,7 +30,7 @@ const CLEARLY: f64 = 2.0;
 #[derive(Debug, Default)]
 pub(super) struct Fit {
     /// What cannot be right.
-    pub misfit: Option<Misfit>,
+    pub misfits: Vec<Misfit>,
     /// What may be.
     pub doubt: Option<Excess>,
 }
@@ -38,22 +38,40 @@ pub(super) struct Fit {
 /// Looks at the samples of an indicator.
 pub(super) async fn examine(prometheus: &Prometheus, model: &Model) -> Fit {
     let mut fit = Fit::default();
+    let mut gauges: Vec<Gauge> = Vec::new();
     for (role, selector) in counters(&model.sli) {
         // What can only be said of samples must not take the rest of the explanation with it.
         match counter(prometheus, role, &selector).await.unwrap_or(None) {
-            Some(Seen::Gauge(misfit)) => {
-                fit.misfit.get_or_insert(misfit);
-            }
+            Some(Seen::Gauge(gauge)) if !gauges.contains(&gauge) => gauges.push(gauge),
             Some(Seen::Called(doubt)) => {
                 fit.doubt.get_or_insert(doubt);
             }
-            None => {}
+            Some(Seen::Gauge(_)) | None => {}
         }
     }
+    fit.misfits = misfits(gauges);
     if let Some((expr, kind)) = fraction(&model.sli) {
-        fit.misfit = fit.misfit.or(outside(prometheus, &expr, kind).await.unwrap_or(None));
+        fit.misfits.extend(outside(prometheus, &expr, kind).await.unwrap_or(None));
     }
     fit
+}
+
+/// Each gauge with its own line, and all of them in the headline.
+fn misfits(gauges: Vec<Gauge>) -> Vec<Misfit> {
+    let mut names: Vec<String> = gauges.iter().map(|Gauge { role, name, .. }| format!("{name}, its {role}")).collect();
+    names.dedup();
+    let headline = match names.as_slice() {
+        [one] => format!("takes a gauge for a counter: {one}."),
+        many => format!("takes gauges for counters: {}.", many.join("; ")),
+    };
+    let misfit = |Gauge { role, selector, name, seen }| Misfit {
+        role,
+        selector,
+        headline: headline.clone(),
+        what: format!("{role}: {name} is a gauge: {seen}; the rate of a gauge means nothing"),
+        remedy: REMEDY.to_owned(),
+    };
+    gauges.into_iter().map(misfit).collect()
 }
 
 /// The selectors of which a rate is taken, with their roles.
@@ -70,8 +88,26 @@ fn counters(sli: &Sli) -> Vec<(&'static str, model::Selector)> {
 }
 
 enum Seen {
-    Gauge(Misfit),
+    Gauge(Gauge),
     Called(Excess),
+}
+
+/// A gauge of which a rate is taken.
+#[derive(PartialEq)]
+struct Gauge {
+    /// The field that has it.
+    role: &'static str,
+    /// With its matchers.
+    selector: String,
+    /// Without, where it has a name.
+    name: String,
+    /// How it shows.
+    seen: String,
+}
+
+/// Whether Prometheus itself writes this metric, of which there is no metadata: all of them are gauges.
+pub(super) fn is_own(metric: &str) -> bool {
+    metric == "up" || metric.starts_with("scrape_")
 }
 
 /// Whether a counter is a gauge.
@@ -81,7 +117,7 @@ async fn counter(
     selector: &model::Selector,
 ) -> Result<Option<Seen>, PrometheusError> {
     let metric = selector.metric.as_str();
-    let own = metric == "up" || metric.starts_with("scrape_");
+    let own = is_own(metric);
     let told = own
         || promql::is_metric(metric)
             && prometheus.metric_type(metric).await.unwrap_or(None).is_some_and(|kind| kind == "gauge");
@@ -106,11 +142,7 @@ async fn counter(
         }
     };
     let name = if metric.is_empty() { selector.to_string() } else { metric.to_owned() };
-    Ok(Some(Seen::Gauge(Misfit {
-        headline: format!("takes a gauge for a counter: {name}, its {role}."),
-        what: format!("{role}: {name} is a gauge: {seen}; the rate of a gauge means nothing"),
-        remedy: REMEDY.to_owned(),
-    })))
+    Ok(Some(Seen::Gauge(Gauge { role, selector: selector.to_string(), name, seen })))
 }
 
 const REMEDY: &str = "count events with a counter, whose name mostly ends in _total or _count; of a gauge write sli.up when it is 0 or 1, and sli.timeSlices with a condition otherwise";
@@ -169,6 +201,8 @@ fn misfit(field: &str, value: f64, within: Option<&str>) -> Misfit {
         None => format!("is {value}"),
     };
     Misfit {
+        role: "",
+        selector: String::new(),
         headline: format!("has values that are not from 0 to 1: its {field} {is}."),
         what: format!("{field} {is}, and everything above 1 counts as 1"),
         remedy,

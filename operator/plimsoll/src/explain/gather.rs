@@ -15,8 +15,9 @@ use plimsoll_slo::{
 };
 
 use super::{
-    facts::{self, Buckets, Facts, Loaded, NoData, Refusal, Scored, Selector, Surplus, Tier},
-    fit, near, scores,
+    excluded,
+    facts::{self, Facts, Loaded, NoData, Refusal, Scored, Selector, Surplus, Tier},
+    fit, histogram, near, parts, scores,
 };
 use crate::{
     controller::observe::{self, Wanted},
@@ -99,6 +100,8 @@ fn describe(model: &Model, rules: &RuleSet, facts: &mut Facts) {
     facts.measures = measures(&model.sli);
     facts.objective = model.objective.percent().to_string();
     facts.period = period(&model.period);
+    facts.excluded = excluded::until(model, Timestamp::now());
+    facts.parts = parts::of(model);
     facts.range = short_range(model).map(|range| (range.to_string(), Span { millis: range.millis / 2 }.to_string()));
     facts.selectors = selectors(&model.sli);
     facts.tiers = tiers(model, rules);
@@ -236,10 +239,13 @@ fn short_unit(unit: LatencyUnit) -> &'static str {
     }
 }
 
-fn period(period: &model::Period) -> String {
+pub(super) fn period(period: &model::Period) -> String {
     match period {
         model::Period::Rolling(span) => format!("{span}, rolling"),
-        model::Period::Calendar { unit, zone, .. } => format!("the calendar {unit:?} in {}", zone.name).to_lowercase(),
+        model::Period::Calendar { unit, zone, .. } => {
+            let unit = format!("{unit:?}").to_lowercase();
+            format!("the calendar {unit} in {}", zone.name)
+        }
     }
 }
 
@@ -322,16 +328,24 @@ async fn ask(prometheus: &Prometheus, model: &Model, facts: &mut Facts) -> Resul
         let asked = examine_selector(prometheus, &model.group_by, selector).await;
         note(asked, &about, &mut facts.refusals)?;
     }
+    for part in &mut facts.parts {
+        let asked = parts::ask(prometheus, &model.id.to_string(), part).await;
+        note(asked, &format!("the part {}", part.id), &mut facts.refusals)?;
+    }
     if let Sli::Latency { histogram, threshold, unit } = &model.sli {
-        let found = buckets(prometheus, histogram, &threshold.to_string(), short_unit(*unit)).await;
+        let found = histogram::buckets(prometheus, histogram, &threshold.to_string(), short_unit(*unit)).await;
         facts.buckets = note(found, &format!("the buckets of {histogram}"), &mut facts.refusals)?;
+        let neither = facts.buckets.as_ref().is_some_and(|buckets| !buckets.classic && !buckets.native);
+        if let Some(selector) = facts.selectors.first().filter(|one| neither && one.series.is_some_and(|n| n > 0)) {
+            facts.misfits.push(histogram::misfit(prometheus, histogram, &selector.text).await);
+        }
     }
     if let Sli::Events { good, bad, total: Some(total) } = &model.sli {
         // An expression that fails is told as a rule that fails.
         facts.surplus = surplus(prometheus, [("good", good), ("bad", bad)], total).await.unwrap_or(None);
     }
     let fit = fit::examine(prometheus, model).await;
-    facts.misfit = fit.misfit;
+    facts.misfits.extend(fit.misfits);
     let id = format!("{}=\"{}\"", names::SLO_ID, model.id);
     let base = format!("{}{{{id}}}", names::TOTAL);
     let found = count(prometheus, &format!("count({base})")).await;
@@ -412,9 +426,13 @@ async fn burning(prometheus: &Prometheus, model: &Model, id: &str, facts: &mut F
         tier.burn_long = burns.get(&tier.long).copied();
         tier.burn_short = burns.get(&tier.short).copied();
         tier.firing = firing.iter().any(|sample| sample.label(names::TIER) == tier.name);
+        if !model.exclusions.is_empty() && (tier.firing || tier.is_over()) {
+            excluded::recount(prometheus, model, windows.long, &mut tier.burn_long).await?;
+            excluded::recount(prometheus, model, windows.short, &mut tier.burn_short).await?;
+        }
         if tier.minimum > 0 {
             let (events, every) = plimsoll_slo::render::bad_events(model, windows.long);
-            tier.bad_events = single(prometheus, &format!("max({events})")).await?;
+            tier.bad_events = single(prometheus, &format!("max({events})")).await?.map(plimsoll_slo::render::whole);
             tier.counted = every.to_string();
         }
     }
@@ -489,25 +507,6 @@ pub(super) fn having(selector: &str, label: &str) -> String {
         })
         .collect::<Vec<_>>()
         .join(" or ")
-}
-
-async fn buckets(
-    prometheus: &Prometheus,
-    histogram: &model::Selector,
-    threshold: &str,
-    unit: &'static str,
-) -> Result<Buckets, PrometheusError> {
-    let classic = model::Selector { metric: format!("{}_bucket", histogram.metric), ..histogram.clone() };
-    let found = prometheus.query(&format!("group by (le) ({classic})")).await?;
-    let mut bounds: Vec<f64> = found
-        .iter()
-        .filter_map(|sample| sample.label("le").parse().ok())
-        .filter(|bound: &f64| bound.is_finite())
-        .collect();
-    bounds.sort_by(f64::total_cmp);
-    bounds.dedup();
-    let native = count(prometheus, &format!("count(histogram_count({histogram}))")).await? > 0;
-    Ok(Buckets { threshold: threshold.parse().unwrap_or(f64::NAN), unit, bounds, native })
 }
 
 pub(super) async fn single(prometheus: &Prometheus, promql: &str) -> Result<Option<f64>, PrometheusError> {

@@ -2,12 +2,17 @@
 //! [`gather`] asks; [`text()`] is a pure function from the facts to words.
 
 pub mod alert_rule;
+mod buckets;
+mod excluded;
 pub mod facts;
 mod fit;
 pub mod gather;
+mod histogram;
 mod near;
+mod parts;
 mod scores;
 pub mod text;
+mod tiers;
 
 use kube::Client;
 use plimsoll_slo::AnyModel;

@@ -2,18 +2,21 @@
 
 use jiff::{SignedDuration, Timestamp};
 use plimsoll_api::shape;
-use plimsoll_slo::promql;
+use plimsoll_slo::{
+    model,
+    promql::{self, Matcher},
+};
 
 use super::{
-    facts::Selector,
+    facts::{Selector, Slip},
     gather::{count, having},
 };
 use crate::prometheus::{Prometheus, PrometheusError};
 
 /// Names are looked for among so many metrics.
-const METRICS: usize = 20_000;
+pub(super) const METRICS: usize = 20_000;
 /// So many names are told, and so many values.
-const TOLD: (usize, usize) = (3, 8);
+pub(super) const TOLD: (usize, usize) = (3, 8);
 /// What is gone for longer is no help.
 const LATELY: SignedDuration = SignedDuration::from_hours(1);
 /// Endings that people leave out, and that a histogram has.
@@ -47,10 +50,65 @@ pub(super) async fn examine(prometheus: &Prometheus, selector: &mut Selector) ->
         }
         if count(prometheus, &format!("count({metric}{{{}}})", promql::matcher(&matcher))).await? == 0 {
             let values = prometheus.label_values(label, Some(&metric), since, TOLD.1 + 1).await.unwrap_or_default();
+            selector.slip = slip(&matcher, &values);
             selector.values = (!values.is_empty()).then(|| (label.clone(), values));
         }
     }
     Ok(())
+}
+
+/// A matcher that no HTTP status can fit, though its label has nothing else: that there is none yet is then no excuse.
+fn slip(matcher: &Matcher, values: &[String]) -> Option<Slip> {
+    let label = matcher.name.to_lowercase();
+    if !(label.contains("status") || label.contains("code")) {
+        return None;
+    }
+    let first = values.first()?;
+    let (of_codes, of_classes) = (
+        |value: &String| value.len() == 3 && value.parse::<u16>().is_ok_and(|code| (100..600).contains(&code)),
+        |value: &String| {
+            value.starts_with(['1', '2', '3', '4', '5'])
+                && value.get(1..).is_some_and(|rest| rest.eq_ignore_ascii_case("xx"))
+        },
+    );
+    let (fits, instead) = if values.iter().all(of_codes) {
+        (promql::fits(matcher, (100..600).map(|code| code.to_string())), "=~\"5..\"".to_owned())
+    } else if values.iter().all(of_classes) {
+        let ending = first.get(1..).unwrap_or_default();
+        (promql::fits(matcher, (1..6).map(|class| format!("{class}{ending}"))), format!("=\"5{ending}\""))
+    } else {
+        return None;
+    };
+    let label = promql::label_name(&matcher.name);
+    (!fits).then(|| Slip { matcher: promql::matcher(matcher), instead: format!("{label}{instead}") })
+}
+
+/// The histograms that one may have meant who named what is none: of those with its matchers the nearest, or all where
+/// there are few.
+pub(super) async fn of_histogram(prometheus: &Prometheus, wrong: &model::Selector) -> Option<String> {
+    let since = Timestamp::now().saturating_sub(LATELY).unwrap_or(Timestamp::UNIX_EPOCH);
+    let fellows = (!wrong.matchers.is_empty()).then(|| format!("{{{}}}", wrong.matchers));
+    let names = prometheus.label_values("__name__", fellows.as_deref(), since, METRICS).await.unwrap_or_default();
+    let classic: Vec<String> = names.iter().filter_map(|name| Some(name.strip_suffix("_bucket")?.to_owned())).collect();
+    let near = shape::nearest(&wrong.metric, classic.iter().map(String::as_str), TOLD.0);
+    if !near.is_empty() {
+        return meant(&near.into_iter().map(str::to_owned).collect::<Vec<_>>());
+    }
+    // Native ones are told by nothing in their names.
+    let plain =
+        names.iter().filter(|name| **name != wrong.metric && !ENDINGS.iter().any(|ending| name.ends_with(ending)));
+    for name in shape::nearest(&wrong.metric, plain.map(String::as_str), TOLD.0) {
+        let native = model::Selector { metric: name.to_owned(), ..wrong.clone() };
+        if count(prometheus, &format!("count(histogram_count({native}))")).await.is_ok_and(|found| found > 0) {
+            return meant(&[name.to_owned()]);
+        }
+    }
+    let of = fellows.map(|fellows| format!(" of {fellows}")).unwrap_or_default();
+    match classic.as_slice() {
+        [one] => Some(format!("the one{of} is {one}")),
+        [_, ..] if classic.len() <= TOLD.1 => Some(format!("those{of} are {}", classic.join(", "))),
+        _ => None,
+    }
 }
 
 /// The metrics of the nearest names.
@@ -98,6 +156,33 @@ pub(super) fn there_are((label, values): &(String, Vec<String>)) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_no_status_can_be_is_a_slip() {
+        let (codes, classes, mixed) = (["200", "500"], ["2xx", "4xx"], ["200", "unknown"]);
+        for (matcher, values, instead) in [
+            ("status=\"5xx\"", codes, Some("status=~\"5..\"")),
+            ("status=~\"5xx\"", codes, Some("status=~\"5..\"")),
+            ("status=~\"500,502\"", codes, Some("status=~\"5..\"")),
+            ("status=\"5*\"", codes, Some("status=~\"5..\"")),
+            ("http_code=\"500 \"", codes, Some("http_code=~\"5..\"")),
+            ("code=\"500\"", classes, Some("code=\"5xx\"")),
+            // There may be some any time.
+            ("status=\"503\"", codes, None),
+            ("status=~\"5..\"", codes, None),
+            ("status=~\"5..|failed\"", codes, None),
+            ("code=\"5xx\"", classes, None),
+            ("code=~\"5..\"", classes, None),
+            // Nobody knows what it can be.
+            ("status=\"failed\"", mixed, None),
+            ("shard=\"a\"", codes, None),
+        ] {
+            let matchers = promql::wanted(&format!("a{{{matcher}}}"));
+            let found: Vec<Option<Slip>> = matchers.iter().map(|one| slip(one, &values.map(str::to_owned))).collect();
+            let slip = instead.map(|instead| Slip { matcher: matcher.to_owned(), instead: instead.to_owned() });
+            assert_eq!(found, [slip], "{matcher}");
+        }
+    }
 
     #[test]
     fn the_nearest_names_are_found() {

@@ -1,4 +1,4 @@
-//! Whether the scores that an SLO's alert of anomalies asks for are where its rule is evaluated.
+//! Whether the scores that an alert of anomalies asks for, of an SLO or an AlertRule, are where its rule is evaluated.
 
 use plimsoll_slo::{names, promql};
 
@@ -9,7 +9,7 @@ use super::{
 use crate::prometheus::{Prometheus, PrometheusError};
 
 /// What every scorer shows, whatever it scores.
-pub(super) const SCORER: &str = "count(plimsoll_anomaly_failures_total)";
+const SCORER: &str = "count(plimsoll_anomaly_failures_total)";
 
 /// What Prometheus has of the scores of an SLO, by its id, over what the scorer itself has told, which may know no more of it
 /// than that it scores.
@@ -23,18 +23,24 @@ pub(super) async fn ask(
     refusals: &mut Vec<Refusal>,
 ) -> Result<Option<Scored>, PrometheusError> {
     let scores = format!("count({}{{{}={}}})", names::ANOMALY_STATE, names::SLO_ID, promql::quote(id));
-    let mut found = [0, 0];
-    for (found, query) in found.iter_mut().zip([scores.as_str(), SCORER]) {
-        let Some(counted) = note(count(prometheus, query).await, "its anomaly scores", refusals)? else {
-            return Ok(told);
-        };
-        *found = counted;
-    }
-    Ok(verdict(found, told))
+    let Some(scores) = note(count(prometheus, &scores).await, "its anomaly scores", refusals)? else { return Ok(told) };
+    let Some(of_scorer) = scorer(prometheus, refusals).await? else { return Ok(told) };
+    Ok(verdict([scores, of_scorer], told))
+}
+
+/// How many of the scorer's own series Prometheus has; nothing where it refuses to tell.
+///
+/// # Errors
+/// When it does not answer.
+pub(super) async fn scorer(
+    prometheus: &Prometheus,
+    refusals: &mut Vec<Refusal>,
+) -> Result<Option<u64>, PrometheusError> {
+    note(count(prometheus, SCORER).await, "whether it scrapes Plimsoll", refusals)
 }
 
 /// From the number of scores of it and of the scorer's own series.
-fn verdict([scores, of_scorer]: [u64; 2], told: Option<Scored>) -> Option<Scored> {
+pub(super) fn verdict([scores, of_scorer]: [u64; 2], told: Option<Scored>) -> Option<Scored> {
     if scores > 0 || told.as_ref().is_some_and(|told| told.works == Some(false)) {
         return told;
     }

@@ -141,6 +141,7 @@ async fn explained(server: &MockServer, model: &AnyModel) -> String {
 async fn a_gauge_is_no_counter() {
     let of_total = |total: &str| of(json!({"events": {"bad": "errors_total", "total": total}}));
     let gauge = [("/api/v1/metadata", json!({"queue": [{"type": "gauge", "help": "", "unit": ""}]}))];
+    let both_gauges = [("/api/v1/metadata", json!({"errors_total": [{"type": "gauge"}]}))];
     let counter = [("/api/v1/metadata", json!({"queue": [{"type": "counter"}]}))];
     let both = [("/api/v1/metadata", json!({"queue": [{"type": "gauge"}, {"type": "counter"}]}))];
     let takes = |name: &str| Some(format!("cart takes a gauge for a counter: {name}, its total.\n"));
@@ -155,13 +156,24 @@ async fn a_gauge_is_no_counter() {
         ("queue", &[("max(resets(queue[15m]) >= 5 and min_over_time", "8")], &counter, takes("queue")),
         ("queue", &[("min(queue)", "-3")], &[], takes("queue")),
         ("up{job=\"cart\"}", &[], &[], takes("up")),
-        ("sum(rate(queue[$window]))", &[("resets(", "7")], &[], takes("queue")),
+        // Where both are, both are told.
+        (
+            "up",
+            &[("resets(errors_total", "3")],
+            &both_gauges,
+            Some("cart takes gauges for counters: up, its total; errors_total, its bad.\n".to_owned()),
+        ),
+        ("sum(rate(queue[$window]))", &[("resets(queue", "7")], &[], takes("queue")),
         // No rate is taken of it, so that it may be a gauge.
         ("sum(avg_over_time(queue[$window]))", &[("resets(queue", "7")], &gauge, None),
     ] {
         let server = knows(answers, others).await;
         let text = explained(&server, &of_total(total)).await;
-        assert_eq!(text.contains("takes a gauge for a counter"), wanted.is_some(), "{total} {answers:?}: {text}");
+        assert_eq!(
+            text.contains("for a counter") || text.contains("for counters"),
+            wanted.is_some(),
+            "{total} {answers:?}: {text}"
+        );
         assert!(text.starts_with(wanted.as_deref().unwrap_or("cart ")), "{text}");
     }
     let server = knows(&[("resets(", "0")], &gauge).await;
@@ -370,6 +382,157 @@ async fn what_there_is_instead_is_told() {
 }
 
 #[tokio::test]
+async fn a_status_that_cannot_be_is_a_slip() {
+    let of_label =
+        |label: &str| of(json!({"events": {"bad": format!("requests_total{{{label}}}"), "total": "requests_total"}}));
+    let statuses = [("/api/v1/label/status/values", json!(["200", "500"]))];
+    for (label, slip) in [("status=\"5xx\"", true), ("status=~\"500,502\"", true), ("status=\"503\"", false)] {
+        let server = knows(&[(label, ""), ("resets(", "")], &statuses).await;
+        let text = explained(&server, &of_label(label)).await;
+        let line = format!("  ✗ bad: requests_total{{{label}}} matches nothing; status is one of 200, 500\n");
+        assert_eq!(text.contains(&line), slip, "{text}");
+        assert_eq!(text.starts_with("cart counts no bad events: no status can be what "), slip, "{text}");
+    }
+}
+
+#[tokio::test]
+async fn what_is_no_histogram_is_told() {
+    let latency =
+        |metric: &str| of(json!({"latency": {"histogram": format!("{metric}{{job=\"cart\"}}"), "threshold": "500ms"}}));
+    let typed = |kind: &str| ("/api/v1/metadata", json!({"cart_queue": [{"type": kind}]}));
+    let names = (
+        "/api/v1/label/__name__/values",
+        json!(["cart_queue", "cart_pay_seconds_bucket", "cart_pay_seconds_count", "up"]),
+    );
+    let near = ("/api/v1/label/__name__/values", json!(["cart_queue", "cart_queues_bucket", "cart_quay"]));
+    let native = ("/api/v1/label/__name__/values", json!(["cart_queue", "cart_quay"]));
+    let nothing = [("_bucket", ""), ("histogram_count(cart_queue", "")];
+    for (answers, others, headline, next) in [
+        (
+            &nothing[..],
+            vec![typed("gauge"), names.clone()],
+            "cart takes a gauge for a histogram: cart_queue.",
+            "without _bucket; the one of {job=\"cart\"} is cart_pay_seconds",
+        ),
+        (
+            &nothing,
+            vec![typed("counter"), near.clone()],
+            "cart takes a counter for a histogram: cart_queue.",
+            "without _bucket; did you mean cart_queues?",
+        ),
+        // A name like any other, whose samples are histograms.
+        (
+            &nothing,
+            vec![typed("unknown"), native],
+            "cart watches no histogram: cart_queue is none.",
+            "without _bucket; did you mean cart_quay?",
+        ),
+        (&nothing, vec![], "cart watches no histogram: cart_queue is none.", "without _bucket"),
+        // One that is native has no buckets and lacks none.
+        (&[("_bucket", "")], vec![typed("histogram"), near], "cart could not be examined wholly", ""),
+    ] {
+        let server = knows(answers, &others).await;
+        let text = explained(&server, &latency("cart_queue")).await;
+        assert!(text.starts_with(headline), "{answers:?}: {text}");
+        assert!(text.trim_end().ends_with(next), "{text}");
+        let selector = "histogram: cart_queue_count{job=\"cart\"} or cart_queue{job=\"cart\"} matches 1 series";
+        assert_eq!(text.contains(&format!("✓ {selector}")), next.is_empty(), "{text}");
+    }
+}
+
+#[tokio::test]
+async fn parts_of_a_composite_are_looked_for() {
+    let weighted = of(json!({"composite": {"weighted": [{"slo": "pay"}, {"slo": "pya", "weight": 3}]}}));
+    let worst = of(json!({"composite": {"worstOf": ["pya"]}}));
+    let ids = [("/api/v1/label/slo_id/values", json!(["shop/pay", "shop/cart", "other/pya"]))];
+    let unknown = [("slo_id=\"shop/pya\"", "")];
+    for (model, answers, headline, line) in [
+        (
+            &weighted,
+            &unknown[..],
+            "cart counts too little as bad: no SLO shop/pya records anything, so 3 in 4 of its weight counts as good.\n",
+            "  ✓ part pay has data\n  ✗ part pya: no SLO shop/pya records anything; until one does, its weight of 3 in 4 counts as good; did you mean pay?\n",
+        ),
+        (&worst, &unknown, "cart has no data: no SLO shop/pya records anything.\n", "did you mean pay?\n"),
+        // Its rules are evaluated, and there is nothing to count.
+        (
+            &worst,
+            &[("events:rate5m{slo_id=\"shop/pya\"}", "")],
+            "cart has no data: none of its parts has any now.\n",
+            "  · part pya has no data now",
+        ),
+        (&weighted, &[], "cart could not be examined wholly", "  ✓ part pay has data\n  ✓ part pya has data\n"),
+    ] {
+        let server = knows(answers, &ids).await;
+        let text = explained(&server, model).await;
+        assert!(text.starts_with(headline), "{text}");
+        assert!(text.contains(line), "{line} in\n{text}");
+    }
+}
+
+/// What was loaded just now for the past is recorded only minutes later.
+#[tokio::test]
+async fn the_burn_of_a_tier_that_fires_is_counted_anew_where_time_is_excluded() {
+    let server = MockServer::start().await;
+    let vector = |result: serde_json::Value| {
+        let data = json!({"resultType": "vector", "result": result});
+        ResponseTemplate::new(200).set_body_json(json!({"status": "success", "data": data}))
+    };
+    let burn = |window: &str| json!({"metric": {"window": window}, "value": [1.0, "500"]});
+    for (words, result) in [
+        ("max by (window)", json!([burn("5m"), burn("1h"), burn("6h"), burn("30m")])),
+        ("group by (burnrate_tier) (ALERTS", json!([{"metric": {"burnrate_tier": "fast"}, "value": [1.0, "1"]}])),
+        // As its rules count: none, since all of it is excluded.
+        ("max((", json!([])),
+        ("ALERTS", json!([])),
+        ("resets(", json!([])),
+        ("", json!([{"metric": {}, "value": [1.0, "1"]}])),
+    ] {
+        let asked = Mock::given(path("/api/v1/query")).and(query_param_contains("query", words));
+        asked.respond_with(vector(result)).mount(&server).await;
+    }
+    Mock::given(path("/api/v1/rules")).respond_with(refused(422)).mount(&server).await;
+    let now = jiff::Timestamp::now().as_second();
+    let at = |seconds: i64| jiff::Timestamp::from_second(seconds).unwrap().to_string();
+    let exclusions = json!([{"name": "move", "from": at(now - 3600), "to": at(now - 10)}]);
+    let spec = json!({"objective": "99.9", "exclusions": exclusions, "sli": {"events": {"bad": "errors_total", "total": "requests_total"}}});
+    let mut slo = plimsoll_api::Slo::new("cart", serde_json::from_value(spec).unwrap());
+    slo.metadata.namespace = Some("shop".to_owned());
+    let model = AnyModel::Slo(Box::new(plimsoll_slo::validate(&slo).unwrap().model));
+    let text = explained(&server, &model).await;
+    let until = at(now - 10 + 300);
+    assert!(text.starts_with(&format!("cart is excluded until {until}: the fast tier still fires.\n")), "{text}");
+    assert!(text.contains("  ✗ tier fast still fires: no events count over 1h and 5m any more\n"), "{text}");
+    assert!(text.contains("the alerts end by themselves: the fast tier is evaluated every 1 m"), "{text}");
+}
+
+/// An SLO and an AlertRule whose scores are not there.
+#[tokio::test]
+async fn scores_that_nobody_scrapes_are_told_in_the_same_words() {
+    let spec = json!({"objective": "99.9", "anomaly": {}, "sli": {"events": {"bad": "errors_total", "total": "requests_total"}}});
+    let slo = plimsoll_api::Slo::new("cart", serde_json::from_value(spec).unwrap());
+    let spec = json!({"rules": [{"alert": "Odd", "anomaly": {"query": "sum(rate(requests_total[5m]))"}}]});
+    let rule = plimsoll_api::AlertRule::new("cart", serde_json::from_value(spec).unwrap());
+    let models = [
+        AnyModel::Slo(Box::new(plimsoll_slo::validate(&slo).unwrap().model)),
+        AnyModel::AlertRule(Box::new(plimsoll_slo::alerts::validate(&rule).unwrap().model)),
+    ];
+    for (answers, line) in [
+        (
+            &[("plimsoll_anomaly", "")][..],
+            "  ✗ anomalies: this Prometheus has no scores, so nothing unusual can alert; let it scrape /metrics of Plimsoll",
+        ),
+        (&[("plimsoll_anomaly_state", "")], "  · anomalies: this Prometheus has no score of it yet"),
+    ] {
+        let server = knows(answers, &[]).await;
+        for model in &models {
+            let text = explained(&server, model).await;
+            assert!(text.contains(line), "{line} in\n{text}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn the_alert_of_missing_data_is_told() {
     let state = |state: &str| json!({"metric": {"alertstate": state}, "value": [1.0, "1"]});
     for (states, line) in [
@@ -395,6 +558,14 @@ async fn the_alert_of_missing_data_is_told() {
         assert_eq!(text.contains("SLONoData"), line.is_some(), "{text}");
         assert!(text.contains(line.unwrap_or("cart")), "{text}");
     }
+}
+
+#[test]
+fn a_time_zone_keeps_its_letters() {
+    let spec = json!({"objective": "99.9", "period": {"calendar": "Month", "timeZone": "Europe/Berlin"}, "sli": {"up": {"series": "up"}}});
+    let slo = plimsoll_api::Slo::new("cart", serde_json::from_value(spec).unwrap());
+    let model = plimsoll_slo::validate(&slo).unwrap().model;
+    assert_eq!(gather::period(&model.period), "the calendar month in Europe/Berlin");
 }
 
 /// Gauges have a value with one sample; rates have none.

@@ -5,8 +5,10 @@ use std::fmt::Write;
 use plimsoll_slo::names;
 
 use super::{
-    facts::{Buckets, Facts, Loaded, Misfit, NoData, Refusal, Scored, Selector, Surplus, Tier},
-    near,
+    buckets::no_bucket,
+    facts::{Facts, Loaded, Misfit, NoData, Refusal, Scored, Selector, Slip, Surplus},
+    near, parts,
+    tiers::{self, held_back, quiet, seldom, spaced, unknown},
 };
 use crate::{sinks::UNREAD, targets::Away};
 
@@ -28,9 +30,11 @@ fn line(out: &mut String, prefix: &str, text: &str) {
 }
 
 /// The one thing that matters now.
-struct Finding {
-    headline: String,
-    next: String,
+pub(super) struct Finding {
+    /// After the name.
+    pub(super) headline: String,
+    /// What to do.
+    pub(super) next: String,
 }
 
 fn find(facts: &Facts) -> Finding {
@@ -114,52 +118,9 @@ fn find(facts: &Facts) -> Finding {
                 .to_owned(),
         );
     }
-    let firing: Vec<&Tier> = facts.tiers.iter().filter(|tier| tier.firing).collect();
-    if let Some(tier) = firing.first() {
-        let names: Vec<&str> = firing.iter().map(|tier| tier.name.as_str()).collect();
-        return finding(
-            format!("is burning: {} {}.", join(&names), if names.len() == 1 { "fires" } else { "fire" }),
-            if tier.is_calm() {
-                format!(
-                    "it has been below its threshold of {} again (now {} and {}), and goes on for its keepFiringFor",
-                    tier.threshold,
-                    number(tier.burn_long),
-                    number(tier.burn_short)
-                )
-            } else {
-                format!(
-                    "find out what fails{}; it stops when the burn over {} or {} is below {} (now {} and {})",
-                    failing(&facts.selectors),
-                    spaced(&tier.long),
-                    spaced(&tier.short),
-                    tier.threshold,
-                    number(tier.burn_long),
-                    number(tier.burn_short)
-                )
-            },
-        );
-    }
-    if let Some(tier) = facts.tiers.iter().find(|tier| tier.is_over() && !tier.is_below_floor()) {
-        let headline = if tier.is_uncounted() {
-            format!("burns: over both windows of the {} tier; its bad events are not counted yet.", tier.name)
-        } else {
-            format!("burns: all conditions of the {} tier are met, its alert does not fire yet.", tier.name)
-        };
-        return finding(headline, format!("{}; find out what fails{}", awaited(tier), failing(&facts.selectors)));
-    }
-    // With a budget, what is recorded at all was recorded.
-    let never = |tier: &&Tier| facts.busy && tier.burn_long.is_none() && tier.burn_short.is_none();
-    if let Some((range, half)) = facts.range.as_ref().filter(|_| facts.budget.is_some())
-        && let Some(tier) = facts.tiers.iter().find(never)
-    {
-        return finding(
-            format!("works in part: the {} tier has no burn rate, so it cannot fire.", tier.name),
-            format!(
-                "scrape the targets every {} or more often, or write longer windows: a rate over {} needs two samples",
-                spaced(half),
-                spaced(range)
-            ),
-        );
+    let tiers = [tiers::firing, tiers::about_to_fire, tiers::unrecorded];
+    if let Some(burning) = tiers.into_iter().find_map(|look| look(facts)) {
+        return burning;
     }
     if let Some(budget) = facts.budget.filter(|budget| *budget <= 0.0) {
         let spent = if budget < 0.0 { "overspent" } else { "spent" };
@@ -188,7 +149,7 @@ fn find(facts: &Facts) -> Finding {
         return finding(format!("works, but {}", excess.headline), excess.remedy.clone());
     }
     if let Some(scored) = facts.scored.as_ref().filter(|scored| scored.works == Some(false)) {
-        return finding("works, but not all is scored.".to_owned(), format!("see to this: {}", scored.message));
+        return finding("works, but not all is scored.".to_owned(), scored.next());
     }
     let headline =
         if facts.tiers.is_empty() { "works, but no burn-rate alert can fire." } else { "works; nothing is wrong." };
@@ -206,6 +167,13 @@ fn indicator(facts: &Facts) -> Option<Finding> {
         };
         return finding(headline, away.remedy());
     }
+    let loaded = !matches!(facts.loaded, Loaded::Missing { .. } | Loaded::Outdated { .. } | Loaded::Idle { .. });
+    if let Some((headline, next)) = parts::missing(&facts.parts, loaded) {
+        // What burns although a part is missing, burns.
+        if !facts.tiers.iter().any(|tier| tier.firing) {
+            return finding(headline, next);
+        }
+    }
     if let Some((selector, next)) = facts.selectors.iter().find_map(nothing_matched) {
         let others = |other: &Selector| other.role != "good" && other.series.is_some_and(|n| n > 0);
         let what = if selector.role == "good" && facts.selectors.iter().any(others) {
@@ -215,7 +183,7 @@ fn indicator(facts: &Facts) -> Option<Finding> {
         };
         return finding(format!("{what}: its selector for {} matches nothing.", selector.role), next);
     }
-    if let Some(missing) = facts.buckets.as_ref().and_then(no_bucket) {
+    if let Some(missing) = facts.buckets.as_ref().and_then(Buckets::none_at_threshold) {
         return finding("has no data: its histogram has no bucket at the threshold.".to_owned(), missing);
     }
     if let Some((selector, label)) =
@@ -224,6 +192,15 @@ fn indicator(facts: &Facts) -> Option<Finding> {
         return finding(
             format!("counts no {} events: no series of the metric has the label {label}.", selector.role),
             format!("check the label's name in {}", selector.text),
+        );
+    }
+    let slips = facts.selectors.iter().filter(|selector| selector.role == "bad");
+    if let Some((selector, Slip { matcher, instead })) = slips.filter_map(|one| Some((one, one.slip.as_ref()?))).next()
+    {
+        let there = selector.values.as_ref().map(|values| format!(": {}", near::there_are(values))).unwrap_or_default();
+        return finding(
+            format!("counts no bad events: no status can be what {matcher} wants."),
+            format!("write what its label has, such as {instead}{there}"),
         );
     }
     if let Some((selector, label)) =
@@ -242,7 +219,7 @@ fn indicator(facts: &Facts) -> Option<Finding> {
             ),
         );
     }
-    if let Some(Misfit { headline, what: _, remedy }) = &facts.misfit {
+    if let Some(Misfit { headline, remedy, .. }) = facts.misfits.first() {
         return finding(headline.clone(), remedy.clone());
     }
     None
@@ -254,96 +231,6 @@ pub(super) fn unreachable(cause: &str) -> String {
         return "see above; it was not asked again".to_owned();
     }
     format!("see that it runs and can be reached from here, or give its address with --prometheus: {cause}")
-}
-
-/// Tiers of which nobody can say yet whether they burn.
-fn unknown(facts: &Facts) -> Option<Finding> {
-    let is_unknown = |tier: &&Tier| facts.busy && tier.is_unknown();
-    let tiers: Vec<&Tier> = facts.tiers.iter().filter(is_unknown).collect();
-    let first = tiers.first()?;
-    let names: Vec<&str> = tiers.iter().map(|tier| tier.name.as_str()).collect();
-    let so_far = if tiers.len() == facts.tiers.len() { "is not known yet" } else { "is not wholly known yet" };
-    Some(Finding {
-        headline: format!("{so_far}: the burn over the windows of {} is not recorded so far.", join(&names)),
-        next: format!("ask again when it is: it is recorded every {}{}", spaced(&first.interval), seldom(facts)),
-    })
-}
-
-/// Why there may never be a value.
-fn seldom(facts: &Facts) -> String {
-    facts.range.as_ref().map_or_else(String::new, |(range, half)| {
-        format!(
-            "; if it stays so: a rate over {} has no value unless targets are scraped every {} or more often",
-            spaced(range),
-            spaced(half)
-        )
-    })
-}
-
-/// What the alert of a tier whose conditions are met waits for.
-fn awaited(tier: &Tier) -> String {
-    if tier.is_uncounted() {
-        return format!(
-            "its alert fires with at least {} bad events, which are counted every {}",
-            tier.minimum,
-            spaced(&tier.counted)
-        );
-    }
-    match &tier.hold {
-        Some(hold) => format!("its alert fires when they have held for {}", spaced(hold)),
-        None if tier.interval.is_empty() => "its alert awaits its next evaluation".to_owned(),
-        None => format!("its alert awaits its next evaluation, every {}", spaced(&tier.interval)),
-    }
-}
-
-/// Where to look first.
-fn failing(selectors: &[Selector]) -> String {
-    match selectors.iter().find(|selector| selector.role == "bad" && selector.series.is_some_and(|n| n > 0)) {
-        Some(bad) => format!(", beginning with rate({}[5m])", bad.text),
-        None => String::new(),
-    }
-}
-
-fn quiet(tiers: &[Tier]) -> String {
-    let Some(tier) = tiers.first() else {
-        return "no burn-rate alert: alerting.tiers has none, or the period is shorter than every tier's long window; write alerting.tiers".to_owned();
-    };
-    if let Some(tier) = held_back(tiers) {
-        return format!(
-            "quiet, because the {} tier has only {} bad events over {}, and fewer than {} wake nobody",
-            tier.name,
-            tier.bad_events.map_or("few".to_owned(), |bad| format!("{bad:.0}")),
-            spaced(&tier.long),
-            tier.minimum
-        );
-    }
-    if tier.burn_long.is_none() {
-        return format!(
-            "quiet, because there is no burn rate over {} yet; the {} tier fires at {}",
-            spaced(&tier.long),
-            tier.name,
-            tier.threshold
-        );
-    }
-    format!(
-        "burn {} over {}; the {} tier fires at {}",
-        number(tier.burn_long),
-        spaced(&tier.long),
-        tier.name,
-        tier.threshold
-    )
-}
-
-/// A tier that is loud enough in both windows, but of too few events.
-fn held_back(tiers: &[Tier]) -> Option<&Tier> {
-    tiers.iter().find(|tier| tier.is_over() && tier.is_below_floor())
-}
-
-/// `1 h`, for reading.
-fn spaced(span: &str) -> String {
-    let split = span.find(|c: char| !c.is_ascii_digit()).unwrap_or(span.len());
-    let (number, unit) = span.split_at(split);
-    if unit.chars().all(char::is_alphabetic) { format!("{number} {unit}") } else { span.to_owned() }
 }
 
 fn nothing_matched(selector: &Selector) -> Option<(&Selector, String)> {
@@ -365,22 +252,6 @@ fn instead(selector: &Selector) -> String {
     hint.map(|hint| format!("; {hint}")).unwrap_or_default()
 }
 
-fn no_bucket(buckets: &Buckets) -> Option<String> {
-    let Buckets { threshold, unit, bounds, native } = buckets;
-    let near = |a: f64, b: f64| (a - b).abs() <= 1e-9 * b.abs().max(1.0);
-    if *native || bounds.is_empty() || bounds.iter().any(|bound| near(*bound, *threshold)) {
-        return None;
-    }
-    let below = bounds.iter().rev().find(|bound| **bound < *threshold);
-    let above = bounds.iter().find(|bound| **bound > *threshold);
-    let neighbours: Vec<String> = below.into_iter().chain(above).map(|bound| format!("{bound} {unit}")).collect();
-    let verb = if neighbours.len() == 1 { "is" } else { "are" };
-    Some(format!(
-        "set the threshold to a bucket's bound: the nearest to {threshold} {unit} {verb} {}",
-        neighbours.join(" and ")
-    ))
-}
-
 fn details(facts: &Facts) -> Vec<String> {
     let mut all = Vec::new();
     if facts.deletion.is_some() {
@@ -394,6 +265,10 @@ fn details(facts: &Facts) -> Vec<String> {
         let place = facts.place.as_ref().map(|place| format!(" in {place}")).unwrap_or_default();
         all.push(format!("✓ valid, rendered to {} rules{place}", facts.rules));
         all.push(format!("  measures {}; objective {} % over {}", facts.measures, facts.objective, facts.period));
+        let excluded = |until| {
+            format!("· excluded until {until}, with the five minutes after it: what happens now does not count")
+        };
+        all.extend(facts.excluded.as_ref().map(excluded));
     }
     all.extend(facts.warnings.iter().map(|warning| format!("! {warning}")));
     all.extend(facts.excess.iter().map(|excess| format!("! {}", excess.what)));
@@ -421,25 +296,12 @@ fn details(facts: &Facts) -> Vec<String> {
             }
         }
     }
+    all.extend(parts::lines(&facts.parts));
     for selector in &facts.selectors {
-        let Selector { role, text, series, of_metric: _, lacks, no_such_label, near: _, values: _ } = selector;
-        match series {
-            None => all.push(format!("  {role}: {text}")),
-            Some(0) if no_such_label.is_some() => all.push(format!(
-                "✗ {role}: {text} matches nothing: no series of the metric has the label {}",
-                no_such_label.as_deref().unwrap_or_default()
-            )),
-            Some(0) if *role == "bad" => all
-                .push(format!("✓ {role}: {text} matches nothing, which counts as no bad events{}", instead(selector))),
-            Some(0) => all.push(format!("✗ {role}: {text} matches nothing{}", instead(selector))),
-            Some(1) => all.push(format!("✓ {role}: {text} matches 1 series")),
-            Some(n) => all.push(format!("✓ {role}: {text} matches {n} series")),
-        }
-        if !lacks.is_empty() {
-            all.push(format!("✗ {role}: its series lack the label {}", lacks.join(", ")));
-        }
+        all.extend(selector_lines(selector, &facts.misfits));
     }
-    if let Some(Buckets { threshold, unit, .. }) = facts.buckets.as_ref().filter(|buckets| no_bucket(buckets).is_some())
+    if let Some(Buckets { threshold, unit, .. }) =
+        facts.buckets.as_ref().filter(|one| one.none_at_threshold().is_some())
     {
         all.push(format!("✗ histogram: it has no bucket at {threshold} {unit}"));
     }
@@ -447,7 +309,8 @@ fn details(facts: &Facts) -> Vec<String> {
     if facts.made_up {
         all.push("✗ it has no samples now, and missing time counts as bad (noData: Bad)".to_owned());
     }
-    all.extend(facts.misfit.iter().map(|misfit| format!("✗ {}", misfit.what)));
+    let told = |misfit: &&Misfit| facts.selectors.iter().any(|selector| misfit.is_of(selector));
+    all.extend(facts.misfits.iter().filter(|misfit| !told(misfit)).map(|misfit| format!("✗ {}", misfit.what)));
     all.extend(Refusal::lines(&facts.refusals));
     if let Some(NoData { firing, since }) = &facts.no_data {
         let since = since.as_ref().map(|since| format!(" since {since}")).unwrap_or_default();
@@ -465,53 +328,34 @@ fn details(facts: &Facts) -> Vec<String> {
         let mark = if budget > 0.0 { " " } else { "✗" };
         all.push(format!("{mark} budget left: {:.1} %", budget * 100.0));
     }
-    for tier in &facts.tiers {
-        let unknown = facts.busy && tier.is_unknown();
-        if tier.burn_long.is_none() && tier.burn_short.is_none() {
-            if unknown {
-                all.push(format!("· tier {} is not known yet: recorded every {}", tier.name, tier.interval));
-            }
-            continue;
-        }
-        let (mark, state) = match (tier.firing, tier.is_over() && !tier.is_below_floor()) {
-            (true, _) => ("✗", "fires"),
-            (false, true) => ("✗", "does not fire yet"),
-            (false, false) if unknown => ("·", "is not known yet"),
-            (false, false) => ("✓", "is quiet"),
-        };
-        let mut text = format!(
-            "{mark} tier {} {state}: burn {} over {} and {} over {}, threshold {}",
-            tier.name,
-            number(tier.burn_long),
-            tier.long,
-            number(tier.burn_short),
-            tier.short,
-            tier.threshold
-        );
-        if tier.minimum > 0 {
-            let bad = match tier.bad_events {
-                Some(bad) => format!("{bad:.0} bad events"),
-                None if tier.counted.is_empty() => "bad events not counted yet".to_owned(),
-                None => format!("bad events not counted yet (every {})", tier.counted),
-            };
-            let _ = write!(text, "; {bad}, at least {} needed", tier.minimum);
-        }
-        all.push(text);
-    }
+    all.extend(tiers::lines(facts));
     all.extend(facts.scored.iter().map(Scored::line));
     all
 }
 
-fn number(value: Option<f64>) -> String {
-    value.filter(|v| v.is_finite()).map_or_else(|| "unknown".to_owned(), |v| format!("{v:.1}"))
-}
-
-fn join(names: &[&str]) -> String {
-    match names {
-        [one] => format!("the {one} tier"),
-        [many @ .., last] => format!("the tiers {} and {last}", many.join(", ")),
-        [] => String::new(),
+fn selector_lines(selector: &Selector, misfits: &[Misfit]) -> Vec<String> {
+    let Selector { role, text, series, of_metric: _, lacks, no_such_label, near: _, values: _, slip } = selector;
+    let misfits: Vec<&Misfit> = misfits.iter().filter(|misfit| misfit.is_of(selector)).collect();
+    let mut all = vec![match series {
+        None => format!("  {role}: {text}"),
+        Some(0) if no_such_label.is_some() => format!(
+            "✗ {role}: {text} matches nothing: no series of the metric has the label {}",
+            no_such_label.as_deref().unwrap_or_default()
+        ),
+        Some(0) if *role == "bad" && slip.is_none() => {
+            format!("✓ {role}: {text} matches nothing, which counts as no bad events{}", instead(selector))
+        }
+        Some(0) => format!("✗ {role}: {text} matches nothing{}", instead(selector)),
+        Some(n) => {
+            let mark = if misfits.is_empty() { "✓" } else { " " };
+            format!("{mark} {role}: {text} matches {n} series")
+        }
+    }];
+    all.extend(misfits.iter().map(|misfit| format!("✗ {}", misfit.what)));
+    if !lacks.is_empty() {
+        all.push(format!("✗ {role}: its series lack the label {}", lacks.join(", ")));
     }
+    all
 }
 
 #[cfg(test)]

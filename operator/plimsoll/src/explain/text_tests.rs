@@ -1,5 +1,11 @@
 #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
-use super::*;
+use super::{
+    super::{
+        facts::{Slip, Tier},
+        parts::{Heard, Part},
+    },
+    *,
+};
 use crate::limits::Excess;
 
 fn good() -> Facts {
@@ -137,11 +143,6 @@ fn each_cause_has_its_next_step() {
     });
     assert_eq!(headline, "cart-availability works in part: the fast tier has no burn rate, so it cannot fire.");
     assert!(next.contains("scrape the targets every 30 s or more often"), "{next}");
-    let (_, next) = with(&|f| {
-        f.tiers.iter_mut().take(1).for_each(|t| (t.firing, t.burn_long, t.burn_short) = (true, Some(278.6), Some(0.4)));
-    });
-    assert!(next.contains("below its threshold of 14.4 again (now 278.6 and 0.4)"), "{next}");
-
     let (_, next) =
         with(&|f| f.selectors = vec![Selector { near: vec!["xy".into()], ..nothing("total", 0).remove(0) }]);
     assert!(next.ends_with("scrapes it: x{job=\"y\"}; did you mean xy?"), "{next}");
@@ -149,13 +150,14 @@ fn each_cause_has_its_next_step() {
     let (_, next) = with(&|f| f.selectors = vec![Selector { values: there.clone(), ..nothing("total", 7).remove(0) }]);
     assert!(next.ends_with("none of them fits x{job=\"y\"}; job is one of a, b"), "{next}");
 
-    let buckets = Buckets { threshold: 0.3, unit: "s", bounds: vec![0.1, 0.25, 0.5, 1.0], native: false };
+    let buckets =
+        Buckets { threshold: 0.3, unit: "s", bounds: vec![0.1, 0.25, 0.5, 1.0], classic: true, native: false };
     let (headline, next) = with(&|f| f.buckets = Some(buckets.clone()));
     assert_eq!(headline, "cart-availability has no data: its histogram has no bucket at the threshold.");
-    assert_eq!(next, "  → set the threshold to a bucket's bound: the nearest to 0.3 s are 0.25 s and 0.5 s");
-    let coarse = Buckets { threshold: 250.0, unit: "ms", bounds: vec![0.5, 1.0], native: false };
+    assert_eq!(next, "  → set the threshold to a bucket's bound: the nearest to 0.3 s are 250ms and 500ms");
+    let coarse = Buckets { threshold: 250.0, unit: "ms", bounds: vec![0.5, 1.0], classic: true, native: false };
     let (_, next) = with(&|f| f.buckets = Some(coarse.clone()));
-    assert_eq!(next, "  → set the threshold to a bucket's bound: the nearest to 250 ms is 1 ms");
+    assert_eq!(next, "  → set the threshold to a bucket's bound: the nearest to 250 ms is 1ms");
     for buckets in [Buckets { native: true, ..buckets.clone() }, Buckets { threshold: 0.25, ..buckets }] {
         assert!(with(&|f| f.buckets = Some(buckets.clone())).0.contains("works"));
     }
@@ -172,6 +174,15 @@ fn each_cause_has_its_next_step() {
     assert_eq!(headline, "cart-availability cannot be grouped by route: the series of its bad do not have it.");
     assert_eq!(next, "  → remove route from groupBy, or use series that have it: errors");
 
+    let (headline, next) = with(&|f| {
+        let slip = Slip { matcher: "status=\"5xx\"".into(), instead: "status=~\"5..\"".into() };
+        let values = Some(("status".into(), vec!["200".into(), "500".into()]));
+        let one = Selector { role: "bad", text: "a{status=\"5xx\"}".into(), series: Some(0), ..Selector::default() };
+        f.selectors = vec![Selector { slip: Some(slip), values, ..one }];
+    });
+    assert_eq!(headline, "cart-availability counts no bad events: no status can be what status=\"5xx\" wants.");
+    assert_eq!(next, "  → write what its label has, such as status=~\"5..\": status is one of 200, 500");
+
     let (headline, next) = with(&|f| f.surplus = Some(Surplus { role: "good", part: 3600.0, total: 2988.4 }));
     assert_eq!(headline, "cart-availability counts more good events than events.");
     assert_eq!(
@@ -184,6 +195,7 @@ fn each_cause_has_its_next_step() {
             t.firing = true;
             t.burn_long = Some(20.0);
             t.burn_short = Some(21.0);
+            t.bad_events = Some(500.0);
         })
     });
     assert_eq!(headline, "cart-availability is burning: the fast tier fires.");
@@ -255,12 +267,12 @@ fn a_broken_indicator_is_told_before_the_rules_are_loaded() {
         remedy: remedy.map(str::to_owned),
     };
     let outdated = Loaded::Outdated { url: "http://prometheus:9090".into() };
-    let buckets = Buckets { threshold: 0.3, unit: "s", bounds: vec![0.25, 0.5], native: false };
+    let buckets = Buckets { threshold: 0.3, unit: "s", bounds: vec![0.25, 0.5], classic: true, native: false };
     let broken = |loaded: Loaded| Facts { loaded, stored: false, buckets: Some(buckets.clone()), ..good() };
     for loaded in [missing(None), outdated] {
         let facts = broken(loaded.clone());
         assert_eq!(first(&facts), "cart-availability has no data: its histogram has no bucket at the threshold.");
-        assert!(last(&facts).ends_with("the nearest to 0.3 s are 0.25 s and 0.5 s"), "{}", last(&facts));
+        assert!(last(&facts).ends_with("the nearest to 0.3 s are 250ms and 500ms"), "{}", last(&facts));
         assert!(text(&facts).contains("  ✗ histogram: it has no bucket at 0.3 s\n"), "{}", text(&facts));
         assert!(last(&Facts { loaded, stored: false, ..good() }).starts_with("  → load the rules"));
     }
@@ -293,6 +305,106 @@ fn what_is_about_to_fire_is_not_quiet() {
     assert!(last(&facts).starts_with("  → its alert fires when they have held for 2 m; "), "{}", last(&facts));
     facts.tiers[0].bad_events = Some(9.0);
     assert_eq!(first(&facts), "cart-availability works; its fast tier is held back, with too few bad events.");
+}
+
+/// What is over and fires all the same needs no search.
+#[test]
+fn an_alert_that_ends_by_itself_says_so() {
+    let until = || Some("2026-11-26T18:22:00Z".to_owned());
+    let with = |change: &dyn Fn(&mut Tier), excluded: Option<String>| {
+        let mut facts = Facts { excluded, ..over() };
+        facts.tiers.iter_mut().for_each(|tier| {
+            (tier.firing, tier.burn_long, tier.burn_short, tier.bad_events) =
+                (true, Some(27.3), Some(40.0), Some(500.0));
+            change(tier);
+        });
+        facts
+    };
+    let goes_on = "the fast tier is evaluated every 30 s, and goes on for its keepFiringFor";
+    for (change, line, next) in [
+        (
+            &(|tier: &mut Tier| tier.burn_short = Some(0.4)) as &dyn Fn(&mut Tier),
+            "✗ tier fast still fires: burn 27.3 over 1h and 0.4 over 5m, threshold 14.4; 500 bad events, at least 10 needed",
+            "it has been below its threshold of 14.4 again (now 27.3 and 0.4), and ends by itself",
+        ),
+        (
+            &|tier| tier.bad_events = Some(0.0),
+            "✗ tier fast still fires: burn 27.3 over 1h and 40.0 over 5m, threshold 14.4; 0 bad events, at least 10 needed",
+            "it ends by itself: 0 bad events count over 1 h, fewer than the 10 that it needs",
+        ),
+        (
+            &|tier| (tier.burn_long, tier.burn_short) = (None, None),
+            "✗ tier fast still fires: no events count over 1h and 5m any more",
+            "it ends by itself: no events count over 1 h and 5 m any more",
+        ),
+    ] {
+        let facts = with(change, None);
+        assert_eq!(first(&facts), "cart-availability was burning: the tiers fast and slow still fire.");
+        assert_eq!(last(&facts), format!("  → {next}; {goes_on}"));
+        assert!(text(&facts).contains(&format!("  {line}\n")), "{}", text(&facts));
+        let facts = with(change, until());
+        let headline = "cart-availability is excluded until 2026-11-26T18:22:00Z: the tiers fast and slow still fire.";
+        assert_eq!(first(&facts), headline);
+        assert_eq!(
+            last(&facts),
+            "  → what is excluded counts no more, and the alerts end by themselves: the slow tier is evaluated every 30 s, and goes on for its keepFiringFor"
+        );
+    }
+    // What burnt before goes on; and one that burns is told before those that do not.
+    let burning = with(&|tier| tier.burn_short = (tier.name == "slow").then_some(9.0), until());
+    assert_eq!(first(&burning), "cart-availability is burning: the tiers fast and slow fire.");
+    assert_eq!(
+        last(&burning),
+        "  → what happens now does not count, it is excluded until 2026-11-26T18:22:00Z; it stops when the burn over 3 d or 6 h is below 1 (now 27.3 and 9.0)"
+    );
+    let quiet = Facts { excluded: until(), ..good() };
+    assert_eq!(first(&quiet), "cart-availability works; nothing is wrong.");
+    assert!(
+        text(&quiet).contains("  · excluded until 2026-11-26T18:22:00Z, with the five minutes after it: what"),
+        "{}",
+        text(&quiet)
+    );
+}
+
+#[test]
+fn a_part_that_is_not_there_is_the_headline() {
+    let part = |name: &str, heard| Part { id: format!("shop/{name}"), heard, weight: Some((1, 2)), near: Vec::new() };
+    let parts = vec![part("cart", Heard::Data), part("pay", Heard::Nothing)];
+    let mut facts = Facts { selectors: Vec::new(), parts, ..good() };
+    let headline =
+        "counts too little as bad: no SLO shop/pay records anything, so 1 in 2 of its weight counts as good.";
+    assert_eq!(first(&facts), format!("cart-availability {headline}"));
+    assert!(last(&facts).starts_with("  → check the name in spec.sli.composite, or load the rules of shop/pay"));
+    assert!(
+        text(&facts).contains("  ✗ part pay: no SLO shop/pay records anything; until one does"),
+        "{}",
+        text(&facts)
+    );
+    facts.tiers = over().tiers;
+    facts.tiers[0].firing = true;
+    assert_eq!(first(&facts), "cart-availability is burning: the fast tier fires.");
+}
+
+/// Where a counter or a histogram is something else, its selector has no ✓ and no line promises anything.
+#[test]
+fn each_misfit_stands_below_its_selector() {
+    let misfit = |role, selector: &str, what: &str| Misfit {
+        role,
+        selector: selector.into(),
+        headline: "takes gauges for counters: requests_total, its total; errors_total, its bad.".into(),
+        what: format!("{role}: {what}"),
+        remedy: "count".into(),
+    };
+    let misfits = vec![
+        misfit("total", "requests_total", "requests_total is a gauge"),
+        misfit("bad", "errors_total", "errors_total is a gauge"),
+    ];
+    let shown = text(&Facts { misfits, ..good() });
+    let lines = "\n    bad: errors_total matches 2 series\n  ✗ bad: errors_total is a gauge\n    total: requests_total matches 2 series\n  ✗ total: requests_total is a gauge\n";
+    assert!(shown.contains(lines), "{shown}");
+    let misfits = vec![misfit("", "", "ratio.errors is 5.2")];
+    let shown = text(&Facts { misfits, ..good() });
+    assert_eq!(shown.matches("ratio.errors is 5.2").count(), 1, "{shown}");
 }
 
 #[test]
@@ -426,7 +538,8 @@ fn a_refusal_has_its_own_words_and_next_step() {
         "{shown}"
     );
     // What is known to be wrong goes first.
-    facts.tiers.iter_mut().for_each(|tier| tier.firing = true);
+    facts.tiers.iter_mut().for_each(|tier| (tier.firing, tier.minimum, tier.burn_short) = (true, 0, Some(20.0)));
+    facts.tiers.iter_mut().for_each(|tier| tier.burn_long = Some(20.0));
     assert_eq!(first(&facts), "cart-availability is burning: the tiers fast and slow fire.");
     let more = [("medium", 1), ("trickle", 3)];
     more.into_iter().for_each(|(name, at)| {

@@ -160,7 +160,7 @@ pub async fn run(client: Client, terms: Terms, leases: &[Lease], office: &impl O
     let mut known: Vec<Known> = terms.names.iter().zip(leases).map(one).collect();
     let held = |known: &[Known]| known.iter().map(|known| known.lease.is_held(Instant::now())).collect::<Vec<bool>>();
     loop {
-        let wait = turn(&api, &terms, &mut known, office).await;
+        let wait = turn(&api, &terms, &mut known, office, &stop).await;
         office.held(&held(&known));
         let next = async {
             tokio::select! {
@@ -177,9 +177,17 @@ pub async fn run(client: Client, terms: Terms, leases: &[Lease], office: &impl O
     office.held(&held(&known));
 }
 
-/// Looks at all leases, decides, acts; gives the time until the next turn.
-async fn turn(api: &Api<LeaseObject>, terms: &Terms, known: &mut [Known], office: &impl Office) -> Duration {
-    let objects = join_all(known.iter_mut().map(|known| known.look(api, terms))).await;
+/// Looks at all leases, decides, acts; gives the time until the next turn. An API server that does not answer keeps nobody
+/// from ending: only what is written is waited for.
+async fn turn(
+    api: &Api<LeaseObject>,
+    terms: &Terms,
+    known: &mut [Known],
+    office: &impl Office,
+    stop: &CancellationToken,
+) -> Duration {
+    let looks = join_all(known.iter_mut().map(|known| known.look(api, terms)));
+    let Some(objects) = stop.run_until_cancelled(looks).await else { return SOON };
     let now = Instant::now();
     let seen: Vec<Option<Seen>> =
         known.iter().zip(&objects).map(|(known, object)| object.as_ref().and(known.seen())).collect();

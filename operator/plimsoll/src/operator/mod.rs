@@ -1,6 +1,7 @@
 //! `plimsoll operator`: the controllers, the webhook, and what a cluster expects of them.
 
 pub mod address;
+pub mod drain;
 pub mod election;
 pub mod gate;
 pub mod http;
@@ -38,6 +39,7 @@ use crate::{
     },
     scorer,
     sinks::{Config, config::PrometheusConfig},
+    webhook,
 };
 
 /// The leader's lease.
@@ -112,12 +114,55 @@ fn log_as_json() -> anyhow::Result<()> {
     Ok(())
 }
 
+/// What runs.
+struct Begun {
+    stop: CancellationToken,
+    /// What ends at `stop`; nothing of it ends before.
+    tasks: tokio::task::JoinSet<anyhow::Result<&'static str>>,
+    /// Ends the leader's election.
+    election: CancellationToken,
+    elected: tokio::task::JoinSet<()>,
+}
+
 /// Runs until SIGTERM or Ctrl-C, or until something ends that must not.
 ///
 /// # Errors
 /// Names what could not be started.
 pub async fn run(args: OperatorArgs) -> anyhow::Result<()> {
     log_as_json()?;
+    // From the first moment: the first process of a container is ended by no signal that it does not listen for, and a
+    // start may take as long as the API server lets it.
+    let told = signal();
+    tokio::pin!(told);
+    let begun = tokio::select! {
+        biased;
+        () = &mut told => {
+            tracing::info!("stopping before everything was started");
+            return Ok(());
+        }
+        begun = begin(args) => begun?,
+    };
+    let Begun { stop, mut tasks, election, mut elected } = begun;
+    let ended = tokio::select! {
+        () = &mut told => { tracing::info!("stopping"); Ok(()) }
+        Some(ended) = tasks.join_next() => match ended {
+            Ok(Ok(what)) => Err(anyhow::anyhow!("{what} ended")),
+            Ok(Err(error)) => Err(error),
+            Err(error) => Err(error.into()),
+        },
+    };
+    // What is under way is finished while the lease is still held; then it is given back.
+    stop.cancel();
+    let finished = tokio::time::timeout(Duration::from_secs(25), async { while tasks.join_next().await.is_some() {} });
+    if finished.await.is_err() {
+        tracing::warn!("not everything under way could be finished");
+    }
+    election.cancel();
+    let _ = tokio::time::timeout(Duration::from_secs(5), async { while elected.join_next().await.is_some() {} }).await;
+    ended
+}
+
+async fn begin(args: OperatorArgs) -> anyhow::Result<Begun> {
     let outside = http_client().context("HTTP client")?;
     let mut config = match &args.config {
         Some(path) => Config::read(path)?,
@@ -164,6 +209,11 @@ pub async fn run(args: OperatorArgs) -> anyhow::Result<()> {
     });
 
     let plain = Client::try_from(kube_config.clone()).context("client of the Kubernetes API")?;
+    let (named, in_pod) = (args.namespace.is_some(), webhook::in_pod());
+    args.webhook.reachable(&plain, &namespace, named, in_pod).await?;
+    if !named && !in_pod {
+        tracing::info!(%namespace, "no --namespace is given: lease, certificates and Secrets are in the kubeconfig's");
+    }
     let lease = if args.no_leader_election { Lease::forever() } else { Lease::default() };
     let gate = GateLayer { lease: lease.clone(), metrics: Arc::clone(&metrics) };
     let outside_of = Outside {
@@ -264,23 +314,7 @@ pub async fn run(args: OperatorArgs) -> anyhow::Result<()> {
         Ok("the controller")
     });
 
-    let ended = tokio::select! {
-        () = signal() => { tracing::info!("stopping"); Ok(()) }
-        Some(ended) = tasks.join_next() => match ended {
-            Ok(Ok(what)) => Err(anyhow::anyhow!("{what} ended")),
-            Ok(Err(error)) => Err(error),
-            Err(error) => Err(error.into()),
-        },
-    };
-    // What is under way is finished while the lease is still held; then it is given back.
-    stop.cancel();
-    let finished = tokio::time::timeout(Duration::from_secs(25), async { while tasks.join_next().await.is_some() {} });
-    if finished.await.is_err() {
-        tracing::warn!("not everything under way could be finished");
-    }
-    election.cancel();
-    let _ = tokio::time::timeout(Duration::from_secs(5), async { while elected.join_next().await.is_some() {} }).await;
-    ended
+    Ok(Begun { stop, tasks, election, elected })
 }
 
 /// The page of a cluster. It holds a client that needs no lease: with the operator's own rights it only reads.

@@ -12,7 +12,7 @@ use jiff::Timestamp;
 use kube::{Api, Client, api::ListParams};
 use plimsoll_api::RunbookExecution;
 use plimsoll_runbook::{
-    matching::{Alert, Occurrence, Score, labels_of_series, lasting, question},
+    matching::{Alert, Occurrence, Score, labels_of_alert, labels_of_series, lasting, question},
     model::Trigger,
     names,
     occurrences::{Look, held_since, look_back},
@@ -116,7 +116,7 @@ impl Asks {
             Err(error) => return tracing::warn!(%error, "Prometheus could not be asked for SLOs that burn"),
         };
         for sample in &samples {
-            let labels = labels(&sample.metric);
+            let labels = labels_of_alert(pairs(&sample.metric));
             let Ok(starts_at) = Timestamp::from_second(sample.value() as i64) else { continue };
             let runbooks = match self.dispatcher.named_by(&labels).await {
                 Ok(runbooks) => runbooks,
@@ -209,7 +209,11 @@ fn kind(known: &Known) -> &'static str {
 }
 
 fn labels(metric: &BTreeMap<String, String>) -> BTreeMap<String, String> {
-    labels_of_series(metric.iter().map(|(name, value)| (name.as_str(), value.as_str())))
+    labels_of_series(pairs(metric))
+}
+
+fn pairs(metric: &BTreeMap<String, String>) -> impl Iterator<Item = (&str, &str)> {
+    metric.iter().map(|(name, value)| (name.as_str(), value.as_str()))
 }
 
 #[cfg(test)]

@@ -11,12 +11,16 @@ use serde_json::{Value, json};
 use super::{
     circumstances::may_impersonate,
     proof::{AUTHOR, Author, RUN, RunRequest, SEAL, Sealer},
+    read::{entries, text},
 };
+use crate::refusals;
 
 /// Where the API server posts reviews.
 pub const PATH: &str = "/author";
 /// A request for a run is small.
 const RUN_MAX: usize = 16 << 10;
+/// So is its id.
+const ID_MAX: usize = 100;
 
 /// Answers reviews.
 #[derive(Clone)]
@@ -159,7 +163,7 @@ impl Authority {
         let run = annotation(object, RUN);
         if let Some(run) = run.filter(|run| Some(*run) != annotation(old_object, RUN)) {
             let account = object.pointer("/spec/serviceAccountName").and_then(Value::as_str).unwrap_or_default();
-            let note = self.run(namespace, name, run, &asks()).map(|note| (RUN, note));
+            let note = self.run(namespace, name, run, &asks(), old_object).map(|note| (RUN, note));
             let right = Right { who: asks(), account: account.to_owned(), role: "whoever asks for it" };
             steps.push(Step { right: Some(right), note });
         }
@@ -177,9 +181,10 @@ impl Authority {
         match may_impersonate(&self.client, who, namespace, account).await {
             Some(true) => Ok(()),
             Some(false) => {
+                let who = &who.username;
+                let words = refusals::grant(who, namespace, account);
                 let message = format!(
-                    "spec.serviceAccountName: {} may not use ServiceAccount {namespace}/{account}; what a runbook does, {role} must be allowed to do: grant the verb impersonate on serviceaccounts with the resource name {account}",
-                    who.username
+                    "spec.serviceAccountName: {who} may not use ServiceAccount {namespace}/{account}; what a runbook does, {role} must be allowed to do: {words}"
                 );
                 Err((403, message))
             }
@@ -197,13 +202,20 @@ impl Authority {
         })
     }
 
-    fn run(&self, namespace: &str, name: &str, text: &str, asks: &Author) -> Result<String, Refused> {
+    fn run(&self, namespace: &str, name: &str, text: &str, asks: &Author, old: &Value) -> Result<String, Refused> {
         let wrong = |message: String| (422, format!("annotation {RUN}: {message}"));
         if text.len() > RUN_MAX {
             return Err(wrong(format!("it is longer than {RUN_MAX} bytes")));
         }
         let mut run: RunRequest = serde_json::from_str(text)
             .map_err(|error| wrong(format!("{error}; use: plimsoll runbook run {name} -n {namespace}")))?;
+        // An answer is found by it, and what was answered is not looked at again.
+        if run.id.is_empty() || run.id.len() > ID_MAX {
+            return Err(wrong(format!("id: write 1 to {ID_MAX} bytes")));
+        }
+        if ids(old).any(|id| id == run.id) {
+            return Err(wrong(format!("id: {} was that of an earlier request; each needs its own", run.id)));
+        }
         (run.by, run.groups) = (asks.username.clone(), asks.groups.clone());
         run.at = Timestamp::now().to_string();
         run.seal = self.sealer.of_run(namespace, name, &run);
@@ -239,6 +251,13 @@ fn named<'o>(object: &'o Value, kind: &str) -> Result<&'o str, Refused> {
 
 fn annotation<'o>(object: &'o Value, name: &str) -> Option<&'o str> {
     object.get("metadata")?.get("annotations")?.get(name)?.as_str()
+}
+
+/// The requests for a run that a runbook knows of.
+fn ids(runbook: &Value) -> impl Iterator<Item = String> {
+    let asked = annotation(runbook, RUN).and_then(|run| serde_json::from_str::<RunRequest>(run).ok()).map(|run| run.id);
+    let answered = entries(runbook, "/status/requests").map(|answered| text(answered, "/id").to_owned());
+    asked.into_iter().chain(answered)
 }
 
 /// A patch that sets annotations.
@@ -279,6 +298,13 @@ mod tests {
             "userInfo": {"username": "ann", "groups": ["sre"]}, "object": object, "oldObject": old}});
         let asked = authority.read(body.to_string().as_bytes()).unwrap();
         authority.answer(asked).await["response"].clone()
+    }
+
+    /// A runbook of which a run is asked for.
+    fn new_of(old: &Value, id: &str) -> Value {
+        let mut new = old.clone();
+        new["metadata"]["annotations"][RUN] = json!(json!({"id": id}).to_string());
+        new
     }
 
     fn patched(response: &Value) -> Value {
@@ -340,6 +366,23 @@ mod tests {
         assert_eq!(refused["status"]["code"], 403);
         assert!(message.contains("ann may not use ServiceAccount shop/evidence"), "{message}");
         assert!(message.contains("whoever asks for it must be allowed to do"), "{message}");
+        assert!(message.ends_with(
+            "grant ann the verb impersonate on serviceaccounts with the resource name evidence in namespace shop"
+        ));
+        // What was asked for once is not asked for again in its name.
+        let asked = new_of(&old, "1");
+        let mut answered = asked.clone();
+        answered["metadata"]["annotations"][RUN] = json!(r#"{"id": "2"}"#);
+        answered["status"] = json!({"requests": [{"id": "1", "at": "2026-01-01T00:00:00Z"}]});
+        for old in [asked, answered] {
+            let mut again = old.clone();
+            again["metadata"]["annotations"][RUN] = json!(r#"{"id": "1", "parameters": {"pod": "y"}}"#);
+            let refused = review(&authority, "Runbook", again.clone(), old.clone()).await;
+            let message = refused["status"]["message"].as_str().unwrap();
+            assert!(message.contains("1 was that of an earlier request"), "{message}");
+            again["metadata"]["annotations"][RUN] = json!(r#"{"id": "3", "parameters": {"pod": "y"}}"#);
+            assert_eq!(review(&authority, "Runbook", again, old).await["allowed"], true);
+        }
         let mut nonsense = old.clone();
         nonsense["metadata"]["annotations"][RUN] = json!("now");
         assert_eq!(review(&authority, "Runbook", nonsense, old).await["allowed"], false);

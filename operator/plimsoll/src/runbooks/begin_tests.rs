@@ -3,10 +3,20 @@ use kube::{core::DeserializeGuard, runtime::watcher::Event};
 use plimsoll_runbook::alertmanager::Alert;
 use serde_json::{Value, json};
 
+use wiremock::{
+    Mock, MockServer, ResponseTemplate,
+    matchers::{any, path},
+};
+
 use super::*;
 use crate::{
+    actions::outside::Endpoint,
     alerts_webhook::server::{Desk as _, Stored},
-    runbooks::{dispatch::tests::Given, execute::tests::executor_of, proof::Sealer},
+    runbooks::{
+        dispatch::tests::Given,
+        execute::{MOMENT, tests::executor_of},
+        proof::Sealer,
+    },
     testing::FakeApi,
 };
 
@@ -15,13 +25,17 @@ const DEPLOYMENT: &str = "/apis/apps/v1/namespaces/shop/deployments/checkout";
 const POD: &str = "/api/v1/namespaces/shop/pods/checkout-1";
 
 /// A cluster in which an alert starts a runbook with one step, whose author may do that or not.
-fn cluster(step: &Value, allowed: bool) -> (FakeApi, Arc<Executor>) {
+async fn cluster(step: &Value, allowed: bool) -> (FakeApi, Arc<Executor>, MockServer) {
     let api = FakeApi::default();
-    let mut given = Given::of(api.clone(), Sealer::new([5; 32]));
+    let prometheus = prometheus().await;
+    let mut given = given(&api, &prometheus);
     let runbook = given.runbook(|object| {
         object["spec"] = json!({"mode": "Auto", "serviceAccountName": "s", "trigger": {"alert": ["alertname=\"Leaks\""]},
             "parameters": [{"name": "workload", "object": "Deployment", "fromLabel": "deployment"},
                 {"name": "pod", "object": "Pod", "fromLabel": "pod"}], "steps": [step]});
+        if step.get("exec").is_some() {
+            object["spec"]["artifacts"] = json!({"volume": "evidence"});
+        }
     });
     let stored = serde_json::to_value(runbook.0.as_ref().unwrap()).unwrap();
     given.know(runbook);
@@ -39,7 +53,35 @@ fn cluster(step: &Value, allowed: bool) -> (FakeApi, Arc<Executor>) {
     executor.watched.told(&Ok(Event::InitDone));
     let (hand, _) = tokio::sync::mpsc::channel(1);
     executor.dispatcher.hand_to(hand, &executor);
-    (api, executor)
+    (api, executor, prometheus)
+}
+
+/// One in which every alert holds, and a destination of messages.
+async fn prometheus() -> MockServer {
+    let server = MockServer::start().await;
+    let one =
+        json!({"status": "success", "data": {"resultType": "vector", "result": [{"metric": {}, "value": [0, "1"]}]}});
+    Mock::given(path("/hook")).respond_with(ResponseTemplate::new(200)).mount(&server).await;
+    Mock::given(any())
+        .respond_with(ResponseTemplate::new(200).set_body_json(one))
+        .with_priority(9)
+        .mount(&server)
+        .await;
+    server
+}
+
+/// How often somebody was told.
+async fn messages(server: &MockServer) -> usize {
+    server.received_requests().await.unwrap().iter().filter(|request| request.url.path() == "/hook").count()
+}
+
+fn given(api: &FakeApi, prometheus: &MockServer) -> Given {
+    let mut given = Given::of(api.clone(), Sealer::new([5; 32]));
+    let at = |path: &str| Endpoint { url: prometheus.uri() + path, tenant: None, bearer_token_file: None };
+    given.dispatcher.outside.prometheus = Some(at(""));
+    given.dispatcher.outside.destinations.insert("on-call".to_owned(), at("/hook"));
+    given.dispatcher.settings.destinations.push("on-call".to_owned());
+    given
 }
 
 async fn alerted(executor: &Executor) -> Result<Stored, String> {
@@ -66,22 +108,16 @@ fn told(executor: &Executor, execution: &RunbookExecution) {
     executor.watched.told(&Ok(Event::Apply(DeserializeGuard(Ok(execution.clone())))));
 }
 
-/// Of these writes, where each stands among all.
-fn places(api: &FakeApi, writes: &[String]) -> Vec<Option<usize>> {
-    let all = api.writes();
-    writes.iter().map(|wanted| all.iter().position(|write| write == wanted)).collect()
-}
-
-fn again() -> Value {
-    json!({"name": "again", "restart": {"workload": "workload"}})
+fn tell() -> Value {
+    json!({"name": "tell", "notify": {"destination": "on-call", "message": "$(workload) is in trouble"}})
 }
 
 #[tokio::test]
 async fn what_nothing_holds_back_begins_with_its_making() {
-    let (api, executor) = cluster(&again(), true);
+    let (api, executor, prometheus) = cluster(&tell(), true).await;
     assert_eq!(alerted(&executor).await, Ok(Stored::Now));
     let made = execution(&api).await;
-    assert!(made.spec.begun.is_some() && made.status.is_none() && executor.is_sealed(&made));
+    assert!(made.spec.begun.is_some() && made.status.is_none() && executor.unsealed(&made).is_none());
     // It counts, and who looks at it sees what it is.
     assert_eq!(executor.watched.ledger.page().same_target(&made), Vec::<String>::new());
     let mut seen = made.clone();
@@ -90,11 +126,11 @@ async fn what_nothing_holds_back_begins_with_its_making() {
 
     let name = made.name_any();
     told(&executor, &made);
+    assert_eq!(messages(&prometheus).await, 0, "first it is stored");
     executor.run("shop", &name, None).await.unwrap();
-    let at = format!("{EXECUTIONS}/{name}");
-    let order =
-        places(&api, &[format!("POST {EXECUTIONS}"), format!("PATCH {DEPLOYMENT}"), format!("PUT {at}/status")]);
-    assert!(order.iter().all(Option::is_some) && order.is_sorted(), "{:?}", api.writes());
+    let stored = format!("PUT {EXECUTIONS}/{name}/status");
+    let often = api.writes().iter().filter(|write| **write == stored).count();
+    assert_eq!((messages(&prometheus).await, often), (1, 1));
     let status = execution(&api).await.status.unwrap();
     assert_eq!((status.reason.as_deref(), status.steps[0].effect.attempts), (Some("Done"), Some(1)), "{status:?}");
     assert_eq!(status.started_at, made.spec.begun);
@@ -104,37 +140,35 @@ async fn what_nothing_holds_back_begins_with_its_making() {
 #[tokio::test]
 async fn what_was_made_by_another_process_may_have_been_done() {
     let once = json!({"name": "again", "exec": {"pod": "pod", "command": ["true"]}});
-    for (step, reason, attempts, acts) in [(again(), "Done", 2, true), (once, "StepUnknown", 1, false)] {
-        let (api, executor) = cluster(&step, true);
+    for (step, reason, attempts, acts) in [(tell(), "Done", 2, 1), (once, "StepUnknown", 1, 0)] {
+        let (api, executor, prometheus) = cluster(&step, true).await;
         assert_eq!(alerted(&executor).await, Ok(Stored::Now));
         let name = execution(&api).await.name_any();
-        let next = executor_of(&api, Given::of(api.clone(), Sealer::new([5; 32])));
+        let next = executor_of(&api, given(&api, &prometheus));
         next.run("shop", &name, None).await.unwrap();
         let status = execution(&api).await.status.unwrap();
-        let found = (status.reason.as_deref(), status.steps[0].effect.attempts);
+        let found = (status.reason.as_deref(), status.steps.first().and_then(|step| step.effect.attempts));
         assert_eq!(found, (Some(reason), Some(attempts)), "{status:?}");
-        assert_eq!(api.writes().contains(&format!("PATCH {DEPLOYMENT}")), acts);
         // Whoever made it, and was only slow, does not do it once more.
-        let before = api.writes().len();
         executor.run("shop", &name, None).await.unwrap();
-        assert_eq!(api.writes().len(), before, "{:?}", api.writes());
+        assert_eq!(messages(&prometheus).await, acts);
     }
 }
 
 #[tokio::test]
 async fn what_is_held_back_is_made_as_any_other() {
-    let (api, executor) = cluster(&again(), false);
+    let (api, executor, prometheus) = cluster(&tell(), false).await;
     assert_eq!(alerted(&executor).await, Ok(Stored::Now));
     let made = execution(&api).await;
     assert_eq!(made.spec.begun, None);
     executor.run("shop", &made.name_any(), None).await.unwrap();
     let status = execution(&api).await.status.unwrap();
-    assert!(status.started_at.is_none() && !api.writes().contains(&format!("PATCH {DEPLOYMENT}")), "{status:?}");
+    assert_eq!((status.started_at.is_none(), messages(&prometheus).await), (true, 0), "{status:?}");
 }
 
 #[tokio::test]
 async fn an_answer_that_is_lost_is_no_second_attempt() {
-    let (api, executor) = cluster(&again(), true);
+    let (api, executor, _prometheus) = cluster(&tell(), true).await;
     api.lose(EXECUTIONS);
     assert_eq!(alerted(&executor).await, Ok(Stored::Now));
     executor.run("shop", &execution(&api).await.name_any(), None).await.unwrap();
@@ -142,7 +176,7 @@ async fn an_answer_that_is_lost_is_no_second_attempt() {
     assert_eq!((status.reason.as_deref(), status.steps[0].effect.attempts), (Some("Done"), Some(1)), "{status:?}");
 
     // What could not be stored counts no more.
-    let (api, executor) = cluster(&again(), true);
+    let (api, executor, _prometheus) = cluster(&tell(), true).await;
     api.fail(true);
     assert!(alerted(&executor).await.is_err());
     api.fail(false);
@@ -153,9 +187,11 @@ async fn an_answer_that_is_lost_is_no_second_attempt() {
 /// What takes longer than a moment is said to run: people look at the execution.
 #[tokio::test]
 async fn what_takes_long_is_said_to_run() {
-    let (api, executor) = cluster(&again(), true);
+    let (api, executor, prometheus) = cluster(&tell(), true).await;
     assert_eq!(alerted(&executor).await, Ok(Stored::Now));
-    let slow = api.slow(DEPLOYMENT);
+    prometheus.reset().await;
+    let slow = ResponseTemplate::new(200).set_delay(MOMENT * 3);
+    Mock::given(path("/hook")).respond_with(slow).mount(&prometheus).await;
     let name = execution(&api).await.name_any();
     let runs = tokio::spawn({
         let (executor, name) = (Arc::clone(&executor), name.clone());
@@ -171,10 +207,6 @@ async fn what_takes_long_is_said_to_run() {
     };
     let status = timeout(Duration::from_secs(10), said).await.unwrap();
     assert_eq!((status.reason.as_deref(), status.steps[0].effect.outcome), (Some("Started"), None));
-    while !runs.is_finished() {
-        slow.notify_waiters();
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
     runs.await.unwrap().unwrap();
     let status = execution(&api).await.status.unwrap();
     assert_eq!((status.reason.as_deref(), status.steps[0].effect.attempts), (Some("Done"), Some(1)), "{status:?}");

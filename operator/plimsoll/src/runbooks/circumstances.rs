@@ -3,7 +3,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use futures::FutureExt;
+use futures::{FutureExt, future::join_all};
 use jiff::Timestamp;
 use k8s_openapi::api::{
     authorization::v1::{ResourceAttributes, SubjectAccessReview, SubjectAccessReviewSpec},
@@ -21,7 +21,7 @@ use plimsoll_api::{
 };
 use plimsoll_runbook::{
     Model,
-    guards::{Circumstances, Guard, Past, Refusal, SloNow, changes_nothing, check},
+    guards::{self, Circumstances, Guard, Past, Refusal, SloNow, changes_nothing, check},
     matching, names,
     plan::Settings,
     requests,
@@ -83,7 +83,7 @@ impl Asker {
         let at_risk = async {
             // Nobody else asks for them.
             let chaos = spec.steps.iter().any(|step| step.action.chaos.is_some());
-            if chaos { slos(&self.client, &namespace).await } else { Some(Vec::new()) }
+            if chaos { slos(&self.client, spec, &namespace).await } else { Some(Vec::new()) }
         };
         let target = async {
             let just_seen = shares && seen.is_some_and(|seen| seen.elapsed() < SHARED);
@@ -200,8 +200,20 @@ pub async fn listed(client: &Client, execution: &RunbookExecution) -> Option<(Ve
     };
     let own = Api::namespaced(client.clone(), &execution.namespace().unwrap_or_default());
     let same_target = async {
-        let Some(target) = target_of(execution) else { return Some(Vec::new()) };
-        list(Api::all(client.clone()), names::TARGET_UID, &target.uid).await
+        let holds = guards::holds(&execution.spec);
+        let (all, mut params) = (Api::<RunbookExecution>::all(client.clone()), ListParams::default());
+        // Executions bear the label of their target alone, and not of what they measure more closely.
+        let is_target_alone = target_of(execution)
+            .is_some_and(|target| !guards::can_be_measured(target.kind) && holds.iter().all(|uid| *uid == target.uid));
+        match target_of(execution).filter(|_| is_target_alone) {
+            _ if holds.is_empty() => return Some(Vec::new()),
+            Some(target) => params = params.labels(&format!("{}={}", names::TARGET_UID, target.uid)),
+            None => {}
+        }
+        let all = all.list(&params).await.ok()?;
+        let others = all.items.iter().filter(|other| other.uid() != execution.uid());
+        let same = others.filter(|other| !guards::holds(&other.spec).is_disjoint(&holds));
+        Some(same.map(ledger::past).collect::<Vec<Past>>())
     };
     let history = list(own, names::RUNBOOK_UID, &execution.spec.runbook.uid);
     let (history, same_target) = tokio::join!(history, same_target);
@@ -209,8 +221,20 @@ pub async fn listed(client: &Client, execution: &RunbookExecution) -> Option<(Ve
     Some((history?, same_target?.into_iter().filter(acts).map(|past| past.name).collect()))
 }
 
-/// The SLOs of a namespace.
-pub async fn slos(client: &Client, namespace: &str) -> Option<Vec<SloNow>> {
+/// The SLOs that a run of a namespace may endanger: that namespace's, and those of the namespaces that its faults hit.
+pub async fn slos(client: &Client, spec: &RunbookExecutionSpec, own: &str) -> Option<Vec<SloNow>> {
+    let others = guards::fault_namespaces(spec).into_iter().filter(|namespace| *namespace != own);
+    let all = join_all([own].into_iter().chain(others).map(|namespace| async move {
+        let mut slos = slos_of(client, namespace).await?;
+        if namespace != own {
+            slos.iter_mut().for_each(|slo| slo.namespace = Some(namespace.to_owned()));
+        }
+        Some(slos)
+    }));
+    all.await.into_iter().collect::<Option<Vec<_>>>().map(|all| all.concat())
+}
+
+async fn slos_of(client: &Client, namespace: &str) -> Option<Vec<SloNow>> {
     let api: Api<Slo> = Api::namespaced(client.clone(), namespace);
     let all = api.list(&ListParams::default()).await.ok()?;
     let now = |slo: &Slo| {
@@ -220,7 +244,7 @@ pub async fn slos(client: &Client, namespace: &str) -> Option<Vec<SloNow>> {
             Some("False") => Some(false),
             _ => None,
         };
-        SloNow { name: slo.name_any(), burning, budget: status.budget.as_deref().and_then(percent) }
+        SloNow { name: slo.name_any(), namespace: None, burning, budget: status.budget.as_deref().and_then(percent) }
     };
     Some(all.items.iter().map(now).collect())
 }

@@ -145,3 +145,53 @@ async fn only_runs_that_change_nothing_share_what_was_just_asked() {
     *server.allowed.lock().unwrap() = true;
     assert_eq!(ask(&tells, now).await.0, Some(true));
 }
+
+/// The SLOs of whoever is hit are asked, beside those of the runbook's own namespace.
+#[tokio::test]
+async fn a_fault_elsewhere_reads_the_slos_there() {
+    let api = crate::testing::FakeApi::default();
+    for (namespace, name) in [("shop", "checkout"), ("bank", "transfers"), ("zoo", "tickets")] {
+        let slo = json!({"apiVersion": plimsoll_api::API_VERSION, "kind": "SLO",
+            "metadata": {"name": name, "namespace": namespace},
+            "spec": {"objective": "99.9", "sli": {"events": {"bad": "a", "total": "b"}}},
+            "status": {"budget": "61.3%", "conditions": []}});
+        api.put(&format!("/apis/plimsoll.dev/v1alpha1/namespaces/{namespace}/slos/{name}"), slo);
+    }
+    let asked = async |namespace: &str, step: Value| {
+        let mut execution = execution(step);
+        execution.spec.objects = from_value(json!([{"parameter": "app", "kind": "Deployment", "namespace": namespace,
+            "name": "app", "uid": "t", "facts": {}}]))
+        .unwrap();
+        let found = slos(&api.client(), &execution.spec, "shop").await.unwrap();
+        found.into_iter().map(|slo| (slo.namespace, slo.name)).collect::<Vec<_>>()
+    };
+    let fault = json!({"name": "a", "chaos": {"object": "app", "duration": "30s", "podChaos": {"action": "PodKill"}}});
+    let (own, theirs) = ((None, "checkout".to_owned()), (Some("bank".to_owned()), "transfers".to_owned()));
+    assert_eq!(asked("bank", fault.clone()).await, [own.clone(), theirs]);
+    assert_eq!(asked("shop", fault).await, [own]);
+}
+
+/// Without the watch, executions are listed: those of the same target, and those that have borrowed the same object.
+#[tokio::test]
+async fn who_has_borrowed_the_same_object_is_listed() {
+    let api = crate::testing::FakeApi::default();
+    let measures = |name: &str, target: &str, monitor: &str| -> RunbookExecution {
+        let mut execution =
+            execution(json!({"name": "a", "telemetryProfile": {"object": "monitor", "profile": "debug"}}));
+        execution.metadata.name = Some(name.to_owned());
+        execution.metadata.uid = Some(name.to_owned());
+        execution.spec.target = Some("app".to_owned());
+        execution.spec.objects = from_value(json!([
+            {"parameter": "app", "kind": "Deployment", "namespace": "shop", "name": target, "uid": target},
+            {"parameter": "monitor", "kind": "ServiceMonitor", "namespace": "shop", "name": monitor, "uid": monitor}]))
+        .unwrap();
+        execution
+    };
+    let mut acts = serde_json::to_value(measures("first", "checkout", "m")).unwrap();
+    acts["status"] = json!({"phase": "Running", "startedAt": "2026-01-01T00:00:00Z"});
+    api.put("/apis/plimsoll.dev/v1alpha1/namespaces/shop/runbookexecutions/first", acts);
+    let busy = async |execution: &RunbookExecution| listed(&api.client(), execution).await.unwrap().1;
+    assert_eq!(busy(&measures("second", "cart", "m")).await, ["first"]);
+    assert!(busy(&measures("second", "cart", "n")).await.is_empty());
+    assert_eq!(busy(&measures("second", "checkout", "n")).await, ["first"]);
+}

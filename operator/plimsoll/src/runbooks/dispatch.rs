@@ -17,7 +17,7 @@ use kube::{
 };
 use plimsoll_api::{
     Runbook, RunbookExecution,
-    execution::{ObjectRef, RunbookExecutionSpec},
+    execution::{Evidence, ObjectRef, RunbookExecutionSpec},
 };
 use plimsoll_runbook::{
     alertmanager::Alert,
@@ -60,6 +60,9 @@ pub const WRITTEN_BY: &str = "plimsoll.dev/written-by";
 const STORED: Duration = Duration::from_secs(600);
 /// How much of that is remembered, twice: with what lies around them, some 10 MiB.
 const MOST_STORED: usize = 100_000;
+/// How long it is remembered that the executions of an alert were told that it is over: as long as a post that was stored in
+/// part is repeated at short intervals. Not longer, since another replica may make one more.
+const OVER: Duration = Duration::from_secs(60);
 /// How long it is remembered that something was told.
 const TOLD: Duration = Duration::from_secs(60);
 /// How much of that is remembered, twice.
@@ -101,6 +104,21 @@ type Checked = Result<Arc<Known>, Unusable>;
 /// Objects, and since when they were looked at.
 type LookedUp = (Instant, Result<Vec<ObjectRef>, LookupError>);
 
+/// What came of an occurrence.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Came {
+    /// The execution of this name is stored now.
+    Now(String),
+    /// It was stored already.
+    Before(String),
+    /// Its namespace is gone.
+    Nothing,
+    /// It will not be done, however often it comes; why.
+    Refused(String),
+    /// A right is missing, which somebody may grant; whose and which.
+    NotAllowed(String),
+}
+
 /// What everything that starts runbooks shares.
 pub struct Dispatcher {
     /// A client that needs no lease.
@@ -124,6 +142,8 @@ pub struct Dispatcher {
     turns: Semaphore,
     known: Mutex<HashMap<String, (Option<String>, Checked)>>,
     stored: Recent,
+    /// Alerts whose executions know that they are over.
+    over: Recent,
     told: Recent,
     looked_up: Answers<LookedUp>,
     named: Answers<Result<Vec<String>, NotStored>>,
@@ -153,6 +173,7 @@ impl Dispatcher {
             turns: Semaphore::new(AT_ONCE),
             known: Mutex::default(),
             stored: Recent::new(STORED, MOST_STORED),
+            over: Recent::new(OVER, MOST_STORED),
             told: Recent::new(TOLD, MOST_TOLD),
             looked_up: Answers::new(LOOKED_UP, MOST),
             named: Answers::new(NAMED, MOST),
@@ -210,15 +231,49 @@ impl Dispatcher {
         given: &BTreeMap<String, String>,
         traceparent: Option<String>,
     ) -> Result<Stored, NotStored> {
-        let Known { runbook, model, author: _ } = known;
-        let evidence = match matches(model, occurrence, Timestamp::now()) {
-            Ok(evidence) => evidence,
-            Err(_) => return Ok(Stored::Nothing),
-        };
-        let key = format!("{}/{}/{}", model.uid, evidence.fingerprint, evidence.starts_at.0);
+        let Ok(evidence) = matches(&known.model, occurrence, Timestamp::now()) else { return Ok(Stored::Nothing) };
+        let key = format!("{}/{}/{}", known.model.uid, evidence.fingerprint, evidence.starts_at.0);
         if self.stored.was(&key, Instant::now()) {
             return Ok(Stored::Before);
         }
+        let stored = match self.come(known, evidence, given, traceparent).await? {
+            Came::Now(_) => Stored::Now,
+            Came::Before(_) => Stored::Before,
+            Came::Nothing => return Ok(Stored::Nothing),
+            Came::Refused(_) => return Ok(Stored::Refused),
+            // A right that comes later is no reason to lose what happened before.
+            Came::NotAllowed(message) => return Err(NotStored(message)),
+        };
+        self.stored.remember(&key, Instant::now());
+        Ok(stored)
+    }
+
+    /// Stores the execution that somebody asks for. Whoever asks hears what came of it, and asks again if it is still wanted:
+    /// nothing is remembered for later.
+    ///
+    /// # Errors
+    /// When it could not be stored now.
+    pub async fn ask(
+        &self,
+        known: &Known,
+        asked: &Occurrence,
+        given: &BTreeMap<String, String>,
+        traceparent: Option<String>,
+    ) -> Result<Came, NotStored> {
+        match matches(&known.model, asked, Timestamp::now()) {
+            Ok(evidence) => self.come(known, evidence, given, traceparent).await,
+            Err(why) => Ok(Came::Refused(why)),
+        }
+    }
+
+    async fn come(
+        &self,
+        known: &Known,
+        evidence: Evidence,
+        given: &BTreeMap<String, String>,
+        traceparent: Option<String>,
+    ) -> Result<Came, NotStored> {
+        let Known { runbook, model, author: _ } = known;
         let mut given = given.clone();
         for (parameter, query) in queries(model, &given.clone()) {
             let picked = self.pick(parameter, query, traceparent.as_deref()).await?;
@@ -240,10 +295,10 @@ impl Dispatcher {
             Err(error @ LookupError::Missing(..)) => {
                 return Ok(self.refuse(runbook, "TargetNotFound", &error.to_string()).await);
             }
-            // A right that comes later is no reason to lose what happened before.
             Err(error @ LookupError::NotAllowed(..)) => {
-                self.tell(runbook, "NotAllowed", &error.to_string()).await;
-                return Err(NotStored(error.to_string()));
+                let message = error.to_string();
+                self.tell(runbook, "NotAllowed", &message).await;
+                return Ok(Came::NotAllowed(message));
             }
             Err(error @ LookupError::Failed(..)) => return Err(NotStored(error.to_string())),
         };
@@ -251,16 +306,16 @@ impl Dispatcher {
             Ok(planned) => planned,
             Err(wrong) => return Ok(self.refuse(runbook, "NotPlanned", &wrong.join("; ")).await),
         };
-        let stored = self.create(known, &planned, seen).await?;
-        if matches!(stored, Stored::Now | Stored::Before) {
-            self.stored.remember(&key, Instant::now());
-        }
-        if stored == Stored::Now {
+        let came = self.create(known, &planned, seen).await?;
+        if matches!(came, Came::Now(_)) {
+            // It knows nothing of that its alert may be over.
+            self.over
+                .forget(&end_of(&planned.spec.trigger.fingerprint, planned.spec.trigger.starts_at.0), Instant::now());
             for note in &planned.notes {
                 self.teller.tell(&runbook.object_ref(&()), EventType::Warning, "MayBeUndone", note).await;
             }
         }
-        Ok(stored)
+        Ok(came)
     }
 
     /// What a parameter's query picks now.
@@ -291,11 +346,18 @@ impl Dispatcher {
         };
         let question = format!("{}/{}/{lookups:?}", model.uid, model.generation);
         let (lookups, steps) = (lookups.to_vec(), model.steps.clone());
-        let look = || async move { (now, lookup::all(&account, &lookups, &steps).await) }.boxed();
+        let (namespace, name) = (model.namespace.clone(), model.service_account_name.clone());
+        let look = || {
+            async move {
+                let objects = lookup::all(&account, &lookups, &steps).await;
+                (now, objects.map_err(|error| error.explained(&namespace, &name)))
+            }
+            .boxed()
+        };
         self.looked_up.ask(&question, look, |(_, objects)| objects.is_ok()).await
     }
 
-    async fn create(&self, known: &Known, planned: &Planned, seen: Instant) -> Result<Stored, NotStored> {
+    async fn create(&self, known: &Known, planned: &Planned, seen: Instant) -> Result<Came, NotStored> {
         let Known { runbook, model, author } = known;
         let Planned { name, labels, spec, spec_hash: _, notes: _ } = planned;
         let api: Api<RunbookExecution> = Api::namespaced(self.client.clone(), &model.namespace);
@@ -315,12 +377,12 @@ impl Dispatcher {
         match made {
             Ok(execution) => {
                 self.hand(New { execution, seen: Some(seen) });
-                Ok(Stored::Now)
+                Ok(Came::Now(name.clone()))
             }
             Err(kube::Error::Api(status)) if status.code == 409 && status.reason == "AlreadyExists" => {
-                Ok(Stored::Before)
+                Ok(Came::Before(name.clone()))
             }
-            Err(kube::Error::Api(status)) if is_gone(&status) => Ok(Stored::Nothing),
+            Err(kube::Error::Api(status)) if is_gone(&status) => Ok(Came::Nothing),
             Err(kube::Error::Api(status)) if is_never_taken(&status) => {
                 Ok(self.refuse(runbook, "NotPlanned", &status.message).await)
             }
@@ -352,9 +414,9 @@ impl Dispatcher {
     }
 
     /// It will not be done, however often it comes: somebody is told.
-    pub(super) async fn refuse(&self, runbook: &Runbook, reason: &'static str, message: &str) -> Stored {
+    pub(super) async fn refuse(&self, runbook: &Runbook, reason: &'static str, message: &str) -> Came {
         self.tell(runbook, reason, message).await;
-        Stored::Refused
+        Came::Refused(message.to_owned())
     }
 
     /// Something happened for which a runbook was not started.
@@ -409,7 +471,15 @@ impl Dispatcher {
         let occurrence = Occurrence::Alert(Alert { resolved_at: None, ..alert.clone() }.occurred(runbooks));
         if let Some(at) = alert.resolved_at {
             let concerned = usable.iter().any(|known| matches(&known.model, &occurrence, Timestamp::now()).is_ok());
-            return if concerned { self.resolve(alert, at).await } else { Ok(Stored::Nothing) };
+            let key = end_of(&alert.fingerprint, alert.starts_at);
+            if !concerned {
+                return Ok(Stored::Nothing);
+            }
+            // A list of executions is dear where there are many, and a post that is repeated says it again and again.
+            if !self.over.was(&key, Instant::now()) && self.resolve(alert, at).await? > 0 {
+                self.over.remember(&key, Instant::now());
+            }
+            return Ok(Stored::Resolved);
         }
         let (mut stored, mut failed) = (Stored::Nothing, None);
         for known in &usable {
@@ -425,8 +495,9 @@ impl Dispatcher {
         failed.map_or(Ok(stored), Err)
     }
 
-    /// Tells the executions of an alert that it is over.
-    async fn resolve(&self, alert: &Alert, at: Timestamp) -> Result<Stored, NotStored> {
+    /// Tells the executions of an alert that it is over; gives how many there are.
+    async fn resolve(&self, alert: &Alert, at: Timestamp) -> Result<usize, NotStored> {
+        let mut found = 0;
         let all: Api<RunbookExecution> = Api::all(self.client.clone());
         let params = ListParams::default().labels(&format!("{}={}", names::FINGERPRINT, alert.fingerprint));
         let failed = |error: kube::Error| NotStored(format!("RunbookExecutions: {}", chain(&error)));
@@ -434,7 +505,11 @@ impl Dispatcher {
             let started = execution.spec.trigger.starts_at.0.as_second();
             let over = execution.status.as_ref().is_some_and(|status| status.phase.is_terminal());
             let told = execution.annotations().contains_key(RESOLVED_AT);
-            if over || told || started != alert.starts_at.as_second() {
+            if started != alert.starts_at.as_second() {
+                continue;
+            }
+            found += 1;
+            if over || told {
                 continue;
             }
             let api: Api<RunbookExecution> =
@@ -447,8 +522,13 @@ impl Dispatcher {
                 Err(error) => return Err(failed(error)),
             }
         }
-        Ok(Stored::Resolved)
+        Ok(found)
     }
+}
+
+/// The end of an alert, in seconds as its executions have its start.
+fn end_of(fingerprint: &str, starts_at: Timestamp) -> String {
+    format!("{fingerprint}/{}", starts_at.as_second())
 }
 
 /// The namespace is gone, and the runbook with it. Where the definition of executions is not there, only that is not

@@ -66,7 +66,7 @@ impl Given {
         change(&mut object);
         let mut runbook: Runbook = from_value(object).unwrap();
         let mut author = Author { username: "ann".to_owned(), ..Author::default() };
-        author.seal = self.sealer.of_author("shop", "restart", &runbook.spec, &author).unwrap();
+        author.seal = self.sealer.of_author("shop", &runbook.name_any(), &runbook.spec, &author).unwrap();
         runbook.annotations_mut().insert(AUTHOR.to_owned(), serde_json::to_string(&author).unwrap());
         DeserializeGuard(Ok(runbook))
     }
@@ -244,4 +244,37 @@ async fn what_is_over_is_told_to_what_has_not_ended() {
         alert.resolved_at = Some("2026-01-01T01:00:00Z".parse().unwrap());
     });
     assert_eq!((other.await, given.api.writes().len()), (Ok(Stored::Nothing), before));
+}
+
+/// A post that was stored in part comes again and again, with all that it says.
+#[tokio::test]
+async fn what_is_repeated_asks_the_api_server_nothing() {
+    let mut given = given();
+    given.know(runbook(&given.sealer, |_| {}));
+    let over = |alert: &mut Alert| alert.resolved_at = Some("2026-01-01T01:00:00Z".parse().unwrap());
+    assert_eq!(given.accept(over).await, Ok(Stored::Resolved), "nobody has told of it before");
+    assert_eq!(given.accept(|_| {}).await, Ok(Stored::Now));
+    let asked = given.api.requests();
+    assert_eq!(given.accept(|_| {}).await, Ok(Stored::Before));
+    assert_eq!(given.api.requests(), asked);
+    // One that came after the end, from an Alertmanager that is behind, is told as well.
+    assert_eq!(given.accept(over).await, Ok(Stored::Resolved));
+    let at = "2026-01-01T00:00:00.5Z".parse().unwrap();
+    let path = format!("{EXECUTIONS}/{}", names::execution("restart", "r", "f1", at, "d"));
+    assert!(given.api.get(&path).unwrap()["metadata"]["annotations"][RESOLVED_AT].is_string());
+    let asked = given.api.requests();
+    assert_eq!(given.accept(over).await, Ok(Stored::Resolved));
+    assert_eq!(given.api.requests(), asked);
+    // Another runbook that the same alert starts: its execution does not know yet.
+    let other = runbook(&given.sealer, |_| {});
+    let mut other = serde_json::to_value(other.0.unwrap()).unwrap();
+    (other["metadata"]["name"], other["metadata"]["uid"]) = (json!("other"), json!("o"));
+    let other = given.runbook(|object| {
+        *object = other.clone();
+    });
+    given.know(other);
+    assert_eq!(given.accept(|_| {}).await, Ok(Stored::Now));
+    assert_eq!(given.accept(over).await, Ok(Stored::Resolved));
+    let path = format!("{EXECUTIONS}/{}", names::execution("other", "o", "f1", at, "d"));
+    assert!(given.api.get(&path).unwrap()["metadata"]["annotations"][RESOLVED_AT].is_string());
 }

@@ -14,7 +14,7 @@ use plimsoll_api::{RunbookExecution, RunbookExecutionStatus, execution::Phase, r
 use plimsoll_runbook::{
     Act,
     guards::{self, Guard, Refusal, check},
-    machine::{Awaits, Checked, Command, Doing, Event, RECHECK, Report, What, World, begins, owes, step},
+    machine::{Awaits, Checked, Command, Doing, Event, RECHECK, Report, What, World, begins, owes, start_by, step},
     requests::{self, Run},
     validate,
 };
@@ -50,7 +50,7 @@ const COUNTED: Duration = Duration::from_secs(RECHECK.unsigned_abs());
 pub const REFUSED_AT_ONCE: usize = 8;
 
 /// What has begun and takes longer is said to have.
-const MOMENT: Duration = Duration::from_millis(500);
+pub(super) const MOMENT: Duration = Duration::from_millis(500);
 
 /// A watch that begins is waited for so long; then executions are listed instead.
 const BEGINNING: Duration = Duration::from_secs(10);
@@ -136,13 +136,10 @@ impl Executor {
     pub fn stays(&self, told: &RunbookExecution) -> Stays<'_> {
         let status = told.status.as_ref();
         let waits = status.is_none_or(|status| matches!(status.phase, Phase::Pending | Phase::Blocked));
-        let missed = told.spec.start_by.as_ref().is_some_and(|by| by.0 < Timestamp::now());
-        if !waits
-            || told.spec.begun.is_some()
-            || missed
-            || resolved_at(told).is_some()
-            || told.metadata.deletion_timestamp.is_some()
-        {
+        let approval = status.and_then(|status| status.approval.as_ref());
+        let missed = start_by(&told.spec, approval).is_some_and(|by| by < Timestamp::now());
+        let over = resolved_at(told).is_some() || told.metadata.deletion_timestamp.is_some();
+        if !waits || told.spec.begun.is_some() || missed || over {
             return Stays::No;
         }
         let Some(known) = self.known(told) else { return Stays::No };
@@ -186,21 +183,22 @@ impl Executor {
                 }
             },
         };
-        // One that was made as one that has begun; while it is not said in its status, it is said when it takes long.
-        let mut unsaid = execution.spec.begun.is_some() && execution.status.is_none();
-        recall(&mut execution);
         if let Some(next) = self.goes(&api, &execution).await? {
             return Ok(next);
         }
-        if !self.is_sealed(&execution) {
-            let next = self.refuse(&api, &execution).await?;
+        if let Some(broken) = self.unsealed(&execution) {
+            let next = self.refuse(&api, &execution, broken).await?;
             lent::release(&api, &execution).await?;
             return Ok(next);
         }
-        let made_here = execution.spec.begun.is_some() && self.watched.making.take(&execution).await;
+        self.believed(&mut execution);
+        // One that was made as one that has begun; while it is not said in its status, it is said when it takes long.
+        let mut unsaid = execution.spec.begun.is_some() && execution.status.is_none();
+        recall(&mut execution);
+        let made_here = unsaid && self.watched.making.take(&execution).await;
         let begins = execution.spec.begun.as_ref().and_then(|begun| begins(&execution.spec, begun.0));
         let mut event = match begins {
-            Some((_, what)) if made_here && unsaid => Event::Stored(Some(what)),
+            Some((_, what)) if made_here => Event::Stored(Some(what)),
             _ => Event::Loaded,
         };
         loop {
@@ -264,6 +262,7 @@ impl Executor {
     ) -> Result<RunbookExecution, ExecuteError> {
         let name = execution.name_any();
         conclude(&mut status, execution.metadata.generation);
+        status.seal = self.dispatcher.sealer.of_status(execution, &status).ok();
         let mut wanted = RunbookExecution { status: Some(status), ..execution.clone() };
         for _ in 0..5 {
             let error = match api.replace_status(&name, &PostParams::default(), &wanted).await {
@@ -429,7 +428,7 @@ impl Executor {
             biased;
             () = paused => Err(Ok(Acted::Paused)),
             () = deleted => Err(Err(ExecuteError::Deleted)),
-            message = self.risk(task.step, &doing.what, &namespace) => Err(Ok(Acted::Reported(failed(message)))),
+            message = self.risk(execution, task.step, &doing.what) => Err(Ok(Acted::Reported(failed(message)))),
             finish = actor.perform(&task.calls) => Ok(finish),
         };
         let finish = match finish {
@@ -470,14 +469,15 @@ impl Executor {
     }
 
     /// Ends when a fault endangers an SLO; never for anything else.
-    async fn risk(&self, step: Option<&Step>, what: &What, namespace: &str) -> String {
+    async fn risk(&self, execution: &RunbookExecution, step: Option<&Step>, what: &What) -> String {
         let Some(chaos) = step.and_then(|step| step.action.chaos.as_ref()).filter(|_| matches!(what, What::Step(_)))
         else {
             return std::future::pending().await;
         };
+        let namespace = execution.namespace().unwrap_or_default();
         loop {
             tokio::time::sleep(RISK).await;
-            let slos = circumstances::slos(&self.client, namespace).await;
+            let slos = circumstances::slos(&self.client, &execution.spec, &namespace).await;
             // That for once nothing can be read is no risk yet: it would have been refused before.
             if let Some(slos) = &slos
                 && let Some((_, message)) =

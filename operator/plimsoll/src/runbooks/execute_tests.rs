@@ -62,6 +62,14 @@ fn borrowed(api: &FakeApi, deleted: Option<i64>) {
     if let Some(minutes) = deleted {
         execution["metadata"]["deletionTimestamp"] = json!(ago(minutes));
     }
+    put(api, execution);
+}
+
+/// Puts an execution with a status as the operator has written it.
+fn put(api: &FakeApi, mut execution: Value) {
+    let typed: RunbookExecution = from_value(execution.clone()).unwrap();
+    let seal = Sealer::new([5; 32]).of_status(&typed, typed.status.as_ref().unwrap()).unwrap();
+    execution["status"]["seal"] = json!(seal);
     api.put(AT, execution);
 }
 
@@ -122,7 +130,7 @@ async fn it_is_held_while_it_has_borrowed_and_let_go_when_it_ends() {
     let mut new = api.get(AT).unwrap();
     new["metadata"]["finalizers"] = json!([]);
     new["status"] = json!({"phase": "Running", "startedAt": new["status"]["startedAt"]});
-    api.put(AT, new);
+    put(&api, new);
     monitor(&api, "30s");
     let before = api.writes().len();
     executor(&api).run("shop", "x", None).await.unwrap();
@@ -168,4 +176,83 @@ async fn what_is_not_sealed_any_more_says_what_it_owes() {
     executor(&api).run("shop", "x", None).await.unwrap();
     let status = api.get(AT).unwrap()["status"].clone();
     assert_eq!((&status["phase"], &status["reason"]), (&json!("Skipped"), &json!("NotSealed")));
+}
+
+/// Who may write statuses makes nobody do anything: what the guards have not let begin does not begin.
+#[tokio::test]
+async fn a_status_that_the_operator_has_not_written_is_not_gone_on_with() {
+    let forged = async |change: &dyn Fn(&mut Value)| {
+        let api = FakeApi::default();
+        borrowed(&api, None);
+        monitor(&api, "30s");
+        let mut execution = api.get(AT).unwrap();
+        change(&mut execution);
+        api.put(AT, execution);
+        executor(&api).run("shop", "x", None).await.unwrap();
+        assert!(!api.writes().contains(&format!("PATCH {MONITOR}")), "{:?}", api.writes());
+        api.get(AT).unwrap()
+    };
+    let now = Timestamp::now().to_string();
+    let intent = json!([{"name": "a", "intentTime": now, "attempts": 1}]);
+    // One that waits, or was only shown, or has ended, is said to be under way: with no seal, or with one of another status.
+    for (mode, keeps) in [("Auto", false), ("DryRun", false), ("Auto", true)] {
+        let found = forged(&|execution| {
+            let sealed = execution["status"]["seal"].clone();
+            execution["spec"]["mode"] = json!(mode);
+            execution["status"] = json!({"phase": "Running", "startedAt": now, "steps": intent});
+            if keeps {
+                execution["status"]["seal"] = sealed;
+            }
+            let typed: RunbookExecution = from_value(execution.clone()).unwrap();
+            let right = seal(&Sealer::new([5; 32]), "ann", "shop", "x", &typed.spec).unwrap();
+            execution["metadata"]["annotations"][SEAL] = json!(right);
+        })
+        .await;
+        let status = &found["status"];
+        assert_eq!((&status["phase"], &status["reason"]), (&json!("Unknown"), &json!("StatusForged")), "{mode}");
+        assert!(status["message"].as_str().unwrap().contains("(step a)"), "{status}");
+        assert_eq!(found["metadata"]["finalizers"], json!(["theirs"]));
+    }
+    // The right status of another execution.
+    let found = forged(&|execution| execution["metadata"]["uid"] = json!("another")).await;
+    assert_eq!(found["status"]["reason"], "StatusForged");
+    // One that has borrowed something is said not to have begun.
+    let found = forged(&|execution| execution["status"] = json!({"phase": "Pending"})).await;
+    assert_eq!(found["status"]["reason"], "StatusForged");
+    // A gate that is said to be passed, and an approval that nobody gave, before it begins: it is asked from the start.
+    let found = forged(&|execution| {
+        let done = json!([{"name": "a", "attempts": 1, "outcome": "Succeeded", "finishedAt": now}]);
+        execution["metadata"]["finalizers"] = json!([]);
+        execution["status"] = json!({"phase": "Blocked", "reason": "Cooldown", "steps": done, "startedAt": now});
+    })
+    .await;
+    let status = &found["status"];
+    assert_eq!((&status["phase"], &status["reason"]), (&json!("Skipped"), &json!("Off")), "there is no such runbook");
+    assert_eq!((&status["steps"], &status["startedAt"]), (&Value::Null, &Value::Null));
+}
+
+/// What was approved late may begin late: whether it still may is the machine's to say, not that of a first look.
+#[tokio::test]
+async fn who_waits_after_an_approval_is_not_missed() {
+    let api = FakeApi::default();
+    borrowed(&api, None);
+    let now = Timestamp::now();
+    let ago = |minutes: i64| (now - SignedDuration::from_mins(minutes)).to_string();
+    let mut execution = api.get(AT).unwrap();
+    (execution["spec"]["mode"], execution["spec"]["startBy"]) = (json!("Approve"), json!(ago(50)));
+    execution["spec"]["trigger"]["startsAt"] = json!(ago(60));
+    execution["status"] = json!({"phase": "Blocked", "reason": "MaxConcurrent"});
+    let by = |execution: &Value| {
+        let typed: RunbookExecution = from_value(execution.clone()).unwrap();
+        let approval = typed.status.as_ref().unwrap().approval.as_ref();
+        plimsoll_runbook::machine::start_by(&typed.spec, approval).unwrap() > now
+    };
+    assert!(!by(&execution));
+    execution["status"]["approval"] = json!({"approval": "ok", "decision": "Approve", "decider": "eve", "at": ago(5)});
+    assert!(by(&execution), "ten minutes from the approval");
+    // What the leader keeps of an execution is enough to know it.
+    let mut kept = DeserializeGuard(Ok(from_value::<RunbookExecution>(execution).unwrap()));
+    crate::runbooks::watched::slim(&mut kept);
+    let slimmed = serde_json::to_value(kept.0.unwrap()).unwrap();
+    assert!(by(&slimmed));
 }

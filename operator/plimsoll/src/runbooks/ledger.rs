@@ -5,7 +5,7 @@
 //! While the watch is broken the executions are listed for each check, and what cannot be listed refuses.
 
 use std::{
-    collections::{BTreeMap, HashMap, HashSet},
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
     sync::{Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -16,7 +16,7 @@ use plimsoll_api::{
     execution::{ObjectRef, Phase},
     runbook::Mode,
 };
-use plimsoll_runbook::guards::Past;
+use plimsoll_runbook::guards::{self, Past};
 use tokio::{sync::watch, time::timeout};
 
 /// An execution as the watch tells it.
@@ -40,14 +40,16 @@ struct Inner {
     entries: HashMap<Key, Entry>,
     /// Of each runbook, by its UID.
     of_runbook: HashMap<String, HashSet<Key>>,
-    /// Of each target, by its UID.
-    of_target: HashMap<String, HashSet<Key>>,
+    /// Of each object that one has for itself, by its UID: those that act now.
+    held: HashMap<String, HashSet<Key>>,
 }
 
 #[derive(Clone, Debug)]
 struct Entry {
     runbook: String,
     past: Past,
+    /// The UIDs of what it has for itself while it acts.
+    holds: Vec<String>,
 }
 
 /// What is known of an execution's surroundings at one moment. Whoever holds it is alone: a run that begins is entered
@@ -137,20 +139,19 @@ impl Page<'_> {
         all.into_values().collect()
     }
 
-    /// Other executions that act upon the same target now. One that waits does not hold another one back, or both would
-    /// wait for ever.
+    /// Other executions that act now upon the same target, or have borrowed the same object. One that waits does not hold
+    /// another one back, or both would wait for ever.
     pub fn same_target(&self, execution: &RunbookExecution) -> Vec<String> {
-        let Some(target) = target_of(execution) else { return Vec::new() };
-        let own = key(execution);
-        let keys = self.inner.of_target.get(&target.uid).into_iter().flatten();
-        let entries = keys.filter(|key| **key != own).filter_map(|key| self.inner.entries.get(key));
+        let (own, holds) = (key(execution), guards::holds(&execution.spec));
+        let keys: BTreeSet<&Key> = holds.iter().filter_map(|uid| self.inner.held.get(*uid)).flatten().collect();
+        let entries = keys.into_iter().filter(|key| **key != own).filter_map(|key| self.inner.entries.get(key));
         entries.filter(|entry| acts(&entry.past)).map(|entry| entry.past.name.clone()).collect()
     }
 
     /// It begins: whoever counts next sees it, before it is stored. What becomes of it is entered when it is read.
     pub fn begins(mut self, execution: &RunbookExecution, now: jiff::Timestamp) {
         let past = Past { started_at: Some(now), finished_at: None, ..past(execution) };
-        self.inner.put(key(execution), Entry { runbook: execution.spec.runbook.uid.clone(), past });
+        self.inner.put(key(execution), entry(execution, past));
     }
 }
 
@@ -163,14 +164,14 @@ impl Inner {
             join(&mut told, &entry.past);
         }
         if told.started_at.is_some() {
-            self.put(key, Entry { runbook: execution.spec.runbook.uid.clone(), past: told });
+            self.put(key, entry(execution, told));
         }
     }
 
     fn replace(&mut self, execution: &RunbookExecution) {
         let (key, past) = (key(execution), past(execution));
         match past.started_at {
-            Some(_) => self.put(key, Entry { runbook: execution.spec.runbook.uid.clone(), past }),
+            Some(_) => self.put(key, entry(execution, past)),
             None => self.remove(&key),
         }
     }
@@ -183,23 +184,37 @@ impl Inner {
         // It may be another one of the same name.
         self.remove(&key);
         self.of_runbook.entry(entry.runbook.clone()).or_default().insert(key.clone());
-        if acts(&entry.past) && !entry.past.target_uid.is_empty() {
-            self.of_target.entry(entry.past.target_uid.clone()).or_default().insert(key.clone());
+        if acts(&entry.past) {
+            for uid in &entry.holds {
+                self.held.entry(uid.clone()).or_default().insert(key.clone());
+            }
         }
         self.entries.insert(key, entry);
     }
 
     fn remove(&mut self, key: &str) {
-        let Some(Entry { runbook, past }) = self.entries.remove(key) else { return };
-        for (index, of) in [(&mut self.of_runbook, &runbook), (&mut self.of_target, &past.target_uid)] {
-            if let Some(keys) = index.get_mut(of) {
-                keys.remove(key);
-                if keys.is_empty() {
-                    index.remove(of);
-                }
-            }
+        let Some(Entry { runbook, past: _, holds }) = self.entries.remove(key) else { return };
+        forget(&mut self.of_runbook, &runbook, key);
+        for uid in &holds {
+            forget(&mut self.held, uid, key);
         }
     }
+}
+
+fn forget(index: &mut HashMap<String, HashSet<Key>>, of: &str, key: &str) {
+    if let Some(keys) = index.get_mut(of) {
+        keys.remove(key);
+        if keys.is_empty() {
+            index.remove(of);
+        }
+    }
+}
+
+fn entry(execution: &RunbookExecution, past: Past) -> Entry {
+    // What has ended holds nothing, and that is most of them.
+    let holds =
+        if acts(&past) { guards::holds(&execution.spec).into_iter().map(str::to_owned).collect() } else { Vec::new() };
+    Entry { runbook: execution.spec.runbook.uid.clone(), past, holds }
 }
 
 /// What is known besides: a start and an end that were seen once stay.
@@ -348,7 +363,7 @@ mod tests {
         tell(&ledger, Event::InitDone);
         assert_eq!(seen(&ledger), (1, vec!["d".to_owned()]));
         tell(&ledger, Event::Delete(running("d")));
-        assert!(ledger.lock().of_runbook.is_empty() && ledger.lock().of_target.is_empty());
+        assert!(ledger.lock().of_runbook.is_empty() && ledger.lock().held.is_empty());
     }
 
     #[test]
@@ -361,5 +376,43 @@ mod tests {
         let shown: Vec<(&str, bool)> =
             all.iter().map(|past| (past.name.as_str(), past.finished_at.is_some())).collect();
         assert_eq!(shown, [("a", true), ("b", false), ("c", true)]);
+    }
+
+    /// Two runs of different targets that measure the same object more closely come one after the other.
+    #[test]
+    fn what_is_borrowed_is_held_as_a_target_is() {
+        let measures = |name: &str, target: &str, monitor: &str, status: Value| {
+            let mut execution = execution(name, status);
+            execution.spec.objects = from_value(json!([
+                {"parameter": "app", "kind": "Deployment", "namespace": "shop", "name": target, "uid": target},
+                {"parameter": "monitor", "kind": "ServiceMonitor", "namespace": "shop", "name": monitor, "uid": monitor}]))
+            .unwrap();
+            execution.spec.target = Some("app".to_owned());
+            execution.spec.steps = from_value(json!([
+                {"name": "a", "telemetryProfile": {"object": "monitor", "profile": "debug"}}]))
+            .unwrap();
+            execution
+        };
+        let acting = json!({"phase": "Running", "startedAt": "2026-01-01T00:00:00Z"});
+        let ledger = Ledger::default();
+        tell(&ledger, Event::Apply(measures("first", "checkout", "m", acting.clone())));
+        let busy = |other: &RunbookExecution| ledger.page().same_target(other);
+        assert_eq!(busy(&measures("second", "cart", "m", Value::Null)), ["first"]);
+        assert!(busy(&measures("second", "cart", "n", Value::Null)).is_empty(), "another monitor");
+        // Who acts upon the monitor itself, and who has the same target, as ever.
+        let mut upon = measures("second", "m", "n", Value::Null);
+        upon.spec.steps = Vec::new();
+        assert_eq!(busy(&upon), ["first"]);
+        assert_eq!(busy(&measures("second", "checkout", "m", Value::Null)), ["first"], "told once");
+        // A dry run borrows nothing, and what has ended has given back.
+        let mut dry = measures("dry", "x", "n", acting);
+        dry.spec.mode = Mode::DryRun;
+        tell(&ledger, Event::Apply(dry));
+        assert!(busy(&measures("second", "cart", "n", Value::Null)).is_empty());
+        let times = ["2026-01-01T00:00:00Z", "2026-01-01T00:01:00Z"];
+        let over = json!({"phase": "Succeeded", "startedAt": times[0], "finishedAt": times[1]});
+        ledger.read(&measures("first", "checkout", "m", over));
+        assert!(busy(&measures("second", "cart", "m", Value::Null)).is_empty());
+        assert!(ledger.lock().held.is_empty());
     }
 }

@@ -14,6 +14,7 @@ use super::{
     facts::{self, Wanted},
     read::{ReadError, get, path, text},
 };
+use crate::refusals;
 
 /// Why an object was not found.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -27,6 +28,19 @@ pub enum LookupError {
     /// It is not there.
     #[error("parameter {0}: {1}")]
     Missing(String, String),
+}
+
+impl LookupError {
+    /// In words that help, when it is that the operator must not be the account.
+    pub fn explained(self, namespace: &str, account: &str) -> Self {
+        match self {
+            Self::NotAllowed(parameter, message) => {
+                let words = refusals::impersonation(&message, namespace, account);
+                Self::NotAllowed(parameter, words.unwrap_or(message))
+            }
+            other => other,
+        }
+    }
 }
 
 /// Looks all of them up, with their facts.

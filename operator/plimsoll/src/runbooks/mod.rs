@@ -63,7 +63,11 @@ use self::{
     watched::{New, Watched, slim},
 };
 use crate::{
-    actions::Outside, events::Teller, operator::metrics::Metrics, prometheus::Prometheus, sinks::kubernetes::chain,
+    actions::Outside,
+    events::Teller,
+    operator::{drain::drained, metrics::Metrics},
+    prometheus::Prometheus,
+    sinks::kubernetes::chain,
 };
 
 /// Executions that are worked on at the same time. Most of that is waiting.
@@ -222,8 +226,8 @@ async fn executions(
             Some(ObjectRef::new(&approval.spec.execution).within(&approval.namespace()?))
         });
     let unpaused = unpaused(executor.switch.changes());
-    let stopped = stop.clone();
-    Controller::for_stream(changes, reader)
+    let (listed, stopped, until) = (reader.clone(), stop.clone(), stop.clone());
+    let work = Controller::for_stream(changes, reader)
         .with_config(Config::default().concurrency(CONCURRENCY))
         .reconcile_on(decided)
         .reconcile_all_on(unpaused)
@@ -239,8 +243,8 @@ async fn executions(
             },
             executor,
         )
-        .for_each(|_| std::future::ready(()))
-        .await;
+        .for_each(|_| std::future::ready(()));
+    drained(&listed, &until, work).await;
 }
 
 async fn reconcile(

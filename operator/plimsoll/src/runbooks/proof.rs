@@ -10,7 +10,8 @@ use std::fmt::Write as _;
 
 use hmac::{Hmac, Mac as _};
 use k8s_openapi::{ByteString, api::core::v1::Secret, apimachinery::pkg::apis::meta::v1::ObjectMeta};
-use kube::{Api, api::PostParams};
+use kube::{Api, ResourceExt as _, api::PostParams};
+use plimsoll_api::{RunbookExecution, RunbookExecutionStatus};
 use plimsoll_runbook::names;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
@@ -148,6 +149,20 @@ impl Sealer {
         spec: &impl Serialize,
     ) -> Result<String, serde_json::Error> {
         Ok(self.seal(&[kind, namespace, name, &names::spec_hash(spec)?]))
+    }
+
+    /// The seal of an execution's status: of whose it is, and of every field of it but the seal.
+    ///
+    /// # Errors
+    /// None that can occur.
+    pub fn of_status(
+        &self,
+        execution: &RunbookExecution,
+        status: &RunbookExecutionStatus,
+    ) -> Result<String, serde_json::Error> {
+        let (namespace, uid) = (execution.namespace().unwrap_or_default(), execution.uid().unwrap_or_default());
+        let bare = RunbookExecutionStatus { seal: None, ..status.clone() };
+        self.of_object(&format!("status of {uid}"), &namespace, &execution.name_any(), &bare)
     }
 
     /// Whether a seal is the right one, in constant time.

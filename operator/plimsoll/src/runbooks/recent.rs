@@ -50,6 +50,12 @@ impl Recent {
         self.turn(now, |generations| generations.younger.insert(key(what)));
     }
 
+    /// It is not any more.
+    pub fn forget(&self, what: &str, now: Instant) {
+        let key = key(what);
+        self.turn(now, |generations| generations.younger.remove(&key) | generations.older.remove(&key));
+    }
+
     fn turn<T>(&self, now: Instant, then: impl FnOnce(&mut Generations) -> T) -> T {
         let mut generations = self.generations.lock().unwrap_or_else(PoisonError::into_inner);
         let age = now - generations.since;
@@ -141,6 +147,11 @@ mod tests {
         assert!(!recent.was("a", at(122)));
         recent.remember("a", at(123));
         assert!(!recent.was("a", at(600)), "however long nobody asked");
+        recent.remember("a", at(601));
+        recent.remember("b", at(662));
+        recent.forget("a", at(662));
+        recent.forget("b", at(662));
+        assert!(!recent.was("a", at(662)) && !recent.was("b", at(662)), "in either generation");
     }
 
     #[test]

@@ -24,7 +24,7 @@ use super::{
     dispatch::{Dispatcher, Guarded, Unusable},
     switch::Switch,
 };
-use crate::sinks::kubernetes::chain;
+use crate::{operator::drain::drained, sinks::kubernetes::chain};
 
 /// Rights change without any runbook changing.
 const AGAIN: Duration = Duration::from_secs(300);
@@ -51,10 +51,11 @@ impl States {
             .applied_objects()
             .predicate_filter(predicates::generation.combine(predicates::annotations), Default::default());
         let switched = tokio_stream(self.switch.changes());
-        Controller::for_stream(changes, reader)
+        let (listed, stopped) = (reader.clone(), stop.clone());
+        let work = Controller::for_stream(changes, reader)
             .with_config(Config::default().concurrency(4))
             .reconcile_all_on(switched)
-            .graceful_shutdown_on(async move { stop.cancelled().await })
+            .graceful_shutdown_on(async move { stopped.cancelled().await })
             .run(
                 |guarded, states: Arc<Self>| async move { states.look(&guarded).await },
                 |_, error, _| {
@@ -63,8 +64,8 @@ impl States {
                 },
                 Arc::new(self),
             )
-            .for_each(|_| std::future::ready(()))
-            .await;
+            .for_each(|_| std::future::ready(()));
+        drained(&listed, &stop, work).await;
     }
 
     async fn look(&self, guarded: &Guarded) -> Result<Action, kube::Error> {

@@ -8,15 +8,16 @@ use std::{
 
 use futures::{StreamExt, stream};
 use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::{
     Api, Client, ResourceExt,
     api::{ListParams, Patch, PatchParams},
 };
-use plimsoll_api::{Runbook, RunbookExecution};
+use plimsoll_api::{Runbook, RunbookExecution, runbook::Answered};
 use plimsoll_runbook::{
     alertmanager,
     matching::{Occurrence, matches},
-    model::Trigger,
+    model::{Model, Trigger},
     names,
     plan::BY_HAND,
 };
@@ -24,15 +25,17 @@ use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    dispatch::{Dispatcher, Known},
+    dispatch::{Came, Dispatcher, Known},
     proof::{RUN, RunRequest, Sealer},
 };
-use crate::{actions::Outside, alerts_webhook::server::Desk as _, sinks::kubernetes::chain, trace};
+use crate::{actions::Outside, alerts_webhook::server::Desk as _, events::cut, sinks::kubernetes::chain, trace};
 
 /// Alertmanager is asked this often, whatever comes by itself.
 const RESYNC: Duration = Duration::from_secs(60);
 /// Schedules and people are looked at this often.
 const LOOK: Duration = Duration::from_secs(2);
+/// Answers that a runbook's status keeps.
+const ANSWERS: usize = 10;
 /// One that is even older was told of, or looked after, by whoever led then.
 const FORGOTTEN: jiff::SignedDuration = jiff::SignedDuration::from_hours(24);
 /// Alerts that are stored at the same time.
@@ -105,14 +108,22 @@ pub(super) async fn start(
     started.is_ok()
 }
 
+/// Why a request has no answer.
+enum Unanswered {
+    /// It is looked at again.
+    NotNow,
+    /// It has one already, or nobody waits for it any more.
+    Never,
+}
+
 /// What the leader looks after.
 pub struct Triggers {
     /// Starts runbooks.
     dispatcher: Arc<Dispatcher>,
     /// A client that writes only while this process leads.
     client: Client,
-    /// The request for a run that was looked after last, by the runbook's UID: a hash of it.
-    looked_after: HashMap<String, String>,
+    /// The request for a run that was looked after last, by the runbook's UID, and the answer while it is not stored.
+    looked_after: HashMap<String, (String, Option<Answered>)>,
 }
 
 impl Triggers {
@@ -152,7 +163,7 @@ impl Triggers {
         {
             return;
         }
-        let next = due.next.map(k8s_openapi::apimachinery::pkg::apis::meta::v1::Time);
+        let next = due.next.map(Time);
         let first = known.runbook.status.as_ref().and_then(|status| status.last_schedule.as_ref()).is_none();
         if due.start.is_none() && due.missed == 0 && next == status.next_schedule && !first {
             return;
@@ -161,65 +172,130 @@ impl Triggers {
             tracing::warn!(runbook = %known.model.name, missed = due.missed, "moments of a schedule were missed");
         }
         let patch = json!({"metadata": {"uid": known.model.uid}, "status":
-            {"lastSchedule": k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(due.looked_after), "nextSchedule": next}});
+            {"lastSchedule": Time(due.looked_after), "nextSchedule": next}});
         let api: Api<Runbook> = Api::namespaced(self.client.clone(), &known.model.namespace);
         if let Err(error) = api.patch_status(&known.model.name, &PatchParams::default(), &Patch::Merge(&patch)).await {
             tracing::warn!(error = %chain(&error), "the moment of a schedule was not stored");
         }
     }
 
-    /// Somebody has asked for a run, and the webhook has noted who.
+    /// Somebody has asked for a run, and the webhook has noted who. It is answered once: what came of it is in the status,
+    /// for whoever asked and for whoever leads next.
     async fn requested(&mut self, known: &Known) {
         let Some(noted) = known.runbook.annotations().get(RUN) else { return };
-        let (uid, hash) = (known.model.uid.clone(), names::spec_hash(noted).unwrap_or_default());
-        if self.looked_after.get(&uid) == Some(&hash) || !self.look_after(known, noted).await {
-            return;
-        }
-        self.looked_after.insert(uid, hash);
+        let Ok(request) = serde_json::from_str::<RunRequest>(noted) else { return };
+        let uid = known.model.uid.clone();
+        let looked = self.looked_after.remove(&uid).filter(|(id, _)| *id == request.id);
+        let answer = match looked {
+            Some((id, None)) => {
+                self.looked_after.insert(uid, (id, None));
+                return;
+            }
+            // It could not be stored yet; what came of it does not change any more.
+            Some((_, Some(answer))) => Ok(answer),
+            None => self.look_after(known, &request).await,
+        };
+        let unwritten = match answer {
+            Ok(answer) if self.answer(known, &answer).await => None,
+            Ok(answer) => Some(answer),
+            Err(Unanswered::NotNow) => return,
+            Err(Unanswered::Never) => None,
+        };
+        self.looked_after.insert(uid, (request.id, unwritten));
     }
 
-    /// True when it was looked after, also when nothing came of it.
-    async fn look_after(&self, known: &Known, noted: &str) -> bool {
-        let Ok(request) = serde_json::from_str::<RunRequest>(noted) else { return true };
-        let right = self.dispatcher.sealer.of_run(&known.model.namespace, &known.model.name, &request);
-        let Ok(at) = request.at.parse::<Timestamp>() else { return true };
+    /// What comes of a request.
+    async fn look_after(&self, known: &Known, request: &RunRequest) -> Result<Answered, Unanswered> {
+        let Model { namespace, name, .. } = &known.model;
+        let at = request.at.parse::<Timestamp>().map_err(|_| Unanswered::Never)?;
         let age = Timestamp::now().duration_since(at);
-        if age > FORGOTTEN {
-            return true;
+        // As it is now: what the watch has told may be from before somebody else answered.
+        let now = self.now(known).await.map_err(|_| Unanswered::NotNow)?;
+        let answered = now.status.unwrap_or_default().requests;
+        if age > FORGOTTEN || answered.iter().any(|answered| answered.id == request.id) {
+            return Err(Unanswered::Never);
         }
-        if !Sealer::is(&request.seal, &right) {
+        let not_started = |message: String| Ok(answer(request, Err(message)));
+        if !Sealer::is(&request.seal, &self.dispatcher.sealer.of_run(namespace, name, request)) {
             let message =
                 "nobody vouches for who asked for a run; use: plimsoll runbook run, with the operator's webhook on";
             self.dispatcher.refuse(&known.runbook, "RequestNotSealed", message).await;
-            return true;
+            return not_started(message.to_owned());
         }
-        let asked = Occurrence::Asked { by: request.by.clone(), groups: request.groups.clone(), at };
-        if age <= BY_HAND {
-            return start(&self.dispatcher, known, &asked, &request.parameters).await;
+        let RunRequest { id, by, groups, parameters, .. } = request;
+        let asked = Occurrence::Asked { id: id.clone(), by: by.clone(), groups: groups.clone(), at };
+        // Whoever led before may have started it, and gone before it was said.
+        if let Some(execution) = self.was_started(known, &asked).await.map_err(|_| Unanswered::NotNow)? {
+            return Ok(answer(request, Ok(execution)));
         }
-        match self.was_started(known, &asked).await {
-            Some(true) => {}
-            Some(false) => {
-                let message = format!(
-                    "{} asked for a run at {at}, and for 10 minutes it could not be looked after; ask again if it is still wanted",
-                    request.by
-                );
-                self.dispatcher.refuse(&known.runbook, "RequestTooOld", &message).await;
+        if age > BY_HAND {
+            let message = format!(
+                "{by} asked for a run at {at}, and for 10 minutes it could not be looked after; ask again if it is still wanted"
+            );
+            self.dispatcher.refuse(&known.runbook, "RequestTooOld", &message).await;
+            return not_started(message);
+        }
+        match self.dispatcher.ask(known, &asked, parameters, Some(trace::received(None))).await {
+            Ok(Came::Now(execution) | Came::Before(execution)) => Ok(answer(request, Ok(execution))),
+            Ok(Came::Refused(message) | Came::NotAllowed(message)) => not_started(message),
+            Ok(Came::Nothing) => Err(Unanswered::Never),
+            Err(error) => {
+                tracing::warn!(runbook = %name, namespace = %namespace, %error, "a run that was asked for could not be stored; it is tried again");
+                Err(Unanswered::NotNow)
             }
-            None => return false,
         }
-        true
     }
 
-    /// Whether an occurrence has an execution; `None` when that cannot be known.
-    async fn was_started(&self, known: &Known, occurrence: &Occurrence) -> Option<bool> {
-        let Ok(evidence) = matches(&known.model, occurrence, Timestamp::now()) else { return Some(false) };
+    /// A runbook as it is stored now.
+    async fn now(&self, known: &Known) -> Result<Runbook, kube::Error> {
+        let api: Api<Runbook> = Api::namespaced(self.client.clone(), &known.model.namespace);
+        api.get(&known.model.name).await
+    }
+
+    /// Stores what came of a request; true when that needs no other try.
+    async fn answer(&self, known: &Known, answer: &Answered) -> bool {
+        let stored = async {
+            let now = self.now(known).await?;
+            let mut requests = now.status.unwrap_or_default().requests;
+            requests.retain(|known| known.id != answer.id);
+            requests.insert(0, answer.clone());
+            requests.truncate(ANSWERS);
+            let patch = json!({"metadata": {"uid": known.model.uid}, "status": {"requests": requests}});
+            let api: Api<Runbook> = Api::namespaced(self.client.clone(), &known.model.namespace);
+            api.patch_status(&known.model.name, &PatchParams::default(), &Patch::Merge(&patch)).await
+        };
+        match stored.await {
+            Ok(_) => true,
+            // It was deleted, or made anew.
+            Err(kube::Error::Api(status)) if matches!(status.code, 404 | 409) => true,
+            Err(error) => {
+                tracing::warn!(error = %chain(&error), "what came of a request for a run was not stored; it is tried again");
+                false
+            }
+        }
+    }
+
+    /// The execution of an occurrence, if it has one.
+    async fn was_started(&self, known: &Known, occurrence: &Occurrence) -> Result<Option<String>, kube::Error> {
+        let Ok(evidence) = matches(&known.model, occurrence, Timestamp::now()) else { return Ok(None) };
         let api: Api<RunbookExecution> = Api::namespaced(self.client.clone(), &known.model.namespace);
         let of = format!("{}={},{}={}", names::RUNBOOK_UID, known.model.uid, names::FINGERPRINT, evidence.fingerprint);
         let at = evidence.starts_at.0.as_second();
-        let found = api.list(&ListParams::default().labels(&of)).await.ok()?;
-        Some(found.items.iter().any(|execution| execution.spec.trigger.starts_at.0.as_second() == at))
+        let found = api.list(&ListParams::default().labels(&of)).await?;
+        let is_it = |execution: &&RunbookExecution| {
+            let trigger = &execution.spec.trigger;
+            trigger.fingerprint == evidence.fingerprint && trigger.starts_at.0.as_second() == at
+        };
+        Ok(found.items.iter().find(is_it).map(ResourceExt::name_any))
     }
+}
+
+fn answer(request: &RunRequest, came: Result<String, String>) -> Answered {
+    let (execution, message) = match came {
+        Ok(execution) => (Some(execution), None),
+        Err(message) => (None, Some(cut(&message).to_owned())),
+    };
+    Answered { id: request.id.clone(), at: Time(Timestamp::now()), execution, message }
 }
 
 #[cfg(test)]

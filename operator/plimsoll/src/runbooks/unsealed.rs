@@ -1,20 +1,59 @@
-//! Executions that bear no seal of the operator: nothing is done by what they say.
+//! Executions, and statuses of them, that bear no seal of the operator: nothing is done by what they say.
 
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::{Api, ResourceExt};
-use plimsoll_api::{RunbookExecution, execution::Phase};
+use plimsoll_api::{RunbookExecution, RunbookExecutionStatus, execution::Phase};
 use plimsoll_runbook::machine::owing;
 
 use super::{
     dispatch::{WRITTEN_BY, seal},
     execute::{ExecuteError, Executor, Next},
+    lent,
     proof::{SEAL, Sealer},
 };
 
+/// What bears no seal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Unsealed {
+    /// Who wrote its runbook, or its spec.
+    Execution,
+    /// A status by which it is under way.
+    Status,
+}
+
 impl Executor {
+    /// What of an execution somebody else than the operator has written, and cannot be gone on with.
+    pub(super) fn unsealed(&self, execution: &RunbookExecution) -> Option<Unsealed> {
+        if !self.is_sealed(execution) {
+            return Some(Unsealed::Execution);
+        }
+        let status = execution.status.as_ref()?;
+        // What is lent is not forgotten with the status that says so.
+        let is_under_way = matches!(status.phase, Phase::Running | Phase::Verifying)
+            || !status.phase.is_terminal() && lent::is_held(execution);
+        (is_under_way && !self.has_sealed(execution, status)).then_some(Unsealed::Status)
+    }
+
+    /// What somebody else says of a run that has not begun is not believed: its guards, and who must approve it, are
+    /// asked anew. That is also how one of an operator without these seals begins.
+    pub(super) fn believed(&self, execution: &mut RunbookExecution) {
+        let is_open = |status: &&RunbookExecutionStatus| !status.phase.is_terminal();
+        if let Some(status) = execution.status.as_ref().filter(is_open)
+            && !self.has_sealed(execution, status)
+        {
+            execution.status = None;
+        }
+    }
+
+    /// Whether this operator, or one with the same key, has written a status.
+    fn has_sealed(&self, execution: &RunbookExecution, status: &RunbookExecutionStatus) -> bool {
+        let right = self.dispatcher.sealer.of_status(execution, status);
+        right.is_ok_and(|right| Sealer::is(status.seal.as_deref().unwrap_or_default(), &right))
+    }
+
     /// Only the operator makes executions: what they say was decided by a runbook whose author may use the account.
-    pub(super) fn is_sealed(&self, execution: &RunbookExecution) -> bool {
+    fn is_sealed(&self, execution: &RunbookExecution) -> bool {
         let author = execution.annotations().get(WRITTEN_BY).map(String::as_str).unwrap_or_default();
         let (namespace, name) = (execution.namespace().unwrap_or_default(), execution.name_any());
         let right = seal(&self.dispatcher.sealer, author, &namespace, &name, &execution.spec);
@@ -27,6 +66,7 @@ impl Executor {
         &self,
         api: &Api<RunbookExecution>,
         execution: &RunbookExecution,
+        broken: Unsealed,
     ) -> Result<Next, ExecuteError> {
         let mut status = execution.status.clone().unwrap_or_default();
         let started = status.started_at.as_ref().or(execution.spec.begun.as_ref());
@@ -34,21 +74,30 @@ impl Executor {
             return Ok(Next::Never);
         }
         let owing = owing(&execution.spec, &status).collect::<Vec<_>>().join(", ");
-        let (phase, mut message) = match started {
-            Some(_) => (
+        let (phase, reason, mut message) = match (broken, started) {
+            (Unsealed::Status, _) => (
                 Phase::Unknown,
+                "StatusForged",
+                "somebody else than the operator has written its status, or the operator was replaced by another version: \
+                    nothing more is done, and nothing undone; look what was"
+                    .to_owned(),
+            ),
+            (Unsealed::Execution, Some(_)) => (
+                Phase::Unknown,
+                "NotSealed",
                 "it was changed, or the key of its seal was, while it was under way: nothing more is done, and nothing undone"
                     .to_owned(),
             ),
-            None => (
+            (Unsealed::Execution, None) => (
                 Phase::Skipped,
+                "NotSealed",
                 "the operator has not made it, or it was changed; use: plimsoll runbook run".to_owned(),
             ),
         };
         if !owing.is_empty() {
             message.push_str(&format!("; look whether what it has borrowed is still there (step {owing})"));
         }
-        (status.phase, status.reason) = (phase, Some("NotSealed".to_owned()));
+        (status.phase, status.reason) = (phase, Some(reason.to_owned()));
         status.message = Some(message.clone());
         status.finished_at = Some(Time(Timestamp::now()));
         let stored = self.store(api, execution, status).await?;

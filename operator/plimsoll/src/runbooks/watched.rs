@@ -122,9 +122,15 @@ pub fn slim(guarded: &mut DeserializeGuard<RunbookExecution>) {
         object.facts = Facts { workload_uid, replicas, ..Facts::default() };
     }
     if let Some(status) = &mut execution.status {
-        let RunbookExecutionStatus { phase, reason, started_at, finished_at, .. } = std::mem::take(status);
-        *status =
-            RunbookExecutionStatus { phase, reason, started_at, finished_at, ..RunbookExecutionStatus::default() };
+        let RunbookExecutionStatus { phase, reason, approval, started_at, finished_at, .. } = std::mem::take(status);
+        *status = RunbookExecutionStatus {
+            phase,
+            reason,
+            approval,
+            started_at,
+            finished_at,
+            ..RunbookExecutionStatus::default()
+        };
     }
 }
 

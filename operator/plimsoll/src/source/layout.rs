@@ -83,17 +83,38 @@ pub fn conflict(text: &str) -> Option<Fault> {
     None
 }
 
+/// What helps with the template of a chart.
+pub const RENDER: &str = "render the template first: helm template chart/ | plimsoll validate -";
+
 /// What to do with braces that stand for a key.
 pub fn braces(text: &str, at: Pos) -> &'static str {
     let before = text.get(..at.start as usize).unwrap_or_default();
     let line = text.get(at.start as usize..).and_then(|rest| rest.lines().next()).unwrap_or_default();
-    // Prometheus' own templates begin with a variable or a function.
-    let is_chart = [".Values", ".Release", ".Chart", "include "].iter().any(|word| line.contains(word));
-    if before.ends_with('{') && is_chart {
-        "render the template first: helm template chart/ | plimsoll validate -"
-    } else {
-        "quote the value if it begins with { or ["
-    }
+    if before.ends_with('{') && is_of_chart(line) { RENDER } else { "quote the value if it begins with { or [" }
+}
+
+/// A line of a chart's template that is no YAML, `{{- if .Values.slo }}`, at this fault; or, where a document cannot go on
+/// after one, above it.
+pub fn template(text: &str, at: Pos) -> Option<Fault> {
+    let start = text.get(..at.start as usize)?.rfind('\n').map_or(0, |i| i + 1);
+    let line = Line { number: at.line, start, text: text.get(start..)?.lines().next()? };
+    let is_control = |line: &Line<'_>| {
+        let content = line.content();
+        content.starts_with("{{-") || content.starts_with("{{/*") || content.starts_with("{{") && is_of_chart(content)
+    };
+    let outer = above(text, line).next().filter(|above| line.indent() == 0 && above.indent() == 0);
+    let line = [Some(line), outer].into_iter().flatten().find(is_control)?;
+    Some(Fault {
+        pos: line.pos(line.start + line.indent(), line.content().len()),
+        message: "a template that was not rendered".to_owned(),
+        label: String::new(),
+        help: RENDER.to_owned(),
+    })
+}
+
+/// Prometheus' own templates begin with a variable or a function.
+fn is_of_chart(line: &str) -> bool {
+    [".Values", ".Release", ".Chart", "include "].iter().any(|word| line.contains(word))
 }
 
 /// The lines above, nearest first, as far as the document goes.
@@ -210,7 +231,8 @@ fn below_block(text: &str, line: Line<'_>) -> Option<Fault> {
 /// `objective "99"` and `objective:"99"`, on which the next line's key cannot follow.
 fn no_colon(line: Line<'_>) -> Option<Fault> {
     let content = line.content().trim_start_matches("- ");
-    if has_colon(content) {
+    // A bracket begins a value, and no key.
+    if has_colon(content) || content.starts_with('{') {
         return None;
     }
     let (message, key, value) = match content.split_once(':') {

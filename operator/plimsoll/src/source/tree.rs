@@ -297,8 +297,8 @@ impl<'a> Documents<'a> {
                 Node { data: Data::Scalar { text, .. }, .. } => Some(text),
                 _ => {
                     let fault =
-                        Fault::new(pos, "a key is a word, not a list or a map", "", layout::braces(self.text, pos));
-                    self.faults.push(fault);
+                        || Fault::new(pos, "a key is a word, not a list or a map", "", layout::braces(self.text, pos));
+                    self.faults.push(layout::template(self.text, pos).unwrap_or_else(fault));
                     self.garbled = true;
                     None
                 }
@@ -459,9 +459,14 @@ impl Documents<'_> {
 
 /// The parser's error in the words of the person who wrote the file.
 fn explain(text: &str, error: &ScanError) -> Fault {
-    if let Some(fault) = layout::conflict(text) {
-        return fault;
-    }
+    layout::conflict(text).unwrap_or_else(|| {
+        let fault = at_place(text, error);
+        layout::template(text, fault.pos).unwrap_or(fault)
+    })
+}
+
+/// The same of its place alone.
+fn at_place(text: &str, error: &ScanError) -> Fault {
     let marker = error.marker();
     let start = clamp(marker.byte_offset().unwrap_or(0));
     let tab = matches!(

@@ -1,11 +1,12 @@
 //! Where alerts come from when nobody posts them: an Alertmanager or the Prometheus is asked again and again. What is not
 //! told any more is over.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::time::Duration;
 
 use jiff::Timestamp;
 use plimsoll_runbook::{
     alertmanager::{self, Alert},
+    matching::labels_of_alert,
     names,
 };
 
@@ -88,14 +89,13 @@ impl Runs {
         Ok(alertmanager::read_api(&body, Timestamp::now()).map_err(|error| error.to_string())?.alerts)
     }
 
-    async fn of_prometheus(&self) -> Result<Vec<Alert>, String> {
+    pub(super) async fn of_prometheus(&self) -> Result<Vec<Alert>, String> {
         // The value is the time since when the alert is active.
         let firing = "ALERTS_FOR_STATE * ignoring(alertstate) group_left() ALERTS{alertstate=\"firing\"}";
         let samples = self.prometheus.query(firing).await.map_err(|error| error.to_string())?;
         let alert = |sample: Sample| {
             let starts_at = Timestamp::from_second(sample.value() as i64).ok()?;
-            let mut labels: BTreeMap<String, String> = sample.metric.into_iter().collect();
-            labels.retain(|name, _| !matches!(name.as_str(), "__name__" | "alertstate"));
+            let labels = labels_of_alert(sample.metric.iter().map(|(name, value)| (name.as_str(), value.as_str())));
             let fingerprint = names::fingerprint("Alert", &labels);
             Some(Alert { fingerprint, labels, starts_at, resolved_at: None, named: Vec::new() })
         };

@@ -532,3 +532,21 @@ async fn what_guards_count_outlives_what_is_only_shown() {
     ground.runs.tidy(days(31));
     assert!(!there());
 }
+
+/// Prometheus keeps a template that yields nothing as it is, in the series of an alert that has no such label.
+#[tokio::test]
+async fn alerts_of_prometheus_have_the_labels_that_an_alertmanager_sees() {
+    let ground = Ground::of(&tell("DryRun")).await;
+    let metric = json!({"__name__": "ALERTS_FOR_STATE", "alertname": "Down", "deployment": "checkout",
+        "tier": "{{ if eq $labels.deployment \"cart\" }}gold{{ end }}"});
+    let found = json!({"status": "success", "data": {"resultType": "vector",
+        "result": [{"metric": metric, "value": [0, "1767225600"]}]}});
+    let answer = ResponseTemplate::new(200).set_body_json(found);
+    Mock::given(path("/api/v1/query")).respond_with(answer).with_priority(1).mount(&ground.server).await;
+    let alerts = ground.runs.of_prometheus().await.unwrap();
+    let labels: BTreeMap<String, String> =
+        [("alertname", "Down"), ("deployment", "checkout")].map(|(k, v)| (k.to_owned(), v.to_owned())).into();
+    assert_eq!(alerts.len(), 1);
+    assert_eq!((&alerts[0].labels, alerts[0].starts_at.as_second()), (&labels, 1_767_225_600));
+    assert_eq!(alerts[0].fingerprint, names::fingerprint("Alert", &labels));
+}

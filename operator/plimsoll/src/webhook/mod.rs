@@ -14,8 +14,11 @@ use std::{
 
 use anyhow::{Context as _, bail};
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::Secret;
-use kube::{Api, Client};
+use k8s_openapi::api::{
+    core::v1::{Secret, Service},
+    discovery::v1::{EndpointConditions, EndpointSlice},
+};
+use kube::{Api, Client, api::ListParams};
 use rustls::pki_types::{CertificateDer, pem::PemObject as _};
 use tokio_util::sync::CancellationToken;
 
@@ -61,6 +64,42 @@ impl WebhookArgs {
     /// Whether there is one.
     pub fn enabled(&self) -> bool {
         self.webhook_listen.is_some()
+    }
+
+    /// Refuses a start after which the API server would ask a webhook that it cannot reach: nobody could write a Runbook any
+    /// more. In a Pod the Service of the manifests leads here; what another process registers must be known to.
+    /// `named`: the namespace was given, and not just taken from the kubeconfig.
+    ///
+    /// # Errors
+    /// When no way leads here, or that cannot be known, with what to do.
+    pub async fn reachable(&self, client: &Client, namespace: &str, named: bool, in_pod: bool) -> anyhow::Result<()> {
+        if !self.enabled() || self.webhook_url.is_some() || in_pod {
+            return Ok(());
+        }
+        let service = &self.webhook_service;
+        let help = "outside of a Pod give --webhook-url with an https address at which the API server reaches this process, and \
+                    --namespace with the operator's namespace, such as plimsoll-system";
+        if !named {
+            bail!(
+                "--webhook-listen: the API server would look for the webhook at Service {service} in namespace {namespace}, that of \
+                 the kubeconfig; {help}"
+            );
+        }
+        let place = format!("Service {namespace}/{service}, by which the API server would look for the webhook");
+        let unknown = || format!("--webhook-listen: it cannot be known whether {place}, leads anywhere; {help}");
+        let services: Api<Service> = Api::namespaced(client.clone(), namespace);
+        if services.get_opt(service).await.with_context(unknown)?.is_none() {
+            bail!("--webhook-listen: there is no {place}; {help}");
+        }
+        let slices: Api<EndpointSlice> = Api::namespaced(client.clone(), namespace);
+        let of = ListParams::default().labels(&format!("kubernetes.io/service-name={service}"));
+        let slices = slices.list(&of).await.with_context(unknown)?;
+        let mut endpoints = slices.items.iter().flat_map(|slice| slice.endpoints.iter());
+        let ready = |conditions: &EndpointConditions| conditions.ready != Some(false);
+        if !endpoints.any(|endpoint| endpoint.conditions.as_ref().is_none_or(ready)) {
+            bail!("--webhook-listen: nothing is behind {place}; {help}");
+        }
+        Ok(())
     }
 
     /// The files of a certificate and its key.
@@ -124,6 +163,12 @@ pub async fn start(
         }
         Ok("the webhook")
     })
+}
+
+/// Whether this process is in a Pod: the kubelet tells each container where the API server is, and gives most a token.
+pub fn in_pod() -> bool {
+    std::env::var_os("KUBERNETES_SERVICE_HOST").is_some()
+        || Path::new("/var/run/secrets/kubernetes.io/serviceaccount/namespace").exists()
 }
 
 fn read(path: &Path) -> anyhow::Result<String> {

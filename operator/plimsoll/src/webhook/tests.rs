@@ -127,3 +127,46 @@ async fn a_given_certificate_is_registered_with_its_authorities() {
     keeper(&api, &own).look(&identity).await.unwrap();
     assert_eq!((REGISTRATIONS.map(bundle), api.writes().len()), ([json!("dGhlaXJz"), json!("dGhlaXJz")], writes + 2));
 }
+
+/// Outside of a Pod nothing is registered that the API server cannot reach: it would lock everybody out of Runbooks.
+#[tokio::test]
+async fn a_webhook_that_nobody_can_reach_is_not_started() {
+    let args = |more: &[&str]| {
+        let all = [&["plimsoll", "--webhook-listen", "127.0.0.1:9443"], more].concat();
+        Line::try_parse_from(all).unwrap().webhook
+    };
+    let api = FakeApi::default();
+    let client = api.client();
+    let why = async |named: bool| {
+        let started = args(&[]).reachable(&client, "ops", named, false).await;
+        format!("{:#}", started.unwrap_err())
+    };
+    for (named, wanted) in [
+        (false, "at Service plimsoll-webhook in namespace ops, that of the kubeconfig"),
+        (true, "there is no Service ops/plimsoll-webhook"),
+    ] {
+        let why = why(named).await;
+        assert!(why.contains(wanted) && why.contains("--webhook-url") && why.contains("--namespace"), "{why}");
+    }
+    api.put("/api/v1/namespaces/ops/services/plimsoll-webhook", json!({"metadata": {"name": "plimsoll-webhook"}}));
+    assert!(why(true).await.contains("nothing is behind Service ops/plimsoll-webhook"), "{}", why(true).await);
+    let slice = |ready: bool| json!({"metadata": {"name": "a"}, "addressType": "IPv4", "endpoints": [{"addresses": ["10.0.0.1"], "conditions": {"ready": ready}}]});
+    let path = "/apis/discovery.k8s.io/v1/namespaces/ops/endpointslices/a";
+    api.put(path, slice(false));
+    assert!(why(true).await.contains("nothing is behind"));
+    api.put(path, slice(true));
+    args(&[]).reachable(&client, "ops", true, false).await.unwrap();
+    assert!(why(false).await.contains("that of the kubeconfig"), "a namespace that nobody has named is not taken");
+    // What was not looked at is not known.
+    let status = json!({"kind": "Status", "status": "Failure", "code": 403, "reason": "Forbidden", "message": "no"});
+    api.refuse("/api/v1/namespaces/ops/services/plimsoll-webhook", status);
+    assert!(why(true).await.contains("it cannot be known whether Service ops/plimsoll-webhook"));
+
+    // By an address, in a Pod, and without a webhook nobody asks.
+    let url = args(&["--webhook-url", "https://10.0.0.1:9443"]);
+    url.reachable(&client, "ops", false, false).await.unwrap();
+    args(&[]).reachable(&client, "ops", false, true).await.unwrap();
+    let none = Line::try_parse_from(["plimsoll"]).unwrap().webhook;
+    none.reachable(&client, "ops", false, false).await.unwrap();
+    assert!(api.writes().is_empty());
+}

@@ -2,7 +2,7 @@
 
 use jiff::SignedDuration;
 use plimsoll_api::{execution::Phase, runbook::Mode};
-use plimsoll_runbook::guards::{Circumstances, Guard, Past, SloNow, changes_nothing, check};
+use plimsoll_runbook::guards::{Circumstances, Guard, Past, SloNow, changes_nothing, check, fault_namespaces, holds};
 use serde_json::{Value, json};
 
 use crate::{model, noon, object, planned, settings};
@@ -14,7 +14,12 @@ fn fine() -> Circumstances {
         mode: Some(Some(Mode::Auto)),
         history: Some(Vec::new()),
         same_target: Some(Vec::new()),
-        slos: Some(vec![SloNow { name: "checkout".to_owned(), burning: Some(false), budget: Some(80) }]),
+        slos: Some(vec![SloNow {
+            name: "checkout".to_owned(),
+            namespace: None,
+            burning: Some(false),
+            budget: Some(80),
+        }]),
         author_may: Some(true),
         other_author: None,
         asker_may: Some(true),
@@ -154,7 +159,13 @@ fn the_kill_switch_and_the_mode() {
         (Guard::TargetGone, "Pod checkout-1 with UID checkout-1-uid is not there any more".to_owned())
     );
     let busy = Circumstances { same_target: Some(vec!["other-1".to_owned()]), ..fine() };
-    assert_eq!(one(&json!({}), &busy), (Guard::TargetBusy, "execution other-1 acts upon the same target".to_owned()));
+    assert_eq!(
+        one(&json!({}), &busy),
+        (
+            Guard::TargetBusy,
+            "execution other-1 acts upon the same target, or measures the same object more closely".to_owned()
+        )
+    );
     let may_not = Circumstances { author_may: Some(false), ..fine() };
     assert_eq!(one(&json!({}), &may_not).0, Guard::NotAllowed);
 }
@@ -348,7 +359,7 @@ fn faults_wait_for_quiet_times() {
         json!({"steps": [{"name": "a", "chaos": chaos}]})
     };
     let slo = |burning: Option<bool>, budget: Option<i64>| Circumstances {
-        slos: Some(vec![SloNow { name: "checkout".to_owned(), burning, budget }]),
+        slos: Some(vec![SloNow { name: "checkout".to_owned(), namespace: None, burning, budget }]),
         ..fine()
     };
     assert_eq!(refusals(&chaos(json!({})), &fine()), []);
@@ -360,6 +371,86 @@ fn faults_wait_for_quiet_times() {
     assert_eq!(one(&chaos(json!({})), &slo(None, Some(90))).0, Guard::NotKnown);
     assert_eq!(one(&chaos(json!({})), &Circumstances { slos: None, ..fine() }).0, Guard::NotKnown);
     assert_eq!(one(&chaos(json!({"slos": ["cart"]})), &fine()), (Guard::NotKnown, "there is no SLO cart".to_owned()));
+}
+
+/// Whoever may make faults in a namespace of others does not pass over what those others promise.
+#[test]
+fn a_fault_in_another_namespace_asks_the_slos_of_both() {
+    let spec = |more: Value| {
+        let mut chaos = json!({"object": "pod", "duration": "30s", "networkChaos": {"loss": 10}});
+        chaos.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        let patch = json!({"mode": "Auto", "namespaces": ["bank"], "steps": [{"name": "a", "chaos": chaos}]});
+        crate::planned_with(&patch, |object| object.namespace = Some("bank".to_owned())).unwrap().spec
+    };
+    assert_eq!(fault_namespaces(&spec(json!({}))).into_iter().collect::<Vec<_>>(), ["bank"]);
+    assert!(fault_namespaces(&planned(&json!({})).unwrap().spec).is_empty());
+    let slo = |name: &str, namespace: Option<&str>, burning| SloNow {
+        name: name.to_owned(),
+        namespace: namespace.map(str::to_owned),
+        burning: Some(burning),
+        budget: Some(80),
+    };
+    let refused = |more: Value, slos: Vec<SloNow>| {
+        let spec = spec(more);
+        let slos = Circumstances { slos: Some(slos), ..fine() };
+        let found = check(&spec, &model(&json!({})).safety, &settings(), &slos, noon());
+        found.into_iter().map(|refusal| refusal.message).collect::<Vec<_>>()
+    };
+    let burns =
+        || vec![slo("checkout", None, false), slo("transfers", Some("bank"), true), slo("login", Some("bank"), false)];
+    assert_eq!(refused(json!({}), burns()), ["SLO bank/transfers burns"]);
+    assert_eq!(refused(json!({"slos": ["checkout"]}), burns()), ["SLO bank/transfers burns"], "its own are not theirs");
+    assert_eq!(refused(json!({"slos": ["checkout", "login"]}), burns()), [""; 0], "one of theirs is named");
+    let own = || vec![slo("checkout", None, true), slo("login", Some("bank"), false)];
+    assert_eq!(refused(json!({"slos": ["login"]}), own()), ["SLO checkout burns"]);
+}
+
+/// `minHealthy` and `maxTargetsPercent` are of the Pods of the target, wherever it is.
+#[test]
+fn a_fault_in_another_namespace_is_bounded_as_one_at_home() {
+    let patch = json!({"mode": "Auto", "namespaces": ["bank"], "artifacts": null,
+        "parameters": [{"name": "app", "object": "Deployment", "default": "ledger", "namespace": "bank"}],
+        "steps": [{"name": "a", "chaos": {"object": "app", "duration": "30s", "pods": {"count": 2}, "podChaos": {"action": "PodKill"}}}]});
+    let elsewhere = |object: &mut plimsoll_api::execution::ObjectRef| object.namespace = Some("bank".to_owned());
+    let refused = |replicas: i64, ready: i64, percent: i64| {
+        let mut patch = patch.clone();
+        patch["safety"] = json!({"minHealthy": 2, "maxTargetsPercent": percent});
+        let spec = crate::planned_with(&patch, elsewhere).unwrap().spec;
+        let mut facts = spec.objects[0].facts.clone();
+        (facts.replicas, facts.ready) = (Some(replicas), Some(ready));
+        let around = Circumstances { target: Some(Some(facts)), ..fine() };
+        let found = check(&spec, &model(&patch).safety, &settings(), &around, noon());
+        found.into_iter().map(|refusal| refusal.guard).collect::<Vec<_>>()
+    };
+    assert_eq!(refused(4, 4, 50), []);
+    assert_eq!(refused(4, 3, 50), [Guard::MinHealthy]);
+    assert_eq!(refused(3, 4, 50), [Guard::MaxTargets]);
+    // And the namespaces that are nobody's to act in.
+    let spec = crate::planned_with(&patch, elsewhere).unwrap().spec;
+    let of = |namespace: &str| {
+        let mut spec = spec.clone();
+        spec.objects[0].namespace = Some(namespace.to_owned());
+        let found = check(&spec, &model(&patch).safety, &settings(), &fine(), noon());
+        found.iter().any(|refusal| refusal.guard == Guard::ProtectedNamespace)
+    };
+    assert!(of("kube-system") && of("plimsoll-system") && !of("bank"));
+}
+
+/// Two that raise the same monitor would each take what the other has made of it for what it was before.
+#[test]
+fn a_run_holds_its_target_and_what_it_measures_more_closely() {
+    let patch = json!({"mode": "Auto", "artifacts": null, "target": "app",
+        "parameters": [{"name": "app", "object": "Deployment", "default": "checkout"},
+            {"name": "monitor", "object": "ServiceMonitor", "default": "scrapes"},
+            {"name": "other", "object": "Pod", "default": "looked-at"}],
+        "steps": [{"name": "look", "evictPod": {"pod": "other"}},
+            {"name": "a", "restart": {"workload": "app"},
+            "compensate": {"telemetryProfile": {"object": "monitor", "profile": "debug"}}}]});
+    let spec = planned(&patch).unwrap().spec;
+    assert_eq!(holds(&spec).into_iter().collect::<Vec<_>>(), ["checkout-uid", "scrapes-uid"]);
+    let mut none = spec;
+    (none.target, none.steps) = (None, Vec::new());
+    assert!(holds(&none).is_empty());
 }
 
 #[test]

@@ -320,7 +320,8 @@ fn what_matches_and_why_not() {
     let resolved = Occurrence::Alert(Alert { firing: false, ..Alert::default() });
     assert_eq!(refused(&resolved), "the alert is resolved");
     assert_eq!(refused(&Occurrence::Moment(noon())), "it is started by an alert");
-    let asked = Occurrence::Asked { by: "sre".to_owned(), groups: vec!["oncall".to_owned()], at: noon() };
+    let asked =
+        Occurrence::Asked { id: "1".to_owned(), by: "sre".to_owned(), groups: vec!["oncall".to_owned()], at: noon() };
     let evidence = matches(&base, &asked, noon()).unwrap();
     assert_eq!(
         (evidence.requested_by.as_deref(), &evidence.requested_groups[..]),

@@ -129,7 +129,7 @@ fn by_schedule(mode: &str) -> RunbookExecutionSpec {
 fn what_was_meant_for_a_moment_does_not_begin_long_after_it() {
     let schedule = by_schedule("Auto");
     assert_eq!(schedule.start_by, Some(Time(noon() + SignedDuration::from_mins(15))));
-    let asked = Occurrence::Asked { by: "ann".to_owned(), groups: Vec::new(), at: noon() };
+    let asked = Occurrence::Asked { id: "1".to_owned(), by: "ann".to_owned(), groups: Vec::new(), at: noon() };
     let patch = json!({"mode": "Auto", "parameters": null, "steps": [{"name": "a", "wait": "1s"}], "artifacts": null});
     let by_hand = meant_for(&asked, &patch);
     assert_eq!(by_hand.start_by, Some(Time(noon() + SignedDuration::from_mins(10))));

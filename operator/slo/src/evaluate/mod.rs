@@ -36,6 +36,7 @@ use std::{
 };
 
 pub use alerting::{ALERTNAME, ALERTS, ALERTSTATE, Alert, Episode, State};
+pub use clock::excluded_until;
 pub use series::{LOOKBACK, Series};
 
 use crate::{

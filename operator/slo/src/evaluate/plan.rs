@@ -81,9 +81,9 @@ pub(super) struct Burn {
 /// At least so many bad events.
 pub(super) struct Floor {
     pub(super) least: f64,
-    pub(super) window: i64,
-    /// Where not by sums: by the finer base series, and at which step.
-    pub(super) steps: Option<(bool, i64)>,
+    /// The range of the rates by which they are counted: of so long the newest one knows all.
+    pub(super) at_once: i64,
+    pub(super) found: Found,
 }
 
 /// Everything that does not change while an SLO is evaluated.
@@ -170,14 +170,10 @@ fn found(Reading { fine, way }: Reading) -> Found {
 
 fn burn(cx: &Context<'_>, windows: &[Window], tier: &Tier) -> Option<Burn> {
     let place = |window: Span| windows.iter().position(|w| w.label == window.to_string());
-    let least = cx.model.minimum_bad_events;
-    let floor = (least > 0).then(|| Floor {
-        least: least as f64,
-        window: millis(tier.long),
-        steps: (!alerts::from_sums(cx, tier.long)).then(|| {
-            let (fine, step) = alerts::floor_step(cx, tier.long);
-            (fine, millis(step))
-        }),
+    let floor = (cx.model.minimum_bad_events > 0).then(|| Floor {
+        least: number(alerts::least(cx)),
+        at_once: millis(alerts::at_once(cx, tier.long)),
+        found: found(alerts::counting(cx, tier.long)),
     });
     let mut rule = alerts::burn(cx, tier);
     // Words are for people who are told; no value hangs on them.

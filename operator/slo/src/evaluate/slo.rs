@@ -8,7 +8,7 @@ use super::{
     clock,
     group::{Clocks, Column, EVENTS, Events, Group, Keep, View, of_part},
     millis,
-    plan::{Floor, Length, Plan, Read, Share},
+    plan::{Floor, How, Length, Plan, Read, Share},
     series::{Grid, Series},
 };
 use crate::{
@@ -439,22 +439,22 @@ impl Slo {
     }
 }
 
-/// Whether a window has as many bad events as its tier asks for.
+/// Whether a window has as many bad events as its tier asks for, counted in one way or the other.
 fn enough(floor: &Floor, group: &Group, view: &mut View, keep: Keep<'_>, t: i64) -> bool {
-    let range = (t - floor.window, t);
-    let seconds = |step: i64| step as f64 / 1000.0;
-    let events = match floor.steps {
-        None => {
-            let sums = view.sum(group, Column::Rollup(Events::Bad), millis(render::ROLLUP), None, range);
+    let seconds = |millis: i64| millis as f64 / 1000.0;
+    let all = match floor.found.how {
+        How::Newest | How::Samples(..) => None,
+        How::Steps(_, step, _) => view.window(group, Events::Bad, floor.found, keep, t).map(|sum| sum * seconds(step)),
+        How::Rollups(window) => {
+            let sums = view.sum(group, Column::Rollup(Events::Bad), millis(render::ROLLUP), None, (t - window, t));
             let open = group.open.of(Events::Bad).at(t);
             Some((sums.unwrap_or(0.0) + open.unwrap_or(0.0)) * seconds(millis(render::ROLLUP_STEP)))
         }
-        Some((fine, step)) => {
-            let column = if fine { Column::Fine(Events::Bad) } else { Column::Base(Events::Bad) };
-            view.sum(group, column, step, keep, range).map(|sum| sum * seconds(step))
-        }
     };
-    events.is_some_and(|events| events >= floor.least)
+    let fine = floor.found.fine;
+    let newest = if fine { group.fine.of(Events::Bad) } else { group.base.of(Events::Bad) }.series.at(t);
+    let newest = newest.map(|rate| rate * keep.map_or(1.0, |keep| keep(t)) * seconds(floor.at_once));
+    [all, newest].into_iter().flatten().any(|events| events >= floor.least)
 }
 
 /// The period's full half hours.

@@ -3,8 +3,12 @@
 use std::collections::BTreeMap;
 
 use plimsoll_api::slo::{NoData, Severity};
+use rust_decimal::Decimal;
 
-use super::{BASE_RANGE, Context, HOUR, ROLLUP, period};
+use super::{
+    BASE_RANGE, Context, HOUR, ROLLUP, period,
+    windows::{self, Reading, Way},
+};
 use crate::{
     model::{Period, Span, Targets, Tier},
     names,
@@ -17,18 +21,21 @@ pub const NO_DATA_FOR: Span = Span::seconds(900);
 /// From here on a tier's floor is counted by roll-ups.
 const DAY: Span = Span::seconds(86_400);
 
+/// Counts are sums of fractions, whose rounding may leave two events a little below two.
+const TOLERANCE: Decimal = Decimal::from_parts(1, 0, 0, false, 3);
+
 /// The alert of one tier: both windows burn faster than its rate, and not for a handful of events.
 pub(crate) fn burn(cx: &Context<'_>, tier: &Tier) -> Rule {
     let threshold = threshold(cx, tier);
     let over = |window: Span| format!("{} > {threshold}", cx.windowed(names::ERROR_RATIO, &window.to_string()));
     let mut expr = format!("{} and ignoring (window) {}", over(tier.long), over(tier.short));
     if cx.model.minimum_bad_events > 0 {
-        expr.push_str(&format!(
-            " and on ({}) {} >= {}",
-            if from_sums(cx, tier.long) { String::new() } else { cx.identity() },
-            bad_events(cx, tier.long),
-            cx.model.minimum_bad_events
-        ));
+        let on = if cx.single() { String::new() } else { cx.identity() };
+        let least = least(cx);
+        // A young SLO has no half hour yet.
+        let plus = |[sums, open]: [String; 2]| format!("(({sums} or vector(0)) + ({open} or vector(0)))");
+        let enough: Vec<String> = counts(cx, tier.long, plus).iter().map(|n| format!("{n} >= {least}")).collect();
+        expr.push_str(&format!(" and on ({on}) ({})", enough.join(" or ")));
     }
     let mut labels = labels(cx, tier.severity);
     labels.insert(names::TIER.to_owned(), tier.name.clone());
@@ -44,47 +51,95 @@ pub(crate) fn burn(cx: &Context<'_>, tier: &Tier) -> Rule {
 }
 
 /// The error ratio above which a tier burns.
-pub(crate) fn threshold(cx: &Context<'_>, tier: &Tier) -> rust_decimal::Decimal {
+pub(crate) fn threshold(cx: &Context<'_>, tier: &Tier) -> Decimal {
     (tier.burn_rate * cx.model.objective.budget()).normalize()
 }
 
-/// Whether the bad events of a window are counted by half-hourly sums, and by what has come since.
-pub(crate) fn from_sums(cx: &Context<'_>, window: Span) -> bool {
-    window >= DAY && cx.keep.is_none() && cx.single() && period::records_sums(cx)
+/// The count of bad events from which on somebody is told.
+pub(crate) fn least(cx: &Context<'_>) -> Decimal {
+    Decimal::from(cx.model.minimum_bad_events) - TOLERANCE
 }
 
-/// Whether the bad events of a window are counted by the finer base series, and at which step, where not by sums.
-pub(crate) fn floor_step(cx: &Context<'_>, window: Span) -> (bool, Span) {
-    match window {
-        w if cx.is_fine(w) => (true, cx.interval),
-        w if w <= HOUR => (false, Span::seconds(60)),
-        _ => (false, BASE_RANGE),
-    }
+/// A count of events in whole ones: as many as the alert takes it for.
+pub fn whole(events: f64) -> f64 {
+    (events + 0.001).floor()
 }
 
-/// Bad events in the window; a subquery, so that the number does not depend on the group's interval.
-pub(super) fn bad_events(cx: &Context<'_>, window: Span) -> String {
-    if from_sums(cx, window) {
-        let [sums, open] = sums(cx, window);
-        // A young SLO has no half hour yet.
-        return format!("(({sums} or vector(0)) + ({open} or vector(0))) * {}", super::ROLLUP_STEP.as_seconds());
-    }
-    let (fine, step) = floor_step(cx, window);
+/// How the bad events of a window are counted, beside those of the base range: its newest rate knows them all, and a
+/// window that is no longer than that has no others ([`Way::Newest`]).
+///
+/// In a sum of the rates, a bad event of the last minutes counts by as many of its five rates as are recorded. What is
+/// missing is made good as in the ratio: over a step, the newest rate stands for two of them. A day and more are read
+/// from half-hourly sums, where that is nothing.
+pub(crate) fn counting(cx: &Context<'_>, window: Span) -> Reading {
+    let fine = cx.fine.filter(|_| cx.is_fine(window));
+    let range = at_once(cx, window);
+    let step = match window {
+        _ if fine.is_some() => cx.interval,
+        w if w <= HOUR => Span::seconds(60),
+        _ => BASE_RANGE,
+    };
+    let way = match window {
+        w if w <= range => Way::Newest,
+        w if w >= DAY && cx.keep.is_none() && cx.single() && period::records_sums(cx) => Way::Rollups(w),
+        w => windows::corrected(w, range.millis.saturating_sub(step.millis) / 2, step),
+    };
+    Reading { fine: fine.is_some(), way }
+}
+
+/// The range of the rates that a window's bad events are counted by.
+pub(crate) fn at_once(cx: &Context<'_>, window: Span) -> Span {
+    cx.fine.filter(|_| cx.is_fine(window)).unwrap_or(BASE_RANGE)
+}
+
+/// Bad events in the window, counted in up to two ways; neither counts more than there were of a failure that goes on, so
+/// the higher one is it. By subqueries, so that no number depends on the group's interval. `plus` adds what the full half
+/// hours have, and the one that is open.
+fn counts(cx: &Context<'_>, window: Span, plus: impl Fn([String; 2]) -> String) -> Vec<String> {
+    let Reading { fine, way } = counting(cx, window);
     let series = cx.series(if fine { names::BAD_FINE } else { names::BAD });
-    let series = match &cx.keep {
+    let newest = match &cx.keep {
         Some(keep) => format!("({series} * ({keep}))"),
         None => series,
     };
-    format!("sum_over_time({series}[{window}:{step}]) * {}", step.as_seconds())
+    let sum = |rest: Span, step: Span| format!("sum_over_time({newest}[{rest}:{step}])");
+    let all = match way {
+        Way::Newest | Way::Samples(..) => None,
+        Way::Steps(rest, step, weight) if weight.is_zero() => {
+            Some(format!("{} * {}", sum(rest, step), step.as_seconds()))
+        }
+        // In a scrape gap there is no newest one.
+        Way::Steps(rest, step, weight) if cx.single() => Some(format!(
+            "(sum({}) + ({weight} * sum({newest}) or vector(0))) * {}",
+            sum(rest, step),
+            step.as_seconds()
+        )),
+        // The sum is the dear part, and written once; another label keeps both until they are added.
+        Way::Steps(rest, step, weight) => Some(format!(
+            "sum by ({}) ({} or {}) * {}",
+            cx.identity(),
+            sum(rest, step),
+            apart(&format!("{weight} * {newest}")),
+            step.as_seconds()
+        )),
+        Way::Rollups(window) => Some(format!("{} * {}", plus(sums(cx, window)), super::ROLLUP_STEP.as_seconds())),
+    };
+    let range = at_once(cx, window).as_seconds();
+    all.into_iter().chain([format!("{newest} * {range}")]).collect()
 }
 
-/// The same for a person who is told how many there are: no value where none was counted so far.
+/// The higher count for a person who is told how many there are: no value where none was counted so far.
 pub(super) fn counted(cx: &Context<'_>, window: Span) -> String {
-    if !from_sums(cx, window) {
-        return bad_events(cx, window);
+    let counts = counts(cx, window, |[sums, open]| super::plus(&sums, &open));
+    match counts.as_slice() {
+        [all, newest] => format!("{all} or {}", apart(newest)),
+        _ => counts.concat(),
     }
-    let [sums, open] = sums(cx, window);
-    format!("{} * {}", super::plus(&sums, &open), super::ROLLUP_STEP.as_seconds())
+}
+
+/// A vector with a label that no series of an SLO's windows has.
+fn apart(vector: &str) -> String {
+    format!("label_replace({vector}, \"{}\", \"newest\", \"\", \"\")", names::WINDOW)
 }
 
 /// The half-hourly sums of a window, and what has come since.
@@ -97,7 +152,11 @@ fn sums(cx: &Context<'_>, window: Span) -> [String; 2] {
 
 /// How often the bad events of a window are counted anew.
 pub(super) fn count_interval(cx: &Context<'_>, window: Span) -> Span {
-    if from_sums(cx, window) { cx.interval_of(super::Part::Period) } else { floor_step(cx, window).1 }
+    match counting(cx, window).way {
+        Way::Rollups(_) => cx.interval_of(super::Part::Period),
+        Way::Steps(_, step, _) => step,
+        Way::Newest | Way::Samples(..) => cx.interval,
+    }
 }
 
 /// The alert of missing data, unless it means nothing or is counted as bad.
@@ -216,16 +275,18 @@ fn annotations(cx: &Context<'_>, tier: &Tier) -> BTreeMap<String, String> {
         }
     };
     let until = lookup(cx, &until, "humanizeDuration", "no known time");
+    let gone = format!("{} <= 0", query(cx, names::BUDGET_REMAINING, None));
+    let lasts = choose(cx, &gone, "it is used up", &format!("at this rate it lasts {until}"));
     let groups: String = cx.model.group_by.iter().map(|g| format!(" {g}={{{{ $labels.{g} }}}}")).collect();
     let mut all = BTreeMap::from([
         ("summary".to_owned(), format!("{name}{groups} burns its error budget {rate} times too fast")),
         (
             "description".to_owned(),
             format!(
-                "{{{{ $value | humanizePercentage }}}} was bad over {}, the objective of {} % allows {} %. Budget left ({}): {share}; at this rate it lasts {until}.",
+                "{{{{ $value | humanizePercentage }}}} was bad over {}, the objective of {} % allows {} %. Budget left ({}): {share}; {lasts}.",
                 tier.long,
                 cx.model.objective.percent(),
-                (cx.model.objective.budget() * rust_decimal::Decimal::ONE_HUNDRED).normalize(),
+                (cx.model.objective.budget() * Decimal::ONE_HUNDRED).normalize(),
                 period::window(cx),
             ),
         ),
@@ -258,6 +319,11 @@ fn query(cx: &Context<'_>, metric: &str, window: Option<&str>) -> String {
 
 /// A template that prints the first value of a query.
 fn lookup(cx: &Context<'_>, query: &str, format: &str, otherwise: &str) -> String {
+    choose(cx, query, &format!("{{{{ . | first | value | {format} }}}}"), otherwise)
+}
+
+/// A template that is one thing where a query has a value, and another where it has none.
+fn choose(cx: &Context<'_>, query: &str, some: &str, otherwise: &str) -> String {
     let quoted = crate::promql::quote(query);
     let n = query.matches("%q").count();
     let query = if n == 0 {
@@ -267,7 +333,7 @@ fn lookup(cx: &Context<'_>, query: &str, format: &str, otherwise: &str) -> Strin
         let arguments = vec![groups.join(" "); n / groups.len().max(1)].join(" ");
         format!("query (printf {quoted} {arguments})")
     };
-    format!("{{{{ with {query} }}}}{{{{ . | first | value | {format} }}}}{{{{ else }}}}{otherwise}{{{{ end }}}}")
+    format!("{{{{ with {query} }}}}{some}{{{{ else }}}}{otherwise}{{{{ end }}}}")
 }
 
 /// Keeps a user's prose from being read as a template.

@@ -9,7 +9,7 @@ pub(crate) mod clock;
 pub(crate) mod period;
 pub(crate) mod windows;
 
-pub use alerts::NO_DATA_FOR;
+pub use alerts::{NO_DATA_FOR, whole};
 
 use std::collections::BTreeMap;
 
@@ -102,8 +102,8 @@ pub fn render_for(model: &Model, dialect: Dialect) -> RuleSet {
     rules
 }
 
-/// An expression of the bad events in a window of a tier, for each group, as the alert's floor counts them; and how
-/// often they are counted. Until the first time it has no value.
+/// An expression of the bad events in a window of a tier, as the alert's floor counts them: of each group the highest of
+/// its values, taken for [`whole`] ones; and how often they are counted. Until the first time it has no value.
 pub fn bad_events(model: &Model, window: Span) -> (String, Span) {
     let cx = Context::new(model, Dialect::Prometheus);
     (alerts::counted(&cx, window), alerts::count_interval(&cx, window))

@@ -134,11 +134,7 @@ pub(crate) fn reading(cx: &Context<'_>, window: Span) -> Reading {
     let fine = cx.fine.filter(|_| cx.is_fine(window));
     let range = fine.unwrap_or(BASE_RANGE);
     let without = |lag: u64| Span { millis: window.millis.saturating_sub(lag) };
-    let times = |lag: u64, step: Span| (Decimal::from(lag) / Decimal::from(step.millis)).round_dp(4).normalize();
-    let steps = |step: Span| {
-        let lag = range.millis / 2;
-        Way::Steps(without(lag), step, times(lag, step))
-    };
+    let steps = |step: Span| corrected(window, range.millis / 2, step);
     let way = match window {
         w if w <= range => Way::Newest,
         w if w <= HOUR && cx.keep.is_none() => {
@@ -155,6 +151,16 @@ pub(crate) fn reading(cx: &Context<'_>, window: Span) -> Reading {
         _ => steps(BASE_RANGE),
     };
     Reading { fine: fine.is_some(), way }
+}
+
+/// A window read at every step, and made good for rates that lag by so many milliseconds.
+pub(super) fn corrected(window: Span, lag: u64, step: Span) -> Way {
+    Way::Steps(Span { millis: window.millis.saturating_sub(lag) }, step, times(lag, step))
+}
+
+/// How many steps a lag is.
+fn times(lag: u64, step: Span) -> Decimal {
+    (Decimal::from(lag) / Decimal::from(step.millis)).round_dp(4).normalize()
 }
 
 /// A number proportional to the events in the window.

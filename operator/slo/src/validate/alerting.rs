@@ -217,7 +217,7 @@ fn own_tiers(
         let mut read = |text: &str, field: &str| {
             let path = format!("{path}.{field}");
             match duration::parse(text, &path) {
-                Ok(span) if span > super::MAX_PERIOD => {
+                Ok(span) if span > *super::PERIODS.end() => {
                     problems.push(
                         Problem::error(path, format!("{field} is too long")).label(text).help("use at most 366d"),
                     );

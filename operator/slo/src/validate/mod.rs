@@ -4,8 +4,10 @@ pub(crate) mod alerting;
 mod exclusions;
 mod parts;
 pub(crate) mod sense;
+mod sides;
 mod sli;
 pub(crate) mod template;
+mod units;
 
 pub use alerting::DEFAULT_TIERS;
 pub use exclusions::distant_exclusions;
@@ -16,7 +18,7 @@ use plimsoll_api::{Level, Problem, Slo, slo};
 use rust_decimal::Decimal;
 
 use crate::{
-    duration,
+    duration, meant,
     model::{Model, Objective, Period, SloId, Span, Unit},
     names, promql, zone,
 };
@@ -28,8 +30,8 @@ pub const DEFAULT_BACKEND: &str = "default";
 /// The period of an SLO that names none: 30 days.
 pub const DEFAULT_PERIOD: Span = Span::seconds(30 * 86_400);
 
-/// Longest period: a leap year.
-const MAX_PERIOD: Span = Span::seconds(366 * 86_400);
+/// Rolling periods, the longest a leap year.
+pub(crate) const PERIODS: std::ops::RangeInclusive<Span> = Span::seconds(60)..=Span::seconds(366 * 86_400);
 /// Longest label name that is accepted; Prometheus has no limit, but what stores its series does.
 const MAX_LABEL_NAME: usize = 128;
 /// Longest label value that is accepted.
@@ -215,23 +217,18 @@ fn objective(text: &str, problems: &mut Vec<Problem>) -> Option<Objective> {
     const PATH: &str = "spec.objective";
     let example = r#"write it like "99.95""#;
     let number = text.strip_suffix('%').unwrap_or(text);
-    let plain = number.starts_with(|c: char| c.is_ascii_digit())
-        && number.ends_with(|c: char| c.is_ascii_digit())
-        && number.len() <= 16
-        && number.chars().all(|c| c.is_ascii_digit() || c == '.');
-    let Some(percent) = plain.then(|| number.parse::<Decimal>().ok()).flatten() else {
-        let problem = Problem::error(PATH, "objective is a percentage");
-        let problem = if text.is_empty() {
-            problem.label("it is empty").help(example)
-        } else if text.chars().any(char::is_whitespace) {
-            let together: String = number.split_whitespace().collect();
-            problem.label(format!("{text} has a space")).help(format!("write \"{together}\""))
-        } else if text.contains(',') {
-            problem.label(format!("{text} has a comma")).help(format!("write \"{}\"", text.replace(',', ".")))
-        } else {
-            problem.label(format!("{text} is not a decimal number")).help(example)
+    let meant = meant::objective(text);
+    let help = meant.as_ref().map_or_else(|| example.to_owned(), |meant| format!("write \"{meant}\""));
+    let Some(percent) = meant::percent(number) else {
+        // A slip of the pen is named, where all else is right.
+        let slip = |c: char| if c == ',' { Some("comma") } else { c.is_whitespace().then_some("space") };
+        let slip = text.chars().find_map(slip).filter(|_| meant.is_some() && !text.contains(char::is_alphabetic));
+        let label = match slip {
+            _ if text.is_empty() => "it is empty".to_owned(),
+            Some(slip) => format!("{text} has a {slip}"),
+            None => format!("{text} is not a decimal number"),
         };
-        problems.push(problem);
+        problems.push(Problem::error(PATH, "objective is a percentage").label(label).help(help));
         return None;
     };
     let parsed = Objective::from_percent(percent);
@@ -244,9 +241,7 @@ fn objective(text: &str, problems: &mut Vec<Problem>) -> Option<Objective> {
         } else if percent.is_zero() {
             problem.label("0 % promises nothing").help(example)
         } else {
-            let meant = (percent * Decimal::ONE_HUNDRED).normalize();
             let failing = (Decimal::ONE_HUNDRED - percent).round();
-            let help = if meant < Decimal::ONE_HUNDRED { format!("write \"{meant}\"") } else { example.to_owned() };
             problem.label(format!("{number} % would allow {failing} of 100 requests to fail")).help(help)
         });
     }
@@ -268,12 +263,12 @@ fn period(period: Option<&slo::Period>, problems: &mut Vec<Problem>) -> Option<P
                 );
             }
             match duration::parse(text, &path) {
-                Ok(span) if span > MAX_PERIOD => {
+                Ok(span) if span > *PERIODS.end() => {
                     problems
                         .push(Problem::error(path, "rolling is too long").label(text.clone()).help("use at most 366d"));
                     None
                 }
-                Ok(span) if span < Span::seconds(60) => {
+                Ok(span) if span < *PERIODS.start() => {
                     problems
                         .push(Problem::error(path, "rolling is too short").label(text.clone()).help("use at least 1m"));
                     None
@@ -419,7 +414,7 @@ pub(crate) fn label_syntax(name: &str, path: &str, problems: &mut Vec<Problem>) 
         let fixed: String = name.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '_' }).collect();
         let help = if name.contains(" - ") {
             "write each entry of a list on a line of its own, their dashes below each other".to_owned()
-        } else if promql::is_label(&fixed) {
+        } else if promql::is_label(&fixed) && !fixed.starts_with("__") && !names::RESERVED.contains(&fixed.as_str()) {
             format!("write {fixed}")
         } else {
             "use letters, digits and underscores".to_owned()

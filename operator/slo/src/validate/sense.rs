@@ -215,10 +215,11 @@ pub(crate) fn patterns(expr: &Expr, text: &str, path: &str, problems: &mut Vec<P
                 MatchOp::NotEqual => "!~",
                 MatchOp::Re(_) | MatchOp::NotRe(_) => continue,
             };
-            let is_pattern = PATTERN.iter().any(|part| matcher.value.contains(part)) || is_class(&matcher.value);
+            let class = class(&matcher.value);
+            let is_pattern = PATTERN.iter().any(|part| matcher.value.contains(part)) || class.is_some();
             if is_pattern && !found.iter().any(|(known, _)| known == matcher) {
-                let meant = format!("{}{operator}{}", matcher.name, promql::quote(&matcher.value));
-                found.push((matcher.clone(), meant));
+                let pattern = class.unwrap_or_else(|| matcher.value.clone());
+                found.push((matcher.clone(), format!("{}{operator}{}", matcher.name, promql::quote(&pattern))));
             }
         }
     });
@@ -234,9 +235,10 @@ pub(crate) fn patterns(expr: &Expr, text: &str, path: &str, problems: &mut Vec<P
     }
 }
 
-/// A class of status codes: `5..`.
-fn is_class(value: &str) -> bool {
-    value.strip_suffix("..").is_some_and(|digit| digit.len() == 1 && digit.bytes().all(|b| b.is_ascii_digit()))
+/// A class of status codes as a pattern, `5..`, also of `5*`.
+fn class(value: &str) -> Option<String> {
+    let digit = value.strip_suffix("..").or(value.strip_suffix('*'))?;
+    (digit.len() == 1 && digit.bytes().all(|b| b.is_ascii_digit())).then(|| format!("{digit}.."))
 }
 
 /// The value of a number, however it is wrapped.

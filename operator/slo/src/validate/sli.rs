@@ -7,7 +7,7 @@ use promql_parser::{
 };
 use rust_decimal::Decimal;
 
-use super::{dns_name, parts, sense};
+use super::{dns_name, parts, sense, sides, units};
 use crate::{
     duration,
     model::{Counter, Selector, Sli, SloId, Span, Targets},
@@ -70,6 +70,8 @@ pub(super) fn sli(spec: &slo::Sli, id: &SloId, group_by: &[String], problems: &m
         keeps(&parsed, group_by, "spec.sli.ratio.errors", problems)?;
         sense::percentage(&parsed, errors, "spec.sli.ratio.errors", problems);
         sense::looks_back(&parsed, "spec.sli.ratio.errors", problems);
+        sides::ratio(&parsed.expr, group_by, "spec.sli.ratio.errors", problems);
+        units::division(&parsed.expr, "spec.sli.ratio.errors", problems);
         let targets = targets(&parsed.selectors());
         return Some(Built { sli: Sli::Ratio(parsed.template()), targets });
     }
@@ -80,7 +82,7 @@ pub(super) fn sli(spec: &slo::Sli, id: &SloId, group_by: &[String], problems: &m
         let path = "spec.sli.up.series";
         let parsed = parsed(series, path, problems)?;
         let Some(selector) = parsed.selector() else {
-            problems.push(not_a_selector(&parsed, path));
+            problems.push(not_a_selector(&parsed, path, "write a metric name with labels, such as up{job=\"x\"}"));
             return None;
         };
         return Some(Built { sli: Sli::Up(promql::split(selector)), targets: targets(&parsed.selectors()) });
@@ -151,24 +153,13 @@ fn events(spec: &slo::Events, group_by: &[String], problems: &mut Vec<Problem>) 
         );
         return None;
     }
-    let bare = |found: &Option<Option<(Counter, Vec<VectorSelector>)>>| match found {
-        Some(Some((Counter::Series(_), selectors))) => selectors.first().cloned(),
-        _ => None,
-    };
-    let of_total = bare(&total);
-    for (field, found) in [("bad", &bad), ("good", &good)] {
-        let Some(selector) = bare(found) else { continue };
-        parts::status(field, &selector, path, problems);
-        if let Some(total) = &of_total {
-            parts::beside((field, &selector), total, path, problems);
-        }
-    }
+    compare([&bad, &good, &total].map(|read| Some(&read.as_ref()?.as_ref()?.1)), group_by, path, problems);
     let mut selectors = Vec::new();
-    let mut take = |c: Option<Option<(Counter, Vec<VectorSelector>)>>| match c {
+    let mut take = |c: Option<Option<(Counter, Parsed)>>| match c {
         None => Some(None),
         Some(None) => None,
-        Some(Some((counter, found))) => {
-            selectors.extend(found);
+        Some(Some((counter, parsed))) => {
+            selectors.extend(parsed.selectors());
             Some(Some(counter))
         }
     };
@@ -180,20 +171,34 @@ fn events(spec: &slo::Events, group_by: &[String], problems: &mut Vec<Problem>) 
     Some(Built { sli: Sli::Events { bad, good, total }, targets: targets(&selectors) })
 }
 
-fn counter(
-    text: &str,
-    path: &str,
-    group_by: &[String],
-    problems: &mut Vec<Problem>,
-) -> Option<(Counter, Vec<VectorSelector>)> {
+/// Warns of what is seen when bad, good and total, of which two are there, are read side by side.
+fn compare([bad, good, total]: [Option<&Parsed>; 3], group_by: &[String], path: &str, problems: &mut Vec<Problem>) {
+    for (field, part) in [("bad", bad), ("good", good)] {
+        let Some(part) = part else { continue };
+        if let Some(selector) = part.selector() {
+            parts::status(field, selector, path, problems);
+            if let Some(of_total) = total.and_then(Parsed::selector) {
+                parts::beside((field, selector), of_total, path, problems);
+            }
+        }
+        let Some(total) = total else { continue };
+        sides::groups((field, &part.expr), ("total", &total.expr), group_by, problems);
+        units::compare((field, &part.expr), ("total", &total.expr), path, problems);
+    }
+    if let (Some(bad), Some(good)) = (bad, good) {
+        sides::overlap(&bad.expr, &good.expr, path, problems);
+        units::compare(("bad", &bad.expr), ("good", &good.expr), path, problems);
+    }
+}
+
+fn counter(text: &str, path: &str, group_by: &[String], problems: &mut Vec<Problem>) -> Option<(Counter, Parsed)> {
     let field = path.rsplit('.').next().unwrap_or(path);
     let parsed = parsed(text, path, problems)?;
-    let selectors = parsed.selectors();
-    for selector in &selectors {
+    for selector in &parsed.selectors() {
         bucket(selector, path, problems);
     }
     if let Some(selector) = parsed.selector() {
-        return Some((Counter::Series(promql::split(selector)), selectors));
+        return Some((Counter::Series(promql::split(selector)), parsed));
     }
     if let Some(range) = fixed_range(&parsed).filter(|_| !parsed.windowed) {
         let windowed = parsed.text.replace(&range, "[$window]");
@@ -205,13 +210,14 @@ fn counter(
         return None;
     }
     if !parsed.windowed || parsed.expr.value_type() != ValueType::Vector {
-        problems.push(not_a_selector(&parsed, path).help(format!(
+        let help = format!(
             "write a bare counter such as http_requests_total{{job=\"x\"}}, or rates of one with [$window] in {field}"
-        )));
+        );
+        problems.push(not_a_selector(&parsed, path, &help));
         return None;
     }
     keeps(&parsed, group_by, path, problems)?;
-    Some((Counter::Rate(parsed.template()), selectors))
+    Some((Counter::Rate(parsed.template()), parsed))
 }
 
 /// The one range of rates, as the author wrote it; nothing where it has several, or none but a subquery's.
@@ -290,13 +296,16 @@ fn latency(spec: &slo::Latency, problems: &mut Vec<Problem>) -> Option<Built> {
     let span = duration::parse(threshold, "spec.sli.latency.threshold").map_err(|p| problems.push(p)).ok();
     let parsed = parsed(histogram, path, problems)?;
     let Some(selector) = parsed.selector() else {
-        problems.push(
-            not_a_selector(&parsed, path)
-                .help("write the histogram's name and labels, such as http_request_duration_seconds{job=\"x\"}"),
-        );
+        let help = "write the histogram's name and labels, such as http_request_duration_seconds{job=\"x\"}";
+        problems.push(not_a_selector(&parsed, path, help));
         return None;
     };
     let split = promql::split(selector);
+    let without_le = || {
+        let mut selector = selector.clone();
+        selector.matchers.matchers.retain(|matcher| matcher.name != "le");
+        promql::split(&selector).matchers
+    };
     if split.metric.is_empty() {
         problems.push(
             Problem::error(path, "histogram has no metric name")
@@ -309,14 +318,16 @@ fn latency(spec: &slo::Latency, problems: &mut Vec<Problem>) -> Option<Built> {
             problems.push(
                 Problem::error(path, format!("histogram ends in {suffix}"))
                     .label("its series are found by the name without it")
-                    .help(format!("write {}", Selector { metric: base.to_owned(), matchers: split.matchers.clone() })),
+                    .help(format!("write {}", Selector { metric: base.to_owned(), matchers: without_le() })),
             );
             return None;
         }
     }
     if selector.matchers.matchers.iter().any(|m| m.name == "le") {
         problems.push(
-            Problem::error(path, "histogram has a matcher for le").help("remove it: the threshold chooses the bucket"),
+            Problem::error(path, "histogram has a matcher for le")
+                .label("the threshold chooses the bucket")
+                .help(format!("write {}", Selector { metric: split.metric.clone(), matchers: without_le() })),
         );
         return None;
     }
@@ -461,8 +472,14 @@ fn vector(text: &str, path: &str, problems: &mut Vec<Problem>) -> Option<Parsed>
     None
 }
 
-fn not_a_selector(parsed: &Parsed, path: &str) -> Problem {
+fn not_a_selector(parsed: &Parsed, path: &str, help: &str) -> Problem {
     let field = path.rsplit('.').next().unwrap_or(path);
+    let problem = Problem::error(path, format!("{field} is not a bare selector"));
+    if let Some((plain, quoted)) = dashed(parsed) {
+        // The names of a histogram's series are made of its own.
+        let quoted = if field == "histogram" { String::new() } else { format!(", or {quoted} if its name has dashes") };
+        return problem.label("a dash is a minus").help(format!("write {plain}{quoted}"));
+    }
     let is = match &parsed.expr {
         Expr::VectorSelector(_) => "a selector with offset or @",
         Expr::MatrixSelector(_) => "a selector with a range",
@@ -472,9 +489,23 @@ fn not_a_selector(parsed: &Parsed, path: &str) -> Problem {
         Expr::StringLiteral(_) => "a string",
         _ => "an expression",
     };
-    Problem::error(path, format!("{field} is not a bare selector"))
-        .label(format!("it is {is}"))
-        .help("write a metric name with labels, such as up{job=\"x\"}")
+    problem.label(format!("it is {is}")).help(help)
+}
+
+/// What to write for `ferry-requests-total{…}`, a name with dashes that is read as a difference: without them, and with.
+fn dashed(parsed: &Parsed) -> Option<(String, String)> {
+    let (name, matchers) = parsed.text.split_once('{').unwrap_or((&parsed.text, ""));
+    let is_name = name.contains('-')
+        && name.split('-').all(|word| !word.is_empty() && promql::is_metric(&format!("_{word}")))
+        && name.starts_with(|c: char| c.is_ascii_alphabetic());
+    let matchers = match matchers {
+        "" => None,
+        text => Some(text.strip_suffix('}').filter(|inner| !inner.contains(['{', '}']))?.trim()),
+    };
+    let among = matchers.filter(|inner| !inner.is_empty()).map(|inner| format!(",{inner}")).unwrap_or_default();
+    let behind = matchers.map(|inner| format!("{{{inner}}}")).unwrap_or_default();
+    let plain = name.replace('-', "_");
+    is_name.then(|| (format!("{plain}{behind}"), format!("{{\"{name}\"{among}}}")))
 }
 
 /// `up{…}` with the target labels of the first selector that names its job.

@@ -58,7 +58,7 @@ fn times() {
         (
             "unit",
             rule(json!({"for": "5min"})),
-            &["error: spec.rules[0].for: for is not a duration (unit min is unknown); use ms, s, m, h, d, w or y"],
+            &["error: spec.rules[0].for: for is not a duration (unit min is unknown); write 5m"],
         ),
         (
             "years",
@@ -492,7 +492,7 @@ fn routes() {
             ),
             &[
                 "error: spec.route.groupBy[0]: ... stands with other labels (it means all labels, and Alertmanager takes it only alone); remove it, or the others",
-                "error: spec.route.equal[0]: ... is not a label name; write ___",
+                "error: spec.route.equal[0]: ... is not a label name; use letters, digits and underscores",
             ],
         ),
         (

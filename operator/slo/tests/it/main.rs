@@ -4,8 +4,10 @@
 mod alert_rule_properties;
 mod alert_rules;
 mod bad_inputs;
+mod bad_parts;
 mod bad_times;
 mod goldens;
+mod helps;
 mod properties;
 
 use plimsoll_api::Slo;

@@ -4,13 +4,14 @@ use anyhow::Result;
 use plimsoll_e2e::{PROMETHEUS, Test, Testbed, test};
 use serde_json::json;
 
-use crate::traffic::{Simulation, Tick, Traffic};
+use crate::traffic::{Simulation, Tick, Traffic, slo};
 
 pub(crate) fn tests() -> Vec<Test> {
     vec![
         test(PROMETHEUS, a_step_pages_in_the_theoretical_time),
         test(PROMETHEUS, every_tier_fires_and_stays_quiet),
         test(PROMETHEUS, a_handful_of_errors_wakes_nobody),
+        test(PROMETHEUS, an_outage_of_a_probe_pages_with_the_second_failure),
         test(PROMETHEUS, low_objectives_can_page),
     ]
 }
@@ -86,9 +87,46 @@ async fn a_handful_of_errors_wakes_nobody(testbed: &Testbed) -> Result<()> {
     for time in ["202m", "232m", "4h", "6h"] {
         simulation.expect_nothing(time, "ALERTS{slo_id=\"shop/few\"}");
     }
-    simulation.expect_nothing("305m", &firing("many", "fast"));
-    simulation.expect("320m", &firing("many", "fast"));
+    // The first of them fails at 300 minutes, the tenth at 309.
+    simulation.expect_nothing("308m", &firing("many", "fast"));
+    simulation.expect("310m", &firing("many", "fast"));
     simulation.run().await
+}
+
+async fn an_outage_of_a_probe_pages_with_the_second_failure(testbed: &Testbed) -> Result<()> {
+    let probe = |name: &str, more: serde_json::Value| {
+        let mut spec = more;
+        spec["objective"] = json!("99.9");
+        spec["sli"] = json!({"up": {"series": "probe_success"}});
+        slo(name, &spec)
+    };
+    let all = ["probe", "grouped", "patient"];
+    let slos = [
+        probe(all[0], json!({})),
+        probe(all[1], json!({"groupBy": ["instance"]})),
+        probe(all[2], json!({"alerting": {"minimumBadEvents": 20}})),
+    ];
+    // The minute in which twenty have failed.
+    for (scrapes, every, patient) in [("1m", 60, 20), ("30s", 30, 10), ("15s", 15, 5)] {
+        let mut simulation = Simulation::new(testbed, "1m", &slos).await?.scraped(scrapes);
+        let a_minute = 60 / every;
+        // Three good hours, and a blip of one failure an hour before the end of them.
+        let good = |minutes: usize| minutes * a_minute;
+        let values = format!("1x{} 0 1x{} 0x{}", good(120) - 1, good(60) - 1, good(40));
+        simulation.series("probe_success{instance=\"x\"}", &values);
+        for name in all {
+            simulation.expect_nothing("3h", &format!("last_over_time(ALERTS{{slo_id=\"shop/{name}\"}}[3h])"));
+        }
+        for name in &all[..2] {
+            // One failure, and an hour of which 1 % is bad.
+            simulation.expect_nothing("181m", &firing(name, "fast"));
+            simulation.expect("182m", &firing(name, "fast"));
+        }
+        simulation.expect_nothing(&format!("{}m", 180 + patient - 1), &firing(all[2], "fast"));
+        simulation.expect(&format!("{}m", 180 + patient), &firing(all[2], "fast"));
+        simulation.run().await?;
+    }
+    Ok(())
 }
 
 async fn low_objectives_can_page(testbed: &Testbed) -> Result<()> {

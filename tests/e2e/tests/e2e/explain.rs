@@ -181,7 +181,7 @@ async fn quiet_burning_and_without_data(testbed: &Testbed) -> Result<()> {
         (
             "coarse",
             "has no data: its histogram has no bucket at the threshold.",
-            "→ set the threshold to a bucket's bound: the nearest to 0.3 s are 0.1 s and 0.5 s",
+            "→ set the threshold to a bucket's bound: the nearest to 0.3 s are 100ms and 500ms",
         ),
         (
             "off",
@@ -320,16 +320,23 @@ async fn what_is_too_much_for_a_prometheus(testbed: &Testbed) -> Result<()> {
     Ok(())
 }
 
-/// Gauges as counters, percentages as ratios, and targets that are away.
+/// Gauges as counters and as histograms, percentages as ratios, parts that are not there, and targets that are away.
 async fn what_the_samples_are_not(testbed: &Testbed) -> Result<()> {
     let sample = SampleService::start().await?;
     sample.set("queue_length", "", 50.0);
     sample.set("failed_percent", "", 5.5);
     sample.rate("requests_total", "code=\"200\"", 10.0);
     sample.rate("requests_total", "code=\"500\"", 1.0);
+    sample.observe_rate("answer_seconds", "", &[0.1, 0.5], 0.2, 10.0);
     let nobody = std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?.to_string();
+    // Its histograms are native.
+    let other = Prometheus::start(testbed.bin(), PrometheusOptions::default()).await?;
     let options = PrometheusOptions {
-        scrape: vec![("sample".to_owned(), vec![sample.target()]), ("gone".to_owned(), vec![nobody.clone()])],
+        scrape: vec![
+            ("sample".to_owned(), vec![sample.target()]),
+            ("gone".to_owned(), vec![nobody.clone()]),
+            ("other".to_owned(), vec![other.url().trim_start_matches("http://").to_owned()]),
+        ],
         ..PrometheusOptions::default()
     };
     let prometheus = Prometheus::start(testbed.bin(), options).await?;
@@ -339,35 +346,28 @@ async fn what_the_samples_are_not(testbed: &Testbed) -> Result<()> {
     };
     let gauge = events("requests_total{code=\"500\"}", "queue_length");
     let percent = json!({"objective": "99", "sli": {"ratio": {"errors": "avg_over_time(failed_percent[$window])"}}});
-    let mut right = of_job("sample");
-    right["alerting"] = json!({"tiers": []});
-    let objects =
-        [("gauge", gauge), ("percent", percent), ("gone", of_job("gone")), ("right", right)].map(|(name, spec)| {
-            let mut object = slo(name, &spec);
-            object["metadata"]["namespace"] = json!("shop");
-            object
-        });
-    prometheus.load_rules("slos.yaml", &generate(testbed, &objects).await?).await?;
+    let quiet = |sli: Value| json!({"objective": "99", "alerting": {"tiers": []}, "sli": sli});
+    let latency = |histogram: &str| quiet(json!({"latency": {"histogram": histogram, "threshold": "500ms"}}));
+    let right = quiet(of_job("sample")["sli"].clone());
+    let specs = [
+        ("queue", latency("queue_length{job=\"sample\"}")),
+        ("counter", latency("requests_total{job=\"sample\"}")),
+        ("gauge", gauge),
+        ("percent", percent),
+        ("gone", of_job("gone")),
+        ("right", right),
+        ("native", latency("prometheus_http_request_duration_seconds{job=\"other\"}")),
+        ("lone", quiet(json!({"composite": {"worstOf": ["rigth"]}}))),
+        ("half", quiet(json!({"composite": {"weighted": [{"slo": "right"}, {"slo": "not-there"}]}}))),
+    ];
+    let objects = specs.map(|(name, spec)| {
+        let mut object = slo(name, &spec);
+        object["metadata"]["namespace"] = json!("shop");
+        object
+    });
     let folder = Folder::new("explain")?;
     let mut length = 50.0;
-    for (object, headline, next) in [
-        (
-            &objects[0],
-            "gauge takes a gauge for a counter: queue_length, its total.",
-            "→ count events with a counter".to_owned(),
-        ),
-        (
-            &objects[1],
-            "percent has values that are not from 0 to 1: its ratio.errors is 5.5.",
-            "→ if it is a percentage, divide spec.sli.ratio.errors by 100".to_owned(),
-        ),
-        (
-            &objects[2],
-            "gone has no data: the target of job=\"gone\" is down.",
-            format!("→ see why Prometheus cannot scrape http://{nobody}/metrics: "),
-        ),
-        (&objects[3], "right works", "→ ".to_owned()),
-    ] {
+    let mut says = async |object: &Value, headline: &str, next: &str, line: &str| -> Result<()> {
         let file = folder.join("slo.json");
         std::fs::write(&file, object.to_string())?;
         let file = file.display().to_string();
@@ -377,10 +377,52 @@ async fn what_the_samples_are_not(testbed: &Testbed) -> Result<()> {
             sample.set("queue_length", "", length);
             let arguments = [file.as_str(), "--prometheus", prometheus.url()];
             let text = explain(testbed, &folder.join("none"), &arguments).await?.success()?;
-            ensure!(text.starts_with(headline) && last(&text).starts_with(&next), "{text}");
+            ensure!(text.starts_with(headline) && last(&text).starts_with(next) && text.contains(line), "{text}");
             Ok(Some(()))
         })
-        .await?;
+        .await
+    };
+    let gone = format!("→ see why Prometheus cannot scrape http://{nobody}/metrics: ");
+    let queue =
+        "✗ histogram: queue_length is a gauge, no histogram: there are no _bucket series and no native samples\n";
+    let all = [
+        (
+            "queue takes a gauge for a histogram: queue_length.",
+            "→ name a histogram in spec.sli.latency.histogram, without _bucket; the one of {job=\"sample\"} is answer_seconds",
+            queue,
+        ),
+        (
+            "counter takes a counter for a histogram: requests_total.",
+            "→ name a histogram in spec.sli.latency.histogram, without _bucket; ",
+            "✗ histogram: requests_total is a counter, no histogram",
+        ),
+        ("gauge takes a gauge for a counter: queue_length, its total.", "→ count events with a counter", ""),
+        (
+            "percent has values that are not from 0 to 1: its ratio.errors is 5.5.",
+            "→ if it is a percentage, divide spec.sli.ratio.errors by 100",
+            "",
+        ),
+        ("gone has no data: the target of job=\"gone\" is down.", &gone, ""),
+        ("right works", "→ ", ""),
+        ("native works", "→ ", "\n  ✓ histogram: "),
+        (
+            "lone has no data: no SLO shop/rigth records anything.",
+            "→ check the name in spec.sli.composite, or load the rules of shop/rigth and wait for a minute; did you mean right?",
+            "✗ part rigth: ",
+        ),
+        (
+            "half counts too little as bad: no SLO shop/not-there records anything, so 1 in 2 of its weight counts as good.",
+            "→ check the name in spec.sli.composite, or load the rules of shop/not-there",
+            "✓ part right has data\n",
+        ),
+    ];
+    // Not loaded yet, and told all the same.
+    for (object, (headline, next, line)) in objects.iter().zip(all).take(2) {
+        says(object, headline, next, line).await?;
+    }
+    prometheus.load_rules("slos.yaml", &generate(testbed, &objects).await?).await?;
+    for (object, (headline, next, line)) in objects.iter().zip(all) {
+        says(object, headline, next, line).await?;
     }
     Ok(())
 }

@@ -20,6 +20,7 @@ mod in_cluster;
 mod install;
 mod node;
 mod operator;
+mod operator_ends;
 mod outside;
 mod page;
 mod page_shop;
@@ -60,6 +61,7 @@ fn main() -> ExitCode {
         book::tests(),
         argocd::tests(),
         operator::tests(),
+        operator_ends::tests(),
         outside::tests(),
         page::tests(),
         path::tests(),

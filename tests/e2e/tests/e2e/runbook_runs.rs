@@ -134,7 +134,7 @@ async fn nobody_gets_rights_by_a_runbook(testbed: &Testbed) -> Result<()> {
 
     // Eve may write runbooks, but not act as the account.
     let role = json!({"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRole", "metadata": {"name": "writer"},
-        "rules": [{"apiGroups": ["plimsoll.dev"], "resources": ["runbooks", "runbookexecutions", "runbookapprovals"], "verbs": ["*"]}]});
+        "rules": [{"apiGroups": ["plimsoll.dev"], "resources": ["runbooks", "runbookexecutions", "runbookexecutions/status"], "verbs": ["*"]}]});
     ground.plane.apply(&role.to_string()).await?;
     ground.plane.kubectl(["create", "clusterrolebinding", "writer", "--clusterrole=writer", "--user=eve"]).await?;
     let eve = plimsoll_testbed::client_from(&ground.plane.kubeconfig_for("eve", None)?).await?;
@@ -158,6 +158,15 @@ async fn nobody_gets_rights_by_a_runbook(testbed: &Testbed) -> Result<()> {
     })
     .await?;
     ensure!(forged.phase == Phase::Skipped && forged.reason.as_deref() == Some("NotSealed"), "{forged:?}");
+    // Nor does what she says of somebody's make it begin: this one was only shown.
+    ensure!(ground.post(TOKEN, &post(&[alert("Good", "checkout", 3)])).await?.0 == 200);
+    let shown = ground.only("good", ended(Phase::Succeeded)).await?;
+    let begun = json!({"status": {"phase": "Running", "startedAt": shown.creation_timestamp(), "finishedAt": null}});
+    executions.patch_status(&shown.name_any(), &PatchParams::default(), &Patch::Merge(&begun)).await?;
+    // Who leads next looks at all of them.
+    operator.stop().await?;
+    let mut operator = ground.operator(testbed).await?;
+    ground.only("good", |status| status.reason.as_deref() == Some("StatusForged")).await?;
     ensure!(ground.replicas("checkout").await? == 1);
     operator.stop().await
 }
@@ -222,6 +231,19 @@ async fn somebody_else_must_approve(testbed: &Testbed) -> Result<()> {
     let wrong = ground.plimsoll(testbed, &bob, &wrong).await;
     let wrong = format!("{:#}", wrong.err().context("it was started")?);
     ensure!(wrong.contains("there is no Deployment nowhere"), "{wrong}");
+    // Not what was told of the mistake before, though it is a mistake of the same kind.
+    let other = ["run", "asks", "-n", "shop", "--parameter", "workload=elsewhere"];
+    let other = ground.plimsoll(testbed, &bob, &other).await;
+    let other = format!("{:#}", other.err().context("it was started")?);
+    ensure!(other.contains("there is no Deployment elsewhere"), "{other}");
+    // Two at once are two runs, each told to whoever asked for it.
+    let before = ground.executions().list(&ListParams::default()).await?.items.len();
+    let asks = || ground.plimsoll(testbed, &bob, &run);
+    let (one, two) = tokio::join!(asks(), asks());
+    let first_line = |told: String| told.lines().next().map(str::to_owned);
+    let (one, two) = (first_line(one?), first_line(two?));
+    ensure!(one.is_some() && one != two, "{one:?} is {two:?}");
+    ensure!(ground.executions().list(&ListParams::default()).await?.items.len() == before + 2);
     operator.stop().await
 }
 

@@ -125,7 +125,10 @@ pub(crate) async fn generate(testbed: &Testbed, slos: &[Value]) -> Result<String
 pub(crate) struct Simulation {
     folder: Folder,
     promtool: Promtool,
+    /// As they build on each other: a server's are evaluated at moments of their own.
+    groups: Vec<String>,
     interval: &'static str,
+    scrapes: &'static str,
     series: Vec<Value>,
     expectations: Vec<Value>,
 }
@@ -134,10 +137,17 @@ impl Simulation {
     /// Generates the rules with the program itself.
     pub(crate) async fn new(testbed: &Testbed, interval: &'static str, slos: &[Value]) -> Result<Self> {
         let folder = Folder::new("simulation")?;
-        std::fs::write(folder.join("rules.yaml"), generate(testbed, slos).await?)?;
+        let rules = generate(testbed, slos).await?;
+        let groups = rules.lines().filter_map(|line| line.strip_prefix("- name: ")).map(str::to_owned).collect();
+        std::fs::write(folder.join("rules.yaml"), rules)?;
         let promtool = Promtool::new(testbed.bin())?;
         promtool.check_rules(&[&folder.join("rules.yaml")]).await?;
-        Ok(Self { folder, promtool, interval, series: Vec::new(), expectations: Vec::new() })
+        Ok(Self { folder, promtool, groups, interval, scrapes: interval, series: Vec::new(), expectations: Vec::new() })
+    }
+
+    /// The series have a sample every so often, rather than at each evaluation.
+    pub(crate) fn scraped(self, scrapes: &'static str) -> Self {
+        Self { scrapes, ..self }
     }
 
     /// Adds traffic.
@@ -175,7 +185,8 @@ impl Simulation {
         let file: PathBuf = self.folder.join("test.json");
         let test = json!({
             "rule_files": ["rules.yaml"], "evaluation_interval": self.interval, "fuzzy_compare": true,
-            "tests": [{"interval": self.interval, "input_series": self.series, "promql_expr_test": self.expectations}]
+            "group_eval_order": self.groups,
+            "tests": [{"interval": self.scrapes, "input_series": self.series, "promql_expr_test": self.expectations}]
         });
         std::fs::write(&file, test.to_string())?;
         self.promtool.test_rules(&[&file]).await.map(drop).context("the rules do not tell the truth")

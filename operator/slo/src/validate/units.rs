@@ -1,0 +1,170 @@
+//! What the parts of an indicator count: events per second, events of a window, or a share of them. What does not fit is told only
+//! where both are known.
+
+use plimsoll_api::Problem;
+use promql_parser::parser::{BinaryExpr, Expr, token};
+
+/// What an expression counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Unit {
+    /// `rate`, and a counter of which Plimsoll takes it.
+    PerSecond,
+    /// `increase`
+    PerWindow,
+    /// One by the other.
+    Ratio,
+}
+
+/// Deeper than people write; what is below it is not known.
+const MAX_DEPTH: usize = 64;
+
+/// Functions that change values, and not what they count.
+const ALIKE: [&str; 12] = [
+    "abs",
+    "ceil",
+    "clamp",
+    "clamp_max",
+    "clamp_min",
+    "floor",
+    "histogram_count",
+    "label_join",
+    "label_replace",
+    "round",
+    "sort",
+    "sort_desc",
+];
+
+fn unit(expr: &Expr, depth: usize) -> Option<Unit> {
+    let depth = depth.checked_sub(1)?;
+    match expr {
+        Expr::Paren(paren) => unit(&paren.expr, depth),
+        Expr::Call(call) => match call.func.name {
+            "rate" | "irate" => Some(Unit::PerSecond),
+            "increase" => Some(Unit::PerWindow),
+            name if ALIKE.contains(&name) => unit(call.args.args.first()?, depth),
+            _ => None,
+        },
+        Expr::Aggregate(aggregate) => {
+            let alike = [token::T_SUM, token::T_MIN, token::T_MAX, token::T_AVG, token::T_TOPK, token::T_BOTTOMK];
+            alike.contains(&aggregate.op.id()).then(|| unit(&aggregate.expr, depth)).flatten()
+        }
+        Expr::Binary(binary) => of_two(binary, depth),
+        _ => None,
+    }
+}
+
+fn of_two(binary: &BinaryExpr, depth: usize) -> Option<Unit> {
+    let of = |side| unit(side, depth);
+    let (left, right) = (&binary.lhs, &binary.rhs);
+    match binary.op.id() {
+        token::T_DIV => of(left).filter(|unit| of(right) == Some(*unit)).map(|_| Unit::Ratio),
+        token::T_MUL => match (of(left)?, of(right)?) {
+            (Unit::Ratio, other) | (other, Unit::Ratio) => Some(other),
+            _ => None,
+        },
+        token::T_ADD | token::T_SUB | token::T_LOR => {
+            let unit = if is_number(left) { of(right) } else { of(left) };
+            let fits = is_number(left) || is_number(right) || of(right) == unit;
+            unit.filter(|_| fits)
+        }
+        token::T_LAND | token::T_LUNLESS => of(left),
+        _ => None,
+    }
+}
+
+/// A number, or `vector(0)`.
+fn is_number(expr: &Expr) -> bool {
+    match expr {
+        Expr::NumberLiteral(_) => true,
+        Expr::Paren(paren) => is_number(&paren.expr),
+        Expr::Unary(unary) => is_number(&unary.expr),
+        Expr::Call(call) => call.func.name == "vector",
+        _ => false,
+    }
+}
+
+/// What a field counts, of which a counter without rate gets one.
+fn of_field(expr: &Expr) -> Option<Unit> {
+    if matches!(expr, Expr::VectorSelector(_)) { Some(Unit::PerSecond) } else { unit(expr, MAX_DEPTH) }
+}
+
+/// Warns when one of two fields counts something else than the other, so that the first is no part of the second.
+pub(super) fn compare(part: (&str, &Expr), whole: (&str, &Expr), path: &str, problems: &mut Vec<Problem>) {
+    let (Some(of_part), Some(of_whole)) = (of_field(part.1), of_field(whole.1)) else { return };
+    let problem = match (of_part, of_whole) {
+        (Unit::Ratio, Unit::PerSecond | Unit::PerWindow) => ratio(part.0, whole.0, path),
+        (Unit::PerSecond | Unit::PerWindow, Unit::Ratio) => ratio(whole.0, part.0, path),
+        (Unit::PerWindow, Unit::PerSecond) => increase(part.0, whole.0, path),
+        (Unit::PerSecond, Unit::PerWindow) => increase(whole.0, part.0, path),
+        _ => return,
+    };
+    problems.push(problem);
+}
+
+fn ratio(field: &str, other: &str, path: &str) -> Problem {
+    Problem::warning(format!("{path}.{field}"), format!("{field} is a ratio, and {other} is not"))
+        .label(format!("{other} counts events, and {field} has to do so too"))
+        .help("write the events alone, what stands before the /; or the whole ratio as sli.ratio.errors")
+}
+
+fn increase(field: &str, other: &str, path: &str) -> Problem {
+    Problem::warning(format!("{path}.{field}"), format!("{field} counts per window, and {other} per second"))
+        .label("increase is as many times the rate as the window has seconds")
+        .help("write rate instead of increase")
+}
+
+/// Warns of an error ratio with `increase` on one side and `rate` on the other.
+pub(super) fn division(expr: &Expr, path: &str, problems: &mut Vec<Problem>) {
+    let mut expr = expr;
+    while let Expr::Paren(paren) = expr {
+        expr = &paren.expr;
+    }
+    let Expr::Binary(division) = expr else { return };
+    let sides = (unit(&division.lhs, MAX_DEPTH), unit(&division.rhs, MAX_DEPTH));
+    let mixed = matches!(
+        sides,
+        (Some(Unit::PerWindow), Some(Unit::PerSecond)) | (Some(Unit::PerSecond), Some(Unit::PerWindow))
+    );
+    if division.op.id() == token::T_DIV && mixed {
+        problems.push(
+            Problem::warning(path, "errors has increase on one side of / and rate on the other")
+                .label("increase is as many times the rate as the window has seconds")
+                .help("write rate on both sides"),
+        );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::promql::parse;
+
+    #[test]
+    fn what_an_expression_counts() {
+        for (text, want) in [
+            ("sum(rate(a[$window]))", Some(Unit::PerSecond)),
+            ("a", Some(Unit::PerSecond)),
+            ("sum by (x) (increase(a[$window])) or vector(0)", Some(Unit::PerWindow)),
+            ("0 * rate(b[$window]) or rate(a[$window])", None),
+            ("(sum(rate(a[$window]))) / sum(rate(b[$window]))", Some(Unit::Ratio)),
+            ("1 - sum(rate(a[$window])) / sum(rate(b[$window]))", Some(Unit::Ratio)),
+            ("sum(rate(a[$window])) / sum(rate(b[$window])) * sum(rate(b[$window]))", Some(Unit::PerSecond)),
+            ("sum(rate(b[$window])) - sum(rate(a[$window]))", Some(Unit::PerSecond)),
+            ("clamp_min(sum(rate(b[$window])) - sum(rate(a[$window])), 0)", Some(Unit::PerSecond)),
+            ("rate(a[$window]) unless on (x) b", Some(Unit::PerSecond)),
+            // Whatever these are.
+            ("sum(increase(a[$window])) / 300", None),
+            ("rate(a[$window]) * 60", None),
+            ("rate(a[$window]) * on (pod) group_left () info", None),
+            ("count(rate(a[$window]))", None),
+            ("rate(a[$window]) > bool 5", None),
+            ("sum(a)", None),
+            ("sum_over_time(a[$window])", None),
+        ] {
+            let parsed = parse(text, "spec.sli.events.bad").unwrap_or_else(|problem| panic!("{text}: {problem}"));
+            assert_eq!(of_field(&parsed.expr), want, "{text}");
+        }
+        let long = vec!["rate(a[1m])"; 300].join("+");
+        assert_eq!(of_field(&parse(&long, "x").expect("long").expr), None);
+    }
+}
