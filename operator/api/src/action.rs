@@ -211,7 +211,7 @@ pub struct Logs {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 1_000_000))]
     pub tail: Option<i64>,
-    /// What is cut off after. Default: 10Mi.
+    /// How much of its end is kept, 64Mi at most. Default: 10Mi.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "crate::schema::bytes")]
     pub limit: Option<String>,

@@ -32,6 +32,8 @@ const FAILURES: u32 = 5;
 /// Waits between questions.
 const SOON: Duration = Duration::from_millis(250);
 const LATER: Duration = Duration::from_secs(3);
+/// How long what a step has left is being removed, after the step's own time.
+const CLEANING: Duration = Duration::from_secs(15);
 /// What a server says about a refusal.
 const REASON_MAX: usize = 400;
 
@@ -96,6 +98,25 @@ enum Failed {
     Abandoned,
 }
 
+impl Failed {
+    fn message(self) -> String {
+        match self {
+            Self::Step(_, message) => message,
+            Self::Abandoned => NotLeading.to_string(),
+        }
+    }
+
+    /// Of a step of which nothing was done.
+    fn finish(self) -> Finish {
+        match self {
+            Self::Step(outcome, message) => {
+                Finish::Done(Performed { outcome, message, artifacts: Vec::new(), answer: Value::Null })
+            }
+            Self::Abandoned => Finish::Abandoned,
+        }
+    }
+}
+
 /// What a call gave.
 enum Given {
     Answer(Value),
@@ -111,14 +132,19 @@ impl Actor<'_> {
         let mut artifacts = Vec::new();
         let mut shelf = None;
         let mut picked = Vec::new();
-        let mut is_done = false;
+        let (mut is_done, mut has_run) = (false, false);
         let mut performed = Performed {
             outcome: Outcome::Succeeded,
             message: String::new(),
             artifacts: Vec::new(),
             answer: Value::Null,
         };
+        // What stops a process or writes much must not be for nothing.
+        if let Err(failed) = self.is_room(calls, &mut shelf).await {
+            return failed.finish();
+        }
         'calls: for call in calls {
+            has_run |= call.request.streams;
             if std::mem::take(&mut is_done) {
                 performed.message = format!("{}: it was so already", call.what);
                 continue;
@@ -145,8 +171,56 @@ impl Actor<'_> {
                 }
             }
         }
+        if performed.outcome != Outcome::Succeeded
+            && has_run
+            && let Some(why) = self.clean(calls).await
+        {
+            performed.message.push_str("; what it wrote may still be in the container: ");
+            performed.message.push_str(&why);
+        }
         performed.artifacts = artifacts;
         Finish::Done(performed)
+    }
+
+    /// Removes what calls that did not all succeed, or were left, have written in a container. Gives why it could not.
+    pub async fn clean(&self, calls: &[Call]) -> Option<String> {
+        if !calls.iter().any(|call| call.cleans) {
+            return None;
+        }
+        let cleaned = async {
+            // Another Pod of the same name has nothing of it.
+            for call in calls {
+                let Expect::Uid(uid) = &call.expect else { continue };
+                let (_, body) = self.send(&call.request, &call.request.path).await.map_err(|e| e.to_string())?;
+                let object: Value = serde_json::from_slice(&body).unwrap_or(Value::Null);
+                if object.pointer("/metadata/uid").and_then(Value::as_str) != Some(uid) {
+                    return Ok(());
+                }
+            }
+            for call in calls.iter().filter(|call| call.cleans) {
+                self.run(call, &call.request.path).await.map_err(Failed::message)?;
+            }
+            Ok(())
+        };
+        match tokio::time::timeout(CLEANING, cleaned).await {
+            Ok(cleaned) => cleaned.err(),
+            Err(_) => Some("it took too long".to_owned()),
+        }
+    }
+
+    /// Looks for room for what is kept whole, before it is made.
+    async fn is_room<'s>(&'s self, calls: &[Call], shelf: &mut Option<Shelf<'s>>) -> Result<(), Failed> {
+        let whole = |call: &&Call| call.keep.as_ref().is_some_and(|keep| keep.whole);
+        let Some(call) = calls.iter().find(whole) else { return Ok(()) };
+        let Some(keep) = &call.keep else { return Ok(()) };
+        let failed = |message: String| Failed::Step(Outcome::Failed, format!("{}: {message}", call.what));
+        let room = self.room.as_ref().map_err(|why| failed(why.clone()))?;
+        let looked = async {
+            let kept = self.shelf(room, shelf).await?;
+            kept.room(&keep.name).await
+        };
+        self.until_deadline(call, looked).await?.map_err(|error| failed(error.to_string()))?;
+        Ok(())
     }
 
     async fn call<'s>(
@@ -310,7 +384,11 @@ impl Actor<'_> {
         let failed = |message: String| Failed::Step(Outcome::Failed, format!("{}: {message}", call.what));
         let room = self.room.as_ref().map_err(|why| failed(why.clone()))?;
         let most = keep.limit.unwrap_or(room.quota);
-        let limit = if keep.whole { Limit::Refuse(most) } else { Limit::Cut(most) };
+        let limit = match (keep.whole, keep.end) {
+            (true, _) => Limit::Refuse(most),
+            (false, true) => Limit::End(most),
+            (false, false) => Limit::Cut(most),
+        };
         let mut failures = 0;
         let mut waited = Waits::new(self.deadline);
         let content = loop {

@@ -76,7 +76,16 @@ fn call(method: &'static str, path: &str) -> Call {
         body: None,
         streams: false,
     };
-    Call { what: "do it".to_owned(), request, fine: &[], again: &[], expect: Expect::Code, keep: None, pick: None }
+    Call {
+        what: "do it".to_owned(),
+        request,
+        fine: &[],
+        again: &[],
+        expect: Expect::Code,
+        keep: None,
+        pick: None,
+        cleans: false,
+    }
 }
 
 async fn perform(server: &Scripted, calls: &[Call], repeatable: bool, room: Result<Room, String>) -> Finish {
@@ -226,7 +235,7 @@ async fn what_comes_back_is_kept_and_nothing_else_says_it() {
     let gone = Scripted::new([(200, json!("unable to retrieve container logs for containerd://1"))]);
     let mut log = call("GET", "/api/v1/namespaces/shop/pods/a/log");
     let none = Some("unable to retrieve container logs for ");
-    log.keep = Some(Keep { name: "app.log".to_owned(), limit: None, whole: false, none });
+    log.keep = Some(Keep { name: "app.log".to_owned(), limit: None, whole: false, end: false, none });
     let again = Room { archive: room.archive.clone(), place: room.place.clone(), ..room };
     let third = Room { archive: room.archive.clone(), place: room.place.clone(), ..room };
     let Finish::Done(done) = perform(&gone, &[log], true, Ok(again)).await else { unreachable!() };
@@ -234,15 +243,19 @@ async fn what_comes_back_is_kept_and_nothing_else_says_it() {
     assert_eq!(done.message, "do it: the node has removed the container, and its log with it");
     let server = Scripted::new([(200, json!("password=hunter2"))]);
     let mut log = call("GET", "/api/v1/namespaces/shop/pods/a/log");
-    log.keep = Some(Keep { name: "app.log".to_owned(), limit: Some(8), whole: false, none: None });
-    let Finish::Done(done) = perform(&server, &[log], true, Ok(room)).await else { unreachable!() };
-    assert_eq!((done.outcome, done.artifacts.len()), (Outcome::Succeeded, 1));
-    assert_eq!((done.artifacts[0].bytes, done.artifacts[0].truncated), (8, Some(true)));
-    assert_eq!(std::fs::read(folder.path().join("shop/crash/x/log/app.log")).unwrap(), b"password");
-    assert!(!format!("{done:?}").contains("password"));
+    // Of a log the end is kept, even where what begins it was looked at; of other output the beginning.
+    for (end, none, wanted) in [(false, None, &b"password"[..]), (true, None, b"=hunter2"), (true, none, b"=hunter2")] {
+        log.keep = Some(Keep { name: "app.log".to_owned(), limit: Some(8), whole: false, end, none });
+        let again = Room { archive: room.archive.clone(), place: room.place.clone(), ..room };
+        let Finish::Done(done) = perform(&server, &[log.clone()], true, Ok(again)).await else { unreachable!() };
+        assert_eq!((done.outcome, done.artifacts.len()), (Outcome::Succeeded, 1));
+        assert_eq!((done.artifacts[0].bytes, done.artifacts[0].truncated), (8, Some(true)));
+        assert_eq!(std::fs::read(folder.path().join("shop/crash/x/log/app.log")).unwrap(), wanted);
+        assert!(!format!("{done:?}").contains("password") && !format!("{done:?}").contains("hunter2"));
+    }
     // A log without a line is kept, and nobody hopes for more than there is.
     let mut log = call("GET", "/api/v1/namespaces/shop/pods/a/log");
-    log.keep = Some(Keep { name: "none.log".to_owned(), limit: None, whole: false, none: None });
+    log.keep = Some(Keep { name: "none.log".to_owned(), limit: None, whole: false, end: true, none: None });
     let Finish::Done(done) = perform(&Scripted::new([(200, json!(""))]), &[log], true, Ok(third)).await else {
         unreachable!()
     };
@@ -353,4 +366,77 @@ async fn without_a_cluster_what_needs_one_fails_at_once() {
         let Finish::Done(done) = actor.perform(&[call]).await else { unreachable!() };
         assert_eq!((done.outcome, done.message.as_str()), (Outcome::Failed, "do it: there is no cluster here"));
     }
+}
+
+/// A dump that cannot be kept is not made: it stops the process and fills its container.
+#[tokio::test]
+async fn without_room_nothing_is_written() {
+    let folder = tempfile::tempdir().unwrap();
+    let volumes = BTreeMap::from([("evidence".to_owned(), Volume { directory: folder.path().to_owned() })]);
+    let config = ArtifactsConfig { volumes, stores: BTreeMap::new() };
+    let [namespace, runbook, execution, step] = ["shop", "heap", "x", "heap"].map(str::to_owned);
+    let room = Room {
+        archive: Archive::volume("evidence", &config).unwrap(),
+        place: Place { namespace, runbook, execution, step },
+        // The manifest alone takes more.
+        quota: 1,
+        created: Timestamp::UNIX_EPOCH,
+        expires: Timestamp::UNIX_EPOCH,
+    };
+    let server = Scripted::new([(200, json!({}))]);
+    let finish = perform(&server, &dump(), true, Ok(room)).await;
+    let Finish::Done(done) = finish else { unreachable!() };
+    assert_eq!(done.outcome, Outcome::Failed);
+    assert!(done.message.starts_with("keep the file: the artifacts of this runbook take "), "{}", done.message);
+    assert_eq!(server.lines(), [""; 0]);
+}
+
+fn program(what: &str) -> Call {
+    let mut call = call("GET", &format!("/api/v1/namespaces/shop/pods/a/exec?command={what}"));
+    call.request.streams = true;
+    call
+}
+
+/// As the requests of a heap dump are.
+fn dump() -> Vec<Call> {
+    let mut same = call("GET", "/api/v1/namespaces/shop/pods/a");
+    same.expect = Expect::Uid("u".to_owned());
+    let keep = Keep { name: "heap.hprof".to_owned(), limit: None, whole: true, end: false, none: None };
+    let kept = Call { what: "keep the file".to_owned(), keep: Some(keep), ..program("cat") };
+    vec![same, program("jcmd"), kept, Call { cleans: true, ..program("rm") }]
+}
+
+/// What holds all secrets of a process does not stay in its container because a step failed or was left.
+#[tokio::test]
+async fn what_was_written_is_removed_however_the_step_ends() {
+    let folder = tempfile::tempdir().unwrap();
+    let volumes = BTreeMap::from([("evidence".to_owned(), Volume { directory: folder.path().to_owned() })]);
+    let config = ArtifactsConfig { volumes, stores: BTreeMap::new() };
+    let room = || {
+        let [namespace, runbook, execution, step] = ["shop", "heap", "x", "heap"].map(str::to_owned);
+        Ok(Room {
+            archive: Archive::volume("evidence", &config).unwrap(),
+            place: Place { namespace, runbook, execution, step },
+            quota: 1 << 20,
+            created: Timestamp::UNIX_EPOCH,
+            expires: Timestamp::UNIX_EPOCH,
+        })
+    };
+    let [pod, jcmd, rm] =
+        ["", "/exec?command=jcmd", "/exec?command=rm"].map(|rest| format!("GET /api/v1/namespaces/shop/pods/a{rest}"));
+    let same = json!({"metadata": {"uid": "u"}});
+    // No program can be run here: that is the failure, and the file is looked after all the same.
+    let server = Scripted::new([(200, same.clone()), (403, json!({})), (200, same.clone()), (403, json!({}))]);
+    let Finish::Done(done) = perform(&server, &dump(), true, room()).await else { unreachable!() };
+    assert_eq!(done.outcome, Outcome::Failed);
+    assert!(done.message.contains("; what it wrote may still be in the container: "), "{}", done.message);
+    assert_eq!(server.lines(), [pod.as_str(), &jcmd, &pod, &rm]);
+    // Another Pod by now, before or after: nothing is run in it.
+    let other = json!({"metadata": {"uid": "v"}});
+    let server = Scripted::new([(200, other.clone())]);
+    let Finish::Done(done) = perform(&server, &dump(), true, room()).await else { unreachable!() };
+    assert_eq!((done.outcome, server.lines()), (Outcome::Failed, vec![pod.clone()]));
+    let server = Scripted::new([(200, same), (403, json!({})), (200, other)]);
+    perform(&server, &dump(), true, room()).await;
+    assert_eq!(server.lines(), [pod.as_str(), &jcmd, &pod]);
 }

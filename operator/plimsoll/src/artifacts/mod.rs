@@ -8,7 +8,7 @@ pub mod config;
 pub mod open;
 pub mod sweep;
 
-use std::{fmt::Write as _, sync::Arc};
+use std::{collections::VecDeque, fmt::Write as _, sync::Arc};
 
 use axum::body::Bytes;
 use futures::{Stream, StreamExt, TryStreamExt, pin_mut};
@@ -90,6 +90,8 @@ impl Place {
 pub enum Limit {
     /// It is cut off after so many bytes.
     Cut(u64),
+    /// Its last bytes are kept, so many; they are held in memory.
+    End(u64),
     /// Nothing of it is kept.
     Refuse(u64),
 }
@@ -177,6 +179,28 @@ pub struct Shelf<'a> {
 }
 
 impl Shelf<'_> {
+    /// How many bytes there is room for under a name: at least one.
+    ///
+    /// # Errors
+    /// When there is no room, or the store cannot be read.
+    pub async fn room(&self, name: &str) -> Result<u64, ArtifactError> {
+        let Place { namespace, runbook, .. } = &self.manifest.place;
+        let replaced = match self.archive.store.head(&self.path(name)).await {
+            Ok(object) => object.size,
+            Err(object_store::Error::NotFound { .. }) => 0,
+            Err(error) => return Err(error.into()),
+        };
+        let used = self.archive.used(namespace, runbook).await?.saturating_sub(replaced);
+        match self.quota.saturating_sub(used) {
+            0 => Err(ArtifactError::Full { used, quota: self.quota }),
+            room => Ok(room),
+        }
+    }
+
+    fn path(&self, name: &str) -> Path {
+        self.manifest.place.path(&self.archive.base).join(name)
+    }
+
     /// Keeps content under a name, which must be one of the operator's own. The same name again replaces it.
     ///
     /// # Errors
@@ -187,23 +211,22 @@ impl Shelf<'_> {
         content: impl Stream<Item = Result<Bytes, E>>,
         limit: Limit,
     ) -> Result<ArtifactRef, ArtifactError> {
-        let Place { namespace, runbook, .. } = &self.manifest.place;
-        let path = self.manifest.place.path(&self.archive.base).join(name);
-        let replaced = match self.archive.store.head(&path).await {
-            Ok(object) => object.size,
-            Err(object_store::Error::NotFound { .. }) => 0,
-            Err(error) => return Err(error.into()),
+        let path = self.path(name);
+        let room = self.room(name).await?;
+        let used = self.quota.saturating_sub(room);
+        let (Limit::Cut(most) | Limit::End(most) | Limit::Refuse(most)) = limit;
+        let most = most.min(room);
+        let store = &*self.archive.store;
+        let written = match limit {
+            Limit::Cut(_) => write(store, &path, content, most, true).await,
+            Limit::Refuse(_) => write(store, &path, content, most, false).await,
+            Limit::End(_) => {
+                let (end, truncated) = end_of(content, most).await?;
+                let parts = (0..end.len()).step_by(PART).map(|at| end.slice(at..(at + PART).min(end.len())));
+                let content = futures::stream::iter(parts.map(Ok::<_, std::convert::Infallible>));
+                write(store, &path, content, most, false).await.map(|written| Written { truncated, ..written })
+            }
         };
-        let used = self.archive.used(namespace, runbook).await?.saturating_sub(replaced);
-        let room = self.quota.saturating_sub(used);
-        if room == 0 {
-            return Err(ArtifactError::Full { used, quota: self.quota });
-        }
-        let (most, cut) = match limit {
-            Limit::Cut(most) => (most.min(room), true),
-            Limit::Refuse(most) => (most.min(room), false),
-        };
-        let written = write(&*self.archive.store, &path, content, most, cut).await;
         let Written { bytes, sha256, truncated } = match written {
             Err(ArtifactError::TooLarge(_)) if most == room => {
                 return Err(ArtifactError::Full { used, quota: self.quota });
@@ -236,6 +259,26 @@ struct Written {
     bytes: u64,
     sha256: String,
     truncated: bool,
+}
+
+/// The last bytes of content, so many at most, and whether there was more.
+async fn end_of<E: std::fmt::Display>(
+    content: impl Stream<Item = Result<Bytes, E>>,
+    most: u64,
+) -> Result<(Bytes, bool), ArtifactError> {
+    pin_mut!(content);
+    let most = usize::try_from(most).unwrap_or(usize::MAX);
+    let (mut end, mut truncated) = (VecDeque::new(), false);
+    while let Some(chunk) = content.next().await {
+        let mut chunk = chunk.map_err(|error| ArtifactError::Read(error.to_string()))?;
+        let before = chunk.len().saturating_sub(most);
+        let chunk = chunk.split_off(before);
+        let over = (end.len() + chunk.len()).saturating_sub(most);
+        truncated |= before > 0 || over > 0;
+        end.drain(..over);
+        end.extend(chunk.iter());
+    }
+    Ok((Bytes::from(Vec::from(end)), truncated))
 }
 
 /// Writes content as one object that appears whole or not at all.

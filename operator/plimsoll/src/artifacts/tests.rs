@@ -62,6 +62,30 @@ async fn what_is_kept_is_what_was_given_and_the_manifest_says_so() {
     assert_eq!(std::fs::metadata(folder.path()).unwrap().permissions().mode() & 0o007, 0);
 }
 
+/// The last words of a container are at the end of its log, however it comes in.
+#[tokio::test]
+async fn of_a_long_log_the_end_is_kept() {
+    let (folder, archive) = given();
+    let mut shelf = archive.shelf(place("x"), 1 << 30, NOW, NOW).await.unwrap();
+    let size = PART + 1000;
+    let whole: Vec<u8> = (0..size).map(|i| u8::try_from(i % 251).unwrap()).collect();
+    for (most, chunk, truncated) in [
+        (7, 97, Some(true)),
+        (1000, 300, Some(true)),
+        (1000, size, Some(true)),
+        (PART + 999, 4096, Some(true)),
+        (size, 4096, None),
+        (size + 1, 4096, None),
+    ] {
+        let kept = shelf.put("log", content(size, chunk), Limit::End(u64::try_from(most).unwrap())).await.unwrap();
+        let stored = std::fs::read(folder.path().join("shop/crash/x/heap/log")).unwrap();
+        assert!(stored == whole[size - most.min(size)..], "{most} of chunks of {chunk}");
+        assert_eq!((kept.bytes, kept.truncated), (i64::try_from(most.min(size)).unwrap(), truncated));
+    }
+    let empty = shelf.put("log", content(0, 1), Limit::End(9)).await.unwrap();
+    assert_eq!((empty.bytes, empty.truncated), (0, None));
+}
+
 #[tokio::test]
 async fn limits_cut_or_refuse_and_leave_nothing_half() {
     let (folder, archive) = given();

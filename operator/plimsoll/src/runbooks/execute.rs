@@ -426,10 +426,20 @@ impl Executor {
         };
         let finish = tokio::select! {
             biased;
-            () = paused => return Ok(Acted::Paused),
-            () = deleted => return Err(ExecuteError::Deleted),
-            message = self.risk(execution, task.step, &doing.what) => return Ok(Acted::Reported(failed(message))),
-            finish = actor.perform(&task.calls) => finish,
+            () = paused => Err(Ok(Acted::Paused)),
+            () = deleted => Err(Err(ExecuteError::Deleted)),
+            message = self.risk(execution, task.step, &doing.what) => Err(Ok(Acted::Reported(failed(message)))),
+            finish = actor.perform(&task.calls) => Ok(finish),
+        };
+        let finish = match finish {
+            Ok(finish) => finish,
+            Err(left) => {
+                // A dump holds secrets: it does not stay in a container because nobody waits for it any more.
+                if let Some(why) = actor.clean(&task.calls).await {
+                    tracing::warn!(%why, execution = %format!("{namespace}/{name}"), "what a step wrote may still be in its container");
+                }
+                return left;
+            }
         };
         match finish {
             Finish::Done(performed) => Ok(Acted::Reported(tasks::report(&task, performed))),

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use jiff::Timestamp;
 use kube::Client;
 use plimsoll_api::{
     execution::{Earlier, Facts},
@@ -176,10 +177,19 @@ async fn earlier(
     let uid = text(deployment, "/metadata/uid");
     let sets = list(client, &path("apps/v1", Some(namespace), "replicasets", "")).await?;
     let owned = sets.iter().filter(|set| entries(set, "/metadata/ownerReferences").any(|o| text(o, "/uid") == uid));
-    let revisions = owned.filter_map(|set| Some((revision(set)?, set)));
+    let revisions: Vec<(i64, &Value)> = owned.filter_map(|set| Some((revision(set)?, set))).collect();
+    let of = |wanted: i64| revisions.iter().find(|(revision, _)| *revision == wanted).copied();
     let found = match wanted {
-        Some(wanted) => revisions.into_iter().find(|(revision, _)| *revision == wanted),
-        None => revisions.filter(|(revision, _)| now.is_none_or(|now| *revision < now)).max_by_key(|(r, _)| *r),
+        Some(wanted) => of(wanted),
+        None => {
+            // After an undo the revision before is the one that was taken back: it came later, and would be a step forward.
+            let made = |set: &Value| text(set, "/metadata/creationTimestamp").parse::<Timestamp>().ok();
+            let present = now.and_then(of).and_then(|(_, set)| made(set));
+            let is_before = |(revision, set): &&(i64, &Value)| {
+                now.is_none_or(|now| *revision < now) && (present.is_none() || made(set) <= present)
+            };
+            revisions.iter().filter(is_before).max_by_key(|(revision, _)| *revision).copied()
+        }
     };
     Ok(found.and_then(|(revision, set)| {
         let mut template = set.pointer("/spec/template")?.clone();
@@ -270,6 +280,43 @@ mod tests {
         assert_eq!(facts.template.as_ref(), deployment.pointer("/spec/template"));
         let scaled = read(Wanted { autoscaler: true, earlier: None }).await;
         assert_eq!((scaled.revision, scaled.template), (Some(3), None), "no template where none is put back");
+    }
+
+    /// After `kubectl rollout undo` the ReplicaSet in use is an old one, with the highest revision.
+    #[tokio::test]
+    async fn a_rollback_never_goes_forward_to_what_was_taken_back() {
+        let (api, _) = cluster();
+        let apps = "/apis/apps/v1/namespaces/shop";
+        let mut deployment = api.get(&format!("{apps}/deployments/checkout")).unwrap();
+        let set = |n: i64, revision: i64, made: &str| {
+            let at = format!("{apps}/replicasets/checkout-{n}");
+            let mut set = api.get(&at).unwrap();
+            *set.pointer_mut("/metadata/annotations/deployment.kubernetes.io~1revision").unwrap() =
+                json!(revision.to_string());
+            set.pointer_mut("/metadata")
+                .unwrap()
+                .as_object_mut()
+                .unwrap()
+                .insert("creationTimestamp".to_owned(), json!(made));
+            api.put(&at, set);
+        };
+        let earlier = async |deployment: &Value| {
+            let wanted = Wanted { autoscaler: false, earlier: Some(None) };
+            let facts = gather(&api.client(), ObjectKind::Deployment, deployment, wanted).await.unwrap();
+            facts.earlier.map(|earlier| (earlier.revision, earlier.replica_set))
+        };
+        set(1, 1, "2026-11-01T09:00:00Z");
+        set(2, 2, "2026-11-20T09:00:00Z");
+        set(3, 3, "2026-11-26T14:00:00Z");
+        assert_eq!(earlier(&deployment).await, Some((2, "checkout-2".to_owned())));
+        // Revision 3 is bad and was undone: revision 4 is the ReplicaSet of 2, and before it came 1.
+        set(2, 4, "2026-11-20T09:00:00Z");
+        *deployment.pointer_mut("/metadata/annotations/deployment.kubernetes.io~1revision").unwrap() = json!("4");
+        assert_eq!(earlier(&deployment).await, Some((1, "checkout-1".to_owned())));
+        // Undone to the very first one: there is nothing before it.
+        set(2, 2, "2026-11-20T09:00:00Z");
+        set(1, 4, "2026-11-01T09:00:00Z");
+        assert_eq!(earlier(&deployment).await, None);
     }
 
     #[test]

@@ -43,7 +43,7 @@ fn says_what_it_would_send() {
         "Mode DryRun: an execution is made that says this; nothing is sent.",
         "1. last-words (logs), at most 5m, on failure: Stop",
         "   is done again after a crash: reading changes nothing",
-        "   → GET /api/v1/namespaces/shop/pods/checkout-1/log?container=app&timestamps=true&limitBytes=10485760&previous=true",
+        "   → GET /api/v1/namespaces/shop/pods/checkout-1/log?container=app&timestamps=true&previous=true",
         "2. again (evictPod), at most 5m, on failure: Continue",
         "   → POST /api/v1/namespaces/shop/pods/checkout-1/eviction (application/json)",
         "  UID-OF-POD stands for what the cluster says",

@@ -10,6 +10,13 @@ use k8s_openapi::api::{
     core::v1::ServiceAccount,
     rbac::v1::{PolicyRule, RoleRef, Subject},
 };
+use plimsoll_api::{execution::Phase, runbook::Mode};
+use plimsoll_runbook::{
+    guards::{Circumstances, Guard, Past, check},
+    matching::{Occurrence, matches},
+    parameters,
+    plan::{Settings, plan},
+};
 use serde_json::Value;
 
 use super::{run, write};
@@ -111,6 +118,48 @@ fn each_does_what_it_says() {
         let differs = lines().find(|(found, expected)| found != expected);
         assert!(ran.stdout == expected, "{name}: {differs:?} (found, expected; UPDATE=1 accepts)");
     }
+}
+
+/// "Run it again", "also of another service": what a page advises, the guards let through, and not without end.
+#[test]
+fn a_maintenance_that_takes_longer_is_run_again() {
+    let text = read(&root().join("maintenance"), "runbook.yaml").replace("mode: DryRun", "mode: Auto");
+    let model = plimsoll_runbook::validate(&serde_saphyr::from_str(&text).unwrap()).unwrap().model;
+    let now: jiff::Timestamp = "2026-11-29T03:50:00Z".parse().unwrap();
+    let asked = Occurrence::Asked { by: "ann".to_owned(), groups: Vec::new(), at: now };
+    let evidence = matches(&model, &asked, now).unwrap();
+    let values = parameters::resolve(&model, &evidence.labels, &BTreeMap::new()).unwrap().values;
+    let settings = Settings {
+        operator_namespace: OPERATOR.0.to_owned(),
+        images: Vec::new(),
+        destinations: vec!["tickets".to_owned()],
+    };
+    let spec = plan(&model, &settings, evidence, &values, Vec::new(), None).unwrap().spec;
+    let past = |n: i64| Past {
+        name: format!("maintenance-{n}"),
+        phase: Phase::Succeeded,
+        started_at: Some(now - jiff::SignedDuration::from_mins(110 * n)),
+        finished_at: Some(now - jiff::SignedDuration::from_mins(110 * n - 1)),
+        real: true,
+        ..Past::default()
+    };
+    let refused = |runs: i64| -> Vec<Guard> {
+        let circumstances = Circumstances {
+            paused: Some(false),
+            mode: Some(Some(Mode::Auto)),
+            history: Some((1..=runs).map(past).collect()),
+            same_target: Some(Vec::new()),
+            slos: Some(Vec::new()),
+            author_may: Some(true),
+            asker_may: Some(true),
+            ..Circumstances::default()
+        };
+        let refusals = check(&spec, &model.safety, &settings, &circumstances, now);
+        refusals.into_iter().map(|refusal| refusal.guard).collect()
+    };
+    assert_eq!(refused(1), []);
+    assert_eq!(refused(3), []);
+    assert_eq!(refused(4), [Guard::Budget]);
 }
 
 /// The labels by which a trigger chooses.

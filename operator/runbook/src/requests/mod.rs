@@ -77,6 +77,8 @@ pub struct Call {
     pub keep: Option<Keep>,
     /// What later paths need of the answer.
     pub pick: Option<Pick>,
+    /// True for what removes what calls before it have left in a container: done however the step ends.
+    pub cleans: bool,
 }
 
 /// What an answer must be.
@@ -222,6 +224,8 @@ pub struct Keep {
     pub limit: Option<u64>,
     /// True when a longer one is refused, not cut off.
     pub whole: bool,
+    /// True when of a longer one the end is kept, not the beginning.
+    pub end: bool,
     /// What begins an answer that is none, whatever its code says.
     pub none: Option<&'static str>,
 }
@@ -369,7 +373,16 @@ fn place(run: &Run<'_>, step: &Step, name: &str) -> i64 {
 
 impl Call {
     fn new(what: impl Into<String>, request: Request) -> Self {
-        Self { what: what.into(), request, fine: &[], again: &[], expect: Expect::Code, keep: None, pick: None }
+        Self {
+            what: what.into(),
+            request,
+            fine: &[],
+            again: &[],
+            expect: Expect::Code,
+            keep: None,
+            pick: None,
+            cleans: false,
+        }
     }
 
     fn fine(mut self, codes: &'static [u16]) -> Self {
@@ -388,7 +401,7 @@ impl Call {
     }
 
     fn keep(mut self, name: impl Into<String>, limit: Option<u64>) -> Self {
-        self.keep = Some(Keep { name: name.into(), limit, whole: false, none: None });
+        self.keep = Some(Keep { name: name.into(), limit, whole: false, end: false, none: None });
         self
     }
 }

@@ -18,12 +18,18 @@ fn limit(text: Option<&String>, default: u64) -> u64 {
     text.and_then(|text| validate::bytes(text)).unwrap_or(default)
 }
 
+/// The output of a container of ours. A byte more than is kept: by it one knows that there was more.
+pub(super) fn output(pod: &str, container: &str, limit: u64) -> String {
+    format!("{pod}/log?container={container}&limitBytes={}", limit.saturating_add(1))
+}
+
 pub(super) fn logs(run: &Run<'_>, logs: &Logs) -> Result<Vec<Call>, String> {
     let pod = run.object(&logs.pod)?;
-    let limit = limit(logs.limit.as_ref(), 10 * MEBIBYTE);
+    let limit = limit(logs.limit.as_ref(), 10 * MEBIBYTE).min(validate::LARGEST_LOG);
     let container = logs.container.clone().unwrap_or_default();
     let previous = logs.previous == Some(true);
-    let mut path = format!("{}/log?container={container}&timestamps=true&limitBytes={limit}", path_of(pod));
+    // Without limitBytes: a kubelet would leave out the end, and that is where a log says why.
+    let mut path = format!("{}/log?container={container}&timestamps=true", path_of(pod));
     if previous {
         path.push_str("&previous=true");
     }
@@ -34,6 +40,7 @@ pub(super) fn logs(run: &Run<'_>, logs: &Logs) -> Result<Vec<Call>, String> {
     let mut call = Call::new("keep the log", Request::get(path)).keep(name, Some(limit));
     if let Some(keep) = &mut call.keep {
         keep.none = Some(NO_LOG);
+        keep.end = true;
     }
     Ok(vec![same(pod), call])
 }
@@ -59,7 +66,7 @@ pub(super) fn debug(run: &Run<'_>, debug: &DebugContainer, name: &str) -> Result
     let pod = run.object(&debug.pod)?;
     let limit = limit(debug.limit.as_ref(), 10 * MEBIBYTE);
     let target = debug.target.as_deref().unwrap_or_default();
-    let log = format!("{}/log?container={name}&limitBytes={limit}", path_of(pod));
+    let log = output(&path_of(pod), name, limit);
     Ok(vec![
         ephemeral(pod, name, target, &debug.image, &debug.command, debug.ptrace == Some(true), true),
         Call::new("wait for its end", Request::get(path_of(pod)))
@@ -134,6 +141,11 @@ fn program(pod: &ObjectRef, container: &str, command: &[&str], what: &str) -> Ca
     Call::new(what, Request { streams: true, ..Request::get(path) })
 }
 
+/// Removes a file that holds what a process holds, whether it was kept or not.
+fn remove(pod: &ObjectRef, container: &str, file: &str) -> Call {
+    Call { cleans: true, ..program(pod, container, &["rm", "-f", file], "remove the file") }
+}
+
 pub(super) fn exec(run: &Run<'_>, exec: &Exec) -> Result<Vec<Call>, String> {
     let pod = run.object(&exec.pod)?;
     let limit = limit(exec.limit.as_ref(), MEBIBYTE);
@@ -168,7 +180,7 @@ pub(super) fn heap_dump(run: &Run<'_>, step: &Step, dump: &HeapDump, name: &str)
             program(pod, container, &["rm", "-f", &file], "remove what an earlier attempt left"),
             program(pod, container, &jcmd, "write the heap to a file"),
             whole(program(pod, container, &["cat", &file], "keep the file").keep("heap.hprof", limit)),
-            program(pod, container, &["rm", "-f", &file], "remove the file"),
+            remove(pod, container, &file),
         ]);
     }
     let Some(Core { image, pid }) = &dump.core else { return Err("heapDump has neither jvm nor core".to_owned()) };
@@ -182,7 +194,7 @@ pub(super) fn heap_dump(run: &Run<'_>, step: &Step, dump: &HeapDump, name: &str)
             .expect(Expect::Until(Until::ContainerRuns(name.to_owned()))),
         program(pod, name, &["gcore", "-o", "/tmp/core", &pid], "write a core of the process"),
         whole(program(pod, name, &["cat", &file], "keep the core").keep("core", limit)),
-        program(pod, name, &["rm", "-f", &file], "remove the file"),
+        remove(pod, name, &file),
     ])
 }
 

@@ -10,10 +10,12 @@ use plimsoll_slo::model::Span;
 use serde_json::{Value, json};
 
 use super::{
-    Call, Expect, JSON, JSON_PATCH, MERGE_PATCH, Part, Progress, Request, Run, Until, known, path, path_of, put,
+    Call, Expect, JSON, JSON_PATCH, MERGE_PATCH, Part, Progress, Request, Run, Until, known, path, path_of, pod, put,
 };
 use crate::{model::seconds, names, validate};
 
+/// Bytes that are kept of what a Job says.
+const OUTPUT: u64 = 10 << 20;
 /// The annotation by which `kubectl rollout restart` makes a new template.
 const RESTARTED_AT: &str = "kubectl.kubernetes.io/restartedAt";
 const RESTARTED: &str = "/spec/template/metadata/annotations/kubectl.kubernetes.io~1restartedAt";
@@ -196,8 +198,8 @@ pub(super) fn job(run: &Run<'_>, step: &Step, job: &Job, name: &str) -> Vec<Call
         Call::new("see that it is of this run", Request::get(this.clone())).expect(Expect::Ours(run.name.to_owned())),
         Call::new("wait for its end", Request::get(this)).expect(Expect::Until(Until::JobComplete)),
         pick,
-        Call::new("keep its output", Request::get(format!("{pods}/{{picked}}/log?container=job&limitBytes=10485760")))
-            .keep("output.txt", Some(10 << 20)),
+        Call::new("keep its output", Request::get(pod::output(&format!("{pods}/{{picked}}"), "job", OUTPUT)))
+            .keep("output.txt", Some(OUTPUT)),
     ]
 }
 

@@ -12,7 +12,7 @@ use plimsoll_api::{
 };
 use plimsoll_slo::model::Span;
 
-use super::{Context, bytes, verify};
+use super::{Context, LARGEST_LOG, bytes, verify};
 use crate::{Act, matcher::Matcher};
 
 const DAY: Span = Span::seconds(86_400);
@@ -72,6 +72,14 @@ pub(super) fn action(
             context.object(pod, &at("pod"), &[ObjectKind::Pod]);
             context.container(container.as_ref(), &at("container"));
             context.bytes(limit.as_ref(), &at("limit"));
+            if let Some(text) = limit.as_ref().filter(|text| bytes(text).is_some_and(|limit| limit > LARGEST_LOG)) {
+                context.error(
+                    at("limit"),
+                    "the end of a log is kept, and held in memory while it is read",
+                    text,
+                    "write 64Mi or less",
+                );
+            }
         }
         Act::DebugContainer(DebugContainer { pod, target, image, command, ptrace: _, limit }) => {
             context.object(pod, &at("pod"), &[ObjectKind::Pod]);

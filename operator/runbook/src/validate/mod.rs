@@ -283,6 +283,9 @@ impl Context<'_> {
     }
 }
 
+/// Bytes of a log that are kept at most: it is not known to be at its end before it is.
+pub const LARGEST_LOG: u64 = 64 << 20;
+
 /// Bytes of a size such as `512Mi`.
 pub fn bytes(text: &str) -> Option<u64> {
     let units = [("Ki", 10), ("Mi", 20), ("Gi", 30), ("Ti", 40)];

@@ -33,6 +33,14 @@ fn actions_and_parameters() {
             ],
         ),
         (
+            "a log whose end would be held in memory",
+            step(json!({"name": "a", "logs": {"pod": "pod", "limit": "65Mi"}})),
+            &[
+                "error: spec.steps[0].logs.limit: the end of a log is kept, and held in memory while it is read (65Mi); write 64Mi or less",
+            ],
+        ),
+        ("a log of the largest limit", step(json!({"name": "a", "logs": {"pod": "pod", "limit": "64Mi"}})), &[]),
+        (
             "a query without a label",
             json!({"parameters": [{"name": "pod", "object": "Pod", "fromQuery": "up", "default": "a"}]}),
             &[

@@ -90,12 +90,12 @@ fn every_action_has_its_requests() {
         ]),
         (json!({"logs": {"pod": "pod", "previous": true, "tail": 9}}), vec![
             get.clone(),
-            format!("GET {POD}/log?container=app&timestamps=true&limitBytes=10485760&previous=true&tailLines=9"),
+            format!("GET {POD}/log?container=app&timestamps=true&previous=true&tailLines=9"),
         ]),
         (json!({"debugContainer": {"pod": "pod", "image": IMAGE, "command": ["ps", "$(pod)"]}}), vec![
             format!("PATCH {POD}/ephemeralcontainers (application/strategic-merge-patch+json)"),
             get.clone(),
-            format!("GET {POD}/log?container={own}&limitBytes=10485760"),
+            format!("GET {POD}/log?container={own}&limitBytes=10485761"),
         ]),
         (json!({"profile": {"pod": "pod", "port": 6060, "kinds": ["heap", "profile"], "for": "10s"}}), vec![
             get.clone(),

@@ -199,7 +199,9 @@ async fn an_ephemeral_container_sees_the_processes_of_its_target(testbed: &Testb
     let pods: Api<Pod> = place.api();
     let profile = ["get", "http://127.0.0.1:6060/debug/pprof/goroutine?debug=1"];
     // The second sees the target's network, in which its profiler listens.
-    for (name, command, wanted) in [("processes", &["ps"][..], "/bin/sample"), ("profile", &profile[..], "main.main")] {
+    for (name, command, wanted) in
+        [("processes", &["ps", "-A"][..], "/bin/sample"), ("profile", &profile[..], "main.main")]
+    {
         let mut container = debug(command);
         container["name"] = json!(name);
         container["targetContainerName"] = json!("app");

@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -21,7 +22,7 @@ var commands = map[string]struct {
 	usage string
 	run   func(arguments []string) error
 }{
-	"ps":   {"ps: every process that can be seen: PID PPID RSS(kB) COMMAND", ps},
+	"ps":   {"ps [-A]: processes of the same user, with -A every one that can be seen: PID PPID RSS(kB) COMMAND", ps},
 	"ls":   {"ls PATH...: what is in a folder; /proc/PID/root is the file system of another container", ls},
 	"cat":  {"cat FILE...: a file's bytes", cat},
 	"get":  {"get URL [FILE]: what an HTTP server answers, into a file if one is named", get},
@@ -48,7 +49,9 @@ func main() {
 	os.Exit(2)
 }
 
-func ps([]string) error {
+// Without -A only processes of its own user, like the ps of procps: whoever needs the others must ask for them.
+func ps(arguments []string) error {
+	all := slices.Contains(arguments, "-A")
 	entries, err := os.ReadDir("/proc")
 	if err != nil {
 		return err
@@ -61,6 +64,11 @@ func ps([]string) error {
 		// One that has just ended is left out.
 		if status, err := os.ReadFile("/proc/" + entry.Name() + "/status"); err == nil {
 			fields := fieldsOf(status)
+			// Real, effective, saved and that of the file system.
+			users := strings.Fields(fields["Uid"])
+			if !all && (len(users) < 2 || users[1] != strconv.Itoa(os.Geteuid())) {
+				continue
+			}
 			command, _ := os.ReadFile("/proc/" + entry.Name() + "/cmdline")
 			line := string(bytes.TrimSpace(bytes.ReplaceAll(command, []byte{0}, []byte{' '})))
 			if line == "" {
