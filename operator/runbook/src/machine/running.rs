@@ -52,6 +52,12 @@ pub(super) fn again_at(effect: &Effect) -> Option<Timestamp> {
     Some(later(finished.0, AGAIN.saturating_mul(2i64.saturating_pow(times))))
 }
 
+/// It is given its time anew; the first such time stays.
+fn intend(effect: &mut Effect, now: Time) {
+    let first = effect.intent_time.replace(now);
+    effect.first_intent_time = effect.first_intent_time.take().or(first);
+}
+
 impl Machine<'_> {
     pub(super) fn running(&mut self, event: &Event) -> Command {
         if self.world.deleted {
@@ -191,7 +197,7 @@ impl Machine<'_> {
         // What settles first has no attempt yet, and what is tried again has some.
         let settles = self.settles(what).is_some();
         let effect = self.effect(what);
-        effect.intent_time = Some(now);
+        intend(effect, now);
         (effect.outcome, effect.finished_at) = (None, None);
         if !settles {
             effect.attempts = Some(effect.attempts.unwrap_or(0) + 1);
@@ -277,7 +283,7 @@ impl Machine<'_> {
             let effect = self.effect(what);
             if late {
                 // What undoes a step must be tried, however long nobody could; and a pause takes no time from a step.
-                effect.intent_time = Some(now);
+                intend(effect, now);
             }
             effect.attempts = Some(attempts + 1);
             return Some(Command::Store(Some(what.clone())));

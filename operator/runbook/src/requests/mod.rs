@@ -71,6 +71,8 @@ pub struct Call {
     pub fine: &'static [u16],
     /// Codes after which it is tried again until the step's timeout: 429 of an eviction.
     pub again: &'static [u16],
+    /// Codes after which nobody knows whether it was done: 404 of what may have been made and removed since.
+    pub unknown: &'static [u16],
     /// What the answer must be.
     pub expect: Expect,
     /// What is kept of the answer.
@@ -254,8 +256,10 @@ pub struct Run<'r> {
     pub uid: &'r str,
     /// When it was made.
     pub created: Timestamp,
-    /// When the intent of what is done now was stored: the same however often it is done.
+    /// When the intent of what is done now was stored: the same however often it is done, unless its time was over.
     pub begun: Timestamp,
+    /// When that was stored first: what is done now may have been done since then.
+    pub first: Timestamp,
     /// What it does.
     pub spec: &'r RunbookExecutionSpec,
 }
@@ -369,7 +373,16 @@ fn place(run: &Run<'_>, step: &Step, name: &str) -> i64 {
 
 impl Call {
     fn new(what: impl Into<String>, request: Request) -> Self {
-        Self { what: what.into(), request, fine: &[], again: &[], expect: Expect::Code, keep: None, pick: None }
+        Self {
+            what: what.into(),
+            request,
+            fine: &[],
+            again: &[],
+            unknown: &[],
+            expect: Expect::Code,
+            keep: None,
+            pick: None,
+        }
     }
 
     fn fine(mut self, codes: &'static [u16]) -> Self {
@@ -379,6 +392,11 @@ impl Call {
 
     fn again(mut self, codes: &'static [u16]) -> Self {
         self.again = codes;
+        self
+    }
+
+    fn unknown(mut self, codes: &'static [u16]) -> Self {
+        self.unknown = codes;
         self
     }
 
