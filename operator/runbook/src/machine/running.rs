@@ -18,6 +18,8 @@ use crate::{Act, Class, plan};
 const AGAIN: i64 = 60;
 /// The reason of a run whose step, or what undoes it, is held by a pause while it is under way.
 const PAUSED: &str = "Paused";
+/// What is said of a step that was not begun because the alert was resolved.
+const RESOLVED: &str = "the alert was resolved";
 
 /// Steps that have borrowed something which is not given back, and of which it is not known either that it cannot be.
 pub(super) fn owed<'s>(
@@ -169,7 +171,8 @@ impl Machine<'_> {
         let now = self.world.now;
         let until = later(self.begun(&what), wait);
         // Nothing acts, so there is nothing that must be waited for when it is to be stopped.
-        let over = self.status.resolved_at.is_some() || self.world.deleted;
+        let judges = self.verify_of(&what).is_some() && self.has_acted();
+        let over = self.status.resolved_at.is_some() && !judges || self.world.deleted;
         if now < until && !over {
             return Command::Wait { until: Some(until), awaits: Awaits::Time };
         }
@@ -180,7 +183,7 @@ impl Machine<'_> {
             self.effect(&what).attempts = Some(1);
             return Command::Store(Some(what));
         }
-        let why = if self.world.deleted { "the execution was deleted" } else { "the alert was resolved" };
+        let why = if self.world.deleted { "the execution was deleted" } else { RESOLVED };
         let message = if now < until { format!("not to its end: {why}") } else { "waited".to_owned() };
         let outcome =
             if now < until || self.verify_of(&what).is_some() { Outcome::Skipped } else { Outcome::Succeeded };
@@ -481,14 +484,17 @@ impl Machine<'_> {
         if self.status.ending.is_some() {
             return self.wind_down();
         }
-        let next = self.open_steps().next();
+        let mut next = self.open_steps().next();
         let unverified = self.spec.verify.is_some()
             && self.status.verification.as_ref().is_none_or(|effect| effect.outcome.is_none());
         if next.is_some() || unverified {
             if self.status.resolved_at.is_some() {
-                self.skip_steps(None, "the alert was resolved");
-                self.end(Phase::Succeeded, "Resolved", "the alert was resolved; what had not begun was not begun");
-                return self.wind_down();
+                self.skip_steps(None, RESOLVED);
+                next = None;
+                // An alert that is over says nothing about what an action has done to the SLO.
+                if !unverified || !self.has_acted() {
+                    return self.resolved();
+                }
             }
             let started = self.status.started_at.as_ref().map_or(self.world.now, |time| time.0);
             if self.world.now >= later(started, seconds(Some(&self.spec.deadline), validate::DEFAULT_DEADLINE)) {
@@ -514,8 +520,26 @@ impl Machine<'_> {
         if let Some(until) = self.lease() {
             return Command::Wait { until: Some(until), awaits: Awaits::Lease };
         }
+        if self.status.steps.iter().any(|entry| entry.effect.message.as_deref() == Some(RESOLVED)) {
+            return self.resolved();
+        }
         self.end(Phase::Succeeded, "Done", "all steps are done");
         self.wind_down()
+    }
+
+    fn resolved(&mut self) -> Command {
+        self.end(Phase::Succeeded, "Resolved", "the alert was resolved; what had not begun was not begun");
+        self.wind_down()
+    }
+
+    /// Whether a step was begun that changes something; to measure more closely helps nobody by itself.
+    fn has_acted(&self) -> bool {
+        let acts = |step: &Step| {
+            let act = Act::of(&step.action);
+            act.is_some_and(|act| !act.changes_nothing() && !matches!(act, Act::TelemetryProfile(_)))
+        };
+        let mut begun = self.status.steps.iter().filter(|entry| entry.effect.attempts.is_some());
+        begun.any(|entry| self.spec_step(&entry.name).is_some_and(acts))
     }
 
     pub(super) fn started(&mut self) {

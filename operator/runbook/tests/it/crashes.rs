@@ -467,7 +467,7 @@ proptest! {
     fn resolved_alerts_begin_nothing(spec in spec(), turns in prop::collection::vec(turn(), 1..40)) {
         let mut shell = Shell::new(spec);
         shell.live(&mut turns.into_iter());
-        let begun: BTreeSet<String> = shell.load().steps.iter().filter(|e| e.effect.attempts.is_some()).map(|e| e.name.clone()).collect();
+        let begun: BTreeSet<String> = shell.load().steps.iter().filter(|e| e.effect.intent_time.is_some()).map(|e| e.name.clone()).collect();
         shell.resolved_at.get_or_insert(shell.now);
         shell.live(&mut std::iter::repeat_with(quiet).take(400));
         for entry in shell.load().steps {
@@ -508,6 +508,36 @@ fn what_is_done_once_ends_as_unknown_after_a_crash() {
     let shell = run(&repeatable, [vec![quiet(); 2], vec![crash(3)]].concat());
     assert_eq!(shell.load().phase, Phase::Succeeded);
     assert_eq!(shell.load().steps[0].effect.attempts, Some(2));
+}
+
+/// The alert may be over because the Pod that had its series is gone: whether the SLO has recovered is another question.
+#[test]
+fn what_was_done_is_judged_also_when_the_alert_is_resolved() {
+    let verify = json!({"slo": "checkout", "after": "5m", "escalateTo": "payments"});
+    let steps = json!([{"name": "a", "evictPod": {"pod": "pod"}},
+        {"name": "b", "notify": {"destination": "payments", "message": "x"}}]);
+    let over = |answer: bool| Turn { resolved: true, answer: Some(answer), ..quiet() };
+    let judged = |steps: &Value, before: usize, answer: bool| {
+        let patch = json!({"steps": steps, "verify": verify});
+        run(&patch, [vec![quiet(); before], vec![over(answer); 30]].concat())
+    };
+    // While the first step is done, and while things settle after the last one.
+    for before in [2, 5, 6, 7] {
+        let shell = judged(&steps, before, false);
+        let status = shell.load();
+        assert_eq!((status.phase, status.reason.as_deref()), (Phase::Failed, Some("NotRecovered")), "{before}");
+        assert_eq!(shell.done.get(&What::Escalate("payments".to_owned())), Some(&1), "{before}");
+        let begun = status.verification.unwrap().intent_time.unwrap().0;
+        assert!(shell.now >= begun + SignedDuration::from_mins(5), "things had time to settle");
+    }
+    let shell = judged(&steps, 2, true);
+    let status = shell.load();
+    assert_eq!((status.phase, status.reason.as_deref()), (Phase::Succeeded, Some("Resolved")));
+    assert_eq!(status.verification.unwrap().outcome, Some(Outcome::Succeeded));
+    assert_eq!(shell.log, [What::Step("a".to_owned()), What::Verify], "what had not begun was not begun");
+    // What only looked and told is not judged.
+    let shell = judged(&json!([steps[1]]), 4, false);
+    assert_eq!((shell.load().phase, shell.log), (Phase::Succeeded, vec![What::Step("b".to_owned())]));
 }
 
 /// A Job is found by its name while it is there. When it may have ended and been removed, it is only looked for.
