@@ -410,6 +410,9 @@ pub struct Effect {
     /// When it was stored that it would be done. Nothing is done before.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub intent_time: Option<Time>,
+    /// The first such time, where what a pause or an outage had held was given its time anew.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub first_intent_time: Option<Time>,
     /// How often it was begun.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub attempts: Option<i64>,

@@ -408,7 +408,8 @@ const WOULD: &str = "would be done";
 
 fn row(name: &str, action: &str, what: String, effect: Option<&Effect>) -> StepRow {
     let none = Effect::default();
-    let Effect { intent_time, attempts, finished_at, outcome, message, artifacts } = effect.unwrap_or(&none);
+    let Effect { intent_time, first_intent_time: _, attempts, finished_at, outcome, message, artifacts } =
+        effect.unwrap_or(&none);
     let intent = intent_time.as_ref().map(|time| time.0);
     let ended = finished_at.as_ref().map(|time| time.0);
     StepRow {

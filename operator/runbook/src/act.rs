@@ -203,7 +203,7 @@ pub const CLASSES: [Row; 20] = [
     repeatable(ActionKind::Describe, "reading changes nothing"),
     repeatable(
         ActionKind::Job,
-        "the Job's name is the step's: a second creation is refused while it is there, and it outlives the step's timeout",
+        "the Job's name is the step's: a second creation is refused while it is there; when it may be gone it is only looked for",
     ),
     repeatable(ActionKind::Scale, "the number was reckoned when the run was planned"),
     repeatable(

@@ -307,6 +307,9 @@ impl Actor<'_> {
                 }
                 Ok((code, body)) => {
                     let message = format!("{}: {}", call.what, refusal(&call.request.to, code, &body));
+                    if call.unknown.contains(&code) {
+                        return Err(Failed::Step(Outcome::Unknown, message));
+                    }
                     if call.again.contains(&code) {
                         (Some(Outcome::TimedOut), message)
                     } else if code >= 500 && !self.repeatable && acts(&call.request) {

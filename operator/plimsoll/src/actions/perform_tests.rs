@@ -81,6 +81,7 @@ fn call(method: &'static str, path: &str) -> Call {
         request,
         fine: &[],
         again: &[],
+        unknown: &[],
         expect: Expect::Code,
         keep: None,
         pick: None,
@@ -147,6 +148,16 @@ async fn what_is_not_as_it_must_be_ends_the_step() {
         assert_eq!(told, (Outcome::Failed, wanted.to_owned()));
         assert_eq!(server.lines().len(), 1, "{wanted}");
     }
+}
+
+/// What may have been made and removed since is not called failed, which would say that it was not done.
+#[tokio::test]
+async fn what_is_looked_for_and_not_there_is_not_known() {
+    let server = Scripted::new([(404, json!({}))]);
+    let mut look = call("GET", "/x");
+    look.unknown = &[404];
+    let seen = outcome(&server, &[look, call("GET", "/y")]).await;
+    assert_eq!((seen, server.lines().len()), ((Outcome::Unknown, "do it: 404".to_owned()), 1));
 }
 
 #[tokio::test]

@@ -332,6 +332,7 @@ fn steps(text: &mut String, model: &Model, planned: &Planned, now: Timestamp) {
         uid: "UID-OF-THE-EXECUTION",
         created: now,
         begun: now,
+        first: now,
         spec: &planned.spec,
     };
     let account = format!("system:serviceaccount:{}:{}", model.namespace, model.service_account_name);

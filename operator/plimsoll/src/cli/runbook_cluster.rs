@@ -404,7 +404,7 @@ fn told(execution: &RunbookExecution, namespace: &str) -> String {
     let is_open = !status.phase.is_terminal() || spec.mode == Mode::DryRun;
     let uid = execution.uid().unwrap_or_default();
     let created = tasks::created(execution);
-    let run = Planned { namespace, name: &name, uid: &uid, created, begun: created, spec };
+    let run = Planned { namespace, name: &name, uid: &uid, created, begun: created, first: created, spec };
     for step in &spec.steps {
         let known = status.steps.iter().find(|known| known.name == step.name);
         match known {

@@ -14,12 +14,14 @@ pub(super) fn shown(namespace: &str, name: &str, execution: &RunbookExecution) -
     let meta = &execution.metadata;
     let status = execution.status.as_ref();
     let created = meta.creation_timestamp.as_ref().map_or_else(Timestamp::now, |time| time.0);
+    let begun = status.and_then(|status| status.started_at.as_ref()).map_or(created, |time| time.0);
     let run = requests::Run {
         namespace,
         name,
         uid: meta.uid.as_deref().unwrap_or_default(),
         created,
-        begun: status.and_then(|status| status.started_at.as_ref()).map_or(created, |time| time.0),
+        begun,
+        first: begun,
         spec: &execution.spec,
     };
     view.with_requests(|name| {

@@ -361,8 +361,8 @@ impl Executor {
         let (namespace, name) = (execution.namespace().unwrap_or_default(), execution.name_any());
         let uid = execution.uid().unwrap_or_default();
         let now = Timestamp::now();
-        let run =
-            Run { namespace: &namespace, name: &name, uid: &uid, created: now, begun: now, spec: &execution.spec };
+        let (created, begun, first, spec) = (now, now, now, &execution.spec);
+        let run = Run { namespace: &namespace, name: &name, uid: &uid, created, begun, first, spec };
         let text = format!("somebody must approve it: plimsoll runbook approve {name} -n {namespace}");
         let call = requests::message(&run, to, &text);
         let traceparent = execution.spec.traceparent.as_deref();

@@ -45,12 +45,14 @@ pub fn created(execution: &RunbookExecution) -> Timestamp {
 pub fn run<'e>(execution: &'e RunbookExecution, what: &What) -> Run<'e> {
     let metadata = &execution.metadata;
     let created = created(execution);
+    let (begun, first) = execution.status.as_ref().and_then(|status| begun(status, what)).unwrap_or((created, created));
     Run {
         namespace: metadata.namespace.as_deref().unwrap_or_default(),
         name: metadata.name.as_deref().unwrap_or_default(),
         uid: metadata.uid.as_deref().unwrap_or_default(),
         created,
-        begun: execution.status.as_ref().and_then(|status| begun(status, what)).unwrap_or(created),
+        begun,
+        first,
         spec: &execution.spec,
     }
 }
@@ -142,8 +144,8 @@ pub fn failed(message: String) -> Report {
     Report { outcome: Outcome::Failed, message, artifacts: Vec::new(), answer: None }
 }
 
-/// When the intent of something was stored.
-fn begun(status: &RunbookExecutionStatus, what: &What) -> Option<Timestamp> {
+/// When the intent of something was stored, and when it was for the first time.
+fn begun(status: &RunbookExecutionStatus, what: &What) -> Option<(Timestamp, Timestamp)> {
     let entry = |name: &String| status.steps.iter().find(|entry| entry.name == *name);
     let effect = match what {
         What::Step(name) => entry(name).map(|entry| &entry.effect),
@@ -151,7 +153,9 @@ fn begun(status: &RunbookExecutionStatus, what: &What) -> Option<Timestamp> {
         What::Verify => status.verification.as_ref(),
         What::Escalate(_) => status.escalation.as_ref(),
     };
-    effect?.intent_time.as_ref().map(|time| time.0)
+    let effect = effect?;
+    let begun = effect.intent_time.as_ref()?.0;
+    Some((begun, effect.first_intent_time.as_ref().map_or(begun, |time| time.0)))
 }
 
 /// When the alert was resolved, as was noted.

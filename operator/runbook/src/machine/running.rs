@@ -18,6 +18,8 @@ use crate::{Act, Class, plan};
 const AGAIN: i64 = 60;
 /// The reason of a run whose step, or what undoes it, is held by a pause while it is under way.
 const PAUSED: &str = "Paused";
+/// What is said of a step that was not begun because the alert was resolved.
+const RESOLVED: &str = "the alert was resolved";
 
 /// Steps that have borrowed something which is not given back, and of which it is not known either that it cannot be.
 pub(super) fn owed<'s>(
@@ -50,6 +52,12 @@ pub(super) fn again_at(effect: &Effect) -> Option<Timestamp> {
     let finished = effect.finished_at.as_ref().filter(|_| is_tried_again(effect))?;
     let times = u32::try_from(effect.attempts.unwrap_or(1) - 1).unwrap_or(0);
     Some(later(finished.0, AGAIN.saturating_mul(2i64.saturating_pow(times))))
+}
+
+/// It is given its time anew; the first such time stays.
+fn intend(effect: &mut Effect, now: Time) {
+    let first = effect.intent_time.replace(now);
+    effect.first_intent_time = effect.first_intent_time.take().or(first);
 }
 
 impl Machine<'_> {
@@ -162,7 +170,8 @@ impl Machine<'_> {
         let wait = self.settles(&what).unwrap_or(0);
         let now = self.world.now;
         // Nothing acts, so there is nothing that must be waited for when it is to be stopped.
-        let over = self.status.resolved_at.is_some() || self.world.deleted;
+        let judges = self.verify_of(&what).is_some() && self.has_acted();
+        let over = self.status.resolved_at.is_some() && !judges || self.world.deleted;
         if !over {
             if self.is_paused()
                 && let Some(command) = self.held()
@@ -187,7 +196,7 @@ impl Machine<'_> {
             self.effect(&what).attempts = Some(1);
             return Command::Store(Some(what));
         }
-        let why = if self.world.deleted { "the execution was deleted" } else { "the alert was resolved" };
+        let why = if self.world.deleted { "the execution was deleted" } else { RESOLVED };
         let message = if now < until { format!("not to its end: {why}") } else { "waited".to_owned() };
         let outcome =
             if now < until || self.verify_of(&what).is_some() { Outcome::Skipped } else { Outcome::Succeeded };
@@ -204,7 +213,7 @@ impl Machine<'_> {
         // What settles first has no attempt yet, and what is tried again has some.
         let settles = self.settles(what).is_some();
         let effect = self.effect(what);
-        effect.intent_time = Some(now);
+        intend(effect, now);
         (effect.outcome, effect.finished_at) = (None, None);
         if !settles {
             effect.attempts = Some(effect.attempts.unwrap_or(0) + 1);
@@ -290,7 +299,7 @@ impl Machine<'_> {
             let effect = self.effect(what);
             if late {
                 // What undoes a step must be tried, however long nobody could; and a pause takes no time from a step.
-                effect.intent_time = Some(now);
+                intend(effect, now);
             }
             effect.attempts = Some(attempts + 1);
             return Some(Command::Store(Some(what.clone())));
@@ -506,14 +515,17 @@ impl Machine<'_> {
         if self.status.ending.is_some() {
             return self.wind_down();
         }
-        let next = self.open_steps().next();
+        let mut next = self.open_steps().next();
         let unverified = self.spec.verify.is_some()
             && self.status.verification.as_ref().is_none_or(|effect| effect.outcome.is_none());
         if next.is_some() || unverified {
             if self.status.resolved_at.is_some() {
-                self.skip_steps(None, "the alert was resolved");
-                self.end(Phase::Succeeded, "Resolved", "the alert was resolved; what had not begun was not begun");
-                return self.wind_down();
+                self.skip_steps(None, RESOLVED);
+                next = None;
+                // An alert that is over says nothing about what an action has done to the SLO.
+                if !unverified || !self.has_acted() {
+                    return self.resolved();
+                }
             }
             let started = self.status.started_at.as_ref().map_or(self.world.now, |time| time.0);
             if self.world.now >= later(started, seconds(Some(&self.spec.deadline), validate::DEFAULT_DEADLINE)) {
@@ -542,6 +554,9 @@ impl Machine<'_> {
         if let Some(until) = self.lease() {
             return Command::Wait { until: Some(until), awaits: Awaits::Lease };
         }
+        if self.status.steps.iter().any(|entry| entry.effect.message.as_deref() == Some(RESOLVED)) {
+            return self.resolved();
+        }
         let (reason, message) = self.done();
         self.end(Phase::Succeeded, reason, &message);
         self.wind_down()
@@ -557,6 +572,21 @@ impl Machine<'_> {
         let message =
             format!("done, but {} of {} steps failed: {}", failed.len(), self.spec.steps.len(), failed.join(", "));
         ("DoneInPart", message)
+    }
+
+    fn resolved(&mut self) -> Command {
+        self.end(Phase::Succeeded, "Resolved", "the alert was resolved; what had not begun was not begun");
+        self.wind_down()
+    }
+
+    /// Whether a step was begun that changes something; to measure more closely helps nobody by itself.
+    fn has_acted(&self) -> bool {
+        let acts = |step: &Step| {
+            let act = Act::of(&step.action);
+            act.is_some_and(|act| !act.changes_nothing() && !matches!(act, Act::TelemetryProfile(_)))
+        };
+        let mut begun = self.status.steps.iter().filter(|entry| entry.effect.attempts.is_some());
+        begun.any(|entry| self.spec_step(&entry.name).is_some_and(acts))
     }
 
     pub(super) fn started(&mut self) {

@@ -71,6 +71,8 @@ pub struct Call {
     pub fine: &'static [u16],
     /// Codes after which it is tried again until the step's timeout: 429 of an eviction.
     pub again: &'static [u16],
+    /// Codes after which nobody knows whether it was done: 404 of what may have been made and removed since.
+    pub unknown: &'static [u16],
     /// What the answer must be.
     pub expect: Expect,
     /// What is kept of the answer.
@@ -258,8 +260,10 @@ pub struct Run<'r> {
     pub uid: &'r str,
     /// When it was made.
     pub created: Timestamp,
-    /// When the intent of what is done now was stored: the same however often it is done.
+    /// When the intent of what is done now was stored: the same however often it is done, unless its time was over.
     pub begun: Timestamp,
+    /// When that was stored first: what is done now may have been done since then.
+    pub first: Timestamp,
     /// What it does.
     pub spec: &'r RunbookExecutionSpec,
 }
@@ -378,6 +382,7 @@ impl Call {
             request,
             fine: &[],
             again: &[],
+            unknown: &[],
             expect: Expect::Code,
             keep: None,
             pick: None,
@@ -392,6 +397,11 @@ impl Call {
 
     fn again(mut self, codes: &'static [u16]) -> Self {
         self.again = codes;
+        self
+    }
+
+    fn unknown(mut self, codes: &'static [u16]) -> Self {
+        self.unknown = codes;
         self
     }
 

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use super::{
     Call, Expect, JSON, JSON_PATCH, MERGE_PATCH, Part, Progress, Request, Run, Until, known, path, path_of, pod, put,
 };
-use crate::{model::seconds, names, validate};
+use crate::{machine::later, model::seconds, names, validate};
 
 /// Bytes that are kept of what a Job says.
 const OUTPUT: u64 = 10 << 20;
@@ -145,6 +145,9 @@ pub(super) fn uncordon(run: &Run<'_>, cordon: &Cordon) -> Result<Vec<Call>, Stri
 }
 
 pub(super) fn job(run: &Run<'_>, step: &Step, job: &Job, name: &str) -> Vec<Call> {
+    let timeout = seconds(step.timeout.as_deref(), validate::DEFAULT_TIMEOUT);
+    // Whatever the step's timeout, the Job outlives it: what is begun again in time finds it.
+    let ttl = seconds(job.ttl.as_deref(), Span::seconds(86_400)).max(timeout.saturating_mul(2));
     let env: Vec<Value> = job.env.iter().map(|(name, value)| json!({"name": name, "value": value})).collect();
     let body = json!({
         "apiVersion": "batch/v1",
@@ -152,11 +155,8 @@ pub(super) fn job(run: &Run<'_>, step: &Step, job: &Job, name: &str) -> Vec<Call
         "metadata": run.metadata(name),
         "spec": {
             "backoffLimit": 0,
-            "activeDeadlineSeconds": seconds(step.timeout.as_deref(), validate::DEFAULT_TIMEOUT),
-            "ttlSecondsAfterFinished": seconds(job.ttl.as_deref(), Span::seconds(86_400)).max(
-                // Whatever the step's timeout, the Job outlives it: else it could be made twice.
-                seconds(step.timeout.as_deref(), validate::DEFAULT_TIMEOUT).saturating_mul(2),
-            ),
+            "activeDeadlineSeconds": timeout,
+            "ttlSecondsAfterFinished": ttl,
             "template": {
                 "metadata": {"labels": run.labels()},
                 "spec": {
@@ -193,8 +193,17 @@ pub(super) fn job(run: &Run<'_>, step: &Step, job: &Job, name: &str) -> Vec<Call
         only: None,
         each: false,
     });
+    // One that was made at the first attempt may have ended and been removed before this one is over: a second creation
+    // would not be refused.
+    let may_be_gone = later(run.begun, timeout) >= later(run.first, ttl);
+    let first = if may_be_gone {
+        let what = format!("look for the Job {name}, which may have been made, have ended and been removed since");
+        Call::new(what, Request::get(this.clone())).unknown(&[404])
+    } else {
+        Call::new(format!("make the Job {name}"), Request::kubernetes("POST", jobs).body(JSON, body)).fine(&[409])
+    };
     vec![
-        Call::new(format!("make the Job {name}"), Request::kubernetes("POST", jobs).body(JSON, body)).fine(&[409]),
+        first,
         Call::new("see that it is of this run", Request::get(this.clone())).expect(Expect::Ours(run.name.to_owned())),
         Call::new("wait for its end", Request::get(this)).expect(Expect::Until(Until::JobComplete)),
         pick,

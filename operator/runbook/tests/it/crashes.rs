@@ -16,11 +16,12 @@ use plimsoll_runbook::{
     Act, Class,
     guards::{Guard, Refusal},
     machine::{Awaits, Checked, Command, Event, MAX_ATTEMPTS, Report, What, World, begins, owes, recalled, step},
+    requests::{self, Run},
 };
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
-use crate::{noon, planned};
+use crate::{IMAGE, noon, planned};
 
 /// What the world does in one turn.
 #[derive(Clone, Debug)]
@@ -81,8 +82,9 @@ fn spec() -> impl Strategy<Value = RunbookExecutionSpec> {
         Just(json!({"telemetryProfile": {"object": "monitor", "profile": "debug", "for": "10m"}})),
         Just(json!({"chaos": {"object": "pod", "duration": "30s", "networkChaos": {"loss": 5}}})),
         Just(json!({"evictPod": {"pod": "pod"}})),
+        Just(json!({"job": {"image": IMAGE, "command": ["charge"], "ttl": "1h"}})),
     ];
-    let step = (action, prop_oneof![Just("Stop"), Just("Continue"), Just("Compensate")], 0u8..4);
+    let step = (action, prop_oneof![Just("Stop"), Just("Continue"), Just("Compensate")], 0u8..5);
     let mode = prop_oneof![4 => Just("Auto"), 2 => Just("Approve"), 1 => Just("DryRun")];
     (prop::collection::vec(step, 1..6), mode, any::<bool>()).prop_map(|(steps, mode, verify)| {
         let steps: Vec<Value> = steps
@@ -98,6 +100,7 @@ fn spec() -> impl Strategy<Value = RunbookExecutionSpec> {
                 match undo {
                     _ if borrowed => {}
                     0 => step["compensate"] = json!({"exec": {"pod": "pod", "command": ["rm", "x"]}}),
+                    2 => step["compensate"] = json!({"job": {"image": IMAGE, "command": ["refund"], "ttl": "1h"}}),
                     1 => step["compensate"] = json!({"scale": {"workload": "app", "by": -1, "max": 10}}),
                     _ => {}
                 }
@@ -134,6 +137,8 @@ pub(crate) struct Shell {
     pub(crate) done: BTreeMap<What, usize>,
     /// In which order.
     pub(crate) log: Vec<What>,
+    /// Of each Job how often it was made, and when the last one is removed: it ends as soon as it is made.
+    jobs: BTreeMap<What, (usize, Timestamp)>,
     /// What the making of the execution has begun, until somebody goes on with it.
     begun: Option<What>,
 }
@@ -149,6 +154,7 @@ impl Shell {
             slow_undos: 0,
             done: BTreeMap::new(),
             log: Vec::new(),
+            jobs: BTreeMap::new(),
             begun: None,
         }
     }
@@ -172,6 +178,38 @@ impl Shell {
         let step = self.spec.steps.iter().find(|step| step.name == *name).unwrap();
         let undo = matches!(what, What::Undo(_)).then_some(step.compensate.as_deref()).flatten();
         Act::of(undo.unwrap_or(&step.action)).unwrap().class()
+    }
+
+    /// What the API server does when a Job is asked for; `None`: it is there, or there is none to ask for.
+    fn job(&mut self, what: &What, status: &RunbookExecutionStatus) -> Option<Report> {
+        let (What::Step(name) | What::Undo(name)) = what else { return None };
+        let of = self.spec.steps.iter().find(|step| step.name == *name).unwrap();
+        let entry = status.steps.iter().find(|entry| entry.name == *name).unwrap();
+        let (undo, effect) = match what {
+            What::Undo(_) => (true, entry.compensation.as_ref().unwrap()),
+            _ => (false, &entry.effect),
+        };
+        let action = if undo { of.compensate.as_deref().unwrap_or(&of.action) } else { &of.action };
+        action.job.as_ref()?;
+        let begun = effect.intent_time.as_ref().unwrap().0;
+        let first = effect.first_intent_time.as_ref().map_or(begun, |time| time.0);
+        let run = Run { namespace: "shop", name: "x", uid: "u", created: noon(), begun, first, spec: &self.spec };
+        let calls = if undo { requests::undo(&run, of) } else { requests::of(&run, of) }.unwrap();
+        let (made, gone) = self.jobs.get(what).copied().unwrap_or((0, self.now));
+        let is_there = made > 0 && self.now < gone;
+        match &calls[0].request.body {
+            Some(_) if is_there => None,
+            Some(body) => {
+                let ttl = body["spec"]["ttlSecondsAfterFinished"].as_i64().unwrap();
+                self.jobs.insert(what.clone(), (made + 1, self.now + SignedDuration::from_secs(ttl)));
+                None
+            }
+            None if is_there => None,
+            None => {
+                assert_eq!(calls[0].unknown, [404]);
+                Some(Report { outcome: Outcome::Unknown, ..report(&quiet()) })
+            }
+        }
     }
 
     /// The operator runs until it dies or waits; `turns` say what happens. What it waits for at last.
@@ -213,10 +251,13 @@ impl Shell {
                     }
                     *self.done.entry(doing.what.clone()).or_default() += 1;
                     self.log.push(doing.what.clone());
+                    let unknown = self.job(&doing.what, &status);
                     if turn.crash == Some(3) {
                         return Some(command);
                     }
-                    if matches!(doing.what, What::Undo(_)) && self.slow_undos > 0 {
+                    if let Some(unknown) = unknown {
+                        Event::Done(unknown)
+                    } else if matches!(doing.what, What::Undo(_)) && self.slow_undos > 0 {
                         self.slow_undos -= 1;
                         Event::Done(report(&Turn { outcome: 8, ..turn }))
                     } else {
@@ -344,6 +385,9 @@ proptest! {
                 prop_assert!(*times <= 1, "{:?} was done {} times", what, times);
             }
         }
+        for (what, (times, _)) in &shell.jobs {
+            prop_assert!(*times <= 1, "the Job of {:?} was made {} times", what, times);
+        }
         // Nothing is left open, and what was done is known or said to be unknown.
         for entry in &status.steps {
             prop_assert!(entry.effect.outcome.is_some(), "{entry:?}");
@@ -391,12 +435,39 @@ proptest! {
         }
     }
 
+    /// However often the operator dies while a Job runs, and however long the pauses and outages are after which its end
+    /// was not seen: no Job is made twice, neither that of a step nor that of what undoes it.
+    #[test]
+    fn a_job_is_made_once(
+        lives in prop::collection::vec((0usize..9, 2u8..4, any::<bool>(), 0i64..9000), 1..8),
+    ) {
+        let job = |what: &str| json!({"image": IMAGE, "command": [what], "ttl": "1h"});
+        let patch = json!({
+            "mode": "Auto",
+            "steps": [{"name": "a", "job": job("charge"), "compensate": {"job": job("refund")}}],
+            "verify": {"slo": "checkout", "after": "2m", "onFailure": "Rollback"},
+        });
+        let mut shell = Shell::new(planned(&patch).unwrap().spec);
+        let sick = |turn: Turn| Turn { answer: Some(false), ..turn };
+        for (turns, at, held, seconds) in lives {
+            shell.live(&mut std::iter::repeat_with(|| sick(quiet())).take(turns).chain([sick(crash(at))]));
+            if held {
+                shell.live(&mut std::iter::repeat_with(|| sick(paused())).take(3));
+            }
+            shell.now += SignedDuration::from_secs(seconds);
+        }
+        prop_assert_eq!(shell.live(&mut std::iter::repeat_with(|| sick(quiet())).take(200)), Some(Command::Finished));
+        for (what, (times, _)) in &shell.jobs {
+            prop_assert!(*times <= 1, "the Job of {:?} was made {} times", what, times);
+        }
+    }
+
     /// Once it is known that the alert is resolved, no step is begun.
     #[test]
     fn resolved_alerts_begin_nothing(spec in spec(), turns in prop::collection::vec(turn(), 1..40)) {
         let mut shell = Shell::new(spec);
         shell.live(&mut turns.into_iter());
-        let begun: BTreeSet<String> = shell.load().steps.iter().filter(|e| e.effect.attempts.is_some()).map(|e| e.name.clone()).collect();
+        let begun: BTreeSet<String> = shell.load().steps.iter().filter(|e| e.effect.intent_time.is_some()).map(|e| e.name.clone()).collect();
         shell.resolved_at.get_or_insert(shell.now);
         shell.live(&mut std::iter::repeat_with(quiet).take(400));
         for entry in shell.load().steps {
@@ -437,6 +508,56 @@ fn what_is_done_once_ends_as_unknown_after_a_crash() {
     let shell = run(&repeatable, [vec![quiet(); 2], vec![crash(3)]].concat());
     assert_eq!(shell.load().phase, Phase::Succeeded);
     assert_eq!(shell.load().steps[0].effect.attempts, Some(2));
+}
+
+/// The alert may be over because the Pod that had its series is gone: whether the SLO has recovered is another question.
+#[test]
+fn what_was_done_is_judged_also_when_the_alert_is_resolved() {
+    let verify = json!({"slo": "checkout", "after": "5m", "escalateTo": "payments"});
+    let steps = json!([{"name": "a", "evictPod": {"pod": "pod"}},
+        {"name": "b", "notify": {"destination": "payments", "message": "x"}}]);
+    let over = |answer: bool| Turn { resolved: true, answer: Some(answer), ..quiet() };
+    let judged = |steps: &Value, before: usize, answer: bool| {
+        let patch = json!({"steps": steps, "verify": verify});
+        run(&patch, [vec![quiet(); before], vec![over(answer); 30]].concat())
+    };
+    // While the first step is done, and while things settle after the last one.
+    for before in [2, 5, 6, 7] {
+        let shell = judged(&steps, before, false);
+        let status = shell.load();
+        assert_eq!((status.phase, status.reason.as_deref()), (Phase::Failed, Some("NotRecovered")), "{before}");
+        assert_eq!(shell.done.get(&What::Escalate("payments".to_owned())), Some(&1), "{before}");
+        let begun = status.verification.unwrap().intent_time.unwrap().0;
+        assert!(shell.now >= begun + SignedDuration::from_mins(5), "things had time to settle");
+    }
+    let shell = judged(&steps, 2, true);
+    let status = shell.load();
+    assert_eq!((status.phase, status.reason.as_deref()), (Phase::Succeeded, Some("Resolved")));
+    assert_eq!(status.verification.unwrap().outcome, Some(Outcome::Succeeded));
+    assert_eq!(shell.log, [What::Step("a".to_owned()), What::Verify], "what had not begun was not begun");
+    // What only looked and told is not judged.
+    let shell = judged(&json!([steps[1]]), 4, false);
+    assert_eq!((shell.load().phase, shell.log), (Phase::Succeeded, vec![What::Step("b".to_owned())]));
+}
+
+/// A Job is found by its name while it is there. When it may have ended and been removed, it is only looked for.
+#[test]
+fn a_job_is_not_made_again_after_a_long_pause() {
+    let patch = json!({"mode": "Auto",
+        "steps": [{"name": "a", "job": {"image": IMAGE, "command": ["charge"], "ttl": "1h"}}]});
+    for (paused_for, phase) in [(30, Phase::Succeeded), (180, Phase::Unknown)] {
+        let mut shell = Shell::new(planned(&patch).unwrap().spec);
+        shell.live(&mut [vec![quiet(); 2], vec![crash(3)]].concat().into_iter());
+        shell.live(&mut std::iter::once(paused()).chain([paused(), Turn { crash: Some(0), ..paused() }]));
+        shell.now += SignedDuration::from_mins(paused_for);
+        let last = shell.live(&mut std::iter::repeat_with(quiet).take(50));
+        assert_eq!(last, Some(Command::Finished));
+        let what = What::Step("a".to_owned());
+        assert_eq!((shell.load().phase, shell.done[&what], shell.jobs[&what].0), (phase, 2, 1), "{paused_for}");
+    }
+    // What had no time lost is made, or found, as before: the first attempt may not have come through.
+    let shell = run(&patch, [vec![quiet(); 2], vec![crash(2)]].concat());
+    assert_eq!((shell.load().phase, shell.jobs[&What::Step("a".to_owned())].0), (Phase::Succeeded, 1));
 }
 
 #[test]

@@ -83,7 +83,15 @@ fn a_cordon_of_somebody_else_stays() {
     ] {
         let planned = planned_with(&with(step.clone()), |object| object.facts.unschedulable = Some(before)).unwrap();
         let at = noon();
-        let run = Run { namespace: "shop", name: "crashloop-1", uid: "u", created: at, begun: at, spec: &planned.spec };
+        let run = Run {
+            namespace: "shop",
+            name: "crashloop-1",
+            uid: "u",
+            created: at,
+            begun: at,
+            first: at,
+            spec: &planned.spec,
+        };
         let step = &planned.spec.steps[0];
         for (calls, want) in [(requests::of(&run, step), doing), (requests::undo(&run, step), undoing)] {
             let calls = calls.unwrap();
@@ -109,7 +117,8 @@ fn restarts_are_told_apart() {
     let planned = planned(&patch).unwrap();
     let sent = |step: usize, begun: &str| {
         let begun = crate::at(begun);
-        let run = Run { namespace: "shop", name: "x", uid: "u", created: noon(), begun, spec: &planned.spec };
+        let run =
+            Run { namespace: "shop", name: "x", uid: "u", created: noon(), begun, first: begun, spec: &planned.spec };
         requests::of(&run, &planned.spec.steps[step]).unwrap()
     };
     let at = |step: usize, begun: &str| {
@@ -144,7 +153,7 @@ fn what_a_run_has_changed_itself_is_no_surprise() {
         .insert(0, json!({"name": "b", "scale": {"workload": "app", "replicas": 5, "max": 9}}));
     let planned = planned(&patch).unwrap();
     let at = noon();
-    let run = Run { namespace: "shop", name: "x", uid: "u", created: at, begun: at, spec: &planned.spec };
+    let run = Run { namespace: "shop", name: "x", uid: "u", created: at, begun: at, first: at, spec: &planned.spec };
     let calls = requests::of(&run, &planned.spec.steps[1]).unwrap();
     let Expect::Known(known) = &calls[0].expect else { panic!("{calls:?}") };
     assert_eq!((&known.from, &known.to), (&vec![json!(4), json!(5)], &json!(7)));

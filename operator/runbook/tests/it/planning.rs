@@ -22,6 +22,7 @@ pub(crate) fn sent(patch: &Value, undo: bool) -> (Vec<String>, Vec<Call>) {
         uid: "rbx-uid",
         created: noon(),
         begun: crate::at("2026-11-26T14:00:00Z"),
+        first: crate::at("2026-11-26T14:00:00Z"),
         spec: &planned.spec,
     };
     let step: &Step = &planned.spec.steps[0];
