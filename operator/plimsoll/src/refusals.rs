@@ -146,6 +146,17 @@ impl fmt::Display for Denied<'_> {
     }
 }
 
+/// The namespace is gone, and the runbook with it. Where the definition of executions is not there, only that is not
+/// found, and it comes back.
+pub(crate) fn is_gone(status: &Status) -> bool {
+    status.code == 404 && status.details.as_ref().is_some_and(|details| details.kind == "namespaces")
+}
+
+/// An execution that no API server ever takes: too large for it or for its etcd, or not valid.
+pub(crate) fn is_never_taken(status: &Status) -> bool {
+    matches!(status.code, 413 | 422) || status.message.contains("request is too large")
+}
+
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]

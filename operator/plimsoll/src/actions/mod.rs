@@ -4,6 +4,7 @@
 pub mod account;
 pub mod outside;
 pub mod perform;
+mod picks;
 pub mod program;
 
 pub use self::{

@@ -10,13 +10,14 @@ use kube::{Client, client::Body};
 use plimsoll_api::execution::{ArtifactRef, Outcome};
 use plimsoll_runbook::{
     names,
-    requests::{Call, Expect, Keep, Pick, Progress, Request, Server, Standing},
+    requests::{Call, Expect, Keep, Progress, Request, Server, Standing},
 };
 use serde_json::Value;
 use tokio::time::Instant;
 
 use super::{
     outside::{Outside, SendError},
+    picks::{paths, picks_of},
     program::{End, Program},
 };
 use crate::{
@@ -539,39 +540,6 @@ fn refusal(server: &Server, code: u16, body: &[u8]) -> String {
     };
     let text: String = text.and_then(Value::as_str).unwrap_or_default().chars().take(REASON_MAX).collect();
     format!("{code} {text}").trim_end().to_owned()
-}
-
-/// The paths of a call: of one about what was picked, a path for each.
-fn paths(call: &Call, picked: &[String]) -> Vec<String> {
-    const PICKED: &str = "{picked}";
-    let path = &call.request.path;
-    if path.contains(PICKED) {
-        picked.iter().map(|one| path.replace(PICKED, one)).collect()
-    } else {
-        vec![path.clone()]
-    }
-}
-
-/// What an answer has at the places that are meant.
-fn picks_of(answer: &Value, pick: &Pick) -> Vec<String> {
-    let list = answer.pointer(pick.list).and_then(Value::as_array).into_iter().flatten();
-    let text = |entry: &Value, pointer: &str| entry.pointer(pointer).and_then(Value::as_str).map(str::to_owned);
-    let meant = list
-        .filter(|entry| {
-            let by = pick.entry.as_ref();
-            by.is_none_or(|(field, value)| entry.get(field).and_then(Value::as_str) == Some(value))
-        })
-        .filter(|entry| {
-            let is = |(pointer, values): (&str, &[&str])| {
-                text(entry, pointer).is_some_and(|is| values.contains(&is.as_str()))
-            };
-            pick.only.is_none_or(is)
-        })
-        .filter_map(|entry| entry.pointer(pick.take))
-        .map(|taken| taken.as_str().map_or_else(|| taken.to_string(), str::to_owned))
-        // It becomes a part of a path.
-        .map(|text| percent_encoding::utf8_percent_encode(&text, percent_encoding::NON_ALPHANUMERIC).to_string());
-    meant.take(if pick.each { usize::MAX } else { 1 }).collect()
 }
 
 /// Waits that become longer, until it is too late.

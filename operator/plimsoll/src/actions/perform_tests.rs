@@ -5,7 +5,7 @@ use std::{
 };
 
 use http::{HeaderMap, Response, StatusCode};
-use plimsoll_runbook::requests::{JSON, Known, Part, Until};
+use plimsoll_runbook::requests::{JSON, Known, Part, Pick, Until};
 use serde_json::json;
 use tower::Layer;
 use wiremock::{Mock, MockServer, ResponseTemplate, matchers::any};

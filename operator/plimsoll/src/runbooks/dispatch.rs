@@ -12,7 +12,7 @@ use jiff::Timestamp;
 use kube::{
     Api, Client, Resource, ResourceExt,
     api::{ListParams, Patch, PatchParams, PostParams},
-    core::{DeserializeGuard, Status},
+    core::DeserializeGuard,
     runtime::{events::EventType, reflector::Store},
 };
 use plimsoll_api::{
@@ -48,6 +48,7 @@ use crate::{
     alerts_webhook::server::{Desk, NotStored, Stored},
     events::Teller,
     operator::metrics::Metrics,
+    refusals::{is_gone, is_never_taken},
     sinks::kubernetes::chain,
 };
 
@@ -529,17 +530,6 @@ impl Dispatcher {
 /// The end of an alert, in seconds as its executions have its start.
 fn end_of(fingerprint: &str, starts_at: Timestamp) -> String {
     format!("{fingerprint}/{}", starts_at.as_second())
-}
-
-/// The namespace is gone, and the runbook with it. Where the definition of executions is not there, only that is not
-/// found, and it comes back.
-fn is_gone(status: &Status) -> bool {
-    status.code == 404 && status.details.as_ref().is_some_and(|details| details.kind == "namespaces")
-}
-
-/// An execution that no API server ever takes: too large for it or for its etcd, or not valid.
-fn is_never_taken(status: &Status) -> bool {
-    matches!(status.code, 413 | 422) || status.message.contains("request is too large")
 }
 
 /// The seal of an execution: of who wrote its runbook, of its name and of its whole spec.

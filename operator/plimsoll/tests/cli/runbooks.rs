@@ -126,13 +126,14 @@ fn a_maintenance_that_takes_longer_is_run_again() {
     let text = read(&root().join("maintenance"), "runbook.yaml").replace("mode: DryRun", "mode: Auto");
     let model = plimsoll_runbook::validate(&serde_saphyr::from_str(&text).unwrap()).unwrap().model;
     let now: jiff::Timestamp = "2026-11-29T03:50:00Z".parse().unwrap();
-    let asked = Occurrence::Asked { by: "ann".to_owned(), groups: Vec::new(), at: now };
+    let asked = Occurrence::Asked { id: "a".to_owned(), by: "ann".to_owned(), groups: Vec::new(), at: now };
     let evidence = matches(&model, &asked, now).unwrap();
     let values = parameters::resolve(&model, &evidence.labels, &BTreeMap::new()).unwrap().values;
     let settings = Settings {
         operator_namespace: OPERATOR.0.to_owned(),
         images: Vec::new(),
         destinations: vec!["tickets".to_owned()],
+        volumes: Vec::new(),
     };
     let spec = plan(&model, &settings, evidence, &values, Vec::new(), None).unwrap().spec;
     let past = |n: i64| Past {

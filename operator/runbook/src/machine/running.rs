@@ -562,33 +562,6 @@ impl Machine<'_> {
         self.wind_down()
     }
 
-    /// How a run ends in which every step had its turn.
-    fn done(&self) -> (&'static str, String) {
-        let not_done = |entry: &&StepStatus| matches!(entry.effect.outcome, Some(Outcome::Failed | Outcome::TimedOut));
-        let failed: Vec<&str> = self.status.steps.iter().filter(not_done).map(|entry| entry.name.as_str()).collect();
-        if failed.is_empty() {
-            return ("Done", "all steps are done".to_owned());
-        }
-        let message =
-            format!("done, but {} of {} steps failed: {}", failed.len(), self.spec.steps.len(), failed.join(", "));
-        ("DoneInPart", message)
-    }
-
-    fn resolved(&mut self) -> Command {
-        self.end(Phase::Succeeded, "Resolved", "the alert was resolved; what had not begun was not begun");
-        self.wind_down()
-    }
-
-    /// Whether a step was begun that changes something; to measure more closely helps nobody by itself.
-    fn has_acted(&self) -> bool {
-        let acts = |step: &Step| {
-            let act = Act::of(&step.action);
-            act.is_some_and(|act| !act.changes_nothing() && !matches!(act, Act::TelemetryProfile(_)))
-        };
-        let mut begun = self.status.steps.iter().filter(|entry| entry.effect.attempts.is_some());
-        begun.any(|entry| self.spec_step(&entry.name).is_some_and(acts))
-    }
-
     pub(super) fn started(&mut self) {
         self.phase(Phase::Running, "Started", "its steps are under way");
     }

@@ -7,6 +7,7 @@ mod crashes;
 mod guards;
 mod meanwhile;
 mod planning;
+mod scenarios;
 mod starting;
 mod undoing;
 
