@@ -28,6 +28,7 @@ mod path;
 mod playground;
 mod readme;
 mod runbook_actions;
+mod runbook_crash;
 mod runbook_ground;
 mod runbook_node;
 mod runbook_picks;
@@ -68,6 +69,7 @@ fn main() -> ExitCode {
         playground::tests(),
         readme::tests(),
         runbook_picks::tests(),
+        runbook_crash::tests(),
         runbook_runs::tests(),
         runbook_storm::tests(),
         runbook_node::tests(),
