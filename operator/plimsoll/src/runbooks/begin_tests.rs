@@ -81,6 +81,7 @@ fn given(api: &FakeApi, prometheus: &MockServer) -> Given {
     given.dispatcher.outside.prometheus = Some(at(""));
     given.dispatcher.outside.destinations.insert("on-call".to_owned(), at("/hook"));
     given.dispatcher.settings.destinations.push("on-call".to_owned());
+    given.dispatcher.settings.volumes.push("evidence".to_owned());
     given
 }
 
