@@ -43,7 +43,7 @@ impl Executor {
         }
         let check = async {
             let paused = self.switch.just_now().await;
-            self.check(execution, Some(seen), paused).await
+            Box::pin(self.check(execution, Some(seen), paused)).await
         };
         let Checked { holds, refusals, void } = timeout(BRIEF, check).await.ok()?;
         if holds != Some(true) || !refusals.is_empty() || void.is_some() {

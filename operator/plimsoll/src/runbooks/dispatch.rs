@@ -237,7 +237,7 @@ impl Dispatcher {
         if self.stored.was(&key, Instant::now()) {
             return Ok(Stored::Before);
         }
-        let stored = match self.come(known, evidence, given, traceparent).await? {
+        let stored = match Box::pin(self.come(known, evidence, given, traceparent)).await? {
             Came::Now(_) => Stored::Now,
             Came::Before(_) => Stored::Before,
             Came::Nothing => return Ok(Stored::Nothing),
@@ -262,7 +262,7 @@ impl Dispatcher {
         traceparent: Option<String>,
     ) -> Result<Came, NotStored> {
         match matches(&known.model, asked, Timestamp::now()) {
-            Ok(evidence) => self.come(known, evidence, given, traceparent).await,
+            Ok(evidence) => Box::pin(self.come(known, evidence, given, traceparent)).await,
             Err(why) => Ok(Came::Refused(why)),
         }
     }
@@ -307,7 +307,7 @@ impl Dispatcher {
             Ok(planned) => planned,
             Err(wrong) => return Ok(self.refuse(runbook, "NotPlanned", &wrong.join("; ")).await),
         };
-        let came = self.create(known, &planned, seen).await?;
+        let came = Box::pin(self.create(known, &planned, seen)).await?;
         if matches!(came, Came::Now(_)) {
             // It knows nothing of that its alert may be over.
             self.over
@@ -368,7 +368,7 @@ impl Dispatcher {
         execution.metadata.annotations = Some([(WRITTEN_BY.to_owned(), author.username.clone())].into());
         self.seal(&mut execution).map_err(|error| NotStored(error.to_string()))?;
         let begun = match self.leads() {
-            Some(executor) => executor.begin(&execution, seen).await,
+            Some(executor) => Box::pin(executor.begin(&execution, seen)).await,
             None => None,
         };
         let made = match begun {

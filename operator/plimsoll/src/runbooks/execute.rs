@@ -222,9 +222,10 @@ impl Executor {
                     }
                     Event::Stored(begins)
                 }
-                Command::Check => Event::Checked(self.check(&execution, seen, paused).await),
+                Command::Check => Event::Checked(Box::pin(self.check(&execution, seen, paused)).await),
                 Command::Act(doing) => {
-                    let (acted, said) = self.act_and_say(&api, &execution, &doing, unsaid.then_some(status)).await;
+                    let (acted, said) =
+                        Box::pin(self.act_and_say(&api, &execution, &doing, unsaid.then_some(status))).await;
                     if let Some(said) = said {
                         (execution, unsaid) = (said, false);
                     }

@@ -178,15 +178,15 @@ pub async fn lead(setup: Setup, stop: CancellationToken) {
     let watching = stop.clone();
     tokio::join!(
         watching.run_until_cancelled(switch.watch()),
-        executions(executor, writer, made, stop.clone()),
-        states.run(stop.clone()),
-        triggers.run(stop.clone()),
+        Box::pin(executions(executor, writer, made, stop.clone())),
+        Box::pin(states.run(stop.clone())),
+        Box::pin(triggers.run(stop.clone())),
         async {
             if let Some(asks) = asks {
-                asks.run(stop.clone()).await
+                Box::pin(asks.run(stop.clone())).await
             }
         },
-        keeper.run(stop.clone()),
+        Box::pin(keeper.run(stop.clone())),
     );
 }
 
@@ -279,7 +279,7 @@ async fn reconcile(
         tokio::time::sleep(GRACE).await;
     };
     let next = tokio::select! {
-        next = executor.run(&namespace, &name, turn) => next?,
+        next = Box::pin(executor.run(&namespace, &name, turn)) => next?,
         // The next process finds the intents of what takes longer.
         () = ended => Next::Never,
     };
