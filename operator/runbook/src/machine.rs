@@ -31,7 +31,7 @@ use plimsoll_api::{
     runbook::Mode,
 };
 
-pub use begun::{begins, recalled};
+pub use begun::{begins, recalled, unsaid};
 
 use crate::{
     guards::{self, Refusal},

@@ -269,7 +269,7 @@ async fn verifies(
     let asked = named.into_iter().map(|(slo, verify)| async move {
         (slo.to_owned(), is_there(client, outside, namespace, verify, spec.traceparent.as_deref()).await)
     });
-    futures::future::join_all(asked).await
+    join_all(asked).await
 }
 
 /// Whether there is the SLO of a verification: as an object of the namespace, or among what Prometheus records, since its

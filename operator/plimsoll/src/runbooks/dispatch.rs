@@ -366,14 +366,17 @@ impl Dispatcher {
         execution.metadata.namespace = Some(model.namespace.clone());
         execution.metadata.labels = Some(labels.clone());
         execution.metadata.annotations = Some([(WRITTEN_BY.to_owned(), author.username.clone())].into());
-        self.seal(&mut execution).map_err(|error| NotStored(error.to_string()))?;
+        // What begins with its making is sealed with the moment.
         let begun = match self.leads() {
             Some(executor) => Box::pin(executor.begin(&execution, seen)).await,
             None => None,
         };
         let made = match begun {
             Some(made) => made,
-            None => api.create(&PostParams::default(), &execution).await,
+            None => {
+                self.seal(&mut execution).map_err(|error| NotStored(error.to_string()))?;
+                api.create(&PostParams::default(), &execution).await
+            }
         };
         match made {
             Ok(execution) => {

@@ -196,10 +196,10 @@ impl Executor {
         let mut unsaid = execution.spec.begun.is_some() && execution.status.is_none();
         recall(&mut execution);
         let made_here = unsaid && self.watched.making.take(&execution).await;
-        let begins = execution.spec.begun.as_ref().and_then(|begun| begins(&execution.spec, begun.0));
-        let mut event = match begins {
-            Some((_, what)) if made_here => Event::Stored(Some(what)),
-            _ => Event::Loaded,
+        let begun = execution.spec.begun.as_ref().filter(|_| made_here);
+        let mut event = match begun.and_then(|begun| begins(&execution.spec, begun.0)) {
+            Some((_, what)) => Event::Stored(Some(what)),
+            None => Event::Loaded,
         };
         loop {
             let paused = self.switch.just_now().await;

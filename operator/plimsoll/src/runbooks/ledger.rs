@@ -16,7 +16,10 @@ use plimsoll_api::{
     execution::{ObjectRef, Phase},
     runbook::Mode,
 };
-use plimsoll_runbook::guards::{self, Past};
+use plimsoll_runbook::{
+    guards::{self, Past},
+    machine::unsaid,
+};
 use tokio::{sync::watch, time::timeout};
 
 /// An execution as the watch tells it.
@@ -241,15 +244,15 @@ pub fn past(execution: &RunbookExecution) -> Past {
     let target = target_of(execution);
     let status = execution.status.as_ref();
     // One that was made as one that has begun has no status for a moment.
-    let begun = execution.spec.begun.as_ref().filter(|_| status.is_none_or(|status| status.phase == Phase::Pending));
-    let started = status.and_then(|status| status.started_at.as_ref()).or(begun);
+    let begun = unsaid(&execution.spec, status);
+    let started = status.and_then(|status| status.started_at.as_ref()).map(|time| time.0).or(begun);
     let phase = if begun.is_some() { Phase::Running } else { status.map(|status| status.phase).unwrap_or_default() };
     Past {
         name: execution.name_any(),
         target_uid: target.map(|object| object.uid.clone()).unwrap_or_default(),
         workload_uid: target.and_then(|object| object.facts.workload_uid.clone()),
         phase,
-        started_at: started.map(|time| time.0),
+        started_at: started,
         finished_at: status.and_then(|status| status.finished_at.as_ref()).map(|time| time.0),
         real: execution.spec.mode != Mode::DryRun,
     }

@@ -27,7 +27,7 @@ use super::{
     dispatch::{Dispatcher, Guarded, Known, Unusable},
     switch::Switch,
 };
-use crate::{operator::drain::drained, sinks::kubernetes::chain};
+use crate::{operator::drain::drained, refusals, sinks::kubernetes::chain};
 
 /// The reason of Ready while all runbooks are paused.
 pub const PAUSED: &str = "Paused";
@@ -117,9 +117,7 @@ impl States {
             return (Some(false), "NotConfigured", lacking.join("; "));
         }
         let (account, author) = (&known.model.service_account_name, &known.author.username);
-        let grant = format!(
-            "the verb impersonate on serviceaccounts with the resource name {account} in namespace {namespace}"
-        );
+        let grant = |who: &str| refusals::grant(who, namespace, account);
         match standing(&self.client, &known.author, namespace, account).await {
             Standing::Fine => {}
             Standing::Missing => {
@@ -128,13 +126,15 @@ impl States {
             }
             Standing::AuthorMayNot => {
                 let message = format!(
-                    "{author}, who wrote it, may not use ServiceAccount {account}: grant {author} {grant}, or let somebody apply it who has that"
+                    "{author}, who wrote it, may not use ServiceAccount {account}: {}, or let somebody apply it who has that",
+                    grant(author)
                 );
                 return (Some(false), "NotAllowed", message);
             }
             Standing::OperatorMayNot => {
                 let message = format!(
-                    "the operator may not act as ServiceAccount {account}: grant the operator's own ServiceAccount {grant}"
+                    "the operator may not act as ServiceAccount {account}: {}",
+                    grant("the operator's own ServiceAccount")
                 );
                 return (Some(false), "OperatorNotAllowed", message);
             }

@@ -23,12 +23,16 @@ pub fn begins(spec: &RunbookExecutionSpec, at: Timestamp) -> Option<(RunbookExec
     }
 }
 
-/// The status of an execution that was made as one that has begun, where none was stored since; else `None`.
+/// When an execution began that was made as one that has begun, where no status was stored since; else `None`.
+pub fn unsaid(spec: &RunbookExecutionSpec, status: Option<&RunbookExecutionStatus>) -> Option<Timestamp> {
+    let stored = status.is_some_and(|status| status.spec_hash.is_some() || status.phase != Phase::Pending);
+    spec.begun.as_ref().filter(|_| !stored).map(|begun| begun.0)
+}
+
+/// The status of such an execution.
 pub fn recalled(
     spec: &RunbookExecutionSpec,
     status: Option<&RunbookExecutionStatus>,
 ) -> Option<RunbookExecutionStatus> {
-    let stored = status.is_some_and(|status| status.spec_hash.is_some() || status.phase != Phase::Pending);
-    let begun = spec.begun.as_ref().filter(|_| !stored)?;
-    begins(spec, begun.0).map(|(status, _)| status)
+    begins(spec, unsaid(spec, status)?).map(|(status, _)| status)
 }
