@@ -297,14 +297,16 @@ async fn a_target_that_is_down_is_named() {
     }
 }
 
+/// An answer of Prometheus.
+fn vector(result: serde_json::Value) -> ResponseTemplate {
+    let data = json!({"resultType": "vector", "result": result});
+    ResponseTemplate::new(200).set_body_json(json!({"status": "success", "data": data}))
+}
+
 /// Just after the start: half of all events are bad, the short windows are recorded, and nothing else is.
 #[tokio::test]
 async fn what_was_not_counted_is_no_zero() {
     let server = MockServer::start().await;
-    let vector = |result: serde_json::Value| {
-        let data = json!({"resultType": "vector", "result": result});
-        ResponseTemplate::new(200).set_body_json(json!({"status": "success", "data": data}))
-    };
     let burn = |window: &str| json!({"metric": {"window": window}, "value": [1.0, "500"]});
     for (words, result) in [
         ("max by (window)", json!([burn("5m"), burn("1h")])),
@@ -474,10 +476,6 @@ async fn parts_of_a_composite_are_looked_for() {
 #[tokio::test]
 async fn the_burn_of_a_tier_that_fires_is_counted_anew_where_time_is_excluded() {
     let server = MockServer::start().await;
-    let vector = |result: serde_json::Value| {
-        let data = json!({"resultType": "vector", "result": result});
-        ResponseTemplate::new(200).set_body_json(json!({"status": "success", "data": data}))
-    };
     let burn = |window: &str| json!({"metric": {"window": window}, "value": [1.0, "500"]});
     for (words, result) in [
         ("max by (window)", json!([burn("5m"), burn("1h"), burn("6h"), burn("30m")])),
@@ -541,10 +539,6 @@ async fn the_alert_of_missing_data_is_told() {
         (vec![], None),
     ] {
         let server = MockServer::start().await;
-        let vector = |result: serde_json::Value| {
-            let data = json!({"resultType": "vector", "result": result});
-            ResponseTemplate::new(200).set_body_json(json!({"status": "success", "data": data}))
-        };
         for (words, result) in [
             ("by (alertstate) (ALERTS{alertname=\"SLONoData\",slo_id=\"shop/cart\"}", json!(states)),
             ("ALERTS_FOR_STATE{alertname=\"SLONoData\"", json!([{"metric": {}, "value": [1.0, "1795704021"]}])),
