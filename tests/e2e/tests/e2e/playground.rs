@@ -114,8 +114,13 @@ async fn it_works_until_it_is_interrupted(testbed: &Testbed) -> Result<()> {
     let status = dry.status.context("a status")?;
     ensure!(dry.spec.runbook.name == "rollback-on-burn", "{:?}", dry.spec.runbook);
     ensure!(status.reason.as_deref() == Some("DryRun"), "{status:?}");
-    let view = read(&page).await?;
-    ensure!(view.contains("1 of 2 SLOs is burning") || view.contains("2 of 2 SLOs are burning"), "{view}");
+    // The page asks every few seconds, and Alertmanager has told the operator at once.
+    wait_until("burning SLOs on the page", SOON, async || {
+        let view = read(&page).await?;
+        ensure!(view.contains("1 of 2 SLOs is burning") || view.contains("2 of 2 SLOs are burning"), "{view}");
+        Ok(Some(()))
+    })
+    .await?;
 
     send(Signal::SIGINT, playground.child.id())?;
     ensure!(playground.ended().await?, "Ctrl-C is no failure");
