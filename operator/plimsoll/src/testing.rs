@@ -110,6 +110,11 @@ impl FakeApi {
         self.state.lock().unwrap().refused.insert(path.to_owned(), status);
     }
 
+    /// What is asked of this path is answered again.
+    pub(crate) fn allow(&self, path: &str) {
+        self.state.lock().unwrap().refused.remove(path);
+    }
+
     /// From now on a merge patch of a version that is not the newest is a conflict.
     pub(crate) fn strict(&self) {
         self.state.lock().unwrap().strict = true;

@@ -5,6 +5,7 @@
 
 use std::{sync::Arc, time::Duration};
 
+use backon::{ExponentialBuilder, Retryable};
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::{Api, ResourceExt, api::PostParams, runtime::reflector::ObjectRef};
@@ -17,6 +18,12 @@ use super::{execute::Executor, making::Claim};
 /// A check that takes longer is left to whoever goes on with the execution.
 const BRIEF: Duration = Duration::from_millis(500);
 
+/// Between two questions whether an execution was made, at the most.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// The execution as it is stored, or why it is not, as far as is known.
+type Made = Result<RunbookExecution, kube::Error>;
+
 /// Fills in the status that follows from the making, where none was stored since.
 pub fn recall(execution: &mut RunbookExecution) {
     if let Some(status) = recalled(&execution.spec, execution.status.as_ref()) {
@@ -27,11 +34,7 @@ pub fn recall(execution: &mut RunbookExecution) {
 impl Executor {
     /// Makes an execution as one that has begun. `None` when it cannot be one, or is held back: then it is to be made as
     /// any other.
-    pub async fn begin(
-        self: &Arc<Self>,
-        execution: &RunbookExecution,
-        seen: Instant,
-    ) -> Option<Result<RunbookExecution, kube::Error>> {
+    pub async fn begin(self: &Arc<Self>, execution: &RunbookExecution, seen: Instant) -> Option<Made> {
         // What is listed anew may hold it, and whoever makes it already goes on with it.
         if !self.watched.ledger.is_whole_now() || begins(&execution.spec, Timestamp::now()).is_none() {
             return None;
@@ -54,10 +57,9 @@ impl Executor {
         tokio::spawn(async move { executor.make(execution, claim).await }).await.ok()
     }
 
-    async fn make(&self, mut execution: RunbookExecution, claim: Claim) -> Result<RunbookExecution, kube::Error> {
-        let (namespace, name) = (execution.namespace().unwrap_or_default(), execution.name_any());
+    async fn make(self: Arc<Self>, mut execution: RunbookExecution, claim: Claim) -> Made {
         execution.spec.begun = Some(Time(Timestamp::now()));
-        let api: Api<RunbookExecution> = Api::namespaced(self.client.clone(), &namespace);
+        let api = self.executions_of(&execution);
         let made = match self.dispatcher.seal(&mut execution) {
             Ok(()) => api.create(&PostParams::default(), &execution).await,
             Err(error) => Err(kube::Error::SerdeError(error)),
@@ -66,20 +68,48 @@ impl Executor {
             Ok(made) => return Ok(self.made(made, claim)),
             Err(error) => error,
         };
-        let found = api.get_opt(&name).await.ok().flatten();
-        let is_other = matches!(&error, kube::Error::Api(status) if status.code == 409);
-        match found {
-            // The answer was what was lost. Nobody has gone on with it: whoever finds it waits for the claim.
-            Some(found) if !is_other && key_of_spec(&found) == key_of_spec(&execution) => Ok(self.made(found, claim)),
-            Some(found) => {
-                self.watched.ledger.read(&found);
-                Err(error)
-            }
-            None => {
-                self.watched.ledger.gone(&namespace, &name);
+        match api.get_opt(&execution.name_any()).await {
+            Ok(found) => self.found(found, &execution, claim, error),
+            // It counts as one that has begun until that is known, whether or not the alert comes again.
+            Err(_) => {
+                tokio::spawn(async move { self.learn(&api, &execution, claim).await });
                 Err(error)
             }
         }
+    }
+
+    /// What is there under its name, after a making without an answer that says so.
+    fn found(
+        &self,
+        found: Option<RunbookExecution>,
+        made: &RunbookExecution,
+        claim: Claim,
+        error: kube::Error,
+    ) -> Made {
+        let is_other = matches!(&error, kube::Error::Api(status) if status.code == 409);
+        match found {
+            // The answer was what was lost. Nobody has gone on with it: whoever finds it waits for the claim.
+            Some(found) if !is_other && key_of_spec(&found) == key_of_spec(made) => return Ok(self.made(found, claim)),
+            Some(found) => self.watched.ledger.read(&found),
+            None => self.watched.ledger.gone(&made.namespace().unwrap_or_default(), &made.name_any()),
+        }
+        Err(error)
+    }
+
+    /// Asks until the API server says whether it was made.
+    async fn learn(&self, api: &Api<RunbookExecution>, execution: &RunbookExecution, claim: Claim) {
+        let name = execution.name_any();
+        let patient = ExponentialBuilder::default().with_min_delay(BRIEF).with_max_delay(PATIENCE).without_max_times();
+        if let Ok(found) = (|| api.get_opt(&name)).retry(patient).await {
+            let unknown = kube::Error::Service("no answer".into());
+            if let Ok(made) = self.found(found, execution, claim, unknown) {
+                tracing::info!(name, namespace = made.namespace(), "the execution was made, without an answer");
+            }
+        }
+    }
+
+    fn executions_of(&self, execution: &RunbookExecution) -> Api<RunbookExecution> {
+        Api::namespaced(self.client.clone(), &execution.namespace().unwrap_or_default())
     }
 
     fn made(&self, made: RunbookExecution, claim: Claim) -> RunbookExecution {

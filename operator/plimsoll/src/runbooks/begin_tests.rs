@@ -185,6 +185,35 @@ async fn an_answer_that_is_lost_is_no_second_attempt() {
     assert!(execution(&api).await.spec.begun.is_some());
 }
 
+/// Neither the making was answered nor the question after it.
+#[tokio::test]
+async fn what_may_have_been_made_counts_until_that_is_known() {
+    let (api, executor, _prometheus) = cluster(&tell(), true).await;
+    assert_eq!(alerted(&executor).await, Ok(Stored::Now));
+    let name = execution(&api).await.name_any();
+
+    let (api, executor, prometheus) = cluster(&tell(), true).await;
+    let at = format!("{EXECUTIONS}/{name}");
+    api.lose(EXECUTIONS);
+    let away =
+        json!({"kind": "Status", "status": "Failure", "code": 500, "reason": "InternalError", "message": "away"});
+    api.refuse(&at, away);
+    assert!(alerted(&executor).await.is_err());
+    let made = execution(&api).await;
+    let mut other = made.clone();
+    other.metadata.name = Some("other".to_owned());
+    let counted = |execution: &RunbookExecution| executor.watched.ledger.page().history(execution, Vec::new()).len();
+    assert_eq!(counted(&other), 1);
+    assert_eq!(alerted(&executor).await, Ok(Stored::Before), "it comes again");
+    assert_eq!(counted(&other), 1);
+
+    api.allow(&at);
+    executor.run("shop", &name, None).await.unwrap();
+    let status = execution(&api).await.status.unwrap();
+    assert_eq!((status.reason.as_deref(), status.steps[0].effect.attempts), (Some("Done"), Some(1)), "{status:?}");
+    assert_eq!(messages(&prometheus).await, 1);
+}
+
 /// What takes longer than a moment is said to run: people look at the execution.
 #[tokio::test]
 async fn what_takes_long_is_said_to_run() {
