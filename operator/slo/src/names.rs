@@ -84,11 +84,13 @@ pub const SLO: &str = "slo";
 pub const NAMESPACE: &str = "namespace";
 /// The window of a ratio or burn rate.
 pub const WINDOW: &str = "window";
+/// A part of a composite that no SLO is loaded for, on its alert.
+pub const PART: &str = "slo_part";
 /// The tier of an alert.
 pub const TIER: &str = "burnrate_tier";
 /// Whom an alert wakes: `page` or `ticket`.
 pub const SEVERITY: &str = "severity";
 
 /// Labels that users may neither group by nor set, because Plimsoll or Prometheus sets them.
-pub const RESERVED: [&str; 10] =
-    [SLO_ID, WINDOW, TIER, SEVERITY, "alertname", "alertstate", SLO, "objective", "period", ALERT_RULE];
+pub const RESERVED: [&str; 11] =
+    [SLO_ID, PART, WINDOW, TIER, SEVERITY, "alertname", "alertstate", SLO, "objective", "period", ALERT_RULE];

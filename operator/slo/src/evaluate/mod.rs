@@ -109,7 +109,7 @@ impl std::fmt::Debug for Engine {
 
 impl Engine {
     /// Nothing is evaluated before `start` (milliseconds since 1970). A composite whose parts are not among `models`
-    /// has no data.
+    /// has no data, and an alert for each.
     pub fn new(models: Vec<Model>, start: i64, schedule: &Schedule) -> Self {
         let mut slos: Vec<Slo> = Vec::with_capacity(models.len());
         for model in sorted(models) {
@@ -232,10 +232,10 @@ impl Engine {
         }
     }
 
-    /// The alerts of one SLO: of each tier and group, and of missing data.
+    /// The alerts of one SLO: of each tier and group, of missing data, and of missing parts.
     pub fn alerts(&self, id: &str) -> impl Iterator<Item = &Alert> {
         let slo = self.slo(id);
-        slo.into_iter().flat_map(|slo| slo.burns.iter().flatten().chain(&slo.no_data))
+        slo.into_iter().flat_map(|slo| slo.burns.iter().flatten().chain(&slo.no_data).chain(&slo.no_part))
     }
 
     fn slo(&self, id: &str) -> Option<&Slo> {

@@ -102,6 +102,7 @@ pub(super) struct Plan {
     /// How many slices are expected in the base range, and in the finer one.
     pub(super) slices: Option<(f64, f64)>,
     pub(super) tiers: Vec<Burn>,
+    /// The alert of missing data, and of each part that is not loaded.
     pub(super) no_data: Option<Rule>,
     pub(super) missing_is_bad: bool,
     pub(super) info: Labels,

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use plimsoll_api::slo::NoData;
+
 use super::{
     Labels, Sample,
     alerting::Alert,
@@ -13,7 +15,9 @@ use super::{
 };
 use crate::{
     model::{Model, Period, Sli},
+    names,
     render::{self, Part},
+    rules::Rule,
 };
 
 /// What is measured of one group: one row for each evaluation of the base rules.
@@ -59,6 +63,8 @@ pub(super) struct Slo {
     /// For each tier and group.
     pub(super) burns: Vec<Vec<Alert>>,
     pub(super) no_data: Option<Alert>,
+    /// For each part of a composite: that its rules are not evaluated.
+    pub(super) no_part: Vec<Alert>,
 }
 
 impl Slo {
@@ -75,10 +81,14 @@ impl Slo {
             Sli::WorstOf(parts) => Source::Parts { parts: parts.iter().map(|_| part(1)).collect(), worst: true },
             _ => Source::Measured(BTreeMap::new()),
         };
-        let no_data = plan
-            .no_data
-            .as_ref()
-            .map(|rule| Alert::new(rule, &Labels::new(), Some(render::alerts::NO_DATA_FOR), None, series(period)));
+        let missing = |rule: &Rule, labels: &Labels| {
+            Alert::new(rule, labels, Some(render::alerts::NO_DATA_FOR), None, series(period))
+        };
+        let no_data = plan.no_data.as_ref().filter(|_| model.no_data == NoData::Alert);
+        let no_data = no_data.map(|rule| missing(rule, &Labels::new()));
+        let of_part = |part: &str| Labels::from([(names::PART.to_owned(), part.to_owned())]);
+        let parts = plan.no_data.iter().flat_map(|rule| model.parts().into_iter().map(move |part| (rule, part)));
+        let no_part = parts.map(|(rule, part)| missing(rule, &of_part(part))).collect();
         let looks = match plan.share {
             Share::Looks(_, step, _) => Some(Grid::new(step, first)),
             Share::Rollups(_) | Share::Since => None,
@@ -98,6 +108,7 @@ impl Slo {
             coverage: series(period),
             burns: plan.tiers.iter().map(|_| Vec::new()).collect(),
             no_data,
+            no_part,
             model,
             plan,
         };
@@ -172,7 +183,7 @@ impl Slo {
         }
         self.alerts(part, t);
         if part == Part::Period {
-            self.missing(t);
+            self.missing(t, all);
         }
         let [base, slow, period] = &mut self.clocks;
         let (.., done) = match part {
@@ -430,12 +441,21 @@ impl Slo {
         }
     }
 
-    fn missing(&mut self, t: i64) {
+    fn missing(&mut self, t: i64, all: &[Self]) {
         let (.., k) = self.clock(Part::Period);
-        let Some(alert) = &mut self.no_data else { return };
-        let up = self.targets.get(k).copied().unwrap_or(false);
-        let missing = seen(&self.groups, t).is_none() && !up && clock::keep(&self.model.exclusions, t) > 0.0;
-        alert.step(t, missing.then_some(1.0));
+        let counts = clock::keep(&self.model.exclusions, t) > 0.0;
+        if let Some(alert) = &mut self.no_data {
+            let up = self.targets.get(k).copied().unwrap_or(false);
+            let missing = seen(&self.groups, t).is_none() && !up && counts;
+            alert.step(t, missing.then_some(1.0));
+        }
+        let Source::Parts { parts, .. } = &self.source else { return };
+        for (part, alert) in parts.iter().zip(&mut self.no_part) {
+            let slo = part.slo.and_then(|place| all.get(place));
+            // `slo_info` has a value whenever the objective has.
+            let loaded = slo.is_some_and(|slo| slo.objective.at(t).is_some());
+            alert.step(t, (!loaded && counts).then_some(1.0));
+        }
     }
 }
 

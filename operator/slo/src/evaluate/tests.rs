@@ -1,5 +1,6 @@
 //! Known truths; that it is what Prometheus does is checked in `tests/e2e`.
 
+use plimsoll_api::slo::NoData;
 use proptest::prelude::*;
 
 use super::{
@@ -329,6 +330,44 @@ fn a_composite_reads_its_parts_whatever_their_order() {
     for found in found {
         let ratio = found.series.at(5 * HOUR).expect("a ratio");
         assert!((ratio - 0.075).abs() < 1e-9, "{:?} {ratio}", found.labels);
+    }
+}
+
+/// A part that is misspelt or deleted has no policy of its own, and nothing of it counts as bad. Parts that are loaded together with
+/// their composite are missed by nobody, with or without data: they have one.
+#[test]
+fn a_part_that_is_not_loaded_is_told_whatever_the_policy() {
+    let kinds = [
+        serde_json::json!({"worstOf": ["a", "gone"]}),
+        serde_json::json!({"weighted": [{"slo": "gone"}, {"slo": "a", "weight": 3}]}),
+    ];
+    let policies = [(None, "ticket"), (Some("Ignore"), "ticket"), (Some("Bad"), "ticket"), (Some("Alert"), "page")];
+    for (of, (policy, severity)) in kinds.iter().flat_map(|of| policies.map(|policy| (of, policy))) {
+        for loaded in [false, true] {
+            let spec = |sli| serde_json::json!({"objective": "99", "sli": sli, "alerting": {"noData": policy}});
+            let group = |name: &str| {
+                let mut part = model(name, serde_json::json!({"objective": "99", "groupBy": ["route"]}));
+                part.no_data = NoData::Ignore;
+                part
+            };
+            let mut models = vec![model("both", spec(serde_json::json!({"composite": of}))), group("a")];
+            models.extend(loaded.then(|| group("gone")));
+            let mut engine = Engine::new(models, 0, &Schedule::default());
+            let route = Labels::from([("route".to_owned(), "x".to_owned())]);
+            engine.feed("shop/a", &route, 0, &vec![Sample { total: 10.0, bad: 0.0 }; 121], &[]);
+            engine.run(2 * HOUR);
+            let fired: Vec<(&str, &str, i64)> = engine
+                .alerts("shop/both")
+                .flat_map(|alert| alert.episodes.iter().map(move |episode| (alert, episode)))
+                .map(|(alert, episode)| {
+                    assert_eq!(alert.labels[ALERTNAME], names::ALERT_NO_DATA);
+                    let label = |name| alert.labels.get(name).map_or("", String::as_str);
+                    (label(names::PART), label(names::SEVERITY), episode.fired / MINUTE)
+                })
+                .collect();
+            let want: &[_] = if loaded { &[] } else { &[("gone", severity, 16)] };
+            assert_eq!(fired, want, "{of} {policy:?}");
+        }
     }
 }
 

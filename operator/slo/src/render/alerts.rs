@@ -6,7 +6,7 @@ use plimsoll_api::slo::{NoData, Severity};
 use rust_decimal::Decimal;
 
 use super::{
-    BASE_RANGE, Context, HOUR, ROLLUP, period,
+    BASE_RANGE, Context, HOUR, ROLLUP, id_matcher, period,
     windows::{self, Reading, Way},
 };
 use crate::{
@@ -159,26 +159,54 @@ pub(super) fn count_interval(cx: &Context<'_>, window: Span) -> Span {
     }
 }
 
-/// The alert of missing data, unless it means nothing or is counted as bad.
+/// The alert of missing data, unless it means nothing or is counted as bad; and of parts of a composite that nobody else
+/// would miss.
 pub(crate) fn no_data(cx: &Context<'_>) -> Option<Rule> {
-    if cx.model.no_data != NoData::Alert {
-        return None;
-    }
-    let mut expr = format!("vector(1) unless on () {}", cx.series(names::TOTAL));
-    if let Some(up) = targets_up(cx) {
-        expr.push_str(&format!(" unless on () {up} > 0"));
-    }
+    let asked = cx.model.no_data == NoData::Alert;
+    let whole = asked.then(|| {
+        let up = targets_up(cx).map(|up| format!(" unless on () {up} > 0")).unwrap_or_default();
+        format!("vector(1) unless on () {}{up}", cx.series(names::TOTAL))
+    });
+    let parts = cx.model.parts();
+    let all: Vec<String> = whole.into_iter().chain(parts.iter().map(|part| not_loaded(cx, part))).collect();
+    let mut expr = match all.as_slice() {
+        [] => return None,
+        [one] => one.clone(),
+        many if cx.keep.is_some() => format!("({})", many.join(" or ")),
+        many => many.join(" or "),
+    };
     if let Some(keep) = &cx.keep {
         expr.push_str(&format!(" and on () vector({keep}) > 0"));
     }
-    let severity = cx.model.tiers.iter().map(|t| t.severity).min().unwrap_or(Severity::Ticket);
+    // Of what is still watched, nobody is woken who did not ask for it.
+    let severity = cx.model.tiers.iter().map(|t| t.severity).min().filter(|_| asked).unwrap_or(Severity::Ticket);
     let name = &cx.model.id;
+    let (what, why) = if parts.is_empty() {
+        (
+            "has no data".to_owned(),
+            "The indicator's series have been missing for 15 minutes, and no target is known to be up.".to_owned(),
+        )
+    } else {
+        let of_part = |part: String, whole: &str| {
+            format!("{{{{ with $labels.{} }}}}{part}{{{{ else }}}}{whole}{{{{ end }}}}", names::PART)
+        };
+        let gone = format!(
+            "No SLO {}/{{{{ . }}}} has been loaded for 15 minutes, and until one is, nothing of it counts as bad. Apply it, or mend its name in spec.sli.composite.",
+            name.namespace
+        );
+        (
+            of_part("misses its part {{ . }}".to_owned(), "has no data"),
+            of_part(gone, "No part has had data for 15 minutes."),
+        )
+    };
     let mut annotations = BTreeMap::from([
-        ("summary".to_owned(), format!("{name} has no data: nobody knows whether the objective holds")),
+        ("summary".to_owned(), format!("{name} {what}: nobody knows whether the objective holds")),
         (
             "description".to_owned(),
-            "The indicator's series have been missing for 15 minutes, and no target is known to be up. Next: plimsoll explain slo/".to_owned()
-                + &format!("{} -n {}, or plimsoll explain with the file of the SLO.", name.name, name.namespace),
+            format!(
+                "{why} Next: plimsoll explain slo/{} -n {}, or plimsoll explain with the file of the SLO.",
+                name.name, name.namespace
+            ),
         ),
     ]);
     own_annotations(cx, &mut annotations);
@@ -190,6 +218,14 @@ pub(crate) fn no_data(cx: &Context<'_>) -> Option<Rule> {
         annotations,
         ..Rule::default()
     })
+}
+
+/// A value while no rules of a part are evaluated: it is misspelt or deleted, and counts as good. A part whose rules are
+/// there, and which has no data, has a policy of its own for that.
+fn not_loaded(cx: &Context<'_>, part: &str) -> String {
+    let id = id_matcher(&format!("{}/{part}", cx.model.id.namespace));
+    let gone = format!("vector(1) unless on () {}{{{id}}}", names::INFO);
+    format!("label_replace({gone}, \"{}\", \"{part}\", \"\", \"\")", names::PART)
 }
 
 /// How many targets are up, where any are. Targets that are up but have no series of the indicator yet have merely

@@ -202,6 +202,14 @@ fn slos(wide: bool) -> Vec<Value> {
             &composite(json!({"worstOf": ["events", "up"]})),
             json!({"exclusions": [once], "period": most(days(30), days(3))}),
         ),
+        // Of a part that nobody has loaded.
+        named("partial", "99.5", &composite(json!({"worstOf": ["up", "gone"]})), json!({"exclusions": [once]})),
+        named(
+            "partial-alerts",
+            "99.5",
+            &composite(json!({"weighted": [{"slo": "lost"}, {"slo": "missing-alerts"}]})),
+            json!({"alerting": {"noData": "Alert"}}),
+        ),
     ]
 }
 
