@@ -84,18 +84,23 @@ const BATCH_BYTES: usize = 1 << 20;
 
 /// Reads and checks all files behind `paths`. Objects without a namespace get `namespace`.
 pub fn check(paths: &[PathBuf], namespace: &str) -> Checked {
-    read(paths, How { namespace, keep: false, destinations: None }, false)
+    read(paths, How { namespace, keep: false, destinations: None, elsewhere: false }, false)
+}
+
+/// Like [`check`], for who asks a server for what a composite is made of.
+pub fn check_beside_server(paths: &[PathBuf], namespace: &str) -> Checked {
+    read(paths, How { namespace, keep: false, destinations: None, elsewhere: true }, false)
 }
 
 /// Like [`check`], also of directories that hold no file any more: for who asks what has gone.
 pub fn check_emptied(paths: &[PathBuf], namespace: &str) -> Checked {
-    read(paths, How { namespace, keep: false, destinations: None }, true)
+    read(paths, How { namespace, keep: false, destinations: None, elsewhere: false }, true)
 }
 
 /// Like [`check_emptied`], with the objects themselves: for who goes on serving them. `destinations`: those that Runbooks may
 /// name, where they are known.
 pub fn objects(paths: &[PathBuf], namespace: &str, destinations: Option<&[String]>) -> Checked {
-    read(paths, How { namespace, keep: true, destinations }, true)
+    read(paths, How { namespace, keep: true, destinations, elsewhere: false }, true)
 }
 
 fn read(paths: &[PathBuf], how: How<'_>, emptied: bool) -> Checked {
@@ -158,6 +163,8 @@ struct How<'c> {
     keep: bool,
     /// The destinations that Runbooks may name, where they are known.
     destinations: Option<&'c [String]>,
+    /// Whether somebody else knows the SLOs that are not in the files.
+    elsewhere: bool,
 }
 
 struct Checker<'c> {
@@ -322,7 +329,7 @@ impl Checker<'_> {
     }
 
     fn finish(mut self) -> Checked {
-        let found = graph::check(&self.composites, &self.seen);
+        let found = graph::check(&self.composites, &self.seen, self.how.elsewhere);
         self.checked.diagnostics.extend(found.diagnostics);
         self.checked.diagnostics.extend(graph::runbooks(&self.runbooks, &self.seen));
         self.checked.models.retain(|m| m.kind() != Kind::Slo || !found.broken.contains(m.id()));

@@ -61,7 +61,8 @@ fn objects() -> Vec<(&'static str, Value)> {
 fn found(object: &Value) -> (bool, Vec<String>) {
     let file = File { name: "a.yaml".into(), text: object.to_string(), number: 1, named: true, meant: true };
     let read = Documents::new(&file.text).next().unwrap();
-    let findings = findings(&file, &read, How { namespace: NAMESPACE, keep: false, destinations: None });
+    let findings =
+        findings(&file, &read, How { namespace: NAMESPACE, keep: false, destinations: None, elsewhere: false });
     let errors = findings.iter().flat_map(|finding| &finding.diagnostics).filter(|d| d.level == Level::Error);
     (
         findings.iter().any(|finding| finding.usable.is_some()),

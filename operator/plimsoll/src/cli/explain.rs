@@ -130,7 +130,12 @@ struct Session {
 impl Session {
     /// Explains everything in the files; nothing at all is wrong usage when nothing else was asked for.
     async fn files(&mut self, paths: &[PathBuf], namespace: &str, alone: bool) -> Result<(), Stop> {
-        let checked = check::check(paths, namespace);
+        // Prometheus knows parts of composites that are in no file.
+        let checked = if self.explainer.asks() {
+            check::check_beside_server(paths, namespace)
+        } else {
+            check::check(paths, namespace)
+        };
         out::stderr(&validate::text(&checked, super::colour(&std::io::stderr())));
         if checked.models.is_empty() && checked.count(Level::Error) == 0 && alone {
             return Err(super::nothing_found(&checked, "explained of"));

@@ -47,21 +47,22 @@ pub struct Found {
     pub broken: HashSet<SloId>,
 }
 
-/// Checks all composites against everything that was seen.
-pub fn check(composites: &[Composite], seen: &HashMap<(AnyKind, SloId), (Arc<str>, u32)>) -> Found {
+/// Checks all composites against everything that was seen. With `elsewhere` somebody else is asked for the parts that are
+/// not among it.
+pub fn check(composites: &[Composite], seen: &HashMap<(AnyKind, SloId), (Arc<str>, u32)>, elsewhere: bool) -> Found {
     let mut found = Found::default();
-    for part in composites
-        .iter()
-        .flat_map(|c| &c.parts)
-        .filter(|p| !seen.contains_key(&(AnyKind::Rules(Kind::Slo), p.id.clone())))
-    {
-        found.diagnostics.push(
-            part.report(
-                Problem::warning(&part.path, format!("no SLO {} in these files", part.id))
-                    .label("counts as good until there is one")
-                    .help("check the name, or check these files together with its file"),
-            ),
-        );
+    let is_seen = |part: &&Part| seen.contains_key(&(AnyKind::Rules(Kind::Slo), part.id.clone()));
+    for composite in composites.iter().filter(|_| !elsewhere) {
+        let (there, missing): (Vec<&Part>, Vec<&Part>) = composite.parts.iter().partition(is_seen);
+        let label = match there.as_slice() {
+            [] => "this SLO has no data until there is one",
+            _ => "counts as good until there is one",
+        };
+        let report = |part: &Part| {
+            let problem = Problem::warning(&part.path, format!("no SLO {} in these files", part.id));
+            part.report(problem.label(label).help("check the name, or check these files together with its file"))
+        };
+        found.diagnostics.extend(missing.into_iter().map(report));
     }
     let mut open: BTreeMap<&SloId, &Composite> = composites.iter().map(|c| (&c.id, c)).collect();
     loop {

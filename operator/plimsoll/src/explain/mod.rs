@@ -47,6 +47,11 @@ impl Explainer {
         Self { prometheus, silent: false }
     }
 
+    /// Whether there is a Prometheus to ask.
+    pub fn asks(&self) -> bool {
+        self.prometheus.is_some()
+    }
+
     /// Explains what a file holds; what its author should know was said when the file was checked.
     pub async fn model(&mut self, model: &AnyModel) -> Explanation {
         let prometheus = self.prometheus.as_ref().filter(|_| !self.silent);

@@ -293,12 +293,24 @@ fn warnings_fail_only_when_asked() {
 warning: no SLO shop/gone in these files
   ┌ a.yaml:4:53
 4 │ spec: {objective: \"99\", sli: {composite: {worstOf: [gone]}}}
-  │                                                     ^^^^ counts as good until there is one
+  │                                                     ^^^^ this SLO has no data until there is one
   └ help: check the name, or check these files together with its file
 checked 1 object in 1 file: 0 errors, 1 warning
 "
     );
     assert_eq!(run(directory.path(), &["validate", "--strict"]).code, 1);
+    let half = "composite: {worstOf: [gone, half]}";
+    write(directory.path(), "b.yaml", GOOD.replace("up: {series: up}", half).replace("good", "other"));
+    let ran = run(directory.path(), &["validate", "b.yaml"]);
+    assert_eq!(ran.stdout.matches("this SLO has no data until there is one").count(), 2, "{}", ran.stdout);
+    write(directory.path(), "half.yaml", GOOD.replace("good", "half"));
+    let ran = run(directory.path(), &["validate", "b.yaml", "half.yaml"]);
+    assert_eq!(ran.stdout.matches("^^^^ counts as good until there is one").count(), 1, "{}", ran.stdout);
+    // Who is asked for data knows of parts that are in no file.
+    let explained = |more: &[&str]| run(directory.path(), &[&["explain", "a.yaml"], more].concat());
+    assert!(explained(&[]).stderr.contains("no SLO shop/gone in these files"));
+    let ran = explained(&["--prometheus", "http://127.0.0.1:9"]);
+    assert!(!ran.stderr.contains("in these files") && ran.stdout.contains("gone"), "{}{}", ran.stdout, ran.stderr);
 }
 
 #[test]

@@ -9,7 +9,8 @@ use promql_parser::{
 use crate::promql;
 
 /// Labels that services give an HTTP status in.
-const STATUS: [&str; 6] = ["code", "status", "status_code", "http_status_code", "response_code", "http_code"];
+pub(super) const STATUS: [&str; 6] =
+    ["code", "status", "status_code", "http_status_code", "response_code", "http_code"];
 
 /// Warns when the selector of `part` counts events that `total` leaves out, so that they are a part of nothing.
 pub(super) fn beside(part: (&str, &VectorSelector), total: &VectorSelector, path: &str, problems: &mut Vec<Problem>) {

@@ -7,6 +7,7 @@ use promql_parser::{
 };
 use rust_decimal::{Decimal, prelude::FromPrimitive};
 
+use super::parts::STATUS;
 use crate::{
     model::Span,
     promql::{self, Parsed},
@@ -199,9 +200,23 @@ fn hundredth(percent: f64) -> String {
 /// What stands in regular expressions and hardly ever in a label's value.
 const PATTERN: [&str; 7] = [".*", ".+", "|", "[0-9]", "[a-z]", "\\d", "\\w"];
 
-/// Warns of a regular expression after `=` or `!=`, which compare letter by letter: it matches nothing, or all.
+/// Whose metrics have classes of codes as they are called: `code="5xx"`.
+const CLASSES: [&str; 3] = ["haproxy_", "nginx_vts_", "nginxplus_"];
+
+/// A matcher whose value is meant otherwise than it is compared.
+struct Slip {
+    /// What it is compared with.
+    with: &'static str,
+    /// The matcher that is meant.
+    instead: String,
+    /// And what else it may be.
+    or: String,
+}
+
+/// Warns of a regular expression after `=` or `!=`, which compare letter by letter, and of a list with commas: it matches
+/// nothing, or all.
 pub(crate) fn patterns(expr: &Expr, text: &str, path: &str, problems: &mut Vec<Problem>) {
-    let mut found: Vec<(Matcher, String)> = Vec::new();
+    let mut found: Vec<(Matcher, Slip)> = Vec::new();
     promql::each(expr, &mut |expr| {
         let selector = match expr {
             Expr::VectorSelector(selector) => selector,
@@ -210,24 +225,19 @@ pub(crate) fn patterns(expr: &Expr, text: &str, path: &str, problems: &mut Vec<P
         };
         let all = selector.matchers.matchers.iter().chain(selector.matchers.or_matchers.iter().flatten());
         for matcher in all {
-            let operator = match matcher.op {
-                MatchOp::Equal => "=~",
-                MatchOp::NotEqual => "!~",
-                MatchOp::Re(_) | MatchOp::NotRe(_) => continue,
-            };
-            let class = class(&matcher.value);
-            let is_pattern = PATTERN.iter().any(|part| matcher.value.contains(part)) || class.is_some();
-            if is_pattern && !found.iter().any(|(known, _)| known == matcher) {
-                let pattern = class.unwrap_or_else(|| matcher.value.clone());
-                found.push((matcher.clone(), format!("{}{operator}{}", matcher.name, promql::quote(&pattern))));
+            let slip = slip(matcher, selector.name.as_deref().unwrap_or_default());
+            if let Some(slip) = slip.filter(|_| !found.iter().any(|(known, _)| known == matcher)) {
+                found.push((matcher.clone(), slip));
             }
         }
     });
-    for (matcher, meant) in found {
-        let name = &matcher.name;
-        let problem = Problem::warning(path, format!("{name} is compared with a regular expression letter by letter"))
-            .label(format!("no {name} is {} itself", matcher.value))
-            .help(format!("write {meant}"));
+    for (matcher, Slip { with, instead, or }) in found {
+        let Matcher { name, value, .. } = &matcher;
+        let label =
+            if or.is_empty() { format!("no {name} is {value} itself") } else { format!("only {value} itself fits") };
+        let problem = Problem::warning(path, format!("{name} is compared with {with} letter by letter"))
+            .label(label)
+            .help(format!("write {instead}{or}"));
         problems.push(match promql::find(text, &matcher.value) {
             Some(span) => problem.span(span),
             None => problem,
@@ -235,10 +245,54 @@ pub(crate) fn patterns(expr: &Expr, text: &str, path: &str, problems: &mut Vec<P
     }
 }
 
+fn slip(matcher: &Matcher, metric: &str) -> Option<Slip> {
+    let (name, value) = (&matcher.name, &matcher.value);
+    let (operator, literal) = match matcher.op {
+        MatchOp::Equal => ("=~", true),
+        MatchOp::NotEqual => ("!~", true),
+        MatchOp::Re(_) => ("=~", false),
+        MatchOp::NotRe(_) => ("!~", false),
+    };
+    let is_status = STATUS.contains(&name.as_str());
+    let written = |pattern: &str| format!("{name}{operator}{}", promql::quote(pattern));
+    let slip = |with, pattern: &str, or| Some(Slip { with, instead: written(pattern), or });
+    if let Some(words) = list(value).filter(|_| is_status || !literal) {
+        return slip("a list", &words.join("|"), String::new());
+    }
+    if !literal {
+        return None;
+    }
+    if let Some(class) = class(value) {
+        return slip("a regular expression", &class, String::new());
+    }
+    if let Some(class) = called(value).filter(|_| is_status && !CLASSES.iter().any(|who| metric.starts_with(who))) {
+        return slip("a class of codes", &class, format!(", or {} where that is its name", written(value)));
+    }
+    let is_pattern = PATTERN.iter().any(|part| value.contains(part));
+    if is_pattern { slip("a regular expression", value, String::new()) } else { None }
+}
+
 /// A class of status codes as a pattern, `5..`, also of `5*`.
 fn class(value: &str) -> Option<String> {
     let digit = value.strip_suffix("..").or(value.strip_suffix('*'))?;
     (digit.len() == 1 && digit.bytes().all(|b| b.is_ascii_digit())).then(|| format!("{digit}.."))
+}
+
+/// The same of `5xx`. Some services call their classes so.
+fn called(value: &str) -> Option<String> {
+    let lower = value.to_ascii_lowercase();
+    class(&format!("{}..", lower.strip_suffix("xx")?))
+}
+
+/// What stands between commas, where each is a word or begins as one: `500,502`. There is a comma in hardly any label's
+/// value, and in a regular expression it is no more than that.
+fn list(value: &str) -> Option<Vec<&str>> {
+    let words: Vec<&str> = value.split(',').map(str::trim).collect();
+    let is_word = |word: &&str| {
+        word.starts_with(|c: char| c.is_ascii_alphanumeric())
+            && word.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.' | '*' | '+'))
+    };
+    (words.len() > 1 && words.iter().all(is_word)).then_some(words)
 }
 
 /// The value of a number, however it is wrapped.

@@ -4,6 +4,8 @@
 use plimsoll_api::Problem;
 use promql_parser::parser::{BinaryExpr, Expr, token};
 
+use crate::render::BASE_RANGE;
+
 /// What an expression counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Unit {
@@ -96,6 +98,7 @@ pub(super) fn compare(part: (&str, &Expr), whole: (&str, &Expr), path: &str, pro
         (Unit::PerSecond | Unit::PerWindow, Unit::Ratio) => ratio(whole.0, part.0, path),
         (Unit::PerWindow, Unit::PerSecond) => increase(part.0, whole.0, path),
         (Unit::PerSecond, Unit::PerWindow) => increase(whole.0, part.0, path),
+        (Unit::PerWindow, Unit::PerWindow) => increases(part.0, whole.0, path),
         _ => return,
     };
     problems.push(problem);
@@ -111,6 +114,16 @@ fn increase(field: &str, other: &str, path: &str) -> Problem {
     Problem::warning(format!("{path}.{field}"), format!("{field} counts per window, and {other} per second"))
         .label("increase is as many times the rate as the window has seconds")
         .help("write rate instead of increase")
+}
+
+/// Their ratio is right, and no number of events is.
+fn increases(field: &str, other: &str, path: &str) -> Problem {
+    Problem::warning(format!("{path}.{field}"), format!("{field} and {other} count per window"))
+        .label(format!(
+            "they are taken for events per second: minimumBadEvents counts one as {}",
+            BASE_RANGE.as_seconds()
+        ))
+        .help(format!("write rate instead of increase, in {other} too"))
 }
 
 /// Warns of an error ratio with `increase` on one side and `rate` on the other.

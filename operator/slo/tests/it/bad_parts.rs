@@ -45,6 +45,13 @@ fn parts_that_are_none() {
             ],
         ),
         (
+            "counts of a window",
+            events("bad", "sum(increase(r{code=~\"5..\"}[$window]))", "sum(increase(r[$window]))"),
+            &[
+                "warning: spec.sli.events.bad: bad and total count per window (they are taken for events per second: minimumBadEvents counts one as 300); write rate instead of increase, in total too",
+            ],
+        ),
+        (
             "a ratio of a rate",
             events("bad", "sum(rate(r{code=\"500\"}[$window])) / sum(rate(r[$window]))", "sum(rate(r[$window]))"),
             &[
