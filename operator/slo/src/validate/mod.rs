@@ -1,6 +1,7 @@
 //! From the custom resource to the model, with every problem at once and in the order of the fields.
 
 pub(crate) mod alerting;
+mod buckets;
 mod exclusions;
 mod parts;
 pub(crate) mod sense;

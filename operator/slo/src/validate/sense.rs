@@ -7,7 +7,7 @@ use promql_parser::{
 };
 use rust_decimal::{Decimal, prelude::FromPrimitive};
 
-use super::parts::STATUS;
+use super::{parts::STATUS, sides::bare};
 use crate::{
     model::Span,
     promql::{self, Parsed},
@@ -138,6 +138,67 @@ pub(super) fn no_condition(parsed: &Parsed, path: &str, problems: &mut Vec<Probl
             Problem::warning(path, "good is a number and no condition")
                 .label("a slice is good where it is 1, and bad where it is less")
                 .help("compare it: (…) >= bool 0.99"),
+        );
+    }
+}
+
+/// Warns of an error ratio of which only high values are left: where it is low there would be no data.
+pub(super) fn filtered(parsed: &Parsed, path: &str, problems: &mut Vec<Problem>) {
+    let Expr::Binary(comparison) = bare(&parsed.expr) else { return };
+    let filters = [token::T_GTR, token::T_GTE].contains(&comparison.op.id()) && !comparison.return_bool();
+    if filters && number(&comparison.rhs).is_some_and(|least| least > 0.0) {
+        problems.push(
+            Problem::warning(path, "errors compares without bool")
+                .label("where it is less there are no data instead of few errors")
+                .help("write the ratio alone; or a condition, with bool, as sli.timeSlices.good"),
+        );
+    }
+}
+
+/// Warns of a value that is there whatever is missing, `or vector(…)`; of any number where `value` is empty.
+pub(super) fn made_up(parsed: &Parsed, value: &str, path: &str, problems: &mut Vec<Problem>) {
+    let mut expr = bare(&parsed.expr);
+    while let Expr::Aggregate(aggregate) = expr {
+        expr = bare(&aggregate.expr);
+    }
+    let Expr::Binary(or) = expr else { return };
+    let Expr::Call(call) = bare(&or.rhs) else { return };
+    let made_up = call.args.args.first().and_then(|value| number(value)).map(|value| value.to_string());
+    let Some(made_up) = made_up.filter(|made_up| value.is_empty() || value == made_up) else { return };
+    if or.op.id() != token::T_LOR || call.func.name != "vector" {
+        return;
+    }
+    let field = path.rsplit('.').next().unwrap_or(path);
+    let help = if field == "errors" {
+        "write it beside the errors alone, before the /; alerting.noData says what missing data mean"
+    } else {
+        "remove it: alerting.noData says what missing data mean"
+    };
+    problems.push(
+        Problem::warning(path, format!("{field} is {made_up} where nothing is there"))
+            .label(format!("or vector({made_up}): nobody is told of missing data"))
+            .help(help),
+    );
+}
+
+/// Warns of conditions that are joined by `and` or `unless`: they ask whether the right side is there, and it is, also as 0.
+pub(super) fn unheard(parsed: &Parsed, path: &str, problems: &mut Vec<Problem>) {
+    let mut found = None;
+    promql::each(&parsed.expr, &mut |expr| {
+        let Expr::Binary(joined) = expr else { return };
+        let condition =
+            matches!(bare(&joined.rhs), Expr::Binary(b) if b.op.is_comparison_operator() && b.return_bool());
+        match joined.op.id() {
+            token::T_LAND if condition => found = Some(("and", "write * instead of and")),
+            token::T_LUNLESS if condition => found = Some(("unless", "write * (1 - (…)) instead of unless")),
+            _ => {}
+        }
+    });
+    if let Some((word, help)) = found {
+        problems.push(
+            Problem::warning(path, format!("what stands after {word} changes nothing"))
+                .label(format!("{word} asks whether it is there, and with bool it is, also as 0"))
+                .help(help),
         );
     }
 }

@@ -73,7 +73,7 @@ impl<'e> Plain<'e> {
     }
 }
 
-fn bare(mut expr: &Expr) -> &Expr {
+pub(super) fn bare(mut expr: &Expr) -> &Expr {
     while let Expr::Paren(paren) = expr {
         expr = &paren.expr;
     }

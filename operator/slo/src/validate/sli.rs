@@ -7,7 +7,7 @@ use promql_parser::{
 };
 use rust_decimal::Decimal;
 
-use super::{dns_name, parts, sense, sides, units};
+use super::{buckets, dns_name, parts, sense, sides, units};
 use crate::{
     duration,
     model::{Counter, Selector, Sli, SloId, Span, Targets},
@@ -72,6 +72,8 @@ pub(super) fn sli(spec: &slo::Sli, id: &SloId, group_by: &[String], problems: &m
         sense::looks_back(&parsed, "spec.sli.ratio.errors", problems);
         sides::ratio(&parsed.expr, group_by, "spec.sli.ratio.errors", problems);
         units::division(&parsed.expr, "spec.sli.ratio.errors", problems);
+        sense::filtered(&parsed, "spec.sli.ratio.errors", problems);
+        sense::made_up(&parsed, "0", "spec.sli.ratio.errors", problems);
         let targets = targets(&parsed.selectors());
         return Some(Built { sli: Sli::Ratio(parsed.template()), targets });
     }
@@ -163,6 +165,9 @@ fn events(spec: &slo::Events, group_by: &[String], problems: &mut Vec<Problem>) 
             Some(Some(counter))
         }
     };
+    if let Some(Some((_, parsed))) = &total {
+        sense::made_up(parsed, "", &format!("{path}.total"), problems);
+    }
     // Total first: its targets are the ones to watch.
     let total = take(total);
     let bad = take(bad);
@@ -177,6 +182,9 @@ fn compare([bad, good, total]: [Option<&Parsed>; 3], group_by: &[String], path: 
         let Some(part) = part else { continue };
         if let Some(selector) = part.selector() {
             parts::status(field, selector, path, problems);
+            if field == "bad" {
+                buckets::fast(selector, path, problems);
+            }
             if let Some(of_total) = total.and_then(Parsed::selector) {
                 parts::beside((field, selector), of_total, path, problems);
             }
@@ -195,7 +203,7 @@ fn counter(text: &str, path: &str, group_by: &[String], problems: &mut Vec<Probl
     let field = path.rsplit('.').next().unwrap_or(path);
     let parsed = parsed(text, path, problems)?;
     for selector in &parsed.selectors() {
-        bucket(selector, path, problems);
+        buckets::one(selector, path, problems);
     }
     if let Some(selector) = parsed.selector() {
         return Some((Counter::Series(promql::split(selector)), parsed));
@@ -269,24 +277,6 @@ fn drops(expr: &Expr, label: &str) -> bool {
             None => true,
         },
         _ => false,
-    }
-}
-
-/// Buckets are cumulative: without one `le`, each event would count once for every bucket.
-fn bucket(selector: &VectorSelector, path: &str, problems: &mut Vec<Problem>) {
-    let name = selector.name.as_deref().unwrap_or_default();
-    let Some(base) = name.strip_suffix("_bucket") else { return };
-    match selector.matchers.matchers.iter().find(|m| m.name == "le") {
-        None => problems.push(
-            Problem::error(path, format!("{name} has no le"))
-                .label("each request would count once for every bucket")
-                .help(format!("add le=\"0.3\", or use sli.latency with histogram {base}")),
-        ),
-        Some(m) if m.op == MatchOp::Equal && m.value != "+Inf" && m.value.parse::<f64>().is_err() => problems.push(
-            Problem::error(path, format!("le=\"{}\" is no number", m.value))
-                .help("use the upper bound of a bucket, such as le=\"0.3\""),
-        ),
-        Some(_) => {}
     }
 }
 
@@ -371,6 +361,8 @@ fn time_slices(spec: &slo::TimeSlices, group_by: &[String], problems: &mut Vec<P
     }
     keeps(&parsed, group_by, "spec.sli.timeSlices.good", problems)?;
     sense::no_condition(&parsed, "spec.sli.timeSlices.good", problems);
+    sense::unheard(&parsed, "spec.sli.timeSlices.good", problems);
+    sense::made_up(&parsed, "1", "spec.sli.timeSlices.good", problems);
     if length.is_some_and(|length| length != Span::seconds(60)) && !parsed.windowed {
         problems.push(
             Problem::warning(path, "slice changes nothing")

@@ -126,11 +126,19 @@ fn increases(field: &str, other: &str, path: &str) -> Problem {
         .help(format!("write rate instead of increase, in {other} too"))
 }
 
-/// Warns of an error ratio with `increase` on one side and `rate` on the other.
+/// Warns of an error ratio with `increase` on one side and `rate` on the other, or that is none.
 pub(super) fn division(expr: &Expr, path: &str, problems: &mut Vec<Problem>) {
     let mut expr = expr;
     while let Expr::Paren(paren) = expr {
         expr = &paren.expr;
+    }
+    if matches!(unit(expr, MAX_DEPTH), Some(Unit::PerSecond | Unit::PerWindow)) {
+        problems.push(
+            Problem::warning(path, "errors is a count and no ratio")
+                .label("a ratio is from 0 to 1, and everything above 1 counts as 1")
+                .help("divide it by the same of all events; or write both as sli.events"),
+        );
+        return;
     }
     let Expr::Binary(division) = expr else { return };
     let sides = (unit(&division.lhs, MAX_DEPTH), unit(&division.rhs, MAX_DEPTH));

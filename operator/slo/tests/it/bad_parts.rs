@@ -60,7 +60,7 @@ fn parts_that_are_none() {
         ),
         (
             "shares of both",
-            events("bad", "sum(increase(r_failed[$window])) / 300", "sum(rate(r[$window])) or vector(0)"),
+            events("bad", "sum(increase(r_failed[$window])) / 300 or vector(0)", "sum(rate(r[$window]))"),
             &[],
         ),
         ("of another metric", events("bad", "r_failed{code=~\"5..\"}", "r{job=\"shop\"}"), &[]),

@@ -40,3 +40,89 @@ fn matchers_that_are_meant_otherwise() {
         ),
     ]);
 }
+
+fn only(sli: serde_json::Value) -> serde_json::Value {
+    let mut sli = sli;
+    sli["events"] = serde_json::Value::Null;
+    json!({"sli": sli})
+}
+
+#[test]
+fn conditions_and_ratios() {
+    let good = |text: &str| only(json!({"timeSlices": {"good": text, "slice": "1m"}}));
+    let errors = |text: &str| only(json!({"ratio": {"errors": text}}));
+    let filtered = "warning: spec.sli.ratio.errors: errors compares without bool (where it is less there are no data instead of few errors); write the ratio alone; or a condition, with bool, as sli.timeSlices.good";
+    let count = "warning: spec.sli.ratio.errors: errors is a count and no ratio (a ratio is from 0 to 1, and everything above 1 counts as 1); divide it by the same of all events; or write both as sli.events";
+    check(&[
+        (
+            "and",
+            good("(a < bool 5) and on () (b > bool 3)"),
+            &[
+                "warning: spec.sli.timeSlices.good: what stands after and changes nothing (and asks whether it is there, and with bool it is, also as 0); write * instead of and",
+            ],
+        ),
+        (
+            "unless",
+            good("min((a < bool 5) unless b > bool 3)"),
+            &[
+                "warning: spec.sli.timeSlices.good: what stands after unless changes nothing (unless asks whether it is there, and with bool it is, also as 0); write * (1 - (…)) instead of unless",
+            ],
+        ),
+        ("times, and what is there", good("((a < bool 5) * (b > bool 3)) and c"), &[]),
+        ("a ratio that is filtered", errors("(sum(a) / sum(b)) > 0.01"), &[filtered]),
+        ("NaN that is filtered", errors("(sum(a) / sum(b)) >= 0"), &[]),
+        ("a rate", errors("sum(rate(a{code=~\"5..\"}[$window]))"), &[count]),
+        ("shares, recorded by others", errors("avg(job:errors:ratio$window)"), &[]),
+    ]);
+}
+
+#[test]
+fn data_that_are_never_missing() {
+    let line = |path: &str, field: &str, value: &str, help: &str| {
+        format!(
+            "warning: spec.sli.{path}: {field} is {value} where nothing is there (or vector({value}): nobody is told of missing data); {help}alerting.noData says what missing data mean"
+        )
+    };
+    let total = |text: &str| json!({"sli": {"events": {"bad": "sum(rate(a[$window])) or vector(0)", "total": text}}});
+    let of_total = line("events.total", "total", "0", "remove it: ");
+    let of_errors = line("ratio.errors", "errors", "0", "write it beside the errors alone, before the /; ");
+    let of_good = line("timeSlices.good", "good", "1", "remove it: ");
+    let errors = |text: &str| only(json!({"ratio": {"errors": text}}));
+    let good = |text: &str| only(json!({"timeSlices": {"good": text}}));
+    check(&[
+        ("total", total("sum(rate(b[$window])) or vector(0)"), &[&of_total]),
+        ("inside a sum", total("(sum((rate(b[$window]) or on () (vector(0)))))"), &[&of_total]),
+        ("errors", errors("sum(a) / sum(b) or vector(0)"), &[&of_errors]),
+        ("good", good("a > bool 5 or vector(1)"), &[&of_good]),
+        ("a part of it", total("sum(rate(b[$window])) + (sum(rate(c[$window])) or vector(0))"), &[]),
+        ("errors that are none yet", errors("(sum(a) or vector(0)) / sum(b)"), &[]),
+        ("missing is bad", errors("sum(a) / sum(b) or vector(1)"), &[]),
+        ("missing is bad", good("a > bool 5 or vector(0)"), &[]),
+        ("another metric", total("sum(rate(b[$window]) or rate(c[$window]))"), &[]),
+    ]);
+}
+
+#[test]
+fn buckets() {
+    let events = |field: &str, text: &str| json!({"sli": {"events": {"bad": null, field: text, "total": "h_count"}}});
+    let many = "error: spec.sli.events.good: h_bucket has more than one le (each request would count once for every bucket); write one, such as le=\"0.3\", or use sli.latency with histogram h";
+    let whole = "warning: spec.sli.events.good: le=\"5\" is le=\"5.0\" in Prometheus 3 (and what the client writes in older ones); write le=~\"5|5\\\\.0\", or use sli.latency with histogram h";
+    check(&[
+        ("all but one", events("good", "h_bucket{le!=\"+Inf\"}"), &[many]),
+        ("two", events("good", "sum(rate(h_bucket{le=~\"(0.1|5)\"}[$window]))"), &[many]),
+        ("any", events("good", "h_bucket{le=~\".+\"}"), &[many]),
+        ("a whole number", events("good", "h_bucket{le=\"5\"}"), &[whole]),
+        ("the same of Prometheus 3", events("good", "h_bucket{le=\"5.0\"}"), &[whole]),
+        ("both spellings", events("good", "h_bucket{le=~\"5|5\\\\.0\"}"), &[]),
+        ("in another way", events("good", "h_bucket{le=~\"5(\\\\.0)?\"}"), &[]),
+        ("a fraction", events("good", "h_bucket{le=\"0.5\"}"), &[]),
+        (
+            "the fast ones",
+            events("bad", "h_bucket{le=\"0.5\"}"),
+            &[
+                "warning: spec.sli.events.bad: bad counts requests that were fast enough (a bucket holds all up to its le, here 0.5); write it as good",
+            ],
+        ),
+        ("all of them", json!({"sli": {"events": {"bad": "h_failed", "total": "h_bucket{le=\"+Inf\"}"}}}), &[]),
+    ]);
+}
