@@ -78,6 +78,8 @@ pub struct NoData {
     pub firing: bool,
     /// Since when data are missing, where that is known.
     pub since: Option<String>,
+    /// The parts of a composite that it is about; none where all data are missing.
+    pub parts: Vec<String>,
 }
 
 /// What the anomaly scorer sees of an object, from the status: in the words of its condition.

@@ -412,7 +412,7 @@ async fn burning(prometheus: &Prometheus, model: &Model, id: &str, facts: &mut F
         .iter()
         .map(|sample| (sample.label(names::WINDOW).to_owned(), sample.value()))
         .collect();
-    if model.no_data == slo::NoData::Alert {
+    if model.no_data == slo::NoData::Alert || !model.parts().is_empty() {
         facts.no_data = no_data(prometheus, id).await?;
     }
     let firing = prometheus
@@ -455,17 +455,25 @@ async fn burning(prometheus: &Prometheus, model: &Model, id: &str, facts: &mut F
 /// How the alert of missing data stands; nothing where there are data.
 async fn no_data(prometheus: &Prometheus, id: &str) -> Result<Option<NoData>, PrometheusError> {
     let alert = format!("alertname=\"{}\",{id}", names::ALERT_NO_DATA);
-    let found = prometheus.query(&format!("group by (alertstate) (ALERTS{{{alert}}})")).await?;
-    let is = |state: &str| found.iter().any(|sample| sample.label("alertstate") == state);
-    let firing = is("firing");
-    if !firing && !is("pending") {
+    let found = prometheus.query(&format!("group by (alertstate, {}) (ALERTS{{{alert}}})", names::PART)).await?;
+    let of = |state: &str| -> Vec<String> {
+        let there = found.iter().filter(|sample| sample.label("alertstate") == state);
+        there.map(|sample| sample.label(names::PART).to_owned()).collect()
+    };
+    let (fires, waits) = (of("firing"), of("pending"));
+    let firing = !fires.is_empty();
+    let mut parts = if firing { fires } else { waits };
+    if parts.is_empty() {
         return Ok(None);
+    }
+    if parts.iter().any(String::is_empty) {
+        parts.clear();
     }
     // Its value is when the alert became pending. A compatible server need not have it.
     let since = single(prometheus, &format!("min(ALERTS_FOR_STATE{{{alert}}})")).await?;
     // Seconds since 1970 are far below what a float can hold.
     let since = since.and_then(|at| Timestamp::from_second(at as i64).ok());
-    Ok(Some(NoData { firing, since: since.map(|at| at.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()) }))
+    Ok(Some(NoData { firing, since: since.map(|at| at.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()), parts }))
 }
 
 /// Counters that are scraped at different moments may differ by this much, and by an event.

@@ -532,15 +532,25 @@ async fn scores_that_nobody_scrapes_are_told_in_the_same_words() {
 
 #[tokio::test]
 async fn the_alert_of_missing_data_is_told() {
-    let state = |state: &str| json!({"metric": {"alertstate": state}, "value": [1.0, "1"]});
-    for (states, line) in [
-        (vec![state("pending")], Some("  · the alert SLONoData is pending since 2026-11-26T14:40:21Z: it fires when")),
-        (vec![state("firing")], Some("  ✗ the alert SLONoData fires: data are missing since 2026-11-26T14:40:21Z\n")),
-        (vec![], None),
+    let state =
+        |state: &str, part: &str| json!({"metric": {"alertstate": state, "slo_part": part}, "value": [1.0, "1"]});
+    let (one, made) = (slo("cart", "requests_total"), of(json!({"composite": {"worstOf": ["a", "b"]}})));
+    let (fires, since) = ("  ✗ the alert SLONoData fires: ", " since 2026-11-26T14:40:21Z");
+    for (model, states, line) in [
+        (
+            &one,
+            vec![state("pending", "")],
+            format!("  · the alert SLONoData is pending{since}: it fires when data are"),
+        ),
+        (&one, vec![state("firing", "")], format!("{fires}data are missing{since}\n")),
+        (&one, vec![], String::new()),
+        (&made, vec![state("firing", "b"), state("pending", "a")], format!("{fires}its part b is missing{since}\n")),
+        (&made, vec![state("firing", "b"), state("firing", "")], format!("{fires}data are missing")),
+        (&made, vec![state("pending", "a"), state("pending", "b")], "when its parts a, b are missing for 15 m".into()),
     ] {
         let server = MockServer::start().await;
         for (words, result) in [
-            ("by (alertstate) (ALERTS{alertname=\"SLONoData\",slo_id=\"shop/cart\"}", json!(states)),
+            ("by (alertstate, slo_part) (ALERTS{alertname=\"SLONoData\",slo_id=\"shop/cart\"}", json!(states)),
             ("ALERTS_FOR_STATE{alertname=\"SLONoData\"", json!([{"metric": {}, "value": [1.0, "1795704021"]}])),
             ("", json!([{"metric": {}, "value": [1.0, "1"]}])),
         ] {
@@ -548,9 +558,9 @@ async fn the_alert_of_missing_data_is_told() {
             asked.respond_with(vector(result)).mount(&server).await;
         }
         Mock::given(path("/api/v1/rules")).respond_with(refused(422)).mount(&server).await;
-        let text = explained(&server, &slo("cart", "requests_total")).await;
-        assert_eq!(text.contains("SLONoData"), line.is_some(), "{text}");
-        assert!(text.contains(line.unwrap_or("cart")), "{text}");
+        let text = explained(&server, model).await;
+        assert_eq!(text.contains("SLONoData"), !line.is_empty(), "{text}");
+        assert!(text.contains(&line), "{text}");
     }
 }
 

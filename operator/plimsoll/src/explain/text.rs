@@ -311,16 +311,18 @@ fn details(facts: &Facts) -> Vec<String> {
     let told = |misfit: &&Misfit| facts.selectors.iter().any(|selector| misfit.is_of(selector));
     all.extend(facts.misfits.iter().filter(|misfit| !told(misfit)).map(|misfit| format!("✗ {}", misfit.what)));
     all.extend(Refusal::lines(&facts.refusals));
-    if let Some(NoData { firing, since }) = &facts.no_data {
+    if let Some(NoData { firing, since, parts }) = &facts.no_data {
         let since = since.as_ref().map(|since| format!(" since {since}")).unwrap_or_default();
+        let missing = match parts.as_slice() {
+            [] => "data are missing".to_owned(),
+            [part] => format!("its part {part} is missing"),
+            parts => format!("its parts {} are missing", parts.join(", ")),
+        };
         all.push(if *firing {
-            format!("✗ the alert {} fires: data are missing{since}", names::ALERT_NO_DATA)
+            format!("✗ the alert {} fires: {missing}{since}", names::ALERT_NO_DATA)
         } else {
             let after = spaced(&plimsoll_slo::render::NO_DATA_FOR.to_string());
-            format!(
-                "· the alert {} is pending{since}: it fires when data are missing for {after}",
-                names::ALERT_NO_DATA
-            )
+            format!("· the alert {} is pending{since}: it fires when {missing} for {after}", names::ALERT_NO_DATA)
         });
     }
     if let Some(budget) = facts.budget {

@@ -203,7 +203,12 @@ fn slos(wide: bool) -> Vec<Value> {
             json!({"exclusions": [once], "period": most(days(30), days(3))}),
         ),
         // Of a part that nobody has loaded.
-        named("partial", "99.5", &composite(json!({"worstOf": ["up", "gone"]})), json!({"exclusions": [once]})),
+        named(
+            "partial",
+            "99.5",
+            &composite(json!({"worstOf": ["up", "gone"]})),
+            json!({"exclusions": [once], "period": most(days(30), days(3))}),
+        ),
         named(
             "partial-alerts",
             "99.5",
