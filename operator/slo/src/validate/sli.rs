@@ -2,7 +2,7 @@
 
 use plimsoll_api::{Problem, slo};
 use promql_parser::{
-    label::MatchOp,
+    label::{MatchOp, Matcher},
     parser::{Expr, VectorSelector, value::ValueType},
 };
 use rust_decimal::Decimal;
@@ -297,10 +297,17 @@ fn latency(spec: &slo::Latency, problems: &mut Vec<Problem>) -> Option<Built> {
         promql::split(&selector).matchers
     };
     if split.metric.is_empty() {
-        problems.push(
-            Problem::error(path, "histogram has no metric name")
+        let quoted = selector.matchers.matchers.iter().find(|m| m.name == "__name__" && m.op == MatchOp::Equal);
+        problems.push(match quoted {
+            // OpenTelemetry's own names, with dots.
+            Some(Matcher { value: name, .. }) => Problem::error(path, "histogram has a name in quotes")
+                .label("the names of its series are derived from plain ones alone")
+                .help(format!(
+                    "use sli.events with good: {{\"{name}_bucket\",le=\"0.3\"}} and total: {{\"{name}_count\"}}"
+                )),
+            None => Problem::error(path, "histogram has no metric name")
                 .help("name one: its series _bucket and _count are derived from it"),
-        );
+        });
         return None;
     }
     for suffix in ["_bucket", "_count", "_sum"] {
@@ -363,7 +370,8 @@ fn time_slices(spec: &slo::TimeSlices, group_by: &[String], problems: &mut Vec<P
     sense::no_condition(&parsed, "spec.sli.timeSlices.good", problems);
     sense::unheard(&parsed, "spec.sli.timeSlices.good", problems);
     sense::made_up(&parsed, "1", "spec.sli.timeSlices.good", problems);
-    if length.is_some_and(|length| length != Span::seconds(60)) && !parsed.windowed {
+    // A shorter one is asked as often as it ends.
+    if length.is_some_and(|length| length > Span::seconds(60)) && !parsed.windowed {
         problems.push(
             Problem::warning(path, "slice changes nothing")
                 .label("good does not read it: it is asked once a minute")

@@ -68,6 +68,14 @@ fn conditions_and_ratios() {
                 "warning: spec.sli.timeSlices.good: what stands after unless changes nothing (unless asks whether it is there, and with bool it is, also as 0); write * (1 - (…)) instead of unless",
             ],
         ),
+        ("a short slice, which is asked as often", only(json!({"timeSlices": {"good": "up", "slice": "10s"}})), &[]),
+        (
+            "a histogram by a name in quotes",
+            only(json!({"latency": {"histogram": "{\"http.server\",job=\"a\"}", "threshold": "1s"}})),
+            &[
+                "error: spec.sli.latency.histogram: histogram has a name in quotes (the names of its series are derived from plain ones alone); use sli.events with good: {\"http.server_bucket\",le=\"0.3\"} and total: {\"http.server_count\"}",
+            ],
+        ),
         ("times, and what is there", good("((a < bool 5) * (b > bool 3)) and c"), &[]),
         ("a ratio that is filtered", errors("(sum(a) / sum(b)) > 0.01"), &[filtered]),
         ("NaN that is filtered", errors("(sum(a) / sum(b)) >= 0"), &[]),
