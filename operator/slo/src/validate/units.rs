@@ -4,7 +4,7 @@
 use plimsoll_api::Problem;
 use promql_parser::parser::{BinaryExpr, Expr, token};
 
-use crate::render::BASE_RANGE;
+use crate::{promql, render::BASE_RANGE};
 
 /// What an expression counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -132,7 +132,9 @@ pub(super) fn division(expr: &Expr, path: &str, problems: &mut Vec<Problem>) {
     while let Expr::Paren(paren) = expr {
         expr = &paren.expr;
     }
-    if matches!(unit(expr, MAX_DEPTH), Some(Unit::PerSecond | Unit::PerWindow)) {
+    let counted = unit(expr, MAX_DEPTH).filter(|unit| *unit != Unit::Ratio);
+    // Seconds of downtime in a second are a share of the time.
+    if counted.is_some_and(|unit| unit == Unit::PerWindow || !of_seconds(expr)) {
         problems.push(
             Problem::warning(path, "errors is a count and no ratio")
                 .label("a ratio is from 0 to 1, and everything above 1 counts as 1")
@@ -153,6 +155,17 @@ pub(super) fn division(expr: &Expr, path: &str, problems: &mut Vec<Problem>) {
                 .help("write rate on both sides"),
         );
     }
+}
+
+/// Whether a counter is one of seconds, by its name.
+fn of_seconds(expr: &Expr) -> bool {
+    let mut found = false;
+    promql::each(expr, &mut |expr| {
+        if let Expr::MatrixSelector(matrix) = expr {
+            found |= matrix.vs.name.as_deref().is_some_and(|name| name.contains("seconds"));
+        }
+    });
+    found
 }
 
 #[cfg(test)]

@@ -80,6 +80,7 @@ fn conditions_and_ratios() {
         ("a ratio that is filtered", errors("(sum(a) / sum(b)) > 0.01"), &[filtered]),
         ("NaN that is filtered", errors("(sum(a) / sum(b)) >= 0"), &[]),
         ("a rate", errors("sum(rate(a{code=~\"5..\"}[$window]))"), &[count]),
+        ("a share of the time", errors("avg(rate(down_seconds_total[$window]))"), &[]),
         ("shares, recorded by others", errors("avg(job:errors:ratio$window)"), &[]),
     ]);
 }
