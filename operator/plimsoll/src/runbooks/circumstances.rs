@@ -172,11 +172,14 @@ pub fn refused_already(
     known: &Known,
     settings: &Settings,
 ) -> Vec<Refusal> {
-    let history = ledger.page().history(execution, Vec::new());
-    refused_by_count(&execution.spec, &known.model, settings, history)
+    let page = ledger.page();
+    let history = page.history(execution, Vec::new());
+    let others = page.same_workload(execution, Vec::new());
+    drop(page);
+    refused_by_count(&execution.spec, &known.model, settings, history, others)
 }
 
-/// What the guards refuse that only count other executions of the runbook.
+/// What the guards refuse that only count other executions: of the runbook, and those that take Pods of the same workload.
 pub fn refused_by_count(
     spec: &RunbookExecutionSpec,
     model: &Model,
@@ -188,44 +191,66 @@ pub fn refused_by_count(
         mode: Some(Some(model.mode)),
         history: Some(history),
         same_target: Some(Vec::new()),
+    same_workload: Vec<Past>,
         author_may: Some(true),
         asker_may: Some(true),
         ..Circumstances::default()
     };
     let asked = [Guard::Budget, Guard::MaxConcurrent, Guard::Cooldown, Guard::CircuitBreaker, Guard::MaxTargets];
     let mut refusals = check(spec, &model.safety, settings, &around, Timestamp::now());
+        same_workload: Some(same_workload),
     refusals.retain(|refusal| asked.contains(&refusal.guard));
     refusals
 }
 
-/// Executions of the same runbook, and those that act upon the same target now, listed anew; `None` when they cannot be.
-pub async fn listed(client: &Client, execution: &RunbookExecution) -> Option<(Vec<Past>, Vec<String>)> {
-    let list = async |api: Api<RunbookExecution>, label: &str, value: &str| {
-        let all = api.list(&ListParams::default().labels(&format!("{label}={value}"))).await.ok()?;
-        let others = all.items.iter().filter(|other| other.uid() != execution.uid());
-        Some(others.map(ledger::past).collect::<Vec<Past>>())
+/// Other executions, listed anew.
+#[derive(Debug, Default)]
+pub struct Listed {
+    /// Those of the same runbook.
+    pub history: Vec<Past>,
+    /// Those that act upon the same target now.
+    pub same_target: Vec<String>,
+    /// Those that take Pods of the same workload now.
+    pub same_workload: Vec<Past>,
+}
+
+/// Lists them; `None` when they cannot be.
+pub async fn listed(client: &Client, execution: &RunbookExecution) -> Option<Listed> {
+    let list = async |api: Api<RunbookExecution>, params: ListParams| {
+        let mut all = api.list(&params).await.ok()?.items;
+        all.retain(|other| other.uid() != execution.uid());
+        Some(all)
     };
-    let own = Api::namespaced(client.clone(), &execution.namespace().unwrap_or_default());
-    let same_target = async {
+    let namespace = execution.namespace().unwrap_or_default();
+    let own = Api::namespaced(client.clone(), &namespace);
+    let of_runbook = format!("{}={}", names::RUNBOOK_UID, execution.spec.runbook.uid);
+    let target = target_of(execution);
+    let takes = guards::takes(&execution.spec) != Some(guards::Hits::default());
+    let workload = target.filter(|_| takes).and_then(guards::workload);
+    let around = async {
         let holds = guards::holds(&execution.spec);
-        let (all, mut params) = (Api::<RunbookExecution>::all(client.clone()), ListParams::default());
-        // Executions bear the label of their target alone, and not of what they measure more closely.
-        let is_target_alone = target_of(execution)
-            .is_some_and(|target| !guards::can_be_measured(target.kind) && holds.iter().all(|uid| *uid == target.uid));
-        match target_of(execution).filter(|_| is_target_alone) {
-            _ if holds.is_empty() => return Some(Vec::new()),
-            Some(target) => params = params.labels(&format!("{}={}", names::TARGET_UID, target.uid)),
-            None => {}
+        if holds.is_empty() {
+            return Some((Vec::new(), Vec::new()));
         }
-        let all = all.list(&params).await.ok()?;
-        let others = all.items.iter().filter(|other| other.uid() != execution.uid());
-        let same = others.filter(|other| !guards::holds(&other.spec).is_disjoint(&holds));
-        Some(same.map(ledger::past).collect::<Vec<Past>>())
+        // Executions bear the label of their target alone, and not of its workload or of what they measure more closely.
+        let is_target_alone = workload.is_none()
+            && target.is_some_and(|target| {
+                !guards::can_be_measured(target.kind) && holds.iter().all(|uid| *uid == target.uid)
+            });
+        let params = match target.filter(|_| is_target_alone) {
+            Some(target) => ListParams::default().labels(&format!("{}={}", names::TARGET_UID, target.uid)),
+            None => ListParams::default(),
+        };
+        let all = list(Api::all(client.clone()), params).await?;
+        let same = all.iter().filter(|other| !guards::holds(&other.spec).is_disjoint(&holds)).map(ledger::past);
+        let same_target = same.filter(ledger::acts).map(|past| past.name).collect();
+        let mut same_workload: Vec<Past> = all.iter().map(ledger::past).filter(ledger::takes).collect();
+        same_workload.retain(|past| past.workload_uid.as_deref().is_some_and(|uid| Some(uid) == workload));
+        Some((same_target, same_workload))
     };
-    let history = list(own, names::RUNBOOK_UID, &execution.spec.runbook.uid);
-    let (history, same_target) = tokio::join!(history, same_target);
-    let acts = |past: &Past| past.real && past.started_at.is_some() && !past.phase.is_terminal();
-    Some((history?, same_target?.into_iter().filter(acts).map(|past| past.name).collect()))
+    let (history, around) = tokio::join!(list(own, ListParams::default().labels(&of_runbook)), around);
+    let (same_target, same_workload) = around?;
+    Some(Listed { history: history?.iter().map(ledger::past).collect(), same_target, same_workload })
 }
 
 /// The SLOs that a run of a namespace may endanger: that namespace's, and those of the namespaces that its faults hit.

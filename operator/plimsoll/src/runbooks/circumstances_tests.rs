@@ -230,8 +230,37 @@ async fn who_has_borrowed_the_same_object_is_listed() {
     let mut acts = serde_json::to_value(measures("first", "checkout", "m")).unwrap();
     acts["status"] = json!({"phase": "Running", "startedAt": "2026-01-01T00:00:00Z"});
     api.put("/apis/plimsoll.dev/v1alpha1/namespaces/shop/runbookexecutions/first", acts);
-    let busy = async |execution: &RunbookExecution| listed(&api.client(), execution).await.unwrap().1;
+    let busy = async |execution: &RunbookExecution| listed(&api.client(), execution).await.unwrap().same_target;
     assert_eq!(busy(&measures("second", "cart", "m")).await, ["first"]);
     assert!(busy(&measures("second", "cart", "n")).await.is_empty());
     assert_eq!(busy(&measures("second", "checkout", "n")).await, ["first"]);
+}
+
+/// Each of two runbooks keeps its bounds alone; without the watch, who takes Pods of the same workload is listed.
+#[tokio::test]
+async fn who_takes_pods_of_the_same_workload_is_listed() {
+    let api = crate::testing::FakeApi::default();
+    let evicts = |name: &str, workload: &str| -> RunbookExecution {
+        let mut execution = execution(json!({"name": "a", "evictPod": {"pod": "pod"}}));
+        execution.metadata.name = Some(name.to_owned());
+        execution.metadata.uid = Some(name.to_owned());
+        execution.spec.target = Some("pod".to_owned());
+        execution.spec.objects =
+            from_value(json!([{"parameter": "pod", "kind": "Pod", "namespace": "shop", "name": name,
+            "uid": name, "facts": {"workloadUid": workload, "replicas": 4}}]))
+            .unwrap();
+        execution
+    };
+    for (name, workload, phase) in [("first", "w", "Running"), ("waits", "w", "Blocked"), ("other", "v", "Running")] {
+        let mut stored = serde_json::to_value(evicts(name, workload)).unwrap();
+        stored["status"] = json!({"phase": phase});
+        if phase == "Running" {
+            stored["status"]["startedAt"] = json!("2026-01-01T00:00:00Z");
+        }
+        api.put(&format!("/apis/plimsoll.dev/v1alpha1/namespaces/shop/runbookexecutions/{name}"), stored);
+    }
+    let found = listed(&api.client(), &evicts("second", "w")).await.unwrap();
+    let shown: Vec<_> = found.same_workload.iter().map(|past| (past.name.as_str(), past.takes)).collect();
+    assert_eq!(shown, [("first", Some(guards::Hits { at_once: 1, in_all: 1 }))]);
+    assert!(found.same_target.is_empty());
 }

@@ -25,7 +25,7 @@ use tokio::{
 
 use super::{
     begin::recall,
-    circumstances::{self, Asker, holds, listed},
+    circumstances::{self, Asker, Listed, holds, listed},
     decide,
     dispatch::{Dispatcher, Known},
     lent,
@@ -329,8 +329,9 @@ impl Executor {
         let safety = safety.map_or(&validate::DEFAULT_SAFETY, |known| &known.model.safety);
         let now = Timestamp::now();
         let page = ledger.page();
-        if let Some((history, same_target)) = listed {
+        if let Some(Listed { history, same_target, same_workload }) = listed {
             around.history = Some(page.history(execution, history));
+            around.same_workload = Some(page.same_workload(execution, same_workload));
             let mut all = page.same_target(execution);
             all.extend(same_target);
             around.same_target = Some(all);

@@ -140,7 +140,7 @@ impl Runs {
         if spec.mode == Mode::DryRun {
             // What only a cluster knows is assumed, so only what counts is asked.
             return model.map_or_else(Vec::new, |model| {
-                circumstances::refused_by_count(spec, model, &assumed::settings(model), history)
+                circumstances::refused_by_count(spec, model, &assumed::settings(model), history, Vec::new())
             });
         }
         let around = Circumstances {
@@ -149,6 +149,7 @@ impl Runs {
             history: self.is_whole.then_some(history),
             // It has no object, so no target, and acts as nobody: whoever runs `up` has allowed it.
             same_target: Some(Vec::new()),
+            same_workload: Some(Vec::new()),
             author_may: Some(true),
             asker_may: Some(true),
             ..Circumstances::default()
