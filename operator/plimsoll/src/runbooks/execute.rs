@@ -415,7 +415,7 @@ impl Executor {
             room,
             traceparent: spec.traceparent.clone(),
             repeatable: task.repeatable,
-            undoes: matches!(doing.what, What::Undo(_)),
+            patient: task.patient,
             deadline: Instant::now() + left(doing.until, Timestamp::now()),
         };
         tracing::info!(execution = %format!("{namespace}/{name}"), what = ?doing.what, "acting");

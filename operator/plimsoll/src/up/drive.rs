@@ -16,7 +16,7 @@ use plimsoll_api::{
 use plimsoll_runbook::{
     Model,
     guards::{self, Circumstances, Refusal},
-    machine::{Checked, Command, Doing, Event, Report, What, World, step},
+    machine::{Checked, Command, Doing, Event, Report, World, step},
     plan::Settings,
     validate,
 };
@@ -171,7 +171,7 @@ impl Runs {
             room: Err("without a cluster nothing is kept".to_owned()),
             traceparent: execution.spec.traceparent.clone(),
             repeatable: task.repeatable,
-            undoes: matches!(doing.what, What::Undo(_)),
+            patient: task.patient,
             deadline: Instant::now() + tasks::left(doing.until, Timestamp::now()),
         };
         let paused = async {
