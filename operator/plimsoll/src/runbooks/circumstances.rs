@@ -1,7 +1,11 @@
 //! What the guards ask: gathered from the API server for each check, so that no memory can be wrong or lost. Only runs that
 //! change nothing share what one of them asked a moment ago.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, HashSet},
+    sync::Arc,
+    time::Duration,
+};
 
 use futures::{FutureExt, future::join_all};
 use jiff::Timestamp;
@@ -28,8 +32,10 @@ use plimsoll_runbook::{
     guards::{self, Circumstances, Guard, Past, Refusal, SloNow, changes_nothing, check},
     matching, names,
     plan::Settings,
-    requests,
+    requests::{self, query_request},
 };
+use plimsoll_slo::{names as series, promql::quote};
+use serde_json::Value;
 use tokio::time::Instant;
 
 use super::{
@@ -38,7 +44,7 @@ use super::{
     ledger::{self, Ledger, target_of},
     lookup,
     proof::Author,
-    read::text,
+    read::{entries, text},
     recent::Answers,
 };
 use crate::actions::{Outside, account};
@@ -87,7 +93,7 @@ impl Asker {
         let at_risk = async {
             // Nobody else asks for them.
             let chaos = spec.steps.iter().any(|step| step.action.chaos.is_some());
-            if chaos { slos(&self.client, spec, &namespace).await } else { Some(Vec::new()) }
+            if chaos { slos(&self.client, &self.dispatcher.outside, spec, &namespace).await } else { Some(Vec::new()) }
         };
         let verifies = verifies(&self.client, &self.dispatcher.outside, execution, &namespace);
         let target = async {
@@ -185,20 +191,20 @@ pub fn refused_by_count(
     model: &Model,
     settings: &Settings,
     history: Vec<Past>,
+    same_workload: Vec<Past>,
 ) -> Vec<Refusal> {
     let around = Circumstances {
         paused: Some(false),
         mode: Some(Some(model.mode)),
         history: Some(history),
         same_target: Some(Vec::new()),
-    same_workload: Vec<Past>,
+        same_workload: Some(same_workload),
         author_may: Some(true),
         asker_may: Some(true),
         ..Circumstances::default()
     };
     let asked = [Guard::Budget, Guard::MaxConcurrent, Guard::Cooldown, Guard::CircuitBreaker, Guard::MaxTargets];
     let mut refusals = check(spec, &model.safety, settings, &around, Timestamp::now());
-        same_workload: Some(same_workload),
     refusals.retain(|refusal| asked.contains(&refusal.guard));
     refusals
 }
@@ -254,16 +260,57 @@ pub async fn listed(client: &Client, execution: &RunbookExecution) -> Option<Lis
 }
 
 /// The SLOs that a run of a namespace may endanger: that namespace's, and those of the namespaces that its faults hit.
-pub async fn slos(client: &Client, spec: &RunbookExecutionSpec, own: &str) -> Option<Vec<SloNow>> {
+/// Whether one burns, its status says some time later, and as last known while Prometheus does not answer: so Prometheus
+/// is asked as well, and without its answer no SLO is known not to burn.
+pub async fn slos(client: &Client, outside: &Outside, spec: &RunbookExecutionSpec, own: &str) -> Option<Vec<SloNow>> {
     let others = guards::fault_namespaces(spec).into_iter().filter(|namespace| *namespace != own);
-    let all = join_all([own].into_iter().chain(others).map(|namespace| async move {
+    let namespaces: Vec<&str> = [own].into_iter().chain(others).collect();
+    let stored = join_all(namespaces.iter().map(|namespace| async move {
         let mut slos = slos_of(client, namespace).await?;
-        if namespace != own {
-            slos.iter_mut().for_each(|slo| slo.namespace = Some(namespace.to_owned()));
+        if *namespace != own {
+            slos.iter_mut().for_each(|slo| slo.namespace = Some((*namespace).to_owned()));
         }
         Some(slos)
     }));
-    all.await.into_iter().collect::<Option<Vec<_>>>().map(|all| all.concat())
+    let (stored, firing) = tokio::join!(stored, firing(outside, &namespaces, spec.traceparent.as_deref()));
+    let mut all = stored.into_iter().collect::<Option<Vec<_>>>()?.concat();
+    for slo in &mut all {
+        let id = format!("{}/{}", slo.namespace.as_deref().unwrap_or(own), slo.name);
+        match &firing {
+            Firing::These(ids) if ids.contains(&id) => slo.burning = Some(true),
+            Firing::NotKnown => slo.burning = slo.burning.filter(|burning| *burning),
+            Firing::These(_) | Firing::NotAsked => {}
+        }
+    }
+    Some(all)
+}
+
+/// The SLOs whose alerts fire, as Prometheus says.
+enum Firing {
+    These(HashSet<String>),
+    NotKnown,
+    /// The operator knows no Prometheus, so no status says anything either.
+    NotAsked,
+}
+
+async fn firing(outside: &Outside, namespaces: &[&str], traceparent: Option<&str>) -> Firing {
+    if outside.prometheus.is_none() {
+        return Firing::NotAsked;
+    }
+    // A namespace's name has nothing that a regular expression reads otherwise.
+    let ids = quote(&format!("({})/.+", namespaces.join("|")));
+    let burn = quote(series::ALERT_BURN);
+    let request = query_request(&format!("ALERTS{{alertname={burn},alertstate=\"firing\",{}=~{ids}}}", series::SLO_ID));
+    let answer = outside.send(&request, &request.path, traceparent).await.ok();
+    let answer: Option<Value> = answer.and_then(|answer| serde_json::from_slice(&answer.body).ok());
+    match answer {
+        Some(answer) if requests::found(&answer).is_ok() => {
+            let ids =
+                entries(&answer, "/data/result").map(|series| text(series, &format!("/metric/{}", series::SLO_ID)));
+            Firing::These(ids.map(str::to_owned).collect())
+        }
+        _ => Firing::NotKnown,
+    }
 }
 
 async fn slos_of(client: &Client, namespace: &str) -> Option<Vec<SloNow>> {
@@ -311,7 +358,7 @@ pub async fn is_there(
     if stored == Some(true) {
         return stored;
     }
-    let request = requests::query_request(&requests::verify_query(namespace, verify));
+    let request = query_request(&requests::verify_query(namespace, verify));
     let answer = outside.send(&request, &request.path, traceparent).await.ok();
     let answer = answer.and_then(|answer| serde_json::from_slice(&answer.body).ok());
     let recorded = answer.and_then(|answer| requests::found(&answer).ok());
@@ -415,7 +462,7 @@ async fn target(client: &Client, execution: &RunbookExecution, namespace: &str) 
 pub async fn holds(outside: &Outside, execution: &RunbookExecution) -> Option<bool> {
     let spec = &execution.spec;
     let Some(condition) = &spec.trigger.condition else { return Some(true) };
-    let request = requests::query_request(condition);
+    let request = query_request(condition);
     let answer = outside.send(&request, &request.path, spec.traceparent.as_deref()).await.ok()?;
     let answer = serde_json::from_slice(&answer.body).ok()?;
     matching::holds(&spec.trigger, &answer).ok()

@@ -23,6 +23,7 @@ pub mod news;
 pub mod proof;
 pub mod read;
 pub mod recent;
+mod risk;
 pub mod state;
 pub mod switch;
 pub mod tasks;

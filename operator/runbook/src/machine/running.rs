@@ -375,6 +375,16 @@ impl Machine<'_> {
         self.owed().filter(|entry| !lasts(entry)).last().map(|entry| entry.name.clone())
     }
 
+    /// A fault that did not come to its end, and was not removed yet.
+    fn broken_off(&self) -> Option<String> {
+        let is_due = |entry: &&StepStatus| match &entry.compensation {
+            Some(tried) => again_at(tried).is_some_and(|again| again <= self.world.now),
+            None => entry.effect.outcome.is_some(),
+        };
+        let is_fault = |entry: &&StepStatus| self.faults(&What::Step(entry.name.clone()));
+        self.owed().filter(is_fault).find(is_due).map(|entry| entry.name.clone())
+    }
+
     /// What was borrowed, and neither is being given back nor was tried for the last time.
     fn owed(&self) -> impl Iterator<Item = &StepStatus> {
         owed(self.spec, &self.status).filter(|entry| entry.compensation.as_ref().is_none_or(is_tried_again))
@@ -512,6 +522,10 @@ impl Machine<'_> {
     pub(super) fn go_on(&mut self) -> Command {
         if self.status.ending.is_some() {
             return self.wind_down();
+        }
+        // Whatever comes next, a fault that was broken off does not stay until then.
+        if let Some(name) = self.broken_off() {
+            return self.begin(&What::Undo(name));
         }
         let mut next = self.open_steps().next();
         let unverified = self.spec.verify.is_some()
