@@ -3,6 +3,9 @@
 //!
 //! All counting is over the executions that the API server has, so a restart or another leader forgets nothing.
 
+mod at_risk;
+mod taken;
+
 use std::collections::BTreeSet;
 
 use jiff::{SignedDuration, Timestamp};
@@ -13,9 +16,13 @@ use plimsoll_api::{
 };
 use plimsoll_slo::model::Span;
 
+pub use at_risk::{SloNow, at_risk, fault_namespaces};
+
+use taken::Taken;
+
+pub use crate::hits::{Hits, takes, workload};
 use crate::{
-    Act,
-    hits::{self, Hits},
+    Act, hits,
     model::Safety,
     plan::{PROTECTED, Settings},
 };
@@ -31,6 +38,8 @@ pub struct Circumstances {
     pub history: Option<Vec<Past>>,
     /// Executions of any runbook that have something of [`holds`] too and have not ended, this one left out.
     pub same_target: Option<Vec<String>>,
+    /// Executions of any runbook that take Pods of the same [`workload`] and have not ended, this one left out.
+    pub same_workload: Option<Vec<Past>>,
     /// SLOs of the namespace, and of those of [`fault_namespaces`].
     pub slos: Option<Vec<SloNow>>,
     /// SLOs that verifications of the run name, and whether there is such a one: an SLO of the namespace, or one whose burn
@@ -46,15 +55,17 @@ pub struct Circumstances {
     pub target: Option<Option<Facts>>,
 }
 
-/// Another execution of the same runbook.
+/// Another execution.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Past {
     /// Its name.
     pub name: String,
     /// The UID of its target; `""` without one.
     pub target_uid: String,
-    /// The UID of the workload that its target belongs to, where it is a Pod.
+    /// The UID of the workload that its target is, or belongs to.
     pub workload_uid: Option<String>,
+    /// How many Pods of that it takes; `None`: nobody knows.
+    pub takes: Option<Hits>,
     /// How far it is.
     pub phase: Phase,
     /// When it began to run; `None`: it never did, and counts for nothing.
@@ -63,19 +74,6 @@ pub struct Past {
     pub finished_at: Option<Timestamp>,
     /// False for one that would only have been done (mode DryRun).
     pub real: bool,
-}
-
-/// An SLO as it is now.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct SloNow {
-    /// Its name.
-    pub name: String,
-    /// Its namespace, where that is not the runbook's own.
-    pub namespace: Option<String>,
-    /// Whether an alert of it fires; `None`: not known.
-    pub burning: Option<bool>,
-    /// Percent of the error budget that is left, rounded down; `None`: not known.
-    pub budget: Option<i64>,
 }
 
 /// Which guard refuses.
@@ -289,8 +287,9 @@ impl<'c> Check<'c> {
                 }
                 match hits::of(self.acts(), object, facts) {
                     Some(hits) => {
-                        self.healthy(object, facts, hits, &shown);
-                        self.hit(object, facts, hits, &shown);
+                        let taken = self.taken(object, hits);
+                        self.healthy(object, facts, hits, &taken, &shown);
+                        self.hit(object, facts, hits, &taken, &shown);
                     }
                     None => self.refuse(Guard::NotKnown, format!("it cannot be known how many Pods {shown} has")),
                 }
@@ -324,17 +323,22 @@ impl<'c> Check<'c> {
         }
     }
 
-    fn healthy(&mut self, object: &ObjectRef, facts: &Facts, hits: Hits, shown: &str) {
+    fn healthy(&mut self, object: &ObjectRef, facts: &Facts, hits: Hits, taken: &Taken, shown: &str) {
         let takes_pods = self.acts().any(takes_a_pod);
         let least = self.safety.min_healthy;
         // Facts of a Pod do not count itself.
         let (place, fewer) = if object.kind == ObjectKind::Pod { ("beside", 0) } else { ("of", hits.at_once) };
         match facts.ready {
             _ if !takes_pods && fewer == 0 => {}
-            Some(ready) if ready.saturating_sub(fewer).max(0) >= least => {}
+            // Whether those that others take are gone by now, or are ready again, nobody knows until those runs end.
+            Some(ready) if ready.saturating_sub(fewer).saturating_sub(taken.hits.at_once).max(0) >= least => {}
             Some(ready) => {
+                let others = match taken.hits.at_once {
+                    0 => String::new(),
+                    many => format!(", {many} of which {} may take", taken.runs()),
+                };
                 let go = if fewer == 0 { String::new() } else { format!(" and {fewer} would go") };
-                let message = format!("{place} {shown} {ready} Pods are ready{go}, minHealthy wants {least}");
+                let message = format!("{place} {shown} {ready} Pods are ready{others}{go}, minHealthy wants {least}");
                 self.refuse(Guard::MinHealthy, message);
             }
             None if least == 0 => {}
@@ -354,15 +358,20 @@ impl<'c> Check<'c> {
     }
 
     /// A fault on a workload hits a share of its Pods at most, and always may hit one.
-    fn hit(&mut self, object: &ObjectRef, facts: &Facts, hits: Hits, shown: &str) {
+    fn hit(&mut self, object: &ObjectRef, facts: &Facts, hits: Hits, taken: &Taken, shown: &str) {
         if object.kind == ObjectKind::Pod || hits.in_all == 0 {
             return;
         }
         let percent = self.safety.max_targets_percent;
         let Some(replicas) = facts.replicas else { return };
         let most = share_of(replicas, percent);
-        if hits.in_all > most {
-            let message = format!("{} Pods of {shown} would be hit, {percent} % of {replicas} is {most}", hits.in_all);
+        if hits.in_all.saturating_add(taken.hits.in_all) > most {
+            let others = match taken.hits.in_all {
+                0 => String::new(),
+                many => format!(" and {many} are taken by {}", taken.runs()),
+            };
+            let message =
+                format!("{} Pods of {shown} would be hit{others}, {percent} % of {replicas} is {most}", hits.in_all);
             self.refuse(Guard::MaxTargets, message);
         }
     }
@@ -446,30 +455,6 @@ impl<'c> Check<'c> {
         }
     }
 
-    /// Of one workload, at most a share of the Pods within the cooldown, and always one.
-    fn share(&mut self, ran: &[&Past]) {
-        let Some(facts) = self.target_object().map(|object| &object.facts) else { return };
-        let Some(workload) = facts.workload_uid.clone() else { return };
-        let percent = self.safety.max_targets_percent;
-        let recent = |past: &&&Past| {
-            past.workload_uid.as_ref() == Some(&workload)
-                && past.finished_at.is_none_or(|finished| after(finished, self.safety.cooldown) > self.now)
-        };
-        let acted = i64::try_from(ran.iter().filter(recent).count()).unwrap_or(i64::MAX);
-        match facts.replicas {
-            Some(replicas) => {
-                let most = share_of(replicas, percent);
-                if acted >= most {
-                    let message = format!(
-                        "{acted} Pods of the same workload were acted upon within the cooldown, {percent} % of {replicas} is {most}"
-                    );
-                    self.refuse(Guard::MaxTargets, message);
-                }
-            }
-            None => self.refuse(Guard::NotKnown, "it cannot be known how many Pods the workload has"),
-        }
-    }
-
     /// What nobody could verify afterwards is not done.
     fn verifications(&mut self) {
         for (slo, there) in &self.circumstances.verifies {
@@ -512,54 +497,12 @@ pub const fn can_be_measured(kind: ObjectKind) -> bool {
     matches!(kind, ObjectKind::ServiceMonitor | ObjectKind::PodMonitor | ObjectKind::OpenTelemetryCollector)
 }
 
-/// The namespaces in which faults of a run hit something: whoever has SLOs there is asked as well.
-pub fn fault_namespaces(spec: &RunbookExecutionSpec) -> BTreeSet<&str> {
-    let faults = spec.steps.iter().filter_map(|step| step.action.chaos.as_ref());
-    let objects = faults.filter_map(|chaos| spec.objects.iter().find(|object| object.parameter == chaos.object));
-    objects.filter_map(|object| object.namespace.as_deref()).collect()
-}
-
 /// True for a run that changes nothing in the cluster, not even when it undoes something: what was true a second ago will
 /// do for its guards.
 pub fn changes_nothing(spec: &RunbookExecutionSpec) -> bool {
     let all = spec.steps.iter().flat_map(|step| [Some(&step.action), step.compensate.as_deref()]).flatten();
     all.map(Act::of).all(|act| act.is_some_and(Act::changes_nothing))
 }
-
-/// SLOs that a fault would endanger, each with a sentence; `None` for what cannot be known. The shell asks this again
-/// while the fault lasts, and ends it when there is one. Names narrow what is asked of a namespace that has one of them: who
-/// names SLOs of the own one does not pass over those of the namespace that is hit.
-pub fn at_risk(chaos: &plimsoll_api::chaos::Chaos, slos: Option<&[SloNow]>) -> Vec<(Option<String>, String)> {
-    let Some(slos) = slos else { return vec![(None, "the SLOs of the namespace cannot be read".to_owned())] };
-    let least = chaos.min_budget.unwrap_or(MIN_BUDGET);
-    let mut found = Vec::new();
-    for name in chaos.slos.iter().filter(|name| !slos.iter().any(|slo| slo.name == **name)) {
-        found.push((None, format!("there is no SLO {name}")));
-    }
-    let is_named = |slo: &&SloNow| chaos.slos.contains(&slo.name);
-    let narrowed: BTreeSet<&Option<String>> = slos.iter().filter(is_named).map(|slo| &slo.namespace).collect();
-    for slo in slos.iter().filter(|slo| is_named(slo) || !narrowed.contains(&slo.namespace)) {
-        let name = &match &slo.namespace {
-            Some(namespace) => format!("{namespace}/{}", slo.name),
-            None => slo.name.clone(),
-        };
-        match (slo.burning, slo.budget) {
-            (Some(true), _) => found.push((Some(name.clone()), format!("SLO {name} burns"))),
-            (_, Some(budget)) if budget < least => {
-                let message = format!("SLO {name} has {budget} % of its error budget left, a fault wants {least} %");
-                found.push((Some(name.clone()), message));
-            }
-            (None, _) | (_, None) => {
-                found.push((None, format!("it cannot be known whether SLO {name} burns or what budget it has")));
-            }
-            (Some(false), Some(_)) => {}
-        }
-    }
-    found
-}
-
-/// Percent of an error budget that must be left for a fault.
-const MIN_BUDGET: i64 = 25;
 
 /// So many Pods of a workload may be acted upon: a share, and always one.
 fn share_of(replicas: i64, percent: i64) -> i64 {

@@ -2,6 +2,7 @@
 //! reckon with.
 
 use plimsoll_api::{
+    RunbookExecutionSpec,
     chaos::{Chaos, PodChaos, PodChaosAction},
     execution::{Facts, ObjectRef},
     runbook::ObjectKind,
@@ -10,12 +11,29 @@ use plimsoll_api::{
 use crate::Act;
 
 /// Numbers of Pods.
-#[derive(Clone, Copy)]
-pub(crate) struct Hits {
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Hits {
     /// At the same time. One that is killed counts until the run ends: nobody knows when another one is ready.
     pub at_once: i64,
     /// From the first step to the last.
     pub in_all: i64,
+}
+
+/// The UID of the workload that an object is, or belongs to.
+pub fn workload(object: &ObjectRef) -> Option<&str> {
+    match object.kind {
+        ObjectKind::Pod => object.facts.workload_uid.as_deref(),
+        ObjectKind::Deployment | ObjectKind::StatefulSet | ObjectKind::DaemonSet => Some(&object.uid),
+        _ => None,
+    }
+}
+
+/// How many Pods of its target's [`workload`] a run takes, by what the target was when the run was planned; `None`: it was
+/// not known how many there are.
+pub fn takes(spec: &RunbookExecutionSpec) -> Option<Hits> {
+    let target = spec.target.as_ref().and_then(|name| spec.objects.iter().find(|object| object.parameter == *name));
+    let Some(target) = target else { return Some(Hits::default()) };
+    of(spec.steps.iter().filter_map(|step| Act::of(&step.action)), target, &target.facts)
 }
 
 /// Of these actions; all faults of a run are on its target. `None` when it is not known how many Pods the target has.

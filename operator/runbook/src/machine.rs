@@ -27,7 +27,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use plimsoll_api::{
     RunbookExecutionSpec, RunbookExecutionStatus,
     approval::Decision,
-    execution::{ArtifactRef, Decided, Outcome, Phase},
+    execution::{ArtifactRef, Decided, Outcome, Phase, TriggerKind},
     runbook::Mode,
 };
 
@@ -46,7 +46,7 @@ pub struct World {
     pub now: Timestamp,
     /// Whether all runbooks are paused; what is not known counts as paused.
     pub paused: Option<bool>,
-    /// When the alert was resolved, as far as is known.
+    /// When the alert was resolved, or the series that started the run had gone, as far as is known.
     pub resolved_at: Option<Timestamp>,
     /// Whether the execution is being deleted: then it only gives back what it has borrowed.
     pub deleted: bool,
@@ -163,6 +163,10 @@ const YOUNG: i64 = 120;
 /// Until it is seen, it is asked again after this, in seconds.
 const LOOK_AGAIN: i64 = 10;
 const NOT_SEEN_YET: &str = "NotSeenYet";
+/// What is said of a step that was not begun because the alert was resolved.
+const RESOLVED: &str = "the alert was resolved";
+/// The same where no alert started the run, but series that are not there any more.
+const GONE: &str = "what started it does not hold any more";
 /// How long telling a person may take, in seconds.
 pub(crate) const ESCALATION: i64 = 60;
 
@@ -248,7 +252,10 @@ impl Machine<'_> {
             return self.skip("Deleted", "the execution was deleted before anything was done");
         }
         if self.status.resolved_at.is_some() {
-            return self.skip("Resolved", "the alert was resolved before anything was done");
+            return match self.over() {
+                RESOLVED => self.skip("Resolved", "the alert was resolved before anything was done"),
+                gone => self.skip("ConditionGone", gone),
+            };
         }
         if self.awaits_decision() {
             return self.await_decision(event);
@@ -307,7 +314,7 @@ impl Machine<'_> {
                 );
                 return self.blocked(None);
             }
-            Some(false) => return self.skip("ConditionGone", "what started it does not hold any more"),
+            Some(false) => return self.skip("ConditionGone", GONE),
             None => {
                 self.phase(Phase::Blocked, "NotKnown", "it cannot be asked whether what started it still holds");
                 return self.blocked(None);
@@ -353,6 +360,14 @@ impl Machine<'_> {
     /// What somebody should know before it is done, after what else is said.
     fn notes(&self) -> String {
         plan::keepers(self.spec).iter().map(|note| format!("; {note}")).collect()
+    }
+
+    /// What it means that what started the run is over.
+    fn over(&self) -> &'static str {
+        match self.spec.trigger.kind {
+            TriggerKind::Query | TriggerKind::Anomaly => GONE,
+            _ => RESOLVED,
+        }
     }
 
     /// When guards are asked again.

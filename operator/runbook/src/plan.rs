@@ -37,6 +37,13 @@ pub struct Settings {
     pub volumes: Vec<String>,
 }
 
+impl Settings {
+    /// Whether it is a namespace in which no runbook acts.
+    pub fn protects(&self, namespace: &str) -> bool {
+        PROTECTED.contains(&namespace) || namespace == self.operator_namespace
+    }
+}
+
 /// Namespaces in which no runbook acts, besides the operator's own.
 pub const PROTECTED: [&str; 3] = ["kube-system", "kube-public", "kube-node-lease"];
 
@@ -75,8 +82,12 @@ pub fn plan(
 ) -> Result<Planned, Vec<String>> {
     let mut planner =
         Planner { model, settings, values: values.clone(), objects: &objects, wrong: Vec::new(), notes: Vec::new() };
+    // Jobs are made there, and alerts of there are silenced: what has no object is held to this as well.
+    planner.protect("Runbook", &model.namespace, &model.name);
     for object in &objects {
-        planner.protect(object);
+        if let Some(namespace) = &object.namespace {
+            planner.protect(object.kind.name(), namespace, &object.name);
+        }
         // Texts say an object's name alone.
         planner.values.insert(object.parameter.clone(), object.name.clone());
     }
@@ -191,12 +202,9 @@ struct Planner<'p> {
 }
 
 impl Planner<'_> {
-    fn protect(&mut self, object: &ObjectRef) {
-        let ObjectRef { kind, namespace, name, .. } = object;
-        if let Some(namespace) = namespace
-            && (PROTECTED.contains(&namespace.as_str()) || *namespace == self.settings.operator_namespace)
-        {
-            self.wrong.push(format!("{} {namespace}/{name} is in a protected namespace", kind.name()));
+    fn protect(&mut self, kind: &str, namespace: &str, name: &str) {
+        if self.settings.protects(namespace) {
+            self.wrong.push(format!("{kind} {namespace}/{name} is in a protected namespace"));
         }
     }
 

@@ -28,7 +28,7 @@ use crate::{
 
 /// An answer that is read as an object; a larger one is none that we asked for.
 const LARGEST: usize = 4 << 20;
-/// A server that fails is asked so often; for what undoes a step until its time is over.
+/// A server that fails is asked so often; whoever is patient asks until the time is over.
 const FAILURES: u32 = 5;
 /// Waits between questions.
 const SOON: Duration = Duration::from_millis(250);
@@ -65,8 +65,8 @@ pub struct Actor<'a> {
     pub traceparent: Option<String>,
     /// False for an action that is never repeated: then an answer that did not come may mean that it was done.
     pub repeatable: bool,
-    /// What undoes a step: nobody does it later, so a server that fails is asked until it is too late.
-    pub undoes: bool,
+    /// A server that fails is asked until it is too late, and not only a few times.
+    pub patient: bool,
     /// When it is too late.
     pub deadline: Instant,
 }
@@ -317,8 +317,8 @@ impl Actor<'_> {
                         return Err(Failed::Step(Outcome::Unknown, message));
                     } else if code == 429 || code >= 500 {
                         failures += 1;
-                        let late = if self.undoes { Outcome::TimedOut } else { Outcome::Failed };
-                        ((self.undoes || failures < FAILURES).then_some(late), message)
+                        let late = if self.patient { Outcome::TimedOut } else { Outcome::Failed };
+                        ((self.patient || failures < FAILURES).then_some(late), message)
                     } else {
                         (None, message)
                     }
@@ -405,7 +405,7 @@ impl Actor<'_> {
                     let body = http_body_util::Limited::new(body, LARGEST).collect().await;
                     let body = body.map(|body| body.to_bytes()).unwrap_or_default();
                     failures += 1;
-                    (refusal(&call.request.to, code, &body), code >= 500 && (self.undoes || failures < FAILURES))
+                    (refusal(&call.request.to, code, &body), code >= 500 && (self.patient || failures < FAILURES))
                 }
                 Err(SendError::NotLeading(_)) => return Err(Failed::Abandoned),
                 Err(error) => (error.to_string(), !matches!(error, SendError::NoCluster)),

@@ -95,7 +95,7 @@ async fn perform(server: &Scripted, calls: &[Call], repeatable: bool, room: Resu
     let deadline = Instant::now() + Duration::from_secs(3);
     let traceparent = Some(TRACE.to_owned());
     let account = Some(server.account(&gate));
-    let actor = Actor { account, outside: &outside, room, traceparent, repeatable, undoes: false, deadline };
+    let actor = Actor { account, outside: &outside, room, traceparent, repeatable, patient: false, deadline };
     actor.perform(calls).await
 }
 
@@ -176,19 +176,19 @@ async fn what_may_pass_is_waited_for_until_it_is_too_late() {
     assert_eq!((late, message.as_str()), (Outcome::TimedOut, "do it: it took too long; the Job runs"));
 }
 
-/// An API server that begins anew fails for a while: nobody undoes a step later, so it is asked for as long as there is time.
+/// A server that begins anew fails for a while: what nobody does later is asked of it for as long as there is time.
 #[tokio::test]
-async fn what_undoes_a_step_is_not_given_up_while_there_is_time() {
+async fn who_is_patient_does_not_give_up_while_there_is_time() {
     let gate = GateLayer::open();
     let outside = outside(&gate, "http://127.0.0.1:9/");
     let fails = |times: usize| Scripted::new(vec![(503, json!({})); times].into_iter().chain([(200, json!({}))]));
-    for (undoes, times, seconds, wanted) in
+    for (patient, times, seconds, wanted) in
         [(false, 5, 60, Outcome::Failed), (true, 5, 60, Outcome::Succeeded), (true, 1000, 1, Outcome::TimedOut)]
     {
         let server = fails(times);
         let deadline = Instant::now() + Duration::from_secs(seconds);
         let (account, room) = (Some(server.account(&gate)), Err("nowhere".to_owned()));
-        let actor = Actor { account, outside: &outside, room, traceparent: None, repeatable: true, undoes, deadline };
+        let actor = Actor { account, outside: &outside, room, traceparent: None, repeatable: true, patient, deadline };
         let Finish::Done(done) = actor.perform(&[call("PATCH", "/x")]).await else { unreachable!() };
         assert_eq!(done.outcome, wanted, "{}", done.message);
     }
@@ -221,7 +221,7 @@ async fn whoever_does_not_lead_abandons_without_a_word() {
             room,
             traceparent: None,
             repeatable: true,
-            undoes: false,
+            patient: false,
             deadline,
         };
         assert_eq!(actor.perform(&[call]).await, Finish::Abandoned);
@@ -352,7 +352,7 @@ async fn a_destination_is_never_quoted() {
     let room = Err("nowhere".to_owned());
     let account = Some(nobody.account(&gate));
     let traceparent = Some(TRACE.to_owned());
-    let actor = Actor { account, outside: &outside, room, traceparent, repeatable: true, undoes: false, deadline };
+    let actor = Actor { account, outside: &outside, room, traceparent, repeatable: true, patient: false, deadline };
     let Finish::Done(done) = actor.perform(&[tell.clone()]).await else { unreachable!() };
     assert_eq!((done.outcome, done.message.as_str()), (Outcome::Failed, "do it: 403"));
     let requests = server.received_requests().await.unwrap();
@@ -369,8 +369,15 @@ async fn without_a_cluster_what_needs_one_fails_at_once() {
     // The time would be enough for many attempts.
     let deadline = Instant::now() + Duration::from_secs(600);
     let room = Err("nowhere".to_owned());
-    let actor =
-        Actor { account: None, outside: &outside, room, traceparent: None, repeatable: false, undoes: false, deadline };
+    let actor = Actor {
+        account: None,
+        outside: &outside,
+        room,
+        traceparent: None,
+        repeatable: false,
+        patient: false,
+        deadline,
+    };
     let mut program = call("GET", "/api/v1/namespaces/shop/pods/a/exec");
     program.request.streams = true;
     for call in [call("GET", "/api/v1/nodes"), call("PATCH", "/api/v1/nodes/a"), program] {

@@ -306,6 +306,7 @@ fn pods(line: &mut dyn FnMut(String), model: &Model, planned: &Planned) {
         line(format!("were more than {max_targets_percent} % of the workload's Pods acted upon?"));
         if takes {
             line(format!("are at least {min_healthy} other Pods ready, and does the PodDisruptionBudget agree?"));
+            line(OTHERS.to_owned());
         }
         return;
     }
@@ -315,10 +316,15 @@ fn pods(line: &mut dyn FnMut(String), model: &Model, planned: &Planned) {
     if takes {
         let others = if faults { " beside those that it hits" } else { "" };
         line(format!("are at least {min_healthy} Pods ready{others}, and does the PodDisruptionBudget agree?"));
+        line(OTHERS.to_owned());
     } else if model.steps.iter().filter_map(|step| step.action.scale.as_ref()).any(may_be_fewer) {
         line(format!("if it scales to fewer, would at least {min_healthy} Pods still be ready?"));
+        line(OTHERS.to_owned());
     }
 }
+
+/// What both bounds of Pods count besides.
+const OTHERS: &str = "do other runs take Pods of the same workload? They count as well";
 
 fn may_be_fewer(scale: &Scale) -> bool {
     let Scale { replicas, by, percent, .. } = scale;

@@ -1,5 +1,5 @@
 //! Asks Prometheus again and again what runbooks wait for: series of their own questions, and SLOs that burn where no
-//! Alertmanager tells. A server that hangs keeps schedules and people waiting for nothing: nobody else waits for this.
+//! Alertmanager tells; and tells the runs that have begun by them when they are over. A server that hangs keeps schedules and people waiting for nothing: nobody else waits for this.
 
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
@@ -9,8 +9,8 @@ use std::{
 
 use futures::{StreamExt, stream};
 use jiff::Timestamp;
-use kube::{Api, Client, api::ListParams};
-use plimsoll_api::RunbookExecution;
+use kube::{Api, Client, ResourceExt, api::ListParams, core::DeserializeGuard, runtime::reflector::Store};
+use plimsoll_api::{RunbookExecution, execution::TriggerKind};
 use plimsoll_runbook::{
     matching::{Alert, Occurrence, Score, labels_of_alert, labels_of_series, lasting, question},
     model::Trigger,
@@ -21,7 +21,9 @@ use plimsoll_slo::names as series;
 use tokio_util::sync::CancellationToken;
 
 use super::{
+    circumstances::holds,
     dispatch::{Dispatcher, Known},
+    ended,
     triggers::start,
 };
 use crate::{
@@ -42,6 +44,8 @@ pub struct Asks {
     client: Client,
     prometheus: Prometheus,
     has_alerts: bool,
+    /// All executions, as far as the watch has told.
+    all: Store<DeserializeGuard<RunbookExecution>>,
     /// Since when series hold, by runbook and fingerprint.
     since: HashMap<(String, String), Timestamp>,
     /// Runbooks whose series were looked at since this process leads.
@@ -58,10 +62,16 @@ struct Past {
 
 impl Asks {
     /// `has_alerts`: alerts come from Alertmanager, those of SLOs as well, and Prometheus is not asked for them.
-    pub fn new(dispatcher: Arc<Dispatcher>, client: Client, prometheus: Prometheus, has_alerts: bool) -> Self {
+    pub fn new(
+        dispatcher: Arc<Dispatcher>,
+        client: Client,
+        prometheus: Prometheus,
+        has_alerts: bool,
+        all: Store<DeserializeGuard<RunbookExecution>>,
+    ) -> Self {
         // What is asked every few seconds is not repeated in between.
         let prometheus = prometheus.with_retries(0);
-        Self { dispatcher, client, prometheus, has_alerts, since: HashMap::new(), seen: HashSet::new() }
+        Self { dispatcher, client, prometheus, has_alerts, all, since: HashMap::new(), seen: HashSet::new() }
     }
 
     /// Asks until `stop`.
@@ -79,11 +89,17 @@ impl Asks {
 
     async fn ask(&mut self) {
         let usable = self.dispatcher.usable();
-        self.seen.retain(|uid| usable.iter().any(|known| known.model.uid == *uid));
+        let asks =
+            |uid: &String| usable.iter().any(|known| known.model.uid == *uid && question(&known.model).is_some());
+        self.seen.retain(asks);
         self.since.retain(|(uid, _), _| self.seen.contains(uid));
-        if !self.has_alerts && usable.iter().any(|known| matches!(known.model.trigger, Trigger::Slo { .. })) {
-            self.burning(&usable).await;
-        }
+        let burns = usable.iter().any(|known| matches!(known.model.trigger, Trigger::Slo { .. }));
+        let burning = match (self.has_alerts, burns) {
+            // Whoever sends alerts says when they are over.
+            (true, _) => None,
+            (false, true) => self.burning(&usable).await,
+            (false, false) => Some(HashSet::new()),
+        };
         let asked: Vec<_> = usable
             .iter()
             .filter_map(|known| Some((Arc::clone(known), question(&known.model)?, self.prometheus.clone())))
@@ -104,19 +120,67 @@ impl Asks {
                 Err(error) => tracing::warn!(runbook = %known.model.name, %error, "the query of a runbook failed"),
             }
         }
+        self.ended(burning.as_ref()).await;
     }
 
-    /// SLOs that burn, where no Alertmanager tells.
-    async fn burning(&self, usable: &[Arc<Known>]) {
+    /// Tells the runs that what started them is over: those whose series were not among the answers, or whose SLO is not among
+    /// those that burn, when what each was started by does not hold any more either. So neither a runbook that asks for
+    /// something else by now ends its runs, nor one answer of a replica that lags.
+    async fn ended(&self, burning: Option<&HashSet<String>>) {
+        let is_gone = |execution: &RunbookExecution| {
+            let (uid, trigger) = (&execution.spec.runbook.uid, &execution.spec.trigger);
+            match trigger.kind {
+                TriggerKind::Query | TriggerKind::Anomaly => {
+                    !self.since.contains_key(&(uid.clone(), trigger.fingerprint.clone()))
+                }
+                TriggerKind::Slo => burning.is_some_and(|burning| !burning.contains(&trigger.fingerprint)),
+                _ => false,
+            }
+        };
+        let all = self.all.state();
+        let known = all.iter().filter_map(|guarded| guarded.0.as_ref().ok());
+        let gone = known.filter(|execution| ended::is_to_be_told(execution) && is_gone(execution));
+        let gone: Vec<_> = gone.map(|execution| self.end(execution)).collect();
+        stream::iter(gone).buffer_unordered(AT_ONCE).for_each(|()| std::future::ready(())).await;
+    }
+
+    /// Tells one, unless what started it holds.
+    async fn end(&self, known: &RunbookExecution) {
+        let (namespace, name) = (known.namespace().unwrap_or_default(), known.name_any());
+        // Of what is kept in memory the condition is left out.
+        let api: Api<RunbookExecution> = Api::namespaced(self.client.clone(), &namespace);
+        let told = async {
+            let Some(execution) = api.get_opt(&name).await? else { return Ok(()) };
+            if execution.uid() != known.uid()
+                || !ended::is_to_be_told(&execution)
+                || holds(&self.dispatcher.outside, &execution).await != Some(false)
+            {
+                return Ok(());
+            }
+            ended::tell(&self.client, &execution, Timestamp::now()).await
+        };
+        if let Err(error) = told.await {
+            let error = chain(&error);
+            tracing::warn!(%namespace, execution = %name, %error, "a run was not told that what started it is over; it is tried again");
+        }
+    }
+
+    /// SLOs that burn, where no Alertmanager tells: the fingerprints of those; `None` when it is not known.
+    async fn burning(&self, usable: &[Arc<Known>]) -> Option<HashSet<String>> {
         // The value is the time since when the alert is active.
         let selector = format!("ALERTS_FOR_STATE{{alertname=\"{}\"}}", series::ALERT_BURN);
         let firing = "ignoring(alertstate) group_left() ALERTS{alertstate=\"firing\"}";
         let samples = match self.prometheus.query(&format!("{selector} * {firing}")).await {
             Ok(samples) => samples,
-            Err(error) => return tracing::warn!(%error, "Prometheus could not be asked for SLOs that burn"),
+            Err(error) => {
+                tracing::warn!(%error, "Prometheus could not be asked for SLOs that burn");
+                return None;
+            }
         };
+        let mut burning = HashSet::new();
         for sample in &samples {
             let labels = labels_of_alert(pairs(&sample.metric));
+            burning.insert(names::fingerprint("Slo", &labels));
             let Ok(starts_at) = Timestamp::from_second(sample.value() as i64) else { continue };
             let runbooks = match self.dispatcher.named_by(&labels).await {
                 Ok(runbooks) => runbooks,
@@ -131,6 +195,7 @@ impl Asks {
                 start(&self.dispatcher, known, &occurrence, &BTreeMap::new()).await;
             }
         }
+        Some(burning)
     }
 
     /// Series of a runbook's own question.

@@ -1,7 +1,11 @@
 //! What the guards ask: gathered from the API server for each check, so that no memory can be wrong or lost. Only runs that
 //! change nothing share what one of them asked a moment ago.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, HashSet},
+    sync::Arc,
+    time::Duration,
+};
 
 use futures::{FutureExt, future::join_all};
 use jiff::Timestamp;
@@ -28,8 +32,10 @@ use plimsoll_runbook::{
     guards::{self, Circumstances, Guard, Past, Refusal, SloNow, changes_nothing, check},
     matching, names,
     plan::Settings,
-    requests,
+    requests::{self, query_request},
 };
+use plimsoll_slo::{names as series, promql::quote};
+use serde_json::Value;
 use tokio::time::Instant;
 
 use super::{
@@ -38,7 +44,7 @@ use super::{
     ledger::{self, Ledger, target_of},
     lookup,
     proof::Author,
-    read::text,
+    read::{entries, text},
     recent::Answers,
 };
 use crate::actions::{Outside, account};
@@ -87,7 +93,7 @@ impl Asker {
         let at_risk = async {
             // Nobody else asks for them.
             let chaos = spec.steps.iter().any(|step| step.action.chaos.is_some());
-            if chaos { slos(&self.client, spec, &namespace).await } else { Some(Vec::new()) }
+            if chaos { slos(&self.client, &self.dispatcher.outside, spec, &namespace).await } else { Some(Vec::new()) }
         };
         let verifies = verifies(&self.client, &self.dispatcher.outside, execution, &namespace);
         let target = async {
@@ -172,22 +178,27 @@ pub fn refused_already(
     known: &Known,
     settings: &Settings,
 ) -> Vec<Refusal> {
-    let history = ledger.page().history(execution, Vec::new());
-    refused_by_count(&execution.spec, &known.model, settings, history)
+    let page = ledger.page();
+    let history = page.history(execution, Vec::new());
+    let others = page.same_workload(execution, Vec::new());
+    drop(page);
+    refused_by_count(&execution.spec, &known.model, settings, history, others)
 }
 
-/// What the guards refuse that only count other executions of the runbook.
+/// What the guards refuse that only count other executions: of the runbook, and those that take Pods of the same workload.
 pub fn refused_by_count(
     spec: &RunbookExecutionSpec,
     model: &Model,
     settings: &Settings,
     history: Vec<Past>,
+    same_workload: Vec<Past>,
 ) -> Vec<Refusal> {
     let around = Circumstances {
         paused: Some(false),
         mode: Some(Some(model.mode)),
         history: Some(history),
         same_target: Some(Vec::new()),
+        same_workload: Some(same_workload),
         author_may: Some(true),
         asker_may: Some(true),
         ..Circumstances::default()
@@ -198,47 +209,108 @@ pub fn refused_by_count(
     refusals
 }
 
-/// Executions of the same runbook, and those that act upon the same target now, listed anew; `None` when they cannot be.
-pub async fn listed(client: &Client, execution: &RunbookExecution) -> Option<(Vec<Past>, Vec<String>)> {
-    let list = async |api: Api<RunbookExecution>, label: &str, value: &str| {
-        let all = api.list(&ListParams::default().labels(&format!("{label}={value}"))).await.ok()?;
-        let others = all.items.iter().filter(|other| other.uid() != execution.uid());
-        Some(others.map(ledger::past).collect::<Vec<Past>>())
+/// Other executions, listed anew.
+#[derive(Debug, Default)]
+pub struct Listed {
+    /// Those of the same runbook.
+    pub history: Vec<Past>,
+    /// Those that act upon the same target now.
+    pub same_target: Vec<String>,
+    /// Those that take Pods of the same workload now.
+    pub same_workload: Vec<Past>,
+}
+
+/// Lists them; `None` when they cannot be.
+pub async fn listed(client: &Client, execution: &RunbookExecution) -> Option<Listed> {
+    let list = async |api: Api<RunbookExecution>, params: ListParams| {
+        let mut all = api.list(&params).await.ok()?.items;
+        all.retain(|other| other.uid() != execution.uid());
+        Some(all)
     };
-    let own = Api::namespaced(client.clone(), &execution.namespace().unwrap_or_default());
-    let same_target = async {
+    let namespace = execution.namespace().unwrap_or_default();
+    let own = Api::namespaced(client.clone(), &namespace);
+    let of_runbook = format!("{}={}", names::RUNBOOK_UID, execution.spec.runbook.uid);
+    let target = target_of(execution);
+    let takes = guards::takes(&execution.spec) != Some(guards::Hits::default());
+    let workload = target.filter(|_| takes).and_then(guards::workload);
+    let around = async {
         let holds = guards::holds(&execution.spec);
-        let (all, mut params) = (Api::<RunbookExecution>::all(client.clone()), ListParams::default());
-        // Executions bear the label of their target alone, and not of what they measure more closely.
-        let is_target_alone = target_of(execution)
-            .is_some_and(|target| !guards::can_be_measured(target.kind) && holds.iter().all(|uid| *uid == target.uid));
-        match target_of(execution).filter(|_| is_target_alone) {
-            _ if holds.is_empty() => return Some(Vec::new()),
-            Some(target) => params = params.labels(&format!("{}={}", names::TARGET_UID, target.uid)),
-            None => {}
+        if holds.is_empty() {
+            return Some((Vec::new(), Vec::new()));
         }
-        let all = all.list(&params).await.ok()?;
-        let others = all.items.iter().filter(|other| other.uid() != execution.uid());
-        let same = others.filter(|other| !guards::holds(&other.spec).is_disjoint(&holds));
-        Some(same.map(ledger::past).collect::<Vec<Past>>())
+        // Executions bear the label of their target alone, and not of its workload or of what they measure more closely.
+        let is_target_alone = workload.is_none()
+            && target.is_some_and(|target| {
+                !guards::can_be_measured(target.kind) && holds.iter().all(|uid| *uid == target.uid)
+            });
+        let params = match target.filter(|_| is_target_alone) {
+            Some(target) => ListParams::default().labels(&format!("{}={}", names::TARGET_UID, target.uid)),
+            None => ListParams::default(),
+        };
+        let all = list(Api::all(client.clone()), params).await?;
+        let same = all.iter().filter(|other| !guards::holds(&other.spec).is_disjoint(&holds)).map(ledger::past);
+        let same_target = same.filter(ledger::acts).map(|past| past.name).collect();
+        let mut same_workload: Vec<Past> = all.iter().map(ledger::past).filter(ledger::takes).collect();
+        same_workload.retain(|past| past.workload_uid.as_deref().is_some_and(|uid| Some(uid) == workload));
+        Some((same_target, same_workload))
     };
-    let history = list(own, names::RUNBOOK_UID, &execution.spec.runbook.uid);
-    let (history, same_target) = tokio::join!(history, same_target);
-    let acts = |past: &Past| past.real && past.started_at.is_some() && !past.phase.is_terminal();
-    Some((history?, same_target?.into_iter().filter(acts).map(|past| past.name).collect()))
+    let (history, around) = tokio::join!(list(own, ListParams::default().labels(&of_runbook)), around);
+    let (same_target, same_workload) = around?;
+    Some(Listed { history: history?.iter().map(ledger::past).collect(), same_target, same_workload })
 }
 
 /// The SLOs that a run of a namespace may endanger: that namespace's, and those of the namespaces that its faults hit.
-pub async fn slos(client: &Client, spec: &RunbookExecutionSpec, own: &str) -> Option<Vec<SloNow>> {
+/// Whether one burns, its status says some time later, and as last known while Prometheus does not answer: so Prometheus
+/// is asked as well, and without its answer no SLO is known not to burn.
+pub async fn slos(client: &Client, outside: &Outside, spec: &RunbookExecutionSpec, own: &str) -> Option<Vec<SloNow>> {
     let others = guards::fault_namespaces(spec).into_iter().filter(|namespace| *namespace != own);
-    let all = join_all([own].into_iter().chain(others).map(|namespace| async move {
+    let namespaces: Vec<&str> = [own].into_iter().chain(others).collect();
+    let stored = join_all(namespaces.iter().map(|namespace| async move {
         let mut slos = slos_of(client, namespace).await?;
-        if namespace != own {
-            slos.iter_mut().for_each(|slo| slo.namespace = Some(namespace.to_owned()));
+        if *namespace != own {
+            slos.iter_mut().for_each(|slo| slo.namespace = Some((*namespace).to_owned()));
         }
         Some(slos)
     }));
-    all.await.into_iter().collect::<Option<Vec<_>>>().map(|all| all.concat())
+    let (stored, firing) = tokio::join!(stored, firing(outside, &namespaces, spec.traceparent.as_deref()));
+    let mut all = stored.into_iter().collect::<Option<Vec<_>>>()?.concat();
+    for slo in &mut all {
+        let id = format!("{}/{}", slo.namespace.as_deref().unwrap_or(own), slo.name);
+        match &firing {
+            Firing::These(ids) if ids.contains(&id) => slo.burning = Some(true),
+            Firing::NotKnown => slo.burning = slo.burning.filter(|burning| *burning),
+            Firing::These(_) | Firing::NotAsked => {}
+        }
+    }
+    Some(all)
+}
+
+/// The SLOs whose alerts fire, as Prometheus says.
+enum Firing {
+    These(HashSet<String>),
+    NotKnown,
+    /// The operator knows no Prometheus, so no status says anything either.
+    NotAsked,
+}
+
+async fn firing(outside: &Outside, namespaces: &[&str], traceparent: Option<&str>) -> Firing {
+    if outside.prometheus.is_none() {
+        return Firing::NotAsked;
+    }
+    // A namespace's name has nothing that a regular expression reads otherwise.
+    let ids = quote(&format!("({})/.+", namespaces.join("|")));
+    let burn = quote(series::ALERT_BURN);
+    let request = query_request(&format!("ALERTS{{alertname={burn},alertstate=\"firing\",{}=~{ids}}}", series::SLO_ID));
+    let answer = outside.send(&request, &request.path, traceparent).await.ok();
+    let answer: Option<Value> = answer.and_then(|answer| serde_json::from_slice(&answer.body).ok());
+    match answer {
+        Some(answer) if requests::found(&answer).is_ok() => {
+            let ids =
+                entries(&answer, "/data/result").map(|series| text(series, &format!("/metric/{}", series::SLO_ID)));
+            Firing::These(ids.map(str::to_owned).collect())
+        }
+        _ => Firing::NotKnown,
+    }
 }
 
 async fn slos_of(client: &Client, namespace: &str) -> Option<Vec<SloNow>> {
@@ -286,7 +358,7 @@ pub async fn is_there(
     if stored == Some(true) {
         return stored;
     }
-    let request = requests::query_request(&requests::verify_query(namespace, verify));
+    let request = query_request(&requests::verify_query(namespace, verify));
     let answer = outside.send(&request, &request.path, traceparent).await.ok();
     let answer = answer.and_then(|answer| serde_json::from_slice(&answer.body).ok());
     let recorded = answer.and_then(|answer| requests::found(&answer).ok());
@@ -390,7 +462,7 @@ async fn target(client: &Client, execution: &RunbookExecution, namespace: &str) 
 pub async fn holds(outside: &Outside, execution: &RunbookExecution) -> Option<bool> {
     let spec = &execution.spec;
     let Some(condition) = &spec.trigger.condition else { return Some(true) };
-    let request = requests::query_request(condition);
+    let request = query_request(condition);
     let answer = outside.send(&request, &request.path, spec.traceparent.as_deref()).await.ok()?;
     let answer = serde_json::from_slice(&answer.body).ok()?;
     matching::holds(&spec.trigger, &answer).ok()

@@ -13,7 +13,10 @@ use crate::{
         gate::{GateLayer, Lease},
         metrics::Metrics,
     },
-    runbooks::proof::{AUTHOR, Sealer},
+    runbooks::{
+        dispatch::tests::Given,
+        proof::{AUTHOR, Sealer},
+    },
 };
 
 #[test]
@@ -190,6 +193,7 @@ async fn only_runs_that_change_nothing_share_what_was_just_asked() {
 #[tokio::test]
 async fn a_fault_elsewhere_reads_the_slos_there() {
     let api = crate::testing::FakeApi::default();
+    let outside = Given::of(api.clone(), Sealer::new([5; 32])).dispatcher.outside;
     for (namespace, name) in [("shop", "checkout"), ("bank", "transfers"), ("zoo", "tickets")] {
         let slo = json!({"apiVersion": plimsoll_api::API_VERSION, "kind": "SLO",
             "metadata": {"name": name, "namespace": namespace},
@@ -202,7 +206,7 @@ async fn a_fault_elsewhere_reads_the_slos_there() {
         execution.spec.objects = from_value(json!([{"parameter": "app", "kind": "Deployment", "namespace": namespace,
             "name": "app", "uid": "t", "facts": {}}]))
         .unwrap();
-        let found = slos(&api.client(), &execution.spec, "shop").await.unwrap();
+        let found = slos(&api.client(), &outside, &execution.spec, "shop").await.unwrap();
         found.into_iter().map(|slo| (slo.namespace, slo.name)).collect::<Vec<_>>()
     };
     let fault = json!({"name": "a", "chaos": {"object": "app", "duration": "30s", "podChaos": {"action": "PodKill"}}});
@@ -230,8 +234,76 @@ async fn who_has_borrowed_the_same_object_is_listed() {
     let mut acts = serde_json::to_value(measures("first", "checkout", "m")).unwrap();
     acts["status"] = json!({"phase": "Running", "startedAt": "2026-01-01T00:00:00Z"});
     api.put("/apis/plimsoll.dev/v1alpha1/namespaces/shop/runbookexecutions/first", acts);
-    let busy = async |execution: &RunbookExecution| listed(&api.client(), execution).await.unwrap().1;
+    let busy = async |execution: &RunbookExecution| listed(&api.client(), execution).await.unwrap().same_target;
     assert_eq!(busy(&measures("second", "cart", "m")).await, ["first"]);
     assert!(busy(&measures("second", "cart", "n")).await.is_empty());
     assert_eq!(busy(&measures("second", "checkout", "n")).await, ["first"]);
+}
+
+/// Each of two runbooks keeps its bounds alone; without the watch, who takes Pods of the same workload is listed.
+#[tokio::test]
+async fn who_takes_pods_of_the_same_workload_is_listed() {
+    let api = crate::testing::FakeApi::default();
+    let evicts = |name: &str, workload: &str| -> RunbookExecution {
+        let mut execution = execution(json!({"name": "a", "evictPod": {"pod": "pod"}}));
+        execution.metadata.name = Some(name.to_owned());
+        execution.metadata.uid = Some(name.to_owned());
+        execution.spec.target = Some("pod".to_owned());
+        execution.spec.objects =
+            from_value(json!([{"parameter": "pod", "kind": "Pod", "namespace": "shop", "name": name,
+            "uid": name, "facts": {"workloadUid": workload, "replicas": 4}}]))
+            .unwrap();
+        execution
+    };
+    for (name, workload, phase) in [("first", "w", "Running"), ("waits", "w", "Blocked"), ("other", "v", "Running")] {
+        let mut stored = serde_json::to_value(evicts(name, workload)).unwrap();
+        stored["status"] = json!({"phase": phase});
+        if phase == "Running" {
+            stored["status"]["startedAt"] = json!("2026-01-01T00:00:00Z");
+        }
+        api.put(&format!("/apis/plimsoll.dev/v1alpha1/namespaces/shop/runbookexecutions/{name}"), stored);
+    }
+    let found = listed(&api.client(), &evicts("second", "w")).await.unwrap();
+    let shown: Vec<_> = found.same_workload.iter().map(|past| (past.name.as_str(), past.takes)).collect();
+    assert_eq!(shown, [("first", Some(guards::Hits { at_once: 1, in_all: 1 }))]);
+    assert!(found.same_target.is_empty());
+}
+
+/// What a status says of an SLO is what was last known: while Prometheus does not answer, no SLO is known not to burn.
+#[tokio::test]
+async fn whether_an_slo_burns_is_asked_of_prometheus_as_well() {
+    let api = crate::testing::FakeApi::default();
+    for (name, burning) in [("checkout", "False"), ("cart", "False"), ("login", "True")] {
+        let condition = json!({"type": "Burning", "status": burning, "reason": "x", "message": "", "lastTransitionTime": "2026-01-01T00:00:00Z"});
+        let slo = json!({"apiVersion": plimsoll_api::API_VERSION, "kind": "SLO",
+            "metadata": {"name": name, "namespace": "shop"},
+            "spec": {"objective": "99.9", "sli": {"events": {"bad": "a", "total": "b"}}},
+            "status": {"budget": "61.3%", "conditions": [condition]}});
+        api.put(&format!("/apis/plimsoll.dev/v1alpha1/namespaces/shop/slos/{name}"), slo);
+    }
+    let server = wiremock::MockServer::start().await;
+    let mut outside = Given::of(api.clone(), Sealer::new([5; 32])).dispatcher.outside;
+    let spec = execution(json!({"name": "a", "wait": "1s"})).spec;
+    let client = api.client();
+    let burning = async |outside: &Outside| {
+        let mut found = slos(&client, outside, &spec, "shop").await.unwrap();
+        found.sort_by(|a, b| a.name.cmp(&b.name));
+        found.into_iter().map(|slo| slo.burning).collect::<Vec<_>>()
+    };
+    // By name: cart, checkout, login.
+    assert_eq!(burning(&outside).await, [Some(false), Some(false), Some(true)], "there is no Prometheus");
+    outside.prometheus = Some(from_value(json!({"url": server.uri()})).unwrap());
+    let firing = json!({"status": "success", "data": {"resultType": "vector", "result": [
+        {"metric": {"slo_id": "shop/checkout"}, "value": [0, "1"]}, {"metric": {"slo_id": "bank/cart"}, "value": [0, "1"]}]}});
+    let asks = wiremock::matchers::query_param(
+        "query",
+        r#"ALERTS{alertname="SLOErrorBudgetBurn",alertstate="firing",slo_id=~"(shop)/.+"}"#,
+    );
+    let answer = wiremock::ResponseTemplate::new(200).set_body_json(firing);
+    wiremock::Mock::given(asks).respond_with(answer).mount(&server).await;
+    assert_eq!(burning(&outside).await, [Some(false), Some(true), Some(true)], "sooner than the status says so");
+    server.reset().await;
+    let away = wiremock::ResponseTemplate::new(503);
+    wiremock::Mock::given(wiremock::matchers::any()).respond_with(away).mount(&server).await;
+    assert_eq!(burning(&outside).await, [None, None, Some(true)]);
 }

@@ -11,7 +11,7 @@ use futures::{FutureExt, future::BoxFuture};
 use jiff::Timestamp;
 use kube::{
     Api, Client, Resource, ResourceExt,
-    api::{ListParams, Patch, PatchParams, PostParams},
+    api::{ListParams, PostParams},
     core::DeserializeGuard,
     runtime::{events::EventType, reflector::Store},
 };
@@ -29,13 +29,14 @@ use plimsoll_runbook::{
     requests::query_request,
 };
 use plimsoll_slo::names as series;
-use serde_json::{Value, json};
+use serde_json::Value;
 use tokio::{
     sync::{Notify, Semaphore, mpsc},
     time::Instant,
 };
 
 use super::{
+    ended,
     execute::Executor,
     lookup::{self, LookupError},
     proof::{AUTHOR, Author, SEAL, Sealer},
@@ -507,23 +508,12 @@ impl Dispatcher {
         let failed = |error: kube::Error| NotStored(format!("RunbookExecutions: {}", chain(&error)));
         for execution in all.list(&params).await.map_err(failed)? {
             let started = execution.spec.trigger.starts_at.0.as_second();
-            let over = execution.status.as_ref().is_some_and(|status| status.phase.is_terminal());
-            let told = execution.annotations().contains_key(RESOLVED_AT);
             if started != alert.starts_at.as_second() {
                 continue;
             }
             found += 1;
-            if over || told {
-                continue;
-            }
-            let api: Api<RunbookExecution> =
-                Api::namespaced(self.client.clone(), &execution.namespace().unwrap_or_default());
-            let patch = json!({"metadata": {"uid": execution.uid(), "annotations": {RESOLVED_AT: at.to_string()}}});
-            match api.patch_metadata(&execution.name_any(), &PatchParams::default(), &Patch::Merge(&patch)).await {
-                Ok(_) => {}
-                // It went, or another one has its name.
-                Err(kube::Error::Api(status)) if matches!(status.code, 404 | 409) => {}
-                Err(error) => return Err(failed(error)),
+            if ended::is_to_be_told(&execution) {
+                ended::tell(&self.client, &execution, at).await.map_err(failed)?;
             }
         }
         Ok(found)

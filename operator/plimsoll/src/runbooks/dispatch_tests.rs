@@ -1,6 +1,6 @@
 #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 use kube::runtime::{reflector::store::Writer, watcher};
-use serde_json::from_value;
+use serde_json::{from_value, json};
 
 use super::*;
 use crate::{

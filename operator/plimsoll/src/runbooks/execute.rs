@@ -10,7 +10,7 @@ use kube::{
     core::DeserializeGuard,
     runtime::reflector::{ObjectRef, Store},
 };
-use plimsoll_api::{RunbookExecution, RunbookExecutionStatus, execution::Phase, runbook::Step};
+use plimsoll_api::{RunbookExecution, RunbookExecutionStatus, execution::Phase};
 use plimsoll_runbook::{
     Act,
     guards::{self, Guard, Refusal, check},
@@ -25,7 +25,7 @@ use tokio::{
 
 use super::{
     begin::recall,
-    circumstances::{self, Asker, holds, listed},
+    circumstances::{self, Asker, Listed, holds, listed},
     decide,
     dispatch::{Dispatcher, Known},
     lent,
@@ -39,9 +39,6 @@ use crate::{
     artifacts::{Archive, ArtifactsConfig, Place},
     sinks::kubernetes::chain,
 };
-
-/// A fault is looked after this often.
-const RISK: Duration = Duration::from_secs(5);
 
 /// What is held back by what is counted is counted again at least this often.
 const COUNTED: Duration = Duration::from_secs(RECHECK.unsigned_abs());
@@ -329,11 +326,12 @@ impl Executor {
         let safety = safety.map_or(&validate::DEFAULT_SAFETY, |known| &known.model.safety);
         let now = Timestamp::now();
         let page = ledger.page();
-        if let Some((history, same_target)) = listed {
+        if let Some(Listed { history, same_target, same_workload }) = listed {
             around.history = Some(page.history(execution, history));
             let mut all = page.same_target(execution);
             all.extend(same_target);
             around.same_target = Some(all);
+            around.same_workload = Some(page.same_workload(execution, same_workload));
         }
         let mut refusals = check(&execution.spec, safety, settings, &around, now);
         let void = void.unwrap_or_else(|error| {
@@ -414,7 +412,7 @@ impl Executor {
             room,
             traceparent: spec.traceparent.clone(),
             repeatable: task.repeatable,
-            undoes: matches!(doing.what, What::Undo(_)),
+            patient: task.patient,
             deadline: Instant::now() + left(doing.until, Timestamp::now()),
         };
         tracing::info!(execution = %format!("{namespace}/{name}"), what = ?doing.what, "acting");
@@ -467,26 +465,6 @@ impl Executor {
             created: run.created,
             expires: run.created.saturating_add(ttl).unwrap_or(Timestamp::MAX),
         })
-    }
-
-    /// Ends when a fault endangers an SLO; never for anything else.
-    async fn risk(&self, execution: &RunbookExecution, step: Option<&Step>, what: &What) -> String {
-        let Some(chaos) = step.and_then(|step| step.action.chaos.as_ref()).filter(|_| matches!(what, What::Step(_)))
-        else {
-            return std::future::pending().await;
-        };
-        let namespace = execution.namespace().unwrap_or_default();
-        loop {
-            tokio::time::sleep(RISK).await;
-            let slos = circumstances::slos(&self.client, &execution.spec, &namespace).await;
-            // That for once nothing can be read is no risk yet: it would have been refused before.
-            if let Some(slos) = &slos
-                && let Some((_, message)) =
-                    guards::at_risk(chaos, Some(slos)).into_iter().find(|(slo, _)| slo.is_some())
-            {
-                return format!("the fault was ended: {message}");
-            }
-        }
     }
 }
 

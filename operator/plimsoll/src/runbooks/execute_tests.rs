@@ -256,3 +256,47 @@ async fn who_waits_after_an_approval_is_not_missed() {
     let slimmed = serde_json::to_value(kept.0.unwrap()).unwrap();
     assert!(by(&slimmed));
 }
+
+/// A Prometheus that begins anew answers 503 for a while: what it will know a moment later is asked again until there is no
+/// time left, and what it never said is not known.
+#[tokio::test]
+async fn a_verification_asks_until_its_time_is_over() {
+    let burns =
+        json!({"status": "success", "data": {"resultType": "vector", "result": [{"metric": {}, "value": [0, "0.4"]}]}});
+    // How long ago it began to settle, and how often Prometheus does not answer: more often than an ordinary step asks.
+    for (ago, unanswered, phase, reason) in
+        [(60, 6, "Succeeded", "Done"), (299, u64::MAX, "Failed", "RecoveryNotKnown")]
+    {
+        let api = FakeApi::default();
+        borrowed(&api, None);
+        let server = wiremock::MockServer::start().await;
+        let at = wiremock::matchers::path("/hook");
+        wiremock::Mock::given(at).respond_with(wiremock::ResponseTemplate::new(200)).mount(&server).await;
+        let away = wiremock::Mock::given(wiremock::matchers::path("/api/v1/query"));
+        let away = away.respond_with(wiremock::ResponseTemplate::new(503)).up_to_n_times(unanswered).with_priority(1);
+        away.mount(&server).await;
+        let good = wiremock::ResponseTemplate::new(200).set_body_json(&burns);
+        wiremock::Mock::given(wiremock::matchers::any()).respond_with(good).with_priority(9).mount(&server).await;
+        let mut given = Given::of(api.clone(), Sealer::new([5; 32]));
+        let endpoint = |path: &str| from_value(json!({"url": server.uri() + path})).unwrap();
+        given.dispatcher.outside.prometheus = Some(endpoint(""));
+        given.dispatcher.outside.destinations.insert("pager".to_owned(), endpoint("/hook"));
+        let begun = (Timestamp::now() - SignedDuration::from_secs(ago)).to_string();
+        let mut execution = api.get(AT).unwrap();
+        execution["spec"]["steps"] = json!([{"name": "a", "cordon": {"node": "node"}}]);
+        execution["spec"]["verify"] =
+            json!({"slo": "checkout", "after": "1s", "onFailure": "Rollback", "escalateTo": "pager"});
+        execution["status"] = json!({"phase": "Verifying", "startedAt": begun, "verification": {"intentTime": begun},
+            "steps": [{"name": "a", "intentTime": begun, "attempts": 1, "finishedAt": begun, "outcome": "Succeeded"}]});
+        let typed: RunbookExecution = from_value(execution.clone()).unwrap();
+        let right = seal(&Sealer::new([5; 32]), "ann", "shop", "x", &typed.spec).unwrap();
+        execution["metadata"]["annotations"][SEAL] = json!(right);
+        put(&api, execution);
+        executor_of(&api, given).run("shop", "x", None).await.unwrap();
+        let status = api.get(AT).unwrap()["status"].clone();
+        assert_eq!((&status["phase"], &status["reason"]), (&json!(phase), &json!(reason)), "{status}");
+        let told = server.received_requests().await.unwrap().iter().filter(|sent| sent.url.path() == "/hook").count();
+        assert_eq!(told, usize::from(phase == "Failed"), "whoever the runbook names");
+        assert_eq!(status["steps"][0]["compensation"], Value::Null, "nothing is undone");
+    }
+}

@@ -17,7 +17,7 @@ use plimsoll_api::{
     runbook::Mode,
 };
 use plimsoll_runbook::{
-    guards::{self, Past},
+    guards::{self, Hits, Past},
     machine::unsaid,
 };
 use tokio::{sync::watch, time::timeout};
@@ -45,6 +45,8 @@ struct Inner {
     of_runbook: HashMap<String, HashSet<Key>>,
     /// Of each object that one has for itself, by its UID: those that act now.
     held: HashMap<String, HashSet<Key>>,
+    /// Of each workload, by its UID: those that take Pods of it now.
+    taken: HashMap<String, HashSet<Key>>,
 }
 
 #[derive(Clone, Debug)]
@@ -151,6 +153,19 @@ impl Page<'_> {
         entries.filter(|entry| acts(&entry.past)).map(|entry| entry.past.name.clone()).collect()
     }
 
+    /// Other executions, of any runbook, that take Pods now of the workload that the target is, or belongs to. `listed` are
+    /// those of a list that was made just now, where one was.
+    pub fn same_workload(&self, execution: &RunbookExecution, listed: Vec<Past>) -> Vec<Past> {
+        let own = key(execution);
+        let mut all: BTreeMap<String, Past> = listed.into_iter().map(|past| (past.name.clone(), past)).collect();
+        let workload = target_of(execution).and_then(guards::workload);
+        let keys = workload.and_then(|uid| self.inner.taken.get(uid)).into_iter().flatten();
+        for entry in keys.filter(|key| **key != own).filter_map(|key| self.inner.entries.get(key)) {
+            all.insert(entry.past.name.clone(), entry.past.clone());
+        }
+        all.into_values().collect()
+    }
+
     /// It begins: whoever counts next sees it, before it is stored. What becomes of it is entered when it is read.
     pub fn begins(mut self, execution: &RunbookExecution, now: jiff::Timestamp) {
         let past = Past { started_at: Some(now), finished_at: None, ..past(execution) };
@@ -192,12 +207,18 @@ impl Inner {
                 self.held.entry(uid.clone()).or_default().insert(key.clone());
             }
         }
+        if let Some(workload) = entry.past.workload_uid.as_ref().filter(|_| takes(&entry.past)) {
+            self.taken.entry(workload.clone()).or_default().insert(key.clone());
+        }
         self.entries.insert(key, entry);
     }
 
     fn remove(&mut self, key: &str) {
-        let Some(Entry { runbook, past: _, holds }) = self.entries.remove(key) else { return };
+        let Some(Entry { runbook, past, holds }) = self.entries.remove(key) else { return };
         forget(&mut self.of_runbook, &runbook, key);
+        if let Some(workload) = &past.workload_uid {
+            forget(&mut self.taken, workload, key);
+        }
         for uid in &holds {
             forget(&mut self.held, uid, key);
         }
@@ -235,8 +256,13 @@ fn key(execution: &RunbookExecution) -> Key {
 }
 
 /// It does something now.
-fn acts(past: &Past) -> bool {
+pub fn acts(past: &Past) -> bool {
     past.real && past.started_at.is_some() && past.finished_at.is_none()
+}
+
+/// It takes Pods now, or nobody knows how many.
+pub fn takes(past: &Past) -> bool {
+    acts(past) && past.takes != Some(Hits::default())
 }
 
 /// What the guards count of an execution.
@@ -250,7 +276,8 @@ pub fn past(execution: &RunbookExecution) -> Past {
     Past {
         name: execution.name_any(),
         target_uid: target.map(|object| object.uid.clone()).unwrap_or_default(),
-        workload_uid: target.and_then(|object| object.facts.workload_uid.clone()),
+        workload_uid: target.and_then(guards::workload).map(str::to_owned),
+        takes: guards::takes(&execution.spec),
         phase,
         started_at: started,
         finished_at: status.and_then(|status| status.finished_at.as_ref()).map(|time| time.0),
@@ -417,5 +444,62 @@ mod tests {
         ledger.read(&measures("first", "checkout", "m", over));
         assert!(busy(&measures("second", "cart", "m", Value::Null)).is_empty());
         assert!(ledger.lock().held.is_empty());
+    }
+
+    /// Each of two runbooks keeps its bounds alone; what the other one takes is counted by the workload, and a leader that
+    /// has only just begun counts the same.
+    #[test]
+    fn what_takes_pods_is_counted_by_their_workload() {
+        let run = |name: &str, action: Value, object: Value, status: Value| {
+            let mut execution = execution(name, status);
+            execution.spec.runbook.uid = format!("runbook-of-{name}");
+            execution.spec.steps = from_value(json!([action])).unwrap();
+            execution.spec.objects = from_value(json!([object])).unwrap();
+            execution
+        };
+        let evict = json!({"name": "a", "evictPod": {"pod": "pod"}});
+        let pod = |uid: &str, workload: &str| {
+            json!({"parameter": "pod", "kind": "Pod", "namespace": "shop", "name": uid, "uid": uid,
+                "facts": {"workloadUid": workload, "replicas": 4}})
+        };
+        let acting = || json!({"phase": "Running", "startedAt": "2026-01-01T00:00:00Z"});
+        let ledger = Ledger::default();
+        let asks = run("asks", evict.clone(), pod("p9", "w"), Value::Null);
+        let taken = |ledger: &Ledger| {
+            let all = ledger.page().same_workload(&asks, Vec::new());
+            all.into_iter().map(|past| (past.name, past.takes.unwrap().at_once)).collect::<Vec<_>>()
+        };
+        let first = |status: Value| run("first", evict.clone(), pod("p1", "w"), status);
+        ledger.page().begins(&first(Value::Null), "2026-01-01T00:00:00Z".parse().unwrap());
+        assert_eq!(taken(&ledger), [("first".to_owned(), 1)], "before it is stored");
+        // Whoever leads next has what is stored.
+        let ledger = Ledger::default();
+        tell(&ledger, Event::Init);
+        let looks = json!({"name": "a", "describe": {"object": "pod"}});
+        let mut dry = run("dry", evict.clone(), pod("p2", "w"), acting());
+        dry.spec.mode = Mode::DryRun;
+        let fewer = json!({"name": "a", "scale": {"workload": "pod", "replicas": 2, "max": 9}});
+        let workload = json!({"parameter": "pod", "kind": "Deployment", "namespace": "shop", "name": "app", "uid": "w",
+            "facts": {"replicas": 4}});
+        for stored in [
+            first(acting()),
+            dry,
+            run("looks", looks, pod("p3", "w"), acting()),
+            run("elsewhere", evict.clone(), pod("p4", "another"), acting()),
+            run("waits", evict.clone(), pod("p5", "w"), json!({"phase": "Blocked"})),
+            run("fewer", fewer, workload, acting()),
+            run("asks", evict.clone(), pod("p9", "w"), acting()),
+        ] {
+            tell(&ledger, Event::InitApply(stored));
+        }
+        tell(&ledger, Event::InitDone);
+        assert_eq!(taken(&ledger), [("fewer".to_owned(), 2), ("first".to_owned(), 1)]);
+        let times = ["2026-01-01T00:00:00Z", "2026-01-01T00:01:00Z"];
+        ledger.read(&first(json!({"phase": "Succeeded", "startedAt": times[0], "finishedAt": times[1]})));
+        assert_eq!(taken(&ledger), [("fewer".to_owned(), 2)]);
+        for name in ["fewer", "elsewhere", "asks"] {
+            ledger.gone("shop", name);
+        }
+        assert!(ledger.lock().taken.is_empty());
     }
 }

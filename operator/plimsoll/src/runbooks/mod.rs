@@ -11,6 +11,7 @@ pub mod circumstances;
 pub mod config;
 pub mod decide;
 pub mod dispatch;
+pub mod ended;
 pub mod execute;
 pub mod facts;
 pub mod keep;
@@ -22,6 +23,7 @@ pub mod news;
 pub mod proof;
 pub mod read;
 pub mod recent;
+mod risk;
 pub mod state;
 pub mod switch;
 pub mod tasks;
@@ -173,7 +175,8 @@ pub async fn lead(setup: Setup, stop: CancellationToken) {
     dispatcher.hand_to(hand, &executor);
     let states = States { client: client.clone(), dispatcher: Arc::clone(&dispatcher), switch: switch.clone() };
     let triggers = Triggers::new(Arc::clone(&dispatcher), client.clone());
-    let asks = prometheus.map(|prometheus| Asks::new(dispatcher, client.clone(), prometheus, has_alerts));
+    let all = executor.all.clone();
+    let asks = prometheus.map(|prometheus| Asks::new(dispatcher, client.clone(), prometheus, has_alerts, all));
     let keeper = Keeper { client, outside, artifacts: config.artifacts, days: config.keep_days };
     let watching = stop.clone();
     tokio::join!(

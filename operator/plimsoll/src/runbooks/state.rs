@@ -112,6 +112,12 @@ impl States {
             Err(Unusable::Unsealed(message)) => return (Some(false), "AuthorUnknown", message.clone()),
             Ok(known) => known,
         };
+        if self.dispatcher.settings.protects(namespace) {
+            let message = format!(
+                "metadata.namespace: {namespace} is a protected namespace, and no runbook there is run; put it into another one"
+            );
+            return (Some(false), "ProtectedNamespace", message);
+        }
         let lacking = lacking(&known.model, &self.dispatcher.settings);
         if !lacking.is_empty() {
             return (Some(false), "NotConfigured", lacking.join("; "));

@@ -102,6 +102,18 @@ async fn what_the_configuration_lacks_is_told_before_the_incident() {
     );
 }
 
+#[tokio::test]
+async fn a_protected_namespace_is_told_before_the_incident() {
+    let (_, mut states, runbook) = given(|_| {});
+    let dispatcher = Arc::get_mut(&mut states.dispatcher).unwrap();
+    dispatcher.settings.operator_namespace = "shop".to_owned();
+    let (ready, reason, message) = states.ready("shop", &states.dispatcher.know(&runbook)).await;
+    assert_eq!((ready, reason), (Some(false), "ProtectedNamespace"));
+    let words =
+        "metadata.namespace: shop is a protected namespace, and no runbook there is run; put it into another one";
+    assert_eq!(message, words);
+}
+
 /// Git may bring it later, so that it could be started is true all the same.
 #[tokio::test]
 async fn what_is_not_there_yet_is_a_warning() {

@@ -30,6 +30,9 @@ pub struct Task<'s> {
     pub calls: Vec<Call>,
     /// Whether twice is the same as once.
     pub repeatable: bool,
+    /// Whether a server that fails is asked until the time is over: nobody undoes a step later, and what is not known about
+    /// an SLO because Prometheus begins anew is known a minute later.
+    pub patient: bool,
     /// The step that is done or undone.
     pub step: Option<&'s Step>,
     verify: Option<&'s plimsoll_api::gate::Verify>,
@@ -76,6 +79,7 @@ pub fn task<'e>(execution: &'e RunbookExecution, run: &Run<'e>, what: &What) -> 
                 name: name.clone(),
                 calls: requests::of(run, step)?,
                 repeatable: is_repeatable(Act::of(&step.action)),
+                patient: step.action.verify.is_some(),
                 step: Some(step),
                 verify: step.action.verify.as_ref(),
                 asks: step.action.query.is_some(),
@@ -88,6 +92,7 @@ pub fn task<'e>(execution: &'e RunbookExecution, run: &Run<'e>, what: &What) -> 
                 name: format!("{name}-undo"),
                 calls: requests::undo(run, step)?,
                 repeatable: is_repeatable(Act::of(undone)),
+                patient: true,
                 step: Some(step),
                 verify: None,
                 asks: false,
@@ -99,6 +104,7 @@ pub fn task<'e>(execution: &'e RunbookExecution, run: &Run<'e>, what: &What) -> 
                 name: "verify".to_owned(),
                 calls: requests::verification(run, verify),
                 repeatable: true,
+                patient: true,
                 step: None,
                 verify: Some(verify),
                 asks: false,
@@ -108,6 +114,7 @@ pub fn task<'e>(execution: &'e RunbookExecution, run: &Run<'e>, what: &What) -> 
             name: "escalate".to_owned(),
             calls: vec![requests::message(run, to, why)],
             repeatable: true,
+            patient: false,
             step: None,
             verify: None,
             asks: false,

@@ -16,7 +16,7 @@ use plimsoll_api::{
 use plimsoll_runbook::{
     Model,
     guards::{self, Circumstances, Refusal},
-    machine::{Checked, Command, Doing, Event, Report, What, World, step},
+    machine::{Checked, Command, Doing, Event, Report, World, step},
     plan::Settings,
     validate,
 };
@@ -140,7 +140,7 @@ impl Runs {
         if spec.mode == Mode::DryRun {
             // What only a cluster knows is assumed, so only what counts is asked.
             return model.map_or_else(Vec::new, |model| {
-                circumstances::refused_by_count(spec, model, &assumed::settings(model), history)
+                circumstances::refused_by_count(spec, model, &assumed::settings(model), history, Vec::new())
             });
         }
         let around = Circumstances {
@@ -149,6 +149,7 @@ impl Runs {
             history: self.is_whole.then_some(history),
             // It has no object, so no target, and acts as nobody: whoever runs `up` has allowed it.
             same_target: Some(Vec::new()),
+            same_workload: Some(Vec::new()),
             author_may: Some(true),
             asker_may: Some(true),
             ..Circumstances::default()
@@ -170,7 +171,7 @@ impl Runs {
             room: Err("without a cluster nothing is kept".to_owned()),
             traceparent: execution.spec.traceparent.clone(),
             repeatable: task.repeatable,
-            undoes: matches!(doing.what, What::Undo(_)),
+            patient: task.patient,
             deadline: Instant::now() + tasks::left(doing.until, Timestamp::now()),
         };
         let paused = async {

@@ -68,7 +68,8 @@ impl Machine<'_> {
     }
 
     pub(super) fn resolved(&mut self) -> Command {
-        self.end(Phase::Succeeded, "Resolved", "the alert was resolved; what had not begun was not begun");
+        let message = format!("{}; what had not begun was not begun", self.over());
+        self.end(Phase::Succeeded, "Resolved", &message);
         self.wind_down()
     }
 

@@ -18,8 +18,6 @@ use crate::{Act, Class, plan};
 const AGAIN: i64 = 60;
 /// The reason of a run whose step, or what undoes it, is held by a pause while it is under way.
 const PAUSED: &str = "Paused";
-/// What is said of a step that was not begun because the alert was resolved.
-const RESOLVED: &str = "the alert was resolved";
 
 /// Steps that have borrowed something which is not given back, and of which it is not known either that it cannot be.
 pub(super) fn owed<'s>(
@@ -196,7 +194,7 @@ impl Machine<'_> {
             self.effect(&what).attempts = Some(1);
             return Command::Store(Some(what));
         }
-        let why = if self.world.deleted { "the execution was deleted" } else { RESOLVED };
+        let why = if self.world.deleted { "the execution was deleted" } else { self.over() };
         let message = if now < until { format!("not to its end: {why}") } else { "waited".to_owned() };
         let outcome =
             if now < until || self.verify_of(&what).is_some() { Outcome::Skipped } else { Outcome::Succeeded };
@@ -377,6 +375,16 @@ impl Machine<'_> {
         self.owed().filter(|entry| !lasts(entry)).last().map(|entry| entry.name.clone())
     }
 
+    /// A fault that did not come to its end, and was not removed yet.
+    fn broken_off(&self) -> Option<String> {
+        let is_due = |entry: &&StepStatus| match &entry.compensation {
+            Some(tried) => again_at(tried).is_some_and(|again| again <= self.world.now),
+            None => entry.effect.outcome.is_some(),
+        };
+        let is_fault = |entry: &&StepStatus| self.faults(&What::Step(entry.name.clone()));
+        self.owed().filter(is_fault).find(is_due).map(|entry| entry.name.clone())
+    }
+
     /// What was borrowed, and neither is being given back nor was tried for the last time.
     fn owed(&self) -> impl Iterator<Item = &StepStatus> {
         owed(self.spec, &self.status).filter(|entry| entry.compensation.as_ref().is_none_or(is_tried_again))
@@ -515,12 +523,16 @@ impl Machine<'_> {
         if self.status.ending.is_some() {
             return self.wind_down();
         }
+        // Whatever comes next, a fault that was broken off does not stay until then.
+        if let Some(name) = self.broken_off() {
+            return self.begin(&What::Undo(name));
+        }
         let mut next = self.open_steps().next();
         let unverified = self.spec.verify.is_some()
             && self.status.verification.as_ref().is_none_or(|effect| effect.outcome.is_none());
         if next.is_some() || unverified {
             if self.status.resolved_at.is_some() {
-                self.skip_steps(None, RESOLVED);
+                self.skip_steps(None, self.over());
                 next = None;
                 // An alert that is over says nothing about what an action has done to the SLO.
                 if !unverified || !self.has_acted() {
@@ -554,7 +566,7 @@ impl Machine<'_> {
         if let Some(until) = self.lease() {
             return Command::Wait { until: Some(until), awaits: Awaits::Lease };
         }
-        if self.status.steps.iter().any(|entry| entry.effect.message.as_deref() == Some(RESOLVED)) {
+        if self.status.steps.iter().any(|entry| entry.effect.message.as_deref() == Some(self.over())) {
             return self.resolved();
         }
         let (reason, message) = self.done();

@@ -189,7 +189,10 @@ impl Known {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Until {
     /// A workload has all Pods of its newest template, and all are available.
-    RolledOut,
+    RolledOut {
+        /// When that was first intended: what the workload says of a rollout before is of another one.
+        since: Timestamp,
+    },
     /// The ephemeral container of this name has ended.
     ContainerEnded(String),
     /// The ephemeral container of this name runs.
@@ -506,7 +509,7 @@ impl Until {
         // beginning: `AllRecovered` is true as well before anything is hit, and `AllInjected` false again after it.
         let phase = text("/status/experiment/desiredPhase");
         match self {
-            Self::RolledOut => workload::rolled_out(object),
+            Self::RolledOut { since } => workload::rolled_out(object, *since),
             Self::ContainerEnded(name) => pod::container(object, name, true),
             Self::ContainerRuns(name) => pod::container(object, name, false),
             Self::JobComplete if condition("Failed") => Progress::Never("the Job has failed".to_owned()),

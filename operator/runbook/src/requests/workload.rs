@@ -1,6 +1,6 @@
 //! Actions on workloads, Pods as a whole and Nodes.
 
-use jiff::SignedDuration;
+use jiff::{SignedDuration, Timestamp};
 use plimsoll_api::{
     action::{Cordon, EvictPod, Job, Restart, Rollback, Scale},
     execution::{Earlier, ObjectRef},
@@ -54,8 +54,9 @@ pub(super) fn unscale(run: &Run<'_>, scale: &Scale) -> Result<Vec<Call>, String>
     Ok(replicas(run, workload, before))
 }
 
-fn rolled(workload: &ObjectRef) -> Call {
-    Call::new("wait for the rollout", Request::get(path_of(workload))).expect(Expect::Until(Until::RolledOut))
+fn rolled(run: &Run<'_>, workload: &ObjectRef) -> Call {
+    let until = Until::RolledOut { since: run.first };
+    Call::new("wait for the rollout", Request::get(path_of(workload))).expect(Expect::Until(until))
 }
 
 /// `place` seconds after the run was made: the same however often it is done, another one for another restart of the run.
@@ -69,11 +70,11 @@ pub(super) fn restart(run: &Run<'_>, restart: &Restart, place: i64) -> Result<Ve
     });
     let patch = Request::kubernetes("PATCH", path_of(workload)).body(MERGE_PATCH, body);
     let look = known(workload, Part::Time(RESTARTED), Vec::new(), json!(at));
-    Ok(vec![look, Call::new("begin a rollout of the same template", patch), rolled(workload)])
+    Ok(vec![look, Call::new("begin a rollout of the same template", patch), rolled(run, workload)])
 }
 
 /// From one template to another: a newer one that somebody has rolled out since is not taken back.
-fn template(workload: &ObjectRef, from: &Value, to: &Value, what: String) -> Vec<Call> {
+fn template(run: &Run<'_>, workload: &ObjectRef, from: &Value, to: &Value, what: String) -> Vec<Call> {
     let body = json!([
         {"op": "test", "path": "/metadata/uid", "value": workload.uid},
         {"op": "test", "path": "/spec/template", "value": from},
@@ -81,7 +82,7 @@ fn template(workload: &ObjectRef, from: &Value, to: &Value, what: String) -> Vec
     ]);
     let patch = Request::kubernetes("PATCH", path_of(workload)).body(JSON_PATCH, body);
     let look = known(workload, Part::At("/spec/template"), vec![from.clone()], to.clone());
-    vec![look, Call::new(what, patch), rolled(workload)]
+    vec![look, Call::new(what, patch), rolled(run, workload)]
 }
 
 /// The templates of before and after a rollback.
@@ -95,12 +96,12 @@ fn templates<'r>(run: &Run<'r>, rollback: &Rollback) -> Result<(&'r ObjectRef, &
 pub(super) fn rollback(run: &Run<'_>, rollback: &Rollback) -> Result<Vec<Call>, String> {
     let (workload, present, earlier) = templates(run, rollback)?;
     let what = format!("go back to revision {}", earlier.revision);
-    Ok(template(workload, present, &earlier.template, what))
+    Ok(template(run, workload, present, &earlier.template, what))
 }
 
 pub(super) fn unrollback(run: &Run<'_>, rollback: &Rollback) -> Result<Vec<Call>, String> {
     let (workload, present, earlier) = templates(run, rollback)?;
-    Ok(template(workload, &earlier.template, present, "go forward to the template of before".to_owned()))
+    Ok(template(run, workload, &earlier.template, present, "go forward to the template of before".to_owned()))
 }
 
 pub(super) fn evict(run: &Run<'_>, evict: &EvictPod) -> Result<Vec<Call>, String> {
@@ -212,14 +213,22 @@ pub(super) fn job(run: &Run<'_>, step: &Step, job: &Job, name: &str) -> Vec<Call
     ]
 }
 
-/// Whether a Deployment, StatefulSet or DaemonSet has all Pods of its newest template.
-pub(super) fn rolled_out(object: &Value) -> Progress {
+/// Whether a Deployment, StatefulSet or DaemonSet has all Pods of its newest template. That a rollout does not get on is
+/// said of one that was begun after `since`: what a Deployment says of the one before stays until a Pod of the new one is
+/// seen, also when its controller has seen the change, and it is that of just the version that a rollback takes away.
+pub(super) fn rolled_out(object: &Value, since: Timestamp) -> Progress {
     let number = |pointer: &str| object.pointer(pointer).and_then(Value::as_i64);
     if number("/status/observedGeneration") < number("/metadata/generation") {
         return Progress::Waiting("its controller has not seen the change".to_owned());
     }
+    let has_stalled = |condition: &Value| {
+        let text = |field: &str| condition.get(field).and_then(Value::as_str);
+        let said =
+            text("lastUpdateTime").or(text("lastTransitionTime")).and_then(|time| time.parse::<Timestamp>().ok());
+        text("reason") == Some("ProgressDeadlineExceeded") && said.is_some_and(|said| said > since)
+    };
     let conditions = object.pointer("/status/conditions").and_then(Value::as_array).into_iter().flatten();
-    if conditions.into_iter().any(|c| c.get("reason").and_then(Value::as_str) == Some("ProgressDeadlineExceeded")) {
+    if conditions.into_iter().any(has_stalled) {
         return Progress::Never("the rollout does not get on (ProgressDeadlineExceeded)".to_owned());
     }
     let daemon_set = number("/status/desiredNumberScheduled");

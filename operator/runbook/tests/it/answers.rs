@@ -82,3 +82,28 @@ fn recovery_is_read_from_the_burn_rates() {
         Server::Prometheus
     );
 }
+
+/// What a Deployment says of the rollout of a bad version stays while the rollback of just that version begins, also when
+/// its controller has seen the change.
+#[test]
+fn a_rollout_that_stalled_before_is_another_one() {
+    use requests::{Expect, Progress};
+    let deployment = |said: &str| {
+        json!({"metadata": {"generation": 4}, "spec": {"replicas": 2}, "status": {"observedGeneration": 4,
+            "replicas": 3, "updatedReplicas": 1, "availableReplicas": 2, "conditions": [{"type": "Progressing",
+            "status": "False", "reason": "ProgressDeadlineExceeded", "lastUpdateTime": said, "lastTransitionTime": said}]}})
+    };
+    // The step's intent is of 14:00.
+    for step in [json!({"rollback": {"workload": "app"}}), json!({"restart": {"workload": "app"}})] {
+        let mut step = step;
+        step["name"] = json!("a");
+        let calls = sent(&with(step), false).1;
+        let Some(Expect::Until(until)) = calls.last().map(|call| call.expect.clone()) else { panic!("{calls:?}") };
+        let seen = |said: &str| until.progress(&deployment(said));
+        let waiting = Progress::Waiting("1 of 2 Pods are new, 2 are available".to_owned());
+        assert_eq!(seen("2026-11-26T13:50:00Z"), waiting);
+        assert_eq!(seen("2026-11-26T14:00:00Z"), waiting, "none fails in the second in which it is begun");
+        let stalled = Progress::Never("the rollout does not get on (ProgressDeadlineExceeded)".to_owned());
+        assert_eq!(seen("2026-11-26T14:10:00Z"), stalled);
+    }
+}

@@ -1,9 +1,12 @@
 //! Each input that must be refused, with the very words of the refusal.
 
-use plimsoll_runbook::parameters;
+use std::collections::BTreeMap;
+
+use plimsoll_api::runbook::ObjectKind;
+use plimsoll_runbook::{Model, matching::matches, parameters, plan::plan};
 use serde_json::{Value, json};
 
-use crate::{IMAGE, labels, model, planned, planned_with, problems};
+use crate::{IMAGE, alert, labels, model, noon, object, planned, planned_with, problems, settings};
 
 /// One bad input and all that is said of it.
 fn check(cases: &[(&str, Value, &[&str])]) {
@@ -464,5 +467,37 @@ fn what_planning_refuses() {
             planned_with(&json!({}), |object| object.namespace = Some(namespace.to_owned())),
             Err(vec![format!("Pod {namespace}/checkout-1 is in a protected namespace")])
         );
+    }
+}
+
+/// Jobs are made in the runbook's namespace and alerts of it silenced, whatever objects there are.
+#[test]
+fn a_runbook_in_a_protected_namespace_is_never_planned() {
+    let steps = [
+        json!({"job": {"image": IMAGE, "command": ["true"]}}),
+        json!({"silence": {"matchers": ["alertname=\"x\""], "for": "1h", "comment": "x"}}),
+        json!({"notify": {"destination": "payments", "message": "x"}}),
+        json!({"annotate": {"text": "x"}}),
+        json!({"wait": "1s"}),
+        json!({"query": {"expr": "up"}}),
+        json!({"verify": {"slo": "checkout"}}),
+        json!({"cordon": {"node": "node"}}),
+        json!({"logs": {"pod": "pod"}}),
+        json!({"evictPod": {"pod": "pod"}}),
+    ];
+    for mut step in steps {
+        step["name"] = json!("a");
+        let parameters = json!([{"name": "pod", "object": "Pod", "fromLabel": "pod"},
+            {"name": "node", "object": "Node", "default": "worker-3"}]);
+        let patch = json!({"parameters": parameters, "target": "pod", "steps": [step]});
+        assert!(planned(&patch).is_ok(), "{patch}");
+        for namespace in ["kube-system", "kube-public", "kube-node-lease", "plimsoll-system"] {
+            let model = Model { namespace: namespace.to_owned(), ..model(&patch) };
+            let evidence = matches(&model, &alert(&[("alertname", "PodRestarting"), ("pod", "x")]), noon()).unwrap();
+            let values = parameters::resolve(&model, &evidence.labels, &BTreeMap::new()).unwrap().values;
+            let objects = vec![object("pod", ObjectKind::Pod, "x"), object("node", ObjectKind::Node, "worker-3")];
+            let wrong = plan(&model, &settings(), evidence, &values, objects, None).unwrap_err();
+            assert_eq!(wrong, [format!("Runbook {namespace}/crashloop is in a protected namespace")], "{patch}");
+        }
     }
 }

@@ -2,18 +2,21 @@
 
 use jiff::SignedDuration;
 use plimsoll_api::{execution::Phase, runbook::Mode};
-use plimsoll_runbook::guards::{Circumstances, Guard, Past, SloNow, changes_nothing, check, fault_namespaces, holds};
+use plimsoll_runbook::guards::{
+    Circumstances, Guard, Hits, Past, SloNow, changes_nothing, check, fault_namespaces, holds,
+};
 use serde_json::{Value, json};
 
 use crate::{model, noon, object, planned, settings};
 
 /// Circumstances in which nothing refuses.
-fn fine() -> Circumstances {
+pub(crate) fn fine() -> Circumstances {
     Circumstances {
         paused: Some(false),
         mode: Some(Some(Mode::Auto)),
         history: Some(Vec::new()),
         same_target: Some(Vec::new()),
+        same_workload: Some(Vec::new()),
         slos: Some(vec![SloNow {
             name: "checkout".to_owned(),
             namespace: None,
@@ -28,12 +31,13 @@ fn fine() -> Circumstances {
     }
 }
 
-fn past(minutes: i64, phase: Phase) -> Past {
+pub(crate) fn past(minutes: i64, phase: Phase) -> Past {
     let ago = |minutes: i64| noon() - SignedDuration::from_mins(minutes);
     Past {
         name: format!("run-{minutes}"),
         target_uid: "another-uid".to_owned(),
         workload_uid: None,
+        takes: Some(Hits::default()),
         phase,
         started_at: Some(ago(minutes + 1)),
         finished_at: phase.is_terminal().then(|| ago(minutes)),
@@ -41,7 +45,7 @@ fn past(minutes: i64, phase: Phase) -> Past {
     }
 }
 
-fn refusals(patch: &Value, circumstances: &Circumstances) -> Vec<(Guard, String)> {
+pub(crate) fn refusals(patch: &Value, circumstances: &Circumstances) -> Vec<(Guard, String)> {
     let mut patch = patch.clone();
     patch["mode"] = json!("Auto");
     let spec = planned(&patch).unwrap().spec;
@@ -49,7 +53,7 @@ fn refusals(patch: &Value, circumstances: &Circumstances) -> Vec<(Guard, String)
     found.into_iter().map(|refusal| (refusal.guard, refusal.message)).collect()
 }
 
-fn one(patch: &Value, circumstances: &Circumstances) -> (Guard, String) {
+pub(crate) fn one(patch: &Value, circumstances: &Circumstances) -> (Guard, String) {
     let found = refusals(patch, circumstances);
     assert_eq!(found.len(), 1, "{found:?}");
     found.into_iter().next().unwrap()

@@ -9,6 +9,7 @@ mod meanwhile;
 mod planning;
 mod scenarios;
 mod starting;
+mod together;
 mod undoing;
 
 use std::collections::BTreeMap;

@@ -1,7 +1,7 @@
 //! Runs of one shape each, through crashes, pauses and what comes back.
 
 use jiff::SignedDuration;
-use plimsoll_api::execution::{Outcome, Phase};
+use plimsoll_api::execution::{Outcome, Phase, TriggerKind};
 use plimsoll_runbook::machine::{Command, What, owes};
 use serde_json::{Value, json};
 
@@ -214,6 +214,50 @@ fn what_is_borrowed_is_given_back_while_all_is_paused() {
     assert_eq!(last, Some(Command::Finished));
     assert_eq!(shell.log.last(), Some(&What::Step("c".to_owned())));
     assert_eq!(shell.done[&What::Undo("a".to_owned())], 1);
+}
+
+/// Whether an SLO burns or nobody knows it any more: the step has failed, and what comes next does not wait in a fault.
+#[test]
+fn a_fault_that_was_broken_off_is_removed_before_the_next_step() {
+    let patch = json!({"steps": [
+        {"name": "a", "chaos": {"object": "pod", "duration": "30s", "networkChaos": {"loss": 5}}, "onFailure": "Continue"},
+        {"name": "b", "notify": {"destination": "payments", "message": "x"}},
+    ]});
+    for outcome in [7, 8] {
+        let shell = run(&patch, vec![quiet(), quiet(), Turn { outcome, ..quiet() }]);
+        let done = [What::Step("a".to_owned()), What::Undo("a".to_owned()), What::Step("b".to_owned())];
+        assert_eq!(shell.log, done, "{outcome}");
+        let status = shell.load();
+        assert_eq!((status.phase, status.reason.as_deref()), (Phase::Succeeded, Some("DoneInPart")));
+    }
+    // One that came to its end has put everything back itself.
+    assert_eq!(run(&patch, Vec::new()).undone(), Vec::<String>::new());
+}
+
+/// Series that were asked for and are not there any more are what a resolved alert is.
+#[test]
+fn what_has_gone_is_said_in_words_of_its_own() {
+    let patch = json!({"mode": "Auto", "steps": [{"name": "a", "evictPod": {"pod": "pod"}},
+        {"name": "b", "notify": {"destination": "payments", "message": "x"}}]});
+    let over = || Turn { resolved: true, ..quiet() };
+    let query = |turns: Vec<Turn>, kind: TriggerKind| {
+        let mut shell = Shell::new(planned(&patch).unwrap().spec);
+        shell.spec.trigger.kind = kind;
+        shell.live(&mut turns.into_iter().chain(std::iter::repeat_with(over).take(50)));
+        let status = shell.load();
+        (status.phase, status.reason.unwrap(), status.message.unwrap(), shell.log.len())
+    };
+    let (gone, resolved) = ("what started it does not hold any more", "the alert was resolved");
+    let later = "; what had not begun was not begun";
+    for (kind, reason, before, words) in [
+        (TriggerKind::Query, "ConditionGone", gone.to_owned(), gone),
+        (TriggerKind::Anomaly, "ConditionGone", gone.to_owned(), gone),
+        (TriggerKind::Slo, "Resolved", format!("{resolved} before anything was done"), resolved),
+    ] {
+        assert_eq!(query(vec![over()], kind), (Phase::Skipped, reason.to_owned(), before, 0));
+        let meanwhile = query(vec![quiet(), quiet()], kind);
+        assert_eq!(meanwhile, (Phase::Succeeded, "Resolved".to_owned(), format!("{words}{later}"), 1));
+    }
 }
 
 /// An execution that is deleted begins nothing more, gives back what it has borrowed, and then owes nothing.
