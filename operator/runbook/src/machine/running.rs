@@ -69,7 +69,7 @@ impl Machine<'_> {
             }
             match event {
                 // A store that was for something else begins nothing.
-                Event::Stored(Some(begins)) if *begins == what => return self.act(what),
+                Event::Stored(Some(begins)) if *begins == what && !self.stood_still(&what) => return self.act(what),
                 Event::Done(report) => {
                     self.ended(&what, report);
                     // Something may have been given back while another thing was held.
@@ -247,6 +247,17 @@ impl Machine<'_> {
         later(begun, allowed)
     }
 
+    /// Whether its time was over before it was begun. What tells that it was done by an earlier attempt, such as a Job of its
+    /// name, may have gone meanwhile. To ask or to tell late harms nobody.
+    fn stood_still(&mut self, what: &What) -> bool {
+        matches!(what, What::Step(_) | What::Undo(_)) && self.is_late(what)
+    }
+
+    fn is_late(&mut self, what: &What) -> bool {
+        let until = self.until(what);
+        self.world.now >= until
+    }
+
     fn class(&self, what: &What) -> Class {
         let act = match what {
             What::Step(name) => self.spec_step(name).and_then(|step| Act::of(&step.action)),
@@ -273,7 +284,7 @@ impl Machine<'_> {
         let attempts = self.effect(what).attempts.unwrap_or(0);
         let undoes = matches!(what, What::Undo(_));
         let now = Time(self.world.now);
-        let late = now.0 >= self.until(what);
+        let late = self.is_late(what);
         let was_held = self.resumes();
         let too_late = || (Outcome::TimedOut, "its time was over when its end was not seen".to_owned());
         let (outcome, message) = if attempts >= MAX_ATTEMPTS {

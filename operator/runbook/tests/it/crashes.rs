@@ -476,6 +476,17 @@ proptest! {
     }
 }
 
+/// A machine that stands still between the store and the act, for longer than the Job of the attempt before is kept.
+#[test]
+fn a_job_is_not_made_again_after_a_standstill() {
+    let patch = json!({"steps": [{"name": "a", "job": {"image": IMAGE, "command": ["charge"], "ttl": "1h"}}]});
+    let still = Turn { seconds: 3600, ..quiet() };
+    let shell = run(&patch, vec![quiet(), quiet(), crash(3), quiet(), still]);
+    let made: Vec<usize> = shell.jobs.values().map(|(made, _)| *made).collect();
+    assert_eq!(made, [1]);
+    assert_eq!(shell.load().steps[0].effect.outcome, Some(Outcome::TimedOut));
+}
+
 pub(crate) fn run(patch: &Value, turns: Vec<Turn>) -> Shell {
     let mut patch = patch.clone();
     patch["mode"] = json!("Auto");
