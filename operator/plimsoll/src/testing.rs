@@ -105,7 +105,7 @@ impl FakeApi {
         self.state.lock().unwrap().fails = fails;
     }
 
-    /// From now on whatever is asked of this path is answered by this `Status`.
+    /// From now on whatever is asked of this path is answered by this `Status`; of `METHOD PATH`, what is asked so.
     pub(crate) fn refuse(&self, path: &str, status: Value) {
         self.state.lock().unwrap().refused.insert(path.to_owned(), status);
     }
@@ -131,8 +131,9 @@ impl FakeApi {
         let path = parts.uri.path().to_owned();
         let query = parts.uri.query().unwrap_or_default();
         let mut state = self.state.lock().unwrap();
-        state.requests.push(format!("{} {path}", parts.method));
-        if let Some(refused) = state.refused.get(&path) {
+        let asked = format!("{} {path}", parts.method);
+        state.requests.push(asked.clone());
+        if let Some(refused) = state.refused.get(&path).or_else(|| state.refused.get(&asked)) {
             let code = StatusCode::from_u16(refused["code"].as_u64().unwrap().try_into().unwrap()).unwrap();
             return Response::builder().status(code).body(whole(refused)).unwrap();
         }

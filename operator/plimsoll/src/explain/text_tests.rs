@@ -248,6 +248,7 @@ fn each_cause_has_its_next_step() {
         done: "written",
         url: "http://prometheus:9090/-/reload".into(),
         cause: "403 Forbidden".into(),
+        remedy: "correct reloadUrl, and start Prometheus with --web.enable-lifecycle",
     };
     let (headline, next) = with(&|f| f.trouble = Some(unread.to_string()));
     assert_eq!(headline, "cart-availability is not ready: its rules are not read yet.");

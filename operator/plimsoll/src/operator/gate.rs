@@ -57,7 +57,20 @@ pub struct NotLeading;
 /// Until when this process may write.
 #[derive(Clone, Debug, Default)]
 pub struct Lease {
-    until: Arc<Mutex<Option<Instant>>>,
+    held: Arc<Mutex<Held>>,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Held {
+    until: Option<Instant>,
+    /// Counts how often it was taken: between two, another process may have led.
+    term: u64,
+}
+
+impl Held {
+    fn at(self, now: Instant) -> Option<Instant> {
+        self.until.filter(|until| now < *until)
+    }
 }
 
 impl Lease {
@@ -70,26 +83,29 @@ impl Lease {
 
     /// Held from `now` for `time`.
     pub fn hold(&self, time: Duration, now: Instant) {
-        *self.lock() = Some(now + time);
+        let mut held = self.lock();
+        // While it is held, it is renewed. The answer may be older than the moment it comes at.
+        let renewed = held.at(Instant::now()).is_some();
+        *held = Held { until: Some(now + time), term: held.term + u64::from(!renewed) };
     }
 
     /// Not held any more.
     pub fn release(&self) {
-        *self.lock() = None;
+        self.lock().until = None;
     }
 
     /// Whether it is held.
     pub fn is_held(&self, now: Instant) -> bool {
-        self.lock().is_some_and(|until| now < until)
+        self.lock().at(now).is_some()
     }
 
     /// When it ends by itself.
     pub fn until(&self) -> Option<Instant> {
-        *self.lock()
+        self.lock().until
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, Option<Instant>> {
-        self.until.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> std::sync::MutexGuard<'_, Held> {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -108,7 +124,8 @@ impl GateLayer {
         Self { lease: Lease::forever(), metrics: Metrics::new() }
     }
 
-    /// Does one write outside the Kubernetes API, unless another process may lead. One that outlasts the lease is given up.
+    /// Does one write outside the Kubernetes API, unless another process may lead. One that outlasts the lease is given up;
+    /// while that is renewed, it may last.
     ///
     /// # Errors
     /// [`NotLeading`], or whatever `write` says.
@@ -117,8 +134,17 @@ impl GateLayer {
         kind: &'static str,
         write: impl Future<Output = Result<T, E>>,
     ) -> Result<T, E> {
-        let until = self.enter(kind)?;
-        let done = tokio::time::timeout_at(until, write).await.unwrap_or_else(|_| Err(NotLeading.into()));
+        let Held { until, term } = self.enter(kind)?;
+        tokio::pin!(write);
+        let mut until = until;
+        let done = loop {
+            let Some(end) = until else { break Err(NotLeading.into()) };
+            if let Ok(done) = tokio::time::timeout_at(end, &mut write).await {
+                break done;
+            }
+            let held = *self.lease.lock();
+            until = held.at(Instant::now()).filter(|_| held.term == term);
+        };
         self.leave(kind, &done);
         done
     }
@@ -138,13 +164,14 @@ impl GateLayer {
         done
     }
 
-    /// Until when a write that begins now may last.
-    fn enter(&self, kind: &'static str) -> Result<Instant, NotLeading> {
-        let now = Instant::now();
-        self.lease.until().filter(|until| now < *until).ok_or_else(|| {
+    /// The lease of a write that begins now.
+    fn enter(&self, kind: &'static str) -> Result<Held, NotLeading> {
+        let held = *self.lease.lock();
+        if held.at(Instant::now()).is_none() {
             self.metrics.wrote(kind, "dropped");
-            NotLeading
-        })
+            return Err(NotLeading);
+        }
+        Ok(held)
     }
 
     fn leave<T, E>(&self, kind: &'static str, done: &Result<T, E>) {
@@ -305,5 +332,29 @@ mod tests {
         assert!(!gate.lease.is_held(Instant::now()), "it was given up when the lease ended");
         let counts = ["ok", "failed", "dropped"].map(|outcome| gate.metrics.writes(outcome));
         assert_eq!(counts, [1, 1, 1]);
+    }
+
+    /// A ruler may be slower than a lease is long, as long as that is renewed. After another process may have led, it is not
+    /// the same lease.
+    #[tokio::test]
+    async fn a_write_outside_lasts_as_long_as_the_lease_is_renewed() {
+        let gate = GateLayer { lease: Lease::default(), metrics: Metrics::new() };
+        let hour = Duration::from_secs(3600);
+        for (lost, lasts) in [(false, true), (true, false)] {
+            gate.lease.release();
+            gate.lease.hold(Duration::from_millis(50), Instant::now());
+            let end = gate.lease.until().unwrap();
+            let slow = async {
+                if lost {
+                    gate.lease.release();
+                }
+                gate.lease.hold(hour, Instant::now());
+                // The ruler answers after what was the end.
+                tokio::time::sleep_until(end + Duration::from_millis(20)).await;
+                Ok::<_, NotLeading>(())
+            };
+            assert_eq!(gate.outside(RULER, slow).await.is_ok(), lasts, "lost meanwhile: {lost}");
+            assert!(gate.lease.is_held(Instant::now()));
+        }
     }
 }

@@ -139,6 +139,33 @@ async fn a_reload_that_failed_is_repeated_though_the_file_is_right() {
     assert_eq!(files.reloads.load(Ordering::SeqCst), 1);
 }
 
+/// Of a rule file that Prometheus refuses, it is not said that the address is wrong.
+#[tokio::test]
+async fn what_to_do_after_a_reload_that_failed_is_what_helps() {
+    let folder = tempfile::tempdir().unwrap();
+    let a = target("a");
+    for (status, body, wanted) in [
+        (
+            StatusCode::INTERNAL_SERVER_ERROR,
+            "failed to reload config: one or more errors",
+            "its log names the file that it refuses",
+        ),
+        (StatusCode::FORBIDDEN, "Lifecycle API is not enabled.", "start Prometheus with --web.enable-lifecycle"),
+        (StatusCode::NOT_FOUND, "404 page not found", "correct reloadUrl"),
+    ] {
+        let url = serve(Router::new().fallback(move || async move { (status, body) })).await;
+        let client = http_client().unwrap();
+        let sink = RuleFiles::new(folder.path().to_owned(), Some(url), client, GateLayer::open());
+        let error = sink.write(&a, &rules(&a, "vector(1)")).await.unwrap_err().to_string();
+        assert!(error.contains(wanted) && error.contains(body), "{error}");
+        assert_eq!(error.contains("reloadUrl"), status != StatusCode::INTERNAL_SERVER_ERROR, "{error}");
+    }
+    let refused = Some("http://127.0.0.1:1/-/reload".to_owned());
+    let sink = RuleFiles::new(folder.path().to_owned(), refused, http_client().unwrap(), GateLayer::open());
+    let error = sink.write(&a, &rules(&a, "vector(1)")).await.unwrap_err().to_string();
+    assert!(error.contains("correct reloadUrl"), "{error}");
+}
+
 /// Whoever has asked before a reload begins shares what becomes of it, also where it fails, and it may take longer than other
 /// requests may.
 #[tokio::test]

@@ -180,9 +180,7 @@ pub enum SinkError {
         cause: String,
     },
     /// The rules are written or removed, and Prometheus was not made to read that.
-    #[error(
-        "{what} is {done}, {UNREAD}: POST {url}: {cause}; correct reloadUrl, and start Prometheus with --web.enable-lifecycle"
-    )]
+    #[error("{what} is {done}, {UNREAD}: POST {url}: {cause}; {remedy}")]
     Unread {
         /// The file.
         what: String,
@@ -192,6 +190,8 @@ pub enum SinkError {
         url: String,
         /// Why.
         cause: String,
+        /// What to do.
+        remedy: &'static str,
     },
 }
 

@@ -55,8 +55,22 @@ struct Last {
     /// So many changes Prometheus has read.
     covered: u64,
     /// Why it failed. So it did for all who asked before it began; otherwise each of them would wait for one of its own.
-    failed: Option<String>,
+    failed: Option<Failure>,
 }
+
+/// Why a reload failed, and what to do.
+#[derive(Clone, Debug)]
+struct Failure {
+    cause: String,
+    remedy: &'static str,
+}
+
+/// Where nothing there reloads.
+const ADDRESS: &str = "correct reloadUrl, and start Prometheus with --web.enable-lifecycle";
+/// Where Prometheus has read its files, and refused one of them: its answer does not say which.
+const REFUSED: &str = "Prometheus goes on with the rules it had: its log names the file that it refuses, of this object or of another; \
+                       correct that one, promtool check rules tells the same";
+const SLOW: &str = "wait: it is asked again";
 
 impl RuleFiles {
     /// A backend that writes into `directory` and then posts to `reload_url`.
@@ -116,8 +130,10 @@ impl RuleFiles {
 
     async fn reload(&self, target: &Target, done: &'static str) -> Result<(), SinkError> {
         let Some(reload) = &self.reload else { return Ok(()) };
-        let failed =
-            |cause: String| SinkError::Unread { what: self.describe(target), done, url: reload.url.clone(), cause };
+        let failed = |Failure { cause, remedy }| {
+            let (what, url) = (self.describe(target), reload.url.clone());
+            SinkError::Unread { what, done, url, cause, remedy }
+        };
         let needed = reload.changed.load(Ordering::SeqCst);
         let asked = reload.begun.load(Ordering::SeqCst);
         let mut last = reload.last.lock().await;
@@ -138,20 +154,23 @@ impl RuleFiles {
 }
 
 impl Reload {
-    async fn post(&self) -> Result<(), String> {
+    async fn post(&self) -> Result<(), Failure> {
         let answer = match self.client.post(&self.url).timeout(RELOAD).send().await {
             Ok(answer) => answer,
             Err(error) if error.is_timeout() && !error.is_connect() => {
-                return Err(format!("no answer within {} s; it may still be reading", RELOAD.as_secs()));
+                let cause = format!("no answer within {} s; it may still be reading", RELOAD.as_secs());
+                return Err(Failure { cause, remedy: SLOW });
             }
-            Err(error) => return Err(chain(&error.without_url())),
+            Err(error) => return Err(Failure { cause: chain(&error.without_url()), remedy: ADDRESS }),
         };
         let status = answer.status();
         if status.is_success() {
             return Ok(());
         }
         let body = crate::prometheus::bounded_text(answer, 2048).await;
-        Err(format!("{status} {}", body.trim()).trim_end().to_owned())
+        let cause = format!("{status} {}", body.trim()).trim_end().to_owned();
+        let remedy = if status == reqwest::StatusCode::INTERNAL_SERVER_ERROR { REFUSED } else { ADDRESS };
+        Err(Failure { cause, remedy })
     }
 }
 

@@ -16,6 +16,9 @@ const LIFETIME: SignedDuration = SignedDuration::from_hours(90 * 24);
 const RENEW_BEFORE: SignedDuration = SignedDuration::from_hours(30 * 24);
 const RENEW_AT: &str = "plimsoll.dev/renew-at";
 const NAMES: &str = "plimsoll.dev/names";
+/// The label by which the Secret is known.
+const OURS: &str = "app.kubernetes.io/managed-by";
+const OWNER: &str = "plimsoll";
 
 /// A certificate with its key and what to trust.
 #[derive(Clone, PartialEq, Eq)]
@@ -45,6 +48,18 @@ pub enum CertificateError {
         name: String,
         /// Why.
         source: kube::Error,
+    },
+    /// A Secret of that name is somebody else's, and is left alone.
+    #[error(
+        "secret {name}{}: it is not Plimsoll's, by its label {OURS}={OWNER}, so it is left alone; rename or delete it, or give its \
+         certificate and key as files (--webhook-cert and --webhook-key, --alerts-cert and --alerts-key)",
+        .namespace.as_ref().map(|namespace| format!(" in namespace {namespace}")).unwrap_or_default()
+    )]
+    Foreign {
+        /// Its name.
+        name: String,
+        /// Its namespace.
+        namespace: Option<String>,
     },
     /// The time is out of range.
     #[error("the clock is out of range: {0}")]
@@ -109,7 +124,7 @@ pub fn make(
 /// at the same time end up with the same ones.
 ///
 /// # Errors
-/// When the Secret cannot be read or written.
+/// When the Secret cannot be read or written, or is somebody else's.
 pub async fn shared(
     api: &Api<Secret>,
     name: &str,
@@ -119,6 +134,10 @@ pub async fn shared(
     let failed = |source| CertificateError::Secret { name: name.to_owned(), source };
     for _ in 0..5 {
         let stored = api.get_opt(name).await.map_err(failed)?;
+        if stored.as_ref().is_some_and(|stored| !is_ours(stored)) {
+            let namespace = api.namespace().map(str::to_owned);
+            return Err(CertificateError::Foreign { name: name.to_owned(), namespace });
+        }
         let current = stored.as_ref().and_then(read);
         if let Some(current) = current.clone().filter(|current| !due(Some(current), names, now)) {
             return Ok(current);
@@ -152,7 +171,7 @@ fn secret(name: &str, certificates: &Certificates, version: Option<String>) -> S
                 (RENEW_AT.to_owned(), renew_at.to_string()),
                 (NAMES.to_owned(), names.join(",")),
             ])),
-            labels: Some(BTreeMap::from([("app.kubernetes.io/managed-by".to_owned(), "plimsoll".to_owned())])),
+            labels: Some(BTreeMap::from([(OURS.to_owned(), OWNER.to_owned())])),
             ..ObjectMeta::default()
         },
         type_: Some("kubernetes.io/tls".to_owned()),
@@ -163,6 +182,13 @@ fn secret(name: &str, certificates: &Certificates, version: Option<String>) -> S
         ])),
         ..Secret::default()
     }
+}
+
+/// Whether we have written the Secret: by the label, or where somebody took that away, by what we note in it.
+fn is_ours(secret: &Secret) -> bool {
+    let labelled = |labels: &BTreeMap<String, String>| labels.get(OURS).is_some_and(|owner| owner == OWNER);
+    let noted = |annotations: &BTreeMap<String, String>| annotations.contains_key(RENEW_AT);
+    secret.metadata.labels.as_ref().is_some_and(labelled) || secret.metadata.annotations.as_ref().is_some_and(noted)
 }
 
 fn read(secret: &Secret) -> Option<Certificates> {
@@ -204,5 +230,36 @@ mod tests {
         assert!(second.authorities.contains(first.authorities.trim()));
         let parsed = read(&secret("x", &second, None)).unwrap();
         assert!(parsed == second);
+    }
+
+    /// cert-manager may have been told to write a Secret of that name.
+    #[tokio::test]
+    async fn a_secret_of_somebody_else_is_left_alone() {
+        const PATH: &str = "/api/v1/namespaces/ops/secrets/plimsoll-webhook";
+        let api = crate::testing::FakeApi::default();
+        let names = vec!["plimsoll-webhook.ops.svc".to_owned()];
+        let now: Timestamp = "2026-03-01T12:00:00Z".parse().unwrap();
+        let secrets: Api<Secret> = Api::namespaced(api.client(), "ops");
+        let shared = || shared(&secrets, "plimsoll-webhook", &names, now);
+        let theirs = |metadata: serde_json::Value| serde_json::json!({"metadata": metadata, "type": "kubernetes.io/tls", "data": {"tls.crt": "eA==", "tls.key": "eA=="}});
+        for metadata in [
+            serde_json::json!({"name": "plimsoll-webhook"}),
+            serde_json::json!({"name": "plimsoll-webhook", "labels": {OURS: "Helm"}, "annotations": {"cert-manager.io/certificate-name": "a"}}),
+        ] {
+            api.put(PATH, theirs(metadata));
+            let why = shared().await.err().unwrap().to_string();
+            assert!(why.starts_with("secret plimsoll-webhook in namespace ops: it is not Plimsoll's"), "{why}");
+            assert!(why.contains("--webhook-cert"), "{why}");
+            assert!(api.writes().is_empty());
+        }
+        // One of ours, from which nothing can be read, is made anew: also where its label, or its notes, are gone.
+        for metadata in [
+            serde_json::json!({"name": "plimsoll-webhook", "labels": {OURS: OWNER}}),
+            serde_json::json!({"name": "plimsoll-webhook", "annotations": {RENEW_AT: now.to_string()}}),
+        ] {
+            api.put(PATH, theirs(metadata));
+            let made = shared().await.unwrap();
+            assert!(read(&serde_json::from_value(api.get(PATH).unwrap()).unwrap()) == Some(made));
+        }
     }
 }

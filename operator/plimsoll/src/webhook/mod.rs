@@ -22,7 +22,11 @@ use kube::{Api, Client, api::ListParams};
 use rustls::pki_types::{CertificateDer, pem::PemObject as _};
 use tokio_util::sync::CancellationToken;
 
-use self::{certificates::LOOK, registration::Wanted, server::Identity};
+use self::{
+    certificates::LOOK,
+    registration::{Unkept, Wanted},
+    server::Identity,
+};
 use crate::{
     operator::metrics::Metrics,
     runbooks::author::Authority,
@@ -128,7 +132,8 @@ impl WebhookArgs {
 /// Starts to listen, and gives the future that serves until `stop`.
 ///
 /// # Errors
-/// When there is no certificate or the address is taken.
+/// When there is no certificate or the address is taken. Not when nobody is told of the webhook: a registration that somebody
+/// has taken away must not stop what else the operator does.
 pub async fn start(
     args: &WebhookArgs,
     client: Client,
@@ -142,7 +147,7 @@ pub async fn start(
     let identity = Identity::default();
     let keeper =
         Keeper { args: args.clone(), client, namespace: namespace.to_owned(), names, authors: authority.is_some() };
-    keeper.look(&identity).await?;
+    keeper.begin(&identity).await?;
     let listener =
         tokio::net::TcpListener::bind(address).await.with_context(|| format!("--webhook-listen {address}"))?;
     tracing::info!(address = %listener.local_addr()?, "serving the webhook");
@@ -200,23 +205,45 @@ struct Keeper {
     authors: bool,
 }
 
+/// How often the certificate and the registrations are looked at, in words.
+const AGAIN: &str = "it is tried again every 60 s";
+
 impl Keeper {
+    /// The first look: without a certificate nothing can be served.
+    async fn begin(&self, identity: &Identity) -> anyhow::Result<()> {
+        if let Err(Unkept { why, .. }) = self.keep(identity, true).await? {
+            let error = format!("{why:#}");
+            tracing::warn!(%error, "the webhook is not registered as it should be; {AGAIN}");
+        }
+        Ok(())
+    }
+
     async fn look(&self, identity: &Identity) -> anyhow::Result<()> {
+        self.keep(identity, false).await?.map_err(|Unkept { why, .. }| why)
+    }
+
+    /// Takes the certificate, and registers its authorities; gives what is wrong with a registration by itself. One that is
+    /// not there does not keep a certificate from being renewed, nor does any at the beginning.
+    async fn keep(&self, identity: &Identity, begins: bool) -> anyhow::Result<Result<(), Unkept>> {
         // Files are renewed in place, for example by cert-manager.
         if let Some((certificate, key)) = self.args.given() {
             read_given(identity, certificate, key)?;
             let authorities =
                 self.args.webhook_ca.as_deref().map(read_authorities).transpose().context("--webhook-ca")?;
-            return self.register(authorities.as_deref()).await;
+            return Ok(self.register(authorities.as_deref()).await);
         }
         let secrets: Api<Secret> = Api::namespaced(self.client.clone(), &self.namespace);
         let current = certificates::shared(&secrets, "plimsoll-webhook", &self.names, Timestamp::now()).await?;
         // First the authorities, which hold the old one too: no call must meet a certificate that nobody vouches for.
-        self.register(Some(&current.authorities)).await?;
-        identity.set(&current.certificate, &current.key)
+        let registered = self.register(Some(&current.authorities)).await;
+        if begins || registered.as_ref().err().is_none_or(|unkept| unkept.missing) {
+            identity.set(&current.certificate, &current.key)?;
+        }
+        Ok(registered)
     }
 
-    async fn register(&self, authorities: Option<&str>) -> anyhow::Result<()> {
+    /// Both registrations, each whatever became of the other.
+    async fn register(&self, authorities: Option<&str>) -> Result<(), Unkept> {
         let Self { args, namespace, .. } = self;
         let wanted = Wanted {
             name: &args.webhook_configuration,
@@ -225,11 +252,16 @@ impl Keeper {
             url: args.webhook_url.as_deref(),
             authorities,
         };
-        registration::keep(&self.client, &wanted.validating(self.authors)).await?;
-        if self.authors {
-            registration::keep(&self.client, &wanted.authors()).await?;
+        let validating = registration::keep(&self.client, &wanted.validating(self.authors)).await;
+        if !self.authors {
+            return validating;
         }
-        Ok(())
+        let authors = registration::keep(&self.client, &wanted.authors()).await;
+        match (validating, authors) {
+            // Of two, that which holds up a renewal.
+            (Err(first), Err(second)) => Err(if first.missing { second } else { first }),
+            (first, second) => first.and(second),
+        }
     }
 }
 

@@ -2,7 +2,6 @@
 
 use std::fmt::Debug;
 
-use anyhow::Context as _;
 use k8s_openapi::{
     ByteString,
     api::admissionregistration::v1::{
@@ -114,21 +113,42 @@ fn rule(resources: Vec<String>) -> RuleWithOperations {
     }
 }
 
+/// Why a registration is not what it is to be.
+#[derive(Debug)]
+pub(super) struct Unkept {
+    /// There is none, and the operator may not make one: by what is not there, nobody calls.
+    pub missing: bool,
+    /// Why.
+    pub why: anyhow::Error,
+}
+
 /// Makes a registration what it is to be: server-side apply, and only when something differs.
-pub(super) async fn keep<K>(client: &Client, wanted: &K) -> anyhow::Result<()>
+pub(super) async fn keep<K>(client: &Client, wanted: &K) -> Result<(), Unkept>
 where
     K: Resource<DynamicType = ()> + Clone + Debug + Serialize + DeserializeOwned,
 {
     let api: Api<K> = Api::all(client.clone());
     let name = wanted.name_any();
-    let failed = || format!("{} {name}", K::kind(&()));
-    let stored = api.get_opt(&name).await.with_context(failed)?;
-    let stored = stored.map(serde_json::to_value).transpose().with_context(failed)?;
-    if !stored.is_some_and(|stored| is_current(&stored, &serde_json::json!(wanted))) {
-        let params = PatchParams::apply(FIELD_MANAGER).force();
-        api.patch(&name, &params, &Patch::Apply(wanted)).await.with_context(failed)?;
+    let kind = K::kind(&());
+    let stored = async {
+        let stored = api.get_opt(&name).await?;
+        anyhow::Ok(stored.map(serde_json::to_value).transpose()?)
+    };
+    let failed = |why: anyhow::Error| Unkept { missing: false, why: why.context(format!("{kind} {name}")) };
+    let stored = stored.await.map_err(failed)?;
+    if stored.as_ref().is_some_and(|stored| is_current(stored, &serde_json::json!(wanted))) {
+        return Ok(());
     }
-    Ok(())
+    let params = PatchParams::apply(FIELD_MANAGER).force();
+    match api.patch(&name, &params, &Patch::Apply(wanted)).await {
+        Ok(_) => Ok(()),
+        Err(kube::Error::Api(status)) if stored.is_none() && status.code == 403 => {
+            let help = "it is not there, and the operator has no right to make it: apply the chart or manifests/webhook.yaml again";
+            let why = anyhow::Error::new(kube::Error::Api(status)).context(format!("{kind} {name}: {help}"));
+            Err(Unkept { missing: true, why })
+        }
+        Err(error) => Err(failed(error.into())),
+    }
 }
 
 /// Whether a stored registration is as it is wanted. What others have added, such as a selector, is theirs; authorities

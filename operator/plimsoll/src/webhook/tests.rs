@@ -128,6 +128,58 @@ async fn a_given_certificate_is_registered_with_its_authorities() {
     assert_eq!((REGISTRATIONS.map(bundle), api.writes().len()), ([json!("dGhlaXJz"), json!("dGhlaXJz")], writes + 2));
 }
 
+/// Somebody deletes a registration in an emergency, and the operator may change registrations only, not make any: it goes on
+/// with everything else, and renews its certificate.
+#[tokio::test]
+async fn a_registration_that_cannot_be_made_stops_nothing() {
+    const SECRET: &str = "/api/v1/namespaces/ops/secrets/plimsoll-webhook";
+    let (api, identity) = (FakeApi::default(), Identity::default());
+    let forbidden =
+        json!({"kind": "Status", "status": "Failure", "code": 403, "reason": "Forbidden", "message": "no create"});
+    api.refuse(&format!("PATCH {}", REGISTRATIONS[0]), forbidden.clone());
+    let keeper = keeper(&api, &[]);
+    let served = || api.get(SECRET).unwrap()["data"]["tls.crt"].clone();
+    let is_set = |identity: &Identity| format!("{identity:?}") != format!("{:?}", Identity::default());
+    keeper.begin(&identity).await.unwrap();
+    assert!(is_set(&identity), "it serves");
+    assert!(api.get(REGISTRATIONS[1]).is_some(), "the other one is kept");
+    let why = format!("{:#}", keeper.look(&identity).await.unwrap_err());
+    assert!(
+        why.starts_with(
+            "ValidatingWebhookConfiguration plimsoll: it is not there, and the operator has no right to make it"
+        ),
+        "{why}"
+    );
+
+    // The certificate is renewed meanwhile: the other registration has it.
+    let old = served();
+    let mut due = api.get(SECRET).unwrap();
+    due["metadata"]["annotations"]["plimsoll.dev/renew-at"] = json!("2020-01-01T00:00:00Z");
+    api.put(SECRET, due);
+    let renewed = Identity::default();
+    keeper.look(&renewed).await.unwrap_err();
+    assert!(served() != old && is_set(&renewed));
+
+    // One that is there and cannot be changed has the old authorities alone: the old certificate stays.
+    api.refuse(&format!("PATCH {}", REGISTRATIONS[1]), forbidden);
+    edit(&api, REGISTRATIONS[1], json!({"timeoutSeconds": 30}));
+    let unchanged = Identity::default();
+    let why = format!("{:#}", keeper.look(&unchanged).await.unwrap_err());
+    assert!(why.starts_with("MutatingWebhookConfiguration plimsoll: ") && !is_set(&unchanged), "{why}");
+
+    // Once it is there again, it is filled in.
+    for path in REGISTRATIONS {
+        api.allow(&format!("PATCH {path}"));
+    }
+    api.put(REGISTRATIONS[0], json!({"metadata": {"name": "plimsoll"}, "webhooks": []}));
+    keeper.look(&identity).await.unwrap();
+    assert_eq!(api.get(REGISTRATIONS[0]).unwrap()["webhooks"][0]["name"], "slo.plimsoll.dev");
+
+    // What is wrong with the certificate still ends the start.
+    api.put(SECRET, json!({"metadata": {"name": "plimsoll-webhook"}, "data": {}}));
+    assert!(keeper.begin(&identity).await.is_err());
+}
+
 /// Outside of a Pod nothing is registered that the API server cannot reach: it would lock everybody out of Runbooks.
 #[tokio::test]
 async fn a_webhook_that_nobody_can_reach_is_not_started() {

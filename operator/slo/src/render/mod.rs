@@ -93,13 +93,22 @@ pub fn render_for(model: &Model, dialect: Dialect) -> RuleSet {
             // A namespace has no dots, so the parts of the name cannot be confused.
             name: format!("plimsoll.{}.{}.{}", model.id.namespace, model.id.name, part.name()),
             interval: cx.interval_of(part).to_string(),
-            limit: (!model.group_by.is_empty()).then_some(MAX_GROUPS),
+            limit: (!model.group_by.is_empty()).then(|| MAX_GROUPS * series_of_each(&cx, &rules)),
             rules,
         })
         .collect();
     let mut rules = RuleSet { groups };
     revision::mark(&mut rules);
     rules
+}
+
+/// The most series that one of these rules has of each group: Prometheus bounds what a rule yields, not groups.
+fn series_of_each(cx: &Context<'_>, rules: &[Rule]) -> u32 {
+    if !rules.iter().any(|rule| rule.record.as_deref() == Some(names::BURN_RATE)) {
+        return 1;
+    }
+    // The windows, and the period.
+    u32::try_from(cx.windows().len() + 1).unwrap_or(1)
 }
 
 /// An expression of the bad events in a window of a tier, as the alert's floor counts them: of each group the highest of

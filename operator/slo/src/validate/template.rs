@@ -1,9 +1,15 @@
-//! Prometheus' templates in annotations: enough of their grammar to find what it would refuse.
+//! Prometheus' templates in labels and annotations: what it would refuse is told here. One that it refuses takes away all
+//! that is loaded with it.
 
-use plimsoll_api::{Problem, shape::suggest};
+mod lex;
+mod parse;
+
+use plimsoll_api::Problem;
+
+use self::lex::{Kind, Token, tokens};
 
 /// Functions of Prometheus' templates, and Go's own.
-const FUNCTIONS: [&str; 56] = [
+const FUNCTIONS: [&str; 48] = [
     "query",
     "first",
     "value",
@@ -11,7 +17,6 @@ const FUNCTIONS: [&str; 56] = [
     "strvalue",
     "sortByLabel",
     "args",
-    "tmpl",
     "safeHtml",
     "match",
     "title",
@@ -53,17 +58,38 @@ const FUNCTIONS: [&str; 56] = [
     "le",
     "gt",
     "ge",
-    "true",
-    "false",
-    "nil",
-    "if",
-    "with",
-    "range",
-    "else",
 ];
 
 /// Variables that Prometheus sets before every template; others are declared by `:=`.
 const VARIABLES: [&str; 4] = ["$labels", "$externalLabels", "$externalURL", "$value"];
+
+/// Longest part of a text that is shown.
+const SHOWN: usize = 60;
+
+/// Why a text is no template.
+#[derive(Debug, PartialEq, Eq)]
+struct Fault {
+    label: String,
+    help: String,
+}
+
+impl Fault {
+    fn new(label: &str, help: &str) -> Self {
+        Self { label: label.to_owned(), help: help.to_owned() }
+    }
+
+    /// In the action that begins at `at`, which is shown.
+    fn within(text: &str, at: usize, label: &str, help: &str) -> Self {
+        let action = text.get(at..).unwrap_or_default();
+        let end = action.find("}}").map_or(action.len(), |end| end + 2);
+        let action = action.get(..end).unwrap_or_default().replace(['\n', '\r', '\t'], " ");
+        let mut shown: String = action.chars().take(SHOWN).collect();
+        if shown.len() < action.len() {
+            shown.push('…');
+        }
+        Self::new(&format!("{label}: {shown}"), help)
+    }
+}
 
 /// Checks a text with templates.
 ///
@@ -71,60 +97,19 @@ const VARIABLES: [&str; 4] = ["$labels", "$externalLabels", "$externalURL", "$va
 /// The first thing that Prometheus would refuse.
 pub(crate) fn check(text: &str, path: &str) -> Result<(), Problem> {
     let field = path.rsplit('.').next().unwrap_or(path);
-    let bad = |label: String, help: String| {
-        Err(Problem::error(path, format!("{field} has a broken template")).label(label).help(help))
-    };
-    let (mut rest, mut open) = (text, 0_usize);
-    let mut variables = VARIABLES.to_vec();
-    while let Some(start) = rest.find("{{") {
-        let Some(length) = rest[start..].find("}}") else {
-            return bad("a {{ is never closed".to_owned(), "close it by }}".to_owned());
-        };
-        let action = &rest[start + 2..start + length];
-        let (declared, _) = action.split_once(":=").unwrap_or(("", action));
-        variables.extend(words(declared).into_iter().filter(|word| word.starts_with('$')));
-        for word in words(action) {
-            match word {
-                variable if variable.starts_with('$') => {
-                    if !variables.contains(&variable) {
-                        return bad(format!("variable {variable} is unknown"), suggest(variable, &VARIABLES));
-                    }
-                }
-                "end" => match open.checked_sub(1) {
-                    Some(left) => open = left,
-                    None => return bad("an end ends nothing".to_owned(), "remove it".to_owned()),
-                },
-                "if" | "with" | "range" => open += 1,
-                known if FUNCTIONS.contains(&known) => {}
-                unknown => {
-                    let near = suggest(unknown, &FUNCTIONS);
-                    let help = if near.starts_with("use one of") {
-                        "use a function of Prometheus' templates".to_owned()
-                    } else {
-                        near
-                    };
-                    return bad(format!("function {unknown} is unknown"), help);
-                }
-            }
-        }
-        rest = &rest[start + length + 2..];
-    }
-    if open > 0 {
-        return bad("a block has no end".to_owned(), "add {{ end }}".to_owned());
-    }
-    Ok(())
+    tokens(text).and_then(|tokens| parse::parse(text, &tokens)).map_err(|Fault { label, help }| {
+        Problem::error(path, format!("{field} has a broken template")).label(label).help(help)
+    })
 }
 
 /// The first thing in a text with templates that is another with each value of the alert, or at each evaluation, as it is
-/// written there. In a label it would make another alert each time.
+/// written there. In a label it would make another alert each time. Of what is no template nothing is said.
 pub(crate) fn changing(text: &str) -> Option<&str> {
     // Of each open block, whether the dot in it is still all that the template was given, the value included.
     let mut dots = Vec::new();
-    let mut rest = text;
-    while let Some((_, from)) = rest.split_once("{{") {
-        let (action, after) = from.split_once("}}")?;
-        rest = after;
-        let operands = operands(action);
+    let tokens = tokens(text).ok()?;
+    for action in tokens.split(|token| token.kind == Kind::Right) {
+        let operands = operands(text, action);
         let mut words = operands.iter().copied();
         let first = words.next();
         if first == Some("else") {
@@ -159,70 +144,20 @@ fn changes(operand: &str, whole: bool) -> bool {
     }
 }
 
-/// Variables with their fields, fields and functions in an action, one after the other, without strings and comments.
-fn operands(action: &str) -> Vec<&str> {
+/// Variables with their fields, fields and words in an action, one after the other.
+fn operands<'a>(text: &'a str, action: &[Token<'a>]) -> Vec<&'a str> {
+    let named = |kind| matches!(kind, Kind::Word | Kind::Variable | Kind::Field | Kind::Dot);
     let mut found = Vec::new();
     let mut rest = action;
-    let part = |c: char| c.is_alphanumeric() || matches!(c, '_' | '$' | '.');
-    while let Some(at) = rest.find(|c: char| part(c) || matches!(c, '"' | '`' | '\'' | '/')) {
-        rest = rest.get(at..).unwrap_or_default();
-        let length = match rest.chars().next() {
-            Some('/') => rest.find("*/").map_or(1, |end| end + 2),
-            Some(quote @ ('"' | '`' | '\'')) => quoted(rest, quote),
-            _ => {
-                let length = rest.find(|c| !part(c)).unwrap_or(rest.len());
-                found.extend(rest.get(..length));
-                length
-            }
-        };
-        rest = rest.get(length..).unwrap_or_default();
-    }
-    found
-}
-
-/// The length of a string literal at the beginning.
-fn quoted(text: &str, quote: char) -> usize {
-    let mut chars = text.char_indices().skip(1);
-    while let Some((at, c)) = chars.next() {
-        if c == '\\' && quote != '`' {
-            chars.next();
-        } else if c == quote {
-            return at + 1;
+    while let [first, after @ ..] = rest {
+        let fields = after.iter().take_while(|token| token.kind == Kind::Field).count();
+        let end = after.get(..fields).and_then(<[_]>::last).unwrap_or(first);
+        if named(first.kind) {
+            found.extend(text.get(first.at..end.at + end.text.len()));
+            rest = after.get(fields..).unwrap_or_default();
+        } else {
+            rest = after;
         }
-    }
-    text.len()
-}
-
-/// Functions and variables (with their `$`) in an action: words that are neither a field, a string nor a number.
-fn words(action: &str) -> Vec<&str> {
-    let mut found = Vec::new();
-    let mut chars = action.char_indices().peekable();
-    let mut previous = ' ';
-    while let Some((start, c)) = chars.next() {
-        if matches!(c, '"' | '`' | '\'') {
-            while let Some((_, d)) = chars.next() {
-                if d == '\\' && c != '`' {
-                    chars.next();
-                } else if d == c {
-                    break;
-                }
-            }
-        } else if c.is_alphabetic() || c == '_' {
-            let mut end = start + c.len_utf8();
-            while let Some((at, d)) = chars.peek().copied().filter(|(_, d)| d.is_alphanumeric() || *d == '_') {
-                end = at + d.len_utf8();
-                chars.next();
-            }
-            // The word after `else` may be another `if`, which opens no block of its own.
-            let word = &action[start..end];
-            let named = previous == '.' || previous.is_ascii_digit();
-            if previous == '$' {
-                found.push(&action[start - 1..end]);
-            } else if !named && (word != "if" || found.last() != Some(&"else")) {
-                found.push(word);
-            }
-        }
-        previous = c;
     }
     found
 }
@@ -231,28 +166,35 @@ fn words(action: &str) -> Vec<&str> {
 mod tests {
     use super::*;
 
+    /// `+ TEMPLATE`, or `- TEMPLATE` with what is said below it.
+    const TABLE: &str = include_str!("../../tests/go/templates.txt");
+
     #[test]
     fn finds_what_prometheus_refuses() {
-        for fine in [
-            "plain",
-            "{{ $value | humanizePercentage }} of {{ $labels.pod }}",
-            "{{ with query \"a{b='}'}\" }}{{ . | first | value | printf \"%.1f\" }}{{ else }}none{{ end }}",
-            "{{ if gt $value 0.5 }}much{{ else if eq 1 2 }}some{{ else }}little{{ end }}",
-            "{{- $x := 1 -}}{{ $x }}",
-            "{{ range $i, $s := query \"up\" }}{{ $i }} {{ $s.Labels.job }}{{ end }}{{ $externalURL }} {{ $ }}",
-        ] {
-            assert_eq!(check(fine, "x"), Ok(()), "{fine}");
+        let label = |text: &str| check(&text.replace('⏎', "\n"), "x").err().map(|problem| problem.label);
+        let mut lines = TABLE.lines();
+        let mut seen = [0, 0];
+        while let Some(line) = lines.next() {
+            if let Some(fine) = line.strip_prefix("+ ") {
+                assert_eq!(label(fine), None, "{fine}");
+                seen[0] += 1;
+            } else if let Some(broken) = line.strip_prefix("- ") {
+                assert_eq!(label(broken).as_deref(), lines.next().map(str::trim), "{broken}");
+                seen[1] += 1;
+            }
         }
-        for (broken, label) in [
-            ("{{ $value", "a {{ is never closed"),
-            ("}} {{", "a {{ is never closed"),
-            ("{{ $labels.x | badfunc }}", "function badfunc is unknown"),
-            ("{{ $label.pod }}", "variable $label is unknown"),
-            ("{{ $x }}{{ $x := 1 }}", "variable $x is unknown"),
-            ("{{ if $value }}x", "a block has no end"),
-            ("{{ end }}", "an end ends nothing"),
-        ] {
-            assert_eq!(check(broken, "x").expect_err(broken).label, label);
+        assert!(seen[0] > 10 && seen[1] > 50, "{seen:?}");
+    }
+
+    /// Prometheus would take these; nobody can read the first one, and the others belong to no single text.
+    #[test]
+    fn what_has_no_sense_in_an_annotation_is_refused() {
+        let deep = format!("{{{{ {}1{} }}}}", "(".repeat(100_000), ")".repeat(100_000));
+        let label = |text: &str| check(text, "x").expect_err(text).label;
+        assert!(label(&deep).starts_with("too many parentheses within each other"), "{}", label(&deep));
+        assert_eq!(check(&format!("{{{{ {}1{} }}}}", "(".repeat(32), ")".repeat(32)), "x"), Ok(()));
+        for named in ["define", "block", "template"] {
+            assert_eq!(label(&format!("{{{{ {named} \"x\" . }}}}")), format!("function {named} is unknown"));
         }
     }
 

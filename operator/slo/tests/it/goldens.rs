@@ -1,6 +1,6 @@
 //! One golden for each scenario: what a reader of the rules gets to see.
 
-use plimsoll_slo::{Dialect, render_for, validate};
+use plimsoll_slo::{Dialect, render::MAX_GROUPS, render_for, validate};
 use serde_json::{Value, json};
 
 use crate::slo;
@@ -85,4 +85,28 @@ fn latency_on_victoria_metrics() {
     // vmalert would read the total of the evaluation before, and MetricsQL has no histogram_count.
     assert!(!rules.contains("histogram_"), "{rules}");
     insta::assert_snapshot!(rules);
+}
+
+/// A limit is of series: a rule with a series for each window must take as many groups as the others.
+#[test]
+fn every_rule_of_a_grouped_slo_takes_as_many_groups() {
+    let tiers = json!([{"name": "a", "burnRate": "14.4", "longWindow": "1h"}, {"name": "b", "burnRate": "6", "longWindow": "6h"}]);
+    for (period, tiers, windows) in [
+        (json!({"rolling": "28d"}), Value::Null, 8),
+        (json!({"calendar": "Month"}), Value::Null, 8),
+        (json!({"rolling": "28d"}), tiers, 5),
+    ] {
+        let patch = json!({"groupBy": ["route"], "period": period, "alerting": {"tiers": tiers}});
+        let rules = render_for(&validate(&slo(&patch)).unwrap().model, Dialect::Prometheus);
+        let named = |name: &str| {
+            let all = rules.groups.iter().flat_map(|group| group.rules.iter().map(move |rule| (group, rule)));
+            all.filter(|(_, rule)| rule.record.as_deref() == Some(name)).map(|(group, _)| group).collect::<Vec<_>>()
+        };
+        assert_eq!(named("slo:error_ratio:window").len(), windows);
+        let [burns] = named("slo:burn_rate:window")[..] else { unreachable!("one rule for all windows") };
+        for group in &rules.groups {
+            let times = if group.name == burns.name { u32::try_from(windows).unwrap() } else { 1 };
+            assert_eq!(group.limit, Some(MAX_GROUPS * times), "{}", group.name);
+        }
+    }
 }

@@ -16,6 +16,7 @@ mod cluster;
 mod engine;
 mod explain;
 mod go_faults;
+mod go_tables;
 mod in_cluster;
 mod install;
 mod node;
@@ -79,6 +80,7 @@ fn main() -> ExitCode {
         engine::tests(),
         explain::tests(),
         go_faults::tests(),
+        go_tables::tests(),
         in_cluster::tests(),
         install::tests(),
         node::tests(),
