@@ -22,6 +22,8 @@ use plimsoll_runbook::{
 };
 use tokio::{sync::watch, time::timeout};
 
+use super::{lent, proof::Sealer, unsealed::is_sealed};
+
 /// An execution as the watch tells it.
 type Told = DeserializeGuard<RunbookExecution>;
 
@@ -34,6 +36,8 @@ pub struct Ledger {
     inner: Mutex<Inner>,
     /// Whether the watch has told everything and goes on telling.
     whole: watch::Sender<bool>,
+    /// Tells what the operator has made; without it nothing is believed to have begun with its making.
+    sealer: Option<Sealer>,
 }
 
 #[derive(Debug, Default)]
@@ -41,7 +45,7 @@ struct Inner {
     /// What a list that is under way has told so far.
     listed: Option<HashSet<Key>>,
     entries: HashMap<Key, Entry>,
-    /// Of each runbook, by its UID.
+    /// Of each runbook, by its namespace and UID: whoever makes an execution elsewhere could say any UID.
     of_runbook: HashMap<String, HashSet<Key>>,
     /// Of each object that one has for itself, by its UID: those that act now.
     held: HashMap<String, HashSet<Key>>,
@@ -51,6 +55,8 @@ struct Inner {
 
 #[derive(Clone, Debug)]
 struct Entry {
+    /// Its UID; none while this process makes it and has no answer yet.
+    uid: Option<String>,
     runbook: String,
     past: Past,
     /// The UIDs of what it has for itself while it acts.
@@ -64,6 +70,20 @@ pub struct Page<'l> {
 }
 
 impl Ledger {
+    /// With what tells which executions the operator has made.
+    pub fn new(sealer: Sealer) -> Self {
+        Self { sealer: Some(sealer), ..Self::default() }
+    }
+
+    /// Whether the operator has made an execution.
+    pub fn is_sealed(&self, execution: &RunbookExecution) -> bool {
+        self.sealer.as_ref().is_some_and(|sealer| is_sealed(sealer, execution))
+    }
+
+    fn counted(&self, execution: &RunbookExecution) -> Option<Past> {
+        counted(self.sealer.as_ref(), execution)
+    }
+
     fn lock(&self) -> MutexGuard<'_, Inner> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -75,12 +95,17 @@ impl Ledger {
         match event {
             Ok(watcher::Event::Apply(DeserializeGuard(Ok(execution)))) => {
                 whole |= inner.listed.is_none();
-                inner.join(execution);
+                inner.join(execution, self.counted(execution));
             }
-            Ok(watcher::Event::InitApply(DeserializeGuard(Ok(execution)))) => inner.join(execution),
+            Ok(watcher::Event::InitApply(DeserializeGuard(Ok(execution)))) => {
+                inner.join(execution, self.counted(execution));
+            }
             Ok(watcher::Event::Delete(execution)) => {
                 let key = format!("{}/{}", execution.namespace().unwrap_or_default(), execution.name_any());
-                inner.remove(&key);
+                // Another one of its name may have been made since.
+                if inner.entries.get(&key).is_some_and(|entry| entry.uid.is_some() && entry.uid == execution.uid()) {
+                    inner.remove(&key);
+                }
             }
             Ok(watcher::Event::Init) => {
                 whole = false;
@@ -88,7 +113,9 @@ impl Ledger {
             }
             Ok(watcher::Event::InitDone) => {
                 let listed = inner.listed.take().unwrap_or_default();
-                let gone: Vec<Key> = inner.entries.keys().filter(|key| !listed.contains(*key)).cloned().collect();
+                // What is being made may be stored after the list was.
+                let is_gone = |(key, entry): &(&Key, &Entry)| entry.uid.is_some() && !listed.contains(*key);
+                let gone: Vec<Key> = inner.entries.iter().filter(is_gone).map(|(key, _)| key.clone()).collect();
                 for key in gone {
                     inner.remove(&key);
                 }
@@ -103,12 +130,28 @@ impl Ledger {
 
     /// What the API server has just answered about an execution, to a read or a write: nothing is newer.
     pub fn read(&self, execution: &RunbookExecution) {
-        self.lock().replace(execution);
+        let counted = self.counted(execution);
+        self.lock().replace(execution, counted);
     }
 
-    /// An execution is not there any more.
+    /// An execution is not there any more. One that is being made under its name is another one.
     pub fn gone(&self, namespace: &str, name: &str) {
-        self.lock().remove(&format!("{namespace}/{name}"));
+        let (key, mut inner) = (format!("{namespace}/{name}"), self.lock());
+        if inner.entries.get(&key).is_some_and(|entry| entry.uid.is_some()) {
+            inner.remove(&key);
+        }
+    }
+
+    /// What this process was making was not made; what has its name instead, if anything has, may have begun meanwhile.
+    pub fn not_made(&self, made: &RunbookExecution, found: Option<&RunbookExecution>) {
+        let (key, found) = (key(made), found.map(|found| (found, self.counted(found))));
+        let mut inner = self.lock();
+        if inner.entries.get(&key).is_some_and(|entry| entry.uid.is_none()) {
+            inner.remove(&key);
+        }
+        if let Some((found, counted)) = found {
+            inner.join(found, counted);
+        }
     }
 
     /// Whether the watch tells all there is, at the latest after a time: when it begins, it needs a moment.
@@ -133,7 +176,7 @@ impl Page<'_> {
     pub fn history(&self, execution: &RunbookExecution, listed: Vec<Past>) -> Vec<Past> {
         let own = key(execution);
         let mut all: BTreeMap<String, Past> = listed.into_iter().map(|past| (past.name.clone(), past)).collect();
-        let keys = self.inner.of_runbook.get(&execution.spec.runbook.uid).into_iter().flatten();
+        let keys = self.inner.of_runbook.get(&runbook_of(execution)).into_iter().flatten();
         for entry in keys.filter(|key| **key != own).filter_map(|key| self.inner.entries.get(key)) {
             match all.get_mut(&entry.past.name) {
                 Some(past) => join(past, &entry.past),
@@ -175,21 +218,31 @@ impl Page<'_> {
 
 impl Inner {
     /// A watch may be behind: what has begun has not unbegun, and what has ended does not go on.
-    fn join(&mut self, execution: &RunbookExecution) {
+    fn join(&mut self, execution: &RunbookExecution, told: Option<Past>) {
         let key = key(execution);
-        let mut told = past(execution);
-        if let Some(entry) = self.entries.get(&key) {
-            join(&mut told, &entry.past);
+        let known = self.entries.get(&key);
+        let is_known = known.is_some_and(|entry| entry.uid == execution.uid());
+        let Some(mut told) = told else {
+            if is_known {
+                self.remove(&key);
+            }
+            return;
+        };
+        match known {
+            Some(entry) if is_known => join(&mut told, &entry.past),
+            // Of two of a name one is gone, which is told, or is not in a list.
+            Some(entry) if acts(&entry.past) && !acts(&told) => return,
+            _ => {}
         }
         if told.started_at.is_some() {
             self.put(key, entry(execution, told));
         }
     }
 
-    fn replace(&mut self, execution: &RunbookExecution) {
-        let (key, past) = (key(execution), past(execution));
-        match past.started_at {
-            Some(_) => self.put(key, entry(execution, past)),
+    fn replace(&mut self, execution: &RunbookExecution, read: Option<Past>) {
+        let key = key(execution);
+        match read.filter(|past| past.started_at.is_some()) {
+            Some(past) => self.put(key, entry(execution, past)),
             None => self.remove(&key),
         }
     }
@@ -214,7 +267,7 @@ impl Inner {
     }
 
     fn remove(&mut self, key: &str) {
-        let Some(Entry { runbook, past, holds }) = self.entries.remove(key) else { return };
+        let Some(Entry { uid: _, runbook, past, holds }) = self.entries.remove(key) else { return };
         forget(&mut self.of_runbook, &runbook, key);
         if let Some(workload) = &past.workload_uid {
             forget(&mut self.taken, workload, key);
@@ -238,7 +291,11 @@ fn entry(execution: &RunbookExecution, past: Past) -> Entry {
     // What has ended holds nothing, and that is most of them.
     let holds =
         if acts(&past) { guards::holds(&execution.spec).into_iter().map(str::to_owned).collect() } else { Vec::new() };
-    Entry { runbook: execution.spec.runbook.uid.clone(), past, holds }
+    Entry { uid: execution.uid(), runbook: runbook_of(execution), past, holds }
+}
+
+fn runbook_of(execution: &RunbookExecution) -> String {
+    format!("{}/{}", execution.namespace().unwrap_or_default(), execution.spec.runbook.uid)
 }
 
 /// What is known besides: a start and an end that were seen once stay.
@@ -265,7 +322,21 @@ pub fn takes(past: &Past) -> bool {
     acts(past) && past.takes != Some(Hits::default())
 }
 
-/// What the guards count of an execution.
+/// What the guards count of an execution, where anybody may have made it: that it has begun with its making is believed of
+/// those that the operator has made. `None` when it is gone but for finalizers of others, which may stay for ever.
+pub fn counted(sealer: Option<&Sealer>, execution: &RunbookExecution) -> Option<Past> {
+    if execution.metadata.deletion_timestamp.is_some() && !lent::is_held(execution) {
+        return None;
+    }
+    let past = past(execution);
+    let says = unsaid(&execution.spec, execution.status.as_ref()).is_some();
+    if says && !sealer.is_some_and(|sealer| is_sealed(sealer, execution)) {
+        return Some(Past { started_at: None, phase: Phase::Pending, ..past });
+    }
+    Some(past)
+}
+
+/// What the guards count of an execution that the operator has made.
 pub fn past(execution: &RunbookExecution) -> Past {
     let target = target_of(execution);
     let status = execution.status.as_ref();
@@ -294,14 +365,16 @@ pub fn target_of(execution: &RunbookExecution) -> Option<&ObjectRef> {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
+    use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
     use kube::runtime::watcher::Event;
     use serde_json::{Value, from_value, json};
 
     use super::*;
+    use crate::runbooks::proof::SEAL;
 
     fn execution(name: &str, status: Value) -> RunbookExecution {
         from_value(json!({"apiVersion": "plimsoll.dev/v1alpha1", "kind": "RunbookExecution",
-            "metadata": {"name": name, "namespace": "shop"},
+            "metadata": {"name": name, "namespace": "shop", "uid": format!("uid-{name}")},
             "spec": {"runbook": {"name": "r", "uid": "u", "generation": 1}, "mode": "Auto", "serviceAccountName": "s",
                 "trigger": {"kind": "Manual", "fingerprint": "f", "startsAt": "2026-01-01T00:00:00Z"}, "target": "pod",
                 "objects": [{"parameter": "pod", "kind": "Pod", "namespace": "shop", "name": "p", "uid": "t"}],
@@ -394,6 +467,69 @@ mod tests {
         assert_eq!(seen(&ledger), (1, vec!["d".to_owned()]));
         tell(&ledger, Event::Delete(running("d")));
         assert!(ledger.lock().of_runbook.is_empty() && ledger.lock().held.is_empty());
+    }
+
+    /// What anybody writes into an execution takes nobody's turn.
+    #[test]
+    fn only_what_the_operator_has_made_has_begun_with_its_making() {
+        let sealer = Sealer::new([1; 32]);
+        let ledger = Ledger::new(sealer.clone());
+        let now = || Some(Time("2026-01-01T00:00:00Z".parse().unwrap()));
+        let mut made = execution("a", Value::Null);
+        made.spec.begun = now();
+        tell(&ledger, Event::Apply(made.clone()));
+        ledger.read(&made);
+        assert_eq!(seen(&ledger), (0, vec![]));
+        let seal = crate::runbooks::dispatch::seal(&sealer, "", "shop", "a", &made.spec).unwrap();
+        made.annotations_mut().insert(SEAL.to_owned(), seal);
+        tell(&ledger, Event::Apply(made.clone()));
+        assert_eq!(seen(&ledger), (1, vec!["a".to_owned()]));
+        // In another namespace there are no runs of this runbook, whatever they say.
+        let mut elsewhere = ended("b");
+        elsewhere.metadata.namespace = Some("m".to_owned());
+        tell(&ledger, Event::Apply(elsewhere));
+        assert_eq!(seen(&ledger).0, 1);
+        // What only others keep from going is gone.
+        made.metadata.deletion_timestamp = now();
+        made.metadata.finalizers = Some(vec!["theirs".to_owned(), lent::FINALIZER.to_owned()]);
+        tell(&ledger, Event::Apply(made.clone()));
+        assert_eq!(seen(&ledger).0, 1, "it gives back");
+        made.metadata.finalizers = Some(vec!["theirs".to_owned()]);
+        tell(&ledger, Event::Apply(made.clone()));
+        assert_eq!(seen(&ledger), (0, vec![]));
+        ledger.read(&made);
+        assert_eq!(seen(&ledger), (0, vec![]));
+    }
+
+    /// Two posts of one alert make the same: who was second takes nothing back of what the first has begun.
+    #[test]
+    fn what_was_not_made_takes_nothing_back() {
+        let (ledger, now) = (Ledger::default(), "2026-01-01T00:00:00Z".parse().unwrap());
+        let (mut making, other) = (waits("a"), waits("a"));
+        making.metadata.uid = None;
+        let counts = || seen(&ledger).0 == 1;
+        ledger.page().begins(&making, now);
+        // What is being made is in no list yet, and one that went was another one.
+        tell(&ledger, Event::Init);
+        tell(&ledger, Event::InitDone);
+        tell(&ledger, Event::Delete(ended("a")));
+        ledger.gone("shop", "a");
+        assert!(counts());
+        ledger.not_made(&making, None);
+        assert!(!counts());
+        ledger.page().begins(&making, now);
+        ledger.not_made(&making, Some(&other));
+        assert!(!counts(), "the other one has not begun");
+        ledger.page().begins(&making, now);
+        ledger.page().begins(&other, now);
+        ledger.not_made(&making, Some(&other));
+        assert!(counts(), "it has, since it was read");
+        // The watch tells late of one that was before.
+        let mut earlier = waits("a");
+        earlier.metadata.uid = Some("of-before".to_owned());
+        tell(&ledger, Event::Apply(earlier.clone()));
+        tell(&ledger, Event::Delete(earlier));
+        assert_eq!(seen(&ledger), (1, vec!["a".to_owned()]));
     }
 
     #[test]

@@ -161,7 +161,7 @@ pub async fn lead(setup: Setup, stop: CancellationToken) {
     let executor = Executor {
         client: client.clone(),
         all,
-        watched: Watched::default(),
+        watched: Watched::new(dispatcher.sealer.clone()),
         asker: Asker::new(client.clone(), Arc::clone(&dispatcher)),
         dispatcher: Arc::clone(&dispatcher),
         outside: outside.clone(),
