@@ -17,7 +17,7 @@ use k8s_openapi::api::{
     core::v1::ServiceAccount,
 };
 use kube::{
-    Api, Client, ResourceExt,
+    Api, Client, Resource as _, ResourceExt,
     api::{ListParams, PostParams},
     core::DeserializeGuard,
 };
@@ -146,7 +146,9 @@ impl Asker {
         let read = async move {
             let api: Api<DeserializeGuard<Runbook>> = Api::namespaced(client, &namespace);
             let found = api.get_opt(&reference.name).await.ok()?;
-            let Some(found) = found.filter(|found| found.uid().as_deref() == Some(&reference.uid)) else {
+            let found = found.filter(|found| found.uid().as_deref() == Some(&reference.uid));
+            // One that is being deleted does not come back.
+            let Some(found) = found.filter(|found| found.meta().deletion_timestamp.is_none()) else {
                 return Some(None);
             };
             dispatcher.know(&found).ok().map(Some)

@@ -202,7 +202,9 @@ impl Dispatcher {
                 known.clear();
             }
         }
-        all.iter().filter_map(|guarded| self.know(guarded).ok()).collect()
+        // While it is being deleted anybody who keeps it from going could be the one who has written what is there.
+        let stays = all.iter().filter(|guarded| guarded.meta().deletion_timestamp.is_none());
+        stays.filter_map(|guarded| self.know(guarded).ok()).collect()
     }
 
     /// A stored runbook, read, checked, and its author's seal looked at; remembered while it does not change.
