@@ -32,6 +32,7 @@ use super::{
     news::News,
     switch::Switch,
     tasks::{self, conclude, failed, left, resolved_at},
+    unsealed::Unsealed,
     watched::Watched,
 };
 use crate::{

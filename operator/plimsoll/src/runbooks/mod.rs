@@ -26,6 +26,7 @@ pub mod recent;
 mod risk;
 pub mod state;
 pub mod switch;
+mod taken;
 pub mod tasks;
 pub mod triggers;
 pub mod unsealed;
