@@ -187,14 +187,17 @@ impl Executor {
             lent::release(&api, &execution).await?;
             return Ok(next);
         }
-        self.believed(&mut execution);
         if let Some(next) = self.goes(&api, &execution).await? {
             return Ok(next);
         }
+        self.believed(&mut execution);
         // One that was made as one that has begun; while it is not said in its status, it is said when it takes long.
         let mut unsaid = execution.spec.begun.is_some() && execution.status.is_none();
-        recall(&mut execution);
         let made_here = unsaid && self.watched.making.take(&execution).await;
+        if unsaid && !made_here && self.watched.making.is_copy(&execution) {
+            return self.refuse(&api, &execution, Unsealed::Copy).await;
+        }
+        recall(&mut execution);
         let begun = execution.spec.begun.as_ref().filter(|_| made_here);
         let mut event = match begun.and_then(|begun| begins(&execution.spec, begun.0)) {
             Some((_, what)) => Event::Stored(Some(what)),

@@ -50,6 +50,11 @@ impl Watched {
     /// The watch has told something.
     pub fn told(&self, event: &Result<Event<DeserializeGuard<RunbookExecution>>>) {
         self.ledger.told(event);
+        if let Ok(Event::Apply(DeserializeGuard(Ok(execution))) | Event::InitApply(DeserializeGuard(Ok(execution)))) =
+            event
+        {
+            self.making.seen(execution, || self.ledger.is_sealed(execution));
+        }
         let mut new = self.new.lock().unwrap_or_else(PoisonError::into_inner);
         match event {
             Ok(Event::Apply(DeserializeGuard(Ok(execution)))) => {
