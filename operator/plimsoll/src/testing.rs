@@ -229,6 +229,8 @@ impl State {
         }
         object["metadata"]["uid"] = json!(format!("uid-{}", self.version));
         object["metadata"]["resourceVersion"] = json!(self.version.to_string());
+        let now = jiff::Timestamp::from_second(jiff::Timestamp::now().as_second()).unwrap();
+        object["metadata"]["creationTimestamp"] = json!(now.to_string());
         self.objects.insert(path.clone(), object.clone());
         self.tell(&path, "ADDED", &object);
         answer(&object)

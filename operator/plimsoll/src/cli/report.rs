@@ -221,7 +221,7 @@ fn property(text: &str) -> String {
 }
 
 /// Values stand in messages; none may move the cursor or begin a line.
-fn one_line(text: &str) -> String {
+pub(super) fn one_line(text: &str) -> String {
     text.chars().map(printable).collect()
 }
 

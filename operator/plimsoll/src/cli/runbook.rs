@@ -23,6 +23,7 @@ use plimsoll_runbook::{
 use super::{
     Exit, check,
     out::{self, Stop},
+    report::one_line,
     runbook_cluster::{self, ClusterCommand},
     validate,
 };
@@ -180,11 +181,12 @@ fn tell(
     given: &BTreeMap<String, String>,
     now: Timestamp,
 ) -> bool {
-    let name = format!("{}/{}", model.namespace, model.name);
+    // An alert's name and labels are anybody's.
+    let (name, what) = (format!("{}/{}", model.namespace, model.name), one_line(what));
     let evidence = match matches(model, occurrence, now) {
         Ok(evidence) => evidence,
         Err(why) => {
-            let _ = writeln!(text, "{name} is not started by {what}: {why}.");
+            let _ = writeln!(text, "{name} is not started by {what}: {}.", one_line(&why));
             return false;
         }
     };
@@ -206,7 +208,7 @@ fn tell(
         Err(wrong) => {
             text.push_str("It is not started, since parameters are missing or wrong:\n");
             for parameters::Wrong { parameter, message } in wrong {
-                let _ = writeln!(text, "  ✗ {parameter}: {message}");
+                let _ = writeln!(text, "  ✗ {parameter}: {}", one_line(&message));
             }
             return false;
         }
@@ -225,7 +227,7 @@ fn tell(
         Err(wrong) => {
             text.push_str("It is not started:\n");
             for why in wrong {
-                let _ = writeln!(text, "  ✗ {why}");
+                let _ = writeln!(text, "  ✗ {}", one_line(&why));
             }
             false
         }
@@ -269,7 +271,7 @@ fn guards(text: &mut String, model: &Model, planned: &Planned, condition: Option
         let _ = writeln!(text, "  - {what}");
     };
     match condition {
-        Some(condition) => line(format!("does it still hold? {condition}")),
+        Some(condition) => line(format!("does it still hold? {}", one_line(condition))),
         None => line("nothing: this trigger has no condition that could be asked again".to_owned()),
     }
     line("are runbooks paused?".to_owned());
@@ -386,14 +388,15 @@ pub(super) fn calls(text: &mut String, indent: &str, calls: Result<Vec<Call>, St
     match calls {
         Ok(calls) => {
             for Call { what, request, .. } in calls {
-                let _ = writeln!(text, "{indent}→ {request}\n{indent}  {what}");
+                let (sent, what) = (request.to_string(), one_line(&what));
+                let _ = writeln!(text, "{indent}→ {}\n{indent}  {what}", one_line(&sent));
                 if let Some(body) = &request.body {
-                    let _ = writeln!(text, "{indent}  {body}");
+                    let _ = writeln!(text, "{indent}  {}", one_line(&body.to_string()));
                 }
             }
         }
         Err(why) => {
-            let _ = writeln!(text, "{indent}✗ {why}");
+            let _ = writeln!(text, "{indent}✗ {}", one_line(&why));
         }
     }
 }

@@ -8,36 +8,26 @@ use std::{
 
 use anyhow::{Context as _, bail};
 use clap::{Args, Subcommand};
-use jiff::{Timestamp, Unit};
+use jiff::Timestamp;
 use kube::{
     Api, Client, ResourceExt,
     api::{ListParams, Patch, PatchParams},
     core::DeserializeGuard,
 };
-use plimsoll_api::{
-    Runbook, RunbookExecution,
-    approval::Decision,
-    conditions::READY,
-    execution::{Effect, ObjectRef as Object, Phase},
-    runbook::Mode,
-};
-use plimsoll_runbook::{
-    names::whole,
-    plan::{self, BY_HAND},
-    requests::{self, Run as Planned},
-};
+use plimsoll_api::{Runbook, RunbookExecution, approval::Decision, conditions::READY};
+use plimsoll_runbook::{names::whole, plan::BY_HAND};
 use serde_json::json;
 
 use super::{
-    runbook::{calls, last},
+    report::one_line,
     runbook_pause::{Pause, Resume},
+    runbook_told::told,
 };
 use crate::{
     runbooks::{
         begin::recall,
         proof::{RUN, RunRequest},
         state::PAUSED,
-        tasks,
         verdict::{self, Verdict, find},
     },
     trace,
@@ -190,7 +180,8 @@ async fn start(client: &Client, args: &Run) -> anyhow::Result<String> {
     loop {
         let runbook = find_runbook(&runbooks, namespace, &args.name).await?;
         if let Some(came) = answer(&runbook, &noted.id) {
-            let name = came.map_err(|why| anyhow::anyhow!("it was not started, and will not be: {why}"))?;
+            let name =
+                came.map_err(|why| anyhow::anyhow!("it was not started, and will not be: {}", one_line(&why)))?;
             let held = paused(std::slice::from_ref(&runbook)).unwrap_or_default();
             return Ok(format!("{name}\n{held}see how it goes with: plimsoll runbook show {name} -n {namespace}\n"));
         }
@@ -321,7 +312,7 @@ fn paused(runbooks: &[Runbook]) -> Option<String> {
     let conditions = runbooks.iter().filter_map(|runbook| runbook.status.as_ref()).flat_map(|all| &all.conditions);
     let ready = conditions.filter(|condition| condition.type_ == READY);
     let message = ready.filter(|condition| condition.reason == PAUSED).map(|condition| &condition.message).next()?;
-    Some(format!("{message}; go on with: plimsoll runbook resume\n"))
+    Some(format!("{}; go on with: plimsoll runbook resume\n", one_line(message)))
 }
 
 /// Columns two spaces apart.
@@ -332,7 +323,7 @@ fn table(rows: &[Vec<String>]) -> String {
     rows.iter().fold(String::new(), |mut text, row| {
         let mut line = String::new();
         for (cell, width) in row.iter().zip(&widths) {
-            let _ = write!(line, "{cell:<width$}  ");
+            let _ = write!(line, "{:<width$}  ", one_line(cell));
         }
         text.push_str(line.trim_end());
         text.push('\n');
@@ -356,149 +347,11 @@ async fn show(client: &Client, args: &Show) -> anyhow::Result<String> {
     Ok(told(&execution, namespace))
 }
 
-/// An execution in words.
-fn told(execution: &RunbookExecution, namespace: &str) -> String {
-    let (spec, status) = (&execution.spec, execution.status.clone().unwrap_or_default());
-    let name = execution.name_any();
-    let mut text = String::new();
-    let line = |text: &mut String, line: String| {
-        text.push_str(&line);
-        text.push('\n');
-    };
-    let reason = status.reason.as_deref().map(|reason| format!(" ({reason})")).unwrap_or_default();
-    line(
-        &mut text,
-        format!(
-            "{name} is {}{reason}: {}",
-            status.phase.name(),
-            status.message.as_deref().unwrap_or("nobody has looked at it yet")
-        ),
-    );
-    let trigger = &spec.trigger;
-    let by = trigger.requested_by.as_deref().map(|by| format!(" by {by}")).unwrap_or_default();
-    line(
-        &mut text,
-        format!(
-            "  runbook {} of generation {}, mode {:?}, as ServiceAccount {}",
-            spec.runbook.name, spec.runbook.generation, spec.mode, spec.service_account_name
-        ),
-    );
-    line(&mut text, format!("  started by {:?}{by}, since {}", trigger.kind, trigger.starts_at.0));
-    for (name, value) in &trigger.labels {
-        line(&mut text, format!("    {name}={value}"));
-    }
-    for object in &spec.objects {
-        let place = object.namespace.as_deref().map(|namespace| format!("{namespace}/")).unwrap_or_default();
-        let Object { parameter, kind, name, uid, .. } = object;
-        line(&mut text, format!("  {parameter} = {} {place}{name} ({uid})", kind.name()));
-    }
-    for (name, value) in &spec.parameters {
-        if !spec.objects.iter().any(|object| object.parameter == *name) {
-            line(&mut text, format!("  {name} = {value:?}"));
-        }
-    }
-    for note in plan::keepers(spec) {
-        line(&mut text, format!("  ! {note}"));
-    }
-    // What has not begun is told as it would be done, so that nobody approves blindly.
-    let is_open = !status.phase.is_terminal() || spec.mode == Mode::DryRun;
-    let uid = execution.uid().unwrap_or_default();
-    let created = tasks::created(execution);
-    let run = Planned { namespace, name: &name, uid: &uid, created, begun: created, first: created, spec };
-    for step in &spec.steps {
-        let known = status.steps.iter().find(|known| known.name == step.name);
-        match known {
-            None => {
-                line(&mut text, format!("  - {}: not begun", step.name));
-                if is_open {
-                    calls(&mut text, "      ", requests::of(&run, step));
-                }
-            }
-            Some(known) => {
-                line(&mut text, effect(&step.name, &known.effect));
-                if let Some(undone) = &known.compensation {
-                    line(&mut text, effect(&format!("{} undone", step.name), undone));
-                }
-            }
-        }
-    }
-    match (&status.verification, &spec.verify) {
-        (Some(verification), _) => line(&mut text, effect("verification", verification)),
-        (None, Some(verify)) if is_open => {
-            line(&mut text, format!("  - {}", last(verify)));
-            calls(&mut text, "      ", Ok(requests::verification(&run, verify)));
-        }
-        _ => {}
-    }
-    if status.phase == Phase::AwaitingApproval {
-        line(&mut text, format!("→ decide with:  plimsoll runbook approve {name} -n {namespace}"));
-    }
-    text
-}
-
-fn effect(name: &str, effect: &Effect) -> String {
-    let sign = match effect.outcome {
-        Some(outcome) => outcome.name(),
-        None => "begun",
-    };
-    let took = match (&effect.intent_time, &effect.finished_at) {
-        (Some(from), Some(to)) => {
-            let seconds = to.0.duration_since(from.0).round(Unit::Second).map_or(0, |time| time.as_secs());
-            format!(" in {seconds} s")
-        }
-        _ => String::new(),
-    };
-    let mut text = format!("  - {name}: {sign}{took}: {}", effect.message.as_deref().unwrap_or_default());
-    for artifact in &effect.artifacts {
-        let cut = if artifact.truncated == Some(true) { ", cut off" } else { "" };
-        let _ =
-            write!(text, "\n      {} ({} bytes{cut}, sha256 {})", artifact.location, artifact.bytes, artifact.sha256);
-    }
-    text
-}
-
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
     use super::*;
     use crate::testing::FakeApi;
-
-    #[test]
-    fn an_execution_is_told_with_what_each_step_did() {
-        let execution = json!({"apiVersion": "plimsoll.dev/v1alpha1", "kind": "RunbookExecution", "metadata": {"name": "crash-1"},
-            "spec": {"runbook": {"name": "crash", "uid": "u", "generation": 2}, "mode": "Approve", "serviceAccountName": "s",
-                "trigger": {"kind": "Alert", "fingerprint": "f", "startsAt": "2026-01-01T00:00:00Z", "labels": {"pod": "a"}},
-                "parameters": {"who": "b", "app": "checkout"}, "objects": [{"parameter": "app", "kind": "Deployment", "namespace": "shop",
-                    "name": "checkout", "uid": "d", "facts": {"managedBy": "Argo CD", "replicas": 3}}],
-                "verify": {"slo": "checkout", "after": "5m", "onFailure": "Rollback"},
-                "steps": [{"name": "log", "wait": "1s"}, {"name": "next", "scale": {"workload": "app", "replicas": 5, "max": 9}}], "deadline": "1h", "cooldown": "1h"},
-            "status": {"phase": "AwaitingApproval", "reason": "Asked", "message": "somebody must approve it", "steps": [
-                {"name": "log", "intentTime": "2026-01-01T00:00:00Z", "finishedAt": "2026-01-01T00:00:03Z", "outcome": "Succeeded",
-                    "message": "kept", "artifacts": [{"name": "l", "location": "volume://v/l", "bytes": 3, "sha256": "abc", "truncated": true}]}]}});
-        let text = told(&serde_json::from_value(execution).unwrap(), "shop");
-        let wanted = "\
-crash-1 is AwaitingApproval (Asked): somebody must approve it
-  runbook crash of generation 2, mode Approve, as ServiceAccount s
-  started by Alert, since 2026-01-01T00:00:00Z
-    pod=a
-  app = Deployment shop/checkout (d)
-  who = \"b\"
-  ! step next: Argo CD keeps Deployment checkout as it is in Git and may undo the change
-  - log: Succeeded in 3 s: kept
-      volume://v/l (3 bytes, cut off, sha256 abc)
-  - next: not begun
-      → GET /apis/apps/v1/namespaces/shop/deployments/checkout
-        see that the Deployment is as it was
-      → PATCH /apis/apps/v1/namespaces/shop/deployments/checkout/scale (application/json-patch+json)
-        set 5 replicas
-        [{\"op\":\"test\",\"path\":\"/metadata/uid\",\"value\":\"d\"},{\"op\":\"test\",\"path\":\"/spec/replicas\",\"value\":3},{\"op\":\"add\",\"path\":\"/spec/replicas\",\"value\":5}]
-  - At last, after 5m: SLO checkout must burn slower than 1, else: Rollback
-      → Prometheus: GET /api/v1/query?query=slo%3Aburn%5Frate%3Awindow%7Bslo%5Fid%3D%22shop%2Fcheckout%22%2Cwindow%3D%225m%22%7D
-        ask how fast SLO checkout burns
-→ decide with:  plimsoll runbook approve crash-1 -n shop
-";
-        assert_eq!(text, wanted);
-    }
 
     const RUNBOOK: &str = "/apis/plimsoll.dev/v1alpha1/namespaces/shop/runbooks/restart";
 
@@ -594,5 +447,7 @@ crash-1 is AwaitingApproval (Asked): somebody must approve it
     fn columns_stand_below_each_other() {
         let rows = [["A", "B"], ["long", "x"]].map(|row| row.map(str::to_owned).to_vec());
         assert_eq!(table(&rows), "A     B\nlong  x\n");
+        let forged = vec![vec!["a\nb\u{1b}[2J".to_owned()]];
+        assert_eq!(table(&forged), "a b\u{fffd}[2J\n");
     }
 }

@@ -107,9 +107,8 @@ impl Authority {
         let review: Review =
             serde_json::from_slice(body).map_err(|error| format!("this is no AdmissionReview: {error}"))?;
         let request = review.request.ok_or("this AdmissionReview has no request")?;
-        let deleting = request.object.pointer("/metadata/deletionTimestamp").is_some();
         let steps = match request.kind.kind.as_str() {
-            _ if deleting || request.object.is_null() => Ok(Vec::new()),
+            _ if goes(&request) || request.object.is_null() => Ok(Vec::new()),
             "Runbook" => self.runbook(&request),
             "RunbookApproval" => self.approval(&request),
             _ => Ok(Vec::new()),
@@ -244,6 +243,16 @@ impl Authority {
     }
 }
 
+/// Whether an object that is being deleted only loses what keeps it: nobody needs a right to let it go. Whoever keeps it
+/// from going may not change what it does either.
+fn goes(request: &Request) -> bool {
+    let Request { object, old_object, .. } = request;
+    let is_same = |name: &str| annotation(object, name) == annotation(old_object, name);
+    object.pointer("/metadata/deletionTimestamp").is_some()
+        && object.get("spec") == old_object.get("spec")
+        && [AUTHOR, RUN, SEAL].into_iter().all(is_same)
+}
+
 fn named<'o>(object: &'o Value, kind: &str) -> Result<&'o str, Refused> {
     let name = object.pointer("/metadata/name").and_then(Value::as_str).filter(|name| !name.is_empty());
     name.ok_or_else(|| (422, format!("metadata.name: a {kind} must be named; generateName is not sealed")))
@@ -338,6 +347,33 @@ mod tests {
             "spec": {"serviceAccountName": "evidence", "trigger": {"manual": {}}, "steps": [{"name": "a", "wait": "1s"}]}});
         let refused = review(&authority(), "Runbook", object, Value::Null).await;
         assert_eq!((refused["allowed"].clone(), refused["status"]["code"].clone()), (json!(false), json!(503)));
+    }
+
+    /// Who keeps a runbook from going, and puts back what its author once wrote with the note of that time, writes it.
+    #[tokio::test]
+    async fn what_is_being_deleted_may_go_and_not_change() {
+        let authority = authority_where(&["bob"]);
+        let spec = |mode: &str| json!({"serviceAccountName": "evidence", "mode": mode, "trigger": {"manual": {}}, "steps": [{"name": "a", "wait": "1s"}]});
+        let noted = |mode: &str| {
+            let typed: RunbookSpec = serde_json::from_value(spec(mode)).unwrap();
+            let mut author = Author { username: "bob".to_owned(), ..Author::default() };
+            author.seal = authority.sealer.of_author("shop", "a", &typed, &author).unwrap();
+            serde_json::to_string(&author).unwrap()
+        };
+        let runbook = |mode: &str, note: &str| {
+            json!({"metadata": {"name": "a", "deletionTimestamp": "2026-01-01T00:00:00Z", "finalizers": ["theirs"],
+                "annotations": {AUTHOR: note}}, "spec": spec(mode)})
+        };
+        let now = runbook("DryRun", &noted("DryRun"));
+        let answer = review(&authority, "Runbook", runbook("Auto", &noted("Auto")), now.clone()).await;
+        assert_eq!(answer["status"]["code"], 403, "{answer}");
+        assert_eq!(review(&authority, "Runbook", new_of(&now, "1"), now.clone()).await["status"]["code"], 403);
+        // Whatever it is by now, nobody needs a right to let it go.
+        for stays in [now, runbook("Auto", "of before there were notes")] {
+            let mut gone = stays.clone();
+            gone["metadata"]["finalizers"] = json!([]);
+            assert_eq!(review(&authority, "Runbook", gone, stays).await, json!({"uid": "u", "allowed": true}));
+        }
     }
 
     #[tokio::test]

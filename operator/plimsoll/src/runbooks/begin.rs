@@ -90,8 +90,8 @@ impl Executor {
         match found {
             // The answer was what was lost. Nobody has gone on with it: whoever finds it waits for the claim.
             Some(found) if !is_other && key_of_spec(&found) == key_of_spec(made) => return Ok(self.made(found, claim)),
-            Some(found) => self.watched.ledger.read(&found),
-            None => self.watched.ledger.gone(&made.namespace().unwrap_or_default(), &made.name_any()),
+            // Whoever has made it may have gone on with it since it was read.
+            found => self.watched.ledger.not_made(made, found.as_ref()),
         }
         Err(error)
     }

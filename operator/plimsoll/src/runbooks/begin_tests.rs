@@ -1,5 +1,6 @@
 #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 use kube::{core::DeserializeGuard, runtime::watcher::Event};
+use plimsoll_api::execution::Phase;
 use plimsoll_runbook::alertmanager::Alert;
 use serde_json::{Value, json};
 
@@ -156,6 +157,63 @@ async fn what_was_made_by_another_process_may_have_been_done() {
     }
 }
 
+/// Who saves an execution and makes it anew, seal and all, makes nobody do anything, or undo it.
+#[tokio::test]
+async fn what_is_made_anew_of_one_that_has_begun_is_a_copy() {
+    for (is_next, days) in [(false, 0), (true, 1)] {
+        let (api, executor, prometheus) = cluster(&tell(), true).await;
+        assert_eq!(alerted(&executor).await, Ok(Stored::Now));
+        let mut copy = execution(&api).await;
+        let name = copy.name_any();
+        executor.run("shop", &name, None).await.unwrap();
+        assert_eq!(execution(&api).await.status.unwrap().reason.as_deref(), Some("Done"));
+        let at = format!("{EXECUTIONS}/{name}");
+        api.remove(&at);
+        let made = Timestamp::now() + jiff::SignedDuration::from_hours(24 * days);
+        (copy.metadata.uid, copy.metadata.creation_timestamp) = (Some("another".to_owned()), Some(Time(made)));
+        api.put(&at, serde_json::to_value(&copy).unwrap());
+        let runs = if is_next { Arc::new(executor_of(&api, given(&api, &prometheus))) } else { executor };
+        runs.run("shop", &name, None).await.unwrap();
+        let status = execution(&api).await.status.unwrap();
+        assert_eq!((status.phase, status.reason.as_deref()), (Phase::Unknown, Some("Copied")));
+        assert!(status.steps.is_empty() && status.started_at.is_none(), "{status:?}");
+        assert_eq!(messages(&prometheus).await, 1);
+    }
+}
+
+/// Who knows what a run will be called makes something under its name first, so that there is none.
+#[tokio::test]
+async fn what_somebody_has_made_under_the_name_of_a_run_makes_room_for_it() {
+    let (api, executor, _prometheus) = cluster(&tell(), true).await;
+    assert_eq!(alerted(&executor).await, Ok(Stored::Now));
+    let made = execution(&api).await;
+    let at = format!("{EXECUTIONS}/{}", made.name_any());
+    let forged = async |begun: bool, status: Value| {
+        let (api, executor, _prometheus) = cluster(&tell(), true).await;
+        let mut forged = serde_json::to_value(&made).unwrap();
+        (forged["metadata"]["uid"], forged["metadata"]["annotations"], forged["status"]) =
+            (json!("forged"), json!({}), status);
+        if !begun {
+            forged["spec"]["begun"] = Value::Null;
+        }
+        api.put(&at, forged);
+        let stored = alerted(&executor).await;
+        let found = execution(&api).await;
+        let is_made = found.uid().as_deref() != Some("forged") && executor.unsealed(&found).is_none();
+        assert!(api.notes().iter().any(|note| note.contains("bears no seal of the operator's")), "{:?}", api.notes());
+        (stored, is_made)
+    };
+    let refused = |phase: &str| json!({"phase": phase, "reason": "NotSealed", "finishedAt": "2026-01-01T00:00:00Z"});
+    for (begun, status) in
+        [(false, Value::Null), (true, Value::Null), (false, refused("Skipped")), (true, refused("Unknown"))]
+    {
+        assert_eq!(forged(begun, status).await, (Ok(Stored::Now), true));
+    }
+    // One that ran under a key of before is none to be repeated.
+    let ran = json!({"phase": "Succeeded", "startedAt": "2026-01-01T00:00:00Z", "finishedAt": "2026-01-01T00:00:01Z"});
+    assert_eq!(forged(false, ran).await, (Ok(Stored::Before), false));
+}
+
 #[tokio::test]
 async fn what_is_held_back_is_made_as_any_other() {
     let (api, executor, prometheus) = cluster(&tell(), false).await;
@@ -204,10 +262,12 @@ async fn what_may_have_been_made_counts_until_that_is_known() {
     other.metadata.name = Some("other".to_owned());
     let counted = |execution: &RunbookExecution| executor.watched.ledger.page().history(execution, Vec::new()).len();
     assert_eq!(counted(&other), 1);
-    assert_eq!(alerted(&executor).await, Ok(Stored::Before), "it comes again");
+    assert!(alerted(&executor).await.is_err(), "it comes again, and nobody knows yet what has its name");
     assert_eq!(counted(&other), 1);
 
     api.allow(&at);
+    assert_eq!(alerted(&executor).await, Ok(Stored::Before));
+    assert_eq!(counted(&other), 1);
     executor.run("shop", &name, None).await.unwrap();
     let status = execution(&api).await.status.unwrap();
     assert_eq!((status.reason.as_deref(), status.steps[0].effect.attempts), (Some("Done"), Some(1)), "{status:?}");

@@ -17,7 +17,7 @@ use k8s_openapi::api::{
     core::v1::ServiceAccount,
 };
 use kube::{
-    Api, Client, ResourceExt,
+    Api, Client, Resource as _, ResourceExt,
     api::{ListParams, PostParams},
     core::DeserializeGuard,
 };
@@ -43,7 +43,7 @@ use super::{
     facts::{self, Wanted},
     ledger::{self, Ledger, target_of},
     lookup,
-    proof::Author,
+    proof::{Author, Sealer},
     read::{entries, text},
     recent::Answers,
 };
@@ -146,7 +146,9 @@ impl Asker {
         let read = async move {
             let api: Api<DeserializeGuard<Runbook>> = Api::namespaced(client, &namespace);
             let found = api.get_opt(&reference.name).await.ok()?;
-            let Some(found) = found.filter(|found| found.uid().as_deref() == Some(&reference.uid)) else {
+            let found = found.filter(|found| found.uid().as_deref() == Some(&reference.uid));
+            // One that is being deleted does not come back.
+            let Some(found) = found.filter(|found| found.meta().deletion_timestamp.is_none()) else {
                 return Some(None);
             };
             dispatcher.know(&found).ok().map(Some)
@@ -221,7 +223,8 @@ pub struct Listed {
 }
 
 /// Lists them; `None` when they cannot be.
-pub async fn listed(client: &Client, execution: &RunbookExecution) -> Option<Listed> {
+pub async fn listed(client: &Client, sealer: &Sealer, execution: &RunbookExecution) -> Option<Listed> {
+    let counted = |other: &RunbookExecution| ledger::counted(Some(sealer), other);
     let list = async |api: Api<RunbookExecution>, params: ListParams| {
         let mut all = api.list(&params).await.ok()?.items;
         all.retain(|other| other.uid() != execution.uid());
@@ -248,15 +251,15 @@ pub async fn listed(client: &Client, execution: &RunbookExecution) -> Option<Lis
             None => ListParams::default(),
         };
         let all = list(Api::all(client.clone()), params).await?;
-        let same = all.iter().filter(|other| !guards::holds(&other.spec).is_disjoint(&holds)).map(ledger::past);
+        let same = all.iter().filter(|other| !guards::holds(&other.spec).is_disjoint(&holds)).filter_map(counted);
         let same_target = same.filter(ledger::acts).map(|past| past.name).collect();
-        let mut same_workload: Vec<Past> = all.iter().map(ledger::past).filter(ledger::takes).collect();
+        let mut same_workload: Vec<Past> = all.iter().filter_map(counted).filter(ledger::takes).collect();
         same_workload.retain(|past| past.workload_uid.as_deref().is_some_and(|uid| Some(uid) == workload));
         Some((same_target, same_workload))
     };
     let (history, around) = tokio::join!(list(own, ListParams::default().labels(&of_runbook)), around);
     let (same_target, same_workload) = around?;
-    Some(Listed { history: history?.iter().map(ledger::past).collect(), same_target, same_workload })
+    Some(Listed { history: history?.iter().filter_map(counted).collect(), same_target, same_workload })
 }
 
 /// The SLOs that a run of a namespace may endanger: that namespace's, and those of the namespaces that its faults hit.

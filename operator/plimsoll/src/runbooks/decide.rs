@@ -42,7 +42,9 @@ pub async fn decision(
             Ok(()) => (true, "Valid", "it is what is done".to_owned()),
             Err((reason, message)) => (false, *reason, message.clone()),
         };
-        adopt(&api, approval, execution).await;
+        if !is_of_another(execution, approval) {
+            adopt(&api, approval, execution).await;
+        }
         tell(&api, approval, accepted, reason, &message, now).await;
         if judged.is_ok() {
             return Ok(Some(Decided {
@@ -100,6 +102,9 @@ fn judge(
             "nobody vouches for its decider; write it again, with the operator's webhook on".to_owned(),
         ));
     }
+    if is_of_another(execution, approval) {
+        return Err(("OtherExecution", "it is about an earlier execution of this name".to_owned()));
+    }
     let hash = execution.status.as_ref().and_then(|status| status.spec_hash.as_deref());
     if hash != Some(spec.spec_hash.as_str()) {
         return Err(("OtherSpec", "its specHash is not that of the execution's status".to_owned()));
@@ -124,6 +129,16 @@ fn judge(
         }
     }
     Ok(())
+}
+
+/// Whether a decision is about another execution of the same name and spec, which was before: one that is older than the
+/// execution, by the API server's own clock, or that went with another one.
+fn is_of_another(execution: &RunbookExecution, approval: &RunbookApproval) -> bool {
+    let (made, decided) = (execution.creation_timestamp(), approval.creation_timestamp());
+    let is_older = made.zip(decided).is_some_and(|(made, decided)| decided.0 < made.0);
+    let kind = RunbookExecution::kind(&());
+    let mut owners = approval.owner_references().iter().filter(|owner| owner.kind == kind);
+    is_older || owners.any(|owner| Some(&owner.uid) != execution.metadata.uid.as_ref())
 }
 
 /// Stores the judgement. One that cannot be stored decides all the same.
@@ -200,9 +215,24 @@ mod tests {
     fn a_decision_is_of_this_spec_in_time_and_by_somebody_else() {
         assert_eq!(given(|_, _| {}), Ok(()));
         let reason = |change: fn(&mut Value, &mut Value)| given(change).unwrap_err().0;
+        fn owner(uid: &str) -> Value {
+            json!([{"apiVersion": "plimsoll.dev/v1alpha1", "kind": "RunbookExecution", "name": "x", "uid": uid}])
+        }
         assert_eq!(reason(|_, a| a["metadata"]["annotations"] = json!({SEAL: "made up"})), "NotSealed");
         assert_eq!(reason(|_, a| a["spec"]["specHash"] = json!("g".repeat(64))), "OtherSpec");
         assert_eq!(reason(|x, _| x["status"] = Value::Null), "OtherSpec");
+        assert_eq!(reason(|_, a| a["metadata"]["ownerReferences"] = owner("of-before")), "OtherExecution");
+        let old = |x: &mut Value, a: &mut Value| {
+            x["metadata"]["creationTimestamp"] = json!("2026-01-01T00:10:01Z");
+            a["metadata"]["creationTimestamp"] = json!("2026-01-01T00:10:00Z");
+        };
+        assert_eq!(reason(old), "OtherExecution", "the same, made anew");
+        let young = |x: &mut Value, a: &mut Value| {
+            (x["metadata"]["uid"], a["metadata"]["ownerReferences"]) = (json!("u-x"), owner("u-x"));
+            x["metadata"]["creationTimestamp"] = json!("2026-01-01T00:10:00Z");
+            a["metadata"]["creationTimestamp"] = json!("2026-01-01T00:10:00Z");
+        };
+        assert_eq!(given(young), Ok(()));
         assert_eq!(reason(|_, a| a["spec"]["expires"] = json!("2026-01-01T00:30:00Z")), "Expired");
         assert_eq!(reason(|_, a| a["spec"]["decider"] = json!("ann")), "OwnRunbook");
         assert_eq!(reason(|_, a| a["spec"]["decider"] = json!("bob")), "OwnRequest");

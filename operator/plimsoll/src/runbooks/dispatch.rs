@@ -202,7 +202,9 @@ impl Dispatcher {
                 known.clear();
             }
         }
-        all.iter().filter_map(|guarded| self.know(guarded).ok()).collect()
+        // While it is being deleted anybody who keeps it from going could be the one who has written what is there.
+        let stays = all.iter().filter(|guarded| guarded.meta().deletion_timestamp.is_none());
+        stays.filter_map(|guarded| self.know(guarded).ok()).collect()
     }
 
     /// A stored runbook, read, checked, and its author's seal looked at; remembered while it does not change.
@@ -385,7 +387,7 @@ impl Dispatcher {
                 Ok(Came::Now(name.clone()))
             }
             Err(kube::Error::Api(status)) if status.code == 409 && status.reason == "AlreadyExists" => {
-                Ok(Came::Before(name.clone()))
+                self.taken(runbook, execution, seen).await
             }
             Err(kube::Error::Api(status)) if is_gone(&status) => Ok(Came::Nothing),
             Err(kube::Error::Api(status)) if is_never_taken(&status) => {
@@ -408,11 +410,11 @@ impl Dispatcher {
     }
 
     /// Who lets executions begin, while this process leads.
-    fn leads(&self) -> Option<Arc<Executor>> {
+    pub(super) fn leads(&self) -> Option<Arc<Executor>> {
         self.made.lock().unwrap_or_else(PoisonError::into_inner).as_ref()?.1.upgrade()
     }
 
-    fn hand(&self, new: New) {
+    pub(super) fn hand(&self, new: New) {
         if let Some((made, _)) = &*self.made.lock().unwrap_or_else(PoisonError::into_inner) {
             let _ = made.try_send(new);
         }
@@ -425,7 +427,7 @@ impl Dispatcher {
     }
 
     /// Something happened for which a runbook was not started.
-    async fn tell(&self, runbook: &Runbook, reason: &'static str, message: &str) {
+    pub(super) async fn tell(&self, runbook: &Runbook, reason: &'static str, message: &str) {
         self.metrics.runbook_refused(reason);
         let key = format!("{}/{reason}/{message}", runbook.uid().unwrap_or_default());
         if !self.told.was(&key, Instant::now()) {

@@ -278,3 +278,38 @@ async fn what_is_repeated_asks_the_api_server_nothing() {
     let path = format!("{EXECUTIONS}/{}", names::execution("other", "o", "f1", at, "d"));
     assert!(given.api.get(&path).unwrap()["metadata"]["annotations"][RESOLVED_AT].is_string());
 }
+
+/// A replica that does not lead writes nothing over it: the run comes again, and somebody is told.
+#[tokio::test]
+async fn what_somebody_has_made_under_the_name_of_a_run_is_no_run() {
+    let mut given = given();
+    given.know(runbook(&given.sealer, |_| {}));
+    let at = "2026-01-01T00:00:00.5Z".parse().unwrap();
+    let path = format!("{EXECUTIONS}/{}", names::execution("restart", "r", "f1", at, "d"));
+    assert_eq!(given.accept(|_| {}).await, Ok(Stored::Now));
+    let mut made = given.api.get(&path).unwrap();
+    let mut another = Given::of(given.api.clone(), given.sealer.clone());
+    another.know(runbook(&given.sealer, |_| {}));
+    assert_eq!(another.accept(|_| {}).await, Ok(Stored::Before), "the operator's own");
+    made["metadata"]["annotations"][SEAL] = json!("made up");
+    given.api.put(&path, made);
+    let mut third = Given::of(given.api.clone(), given.sealer.clone());
+    third.know(runbook(&given.sealer, |_| {}));
+    for _ in 0..2 {
+        assert!(third.accept(|_| {}).await.unwrap_err().contains("bears no seal of the operator's"));
+    }
+    assert!(given.api.notes().iter().any(|note| note.contains("bears no seal")), "{:?}", given.api.notes());
+    assert_eq!(given.api.get(&path).unwrap()["metadata"]["annotations"][SEAL], "made up");
+}
+
+/// Whoever keeps a runbook from going does not decide what it does meanwhile.
+#[tokio::test]
+async fn what_is_being_deleted_starts_nothing() {
+    let mut given = given();
+    let going = |object: &mut Value| {
+        object["metadata"]["deletionTimestamp"] = json!("2026-01-01T00:00:00Z");
+        object["metadata"]["finalizers"] = json!(["theirs"]);
+    };
+    given.know(runbook(&given.sealer, going));
+    assert_eq!(given.accept(|_| {}).await, Ok(Stored::Nothing));
+}

@@ -32,6 +32,7 @@ use super::{
     news::News,
     switch::Switch,
     tasks::{self, conclude, failed, left, resolved_at},
+    unsealed::Unsealed,
     watched::Watched,
 };
 use crate::{
@@ -180,19 +181,23 @@ impl Executor {
                 }
             },
         };
-        if let Some(next) = self.goes(&api, &execution).await? {
-            return Ok(next);
-        }
+        // Whoever has made it, or its status, could say that it is deleted as well: first it is said what it is.
         if let Some(broken) = self.unsealed(&execution) {
             let next = self.refuse(&api, &execution, broken).await?;
             lent::release(&api, &execution).await?;
             return Ok(next);
         }
+        if let Some(next) = self.goes(&api, &execution).await? {
+            return Ok(next);
+        }
         self.believed(&mut execution);
         // One that was made as one that has begun; while it is not said in its status, it is said when it takes long.
         let mut unsaid = execution.spec.begun.is_some() && execution.status.is_none();
-        recall(&mut execution);
         let made_here = unsaid && self.watched.making.take(&execution).await;
+        if unsaid && !made_here && self.watched.making.is_copy(&execution) {
+            return self.refuse(&api, &execution, Unsealed::Copy).await;
+        }
+        recall(&mut execution);
         let begun = execution.spec.begun.as_ref().filter(|_| made_here);
         let mut event = match begun.and_then(|begun| begins(&execution.spec, begun.0)) {
             Some((_, what)) => Event::Stored(Some(what)),
@@ -315,7 +320,13 @@ impl Executor {
                 return Checked { holds: Some(true), refusals, void: None };
             }
         }
-        let listed = async { if is_whole { Some(Default::default()) } else { listed(&self.client, execution).await } };
+        let listed = async {
+            if is_whole {
+                Some(Default::default())
+            } else {
+                listed(&self.client, &self.dispatcher.sealer, execution).await
+            }
+        };
         let ((mut around, runbook), holds, listed, void) = tokio::join!(
             self.asker.around(execution, known.as_deref(), seen, paused),
             holds(&self.outside, execution),

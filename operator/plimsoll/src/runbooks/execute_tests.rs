@@ -31,7 +31,7 @@ pub(in crate::runbooks) fn executor_of(api: &FakeApi, given: Given) -> Executor 
         client: client.clone(),
         asker: Asker::new(client.clone(), Arc::clone(&dispatcher)),
         all: kube::runtime::reflector::store().0,
-        watched: Watched::default(),
+        watched: Watched::new(dispatcher.sealer.clone()),
         dispatcher,
         outside,
         artifacts: ArtifactsConfig::default(),
@@ -176,6 +176,13 @@ async fn what_is_not_sealed_any_more_says_what_it_owes() {
     executor(&api).run("shop", "x", None).await.unwrap();
     let status = api.get(AT).unwrap()["status"].clone();
     assert_eq!((&status["phase"], &status["reason"]), (&json!("Skipped"), &json!("NotSealed")));
+    // Also one that whoever has made it has deleted, and keeps from going.
+    let (api, mut execution) = unsealed("Blocked");
+    (execution["status"], execution["metadata"]["finalizers"]) = (Value::Null, json!(["theirs"]));
+    execution["metadata"]["deletionTimestamp"] = execution["metadata"]["creationTimestamp"].clone();
+    api.put(AT, execution);
+    executor(&api).run("shop", "x", None).await.unwrap();
+    assert_eq!(api.get(AT).unwrap()["status"]["reason"], "NotSealed");
 }
 
 /// Who may write statuses makes nobody do anything: what the guards have not let begin does not begin.

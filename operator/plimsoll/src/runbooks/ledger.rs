@@ -22,6 +22,8 @@ use plimsoll_runbook::{
 };
 use tokio::{sync::watch, time::timeout};
 
+use super::{lent, proof::Sealer, unsealed::is_sealed};
+
 /// An execution as the watch tells it.
 type Told = DeserializeGuard<RunbookExecution>;
 
@@ -34,6 +36,8 @@ pub struct Ledger {
     inner: Mutex<Inner>,
     /// Whether the watch has told everything and goes on telling.
     whole: watch::Sender<bool>,
+    /// Tells what the operator has made; without it nothing is believed to have begun with its making.
+    sealer: Option<Sealer>,
 }
 
 #[derive(Debug, Default)]
@@ -41,7 +45,7 @@ struct Inner {
     /// What a list that is under way has told so far.
     listed: Option<HashSet<Key>>,
     entries: HashMap<Key, Entry>,
-    /// Of each runbook, by its UID.
+    /// Of each runbook, by its namespace and UID: whoever makes an execution elsewhere could say any UID.
     of_runbook: HashMap<String, HashSet<Key>>,
     /// Of each object that one has for itself, by its UID: those that act now.
     held: HashMap<String, HashSet<Key>>,
@@ -51,6 +55,8 @@ struct Inner {
 
 #[derive(Clone, Debug)]
 struct Entry {
+    /// Its UID; none while this process makes it and has no answer yet.
+    uid: Option<String>,
     runbook: String,
     past: Past,
     /// The UIDs of what it has for itself while it acts.
@@ -64,6 +70,20 @@ pub struct Page<'l> {
 }
 
 impl Ledger {
+    /// With what tells which executions the operator has made.
+    pub fn new(sealer: Sealer) -> Self {
+        Self { sealer: Some(sealer), ..Self::default() }
+    }
+
+    /// Whether the operator has made an execution.
+    pub fn is_sealed(&self, execution: &RunbookExecution) -> bool {
+        self.sealer.as_ref().is_some_and(|sealer| is_sealed(sealer, execution))
+    }
+
+    fn counted(&self, execution: &RunbookExecution) -> Option<Past> {
+        counted(self.sealer.as_ref(), execution)
+    }
+
     fn lock(&self) -> MutexGuard<'_, Inner> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -75,12 +95,17 @@ impl Ledger {
         match event {
             Ok(watcher::Event::Apply(DeserializeGuard(Ok(execution)))) => {
                 whole |= inner.listed.is_none();
-                inner.join(execution);
+                inner.join(execution, self.counted(execution));
             }
-            Ok(watcher::Event::InitApply(DeserializeGuard(Ok(execution)))) => inner.join(execution),
+            Ok(watcher::Event::InitApply(DeserializeGuard(Ok(execution)))) => {
+                inner.join(execution, self.counted(execution));
+            }
             Ok(watcher::Event::Delete(execution)) => {
                 let key = format!("{}/{}", execution.namespace().unwrap_or_default(), execution.name_any());
-                inner.remove(&key);
+                // Another one of its name may have been made since.
+                if inner.entries.get(&key).is_some_and(|entry| entry.uid.is_some() && entry.uid == execution.uid()) {
+                    inner.remove(&key);
+                }
             }
             Ok(watcher::Event::Init) => {
                 whole = false;
@@ -88,7 +113,9 @@ impl Ledger {
             }
             Ok(watcher::Event::InitDone) => {
                 let listed = inner.listed.take().unwrap_or_default();
-                let gone: Vec<Key> = inner.entries.keys().filter(|key| !listed.contains(*key)).cloned().collect();
+                // What is being made may be stored after the list was.
+                let is_gone = |(key, entry): &(&Key, &Entry)| entry.uid.is_some() && !listed.contains(*key);
+                let gone: Vec<Key> = inner.entries.iter().filter(is_gone).map(|(key, _)| key.clone()).collect();
                 for key in gone {
                     inner.remove(&key);
                 }
@@ -103,12 +130,28 @@ impl Ledger {
 
     /// What the API server has just answered about an execution, to a read or a write: nothing is newer.
     pub fn read(&self, execution: &RunbookExecution) {
-        self.lock().replace(execution);
+        let counted = self.counted(execution);
+        self.lock().replace(execution, counted);
     }
 
-    /// An execution is not there any more.
+    /// An execution is not there any more. One that is being made under its name is another one.
     pub fn gone(&self, namespace: &str, name: &str) {
-        self.lock().remove(&format!("{namespace}/{name}"));
+        let (key, mut inner) = (format!("{namespace}/{name}"), self.lock());
+        if inner.entries.get(&key).is_some_and(|entry| entry.uid.is_some()) {
+            inner.remove(&key);
+        }
+    }
+
+    /// What this process was making was not made; what has its name instead, if anything has, may have begun meanwhile.
+    pub fn not_made(&self, made: &RunbookExecution, found: Option<&RunbookExecution>) {
+        let (key, found) = (key(made), found.map(|found| (found, self.counted(found))));
+        let mut inner = self.lock();
+        if inner.entries.get(&key).is_some_and(|entry| entry.uid.is_none()) {
+            inner.remove(&key);
+        }
+        if let Some((found, counted)) = found {
+            inner.join(found, counted);
+        }
     }
 
     /// Whether the watch tells all there is, at the latest after a time: when it begins, it needs a moment.
@@ -133,7 +176,7 @@ impl Page<'_> {
     pub fn history(&self, execution: &RunbookExecution, listed: Vec<Past>) -> Vec<Past> {
         let own = key(execution);
         let mut all: BTreeMap<String, Past> = listed.into_iter().map(|past| (past.name.clone(), past)).collect();
-        let keys = self.inner.of_runbook.get(&execution.spec.runbook.uid).into_iter().flatten();
+        let keys = self.inner.of_runbook.get(&runbook_of(execution)).into_iter().flatten();
         for entry in keys.filter(|key| **key != own).filter_map(|key| self.inner.entries.get(key)) {
             match all.get_mut(&entry.past.name) {
                 Some(past) => join(past, &entry.past),
@@ -175,21 +218,31 @@ impl Page<'_> {
 
 impl Inner {
     /// A watch may be behind: what has begun has not unbegun, and what has ended does not go on.
-    fn join(&mut self, execution: &RunbookExecution) {
+    fn join(&mut self, execution: &RunbookExecution, told: Option<Past>) {
         let key = key(execution);
-        let mut told = past(execution);
-        if let Some(entry) = self.entries.get(&key) {
-            join(&mut told, &entry.past);
+        let known = self.entries.get(&key);
+        let is_known = known.is_some_and(|entry| entry.uid == execution.uid());
+        let Some(mut told) = told else {
+            if is_known {
+                self.remove(&key);
+            }
+            return;
+        };
+        match known {
+            Some(entry) if is_known => join(&mut told, &entry.past),
+            // Of two of a name one is gone, which is told, or is not in a list.
+            Some(entry) if acts(&entry.past) && !acts(&told) => return,
+            _ => {}
         }
         if told.started_at.is_some() {
             self.put(key, entry(execution, told));
         }
     }
 
-    fn replace(&mut self, execution: &RunbookExecution) {
-        let (key, past) = (key(execution), past(execution));
-        match past.started_at {
-            Some(_) => self.put(key, entry(execution, past)),
+    fn replace(&mut self, execution: &RunbookExecution, read: Option<Past>) {
+        let key = key(execution);
+        match read.filter(|past| past.started_at.is_some()) {
+            Some(past) => self.put(key, entry(execution, past)),
             None => self.remove(&key),
         }
     }
@@ -214,7 +267,7 @@ impl Inner {
     }
 
     fn remove(&mut self, key: &str) {
-        let Some(Entry { runbook, past, holds }) = self.entries.remove(key) else { return };
+        let Some(Entry { uid: _, runbook, past, holds }) = self.entries.remove(key) else { return };
         forget(&mut self.of_runbook, &runbook, key);
         if let Some(workload) = &past.workload_uid {
             forget(&mut self.taken, workload, key);
@@ -238,7 +291,11 @@ fn entry(execution: &RunbookExecution, past: Past) -> Entry {
     // What has ended holds nothing, and that is most of them.
     let holds =
         if acts(&past) { guards::holds(&execution.spec).into_iter().map(str::to_owned).collect() } else { Vec::new() };
-    Entry { runbook: execution.spec.runbook.uid.clone(), past, holds }
+    Entry { uid: execution.uid(), runbook: runbook_of(execution), past, holds }
+}
+
+fn runbook_of(execution: &RunbookExecution) -> String {
+    format!("{}/{}", execution.namespace().unwrap_or_default(), execution.spec.runbook.uid)
 }
 
 /// What is known besides: a start and an end that were seen once stay.
@@ -265,7 +322,21 @@ pub fn takes(past: &Past) -> bool {
     acts(past) && past.takes != Some(Hits::default())
 }
 
-/// What the guards count of an execution.
+/// What the guards count of an execution, where anybody may have made it: that it has begun with its making is believed of
+/// those that the operator has made. `None` when it is gone but for finalizers of others, which may stay for ever.
+pub fn counted(sealer: Option<&Sealer>, execution: &RunbookExecution) -> Option<Past> {
+    if execution.metadata.deletion_timestamp.is_some() && !lent::is_held(execution) {
+        return None;
+    }
+    let past = past(execution);
+    let says = unsaid(&execution.spec, execution.status.as_ref()).is_some();
+    if says && !sealer.is_some_and(|sealer| is_sealed(sealer, execution)) {
+        return Some(Past { started_at: None, phase: Phase::Pending, ..past });
+    }
+    Some(past)
+}
+
+/// What the guards count of an execution that the operator has made.
 pub fn past(execution: &RunbookExecution) -> Past {
     let target = target_of(execution);
     let status = execution.status.as_ref();
@@ -292,214 +363,5 @@ pub fn target_of(execution: &RunbookExecution) -> Option<&ObjectRef> {
 }
 
 #[cfg(test)]
-mod tests {
-    #![allow(clippy::unwrap_used)]
-    use kube::runtime::watcher::Event;
-    use serde_json::{Value, from_value, json};
-
-    use super::*;
-
-    fn execution(name: &str, status: Value) -> RunbookExecution {
-        from_value(json!({"apiVersion": "plimsoll.dev/v1alpha1", "kind": "RunbookExecution",
-            "metadata": {"name": name, "namespace": "shop"},
-            "spec": {"runbook": {"name": "r", "uid": "u", "generation": 1}, "mode": "Auto", "serviceAccountName": "s",
-                "trigger": {"kind": "Manual", "fingerprint": "f", "startsAt": "2026-01-01T00:00:00Z"}, "target": "pod",
-                "objects": [{"parameter": "pod", "kind": "Pod", "namespace": "shop", "name": "p", "uid": "t"}],
-                "steps": [{"name": "a", "wait": "1s"}], "deadline": "1h", "cooldown": "1h"}, "status": status}))
-        .unwrap()
-    }
-
-    fn running(name: &str) -> RunbookExecution {
-        execution(name, json!({"phase": "Running", "startedAt": "2026-01-01T00:00:00Z"}))
-    }
-
-    fn ended(name: &str) -> RunbookExecution {
-        let times = ["2026-01-01T00:00:00Z", "2026-01-01T00:01:00Z"];
-        execution(name, json!({"phase": "Failed", "startedAt": times[0], "finishedAt": times[1]}))
-    }
-
-    fn waits(name: &str) -> RunbookExecution {
-        execution(name, json!({"phase": "Blocked"}))
-    }
-
-    fn tell(ledger: &Ledger, event: Event<RunbookExecution>) {
-        let guarded = |execution| DeserializeGuard(Ok(execution));
-        ledger.told(&Ok(match event {
-            Event::Apply(one) => Event::Apply(guarded(one)),
-            Event::Delete(one) => Event::Delete(guarded(one)),
-            Event::InitApply(one) => Event::InitApply(guarded(one)),
-            Event::Init => Event::Init,
-            Event::InitDone => Event::InitDone,
-        }));
-    }
-
-    /// How many have begun, and which act, for one that asks.
-    fn seen(ledger: &Ledger) -> (usize, Vec<String>) {
-        let (page, asks) = (ledger.page(), waits("asks"));
-        let mut acting = page.same_target(&asks);
-        acting.sort();
-        (page.history(&asks, Vec::new()).len(), acting)
-    }
-
-    #[test]
-    fn it_is_whole_only_between_a_list_and_a_failure() {
-        let ledger = Ledger::default();
-        let is_whole = || *ledger.whole.borrow();
-        assert!(!is_whole());
-        tell(&ledger, Event::Init);
-        tell(&ledger, Event::InitApply(running("a")));
-        tell(&ledger, Event::Apply(running("b")));
-        assert!(!is_whole(), "the list has not ended");
-        tell(&ledger, Event::InitDone);
-        assert!(is_whole());
-        ledger.told(&Err(watcher::Error::NoResourceVersion));
-        assert!(!is_whole());
-        tell(&ledger, Event::Apply(waits("c")));
-        assert!(is_whole(), "it speaks again");
-    }
-
-    #[test]
-    fn what_begins_counts_at_once_and_what_did_not_begin_does_not() {
-        let ledger = Ledger::default();
-        let now = "2026-01-01T00:00:00Z".parse().unwrap();
-        ledger.page().begins(&waits("a"), now);
-        assert_eq!(seen(&ledger), (1, vec!["a".to_owned()]));
-        // The watch tells what was before.
-        tell(&ledger, Event::Apply(waits("a")));
-        assert_eq!(seen(&ledger).0, 1);
-        // It could not be stored, as a read says.
-        ledger.read(&waits("a"));
-        assert_eq!(seen(&ledger), (0, vec![]));
-        ledger.read(&running("a"));
-        ledger.read(&ended("a"));
-        tell(&ledger, Event::Apply(running("a")));
-        assert_eq!(seen(&ledger), (1, vec![]), "what has ended does not go on");
-        // Nobody counts itself.
-        assert!(ledger.page().history(&waits("a"), Vec::new()).is_empty());
-    }
-
-    #[test]
-    fn what_is_gone_is_forgotten() {
-        let ledger = Ledger::default();
-        for name in ["a", "b", "c"] {
-            tell(&ledger, Event::Apply(running(name)));
-        }
-        tell(&ledger, Event::Delete(running("a")));
-        ledger.gone("shop", "b");
-        assert_eq!(seen(&ledger), (1, vec!["c".to_owned()]));
-        tell(&ledger, Event::Init);
-        tell(&ledger, Event::InitApply(running("d")));
-        assert_eq!(seen(&ledger).0, 2, "until the list has ended");
-        tell(&ledger, Event::InitDone);
-        assert_eq!(seen(&ledger), (1, vec!["d".to_owned()]));
-        tell(&ledger, Event::Delete(running("d")));
-        assert!(ledger.lock().of_runbook.is_empty() && ledger.lock().held.is_empty());
-    }
-
-    #[test]
-    fn a_list_and_what_is_known_become_one() {
-        let ledger = Ledger::default();
-        ledger.read(&ended("a"));
-        ledger.read(&running("b"));
-        let listed = vec![past(&running("a")), past(&ended("c")), past(&waits("asks"))];
-        let all = ledger.page().history(&waits("asks"), listed);
-        let shown: Vec<(&str, bool)> =
-            all.iter().map(|past| (past.name.as_str(), past.finished_at.is_some())).collect();
-        assert_eq!(shown, [("a", true), ("b", false), ("c", true)]);
-    }
-
-    /// Two runs of different targets that measure the same object more closely come one after the other.
-    #[test]
-    fn what_is_borrowed_is_held_as_a_target_is() {
-        let measures = |name: &str, target: &str, monitor: &str, status: Value| {
-            let mut execution = execution(name, status);
-            execution.spec.objects = from_value(json!([
-                {"parameter": "app", "kind": "Deployment", "namespace": "shop", "name": target, "uid": target},
-                {"parameter": "monitor", "kind": "ServiceMonitor", "namespace": "shop", "name": monitor, "uid": monitor}]))
-            .unwrap();
-            execution.spec.target = Some("app".to_owned());
-            execution.spec.steps = from_value(json!([
-                {"name": "a", "telemetryProfile": {"object": "monitor", "profile": "debug"}}]))
-            .unwrap();
-            execution
-        };
-        let acting = json!({"phase": "Running", "startedAt": "2026-01-01T00:00:00Z"});
-        let ledger = Ledger::default();
-        tell(&ledger, Event::Apply(measures("first", "checkout", "m", acting.clone())));
-        let busy = |other: &RunbookExecution| ledger.page().same_target(other);
-        assert_eq!(busy(&measures("second", "cart", "m", Value::Null)), ["first"]);
-        assert!(busy(&measures("second", "cart", "n", Value::Null)).is_empty(), "another monitor");
-        // Who acts upon the monitor itself, and who has the same target, as ever.
-        let mut upon = measures("second", "m", "n", Value::Null);
-        upon.spec.steps = Vec::new();
-        assert_eq!(busy(&upon), ["first"]);
-        assert_eq!(busy(&measures("second", "checkout", "m", Value::Null)), ["first"], "told once");
-        // A dry run borrows nothing, and what has ended has given back.
-        let mut dry = measures("dry", "x", "n", acting);
-        dry.spec.mode = Mode::DryRun;
-        tell(&ledger, Event::Apply(dry));
-        assert!(busy(&measures("second", "cart", "n", Value::Null)).is_empty());
-        let times = ["2026-01-01T00:00:00Z", "2026-01-01T00:01:00Z"];
-        let over = json!({"phase": "Succeeded", "startedAt": times[0], "finishedAt": times[1]});
-        ledger.read(&measures("first", "checkout", "m", over));
-        assert!(busy(&measures("second", "cart", "m", Value::Null)).is_empty());
-        assert!(ledger.lock().held.is_empty());
-    }
-
-    /// Each of two runbooks keeps its bounds alone; what the other one takes is counted by the workload, and a leader that
-    /// has only just begun counts the same.
-    #[test]
-    fn what_takes_pods_is_counted_by_their_workload() {
-        let run = |name: &str, action: Value, object: Value, status: Value| {
-            let mut execution = execution(name, status);
-            execution.spec.runbook.uid = format!("runbook-of-{name}");
-            execution.spec.steps = from_value(json!([action])).unwrap();
-            execution.spec.objects = from_value(json!([object])).unwrap();
-            execution
-        };
-        let evict = json!({"name": "a", "evictPod": {"pod": "pod"}});
-        let pod = |uid: &str, workload: &str| {
-            json!({"parameter": "pod", "kind": "Pod", "namespace": "shop", "name": uid, "uid": uid,
-                "facts": {"workloadUid": workload, "replicas": 4}})
-        };
-        let acting = || json!({"phase": "Running", "startedAt": "2026-01-01T00:00:00Z"});
-        let ledger = Ledger::default();
-        let asks = run("asks", evict.clone(), pod("p9", "w"), Value::Null);
-        let taken = |ledger: &Ledger| {
-            let all = ledger.page().same_workload(&asks, Vec::new());
-            all.into_iter().map(|past| (past.name, past.takes.unwrap().at_once)).collect::<Vec<_>>()
-        };
-        let first = |status: Value| run("first", evict.clone(), pod("p1", "w"), status);
-        ledger.page().begins(&first(Value::Null), "2026-01-01T00:00:00Z".parse().unwrap());
-        assert_eq!(taken(&ledger), [("first".to_owned(), 1)], "before it is stored");
-        // Whoever leads next has what is stored.
-        let ledger = Ledger::default();
-        tell(&ledger, Event::Init);
-        let looks = json!({"name": "a", "describe": {"object": "pod"}});
-        let mut dry = run("dry", evict.clone(), pod("p2", "w"), acting());
-        dry.spec.mode = Mode::DryRun;
-        let fewer = json!({"name": "a", "scale": {"workload": "pod", "replicas": 2, "max": 9}});
-        let workload = json!({"parameter": "pod", "kind": "Deployment", "namespace": "shop", "name": "app", "uid": "w",
-            "facts": {"replicas": 4}});
-        for stored in [
-            first(acting()),
-            dry,
-            run("looks", looks, pod("p3", "w"), acting()),
-            run("elsewhere", evict.clone(), pod("p4", "another"), acting()),
-            run("waits", evict.clone(), pod("p5", "w"), json!({"phase": "Blocked"})),
-            run("fewer", fewer, workload, acting()),
-            run("asks", evict.clone(), pod("p9", "w"), acting()),
-        ] {
-            tell(&ledger, Event::InitApply(stored));
-        }
-        tell(&ledger, Event::InitDone);
-        assert_eq!(taken(&ledger), [("fewer".to_owned(), 2), ("first".to_owned(), 1)]);
-        let times = ["2026-01-01T00:00:00Z", "2026-01-01T00:01:00Z"];
-        ledger.read(&first(json!({"phase": "Succeeded", "startedAt": times[0], "finishedAt": times[1]})));
-        assert_eq!(taken(&ledger), [("fewer".to_owned(), 2)]);
-        for name in ["fewer", "elsewhere", "asks"] {
-            ledger.gone("shop", name);
-        }
-        assert!(ledger.lock().taken.is_empty());
-    }
-}
+#[path = "ledger_tests.rs"]
+mod tests;

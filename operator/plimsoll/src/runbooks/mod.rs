@@ -26,6 +26,7 @@ pub mod recent;
 mod risk;
 pub mod state;
 pub mod switch;
+mod taken;
 pub mod tasks;
 pub mod triggers;
 pub mod unsealed;
@@ -161,7 +162,7 @@ pub async fn lead(setup: Setup, stop: CancellationToken) {
     let executor = Executor {
         client: client.clone(),
         all,
-        watched: Watched::default(),
+        watched: Watched::new(dispatcher.sealer.clone()),
         asker: Asker::new(client.clone(), Arc::clone(&dispatcher)),
         dispatcher: Arc::clone(&dispatcher),
         outside: outside.clone(),

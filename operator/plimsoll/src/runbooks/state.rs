@@ -81,7 +81,11 @@ impl States {
         let meta = guarded.meta();
         let (namespace, name) = (meta.namespace.clone().unwrap_or_default(), guarded.name_any());
         let known = self.dispatcher.know(guarded);
-        let (ready, reason, message) = self.ready(&namespace, &known).await;
+        let (ready, reason, message) = if meta.deletion_timestamp.is_some() {
+            (Some(false), "Deleted", "it is being deleted, and starts nothing".to_owned())
+        } else {
+            self.ready(&namespace, &known).await
+        };
         let old = guarded.0.as_ref().ok().and_then(|runbook| runbook.status.clone()).unwrap_or_default();
         let mut all = old.conditions.clone();
         conditions::set(&mut all, READY, ready, reason, message, meta.generation, Timestamp::now());

@@ -1,6 +1,7 @@
 //! What the condition of a Runbook says, and when it is looked at again.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use serde_json::Value;
 
 use super::{super::dispatch::tests::Given, *};
@@ -47,6 +48,10 @@ async fn each_cause_has_a_sentence_of_its_own() {
     let (api, states, runbook) = given(|_| {});
     let ready = async || seen(&api, &states, &runbook).await;
     assert_eq!(ready().await, ("True".into(), REASON_OK.into(), String::new(), "Auto".into()));
+    let mut going = runbook.0.clone().unwrap();
+    going.metadata.deletion_timestamp = Some(Time(Timestamp::now()));
+    let (status, reason, ..) = seen(&api, &states, &DeserializeGuard(Ok(going))).await;
+    assert_eq!((status.as_str(), reason.as_str()), ("False", "Deleted"));
     may(&api, "selfsubjectaccessreviews/self", false);
     let (status, reason, message, _) = ready().await;
     assert_eq!((status.as_str(), reason.as_str()), ("False", "OperatorNotAllowed"));

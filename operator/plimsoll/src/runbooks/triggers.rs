@@ -27,6 +27,7 @@ use tokio_util::sync::CancellationToken;
 use super::{
     dispatch::{Came, Dispatcher, Known},
     proof::{RUN, RunRequest, Sealer},
+    unsealed::is_sealed,
 };
 use crate::{actions::Outside, alerts_webhook::server::Desk as _, events::cut, sinks::kubernetes::chain, trace};
 
@@ -284,7 +285,8 @@ impl Triggers {
         let found = api.list(&ListParams::default().labels(&of)).await?;
         let is_it = |execution: &&RunbookExecution| {
             let trigger = &execution.spec.trigger;
-            trigger.fingerprint == evidence.fingerprint && trigger.starts_at.0.as_second() == at
+            let is_same = trigger.fingerprint == evidence.fingerprint && trigger.starts_at.0.as_second() == at;
+            is_same && is_sealed(&self.dispatcher.sealer, execution)
         };
         Ok(found.items.iter().find(is_it).map(ResourceExt::name_any))
     }

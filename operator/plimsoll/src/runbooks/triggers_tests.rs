@@ -169,14 +169,24 @@ async fn what_was_refused_is_not_started_by_whoever_leads_next() {
     let (api, at) = (FakeApi::default(), Timestamp::now().to_string());
     deployment(&api, "checkout");
     let same = |request: &mut RunRequest| request.at.clone_from(&at);
+    let mut name = String::new();
     for _ in 0..2 {
         let (mut triggers, _) = looked(&api, same);
         triggers.look().await;
         assert_eq!((executions(&api), answers(&api).len()), (1, 1));
+        name = answers(&api)[0].execution.clone().unwrap();
         let mut stored = api.get(RUNBOOK).unwrap();
         stored["status"] = json!({});
         api.put(RUNBOOK, stored);
     }
+    // What somebody else has made in its place is not what came of it.
+    let path = format!("/apis/plimsoll.dev/v1alpha1/namespaces/shop/runbookexecutions/{name}");
+    let mut forged = api.get(&path).unwrap();
+    forged["metadata"]["annotations"] = json!({});
+    api.put(&path, forged);
+    let (mut triggers, _) = looked(&api, same);
+    triggers.look().await;
+    assert_eq!(answers(&api), []);
 }
 
 #[tokio::test]

@@ -20,12 +20,23 @@ pub(super) enum Unsealed {
     Execution,
     /// A status by which it is under way.
     Status,
+    /// Nothing: it is a copy, seal and all, of one that was made as one that has begun.
+    Copy,
+}
+
+/// Only the operator makes executions: what they say was decided by a runbook whose author may use the account.
+pub(super) fn is_sealed(sealer: &Sealer, execution: &RunbookExecution) -> bool {
+    let author = execution.annotations().get(WRITTEN_BY).map(String::as_str).unwrap_or_default();
+    let (namespace, name) = (execution.namespace().unwrap_or_default(), execution.name_any());
+    let right = seal(sealer, author, &namespace, &name, &execution.spec);
+    let given = execution.annotations().get(SEAL).map(String::as_str).unwrap_or_default();
+    right.is_ok_and(|right| Sealer::is(given, &right))
 }
 
 impl Executor {
     /// What of an execution somebody else than the operator has written, and cannot be gone on with.
     pub(super) fn unsealed(&self, execution: &RunbookExecution) -> Option<Unsealed> {
-        if !self.is_sealed(execution) {
+        if !is_sealed(&self.dispatcher.sealer, execution) {
             return Some(Unsealed::Execution);
         }
         let status = execution.status.as_ref()?;
@@ -52,15 +63,6 @@ impl Executor {
         right.is_ok_and(|right| Sealer::is(status.seal.as_deref().unwrap_or_default(), &right))
     }
 
-    /// Only the operator makes executions: what they say was decided by a runbook whose author may use the account.
-    fn is_sealed(&self, execution: &RunbookExecution) -> bool {
-        let author = execution.annotations().get(WRITTEN_BY).map(String::as_str).unwrap_or_default();
-        let (namespace, name) = (execution.namespace().unwrap_or_default(), execution.name_any());
-        let right = seal(&self.dispatcher.sealer, author, &namespace, &name, &execution.spec);
-        let given = execution.annotations().get(SEAL).map(String::as_str).unwrap_or_default();
-        right.is_ok_and(|right| Sealer::is(given, &right))
-    }
-
     /// Nothing more is done of it, and nothing undone: whoever has changed it could say what that is.
     pub(super) async fn refuse(
         &self,
@@ -80,6 +82,13 @@ impl Executor {
                 "StatusForged",
                 "somebody else than the operator has written its status, or the operator was replaced by another version: \
                     nothing more is done, and nothing undone; look what was"
+                    .to_owned(),
+            ),
+            (Unsealed::Copy, _) => (
+                Phase::Unknown,
+                "Copied",
+                "it says that it has begun, and was made long after that, or after another one of its name: it is a copy of \
+                    that one, without what became of it, so nothing is done and nothing undone; look what was, then delete it"
                     .to_owned(),
             ),
             (Unsealed::Execution, Some(_)) => (

@@ -14,7 +14,7 @@ use kube::{
 use plimsoll_api::{RunbookExecution, RunbookExecutionStatus, execution::Facts};
 use tokio::time::Instant;
 
-use super::{begin::recall, dispatch::RESOLVED_AT, ledger::Ledger, making::Making};
+use super::{begin::recall, dispatch::RESOLVED_AT, ledger::Ledger, making::Making, proof::Sealer};
 
 /// So many are kept whole. More than this at once is a storm, in which most are held back anyway.
 const WHOLE: usize = 256;
@@ -42,9 +42,19 @@ pub struct Watched {
 }
 
 impl Watched {
+    /// With what tells which executions the operator has made.
+    pub fn new(sealer: Sealer) -> Self {
+        Self { ledger: Arc::new(Ledger::new(sealer)), ..Self::default() }
+    }
+
     /// The watch has told something.
     pub fn told(&self, event: &Result<Event<DeserializeGuard<RunbookExecution>>>) {
         self.ledger.told(event);
+        if let Ok(Event::Apply(DeserializeGuard(Ok(execution))) | Event::InitApply(DeserializeGuard(Ok(execution)))) =
+            event
+        {
+            self.making.seen(execution, || self.ledger.is_sealed(execution));
+        }
         let mut new = self.new.lock().unwrap_or_else(PoisonError::into_inner);
         match event {
             Ok(Event::Apply(DeserializeGuard(Ok(execution)))) => {

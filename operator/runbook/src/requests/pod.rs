@@ -75,6 +75,12 @@ pub(super) fn debug(run: &Run<'_>, debug: &DebugContainer, name: &str) -> Result
     ])
 }
 
+/// A text of a container as a kubelet reads it: what looks like a variable of the container, `$(X)`, is filled in there,
+/// and `$$` is one `$`. A value is what it was.
+pub(super) fn literal(text: &str) -> String {
+    if text.contains("$(") || text.contains("$$") { text.replace('$', "$$") } else { text.to_owned() }
+}
+
 /// The same patch again is no change: lists of containers are merged by name. The UID makes it fail on another Pod.
 fn ephemeral(
     pod: &ObjectRef,
@@ -100,6 +106,7 @@ fn ephemeral(
     if !ptrace {
         put(&mut security, "runAsNonRoot", json!(true));
     }
+    let command: Vec<String> = command.iter().map(|entry| literal(entry)).collect();
     let body = json!({
         "metadata": {"uid": pod.uid},
         "spec": {"ephemeralContainers": [{

@@ -149,7 +149,9 @@ pub(super) fn job(run: &Run<'_>, step: &Step, job: &Job, name: &str) -> Vec<Call
     let timeout = seconds(step.timeout.as_deref(), validate::DEFAULT_TIMEOUT);
     // Whatever the step's timeout, the Job outlives it: what is begun again in time finds it.
     let ttl = seconds(job.ttl.as_deref(), Span::seconds(86_400)).max(timeout.saturating_mul(2));
-    let env: Vec<Value> = job.env.iter().map(|(name, value)| json!({"name": name, "value": value})).collect();
+    let env = job.env.iter().map(|(name, value)| json!({"name": name, "value": pod::literal(value)}));
+    let env: Vec<Value> = env.collect();
+    let command: Vec<String> = job.command.iter().map(|entry| pod::literal(entry)).collect();
     let body = json!({
         "apiVersion": "batch/v1",
         "kind": "Job",
@@ -168,7 +170,7 @@ pub(super) fn job(run: &Run<'_>, step: &Step, job: &Job, name: &str) -> Vec<Call
                     "containers": [{
                         "name": "job",
                         "image": job.image,
-                        "command": job.command,
+                        "command": command,
                         "env": env,
                         "securityContext": {
                             "allowPrivilegeEscalation": false,

@@ -416,3 +416,25 @@ fn what_is_read_before_it_is_planned() {
     let rollback = read(json!({"name": "a", "rollback": {"workload": "app"}}));
     assert!(!lists(&rollback, "/horizontalpodautoscalers") && lists(&rollback, "/replicasets"));
 }
+
+/// A kubelet fills in what looks like a variable of the container, also where a label said so.
+#[test]
+fn a_value_of_a_container_is_what_it_was() {
+    for (value, wanted) in [("$(TOKEN)", "$$(TOKEN)"), ("$$(TOKEN)", "$$$$(TOKEN)"), ("a$b", "a$b"), ("$", "$")] {
+        let with = |step: Value| {
+            let mut patch = with(step);
+            patch["parameters"][2] = json!({"name": "what", "string": "[$()a-zA-Z]{1,20}", "default": value});
+            patch
+        };
+        let job =
+            json!({"name": "a", "job": {"image": IMAGE, "command": ["look", "$(what)"], "env": {"WHAT": "$(what)"}}});
+        let body = sent(&with(job), false).1.swap_remove(0).request.body.unwrap();
+        let container = &body["spec"]["template"]["spec"]["containers"][0];
+        assert_eq!(container["command"], json!(["look", wanted]));
+        assert_eq!(container["env"], json!([{"name": "WHAT", "value": wanted}]));
+        let debug =
+            json!({"name": "a", "debugContainer": {"pod": "pod", "image": IMAGE, "command": ["look", "$(what)"]}});
+        let body = sent(&with(debug), false).1.swap_remove(0).request.body.unwrap();
+        assert_eq!(body["spec"]["ephemeralContainers"][0]["command"], json!(["look", wanted]));
+    }
+}

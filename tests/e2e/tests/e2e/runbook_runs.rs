@@ -10,7 +10,7 @@ use anyhow::{Context, Result, ensure};
 use k8s_openapi::{api::events::v1::Event, jiff::Timestamp};
 use kube::{
     Api, ResourceExt,
-    api::{ListParams, Patch, PatchParams, PostParams},
+    api::{DeleteParams, ListParams, Patch, PatchParams, PostParams},
 };
 use plimsoll_api::{Runbook, RunbookExecution, RunbookExecutionStatus, execution::Phase};
 use plimsoll_e2e::{CONTROL_PLANE, Test, Testbed, test};
@@ -112,7 +112,7 @@ async fn nobody_gets_rights_by_a_runbook(testbed: &Testbed) -> Result<()> {
     ground.runbook("reads", scaling("Reads", "Auto", "reader", 3)).await?;
     ensure!(ground.post(TOKEN, &post(&[alert("Reads", "checkout", 1)])).await?.0 == 200);
     let failed = ground.only("reads", ended(Phase::Failed)).await?;
-    let message = failed.status.context("status")?.steps.first().and_then(|step| step.effect.message.clone());
+    let message = failed.status.clone().context("status")?.steps.first().and_then(|step| step.effect.message.clone());
     let message = message.context("a message")?;
     ensure!(message.contains("403") && message.contains("system:serviceaccount:shop:reader"), "{message}");
 
@@ -155,6 +155,18 @@ async fn nobody_gets_rights_by_a_runbook(testbed: &Testbed) -> Result<()> {
     // It says that it had begun, which nobody can tell from one whose seal is of a key that is gone.
     ensure!(forged.phase == Phase::Unknown && forged.reason.as_deref() == Some("NotSealed"), "{forged:?}");
     ensure!(ground.replicas("checkout").await? == 1, "nothing is done by it");
+    // One that began with its making is not begun again by a copy of it, seal and all.
+    let mut copy = RunbookExecution::new(&failed.name_any(), failed.spec.clone());
+    copy.metadata.annotations.clone_from(&failed.metadata.annotations);
+    ensure!(copy.spec.begun.is_some(), "{copy:?}");
+    executions.delete(&failed.name_any(), &DeleteParams::default()).await?;
+    executions.create(&PostParams::default(), &copy).await?;
+    let copied = wait_until("the copy", SOON, async || {
+        let status = executions.get(&failed.name_any()).await?.status.unwrap_or_default();
+        Ok(status.phase.is_terminal().then_some(status))
+    })
+    .await?;
+    ensure!(copied.phase == Phase::Unknown && copied.reason.as_deref() == Some("Copied"), "{copied:?}");
     // Nor does what she says of somebody's make it begin: this one was only shown.
     ensure!(ground.post(TOKEN, &post(&[alert("Good", "checkout", 3)])).await?.0 == 200);
     let shown = ground.only("good", ended(Phase::Succeeded)).await?;
