@@ -96,13 +96,15 @@ pub enum Finish {
 /// Why a call is not done.
 enum Failed {
     Step(Outcome, String),
+    /// It was refused, but may have been done by an earlier try whose answer nobody saw.
+    Refused(String),
     Abandoned,
 }
 
 impl Failed {
     fn message(self) -> String {
         match self {
-            Self::Step(_, message) => message,
+            Self::Step(_, message) | Self::Refused(message) => message,
             Self::Abandoned => NotLeading.to_string(),
         }
     }
@@ -113,6 +115,7 @@ impl Failed {
             Self::Step(outcome, message) => {
                 Finish::Done(Performed { outcome, message, artifacts: Vec::new(), answer: Value::Null })
             }
+            Self::Refused(message) => Self::Step(Outcome::Failed, message).finish(),
             Self::Abandoned => Finish::Abandoned,
         }
     }
@@ -133,7 +136,7 @@ impl Actor<'_> {
         let mut artifacts = Vec::new();
         let mut shelf = None;
         let mut picked = Vec::new();
-        let (mut is_done, mut has_run) = (false, false);
+        let (mut is_done, mut has_run, mut looked) = (false, false, None);
         let mut performed = Performed {
             outcome: Outcome::Succeeded,
             message: String::new(),
@@ -146,12 +149,17 @@ impl Actor<'_> {
         }
         'calls: for call in calls {
             has_run |= call.request.streams;
+            let before = looked.replace(call);
             if std::mem::take(&mut is_done) {
                 performed.message = format!("{}: it was so already", call.what);
                 continue;
             }
             for path in paths(call, &picked) {
-                match self.call(call, path, &mut picked, &mut shelf, &mut artifacts).await {
+                let given = match self.call(call, path, &mut picked, &mut shelf, &mut artifacts).await {
+                    Err(Failed::Refused(message)) => self.look_again(before, message).await,
+                    given => given,
+                };
+                match given {
                     Ok(Given::Answer(answer)) => {
                         let last = artifacts.last().filter(|_| call.keep.is_some());
                         let empty = last.is_some_and(|kept: &ArtifactRef| kept.bytes == 0);
@@ -164,11 +172,13 @@ impl Actor<'_> {
                         performed.message = format!("{}: there is nothing to do", call.what);
                         break 'calls;
                     }
-                    Err(Failed::Abandoned) => return Finish::Abandoned,
-                    Err(Failed::Step(outcome, message)) => {
-                        (performed.outcome, performed.message) = (outcome, message);
-                        break 'calls;
-                    }
+                    Err(failed) => match failed.finish() {
+                        Finish::Abandoned => return Finish::Abandoned,
+                        Finish::Done(failed) => {
+                            (performed.outcome, performed.message) = (failed.outcome, failed.message);
+                            break 'calls;
+                        }
+                    },
                 }
             }
         }
@@ -290,6 +300,22 @@ impl Actor<'_> {
         }
     }
 
+    /// What was refused, by the look that came before it: a patch that was done, and whose answer was lost, is refused when
+    /// it is sent again, since what it expects to find is not there any more.
+    async fn look_again(&self, look: Option<&Call>, refused: String) -> Result<Given, Failed> {
+        let failed = |message: String| Err(Failed::Step(Outcome::Failed, message));
+        let Some((look, Expect::Known(known))) = look.map(|look| (look, &look.expect)) else { return failed(refused) };
+        match self.ask(look, &look.request.path).await {
+            Ok(object) => match known.standing(&object) {
+                Standing::Done => Ok(Given::Answer(object)),
+                Standing::Before => failed(refused),
+                Standing::Changed(why) => failed(format!("{}: {why}", look.what)),
+            },
+            Err(Failed::Abandoned) => Err(Failed::Abandoned),
+            Err(_) => failed(refused),
+        }
+    }
+
     async fn until_deadline<T>(&self, call: &Call, work: impl Future<Output = T>) -> Result<T, Failed> {
         tokio::time::timeout_at(self.deadline, work).await.map_err(|_| {
             let outcome = if self.repeatable || !acts(&call.request) { Outcome::TimedOut } else { Outcome::Unknown };
@@ -299,7 +325,7 @@ impl Actor<'_> {
 
     /// Asks until there is an answer that is one.
     async fn ask(&self, call: &Call, path: &str) -> Result<Value, Failed> {
-        let mut failures = 0;
+        let (mut failures, mut is_lost) = (0, false);
         let mut waited = Waits::new(self.deadline);
         loop {
             let (outcome, message) = match self.until_deadline(call, self.send(&call.request, path)).await? {
@@ -317,6 +343,7 @@ impl Actor<'_> {
                         return Err(Failed::Step(Outcome::Unknown, message));
                     } else if code == 429 || code >= 500 {
                         failures += 1;
+                        is_lost |= code >= 500;
                         let late = if self.patient { Outcome::TimedOut } else { Outcome::Failed };
                         ((self.patient || failures < FAILURES).then_some(late), message)
                     } else {
@@ -328,6 +355,7 @@ impl Actor<'_> {
                     (None, format!("{}: {error}", call.what))
                 }
                 Err(error) if self.repeatable || !acts(&call.request) => {
+                    is_lost = true;
                     (Some(Outcome::TimedOut), format!("{}: {error}", call.what))
                 }
                 Err(error) => {
@@ -340,6 +368,7 @@ impl Actor<'_> {
                         return Err(Failed::Step(late, message));
                     }
                 }
+                None if is_lost => return Err(Failed::Refused(message)),
                 None => return Err(Failed::Step(Outcome::Failed, message)),
             }
         }

@@ -337,6 +337,32 @@ async fn what_is_done_already_is_left_out_and_what_has_changed_is_left_alone() {
     }
 }
 
+/// A patch that was done, and whose answer was lost, is refused when it is sent again: it expects what was there before.
+#[tokio::test]
+async fn what_is_refused_after_a_lost_answer_is_looked_at_again() {
+    let object = |replicas: i64| (200, json!({"metadata": {"uid": "u"}, "spec": {"replicas": replicas}}));
+    let mut look = call("GET", "/app");
+    let part = Part::At("/spec/replicas");
+    look.expect = Expect::Known(Known { uid: "u".to_owned(), part, from: vec![json!(3)], to: json!(5) });
+    look.what = "look".to_owned();
+    let calls = [look, call("PATCH", "/app/scale"), call("GET", "/rollout")];
+    let refused = (422, json!({"kind": "Status", "message": "the test failed"}));
+    let lost = [object(3), (504, json!({})), refused.clone()];
+    for (answers, wanted, message, last) in [
+        ([&lost[..], &[object(5), (200, json!({}))]].concat(), Outcome::Succeeded, "do it: done", "GET /rollout"),
+        ([&lost[..], &[object(3)]].concat(), Outcome::Failed, "do it: 422 the test failed", "GET /app"),
+        ([&lost[..], &[object(9)]].concat(), Outcome::Failed, "look: somebody has changed it", "GET /app"),
+        ([&lost[..], &[(403, json!({}))]].concat(), Outcome::Failed, "do it: 422 the test failed", "GET /app"),
+        // Nothing was lost, so nothing was done.
+        (vec![object(3), refused], Outcome::Failed, "do it: 422 the test failed", "PATCH /app/scale"),
+    ] {
+        let server = Scripted::new(answers);
+        let (done, said) = outcome(&server, &calls).await;
+        assert!(done == wanted && said.starts_with(message), "{done:?} {said}");
+        assert_eq!(server.lines().last().map(String::as_str), Some(last), "{said}");
+    }
+}
+
 #[tokio::test]
 async fn a_destination_is_never_quoted() {
     let server = MockServer::start().await;
