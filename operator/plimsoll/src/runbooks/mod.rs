@@ -21,6 +21,7 @@ pub mod lookup;
 pub mod making;
 pub mod news;
 pub mod proof;
+pub mod queried;
 pub mod read;
 pub mod recent;
 mod risk;
