@@ -19,6 +19,7 @@ use super::{
     outside::{Outside, SendError},
     picks::{paths, picks_of},
     program::{End, Program},
+    waits::Waits,
 };
 use crate::{
     artifacts::{Archive, ArtifactError, Limit, Place, Shelf},
@@ -30,9 +31,6 @@ use crate::{
 const LARGEST: usize = 4 << 20;
 /// A server that fails is asked so often; whoever is patient asks until the time is over.
 const FAILURES: u32 = 5;
-/// Waits between questions.
-const SOON: Duration = Duration::from_millis(250);
-const LATER: Duration = Duration::from_secs(3);
 /// How long what a step has left is being removed, after the step's own time.
 const CLEANING: Duration = Duration::from_secs(15);
 /// What a server says about a refusal.
@@ -422,6 +420,8 @@ impl Actor<'_> {
             (false, true) => Limit::End(most),
             (false, false) => Limit::Cut(most),
         };
+        // Before anything is begun: a program does not wait in the middle of what it does.
+        let _memory = room.archive.memory(&room.place.namespace, limit).await;
         let mut failures = 0;
         let mut waited = Waits::new(self.deadline);
         let content = loop {
@@ -569,29 +569,6 @@ fn refusal(server: &Server, code: u16, body: &[u8]) -> String {
     };
     let text: String = text.and_then(Value::as_str).unwrap_or_default().chars().take(REASON_MAX).collect();
     format!("{code} {text}").trim_end().to_owned()
-}
-
-/// Waits that become longer, until it is too late.
-struct Waits {
-    next: Duration,
-    deadline: Instant,
-}
-
-impl Waits {
-    fn new(deadline: Instant) -> Self {
-        Self { next: SOON, deadline }
-    }
-
-    /// Waits; false when there is no time for that any more.
-    async fn next(&mut self) -> bool {
-        let at = Instant::now() + self.next;
-        if at >= self.deadline {
-            return false;
-        }
-        tokio::time::sleep_until(at).await;
-        self.next = (self.next * 3 / 2).min(LATER);
-        true
-    }
 }
 
 #[cfg(test)]

@@ -17,6 +17,7 @@ use super::{
 use crate::{
     artifacts::config::{ArtifactsConfig, Volume},
     operator::gate::GateLayer,
+    shares::Shares,
 };
 
 const TRACE: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
@@ -272,6 +273,38 @@ async fn what_comes_back_is_kept_and_nothing_else_says_it() {
     };
     assert_eq!((done.outcome, done.artifacts[0].bytes), (Outcome::Succeeded, 0));
     assert_eq!(done.message, "do it: done, and what was kept is empty");
+}
+
+/// However many keep something at the same time, memory is enough, and nobody's share is another namespace's.
+#[tokio::test]
+async fn what_is_kept_waits_for_memory_within_the_time_of_its_step() {
+    let folder = tempfile::tempdir().unwrap();
+    let volumes = BTreeMap::from([("evidence".to_owned(), Volume { directory: folder.path().to_owned() })]);
+    let config = ArtifactsConfig { volumes, stores: BTreeMap::new() };
+    let mut archive = Archive::volume("evidence", &config).unwrap();
+    archive.memory = Box::leak(Box::new(Shares::new(100, 50)));
+    let held = archive.memory("shop", Limit::End(50)).await;
+    let room = |namespace: &str| {
+        let [runbook, execution, step] = ["crash", "x", "log"].map(str::to_owned);
+        Ok(Room {
+            archive: archive.clone(),
+            place: Place { namespace: namespace.to_owned(), runbook, execution, step },
+            quota: 1 << 20,
+            created: Timestamp::UNIX_EPOCH,
+            expires: Timestamp::UNIX_EPOCH,
+        })
+    };
+    let mut log = call("GET", "/log");
+    log.keep = Some(Keep { name: "app.log".to_owned(), limit: Some(10), whole: false, end: true, none: None });
+    let server = Scripted::new([(200, json!("a line"))]);
+    let kept = async |namespace: &str| {
+        let Finish::Done(done) = perform(&server, &[log.clone()], true, room(namespace)).await else { unreachable!() };
+        done.outcome
+    };
+    assert_eq!((kept("shop").await, server.lines().len()), (Outcome::TimedOut, 0));
+    assert_eq!((kept("bank").await, server.lines().len()), (Outcome::Succeeded, 1));
+    drop(held);
+    assert_eq!((kept("shop").await, server.lines().len()), (Outcome::Succeeded, 2));
 }
 
 #[tokio::test]
