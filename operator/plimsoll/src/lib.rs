@@ -18,6 +18,7 @@ pub mod runbooks;
 pub mod scorer;
 pub mod selecting;
 pub mod serving;
+pub mod shares;
 pub mod sinks;
 pub mod source;
 pub mod targets;

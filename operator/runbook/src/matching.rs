@@ -223,12 +223,36 @@ fn of_alert(kind: TriggerKind, model: &Model, alert: &Alert) -> Evidence {
         .filter_map(|label| Some((label.to_owned(), alert.labels.get(label)?.clone())))
         .chain([("alertstate".to_owned(), "firing".to_owned())])
         .collect();
-    let condition = selector("ALERTS", &used);
+    let condition = conditions("ALERTS", named(&used).chain(chosen(model, alert, &used)));
     let mut evidence = evidence(kind, alert.labels.clone(), alert.starts_at, None, Some(condition));
     if !alert.fingerprint.is_empty() {
         evidence.fingerprint.clone_from(&alert.fingerprint);
     }
     evidence
+}
+
+/// What else an alert was chosen by, so that another one of the same name, in another namespace, is not taken for it. Its
+/// series may lack such a label: Prometheus may have added it when it sent the alert.
+fn chosen(model: &Model, alert: &Alert, used: &BTreeMap<String, String>) -> Vec<String> {
+    let mut chosen = BTreeMap::new();
+    if let Trigger::Alert(matchers) = &model.trigger {
+        chosen.extend(matchers.iter().filter(|m| m.is_equality()).map(|m| (m.label(), m.value())));
+    }
+    chosen.extend(alert.labels.get(NAMESPACE_LABEL).map(|namespace| (NAMESPACE_LABEL, namespace.as_str())));
+    let unused = chosen.into_iter().filter(|(label, _)| !used.contains_key(*label));
+    unused.map(|(label, value)| format!("{label}=~{}", quote(&format!("{}|", literal(value))))).collect()
+}
+
+/// A regular expression that matches this text and no other.
+fn literal(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        if r"\.+*?()|[]{}^$".contains(c) {
+            out.push('\\');
+        }
+        out.push(c);
+    }
+    out
 }
 
 fn evidence(
@@ -304,10 +328,14 @@ pub fn holds(evidence: &Evidence, answer: &Value) -> Result<bool, String> {
 
 /// `ALERTS{alertname="x"}`; labels that PromQL cannot name are left out.
 fn selector(metric: &str, labels: &BTreeMap<String, String>) -> String {
-    let named: Vec<String> = labels
-        .iter()
-        .filter(|(name, _)| plimsoll_slo::promql::is_label(name) && name.as_str() != "__name__")
-        .map(|(name, value)| format!("{name}={}", quote(value)))
-        .collect();
-    format!("{metric}{{{}}}", named.join(","))
+    conditions(metric, named(labels))
+}
+
+fn conditions(metric: &str, conditions: impl Iterator<Item = String>) -> String {
+    format!("{metric}{{{}}}", conditions.collect::<Vec<_>>().join(","))
+}
+
+fn named(labels: &BTreeMap<String, String>) -> impl Iterator<Item = String> {
+    let named = |(name, _): &(&String, &String)| plimsoll_slo::promql::is_label(name) && name.as_str() != "__name__";
+    labels.iter().filter(named).map(|(name, value)| format!("{name}={}", quote(value)))
 }

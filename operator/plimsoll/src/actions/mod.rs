@@ -6,6 +6,7 @@ pub mod outside;
 pub mod perform;
 mod picks;
 pub mod program;
+mod waits;
 
 pub use self::{
     outside::{Endpoint, Outside},

@@ -19,6 +19,7 @@ use super::{
     outside::{Outside, SendError},
     picks::{paths, picks_of},
     program::{End, Program},
+    waits::Waits,
 };
 use crate::{
     artifacts::{Archive, ArtifactError, Limit, Place, Shelf},
@@ -30,9 +31,6 @@ use crate::{
 const LARGEST: usize = 4 << 20;
 /// A server that fails is asked so often; whoever is patient asks until the time is over.
 const FAILURES: u32 = 5;
-/// Waits between questions.
-const SOON: Duration = Duration::from_millis(250);
-const LATER: Duration = Duration::from_secs(3);
 /// How long what a step has left is being removed, after the step's own time.
 const CLEANING: Duration = Duration::from_secs(15);
 /// What a server says about a refusal.
@@ -96,13 +94,15 @@ pub enum Finish {
 /// Why a call is not done.
 enum Failed {
     Step(Outcome, String),
+    /// It was refused, but may have been done by an earlier try whose answer nobody saw.
+    Refused(String),
     Abandoned,
 }
 
 impl Failed {
     fn message(self) -> String {
         match self {
-            Self::Step(_, message) => message,
+            Self::Step(_, message) | Self::Refused(message) => message,
             Self::Abandoned => NotLeading.to_string(),
         }
     }
@@ -113,6 +113,7 @@ impl Failed {
             Self::Step(outcome, message) => {
                 Finish::Done(Performed { outcome, message, artifacts: Vec::new(), answer: Value::Null })
             }
+            Self::Refused(message) => Self::Step(Outcome::Failed, message).finish(),
             Self::Abandoned => Finish::Abandoned,
         }
     }
@@ -133,7 +134,7 @@ impl Actor<'_> {
         let mut artifacts = Vec::new();
         let mut shelf = None;
         let mut picked = Vec::new();
-        let (mut is_done, mut has_run) = (false, false);
+        let (mut is_done, mut has_run, mut looked) = (false, false, None);
         let mut performed = Performed {
             outcome: Outcome::Succeeded,
             message: String::new(),
@@ -146,12 +147,17 @@ impl Actor<'_> {
         }
         'calls: for call in calls {
             has_run |= call.request.streams;
+            let before = looked.replace(call);
             if std::mem::take(&mut is_done) {
                 performed.message = format!("{}: it was so already", call.what);
                 continue;
             }
             for path in paths(call, &picked) {
-                match self.call(call, path, &mut picked, &mut shelf, &mut artifacts).await {
+                let given = match self.call(call, path, &mut picked, &mut shelf, &mut artifacts).await {
+                    Err(Failed::Refused(message)) => self.look_again(before, message).await,
+                    given => given,
+                };
+                match given {
                     Ok(Given::Answer(answer)) => {
                         let last = artifacts.last().filter(|_| call.keep.is_some());
                         let empty = last.is_some_and(|kept: &ArtifactRef| kept.bytes == 0);
@@ -164,11 +170,13 @@ impl Actor<'_> {
                         performed.message = format!("{}: there is nothing to do", call.what);
                         break 'calls;
                     }
-                    Err(Failed::Abandoned) => return Finish::Abandoned,
-                    Err(Failed::Step(outcome, message)) => {
-                        (performed.outcome, performed.message) = (outcome, message);
-                        break 'calls;
-                    }
+                    Err(failed) => match failed.finish() {
+                        Finish::Abandoned => return Finish::Abandoned,
+                        Finish::Done(failed) => {
+                            (performed.outcome, performed.message) = (failed.outcome, failed.message);
+                            break 'calls;
+                        }
+                    },
                 }
             }
         }
@@ -290,6 +298,22 @@ impl Actor<'_> {
         }
     }
 
+    /// What was refused, by the look that came before it: a patch that was done, and whose answer was lost, is refused when
+    /// it is sent again, since what it expects to find is not there any more.
+    async fn look_again(&self, look: Option<&Call>, refused: String) -> Result<Given, Failed> {
+        let failed = |message: String| Err(Failed::Step(Outcome::Failed, message));
+        let Some((look, Expect::Known(known))) = look.map(|look| (look, &look.expect)) else { return failed(refused) };
+        match self.ask(look, &look.request.path).await {
+            Ok(object) => match known.standing(&object) {
+                Standing::Done => Ok(Given::Answer(object)),
+                Standing::Before => failed(refused),
+                Standing::Changed(why) => failed(format!("{}: {why}", look.what)),
+            },
+            Err(Failed::Abandoned) => Err(Failed::Abandoned),
+            Err(_) => failed(refused),
+        }
+    }
+
     async fn until_deadline<T>(&self, call: &Call, work: impl Future<Output = T>) -> Result<T, Failed> {
         tokio::time::timeout_at(self.deadline, work).await.map_err(|_| {
             let outcome = if self.repeatable || !acts(&call.request) { Outcome::TimedOut } else { Outcome::Unknown };
@@ -299,7 +323,7 @@ impl Actor<'_> {
 
     /// Asks until there is an answer that is one.
     async fn ask(&self, call: &Call, path: &str) -> Result<Value, Failed> {
-        let mut failures = 0;
+        let (mut failures, mut is_lost) = (0, false);
         let mut waited = Waits::new(self.deadline);
         loop {
             let (outcome, message) = match self.until_deadline(call, self.send(&call.request, path)).await? {
@@ -317,6 +341,7 @@ impl Actor<'_> {
                         return Err(Failed::Step(Outcome::Unknown, message));
                     } else if code == 429 || code >= 500 {
                         failures += 1;
+                        is_lost |= code >= 500;
                         let late = if self.patient { Outcome::TimedOut } else { Outcome::Failed };
                         ((self.patient || failures < FAILURES).then_some(late), message)
                     } else {
@@ -328,6 +353,7 @@ impl Actor<'_> {
                     (None, format!("{}: {error}", call.what))
                 }
                 Err(error) if self.repeatable || !acts(&call.request) => {
+                    is_lost = true;
                     (Some(Outcome::TimedOut), format!("{}: {error}", call.what))
                 }
                 Err(error) => {
@@ -340,6 +366,7 @@ impl Actor<'_> {
                         return Err(Failed::Step(late, message));
                     }
                 }
+                None if is_lost => return Err(Failed::Refused(message)),
                 None => return Err(Failed::Step(Outcome::Failed, message)),
             }
         }
@@ -393,6 +420,8 @@ impl Actor<'_> {
             (false, true) => Limit::End(most),
             (false, false) => Limit::Cut(most),
         };
+        // Before anything is begun: a program does not wait in the middle of what it does.
+        let _memory = room.archive.memory(&room.place.namespace, limit).await;
         let mut failures = 0;
         let mut waited = Waits::new(self.deadline);
         let content = loop {
@@ -540,29 +569,6 @@ fn refusal(server: &Server, code: u16, body: &[u8]) -> String {
     };
     let text: String = text.and_then(Value::as_str).unwrap_or_default().chars().take(REASON_MAX).collect();
     format!("{code} {text}").trim_end().to_owned()
-}
-
-/// Waits that become longer, until it is too late.
-struct Waits {
-    next: Duration,
-    deadline: Instant,
-}
-
-impl Waits {
-    fn new(deadline: Instant) -> Self {
-        Self { next: SOON, deadline }
-    }
-
-    /// Waits; false when there is no time for that any more.
-    async fn next(&mut self) -> bool {
-        let at = Instant::now() + self.next;
-        if at >= self.deadline {
-            return false;
-        }
-        tokio::time::sleep_until(at).await;
-        self.next = (self.next * 3 / 2).min(LATER);
-        true
-    }
 }
 
 #[cfg(test)]

@@ -17,6 +17,7 @@ use super::{
 use crate::{
     artifacts::config::{ArtifactsConfig, Volume},
     operator::gate::GateLayer,
+    shares::Shares,
 };
 
 const TRACE: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
@@ -274,6 +275,38 @@ async fn what_comes_back_is_kept_and_nothing_else_says_it() {
     assert_eq!(done.message, "do it: done, and what was kept is empty");
 }
 
+/// However many keep something at the same time, memory is enough, and nobody's share is another namespace's.
+#[tokio::test]
+async fn what_is_kept_waits_for_memory_within_the_time_of_its_step() {
+    let folder = tempfile::tempdir().unwrap();
+    let volumes = BTreeMap::from([("evidence".to_owned(), Volume { directory: folder.path().to_owned() })]);
+    let config = ArtifactsConfig { volumes, stores: BTreeMap::new() };
+    let mut archive = Archive::volume("evidence", &config).unwrap();
+    archive.memory = Box::leak(Box::new(Shares::new(100, 50)));
+    let held = archive.memory("shop", Limit::End(50)).await;
+    let room = |namespace: &str| {
+        let [runbook, execution, step] = ["crash", "x", "log"].map(str::to_owned);
+        Ok(Room {
+            archive: archive.clone(),
+            place: Place { namespace: namespace.to_owned(), runbook, execution, step },
+            quota: 1 << 20,
+            created: Timestamp::UNIX_EPOCH,
+            expires: Timestamp::UNIX_EPOCH,
+        })
+    };
+    let mut log = call("GET", "/log");
+    log.keep = Some(Keep { name: "app.log".to_owned(), limit: Some(10), whole: false, end: true, none: None });
+    let server = Scripted::new([(200, json!("a line"))]);
+    let kept = async |namespace: &str| {
+        let Finish::Done(done) = perform(&server, &[log.clone()], true, room(namespace)).await else { unreachable!() };
+        done.outcome
+    };
+    assert_eq!((kept("shop").await, server.lines().len()), (Outcome::TimedOut, 0));
+    assert_eq!((kept("bank").await, server.lines().len()), (Outcome::Succeeded, 1));
+    drop(held);
+    assert_eq!((kept("shop").await, server.lines().len()), (Outcome::Succeeded, 2));
+}
+
 #[tokio::test]
 async fn a_picked_value_goes_on_as_one_segment() {
     let list = json!({"items": [{"by": "a", "id": "1"}, {"by": "b", "id": "../x"}]});
@@ -334,6 +367,32 @@ async fn what_is_done_already_is_left_out_and_what_has_changed_is_left_alone() {
             "{message}"
         );
         assert_eq!(message.contains("somebody has changed it"), wanted == Outcome::Failed, "{message}");
+    }
+}
+
+/// A patch that was done, and whose answer was lost, is refused when it is sent again: it expects what was there before.
+#[tokio::test]
+async fn what_is_refused_after_a_lost_answer_is_looked_at_again() {
+    let object = |replicas: i64| (200, json!({"metadata": {"uid": "u"}, "spec": {"replicas": replicas}}));
+    let mut look = call("GET", "/app");
+    let part = Part::At("/spec/replicas");
+    look.expect = Expect::Known(Known { uid: "u".to_owned(), part, from: vec![json!(3)], to: json!(5) });
+    look.what = "look".to_owned();
+    let calls = [look, call("PATCH", "/app/scale"), call("GET", "/rollout")];
+    let refused = (422, json!({"kind": "Status", "message": "the test failed"}));
+    let lost = [object(3), (504, json!({})), refused.clone()];
+    for (answers, wanted, message, last) in [
+        ([&lost[..], &[object(5), (200, json!({}))]].concat(), Outcome::Succeeded, "do it: done", "GET /rollout"),
+        ([&lost[..], &[object(3)]].concat(), Outcome::Failed, "do it: 422 the test failed", "GET /app"),
+        ([&lost[..], &[object(9)]].concat(), Outcome::Failed, "look: somebody has changed it", "GET /app"),
+        ([&lost[..], &[(403, json!({}))]].concat(), Outcome::Failed, "do it: 422 the test failed", "GET /app"),
+        // Nothing was lost, so nothing was done.
+        (vec![object(3), refused], Outcome::Failed, "do it: 422 the test failed", "PATCH /app/scale"),
+    ] {
+        let server = Scripted::new(answers);
+        let (done, said) = outcome(&server, &calls).await;
+        assert!(done == wanted && said.starts_with(message), "{done:?} {said}");
+        assert_eq!(server.lines().last().map(String::as_str), Some(last), "{said}");
     }
 }
 

@@ -8,21 +8,32 @@ pub mod config;
 pub mod open;
 pub mod sweep;
 
-use std::{collections::VecDeque, fmt::Write as _, sync::Arc};
+use std::{
+    collections::VecDeque,
+    fmt::Write as _,
+    sync::{Arc, LazyLock},
+};
 
 use axum::body::Bytes;
 use futures::{Stream, StreamExt, TryStreamExt, pin_mut};
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
-use object_store::{MultipartUpload, ObjectStore, ObjectStoreExt as _, path::Path};
+use object_store::{MultipartUpload, ObjectStore, ObjectStoreExt as _, PutPayloadMut, path::Path};
 use plimsoll_api::execution::ArtifactRef;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
 pub use self::config::ArtifactsConfig;
+use crate::shares::{Share, Shares};
 
 /// What is read before it is written: a part of an upload in parts must have 5 MiB.
 const PART: usize = 8 << 20;
+/// What all steps hold in memory of what is to be kept, and what those of one namespace hold: the pod has some 256 MiB.
+const HELD: u32 = 64 << 20;
+const HELD_BY_ONE: u32 = HELD / 2;
+static MEMORY: LazyLock<Shares> = LazyLock::new(|| Shares::new(HELD, HELD_BY_ONE));
+/// A piece that is not copied.
+const PIECE: usize = 64 << 10;
 /// The file that says what there is.
 const MANIFEST: &str = "manifest.json";
 /// A manifest is small; a larger one is none.
@@ -96,6 +107,16 @@ pub enum Limit {
     Refuse(u64),
 }
 
+impl Limit {
+    /// What is held in memory at most while it is kept: its end, or a part that is not written yet.
+    fn held(self) -> u32 {
+        match self {
+            Self::End(most) => u32::try_from(most).unwrap_or(u32::MAX),
+            Self::Cut(most) | Self::Refuse(most) => u32::try_from(most.min(PART as u64)).unwrap_or(u32::MAX),
+        }
+    }
+}
+
 /// The file beside the artifacts of a step.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -139,6 +160,8 @@ pub struct Archive {
     location: String,
     /// Of a volume: where it is.
     directory: Option<std::path::PathBuf>,
+    /// What may be held of it.
+    pub(crate) memory: &'static Shares,
 }
 
 impl Archive {
@@ -150,6 +173,11 @@ impl Archive {
         let under = self.base.clone().join(namespace).join(runbook);
         let sizes = self.store.list(Some(&under)).map_ok(|object| object.size);
         Ok(sizes.try_fold(0_u64, async |all, size| Ok(all.saturating_add(size))).await?)
+    }
+
+    /// Waits until there is memory for what is kept for a namespace; to be dropped when it is.
+    pub async fn memory(&self, namespace: &str, limit: Limit) -> Share<'static> {
+        self.memory.take(namespace, limit.held()).await
     }
 
     /// Begins to keep artifacts of a step: from now on they have an end.
@@ -317,7 +345,7 @@ async fn parts<E: std::fmt::Display>(
 ) -> Result<Written, ArtifactError> {
     pin_mut!(content);
     let (mut sha, mut bytes, mut truncated) = (Sha256::new(), 0_u64, false);
-    let mut buffer: Vec<u8> = Vec::new();
+    let mut buffer = PutPayloadMut::new();
     while let Some(chunk) = content.next().await {
         let mut chunk = chunk.map_err(|error| ArtifactError::Read(error.to_string()))?;
         let room = usize::try_from(most - bytes).unwrap_or(usize::MAX);
@@ -330,8 +358,13 @@ async fn parts<E: std::fmt::Display>(
         }
         sha.update(&chunk);
         bytes += u64::try_from(chunk.len()).unwrap_or(u64::MAX);
-        buffer.extend_from_slice(&chunk);
-        if buffer.len() >= PART {
+        // What has a size of its own is not copied; of small ones each would take more than it is.
+        if chunk.len() < PIECE {
+            buffer.extend_from_slice(&chunk);
+        } else {
+            buffer.push(chunk);
+        }
+        if buffer.content_length() >= PART {
             let upload = match upload {
                 Some(upload) => upload,
                 None => upload.insert(store.put_multipart(path).await?),

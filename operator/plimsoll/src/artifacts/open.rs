@@ -8,7 +8,7 @@ use object_store::{ClientOptions, ObjectStore, aws::AmazonS3Builder, local::Loca
 use plimsoll_api::runbook::{Artifacts, S3};
 
 use super::{
-    Archive, ArtifactError,
+    Archive, ArtifactError, MEMORY,
     config::{ArtifactsConfig, Store},
 };
 
@@ -62,6 +62,7 @@ impl Archive {
             base: Path::default(),
             location: format!("volume://{name}"),
             directory: Some(volume.directory.clone()),
+            memory: &MEMORY,
         })
     }
 
@@ -85,7 +86,7 @@ impl Archive {
         let base = Path::parse(prefix.as_deref().unwrap_or_default())
             .map_err(|error| ArtifactError::Unknown(format!("s3.prefix: {error}")))?;
         let store: Arc<dyn ObjectStore> = Arc::new(builder(bucket, &store, keys)?.build()?);
-        Ok(Self { store, base, location: format!("s3://{bucket}"), directory: None })
+        Ok(Self { store, base, location: format!("s3://{bucket}"), directory: None, memory: &MEMORY })
     }
 }
 

@@ -7,7 +7,11 @@ use std::{
     time::Duration,
 };
 
-use futures::{FutureExt, future::BoxFuture};
+use futures::{
+    FutureExt, StreamExt,
+    future::{BoxFuture, try_join_all},
+    stream,
+};
 use jiff::Timestamp;
 use kube::{
     Api, Client, Resource, ResourceExt,
@@ -22,11 +26,10 @@ use plimsoll_api::{
 use plimsoll_runbook::{
     alertmanager::Alert,
     matching::{Occurrence, matches},
-    model::{Model, Parameter, Trigger},
+    model::{Model, Trigger},
     names,
-    parameters::{Lookup, picked, queries, resolve},
+    parameters::{Lookup, queries, resolve},
     plan::{Planned, Settings, plan},
-    requests::query_request,
 };
 use plimsoll_slo::names as series;
 use serde_json::Value;
@@ -40,6 +43,7 @@ use super::{
     execute::Executor,
     lookup::{self, LookupError},
     proof::{AUTHOR, Author, SEAL, Sealer},
+    queried::Queried,
     read::{entries, get, path, text},
     recent::{Answers, Recent},
     watched::New,
@@ -75,7 +79,7 @@ const LOOKED_UP: Duration = Duration::from_secs(1);
 const NAMED: Duration = Duration::from_secs(30);
 /// Answers that are remembered.
 const MOST: usize = 1000;
-/// Occurrences that are looked up and stored at the same time.
+/// Occurrences that are looked up and stored at the same time, and runbooks that one alert starts at the same time.
 const AT_ONCE: usize = 32;
 /// A `Runbook` that may be unreadable.
 pub type Guarded = DeserializeGuard<Runbook>;
@@ -148,6 +152,7 @@ pub struct Dispatcher {
     over: Recent,
     told: Recent,
     looked_up: Answers<LookedUp>,
+    queried: Queried,
     named: Answers<Result<Vec<String>, NotStored>>,
 }
 
@@ -178,6 +183,7 @@ impl Dispatcher {
             over: Recent::new(OVER, MOST_STORED),
             told: Recent::new(TOLD, MOST_TOLD),
             looked_up: Answers::new(LOOKED_UP, MOST),
+            queried: Queried::default(),
             named: Answers::new(NAMED, MOST),
         }
     }
@@ -279,10 +285,11 @@ impl Dispatcher {
     ) -> Result<Came, NotStored> {
         let Known { runbook, model, author: _ } = known;
         let mut given = given.clone();
-        for (parameter, query) in queries(model, &given.clone()) {
-            let picked = self.pick(parameter, query, traceparent.as_deref()).await?;
-            given.extend(picked.map(|value| (parameter.name.clone(), value)));
-        }
+        let asked: Vec<_> = queries(model, &given).collect();
+        let picks = asked.iter().map(|asked| self.queried.pick(&self.outside, model, *asked, traceparent.as_deref()));
+        let picked = try_join_all(picks.collect::<Vec<_>>()).await?;
+        let names: Vec<String> = asked.iter().map(|(parameter, _)| parameter.name.clone()).collect();
+        given.extend(names.into_iter().zip(picked).filter_map(|(name, value)| Some((name, value?))));
         let values = match resolve(model, &evidence.labels, &given) {
             Ok(values) => values,
             Err(wrong) => {
@@ -320,21 +327,6 @@ impl Dispatcher {
             }
         }
         Ok(came)
-    }
-
-    /// What a parameter's query picks now.
-    async fn pick(
-        &self,
-        parameter: &Parameter,
-        query: &str,
-        traceparent: Option<&str>,
-    ) -> Result<Option<String>, NotStored> {
-        let failed = |message: String| NotStored(format!("parameter {}: {message}", parameter.name));
-        let request = query_request(query);
-        let answer = self.outside.send(&request, &request.path, traceparent).await;
-        let answer = answer.map_err(|error| failed(error.to_string()))?;
-        let answer = serde_json::from_slice(&answer.body).map_err(|_| failed("no answer of Prometheus".to_owned()))?;
-        picked(parameter, &answer).map_err(failed)
     }
 
     /// The objects of a run, as its ServiceAccount sees them, and since when they were looked at.
@@ -488,14 +480,18 @@ impl Dispatcher {
             }
             return Ok(Stored::Resolved);
         }
-        let (mut stored, mut failed) = (Stored::Nothing, None);
-        for known in &usable {
-            match self.start(known, &occurrence, &BTreeMap::new(), Some(traceparent.to_owned())).await {
+        // No runbook waits for another one, which may be somebody else's.
+        let (mut stored, mut failed, none) = (Stored::Nothing, None, BTreeMap::new());
+        let is_meant = |known: &&Arc<Known>| matches(&known.model, &occurrence, Timestamp::now()).is_ok();
+        let start = |known| self.start(known, &occurrence, &none, Some(traceparent.to_owned()));
+        let starting: Vec<_> = usable.iter().filter(is_meant).map(|known| start(known)).collect();
+        let mut started = stream::iter(starting).buffer_unordered(AT_ONCE);
+        while let Some(came) = started.next().await {
+            match came {
                 Ok(Stored::Now) => stored = Stored::Now,
                 Ok(Stored::Before) if stored != Stored::Now => stored = Stored::Before,
                 Ok(Stored::Refused) if stored == Stored::Nothing => stored = Stored::Refused,
                 Ok(_) => {}
-                // The other runbooks are not kept waiting for this one.
                 Err(error) => failed = Some(error),
             }
         }

@@ -1,9 +1,11 @@
 #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 use kube::runtime::{reflector::store::Writer, watcher};
 use serde_json::{from_value, json};
+use wiremock::{Mock, MockServer, ResponseTemplate, matchers::any};
 
 use super::*;
 use crate::{
+    actions::Endpoint,
     operator::gate::{GateLayer, Lease},
     testing::FakeApi,
 };
@@ -66,15 +68,45 @@ impl Given {
         change(&mut object);
         let mut runbook: Runbook = from_value(object).unwrap();
         let mut author = Author { username: "ann".to_owned(), ..Author::default() };
-        author.seal = self.sealer.of_author("shop", &runbook.name_any(), &runbook.spec, &author).unwrap();
+        author.seal =
+            self.sealer.of_author(&runbook.namespace().unwrap(), &runbook.name_any(), &runbook.spec, &author).unwrap();
         runbook.annotations_mut().insert(AUTHOR.to_owned(), serde_json::to_string(&author).unwrap());
         DeserializeGuard(Ok(runbook))
     }
 
     pub(in crate::runbooks) fn know(&mut self, runbook: Guarded) {
+        self.know_all([runbook]);
+    }
+
+    pub(in crate::runbooks) fn know_all(&mut self, runbooks: impl IntoIterator<Item = Guarded>) {
         self.writer.apply_watcher_event(&watcher::Event::Init);
-        self.writer.apply_watcher_event(&watcher::Event::InitApply(runbook));
+        for runbook in runbooks {
+            self.writer.apply_watcher_event(&watcher::Event::InitApply(runbook));
+        }
         self.writer.apply_watcher_event(&watcher::Event::InitDone);
+    }
+
+    /// Prometheus takes longer than anybody waits.
+    pub(in crate::runbooks) async fn hanging(&mut self) -> MockServer {
+        let server = MockServer::start().await;
+        let never = ResponseTemplate::new(200).set_delay(Duration::from_secs(600));
+        Mock::given(any()).respond_with(never).mount(&server).await;
+        let prometheus = Endpoint { url: server.uri(), tenant: None, bearer_token_file: None };
+        self.dispatcher.outside.prometheus = Some(prometheus);
+        server
+    }
+
+    /// A runbook of another namespace that asks Prometheus for what it is about, when this happens.
+    pub(in crate::runbooks) fn asking(&self, namespace: &str, trigger: Value) -> Guarded {
+        let asks = self.runbook(|object| {
+            object["metadata"] = json!({"name": "asks", "namespace": namespace, "uid": namespace, "generation": 1,
+                "resourceVersion": "1"});
+            object["spec"] = json!({"serviceAccountName": "s", "mode": "DryRun", "trigger": trigger,
+                "parameters": [{"name": "pod", "object": "Pod", "fromLabel": "pod", "fromQuery": format!("up{{n={namespace:?}}}")}],
+                "steps": [{"name": "a", "evictPod": {"pod": "pod"}}]});
+        });
+        self.dispatcher.know(&asks).unwrap();
+        asks
     }
 
     async fn accept(&self, change: impl FnOnce(&mut Alert)) -> Result<Stored, String> {
@@ -312,4 +344,24 @@ async fn what_is_being_deleted_starts_nothing() {
     };
     given.know(runbook(&given.sealer, going));
     assert_eq!(given.accept(|_| {}).await, Ok(Stored::Nothing));
+}
+
+/// A broad matcher and a query that hangs, written by whoever may write a runbook anywhere, keep nobody else's alert from
+/// being stored within the time of a post.
+#[tokio::test]
+async fn nobody_waits_for_the_query_of_somebody_else() {
+    let mut given = given();
+    let _server = given.hanging().await;
+    let others = ["m1", "m2", "m3", "m4", "m5"].map(|of| given.asking(of, json!({"alert": ["alertname=\"Leaks\""]})));
+    let own = runbook(&given.sealer, |_| {});
+    given.know_all(others.into_iter().chain([own]));
+    let post = async {
+        for n in 0..20 {
+            let accepted = given.accept(|alert| alert.fingerprint = format!("f{n}")).await;
+            let error = accepted.unwrap_err();
+            assert!(error.starts_with("parameter pod: ") && error.contains("2 s"), "{error}");
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(9), post).await.unwrap();
+    assert_eq!(given.executions(), 20);
 }

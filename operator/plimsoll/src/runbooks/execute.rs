@@ -38,6 +38,7 @@ use super::{
 use crate::{
     actions::{Actor, Finish, Outside, Room, account},
     artifacts::{Archive, ArtifactsConfig, Place},
+    shares::{Share, Shares},
     sinks::kubernetes::chain,
 };
 
@@ -46,6 +47,13 @@ const COUNTED: Duration = Duration::from_secs(RECHECK.unsigned_abs());
 
 /// Statuses of executions that are held back: so many are written at the same time.
 pub const REFUSED_AT_ONCE: usize = 8;
+
+/// Executions that are worked on at the same time: read, checked and stored. What a step does or waits for may take a day,
+/// and is none of that.
+pub const SLOTS: u32 = 256;
+
+/// Of one namespace, with all whose step is under way.
+pub const SLOTS_OF_ONE: u32 = 128;
 
 /// What has begun and takes longer is said to have.
 pub(super) const MOMENT: Duration = Duration::from_millis(500);
@@ -108,6 +116,17 @@ pub struct Executor {
     /// Statuses of executions that are held back: so many are written at once, since there may be very many, and what
     /// runs or is yet to be stored goes first.
     pub refusing: Semaphore,
+    /// Executions that are worked on, with a share for each namespace.
+    pub slots: Shares,
+}
+
+/// What an execution has while it is worked on.
+#[derive(Debug)]
+pub struct Turn<'e> {
+    /// One of [`Executor::slots`].
+    pub slot: Share<'e>,
+    /// One of [`Executor::refusing`].
+    pub told: Option<SemaphorePermit<'e>>,
 }
 
 /// Whether an execution is still held back.
@@ -155,16 +174,12 @@ impl Executor {
         self.refusing.try_acquire().map_or(Stays::Untold, Stays::Tell)
     }
 
-    /// Brings one execution as far as it goes now. A turn of [`Self::refusing`] ends with the first status that is stored.
+    /// Brings one execution as far as it goes now. A turn of [`Self::refusing`] ends with the first status that is stored, and
+    /// the slot is others' while a step is under way.
     ///
     /// # Errors
     /// When it should be tried again soon.
-    pub async fn run(
-        &self,
-        namespace: &str,
-        name: &str,
-        mut turn: Option<SemaphorePermit<'_>>,
-    ) -> Result<Next, ExecuteError> {
+    pub async fn run(&self, namespace: &str, name: &str, mut turn: Option<Turn<'_>>) -> Result<Next, ExecuteError> {
         let api: Api<RunbookExecution> = Api::namespaced(self.client.clone(), namespace);
         let new = self.watched.take(namespace, name);
         let seen = new.as_ref().and_then(|new| new.seen);
@@ -218,7 +233,7 @@ impl Executor {
                     }
                     execution = self.store(&api, &execution, status).await?;
                     unsaid = false;
-                    drop(turn.take());
+                    drop(turn.as_mut().and_then(|turn| turn.told.take()));
                     if asks {
                         self.ask(&execution).await;
                     }
@@ -226,8 +241,11 @@ impl Executor {
                 }
                 Command::Check => Event::Checked(Box::pin(self.check(&execution, seen, paused)).await),
                 Command::Act(doing) => {
-                    let (acted, said) =
-                        Box::pin(self.act_and_say(&api, &execution, &doing, unsaid.then_some(status))).await;
+                    let acting = Box::pin(self.act_and_say(&api, &execution, &doing, unsaid.then_some(status)));
+                    let (acted, said) = match &mut turn {
+                        Some(turn) => turn.slot.without(acting).await,
+                        None => acting.await,
+                    };
                     if let Some(said) = said {
                         (execution, unsaid) = (said, false);
                     }

@@ -38,6 +38,7 @@ pub(in crate::runbooks) fn executor_of(api: &FakeApi, given: Given) -> Executor 
         switch: Switch::new(client.clone(), "ops", Arc::clone(&metrics)),
         news: News::new(client.clone(), Teller::new(client, "Run"), metrics),
         refusing: Semaphore::new(1),
+        slots: Shares::new(2, 1),
     }
 }
 
@@ -93,6 +94,39 @@ async fn a_deleted_execution_goes_when_what_it_has_borrowed_is_given_back() {
     assert_eq!((&status["phase"], &status["reason"]), (&json!("Failed"), &json!("Deleted")));
     assert_eq!(status["steps"][0]["compensation"]["outcome"], "Succeeded");
     assert_eq!(finalizers(&api), json!(["theirs"]));
+}
+
+/// A rollout or a Job may take a day: whoever has many of them keeps no other namespace waiting.
+#[tokio::test]
+async fn a_step_that_waits_leaves_its_slot_to_others() {
+    let api = FakeApi::default();
+    borrowed(&api, None);
+    let mut execution = api.get(AT).unwrap();
+    let intent = execution["status"]["startedAt"].clone();
+    execution["spec"]["target"] = json!("workload");
+    execution["spec"]["objects"] = json!([{"parameter": "workload", "kind": "Deployment", "namespace": "shop",
+        "name": "checkout", "uid": "d"}]);
+    execution["spec"]["steps"] = json!([{"name": "a", "restart": {"workload": "workload"}, "timeout": "1h"}]);
+    execution["status"]["steps"] = json!([{"name": "a", "intentTime": intent, "attempts": 1}]);
+    let typed: RunbookExecution = from_value(execution.clone()).unwrap();
+    let sealed = seal(&Sealer::new([5; 32]), "ann", "shop", "x", &typed.spec).unwrap();
+    execution["metadata"]["annotations"][SEAL] = json!(sealed);
+    put(&api, execution);
+    let at = "/apis/apps/v1/namespaces/shop/deployments/checkout";
+    api.put(at, json!({"metadata": {"name": "checkout", "namespace": "shop", "uid": "d"}}));
+    let executor = Executor { slots: Shares::new(1, 1), ..executor(&api) };
+    let turn = Turn { slot: executor.slots.take("shop", 1).await, told: None };
+    let others = async {
+        drop(executor.slots.take("bank", 1).await);
+        while !api.writes().contains(&format!("PATCH {at}")) {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::select! {
+        next = executor.run("shop", "x", Some(turn)) => unreachable!("{next:?}"),
+        taken = tokio::time::timeout(Duration::from_secs(20), others) => taken.unwrap(),
+    }
+    assert_eq!(api.get(AT).unwrap()["status"]["steps"][0]["outcome"], Value::Null);
 }
 
 #[tokio::test]

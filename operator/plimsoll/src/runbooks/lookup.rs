@@ -1,6 +1,6 @@
 //! Finds the objects of a run's parameters, as the runbook's ServiceAccount: by name, by what they own.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use kube::Client;
 use plimsoll_api::{
@@ -9,12 +9,16 @@ use plimsoll_api::{
 };
 use plimsoll_runbook::parameters::{Lookup, Which};
 use serde_json::Value;
+use tokio::time::{Instant, timeout_at};
 
 use super::{
     facts::{self, Wanted},
     read::{ReadError, get, path, text},
 };
 use crate::refusals;
+
+/// All of a run are looked up in this time, or later: whoever has posted its alert waits.
+const MOST: Duration = Duration::from_secs(2);
 
 /// Why an object was not found.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -48,40 +52,58 @@ impl LookupError {
 /// # Errors
 /// For the first that is not found.
 pub async fn all(client: &Client, lookups: &[Lookup], steps: &[Step]) -> Result<Vec<ObjectRef>, LookupError> {
+    let deadline = Instant::now() + MOST;
     let mut objects: BTreeMap<&str, Value> = BTreeMap::new();
     let mut found = Vec::new();
     for lookup in lookups {
-        let Lookup { parameter, kind, namespace, which } = lookup;
-        let failed = |error: ReadError| match error {
-            ReadError::Failed(message) => LookupError::Failed(parameter.clone(), message),
-            ReadError::Forbidden(message) => LookupError::NotAllowed(parameter.clone(), message),
+        let looked = timeout_at(deadline, one(client, lookup, steps, &objects)).await;
+        let too_long = |_| {
+            let why = format!("it takes longer than {} s to look it up, so it is tried again", MOST.as_secs());
+            LookupError::Failed(lookup.parameter.clone(), why)
         };
-        let missing = |message: String| LookupError::Missing(parameter.clone(), message);
-        let object = match which {
-            Which::Named(name) => named(client, *kind, namespace.as_deref(), name).await.map_err(failed)?,
-            Which::OwnerOf(owned) => {
-                let owned = objects.get(owned.as_str()).ok_or_else(|| missing(format!("{owned} was not found")))?;
-                owner(client, *kind, owned).await.map_err(failed)?
-            }
-        };
-        let object = object.ok_or_else(|| {
-            missing(match which {
-                Which::Named(name) => format!("there is no {} {name}", kind.name()),
-                Which::OwnerOf(owned) => format!("{owned} belongs to no {}", kind.name()),
-            })
-        })?;
-        let facts = facts::gather(client, *kind, &object, Wanted::of(steps, parameter)).await.map_err(failed)?;
-        found.push(ObjectRef {
-            parameter: parameter.clone(),
-            kind: *kind,
-            namespace: kind.is_namespaced().then(|| text(&object, "/metadata/namespace").to_owned()),
-            name: text(&object, "/metadata/name").to_owned(),
-            uid: text(&object, "/metadata/uid").to_owned(),
-            facts,
-        });
-        objects.insert(parameter, object);
+        let (object, of) = looked.map_err(too_long)??;
+        found.push(of);
+        objects.insert(&lookup.parameter, object);
     }
     Ok(found)
+}
+
+/// Looks one up. What it belongs to is among `objects`.
+async fn one(
+    client: &Client,
+    lookup: &Lookup,
+    steps: &[Step],
+    objects: &BTreeMap<&str, Value>,
+) -> Result<(Value, ObjectRef), LookupError> {
+    let Lookup { parameter, kind, namespace, which } = lookup;
+    let failed = |error: ReadError| match error {
+        ReadError::Failed(message) => LookupError::Failed(parameter.clone(), message),
+        ReadError::Forbidden(message) => LookupError::NotAllowed(parameter.clone(), message),
+    };
+    let missing = |message: String| LookupError::Missing(parameter.clone(), message);
+    let object = match which {
+        Which::Named(name) => named(client, *kind, namespace.as_deref(), name).await.map_err(failed)?,
+        Which::OwnerOf(owned) => {
+            let owned = objects.get(owned.as_str()).ok_or_else(|| missing(format!("{owned} was not found")))?;
+            owner(client, *kind, owned).await.map_err(failed)?
+        }
+    };
+    let object = object.ok_or_else(|| {
+        missing(match which {
+            Which::Named(name) => format!("there is no {} {name}", kind.name()),
+            Which::OwnerOf(owned) => format!("{owned} belongs to no {}", kind.name()),
+        })
+    })?;
+    let facts = facts::gather(client, *kind, &object, Wanted::of(steps, parameter)).await.map_err(failed)?;
+    let of = ObjectRef {
+        parameter: parameter.clone(),
+        kind: *kind,
+        namespace: kind.is_namespaced().then(|| text(&object, "/metadata/namespace").to_owned()),
+        name: text(&object, "/metadata/name").to_owned(),
+        uid: text(&object, "/metadata/uid").to_owned(),
+        facts,
+    };
+    Ok((object, of))
 }
 
 /// The object of a kind and name.

@@ -21,6 +21,7 @@ pub mod lookup;
 pub mod making;
 pub mod news;
 pub mod proof;
+pub mod queried;
 pub mod read;
 pub mod recent;
 mod risk;
@@ -40,7 +41,7 @@ use kube::{
     Api, Client, ResourceExt,
     core::DeserializeGuard,
     runtime::{
-        Config, Controller, Predicate as _, WatchStreamExt as _,
+        Controller, Predicate as _, WatchStreamExt as _,
         controller::Action,
         predicates,
         reflector::{self, ObjectRef},
@@ -56,7 +57,7 @@ use self::{
     circumstances::Asker,
     config::RunbooksConfig,
     dispatch::{Dispatcher, Guarded},
-    execute::{ExecuteError, Executor, Next, REFUSED_AT_ONCE, Stays},
+    execute::{ExecuteError, Executor, Next, REFUSED_AT_ONCE, SLOTS, SLOTS_OF_ONE, Stays, Turn},
     keep::Keeper,
     news::News,
     proof::Sealer,
@@ -70,11 +71,10 @@ use crate::{
     events::Teller,
     operator::{drain::drained, metrics::Metrics},
     prometheus::Prometheus,
+    shares::Shares,
     sinks::kubernetes::chain,
 };
 
-/// Executions that are worked on at the same time. Most of that is waiting.
-const CONCURRENCY: u16 = 128;
 const RETRY: Duration = Duration::from_secs(1);
 /// Executions that are held back are asked about less often the more there are: so many each second.
 const ASKED_PER_SECOND: u64 = 100;
@@ -170,6 +170,7 @@ pub async fn lead(setup: Setup, stop: CancellationToken) {
         switch: switch.clone(),
         news,
         refusing: tokio::sync::Semaphore::new(REFUSED_AT_ONCE),
+        slots: Shares::new(SLOTS, SLOTS_OF_ONE),
     };
     let executor = Arc::new(executor);
     let (hand, made) = mpsc::channel(MADE);
@@ -232,7 +233,7 @@ async fn executions(
     let switched = switched(executor.switch.changes());
     let (listed, stopped, until) = (reader.clone(), stop.clone(), stop.clone());
     let work = Controller::for_stream(changes, reader)
-        .with_config(Config::default().concurrency(CONCURRENCY))
+        // How many at the same time is for `Executor::slots` to say.
         .reconcile_on(decided)
         .reconcile_all_on(switched)
         .graceful_shutdown_on(async move { stopped.cancelled().await })
@@ -272,9 +273,13 @@ async fn reconcile(
         Ok(told) => told,
     };
     let all = u64::try_from(executor.all.len()).unwrap_or(u64::MAX);
+    // Before its turn to be told, which nobody holds while waiting.
+    let Some(slot) = stop.run_until_cancelled(executor.slots.take(&namespace, 1)).await else {
+        return Ok(Action::await_change());
+    };
     let turn = match executor.stays(told) {
-        Stays::No => None,
-        Stays::Tell(permit) => Some(permit),
+        Stays::No => Turn { slot, told: None },
+        Stays::Tell(permit) => Turn { slot, told: Some(permit) },
         Stays::Told(until) => return Ok(Action::requeue(until)),
         Stays::Untold => return Ok(Action::requeue(Duration::from_millis(250 + 1000 * all / TRIED_PER_SECOND))),
     };
@@ -283,7 +288,7 @@ async fn reconcile(
         tokio::time::sleep(GRACE).await;
     };
     let next = tokio::select! {
-        next = Box::pin(executor.run(&namespace, &name, turn)) => next?,
+        next = Box::pin(executor.run(&namespace, &name, Some(turn))) => next?,
         // The next process finds the intents of what takes longer.
         () = ended => Next::Never,
     };

@@ -1,13 +1,18 @@
 //! The kill switch: one ConfigMap that holds every runbook, also after a restart. What cannot be read holds as well.
 
 use std::{
+    pin::pin,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
+use futures::{StreamExt, stream::FuturesUnordered};
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::{Api, Client};
-use tokio::{sync::watch, time::Instant};
+use tokio::{
+    sync::watch,
+    time::{Instant, timeout_at},
+};
 
 use crate::{operator::metrics::Metrics, sinks::kubernetes::chain};
 
@@ -23,8 +28,10 @@ pub const REASON: &str = "reason";
 const LOOK: Duration = Duration::from_secs(1);
 /// What was asked longer ago is asked again.
 const FRESH: Duration = Duration::from_millis(1500);
-/// A read that takes longer has failed.
+/// While a read takes longer it is not known.
 const ANSWER: Duration = Duration::from_millis(900);
+/// An answer that comes later than this is not waited for: what is under way stops also where reads are slow.
+const LATE: Duration = Duration::from_secs(10);
 
 /// What the leader says on its lease of the ConfigMap in this version.
 pub fn obeys(paused: bool, version: &str) -> String {
@@ -34,13 +41,34 @@ pub fn obeys(paused: bool, version: &str) -> String {
 /// What is said on the lease, from whoever reads the switch to whoever holds the lease; nothing while it is not known.
 pub type Obeyed = Arc<watch::Sender<Option<String>>>;
 
+/// Answers may come in another order than they were asked for. What an older one says is over.
+#[derive(Debug, Default)]
+struct Read {
+    /// When the newest answer was asked for.
+    asked: Option<Instant>,
+    /// When the last answer came that said paused: what was asked for before that may have been read before it was said.
+    held: Option<Instant>,
+    /// When what is known, or that it is not, was asked for.
+    known: Option<Instant>,
+}
+
+impl Read {
+    /// Whether an answer is newer than all that is known.
+    fn counts(&self, asked: Instant, paused: bool) -> bool {
+        let is_newest = self.asked.is_none_or(|newest| asked >= newest);
+        is_newest && (paused || self.held.is_none_or(|held| asked >= held))
+    }
+}
+
 /// Reads the switch.
 #[derive(Clone)]
 pub struct Switch {
     api: Api<ConfigMap>,
     seen: Arc<watch::Sender<Option<bool>>>,
     why: Arc<Mutex<String>>,
-    read_at: Arc<Mutex<Option<Instant>>>,
+    read: Arc<Mutex<Read>>,
+    /// Speaks whenever an answer says that runbooks are paused, however soon it is not known again.
+    stops: Arc<watch::Sender<()>>,
     metrics: Arc<Metrics>,
     obeyed: Obeyed,
 }
@@ -53,7 +81,8 @@ impl Switch {
             api: Api::namespaced(client, namespace),
             seen: Arc::new(watch::Sender::new(None)),
             why: Arc::default(),
-            read_at: Arc::default(),
+            read: Arc::default(),
+            stops: Arc::default(),
             metrics,
         }
     }
@@ -68,59 +97,98 @@ impl Switch {
 
     /// Whether runbooks are paused, asked of the API server now; `None` when it cannot be known.
     pub async fn paused(&self) -> Option<bool> {
+        self.read(ANSWER).await;
+        *self.seen.borrow()
+    }
+
+    /// Reads it once. That there is no answer is known after a moment; one that comes until `late` counts all the same.
+    async fn read(&self, late: Duration) {
         let asked = Instant::now();
-        let read = tokio::time::timeout(ANSWER, self.api.get_opt(CONFIG_MAP)).await;
-        let mut obeyed = None;
-        let paused = match read {
-            Ok(Ok(map)) => {
-                let paused = is_paused(map.as_ref());
-                let why = map.as_ref().and_then(|map| map.data.as_ref()?.get(REASON).cloned()).unwrap_or_default();
-                *self.why.lock().unwrap_or_else(PoisonError::into_inner) = why;
-                let version = map.and_then(|map| map.metadata.resource_version).unwrap_or_default();
-                obeyed = Some(obeys(paused, &version));
-                Some(paused)
-            }
-            Ok(Err(error)) => {
-                tracing::warn!(error = %chain(&error), "it cannot be read whether runbooks are paused, so they are");
-                None
-            }
-            Err(_) => {
+        let mut answer = pin!(timeout_at(asked + late, self.api.get_opt(CONFIG_MAP)));
+        let answered = match timeout_at(asked + ANSWER, &mut answer).await {
+            Ok(answered) => answered,
+            Err(slow) => {
                 tracing::warn!("it takes too long to read whether runbooks are paused, so they are");
-                None
+                self.unknown(asked);
+                if late <= ANSWER { Err(slow) } else { answer.await }
             }
         };
+        match answered {
+            Ok(Ok(map)) => self.answered(asked, map),
+            Ok(Err(error)) => {
+                tracing::warn!(error = %chain(&error), "it cannot be read whether runbooks are paused, so they are");
+                self.unknown(asked);
+            }
+            // It was said already.
+            Err(_) => {}
+        }
+    }
+
+    fn answered(&self, asked: Instant, map: Option<ConfigMap>) {
+        let paused = is_paused(map.as_ref());
+        let mut read = self.read.lock().unwrap_or_else(PoisonError::into_inner);
+        if !read.counts(asked, paused) {
+            return;
+        }
+        *read = Read {
+            asked: Some(asked),
+            held: if paused { Some(Instant::now()) } else { read.held },
+            known: Some(asked),
+        };
+        let why = map.as_ref().and_then(|map| map.data.as_ref()?.get(REASON).cloned()).unwrap_or_default();
+        *self.why.lock().unwrap_or_else(PoisonError::into_inner) = why;
+        let version = map.and_then(|map| map.metadata.resource_version).unwrap_or_default();
+        self.say(Some(paused), Some(obeys(paused, &version)));
+        if paused {
+            self.stops.send_replace(());
+        }
+    }
+
+    fn unknown(&self, asked: Instant) {
+        let mut read = self.read.lock().unwrap_or_else(PoisonError::into_inner);
+        if read.asked.is_none_or(|newest| asked >= newest) {
+            read.known = read.known.max(Some(asked));
+            self.say(None, None);
+        }
+    }
+
+    /// Under the lock of what was read, so that what is said last is what is known.
+    fn say(&self, paused: Option<bool>, obeyed: Option<String>) {
         self.metrics.runbooks_paused(paused != Some(false));
-        *self.read_at.lock().unwrap_or_else(PoisonError::into_inner) = Some(asked);
         self.seen.send_if_modified(|seen| std::mem::replace(seen, paused) != paused);
         self.obeyed.send_if_modified(|said| {
             let changed = *said != obeyed;
             *said = obeyed;
             changed
         });
-        paused
     }
 
     /// The same, as it was read a moment ago at most: before every step of every run.
     pub async fn just_now(&self) -> Option<bool> {
-        let read_at = *self.read_at.lock().unwrap_or_else(PoisonError::into_inner);
-        if read_at.is_some_and(|at| at.elapsed() < FRESH) { *self.seen.borrow() } else { self.paused().await }
+        let known = self.read.lock().unwrap_or_else(PoisonError::into_inner).known;
+        if known.is_some_and(|at| at.elapsed() < FRESH) { *self.seen.borrow() } else { self.paused().await }
     }
 
-    /// Reads it again and again.
+    /// Reads it again and again, also while earlier answers are late.
     pub async fn watch(&self) {
         let mut ticks = tokio::time::interval(LOOK);
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut reads = FuturesUnordered::new();
         loop {
-            ticks.tick().await;
-            self.paused().await;
+            tokio::select! {
+                _ = ticks.tick() => reads.push(self.read(LATE)),
+                Some(()) = reads.next() => {}
+            }
         }
     }
 
     /// Waits until runbooks are paused. What merely cannot be read ends nothing that is under way; it begins nothing.
     pub async fn until_paused(&self) {
-        let mut seen = self.seen.subscribe();
-        // The sender lives as long as this.
-        let _ = seen.wait_for(|paused| *paused == Some(true)).await;
+        let mut stops = self.stops.subscribe();
+        if *self.seen.borrow() != Some(true) {
+            // The sender lives as long as this.
+            let _ = stops.changed().await;
+        }
     }
 
     /// That all runbooks are paused, in words, as was read last: with the reason that was given. Nothing while they are not.
@@ -152,11 +220,76 @@ fn is_paused(map: Option<&ConfigMap>) -> bool {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
+    use std::convert::Infallible;
+
     use futures::FutureExt;
-    use serde_json::json;
+    use kube::client::Body;
+    use serde_json::{Value, json};
+    use tokio::sync::{mpsc, oneshot};
 
     use super::*;
     use crate::testing::FakeApi;
+
+    /// Reads of the switch, each of which is answered when the test says so.
+    fn asked() -> (Switch, mpsc::UnboundedReceiver<oneshot::Sender<Value>>) {
+        let (asked, reads) = mpsc::unbounded_channel();
+        let service = tower::service_fn(move |_: http::Request<Body>| {
+            let (answer, answered) = oneshot::channel();
+            asked.send(answer).unwrap();
+            async move {
+                let map: Value = answered.await.unwrap();
+                Ok::<_, Infallible>(http::Response::new(Body::from(map.to_string().into_bytes())))
+            }
+        });
+        (Switch::new(Client::new(service, "default"), "ops", Metrics::new()), reads)
+    }
+
+    fn map(paused: bool, version: &str) -> Value {
+        json!({"metadata": {"name": "plimsoll-runbooks", "resourceVersion": version},
+            "data": {"paused": paused.to_string()}})
+    }
+
+    /// Whoever was told that runbooks are paused relies on it: nothing begins by what was read before.
+    #[tokio::test]
+    async fn an_answer_that_comes_after_a_newer_one_says_nothing() {
+        // By how the reads were begun, and by what had been told when the second was.
+        for late_first in [true, false] {
+            let (switch, mut reads) = asked();
+            let test = async {
+                let (before, after) = (reads.recv().await.unwrap(), reads.recv().await.unwrap());
+                let (first, second) = if late_first { (after, before) } else { (before, after) };
+                first.send(map(true, "6")).unwrap();
+                switch.until_paused().await;
+                second.send(map(false, "5")).unwrap();
+            };
+            tokio::join!(switch.paused(), switch.paused(), test);
+            assert_eq!(switch.just_now().await, Some(true), "{late_first}");
+            assert_eq!(switch.obeyed.borrow().as_deref(), Some("paused 6"), "{late_first}");
+            // What is asked from now on counts.
+            let test = async { reads.recv().await.unwrap().send(map(false, "7")).unwrap() };
+            assert_eq!(tokio::join!(switch.paused(), test).0, Some(false));
+            assert_eq!(switch.obeyed.borrow().as_deref(), Some("running 7"));
+        }
+    }
+
+    /// An API server that is slow in everything must not keep what is under way from being stopped.
+    #[tokio::test]
+    async fn a_late_answer_stops_what_is_under_way() {
+        let (switch, mut reads) = asked();
+        let test = async {
+            let first = reads.recv().await.unwrap();
+            // The next read begins after the first one's time, and it is not known meanwhile.
+            let _second = reads.recv().await.unwrap();
+            assert_eq!(switch.just_now().await, None);
+            first.send(map(true, "6")).unwrap();
+            switch.until_paused().await;
+        };
+        let within = Duration::from_secs(8);
+        tokio::select! {
+            () = switch.watch() => unreachable!(),
+            done = tokio::time::timeout(within, test) => done.unwrap(),
+        }
+    }
 
     #[tokio::test]
     async fn anything_but_a_clear_no_pauses() {

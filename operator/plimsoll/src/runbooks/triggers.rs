@@ -39,7 +39,7 @@ const LOOK: Duration = Duration::from_secs(2);
 const ANSWERS: usize = 10;
 /// One that is even older was told of, or looked after, by whoever led then.
 const FORGOTTEN: jiff::SignedDuration = jiff::SignedDuration::from_hours(24);
-/// Alerts that are stored at the same time.
+/// Alerts that are stored at the same time, and runbooks that are looked after.
 const AT_ONCE: usize = 8;
 
 /// Asks Alertmanager for all alerts of a receiver, when something did not come through and every minute besides. In every
@@ -117,6 +117,9 @@ enum Unanswered {
     Never,
 }
 
+/// A request that was looked after, and its answer while it is not stored.
+type LookedAfter = (String, Option<Answered>);
+
 /// What the leader looks after.
 pub struct Triggers {
     /// Starts runbooks.
@@ -124,7 +127,7 @@ pub struct Triggers {
     /// A client that writes only while this process leads.
     client: Client,
     /// The request for a run that was looked after last, by the runbook's UID, and the answer while it is not stored.
-    looked_after: HashMap<String, (String, Option<Answered>)>,
+    looked_after: HashMap<String, LookedAfter>,
 }
 
 impl Triggers {
@@ -146,11 +149,16 @@ impl Triggers {
 
     async fn look(&mut self) {
         let usable = self.dispatcher.usable();
-        self.looked_after.retain(|uid, _| usable.iter().any(|known| known.model.uid == *uid));
-        for known in &usable {
-            self.scheduled(known).await;
-            self.requested(known).await;
-        }
+        let mut before = std::mem::take(&mut self.looked_after);
+        let looking: Vec<_> = usable.iter().map(|known| self.looked(known, before.remove(&known.model.uid))).collect();
+        // Nobody's schedule and nobody's request waits until another one was stored, which may take long.
+        let looked: Vec<_> = stream::iter(looking).buffer_unordered(AT_ONCE).collect().await;
+        self.looked_after = looked.into_iter().flatten().collect();
+    }
+
+    async fn looked(&self, known: &Known, before: Option<LookedAfter>) -> Option<(String, LookedAfter)> {
+        self.scheduled(known).await;
+        Some((known.model.uid.clone(), self.requested(known, before).await?))
     }
 
     /// First the execution, then that the moment has been looked after: what is done twice has one name.
@@ -182,16 +190,11 @@ impl Triggers {
 
     /// Somebody has asked for a run, and the webhook has noted who. It is answered once: what came of it is in the status,
     /// for whoever asked and for whoever leads next.
-    async fn requested(&mut self, known: &Known) {
-        let Some(noted) = known.runbook.annotations().get(RUN) else { return };
-        let Ok(request) = serde_json::from_str::<RunRequest>(noted) else { return };
-        let uid = known.model.uid.clone();
-        let looked = self.looked_after.remove(&uid).filter(|(id, _)| *id == request.id);
-        let answer = match looked {
-            Some((id, None)) => {
-                self.looked_after.insert(uid, (id, None));
-                return;
-            }
+    async fn requested(&self, known: &Known, before: Option<LookedAfter>) -> Option<LookedAfter> {
+        let noted = known.runbook.annotations().get(RUN)?;
+        let request = serde_json::from_str::<RunRequest>(noted).ok()?;
+        let answer = match before.filter(|(id, _)| *id == request.id) {
+            Some((id, None)) => return Some((id, None)),
             // It could not be stored yet; what came of it does not change any more.
             Some((_, Some(answer))) => Ok(answer),
             None => self.look_after(known, &request).await,
@@ -199,10 +202,10 @@ impl Triggers {
         let unwritten = match answer {
             Ok(answer) if self.answer(known, &answer).await => None,
             Ok(answer) => Some(answer),
-            Err(Unanswered::NotNow) => return,
+            Err(Unanswered::NotNow) => return None,
             Err(Unanswered::Never) => None,
         };
-        self.looked_after.insert(uid, (request.id, unwritten));
+        Some((request.id, unwritten))
     }
 
     /// What comes of a request.

@@ -4,7 +4,12 @@ use jiff::SignedDuration;
 use wiremock::{Mock, MockServer, ResponseTemplate, matchers::any};
 
 use super::*;
-use crate::{actions::Endpoint, operator::gate::GateLayer, runbooks::dispatch::tests::Given, testing::FakeApi};
+use crate::{
+    actions::Endpoint,
+    operator::gate::GateLayer,
+    runbooks::dispatch::{Guarded, tests::Given},
+    testing::FakeApi,
+};
 
 const RUNBOOK: &str = "/apis/plimsoll.dev/v1alpha1/namespaces/shop/runbooks/restart";
 
@@ -187,6 +192,36 @@ async fn what_was_refused_is_not_started_by_whoever_leads_next() {
     let (mut triggers, _) = looked(&api, same);
     triggers.look().await;
     assert_eq!(answers(&api), []);
+}
+
+/// Neither a schedule nor a person waits for what others' runbooks ask of a Prometheus that hangs.
+#[tokio::test]
+async fn nobody_s_request_waits_for_the_query_of_somebody_else() {
+    let api = FakeApi::default();
+    deployment(&api, "checkout");
+    let (_, dispatcher) = looked(&api, |_| {});
+    let own = dispatcher.runbooks.state().pop().map(|own| Guarded::clone(&own)).unwrap();
+    let mut given = Given::of(api.clone(), Sealer::new([5; 32]));
+    let server = given.hanging().await;
+    let others: Vec<_> = (1..=12)
+        .map(|n| {
+            let namespace = format!("m{n}");
+            let mut other = given.asking(&namespace, json!({"manual": {}}));
+            let mut request = RunRequest { id: "1".to_owned(), by: "eve".to_owned(), ..RunRequest::default() };
+            request.at = Timestamp::now().to_string();
+            request.seal = Sealer::new([5; 32]).of_run(&namespace, "asks", &request);
+            let runbook = other.0.as_mut().unwrap();
+            runbook.annotations_mut().insert(RUN.to_owned(), serde_json::to_string(&request).unwrap());
+            runbook.metadata.resource_version = Some("2".to_owned());
+            let at = format!("/apis/plimsoll.dev/v1alpha1/namespaces/{namespace}/runbooks/asks");
+            api.put(&at, serde_json::to_value(&*runbook).unwrap());
+            other
+        })
+        .collect();
+    given.know_all(others.into_iter().chain([own]));
+    let mut triggers = Triggers::new(Arc::new(given.dispatcher), api.client());
+    tokio::time::timeout(Duration::from_secs(9), triggers.look()).await.unwrap();
+    assert_eq!((answers(&api).len(), server.received_requests().await.unwrap().len()), (1, 12));
 }
 
 #[tokio::test]

@@ -37,7 +37,7 @@ fn says_what_it_would_send() {
         "shop/crashloop matches alert PodRestarting since 2026-11-26T12:00:00Z.",
         "  pod = Pod checkout-1 in namespace shop",
         "  container = \"app\"",
-        "  - does it still hold? ALERTS{alertname=\"PodRestarting\",alertstate=\"firing\",container=\"app\",pod=\"checkout-1\"}",
+        "  - does it still hold? ALERTS{alertname=\"PodRestarting\",alertstate=\"firing\",container=\"app\",pod=\"checkout-1\",namespace=~\"shop|\"}",
         "  - did a run for the same target end less than 30m ago?",
         "  - are at least 1 other Pods ready, and does the PodDisruptionBudget agree?",
         "Mode DryRun: an execution is made that says this; nothing is sent.",

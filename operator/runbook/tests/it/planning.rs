@@ -310,6 +310,16 @@ fn what_matches_and_why_not() {
     assert_eq!((evidence.kind, evidence.fingerprint.as_str()), (TriggerKind::Alert, "f1"));
     // External labels are not on the series of Prometheus.
     assert_eq!(evidence.condition.as_deref(), Some(r#"ALERTS{alertname="PodRestarting",alertstate="firing",pod="a"}"#));
+    // What it was chosen by is on its series, or nothing is: an alert of the same name elsewhere is another one.
+    let chosen = ["alertname=\"PodRestarting\"", "team=\"a.b\"", "tier!=\"test\"", "route=\"\""];
+    let here = model(&json!({"trigger": {"alert": chosen}}));
+    let of_here = [("alertname", "PodRestarting"), ("pod", "a"), ("namespace", "shop"), ("team", "a.b")];
+    let condition = matches(&here, &alert(&of_here), noon()).unwrap().condition.unwrap();
+    assert_eq!(
+        condition,
+        r#"ALERTS{alertname="PodRestarting",alertstate="firing",pod="a",namespace=~"shop|",team=~"a\\.b|"}"#
+    );
+    promql_parser::parser::parse(&condition).unwrap();
     assert_eq!(
         refused(&alert(&[("alertname", "Other")])),
         r#"the alert does not match alertname="PodRestarting": it has "Other""#
