@@ -3,7 +3,7 @@
 use plimsoll_api::slo::NoData;
 use rust_decimal::Decimal;
 
-use super::{BASE_RANGE, Context, Dialect, id_matcher, windows};
+use super::{BASE_RANGE, Context, Dialect, conditions, id_matcher, period, windows};
 use crate::{
     model::{Counter, Selector, Sli, Span},
     names,
@@ -25,7 +25,13 @@ pub(super) fn rules(cx: &Context<'_>) -> Vec<Rule> {
 /// any other, and no slice is lost where windows are read in steps.
 fn slices(cx: &Context<'_>) -> Option<Rule> {
     let Sli::TimeSlices { good, slice } = &cx.model.sli else { return None };
-    let good = cx.aggregate("min", &finite(&good.fill(*slice)));
+    let good = good.fill(*slice);
+    // A slice of which nothing is known is no bad one.
+    let good = match cx.dialect {
+        Dialect::Prometheus => conditions::known(&good),
+        Dialect::VictoriaMetrics => good,
+    };
+    let good = cx.aggregate("min", &finite(&good));
     Some(cx.record(names::SLICE, format!("{good} < bool 1")))
 }
 

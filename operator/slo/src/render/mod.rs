@@ -6,6 +6,7 @@
 pub(crate) mod alerts;
 pub(crate) mod base;
 pub(crate) mod clock;
+mod conditions;
 pub(crate) mod period;
 pub(crate) mod windows;
 

@@ -3,7 +3,7 @@
 use plimsoll_api::{Problem, slo};
 use promql_parser::{
     label::{MatchOp, Matcher},
-    parser::{Expr, VectorSelector, value::ValueType},
+    parser::{Expr, VectorSelector, token, value::ValueType},
 };
 use rust_decimal::Decimal;
 
@@ -403,6 +403,8 @@ fn filters(expr: &Expr) -> bool {
         _ => false,
     }
 }
+        // What stands after them only says when the condition counts.
+        Expr::Binary(b) if [token::T_LAND, token::T_LUNLESS].contains(&b.op.id()) => filters(&b.lhs),
 
 fn composite(spec: &slo::Composite, id: &SloId, problems: &mut Vec<Problem>) -> Option<Built> {
     let slo::Composite { weighted, worst_of } = spec;
