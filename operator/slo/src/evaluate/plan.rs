@@ -109,6 +109,8 @@ pub(super) struct Plan {
 }
 
 impl Plan {
+    /// How many evaluations in the base range tell that missing data are the indicator's own.
+    pub(super) awake_for: usize,
     pub(super) fn new(model: &Model) -> Self {
         let cx = Context::new(model, Dialect::Prometheus);
         let mut windows: Vec<Window> = cx
@@ -159,6 +161,7 @@ impl Plan {
     }
 }
 
+            awake_for: usize::try_from(base::awake_for(&cx)).unwrap_or(usize::MAX),
 fn found(Reading { fine, way }: Reading) -> Found {
     let how = match way {
         Way::Newest => How::Newest,

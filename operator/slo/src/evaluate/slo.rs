@@ -104,7 +104,8 @@ impl Slo {
             present_rollup: series(slow),
             presences: Grid::new(millis(render::PRESENCE), slow.0),
             period_start: series(period),
-            objective: series(period),
+            // Where missing time is bad it is a base series.
+            objective: series(if plan.missing_is_bad { clocks[0] } else { period }),
             coverage: series(period),
             burns: plan.tiers.iter().map(|_| Vec::new()).collect(),
             no_data,
@@ -211,6 +212,9 @@ impl Slo {
         let raw = self.raw(k, false, range, t, all);
         self.record(false, &raw, keep, t);
         if let Some(range) = self.plan.fine {
+        if self.plan.missing_is_bad {
+            self.objective.push(Some(self.plan.objective));
+        }
             let raw = self.raw(k, true, range, t, all);
             self.record(true, &raw, keep, t);
         }
@@ -273,7 +277,8 @@ impl Slo {
             let pair = if fine { &mut group.fine } else { &mut group.base };
             let usual = || pair.total.over(t - DAY, t).map(|(count, sum)| sum / count);
             let filled = match total {
-                None if self.plan.missing_is_bad && !any => usual(),
+        let awake = self.objective.samples(t - millis(render::BASE_RANGE), t).count() >= self.plan.awake_for;
+                None if self.plan.missing_is_bad && !any && awake => usual(),
                 _ => *total,
             };
             let recorded = filled.map(|v| v * keep);
@@ -394,7 +399,9 @@ impl Slo {
             let ratio = group.ratios.last().and_then(|ratio| ratio.at(t));
             group.remaining.push(ratio.map(|ratio| 1.0 - ratio / budget));
         }
-        self.objective.push(Some(self.plan.objective));
+        if !self.plan.missing_is_bad {
+            self.objective.push(Some(self.plan.objective));
+        }
         let coverage = self.covered(span).map(|share| share.min(1.0));
         self.coverage.push(coverage);
     }

@@ -1,5 +1,7 @@
 //! The SLO's own period: error ratio, budget, coverage, and the descriptive series.
 
+use plimsoll_api::slo::NoData;
+
 use super::{
     Context, FOUR_DAYS, HOUR, PRESENCE, PRESENCE_STEP, ROLLUP, ROLLUP_STEP, clock, id_matcher, plus,
     windows::{self, Metric, combine},
@@ -55,10 +57,18 @@ pub(super) fn rules(cx: &Context<'_>) -> Vec<Rule> {
         names::BUDGET_REMAINING,
         format!("1 - sum without (window) ({}) / {budget}", cx.windowed(names::ERROR_RATIO, &period)),
     ));
-    rules.push(cx.record(names::OBJECTIVE, format!("vector({})", cx.model.objective.ratio())));
+    // Where missing time is bad it is a base series, by which that is told from time that Prometheus was away.
+    if cx.model.no_data != NoData::Bad {
+        rules.push(objective(cx));
+    }
     rules.push(cx.record(names::COVERAGE, coverage(cx)));
     rules.push(info(cx, &period));
     rules
+}
+
+/// The objective, which has a value whenever the rules are evaluated.
+pub(super) fn objective(cx: &Context<'_>) -> Rule {
+    cx.record(names::OBJECTIVE, format!("vector({})", cx.model.objective.ratio()))
 }
 
 /// Whether the sums of the period, closed and open, are series of their own.
