@@ -284,6 +284,12 @@ impl<'a> Context<'a> {
     fn identity(&self) -> String {
         std::iter::once(names::SLO_ID)
             .chain(self.model.group_by.iter().map(String::as_str))
+    /// What was recorded over time, by the groups of today: before `groupBy` was changed there were others. The parts of a
+    /// composite have groups of their own, and are summed whatever these are.
+    fn regrouped(&self, expr: String) -> String {
+        if self.composite() { expr } else { self.sum(&expr) }
+    }
+
             .collect::<Vec<_>>()
             .join(", ")
     }

@@ -47,7 +47,7 @@ pub(super) fn rules(cx: &Context<'_>) -> Vec<Rule> {
     if record_sums {
         for metric in [Metric::Total, Metric::Bad] {
             rules.push(cx.record(metric.closed(), rolled(cx, metric, &cx.id)));
-            rules.push(cx.record(metric.open(), newest(metric, &cx.id)));
+            rules.push(cx.record(metric.open(), newest(cx, metric, &cx.id)));
         }
     }
     let period = window(cx);
@@ -104,7 +104,7 @@ fn ratio(cx: &Context<'_>, recorded: bool) -> String {
                     if recorded {
                         plus(&format!("{}{{{id}}}", metric.closed()), &format!("{}{{{id}}}", metric.open()))
                     } else {
-                        plus(&rolled(cx, metric, id), &newest(metric, id))
+                        plus(&rolled(cx, metric, id), &newest(cx, metric, id))
                     }
                 }
             };
@@ -130,7 +130,7 @@ fn over(cx: &Context<'_>, function: &str, inner: &str, step: Span) -> String {
 }
 
 fn rolled(cx: &Context<'_>, metric: Metric, id: &str) -> String {
-    over(cx, "sum_over_time", &format!("{}{{{id}}}", metric.rollup()), ROLLUP)
+    cx.regrouped(over(cx, "sum_over_time", &format!("{}{{{id}}}", metric.rollup()), ROLLUP))
 }
 
 fn samples(cx: &Context<'_>, metric: Metric, id: &str) -> String {
@@ -139,15 +139,15 @@ fn samples(cx: &Context<'_>, metric: Metric, id: &str) -> String {
         Some(keep) => format!("({series} * ({keep}))"),
         None => series,
     };
-    over(cx, "sum_over_time", &inner, super::BASE_RANGE)
+    cx.regrouped(over(cx, "sum_over_time", &inner, super::BASE_RANGE))
 }
 
 /// The sum since the last roll-up.
-fn newest(metric: Metric, id: &str) -> String {
-    format!(
+fn newest(cx: &Context<'_>, metric: Metric, id: &str) -> String {
+    cx.regrouped(format!(
         "sum_over_time(({}{{{id}}} and on () (vector(time()) > on () {LAST_ROLLUP}))[{ROLLUP}:{ROLLUP_STEP}])",
         metric.base()
-    )
+    ))
 }
 
 /// How the share of the period that has samples is told.
