@@ -124,6 +124,18 @@ pub fn raw(model: &Model) -> Option<Raw> {
     })
 }
 
+/// For each label of `groupBy`, its place and name, an expression of the bad events that no group of the total by this label
+/// has: they are counted by nobody. Those that lack the label are the series without it. Nothing where bad events are made
+/// of the total.
+pub fn apart(model: &Model) -> Vec<(String, String)> {
+    if !matches!(model.sli, Sli::Events { bad: Some(_), total: Some(_), .. }) {
+        return Vec::new();
+    }
+    let Some(Raw { base: (total, bad), .. }) = raw(model) else { return Vec::new() };
+    let of = |label: &String| (label.clone(), format!("count by ({label}) ({bad}) unless on ({label}) ({total})"));
+    model.group_by.iter().map(of).collect()
+}
+
 /// Expressions of what an SLO is made of.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Raw {
