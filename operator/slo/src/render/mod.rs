@@ -85,7 +85,7 @@ pub fn render_for(model: &Model, dialect: Dialect) -> RuleSet {
         add(Part::paced(tier.long), vec![alerts::burn(&cx, tier)]);
     }
     add(Part::Base, alerts::anomaly(&cx).into_iter().collect());
-    add(Part::Period, alerts::no_data(&cx).into_iter().collect());
+    add(Part::Period, alerts::no_data(&cx).into_iter().chain(alerts::blind(&cx)).collect());
 
     let groups = rules
         .into_iter()
@@ -284,6 +284,12 @@ impl<'a> Context<'a> {
         self.aggregate("sum", expr)
     }
 
+    /// What was recorded over time, by the groups of today: before `groupBy` was changed there were others. The parts of a
+    /// composite have groups of their own, and are summed whatever these are.
+    fn regrouped(&self, expr: String) -> String {
+        if self.composite() { expr } else { self.sum(&expr) }
+    }
+
     fn aggregate(&self, op: &str, expr: &str) -> String {
         if self.model.group_by.is_empty() {
             format!("{op}({expr})")
@@ -296,12 +302,6 @@ impl<'a> Context<'a> {
     fn identity(&self) -> String {
         std::iter::once(names::SLO_ID)
             .chain(self.model.group_by.iter().map(String::as_str))
-    /// What was recorded over time, by the groups of today: before `groupBy` was changed there were others. The parts of a
-    /// composite have groups of their own, and are summed whatever these are.
-    fn regrouped(&self, expr: String) -> String {
-        if self.composite() { expr } else { self.sum(&expr) }
-    }
-
             .collect::<Vec<_>>()
             .join(", ")
     }

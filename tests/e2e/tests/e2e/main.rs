@@ -18,6 +18,7 @@ mod explain;
 mod go_faults;
 mod in_cluster;
 mod install;
+mod missing;
 mod node;
 mod operator;
 mod operator_ends;
@@ -53,6 +54,7 @@ fn main() -> ExitCode {
         testbed::tests(),
         testbed_ends::tests(),
         truth::tests(),
+        missing::tests(),
         up::tests(),
         alerting::tests(),
         alert_rules::tests(),
