@@ -88,6 +88,8 @@ pub const REASON_NOT_EVALUATED: &str = "NotEvaluated";
 pub const REASON_SAMPLES: &str = "Samples";
 /// No samples are there.
 pub const REASON_NO_SAMPLES: &str = "NoSamples";
+/// Samples are there, and bad events lack a label of `groupBy`.
+pub const REASON_NO_GROUP: &str = "BadEventsWithoutGroup";
 /// The rules were only just loaded.
 pub const REASON_WAITING: &str = "Waiting";
 /// At least one tier's alert fires.

@@ -24,6 +24,8 @@ pub struct Scope {
     pub targets: Option<String>,
     /// Where missing time counts as bad, so that the base series go on without the indicator: its own events.
     pub own: Option<String>,
+    /// Labels by which it is grouped, and what asks for bad events that are of no group by it.
+    pub apart: Vec<(String, String)>,
 }
 
 impl Scope {
@@ -52,6 +54,7 @@ impl Scope {
             group_by: model.group_by.clone(),
             targets: targets::of_indicator(&model.sli),
             own: own(model),
+            apart: plimsoll_slo::render::apart(model),
         }
     }
 }

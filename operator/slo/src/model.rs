@@ -73,14 +73,11 @@ impl Model {
     }
 }
 
-/// Selectors of `up`.
+/// Selectors of `up`, the narrowest first: by every label of the indicator that targets usually have
+/// (`up{job="pods",namespace="shop",app="checkout"}`), by those that a scrape gives, and by the job alone, each for when
+/// no target has ever had the labels of the one before.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Targets {
-    /// By every label of the indicator that targets usually have: `up{job="pods",app="checkout"}`.
-    pub narrow: String,
-    /// By the job and what goes with it, for when the targets do not have those labels: `up{job="pods"}`.
-    pub broad: String,
-}
+pub struct Targets(pub Vec<String>);
 
 /// An objective, exact: percent over 1 and below 100.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

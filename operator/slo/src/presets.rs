@@ -39,6 +39,8 @@ enum Template {
 }
 
 const JOB: (&str, &str, Option<&str>) = ("job", "the scrape job", None);
+/// Whose targets are called differently in every installation: without it nobody is told whether they are up.
+const ANY_JOB: (&str, &str, Option<&str>) = ("job", "regular expression of the scrape job", Some(".*"));
 const THRESHOLD: (&str, &str, Option<&str>) = ("threshold", "slower is bad, such as 300ms", None);
 
 /// Every preset.
@@ -110,25 +112,27 @@ pub const PRESETS: [Preset; 16] = [
         name: "istio-availability",
         summary: "requests to a workload that the mesh saw end without a server error",
         parameters: &[
+            ANY_JOB,
             ("service", "destination_service_name", None),
             ("namespace", "destination_service_namespace", None),
             ("code", "regular expression of bad response codes", Some("5..|0")),
         ],
         template: Template::Events {
-            bad: r#"istio_requests_total{reporter="destination",destination_service_name="{service}",destination_service_namespace="{namespace}",response_code=~"{code}"}"#,
-            total: r#"istio_requests_total{reporter="destination",destination_service_name="{service}",destination_service_namespace="{namespace}"}"#,
+            bad: r#"istio_requests_total{job=~"{job}",reporter="destination",destination_service_name="{service}",destination_service_namespace="{namespace}",response_code=~"{code}"}"#,
+            total: r#"istio_requests_total{job=~"{job}",reporter="destination",destination_service_name="{service}",destination_service_namespace="{namespace}"}"#,
         },
     },
     Preset {
         name: "istio-latency",
         summary: "requests to a workload that the mesh saw answered in time",
         parameters: &[
+            ANY_JOB,
             ("service", "destination_service_name", None),
             ("namespace", "destination_service_namespace", None),
             THRESHOLD,
         ],
         template: Template::Latency {
-            histogram: r#"istio_request_duration_milliseconds{reporter="destination",destination_service_name="{service}",destination_service_namespace="{namespace}"}"#,
+            histogram: r#"istio_request_duration_milliseconds{job=~"{job}",reporter="destination",destination_service_name="{service}",destination_service_namespace="{namespace}"}"#,
             unit: LatencyUnit::Milliseconds,
         },
     },
@@ -136,13 +140,14 @@ pub const PRESETS: [Preset; 16] = [
         name: "nginx-ingress-availability",
         summary: "requests through ingress-nginx that did not end in a server error",
         parameters: &[
+            ANY_JOB,
             ("ingress", "name of the Ingress", None),
             ("namespace", "its namespace, label exported_namespace", None),
             ("code", "regular expression of bad status codes", Some("5..")),
         ],
         template: Template::Events {
-            bad: r#"nginx_ingress_controller_requests{ingress="{ingress}",exported_namespace="{namespace}",status=~"{code}"}"#,
-            total: r#"nginx_ingress_controller_requests{ingress="{ingress}",exported_namespace="{namespace}"}"#,
+            bad: r#"nginx_ingress_controller_requests{job=~"{job}",ingress="{ingress}",exported_namespace="{namespace}",status=~"{code}"}"#,
+            total: r#"nginx_ingress_controller_requests{job=~"{job}",ingress="{ingress}",exported_namespace="{namespace}"}"#,
         },
     },
     Preset {

@@ -332,6 +332,8 @@ impl Checker<'_> {
         let found = graph::check(&self.composites, &self.seen, self.how.elsewhere);
         self.checked.diagnostics.extend(found.diagnostics);
         self.checked.diagnostics.extend(graph::runbooks(&self.runbooks, &self.seen));
+        let now = jiff::Timestamp::now().as_second();
+        self.checked.diagnostics.extend(graph::exclusions(&self.composites, &self.checked.models, now));
         self.checked.models.retain(|m| m.kind() != Kind::Slo || !found.broken.contains(m.id()));
         self.checked.diagnostics.sort_by(|a, b| a.order.cmp(&b.order).then(a.level.cmp(&b.level)));
         // One line may break two documents, and is one mistake.

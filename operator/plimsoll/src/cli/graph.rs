@@ -6,7 +6,7 @@ use std::{
 };
 
 use plimsoll_api::{AnyKind, Kind, Problem, shape};
-use plimsoll_slo::SloId;
+use plimsoll_slo::{AnyModel, SloId, model::Exclusion};
 
 use super::report::{Diagnostic, Place};
 
@@ -83,6 +83,36 @@ pub fn check(composites: &[Composite], seen: &HashMap<(AnyKind, SloId), (Arc<str
             open.remove(&part.id);
         }
     }
+}
+
+/// Exclusions that a part has and its composite has not, and that have begun before `now` (Unix seconds): a composite reads
+/// what its parts had recorded by then.
+pub fn exclusions(composites: &[Composite], models: &[AnyModel], now: i64) -> Vec<Diagnostic> {
+    let slos = models.iter().filter_map(|model| match model {
+        AnyModel::Slo(model) => Some((&model.id, &model.exclusions)),
+        AnyModel::AlertRule(_) => None,
+    });
+    let known: HashMap<&SloId, &Vec<Exclusion>> = slos.collect();
+    let past = move |exclusion: &&Exclusion| matches!(exclusion, Exclusion::Once { from, .. } if *from < now);
+    let known = &known;
+    let lacking = composites.iter().flat_map(|composite| {
+        let own = known.get(&composite.id).copied();
+        let of_part = move |part: &&Part| {
+            known.get(&part.id).is_some_and(|all| {
+                all.iter().filter(past).any(|exclusion| own.is_some_and(|own| !own.contains(exclusion)))
+            })
+        };
+        composite.parts.iter().filter(of_part)
+    });
+    let report = |part: &Part| {
+        let problem = Problem::warning(&part.path, format!("{} excludes time that this SLO does not", part.id));
+        part.report(
+            problem
+                .label("what it had recorded before it was told so counts here")
+                .help("add its exclusion to spec.exclusions here too, or leave it if it was there before that time"),
+        )
+    };
+    lacking.map(report).collect()
 }
 
 /// What names a Runbook that is not there, where the files hold some of its namespace: elsewhere they may be anywhere.

@@ -359,7 +359,10 @@ impl Setter<'_> {
             return held;
         }
         match data {
-            Some(true) => self.set(c::DATA_PRESENT, Some(true), c::REASON_SAMPLES, ""),
+            Some(true) => match &seen.lacks {
+                Some(label) => self.set(c::DATA_PRESENT, Some(false), c::REASON_NO_GROUP, lacks(label)),
+                None => self.set(c::DATA_PRESENT, Some(true), c::REASON_SAMPLES, ""),
+            },
             Some(false) => {
                 let what = if seen.made_up {
                     "the indicator has no samples, which counts as bad (noData: Bad)"
@@ -411,6 +414,13 @@ impl Setter<'_> {
 
 fn time(at: Timestamp) -> String {
     at.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
+}
+
+/// What is said of bad events without a label of `groupBy`.
+fn lacks(label: &str) -> String {
+    format!(
+        "spec.groupBy: bad events without the label {label} are counted in no group, so no error of theirs is seen; remove {label} from groupBy, or use series in spec.sli.events.bad that have it"
+    )
 }
 
 /// The first names of many.

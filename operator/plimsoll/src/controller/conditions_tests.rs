@@ -252,6 +252,15 @@ async fn what_is_made_up_is_told_as_missing() {
     }
 }
 
+/// Errors that no group has are seen by nobody, however good the data look.
+#[tokio::test]
+async fn bad_events_without_a_group_are_told() {
+    let observation = Observation { data: Some(true), lacks: Some("route".into()), ..seen(Loaded::Yes) };
+    let found = lines(&status(&applied(Ok(Written::Unchanged)).await, None, asked(&observation), at(5)));
+    let wanted = "DataPresent=False BadEventsWithoutGroup spec.groupBy: bad events without the label route are counted in no group, so no error of theirs is seen; remove route from groupBy, or use series in spec.sli.events.bad that have it";
+    assert!(found.iter().any(|line| line == wanted), "{found:?}");
+}
+
 #[tokio::test]
 async fn an_edit_is_progress_and_leaves_ready_as_it_was() {
     let applied = applied(Ok(Written::Changed)).await;

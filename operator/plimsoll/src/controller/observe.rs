@@ -96,6 +96,8 @@ pub struct Observation {
     pub firing: Vec<String>,
     /// Why there are no samples, where the targets show it.
     pub targets: Option<Away>,
+    /// A label of `groupBy` that bad events lack, so that they are counted by no group.
+    pub lacks: Option<String>,
     /// Since when Prometheus does not answer, while it does not.
     pub away: Option<Timestamp>,
     /// Since when it answers again, or since when it runs.
@@ -114,6 +116,7 @@ impl Observation {
             excess: None,
             firing: Vec::new(),
             targets: None,
+            lacks: None,
             away: None,
             back: None,
         }
@@ -159,6 +162,8 @@ struct Row {
     crowd: Option<(u64, Excess)>,
     /// When its targets were asked for last.
     sought: Option<Instant>,
+    /// When it was asked for bad events of no group last.
+    paired: Option<Instant>,
     /// Whether its samples are made up.
     doubt: Option<Doubt>,
     /// Its groups were counted, and looked at where they are many.
@@ -183,6 +188,7 @@ impl Row {
             settles: None,
             crowd: None,
             sought: None,
+            paired: None,
             doubt: None,
             counted: false,
             attempts: 0,
@@ -292,6 +298,9 @@ impl Observations {
             }
             if row.wanted.scope.group_by != wanted.scope.group_by {
                 (row.crowd, row.counted) = (None, false);
+            }
+            if row.wanted.scope.apart != wanted.scope.apart {
+                (row.paired, row.observation.lacks) = (None, None);
             }
             row.wanted = wanted.clone();
             row.judge_excess(self.kept_for());

@@ -393,6 +393,33 @@ fn targets_of_what_has_no_samples_are_sought_once_a_minute() {
     assert!(bench.table.seek(&id(), None));
 }
 
+#[test]
+fn bad_events_of_no_group_are_asked_for_every_ten_minutes() {
+    let mut bench = Bench::new();
+    let apart = vec![("route".to_owned(), "count by (route) (b) unless on (route) (t)".to_owned())];
+    let of = |apart: &Vec<(String, String)>| Wanted {
+        scope: Scope { group_by: vec!["route".into()], apart: apart.clone(), ..Scope::default() },
+        ..wanted(2)
+    };
+    let seen = |bench: &Bench, wanted: &Wanted| {
+        bench.table.expect(&id(), wanted, false, None, bench.now, Timestamp::UNIX_EPOCH)
+    };
+    seen(&bench, &of(&apart));
+    assert!(bench.table.grouped(bench.now, 10).is_empty(), "it is not known to have data");
+    bench.table.rows().get_mut(&id()).unwrap().observation.data = Some(true);
+    assert_eq!(bench.table.grouped(bench.now, 10), [(id(), apart.clone())]);
+    assert!(bench.table.pair(&id(), Some("route".into())));
+    assert!(!bench.table.pair(&id(), Some("route".into())), "no news");
+    assert!(bench.table.grouped(bench.now, 10).is_empty());
+    bench.later(601.0);
+    assert_eq!(bench.table.grouped(bench.now, 10).len(), 1);
+    assert_eq!(seen(&bench, &of(&apart)).lacks.as_deref(), Some("route"));
+    // Of another indicator nothing is known so far.
+    let other = vec![("route".to_owned(), "count by (route) (other) unless on (route) (t)".to_owned())];
+    assert_eq!(seen(&bench, &of(&other)).lacks, None);
+    assert_eq!(bench.table.grouped(bench.now, 10), [(id(), other)]);
+}
+
 /// With `noData: Bad` the base series go on when the indicator is gone.
 #[test]
 fn what_is_made_up_for_missing_time_is_no_data() {

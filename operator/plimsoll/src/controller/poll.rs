@@ -209,6 +209,29 @@ async fn seek(ctx: &Poll<'_>, prometheus: &Prometheus) -> Vec<Id> {
     changed
 }
 
+/// Finds out whether bad events lack a label of `groupBy`. What cannot be asked now is asked ten minutes later.
+async fn pair(ctx: &Poll<'_>, prometheus: &Prometheus) -> Vec<Id> {
+    let mut changed = Vec::new();
+    for (id, questions) in ctx.observations.grouped(Instant::now(), SILENT) {
+        let mut lacks = Ok(None);
+        for (label, question) in questions {
+            match prometheus.query(&question).await {
+                Ok(found) if found.iter().any(|sample| sample.label(&label).is_empty()) => {
+                    lacks = Ok(Some(label));
+                    break;
+                }
+                Ok(_) => {}
+                Err(error) => lacks = Err(error),
+            }
+        }
+        let Ok(lacks) = lacks else { continue };
+        if ctx.observations.pair(&id, lacks) {
+            changed.push(id);
+        }
+    }
+    changed
+}
+
 async fn numbers(ctx: &Poll<'_>, outage: &Outage) {
     let prometheus = ctx.prometheus;
     let mut ticks = tokio::time::interval(NUMBERS);
@@ -233,6 +256,7 @@ async fn numbers(ctx: &Poll<'_>, outage: &Outage) {
                 ctx.tell(look_at(ctx, prometheus, crowds).await);
                 ctx.tell(doubt(ctx, prometheus).await);
                 ctx.tell(seek(ctx, prometheus).await);
+                ctx.tell(pair(ctx, prometheus).await);
             }
             Err(error) => {
                 // The last known values stay; the conditions say since when.

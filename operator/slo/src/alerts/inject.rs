@@ -29,18 +29,22 @@ pub(super) fn inject(parsed: &promql::Parsed, matchers: &[Matcher], path: &str) 
     let added: Vec<Parsed> = matchers.iter().filter_map(Matcher::parsed).collect();
     let mut tree = parsed.expr.clone();
     promql::each_selector(&mut tree, &mut |selector| selector.matchers.matchers.extend(added.iter().cloned()));
-    tidy(&mut tree);
+    printed(&mut tree).ok_or_else(|| {
+        Problem::error(path, format!("{field} cannot be rewritten with the matchers"))
+            .help("write it in a plainer form, without negative times after @")
+    })
+}
+
+/// The tree as text. The text must mean the tree: what the printer cannot say is refused, never guessed.
+pub(crate) fn printed(tree: &mut Expr) -> Option<String> {
+    if depth(tree) > MAX_DEPTH {
+        return None;
+    }
+    tidy(tree);
     let text = tree.to_string();
-    // The printed text must mean the tree: what the printer cannot say is refused, never guessed.
-    let mut again = promql::tree(&text).ok();
-    if let Some(again) = &mut again {
-        tidy(again);
-    }
-    if again.as_ref() != Some(&tree) {
-        return Err(Problem::error(path, format!("{field} cannot be rewritten with the matchers"))
-            .help("write it in a plainer form, without negative times after @"));
-    }
-    Ok(text)
+    let mut again = promql::tree(&text).ok()?;
+    tidy(&mut again);
+    (again == *tree).then_some(text)
 }
 
 /// Brings a tree into the form in which it is printed: matchers sorted, without what means nothing,

@@ -9,6 +9,7 @@ pub mod route;
 pub mod template;
 mod validate;
 
+pub(crate) use inject::printed;
 pub use render::{group_name, render};
 pub use validate::{DEFAULT_INTERVAL, validate};
 

@@ -217,7 +217,7 @@ impl Engine {
             names::COVERAGE => whole(&slo.coverage),
             names::INFO => {
                 let labels = slo.plan.info.clone();
-                vec![Found { labels, series: Cow::Owned(slo.objective.map(|_| 1.0)) }]
+                vec![Found { labels, series: Cow::Owned(slo.coverage.map(|_| 1.0)) }]
             }
             ALERTS => self
                 .alerts(id)
@@ -235,7 +235,8 @@ impl Engine {
     /// The alerts of one SLO: of each tier and group, of missing data, and of missing parts.
     pub fn alerts(&self, id: &str) -> impl Iterator<Item = &Alert> {
         let slo = self.slo(id);
-        slo.into_iter().flat_map(|slo| slo.burns.iter().flatten().chain(&slo.no_data).chain(&slo.no_part))
+        slo.into_iter()
+            .flat_map(|slo| slo.burns.iter().flatten().chain(&slo.no_data).chain(&slo.blind).chain(&slo.no_part))
     }
 
     fn slo(&self, id: &str) -> Option<&Slo> {

@@ -104,7 +104,13 @@ pub(super) struct Plan {
     pub(super) tiers: Vec<Burn>,
     /// The alert of missing data, and of each part that is not loaded.
     pub(super) no_data: Option<Rule>,
+    /// The alert of data that were lost while targets are up, where it is one of its own.
+    pub(super) blind: Option<Rule>,
+    /// How far back lost data are looked for, where they are told of.
+    pub(super) remembers: Option<i64>,
     pub(super) missing_is_bad: bool,
+    /// How many evaluations in the base range tell that missing data are the indicator's own.
+    pub(super) awake_for: usize,
     pub(super) info: Labels,
 }
 
@@ -152,7 +158,10 @@ impl Plan {
             slices,
             tiers,
             no_data: alerts::no_data(&cx),
+            blind: alerts::blind(&cx),
+            remembers: alerts::remembers(&cx).map(millis),
             missing_is_bad: model.no_data == NoData::Bad,
+            awake_for: usize::try_from(base::awake_for(&cx)).unwrap_or(usize::MAX),
             info: info.labels,
             windows,
         }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use plimsoll_api::slo::NoData;
 
 use super::{
-    Labels, Sample,
+    LOOKBACK, Labels, Sample,
     alerting::Alert,
     clock,
     group::{Clocks, Column, EVENTS, Events, Group, Keep, View, of_part},
@@ -63,6 +63,8 @@ pub(super) struct Slo {
     /// For each tier and group.
     pub(super) burns: Vec<Vec<Alert>>,
     pub(super) no_data: Option<Alert>,
+    /// Of data that were lost while targets are up.
+    pub(super) blind: Option<Alert>,
     /// For each part of a composite: that its rules are not evaluated.
     pub(super) no_part: Vec<Alert>,
 }
@@ -89,6 +91,7 @@ impl Slo {
         let of_part = |part: &str| Labels::from([(names::PART.to_owned(), part.to_owned())]);
         let parts = plan.no_data.iter().flat_map(|rule| model.parts().into_iter().map(move |part| (rule, part)));
         let no_part = parts.map(|(rule, part)| missing(rule, &of_part(part))).collect();
+        let blind = plan.blind.as_ref().map(|rule| missing(rule, &Labels::new()));
         let looks = match plan.share {
             Share::Looks(_, step, _) => Some(Grid::new(step, first)),
             Share::Rollups(_) | Share::Since => None,
@@ -104,10 +107,12 @@ impl Slo {
             present_rollup: series(slow),
             presences: Grid::new(millis(render::PRESENCE), slow.0),
             period_start: series(period),
-            objective: series(period),
+            // Where missing time is bad it is a base series.
+            objective: series(if plan.missing_is_bad { clocks[0] } else { period }),
             coverage: series(period),
             burns: plan.tiers.iter().map(|_| Vec::new()).collect(),
             no_data,
+            blind,
             no_part,
             model,
             plan,
@@ -207,6 +212,9 @@ impl Slo {
         }
         let keep = self.keep_at(t);
         self.slices(k);
+        if self.plan.missing_is_bad {
+            self.objective.push(Some(self.plan.objective));
+        }
         let range = millis(render::BASE_RANGE);
         let raw = self.raw(k, false, range, t, all);
         self.record(false, &raw, keep, t);
@@ -269,11 +277,12 @@ impl Slo {
     fn record(&mut self, fine: bool, raw: &[(Option<f64>, Option<f64>)], keep: f64, t: i64) {
         const DAY: i64 = 86_400_000;
         let any = raw.iter().any(|(total, _)| total.is_some());
+        let awake = self.objective.samples(t - millis(render::BASE_RANGE), t).count() >= self.plan.awake_for;
         for (group, (total, bad)) in self.groups.iter_mut().zip(raw) {
             let pair = if fine { &mut group.fine } else { &mut group.base };
             let usual = || pair.total.over(t - DAY, t).map(|(count, sum)| sum / count);
             let filled = match total {
-                None if self.plan.missing_is_bad && !any => usual(),
+                None if self.plan.missing_is_bad && !any && awake => usual(),
                 _ => *total,
             };
             let recorded = filled.map(|v| v * keep);
@@ -394,7 +403,9 @@ impl Slo {
             let ratio = group.ratios.last().and_then(|ratio| ratio.at(t));
             group.remaining.push(ratio.map(|ratio| 1.0 - ratio / budget));
         }
-        self.objective.push(Some(self.plan.objective));
+        if !self.plan.missing_is_bad {
+            self.objective.push(Some(self.plan.objective));
+        }
         let coverage = self.covered(span).map(|share| share.min(1.0));
         self.coverage.push(coverage);
     }
@@ -444,18 +455,36 @@ impl Slo {
     fn missing(&mut self, t: i64, all: &[Self]) {
         let (.., k) = self.clock(Part::Period);
         let counts = clock::keep(&self.model.exclusions, t) > 0.0;
+        let up = self.targets.get(k).copied().unwrap_or(false);
+        let lost = up && self.lost(t);
         if let Some(alert) = &mut self.no_data {
-            let up = self.targets.get(k).copied().unwrap_or(false);
-            let missing = seen(&self.groups, t).is_none() && !up && counts;
-            alert.step(t, missing.then_some(1.0));
+            let missing = seen(&self.groups, t).is_none() && !up;
+            let either = missing || lost && self.blind.is_none();
+            alert.step(t, (either && counts).then_some(1.0));
+        }
+        if let Some(alert) = &mut self.blind {
+            alert.step(t, (lost && counts).then_some(1.0));
         }
         let Source::Parts { parts, .. } = &self.source else { return };
         for (part, alert) in parts.iter().zip(&mut self.no_part) {
             let slo = part.slo.and_then(|place| all.get(place));
-            // `slo_info` has a value whenever the objective has.
-            let loaded = slo.is_some_and(|slo| slo.objective.at(t).is_some());
+            // `slo_info` is of the period's rules, as the coverage is.
+            let last = slo.and_then(|slo| slo.coverage.last());
+            let loaded = last.is_some_and(|last| t - last < LOOKBACK);
             alert.step(t, (!loaded && counts).then_some(1.0));
         }
+    }
+
+    /// Whether there were data once, and none lately.
+    fn lost(&self, t: i64) -> bool {
+        let Some(remembers) = self.plan.remembers else { return false };
+        let seen = |range: i64, step: i64| {
+            let last = t.div_euclid(step) * step;
+            let mut looks = (0..).map(|k| last - k * step).take_while(|at| *at > t - range);
+            looks.any(|at| self.present_rollup.at(at).is_some())
+        };
+        !seen(millis(render::alerts::BLIND_RECENT), millis(render::alerts::BLIND_STEP))
+            && seen(remembers, millis(render::PRESENCE))
     }
 }
 

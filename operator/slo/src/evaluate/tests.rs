@@ -450,3 +450,49 @@ proptest! {
         }
     }
 }
+
+/// An SLO whose metric has another name by now says 100 % for ever, and its targets are up.
+#[test]
+fn data_that_are_lost_while_targets_are_up_become_a_ticket_and_idle_time_does_not() {
+    let sli = |job: &str| serde_json::json!({"objective": "99.9", "sli": {"events": {"bad": format!("b_total{{{job}}}"), "total": format!("a_total{{{job}}}")}}});
+    let lost = 10 * HOUR;
+    let known = |t: i64| t <= lost;
+    let fired = |job: &str, rate: f64, up: bool, known: &dyn Fn(i64) -> bool| {
+        let until = 2 * DAY;
+        let mut engine = Engine::new(vec![model("lost", sli(job))], 0, &Schedule::default());
+        let sample = |t: i64| if known(t) { Sample { total: rate, bad: 0.0 } } else { Sample::NONE };
+        let rows: Vec<Sample> = (0..=until / MINUTE).map(|k| sample(k * MINUTE)).collect();
+        engine.feed("shop/lost", &Labels::new(), 0, &rows, &[]);
+        engine.feed_targets("shop/lost", 0, &vec![up; 2 * 24 * 15 + 1]);
+        engine.run(until);
+        let of = |alert: &Alert| {
+            let severity = alert.labels.get(names::SEVERITY).cloned().unwrap_or_default();
+            alert.episodes.iter().map(|e| (severity.clone(), (e.fired - lost) / MINUTE, e.ended)).collect::<Vec<_>>()
+        };
+        engine.alerts("shop/lost").flat_map(of).collect::<Vec<_>>()
+    };
+    let job = "job=\"a\"";
+    for (what, job, rate, up, known, want) in [
+        (
+            "lost while targets are up",
+            job,
+            1.0,
+            true,
+            &known as &dyn Fn(i64) -> bool,
+            Some(("ticket", 6 * 60..8 * 60 + 30)),
+        ),
+        ("lost with its targets", job, 1.0, false, &known, Some(("page", 15..25))),
+        ("nobody knows its targets", "", 1.0, false, &known, Some(("ticket", 15..25))),
+        ("idle", job, 0.0, true, &|_| true, None),
+        ("idle since its start", job, 0.0, true, &|_| false, None),
+    ] {
+        let found = fired(job, rate, up, known);
+        match (found.as_slice(), want) {
+            ([], None) => {}
+            ([(severity, after, None)], Some((want, range))) => {
+                assert!(severity == want && range.contains(after), "{what}: {found:?}");
+            }
+            _ => panic!("{what}: {found:?}"),
+        }
+    }
+}

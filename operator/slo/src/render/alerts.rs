@@ -6,11 +6,11 @@ use plimsoll_api::slo::{NoData, Severity};
 use rust_decimal::Decimal;
 
 use super::{
-    BASE_RANGE, Context, HOUR, ROLLUP, id_matcher, period,
+    BASE_RANGE, Context, HOUR, PRESENCE, ROLLUP, clock, id_matcher, period,
     windows::{self, Reading, Way},
 };
 use crate::{
-    model::{Period, Span, Targets, Tier},
+    model::{Period, Sli, Span, Targets, Tier},
     names,
     rules::Rule,
 };
@@ -163,12 +163,19 @@ pub(super) fn count_interval(cx: &Context<'_>, window: Span) -> Span {
 /// would miss.
 pub(crate) fn no_data(cx: &Context<'_>) -> Option<Rule> {
     let asked = cx.model.no_data == NoData::Alert;
+    // Whom a ticket tells of missing data, the same one tells of lost ones.
+    let lost = lost(cx).filter(|_| no_data_severity(cx) == Severity::Ticket);
+    let of_all = match &lost {
+        _ if !vouched(cx) => "for 15 minutes, and the indicator names no job whose targets could be up".to_owned(),
+        None => "for 15 minutes, and no target is known to be up".to_owned(),
+        Some(_) => format!("for 15 minutes, and no target is known to be up; or for {BLIND_AFTER}, though targets are"),
+    };
     let whole = asked.then(|| {
         let up = targets_up(cx).map(|up| format!(" unless on () {up} > 0")).unwrap_or_default();
         format!("vector(1) unless on () {}{up}", cx.series(names::TOTAL))
     });
     let parts = cx.model.parts();
-    let all: Vec<String> = whole.into_iter().chain(parts.iter().map(|part| not_loaded(cx, part))).collect();
+    let all: Vec<String> = whole.into_iter().chain(lost).chain(parts.iter().map(|part| not_loaded(cx, part))).collect();
     let mut expr = match all.as_slice() {
         [] => return None,
         [one] => one.clone(),
@@ -179,13 +186,10 @@ pub(crate) fn no_data(cx: &Context<'_>) -> Option<Rule> {
         expr.push_str(&format!(" and on () vector({keep}) > 0"));
     }
     // Of what is still watched, nobody is woken who did not ask for it.
-    let severity = cx.model.tiers.iter().map(|t| t.severity).min().filter(|_| asked).unwrap_or(Severity::Ticket);
+    let severity = if asked { no_data_severity(cx) } else { Severity::Ticket };
     let name = &cx.model.id;
     let (what, why) = if parts.is_empty() {
-        (
-            "has no data".to_owned(),
-            "The indicator's series have been missing for 15 minutes, and no target is known to be up.".to_owned(),
-        )
+        ("has no data".to_owned(), format!("The indicator's series have been missing {of_all}."))
     } else {
         let of_part = |part: String, whole: &str| {
             format!("{{{{ with $labels.{} }}}}{part}{{{{ else }}}}{whole}{{{{ end }}}}", names::PART)
@@ -228,16 +232,88 @@ fn not_loaded(cx: &Context<'_>, part: &str) -> String {
     format!("label_replace({gone}, \"{}\", \"{part}\", \"\", \"\")", names::PART)
 }
 
-/// How many targets are up, where any are. Targets that are up but have no series of the indicator yet have merely
-/// not been used since their start.
-pub(super) fn targets_up(cx: &Context<'_>) -> Option<String> {
-    let Targets { narrow, broad } = cx.model.targets.as_ref()?;
-    Some(if narrow == broad {
-        format!("count({broad} == 1)")
-    } else {
-        // Other targets of a shared job do not vouch for these, if these were ever told apart.
-        format!("(count({narrow} == 1) or (count({broad} == 1) unless on () count(count_over_time({narrow}[1d]))))")
+/// Whom missing data wake. Nobody where what is merely idle looks the same.
+fn no_data_severity(cx: &Context<'_>) -> Severity {
+    cx.model.tiers.iter().map(|t| t.severity).min().filter(|_| vouched(cx)).unwrap_or(Severity::Ticket)
+}
+
+/// Whether missing data are told from idle time: by targets that can be asked for, or since a gauge is never idle.
+fn vouched(cx: &Context<'_>) -> bool {
+    cx.model.targets.is_some() || matches!(cx.model.sli, Sli::Up(_)) || cx.composite()
+}
+
+/// A value where an indicator has lost its series while its targets are up: a metric or a bucket has another name by now. An
+/// idle service keeps its series; one that was restarted since has none for as long as nobody asks it anything, hence so late.
+fn lost(cx: &Context<'_>) -> Option<String> {
+    let up = targets_up(cx).filter(|_| cx.model.no_data == NoData::Alert)?;
+    let present = cx.series(names::PRESENT_ROLLUP);
+    let (recent, once) = (format!("{BLIND_RECENT}:{BLIND_STEP}"), format!("{}:{PRESENCE}", memory(cx)));
+    Some(format!(
+        "vector(1) and on () {up} > 0 unless on () present_over_time({present}[{recent}]) and on () present_over_time({present}[{once}])"
+    ))
+}
+
+/// The ticket of lost data, where the alert of missing ones is a page.
+pub(crate) fn blind(cx: &Context<'_>) -> Option<Rule> {
+    let mut expr = lost(cx).filter(|_| no_data_severity(cx) != Severity::Ticket)?;
+    if let Some(keep) = &cx.keep {
+        expr.push_str(&format!(" and on () vector({keep}) > 0"));
+    }
+    let name = &cx.model.id;
+    let mut annotations = BTreeMap::from([
+        ("summary".to_owned(), format!("{name} has lost its data: its budget speaks of the time before")),
+        (
+            "description".to_owned(),
+            format!(
+                "The indicator's series have been missing for {BLIND_AFTER}, though targets are up: a metric, a label or a bucket may have another name by now, or nobody has asked anything since a restart. Next: plimsoll explain slo/{} -n {}, or plimsoll explain with the file of the SLO.",
+                name.name, name.namespace
+            ),
+        ),
+    ]);
+    own_annotations(cx, &mut annotations);
+    Some(Rule {
+        alert: Some(names::ALERT_NO_DATA.to_owned()),
+        expr,
+        hold: Some(NO_DATA_FOR.to_string()),
+        labels: no_data_labels(cx, Severity::Ticket),
+        annotations,
+        ..Rule::default()
     })
+}
+
+/// After so long without data a service whose targets are up is not merely idle.
+const BLIND_AFTER: Span = Span::seconds(6 * 3600);
+/// The roll-up of presence knows of the last two hours; so long before there must have been none.
+pub(crate) const BLIND_RECENT: Span = Span::seconds(BLIND_AFTER.as_seconds() - PRESENCE.as_seconds());
+/// How often it is looked at for that.
+pub(crate) const BLIND_STEP: Span = Span::seconds(600);
+
+/// How far back lost data are looked for, where they are told of.
+pub(crate) fn remembers(cx: &Context<'_>) -> Option<Span> {
+    lost(cx).map(|_| memory(cx))
+}
+
+/// How far back it is looked for what there once was: the period, and a day at least.
+fn memory(cx: &Context<'_>) -> Span {
+    match &cx.model.period {
+        Period::Rolling(span) => (*span).max(DAY),
+        Period::Calendar { unit, .. } => clock::longest(*unit),
+    }
+}
+
+/// How many targets are up, where any are. Targets that are up but have no series of the indicator yet have merely
+/// not been used since their start. Other targets of a shared job do not vouch for these, if these were ever told apart.
+pub(super) fn targets_up(cx: &Context<'_>) -> Option<String> {
+    let Targets(all) = cx.model.targets.as_ref()?;
+    let [narrowest, rest @ ..] = all.as_slice() else { return None };
+    if rest.is_empty() {
+        return Some(format!("count({narrowest} == 1)"));
+    }
+    // Looked for every two hours: every sample of so long would be dear.
+    let seen = |up: &String| format!("count(count_over_time({up}[{}:{PRESENCE}]))", memory(cx));
+    let rest = rest.iter().zip(all).map(|(up, narrower)| format!("(count({up} == 1) unless on () {})", seen(narrower)));
+    let levels: Vec<String> = std::iter::once(format!("count({narrowest} == 1)")).chain(rest).collect();
+    Some(format!("({})", levels.join(" or ")))
 }
 
 /// The ticket of an indicator that the scorer finds unusual; Alertmanager holds it back while the same

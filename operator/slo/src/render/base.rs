@@ -3,7 +3,7 @@
 use plimsoll_api::slo::NoData;
 use rust_decimal::Decimal;
 
-use super::{BASE_RANGE, Context, Dialect, id_matcher, windows};
+use super::{BASE_RANGE, Context, Dialect, conditions, id_matcher, period, windows};
 use crate::{
     model::{Counter, Selector, Sli, Span},
     names,
@@ -14,6 +14,9 @@ use crate::{
 /// Rules of the base series: over five minutes, and where a window is shorter, finer ones as well.
 pub(super) fn rules(cx: &Context<'_>) -> Vec<Rule> {
     let mut rules: Vec<Rule> = slices(cx).into_iter().collect();
+    if cx.model.no_data == NoData::Bad {
+        rules.push(period::objective(cx));
+    }
     rules.extend(pair(cx, BASE_RANGE, names::TOTAL, names::BAD));
     if let Some(fine) = cx.fine {
         rules.extend(pair(cx, fine, names::TOTAL_FINE, names::BAD_FINE));
@@ -25,7 +28,13 @@ pub(super) fn rules(cx: &Context<'_>) -> Vec<Rule> {
 /// any other, and no slice is lost where windows are read in steps.
 fn slices(cx: &Context<'_>) -> Option<Rule> {
     let Sli::TimeSlices { good, slice } = &cx.model.sli else { return None };
-    let good = cx.aggregate("min", &finite(&good.fill(*slice)));
+    let good = good.fill(*slice);
+    // A slice of which nothing is known is no bad one.
+    let good = match cx.dialect {
+        Dialect::Prometheus => conditions::known(&good),
+        Dialect::VictoriaMetrics => good,
+    };
+    let good = cx.aggregate("min", &finite(&good));
     Some(cx.record(names::SLICE, format!("{good} < bool 1")))
 }
 
@@ -42,7 +51,7 @@ fn pair(cx: &Context<'_>, range: Span, total_name: &str, bad_name: &str) -> Vec<
         // that goes while others stay has merely gone.
         NoData::Bad => {
             let usual = cx.sum(&format!("avg_over_time({}[1d])", cx.series(total_name)));
-            format!("{raw} or ({usual} unless on () {raw})")
+            format!("{raw} or ({usual} and on () {} unless on () {raw})", awake(cx))
         }
         NoData::Alert | NoData::Ignore => raw.clone(),
     };
@@ -58,13 +67,24 @@ fn pair(cx: &Context<'_>, range: Span, total_name: &str, bad_name: &str) -> Vec<
         }
         // Bad events of no group that has a total belong to nobody.
         NoData::Alert | NoData::Ignore => format!("({bad} or 0 * {recorded}) and {recorded}"),
-        NoData::Bad => format!("({bad} or 0 * ({raw}) or {recorded}) and {recorded}"),
+        NoData::Bad => format!("({bad} or 0 * ({raw}) or {recorded} and on () {}) and {recorded}", awake(cx)),
     };
     let masked = |expr: String| match &cx.keep {
         Some(keep) => format!("({expr}) * ({keep})"),
         None => expr,
     };
     vec![cx.record(total_name, masked(total)), cx.record(bad_name, masked(bad))]
+}
+
+/// How many of the evaluations in the base range there must have been for a lack of data to be the indicator's own: all
+/// but one. Where rules have not been evaluated nothing was scraped either, and a rate has no two samples yet.
+pub(crate) fn awake_for(cx: &Context<'_>) -> u64 {
+    (BASE_RANGE.as_seconds() / cx.interval.as_seconds()).saturating_sub(1)
+}
+
+/// A value while the rules have been evaluated for so long, told by the one series that needs no data.
+fn awake(cx: &Context<'_>) -> String {
+    format!("count_over_time({}[{BASE_RANGE}]) >= {}", cx.series(names::OBJECTIVE), awake_for(cx))
 }
 
 /// Total and bad from raw series alone. The slices themselves, where the base is made of slices.

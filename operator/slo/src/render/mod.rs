@@ -6,6 +6,7 @@
 pub(crate) mod alerts;
 pub(crate) mod base;
 pub(crate) mod clock;
+mod conditions;
 pub(crate) mod period;
 pub(crate) mod windows;
 
@@ -84,7 +85,7 @@ pub fn render_for(model: &Model, dialect: Dialect) -> RuleSet {
         add(Part::paced(tier.long), vec![alerts::burn(&cx, tier)]);
     }
     add(Part::Base, alerts::anomaly(&cx).into_iter().collect());
-    add(Part::Period, alerts::no_data(&cx).into_iter().collect());
+    add(Part::Period, alerts::no_data(&cx).into_iter().chain(alerts::blind(&cx)).collect());
 
     let groups = rules
         .into_iter()
@@ -130,6 +131,18 @@ pub fn raw(model: &Model) -> Option<Raw> {
         targets: alerts::targets_up(&cx),
         targets_step: cx.interval_of(Part::Period),
     })
+}
+
+/// For each label of `groupBy`, its place and name, an expression of the bad events that no group of the total by this label
+/// has: they are counted by nobody. Those that lack the label are the series without it. Nothing where bad events are made
+/// of the total.
+pub fn apart(model: &Model) -> Vec<(String, String)> {
+    if !matches!(model.sli, Sli::Events { bad: Some(_), total: Some(_), .. }) {
+        return Vec::new();
+    }
+    let Some(Raw { base: (total, bad), .. }) = raw(model) else { return Vec::new() };
+    let of = |label: &String| (label.clone(), format!("count by ({label}) ({bad}) unless on ({label}) ({total})"));
+    model.group_by.iter().map(of).collect()
 }
 
 /// Expressions of what an SLO is made of.
@@ -278,6 +291,12 @@ impl<'a> Context<'a> {
     /// `sum by (groups) (expr)`.
     fn sum(&self, expr: &str) -> String {
         self.aggregate("sum", expr)
+    }
+
+    /// What was recorded over time, by the groups of today: before `groupBy` was changed there were others. The parts of a
+    /// composite have groups of their own, and are summed whatever these are.
+    fn regrouped(&self, expr: String) -> String {
+        if self.composite() { expr } else { self.sum(&expr) }
     }
 
     fn aggregate(&self, op: &str, expr: &str) -> String {

@@ -1,5 +1,7 @@
 //! The SLO's own period: error ratio, budget, coverage, and the descriptive series.
 
+use plimsoll_api::slo::NoData;
+
 use super::{
     Context, FOUR_DAYS, HOUR, PRESENCE, PRESENCE_STEP, ROLLUP, ROLLUP_STEP, clock, id_matcher, plus,
     windows::{self, Metric, combine},
@@ -45,7 +47,7 @@ pub(super) fn rules(cx: &Context<'_>) -> Vec<Rule> {
     if record_sums {
         for metric in [Metric::Total, Metric::Bad] {
             rules.push(cx.record(metric.closed(), rolled(cx, metric, &cx.id)));
-            rules.push(cx.record(metric.open(), newest(metric, &cx.id)));
+            rules.push(cx.record(metric.open(), newest(cx, metric, &cx.id)));
         }
     }
     let period = window(cx);
@@ -55,10 +57,18 @@ pub(super) fn rules(cx: &Context<'_>) -> Vec<Rule> {
         names::BUDGET_REMAINING,
         format!("1 - sum without (window) ({}) / {budget}", cx.windowed(names::ERROR_RATIO, &period)),
     ));
-    rules.push(cx.record(names::OBJECTIVE, format!("vector({})", cx.model.objective.ratio())));
+    // Where missing time is bad it is a base series, by which that is told from time that Prometheus was away.
+    if cx.model.no_data != NoData::Bad {
+        rules.push(objective(cx));
+    }
     rules.push(cx.record(names::COVERAGE, coverage(cx)));
     rules.push(info(cx, &period));
     rules
+}
+
+/// The objective, which has a value whenever the rules are evaluated.
+pub(super) fn objective(cx: &Context<'_>) -> Rule {
+    cx.record(names::OBJECTIVE, format!("vector({})", cx.model.objective.ratio()))
 }
 
 /// Whether the sums of the period, closed and open, are series of their own.
@@ -94,7 +104,7 @@ fn ratio(cx: &Context<'_>, recorded: bool) -> String {
                     if recorded {
                         plus(&format!("{}{{{id}}}", metric.closed()), &format!("{}{{{id}}}", metric.open()))
                     } else {
-                        plus(&rolled(cx, metric, id), &newest(metric, id))
+                        plus(&rolled(cx, metric, id), &newest(cx, metric, id))
                     }
                 }
             };
@@ -120,7 +130,7 @@ fn over(cx: &Context<'_>, function: &str, inner: &str, step: Span) -> String {
 }
 
 fn rolled(cx: &Context<'_>, metric: Metric, id: &str) -> String {
-    over(cx, "sum_over_time", &format!("{}{{{id}}}", metric.rollup()), ROLLUP)
+    cx.regrouped(over(cx, "sum_over_time", &format!("{}{{{id}}}", metric.rollup()), ROLLUP))
 }
 
 fn samples(cx: &Context<'_>, metric: Metric, id: &str) -> String {
@@ -129,15 +139,15 @@ fn samples(cx: &Context<'_>, metric: Metric, id: &str) -> String {
         Some(keep) => format!("({series} * ({keep}))"),
         None => series,
     };
-    over(cx, "sum_over_time", &inner, super::BASE_RANGE)
+    cx.regrouped(over(cx, "sum_over_time", &inner, super::BASE_RANGE))
 }
 
 /// The sum since the last roll-up.
-fn newest(metric: Metric, id: &str) -> String {
-    format!(
+fn newest(cx: &Context<'_>, metric: Metric, id: &str) -> String {
+    cx.regrouped(format!(
         "sum_over_time(({}{{{id}}} and on () (vector(time()) > on () {LAST_ROLLUP}))[{ROLLUP}:{ROLLUP_STEP}])",
         metric.base()
-    )
+    ))
 }
 
 /// How the share of the period that has samples is told.

@@ -176,12 +176,15 @@ pub(super) fn total(cx: &Context<'_>, metric: Metric, id: &str, window: Span) ->
         Way::Newest => return series,
         Way::Samples(rest, weight) => (format!("sum_over_time({newest}[{rest}])"), weight),
         Way::Steps(rest, step, weight) => (format!("sum_over_time({newest}[{rest}:{step}])"), weight),
-        Way::Rollups(window) => return format!("sum_over_time({}{{{id}}}[{window}:{ROLLUP}])", metric.rollup()),
+        Way::Rollups(window) => {
+            return cx.regrouped(format!("sum_over_time({}{{{id}}}[{window}:{ROLLUP}])", metric.rollup()));
+        }
     };
     // With no newest sample, in a scrape gap, the window still speaks of what it has.
     // The sum is by far the dearer part, so it is written once where that can be.
     if cx.single() {
         return format!("sum({sum}) + ({weight} * sum({newest}) or vector(0))");
     }
+    let (sum, newest) = (cx.regrouped(sum), cx.regrouped(newest));
     format!("{sum} + {weight} * {newest} or {sum}")
 }

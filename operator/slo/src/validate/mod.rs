@@ -128,6 +128,11 @@ fn build(object: &Slo, problems: &mut Vec<Problem>) -> Option<Model> {
     // A composite has no samples of its own to miss: its parts tell.
     let composite = matches!(sli.sli, crate::model::Sli::Weighted(_) | crate::model::Sli::WorstOf(_));
     let no_data = alerting.no_data.unwrap_or(if composite { slo::NoData::Ignore } else { slo::NoData::default() });
+    // A gauge is never idle.
+    let gauge = matches!(sli.sli, crate::model::Sli::Up(_));
+    if !composite && !gauge && alerting.no_data.is_none() && sli.targets.is_none() {
+        jobless(&object.spec.sli, problems);
+    }
     let mut group_by = group_by.clone();
     group_by.sort();
     // Whoever groups by service means the series' label.
@@ -157,6 +162,30 @@ fn build(object: &Slo, problems: &mut Vec<Problem>) -> Option<Model> {
         runbooks: runbooks.clone(),
         backend: backend.clone().unwrap_or_else(|| DEFAULT_BACKEND.to_owned()),
     })
+}
+
+/// Warns of an indicator whose targets nobody can ask for, where nothing is said about missing data.
+fn jobless(sli: &slo::Sli, problems: &mut Vec<Problem>) {
+    let slo::Sli { events, ratio, latency, preset, up: _, time_slices: _, composite: _ } = sli;
+    let (path, help) = match preset {
+        Some(_) => ("spec.sli.preset.with", "add job: the scrape job; or set alerting.noData"),
+        None => (
+            match (events, ratio, latency) {
+                (Some(events), ..) if events.total.is_some() => "spec.sli.events.total",
+                (Some(_), ..) => "spec.sli.events.good",
+                (_, Some(_), _) => "spec.sli.ratio.errors",
+                (_, _, Some(_)) => "spec.sli.latency.histogram",
+                _ => "spec.sli.timeSlices.good",
+            },
+            "add job=\"…\" to its selectors; or set alerting.noData, to Alert where that is meant",
+        ),
+    };
+    let field = path.rsplit('.').next().unwrap_or(path);
+    problems.push(
+        Problem::warning(path, format!("{field} names no job"))
+            .label("whether targets are up cannot be told: while nothing is asked of them, SLONoData is a ticket")
+            .help(help),
+    );
 }
 
 /// What a person writes, and more.

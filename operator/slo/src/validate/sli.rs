@@ -3,7 +3,7 @@
 use plimsoll_api::{Problem, slo};
 use promql_parser::{
     label::{MatchOp, Matcher},
-    parser::{Expr, VectorSelector, value::ValueType},
+    parser::{Expr, VectorSelector, token, value::ValueType},
 };
 use rust_decimal::Decimal;
 
@@ -13,6 +13,7 @@ use crate::{
     model::{Counter, Selector, Sli, SloId, Span, Targets},
     presets,
     promql::{self, Parsed},
+    re2,
 };
 
 /// An indicator and the targets that expose it.
@@ -23,6 +24,9 @@ pub(super) struct Built {
 
 /// Labels that a scrape gives to every series of a target, and so to its `up` as well.
 const TARGET_LABELS: [&str; 4] = ["job", "namespace", "cluster", "instance"];
+
+/// Of these, the ones that no series of a target may have of its own, as those of kube-state-metrics have `namespace`.
+const JOB_LABELS: [&str; 2] = ["job", "cluster"];
 
 /// Labels that a scrape often gives to every series of a target.
 const OFTEN_TARGET_LABELS: [&str; 9] = [
@@ -399,6 +403,8 @@ fn filters(expr: &Expr) -> bool {
         Expr::Paren(p) => filters(&p.expr),
         Expr::Aggregate(a) => filters(&a.expr),
         Expr::Binary(b) if b.op.is_comparison_operator() => !b.return_bool(),
+        // What stands after them only says when the condition counts.
+        Expr::Binary(b) if [token::T_LAND, token::T_LUNLESS].contains(&b.op.id()) => filters(&b.lhs),
         Expr::Binary(b) => filters(&b.lhs) || filters(&b.rhs),
         _ => false,
     }
@@ -510,16 +516,20 @@ fn dashed(parsed: &Parsed) -> Option<(String, String)> {
 
 /// `up{…}` with the target labels of the first selector that names its job.
 fn targets(selectors: &[VectorSelector]) -> Option<Targets> {
-    let selector = selectors.iter().find(|s| {
-        s.matchers.matchers.iter().any(|m| m.name == "job" && matches!(m.op, MatchOp::Equal | MatchOp::Re(_)))
-    })?;
-    let by = |often: bool| {
+    let names_job = |m: &Matcher| match &m.op {
+        MatchOp::Equal => !m.value.is_empty(),
+        // Any other target would vouch for these.
+        MatchOp::Re(_) => !re2::matches_everything(&format!("(?:{})|", m.value)),
+        MatchOp::NotEqual | MatchOp::NotRe(_) => false,
+    };
+    let selector = selectors.iter().find(|s| s.matchers.matchers.iter().any(|m| m.name == "job" && names_job(m)))?;
+    let by = |labels: &[&[&str]]| {
         let mut kept = selector.clone();
         kept.name = Some("up".to_owned());
-        kept.matchers.matchers.retain(|m| {
-            TARGET_LABELS.contains(&m.name.as_str()) || (often && OFTEN_TARGET_LABELS.contains(&m.name.as_str()))
-        });
+        kept.matchers.matchers.retain(|m| labels.iter().any(|labels| labels.contains(&m.name.as_str())));
         promql::split(&kept).to_string()
     };
-    Some(Targets { narrow: by(true), broad: by(false) })
+    let mut all = vec![by(&[&TARGET_LABELS, &OFTEN_TARGET_LABELS]), by(&[&TARGET_LABELS]), by(&[&JOB_LABELS])];
+    all.dedup();
+    Some(Targets(all))
 }

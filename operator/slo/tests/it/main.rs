@@ -9,6 +9,7 @@ mod bad_sense;
 mod bad_times;
 mod goldens;
 mod helps;
+mod missing;
 mod properties;
 
 use plimsoll_api::Slo;
@@ -44,8 +45,14 @@ pub(crate) fn merge(into: &mut Value, patch: &Value) {
     }
 }
 
-/// Every problem of an SLO as one line each; empty when there is none.
+/// Every problem of an SLO as one line each; empty when there is none. Examples need not name the job of their series.
 pub(crate) fn problems(patch: &Value) -> Vec<String> {
+    let found = all_problems(patch);
+    found.into_iter().filter(|problem| !problem.contains(" names no job (")).collect()
+}
+
+/// The same, and whether its series name their job.
+pub(crate) fn all_problems(patch: &Value) -> Vec<String> {
     let found = match plimsoll_slo::validate(&slo(patch)) {
         Ok(valid) => valid.warnings,
         Err(problems) => problems,

@@ -163,7 +163,7 @@ async fn quiet_burning_and_without_data(testbed: &Testbed) -> Result<()> {
     .await?;
     for line in [
         "✓ tier fast is quiet: burn 0.4 over 1h".to_owned(),
-        format!("✓ valid, rendered to 27 rules in PrometheusRule {namespace}/plimsoll-quiet"),
+        format!("✓ valid, rendered to 28 rules in PrometheusRule {namespace}/plimsoll-quiet"),
         format!("✓ Prometheus {url} has loaded them"),
         "✓ bad: quiet_requests_total{job=\"sample\",code=~\"5..\"} matches 1 series".to_owned(),
         "✓ total: quiet_requests_total{job=\"sample\"} matches 2 series".to_owned(),

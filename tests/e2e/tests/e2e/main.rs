@@ -19,6 +19,7 @@ mod go_faults;
 mod go_tables;
 mod in_cluster;
 mod install;
+mod missing;
 mod node;
 mod operator;
 mod operator_ends;
@@ -54,6 +55,7 @@ fn main() -> ExitCode {
         testbed::tests(),
         testbed_ends::tests(),
         truth::tests(),
+        missing::tests(),
         up::tests(),
         alerting::tests(),
         alert_rules::tests(),

@@ -5,6 +5,8 @@ use tokio::time::{Duration, Instant};
 use super::{Id, Observations, Row};
 use crate::targets::Away;
 
+/// Whether bad events have the labels of `groupBy` changes with what is deployed; all raw series are read for it.
+const PAIRED: Duration = Duration::from_secs(600);
 /// What is known about what has no samples is asked for this often.
 const SOUGHT: Duration = Duration::from_secs(60);
 
@@ -59,6 +61,30 @@ impl Observations {
         if differs {
             row.has_data(Some(measured), !measured);
         }
+        differs
+    }
+
+    /// SLOs with groups that have data, and what asks for bad events of none of them: at most `max`, each every ten minutes.
+    pub fn grouped(&self, now: Instant, max: usize) -> Vec<(Id, Vec<(String, String)>)> {
+        let mut rows = self.rows();
+        let due = rows.iter_mut().filter(|(_, row)| {
+            let recently = row.paired.is_some_and(|at| now.duration_since(at) < PAIRED);
+            row.observation.data == Some(true) && !row.wanted.scope.apart.is_empty() && !recently
+        });
+        due.map(|(id, row)| {
+            row.paired = Some(now);
+            (id.clone(), row.wanted.scope.apart.clone())
+        })
+        .take(max)
+        .collect()
+    }
+
+    /// Takes the label that bad events lack; true when that changes its status.
+    pub fn pair(&self, id: &Id, lacks: Option<String>) -> bool {
+        let mut rows = self.rows();
+        let Some(row) = rows.get_mut(id) else { return false };
+        let differs = row.observation.lacks != lacks;
+        row.observation.lacks = lacks;
         differs
     }
 
