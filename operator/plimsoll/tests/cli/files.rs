@@ -285,10 +285,11 @@ checked 1 object in 1 file: 1 error, 0 warnings
 #[test]
 fn exclusions_that_parts_have_alone_are_told() {
     let directory = tempfile::tempdir().unwrap();
-    let past = ", exclusions: [{name: move, from: \"2026-01-02T02:00:00Z\", to: \"2026-01-02T03:00:00Z\"}]}";
-    let part = format!("{}{past}", GOOD.trim_end().trim_end_matches('}'));
+    let past =
+        "objective: \"99\", exclusions: [{name: move, from: \"2026-01-02T02:00:00Z\", to: \"2026-01-02T03:00:00Z\"}],";
+    let part = GOOD.replace("objective: \"99\",", past);
     let whole = GOOD.replace("name: good", "name: whole").replace("up: {series: up}", "composite: {worstOf: [good]}");
-    let alike = format!("{}{past}", whole.replace("name: whole", "name: alike").trim_end().trim_end_matches('}'));
+    let alike = whole.replace("name: whole", "name: alike").replace("objective: \"99\",", past);
     write(directory.path(), "a.yaml", [part.as_str(), &whole, &alike].join("\n---\n"));
     let ran = run(directory.path(), &["validate"]);
     let said = ran.stdout.matches("shop/good excludes time that this SLO does not").count();
