@@ -20,6 +20,8 @@ pub const NO_DATA_FOR: Span = Span::seconds(900);
 
 /// From here on a tier's floor is counted by roll-ups.
 const DAY: Span = Span::seconds(86_400);
+/// How often it is looked at whether targets were told apart.
+const SEEN_STEP: Span = Span::seconds(1800);
 
 /// Counts are sums of fractions, whose rounding may leave two events a little below two.
 const TOLERANCE: Decimal = Decimal::from_parts(1, 0, 0, false, 3);
@@ -309,8 +311,13 @@ pub(super) fn targets_up(cx: &Context<'_>) -> Option<String> {
     if rest.is_empty() {
         return Some(format!("count({narrowest} == 1)"));
     }
-    // Looked for every two hours: every sample of so long would be dear.
-    let seen = |up: &String| format!("count(count_over_time({up}[{}:{PRESENCE}]))", memory(cx));
+    // A day and no longer, and not each sample: what tells so for longer is the alert, which goes on until they are up.
+    let id = id_matcher(&cx.model.id.to_string());
+    let (alert, severity) = (names::ALERT_NO_DATA, severity_name(no_data_severity(cx)));
+    let fires = format!(
+        "present_over_time(ALERTS{{alertname=\"{alert}\",alertstate=\"firing\",severity=\"{severity}\",{id}}}[{HOUR}])"
+    );
+    let seen = |up: &String| format!("(count(count_over_time({up}[{DAY}:{SEEN_STEP}])) or {fires})");
     let rest = rest.iter().zip(all).map(|(up, narrower)| format!("(count({up} == 1) unless on () {})", seen(narrower)));
     let levels: Vec<String> = std::iter::once(format!("count({narrowest} == 1)")).chain(rest).collect();
     Some(format!("({})", levels.join(" or ")))
@@ -357,12 +364,15 @@ fn labels(cx: &Context<'_>, severity: Severity) -> BTreeMap<String, String> {
     if !cx.model.group_by.iter().any(|g| g == names::NAMESPACE) {
         labels.insert(names::NAMESPACE.to_owned(), cx.model.id.namespace.clone());
     }
-    let severity = match severity {
+    labels.insert(names::SEVERITY.to_owned(), severity_name(severity).to_owned());
+    labels
+}
+
+fn severity_name(severity: Severity) -> &'static str {
+    match severity {
         Severity::Page => "page",
         Severity::Ticket => "ticket",
-    };
-    labels.insert(names::SEVERITY.to_owned(), severity.to_owned());
-    labels
+    }
 }
 
 fn annotations(cx: &Context<'_>, tier: &Tier) -> BTreeMap<String, String> {
