@@ -389,10 +389,10 @@ impl Executor {
         let (namespace, name) = (execution.namespace().unwrap_or_default(), execution.name_any());
         let uid = execution.uid().unwrap_or_default();
         let now = Timestamp::now();
-        let (created, begun, first, spec) = (now, now, now, &execution.spec);
+        let asked = execution.status.as_ref().and_then(|status| status.asked_at.as_ref()).map_or(now, |time| time.0);
+        let (created, begun, first, spec) = (tasks::created(execution), now, now, &execution.spec);
         let run = Run { namespace: &namespace, name: &name, uid: &uid, created, begun, first, spec };
-        let text = format!("somebody must approve it: plimsoll runbook approve {name} -n {namespace}");
-        let call = requests::message(&run, to, &text);
+        let call = requests::approval(&run, to, known.runbook.spec.description.as_deref(), asked);
         let traceparent = execution.spec.traceparent.as_deref();
         if let Err(error) = self.outside.send(&call.request, "", traceparent).await {
             tracing::warn!(%error, execution = %name, "nobody could be told that an approval is wanted");

@@ -1,5 +1,6 @@
 //! The exact requests of every action, as data: the shell only sends them, and `plimsoll runbook test` prints them.
 
+mod approval;
 mod chaos;
 mod outside;
 mod pod;
@@ -15,6 +16,7 @@ use serde_json::{Value, json};
 
 use crate::{Act, names};
 
+pub use approval::approval;
 pub use outside::{found, message, query_request, verified, verify_query};
 pub use reads::reads;
 
