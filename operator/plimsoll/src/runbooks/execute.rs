@@ -10,7 +10,10 @@ use kube::{
     core::DeserializeGuard,
     runtime::reflector::{ObjectRef, Store},
 };
-use plimsoll_api::{RunbookExecution, RunbookExecutionStatus, execution::Phase};
+use plimsoll_api::{
+    RunbookExecution, RunbookExecutionStatus,
+    execution::{Outcome, Phase},
+};
 use plimsoll_runbook::{
     Act,
     guards::{self, Guard, Refusal, check},
@@ -30,6 +33,7 @@ use super::{
     dispatch::{Dispatcher, Known},
     lent,
     news::News,
+    rights,
     switch::Switch,
     tasks::{self, conclude, failed, left, resolved_at},
     unsealed::Unsealed,
@@ -436,7 +440,7 @@ impl Executor {
             Err("nothing is kept".to_owned())
         };
         let actor = Actor {
-            account: Some(account),
+            account: Some(account.clone()),
             outside: &self.outside,
             room,
             traceparent: spec.traceparent.clone(),
@@ -470,7 +474,14 @@ impl Executor {
             }
         };
         match finish {
-            Finish::Done(performed) => Ok(Acted::Reported(tasks::report(&task, performed))),
+            Finish::Done(mut performed) => {
+                if performed.outcome == Outcome::Failed {
+                    let of = (namespace.as_str(), spec.service_account_name.as_str());
+                    let refusal = std::mem::take(&mut performed.message);
+                    performed.message = rights::explained(&account, of, || rights::needs(&run), refusal).await;
+                }
+                Ok(Acted::Reported(tasks::report(&task, performed)))
+            }
             Finish::Abandoned => Err(ExecuteError::Abandoned),
         }
     }

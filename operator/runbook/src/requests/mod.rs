@@ -5,6 +5,7 @@ mod chaos;
 mod outside;
 mod pod;
 mod reads;
+mod rights;
 mod telemetry;
 mod workload;
 
@@ -19,6 +20,7 @@ use crate::{Act, names};
 pub use approval::approval;
 pub use outside::{found, message, query_request, verified, verify_query};
 pub use reads::reads;
+pub use rights::{Right, rights, rules};
 
 /// Who is asked.
 #[derive(Clone, Debug, PartialEq, Eq)]
