@@ -346,7 +346,7 @@ impl Executor {
             if is_whole {
                 Some(Default::default())
             } else {
-                listed(&self.client, &self.dispatcher.sealer, execution).await
+                listed(&self.client, Some(&self.dispatcher.sealer), execution).await
             }
         };
         let ((mut around, runbook), holds, listed, void) = tokio::join!(

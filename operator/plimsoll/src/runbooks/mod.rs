@@ -24,6 +24,7 @@ pub mod proof;
 pub mod queried;
 pub mod read;
 pub mod recent;
+pub mod rehearsal;
 pub mod rights;
 mod risk;
 pub mod sources;
