@@ -74,7 +74,8 @@ impl Archive {
         let base = Path::parse(&bucket.prefix)
             .map_err(|error| ArtifactError::Unknown(format!("bucket {}: prefix: {error}", bucket.name)))?;
         let location = format!("s3://{}", bucket.name);
-        Ok(Self { store: Arc::new(builder(&bucket.name, store, None)?.build()?), base, location, directory: None })
+        let store = Arc::new(builder(&bucket.name, store, None)?.build()?);
+        Ok(Self { store, base, location, directory: None, memory: &MEMORY })
     }
 
     fn bucket(s3: &S3, config: &ArtifactsConfig, keys: Option<Keys>, namespace: &str) -> Result<Self, ArtifactError> {

@@ -430,12 +430,16 @@ impl Dispatcher {
         Came::Refused(message.to_owned())
     }
 
+    /// Whether something is to be logged: it was not a moment ago.
+    pub(super) fn is_news(&self, what: &str) -> bool {
+        self.told.is_new(what, Instant::now())
+    }
+
     /// Something happened for which a runbook was not started.
     pub(super) async fn tell(&self, runbook: &Runbook, reason: &'static str, message: &str) {
         self.metrics.runbook_refused(reason);
         let key = format!("{}/{reason}/{message}", runbook.uid().unwrap_or_default());
-        if !self.told.was(&key, Instant::now()) {
-            self.told.remember(&key, Instant::now());
+        if self.told.is_new(&key, Instant::now()) {
             tracing::warn!(runbook = %runbook.name_any(), namespace = ?runbook.namespace(), reason, message, "a runbook was not started");
             self.teller.tell(&runbook.object_ref(&()), EventType::Warning, reason, message).await;
         }

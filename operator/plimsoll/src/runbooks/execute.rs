@@ -448,7 +448,7 @@ impl Executor {
             patient: task.patient,
             deadline: Instant::now() + left(doing.until, Timestamp::now()),
         };
-        tracing::info!(execution = %format!("{namespace}/{name}"), what = ?doing.what, "acting");
+        tracing::debug!(execution = %format!("{namespace}/{name}"), what = ?doing.what, "acting");
         // What was borrowed is given back whatever is paused.
         let gives_back = matches!(doing.what, What::Undo(_))
             && task.step.and_then(|step| Act::of(&step.action)).is_some_and(Act::is_borrowed);
