@@ -89,6 +89,11 @@ pub(crate) fn impersonation(message: &str, namespace: &str, account: &str) -> Op
     Some(format!("the operator may not act as ServiceAccount {namespace}/{account}: {words}"))
 }
 
+/// Whether an API server's refusal is that this user lacks a right.
+pub(crate) fn is_of(message: &str, user: &str) -> bool {
+    Denied::read(message).is_some_and(|denied| denied.user == user && !denied.verb.starts_with("impersonate"))
+}
+
 /// A right that somebody lacks.
 #[derive(Debug, PartialEq, Eq)]
 struct Denied<'m> {

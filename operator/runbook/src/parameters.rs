@@ -151,8 +151,26 @@ fn missing(parameter: &Parameter) -> String {
         _ if parameter.from_query.is_some() => {
             "its query yields no series with the label, and there is no default".to_owned()
         }
-        Some(label) => format!("the label {label} is missing, and there is no default"),
-        None => "nobody gave it, and there is no default".to_owned(),
+        Some(label) => {
+            format!(
+                "the label {label} is missing, and there is no default; by hand it is given as {}",
+                by_hand(parameter)
+            )
+        }
+        None => format!("nobody gave it, and there is no default; give it as {}", by_hand(parameter)),
+    }
+}
+
+/// How somebody gives a value on the command line: `--parameter pod=NAME, the name of a Pod`.
+fn by_hand(parameter: &Parameter) -> String {
+    let name = &parameter.name;
+    match &parameter.of {
+        Type::String(pattern) => format!("--parameter {name}=TEXT, a text that matches {} as a whole", pattern.value()),
+        Type::Integer(range) => {
+            format!("--parameter {name}=NUMBER, a whole number from {} to {}", range.min, range.max)
+        }
+        Type::Enum(words) => format!("--parameter {name}=WORD, one of {}", words.join(", ")),
+        Type::Object(kind) => format!("--parameter {name}=NAME, the name of a {}", kind.name()),
     }
 }
 

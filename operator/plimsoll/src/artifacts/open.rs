@@ -9,7 +9,7 @@ use plimsoll_api::runbook::{Artifacts, S3};
 
 use super::{
     Archive, ArtifactError, MEMORY,
-    config::{ArtifactsConfig, Store},
+    config::{ArtifactsConfig, Bucket, Store},
 };
 
 /// The keys of a bucket.
@@ -66,6 +66,18 @@ impl Archive {
         })
     }
 
+    /// Opens what a store grants with its own keys.
+    ///
+    /// # Errors
+    /// When its keys cannot be read.
+    pub fn granted(store: &Store, bucket: &Bucket) -> Result<Self, ArtifactError> {
+        let base = Path::parse(&bucket.prefix)
+            .map_err(|error| ArtifactError::Unknown(format!("bucket {}: prefix: {error}", bucket.name)))?;
+        let location = format!("s3://{}", bucket.name);
+        let store = Arc::new(builder(&bucket.name, store, None)?.build()?);
+        Ok(Self { store, base, location, directory: None, memory: &MEMORY })
+    }
+
     fn bucket(s3: &S3, config: &ArtifactsConfig, keys: Option<Keys>, namespace: &str) -> Result<Self, ArtifactError> {
         let S3 { bucket, prefix, store, secret_name: _ } = s3;
         let asked = store;
@@ -112,6 +124,8 @@ fn builder(bucket: &str, store: &Store, keys: Option<Keys>) -> Result<AmazonS3Bu
     };
     let mut builder = builder
         .with_bucket_name(bucket)
+        // Not every store knows how to remove several at once, and here each is removed for itself.
+        .with_disable_bulk_delete(true)
         .with_region(region.as_deref().unwrap_or("us-east-1"))
         .with_client_options(options);
     if let Some(endpoint) = endpoint {

@@ -7,6 +7,7 @@ use wiremock::{Mock, MockServer, ResponseTemplate, matchers::any};
 
 use super::{
     config::{Bucket, Store, Volume},
+    sweep::Whose,
     *,
 };
 
@@ -116,6 +117,56 @@ async fn a_runbook_has_its_quota_and_no_other_s() {
     others.put("b", content(1500, 1000), Limit::Refuse(2000)).await.unwrap();
 }
 
+/// What is kept counts as long as it is there: of executions that are gone, and after a restart.
+#[tokio::test]
+async fn a_quota_counts_what_is_there_whoever_opens_the_store() {
+    let (folder, archive) = given();
+    let quota = 3000;
+    let mut shelf = archive.shelf(place("gone"), quota, NOW, NOW).await.unwrap();
+    shelf.put("a", content(2000, 1000), Limit::Refuse(2000)).await.unwrap();
+    let again = Archive::volume("evidence", &config(folder.path())).unwrap();
+    let mut shelf = again.shelf(place("x"), quota, NOW, NOW).await.unwrap();
+    let full = shelf.put("a", content(1000, 1000), Limit::Refuse(1000)).await.unwrap_err();
+    assert!(matches!(full, ArtifactError::Full { quota: 3000, used } if used > 2000), "{full}");
+    // A runbook of the same name in another namespace is another runbook.
+    let other = Place { namespace: "bank".to_owned(), ..place("x") };
+    let mut others = again.shelf(other, quota, NOW, NOW).await.unwrap();
+    others.put("a", content(1000, 1000), Limit::Refuse(1000)).await.unwrap();
+    // And what is swept leaves its room.
+    assert_eq!(again.sweep(Whose::All, NOW).await.unwrap(), 3);
+    let mut shelf = again.shelf(place("y"), quota, NOW, NOW).await.unwrap();
+    shelf.put("a", content(1000, 1000), Limit::Refuse(1000)).await.unwrap();
+}
+
+/// In what a store grants, each runbook has a prefix of its own, and nobody need know it.
+#[tokio::test]
+async fn what_is_below_a_granted_place_says_itself_when_it_goes() {
+    let (folder, archive) = given();
+    let below = |prefix: &str| Archive { base: Path::parse(prefix).unwrap(), ..archive.clone() };
+    for prefix in ["a", "a/deep/er", "b"] {
+        let archive = below(prefix);
+        for namespace in ["shop", "bank"] {
+            let at = Place { namespace: namespace.to_owned(), ..place("x") };
+            archive.shelf(at, 1 << 20, NOW, NOW).await.unwrap();
+        }
+    }
+    let manifest = folder.path().join("a/shop/crash/x/heap/manifest.json");
+    let forged = folder.path().join("a/shop/crash/x/other");
+    std::fs::create_dir_all(&forged).unwrap();
+    std::fs::copy(manifest, forged.join(MANIFEST)).unwrap();
+    let shop = ["shop".to_owned()];
+    assert_eq!(below("a").sweep(Whose::Below(&shop), NOW).await.unwrap(), 2);
+    let left = [
+        "a/bank/crash/x/heap/manifest.json",
+        "a/deep/er/bank/crash/x/heap/manifest.json",
+        "a/shop/crash/x/other/manifest.json",
+        "b/bank/crash/x/heap/manifest.json",
+        "b/shop/crash/x/heap/manifest.json",
+    ];
+    assert_eq!(files(&folder), left);
+    assert_eq!(below("a").sweep(Whose::Below(&[]), NOW).await.unwrap(), 2);
+}
+
 #[tokio::test]
 async fn what_has_come_to_its_end_goes_and_nothing_else() {
     let (folder, archive) = given();
@@ -128,8 +179,8 @@ async fn what_has_come_to_its_end_goes_and_nothing_else() {
     let forged = folder.path().join("shop/forged");
     std::fs::create_dir_all(&forged).unwrap();
     std::fs::copy(folder.path().join("shop/crash/old/heap/manifest.json"), forged.join(MANIFEST)).unwrap();
-    assert_eq!(archive.sweep(None, end - jiff::SignedDuration::from_secs(1)).await.unwrap(), 0);
-    assert_eq!(archive.sweep(Some("shop"), end).await.unwrap(), 1);
+    assert_eq!(archive.sweep(Whose::All, end - jiff::SignedDuration::from_secs(1)).await.unwrap(), 0);
+    assert_eq!(archive.sweep(Whose::Namespace("shop"), end).await.unwrap(), 1);
     let left = files(&folder);
     assert_eq!(
         left,

@@ -26,6 +26,7 @@ pub mod report;
 pub mod runbook;
 pub mod runbook_cluster;
 pub mod runbook_pause;
+mod runbook_rehearsal;
 mod runbook_told;
 pub mod schemas;
 pub mod series;

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use plimsoll_api::{
     Level,
     action::Scale,
-    execution::ObjectRef,
+    execution::{Facts, ObjectRef},
     gate::Verify,
     runbook::{Mode, ObjectKind},
 };
@@ -15,7 +15,7 @@ use plimsoll_runbook::{
     Act, Model, act, alertmanager,
     matching::{Occurrence, matches},
     model::{Safety, Trigger},
-    parameters,
+    parameters::{self, Values},
     plan::{PROTECTED, Planned, plan},
     requests::{self, Call, Run},
 };
@@ -25,7 +25,7 @@ use super::{
     out::{self, Stop},
     report::one_line,
     runbook_cluster::{self, ClusterCommand},
-    validate,
+    runbook_rehearsal, validate,
 };
 use crate::{runbooks::assumed, source::files::shown};
 
@@ -44,7 +44,7 @@ enum Command {
 }
 
 /// Says what a runbook would do about an alert: whether it matches, with which parameters, what could stop it, and
-/// the exact requests that it would send. No server is asked.
+/// the exact requests that it would send. No server is asked, but with --cluster, and nothing is ever changed.
 #[derive(Args, Debug)]
 #[command(after_help = "\
 Examples:
@@ -52,11 +52,17 @@ Examples:
   plimsoll runbook test gameday.yaml                            as if somebody ran it by hand
   plimsoll runbook test gameday.yaml --schedule                 as if its moment had come
   plimsoll runbook test crashloop.yaml --parameter pod=checkout-1
+  plimsoll runbook test crashloop.yaml --alert alert.json --cluster --prometheus http://localhost:9090
 
 An alert is a message of Alertmanager's webhook, or one alert or a list of them as Alertmanager's API has them.
 
-Exit status: 0 it would be started, 1 it would not or has an error, 2 wrong usage or something cannot be read")]
-struct Test {
+With --cluster the objects are those of the cluster of the kubeconfig, each guard is asked of it as it is now, and so are
+the rights of the runbook's ServiceAccount. All that is read and asked with your own rights; reviews of rights are the only
+requests that are no reads, and they store nothing.
+
+Exit status: 0 it would be started, 1 it would not (with --cluster: also what holds it back now, or lacks rights) or has an
+error, 2 wrong usage or something cannot be read")]
+pub(super) struct Test {
     /// The file with the runbook
     #[arg(value_name = "FILE")]
     file: PathBuf,
@@ -75,6 +81,15 @@ struct Test {
     /// The time at which it is, such as 2026-11-26T12:00:00Z; by default, now
     #[arg(long, value_name = "TIME")]
     at: Option<Timestamp>,
+    /// Ask the cluster of the kubeconfig what its objects are, what would hold it back and which rights are missing
+    #[arg(long)]
+    cluster: bool,
+    /// With --cluster: the Prometheus that is asked whether the alert still holds. Without it that is not asked
+    #[arg(long, value_name = "URL", env = "PLIMSOLL_PROMETHEUS")]
+    pub(super) prometheus: Option<String>,
+    /// With --cluster: the operator's namespace. Default: where an operator leads
+    #[arg(long, value_name = "NAMESPACE", requires = "cluster")]
+    pub(super) operator_namespace: Option<String>,
 }
 
 fn pair(text: &str) -> Result<(String, String), String> {
@@ -110,11 +125,17 @@ pub fn run(args: &Runbook) -> Result<Exit, Stop> {
     let now = args.at.unwrap_or_else(Timestamp::now);
     let occurrences = occurrences(args, now)?;
     let given: BTreeMap<String, String> = args.parameter.iter().cloned().collect();
-    let mut text = String::new();
-    let mut started = 0;
+    let mut all = Vec::new();
     for model in &checked.runbooks {
         let moment = if args.schedule { vec![moment(model, now)?] } else { Vec::new() };
-        for (what, occurrence) in moment.iter().chain(&occurrences) {
+        all.extend(moment.into_iter().chain(occurrences.clone()).map(|(what, occurrence)| (model, what, occurrence)));
+    }
+    let mut text = String::new();
+    let mut started = 0;
+    if args.cluster {
+        (text, started) = super::block_on(runbook_rehearsal::tell(args, &all, &given, now))?;
+    } else {
+        for (model, what, occurrence) in &all {
             if !text.is_empty() {
                 text.push('\n');
             }
@@ -203,33 +224,49 @@ fn tell(
         given.insert(name.clone(), stands);
     }
     let given = &given;
-    let values = match parameters::resolve(model, &evidence.labels, given) {
-        Ok(values) => values,
+    let Some(values) = resolved(text, model, &evidence.labels, given) else { return false };
+    let objects: Vec<ObjectRef> =
+        values.lookups.iter().map(|lookup| assumed::object(model, lookup, &values.values)).collect();
+    parameters_of(text, &values.values, &objects, false);
+    let planned = plan(model, &assumed::settings(model), evidence, &values.values, objects, None);
+    let Some(planned) = done(text, planned) else { return false };
+    text.push_str("\nIn a cluster it is asked first, and nothing is done when an answer is missing:\n");
+    guards(text, model, &planned);
+    mode(text, model);
+    steps(text, model, &planned, now);
+    assumptions(text, &planned);
+    true
+}
+
+/// The values of the parameters, or what is wrong with them.
+pub(super) fn resolved(
+    text: &mut String,
+    model: &Model,
+    labels: &BTreeMap<String, String>,
+    given: &BTreeMap<String, String>,
+) -> Option<Values> {
+    match parameters::resolve(model, labels, given) {
+        Ok(values) => Some(values),
         Err(wrong) => {
             text.push_str("It is not started, since parameters are missing or wrong:\n");
             for parameters::Wrong { parameter, message } in wrong {
                 let _ = writeln!(text, "  ✗ {parameter}: {}", one_line(&message));
             }
-            return false;
+            None
         }
-    };
-    let objects: Vec<ObjectRef> =
-        values.lookups.iter().map(|lookup| assumed::object(model, lookup, &values.values)).collect();
-    let condition = evidence.condition.clone();
-    parameters_of(text, &values.values, &objects);
-    match plan(model, &assumed::settings(model), evidence, &values.values, objects, None) {
-        Ok(planned) => {
-            guards(text, model, &planned, condition.as_deref());
-            steps(text, model, &planned, now);
-            assumptions(text, &planned);
-            true
-        }
+    }
+}
+
+/// What was planned, or why nothing was.
+pub(super) fn done(text: &mut String, planned: Result<Planned, Vec<String>>) -> Option<Planned> {
+    match planned {
+        Ok(planned) => Some(planned),
         Err(wrong) => {
             text.push_str("It is not started:\n");
             for why in wrong {
                 let _ = writeln!(text, "  ✗ {}", one_line(&why));
             }
-            false
+            None
         }
     }
 }
@@ -249,7 +286,8 @@ pub(crate) fn dry_run(model: &Model, what: &str, occurrence: &Occurrence, now: T
     text
 }
 
-fn parameters_of(text: &mut String, values: &BTreeMap<String, String>, objects: &[ObjectRef]) {
+/// Values and objects; `seen`: with what was seen of them.
+pub(super) fn parameters_of(text: &mut String, values: &BTreeMap<String, String>, objects: &[ObjectRef], seen: bool) {
     if values.is_empty() && objects.is_empty() {
         return;
     }
@@ -257,20 +295,66 @@ fn parameters_of(text: &mut String, values: &BTreeMap<String, String>, objects: 
     for object in objects {
         let place = object.namespace.as_ref().map(|namespace| format!(" in namespace {namespace}")).unwrap_or_default();
         let _ = writeln!(text, "  {} = {} {}{place}", object.parameter, object.kind.name(), object.name);
+        if seen {
+            let _ = writeln!(text, "      {}", facts(object));
+        }
     }
     for (name, value) in values.iter().filter(|(name, _)| !objects.iter().any(|object| object.parameter == **name)) {
         let _ = writeln!(text, "  {name} = {value:?}");
     }
 }
 
+/// What a cluster says of an object, in words.
+fn facts(object: &ObjectRef) -> String {
+    let Facts {
+        containers,
+        workload_uid,
+        replicas,
+        ready,
+        pod_labels: _,
+        autoscaler,
+        disruptions_allowed,
+        managed_by,
+        revision,
+        template: _,
+        earlier,
+        unschedulable,
+        intervals,
+        sampling,
+    } = &object.facts;
+    let mut said = vec![format!("UID {}", object.uid)];
+    if !containers.is_empty() {
+        said.push(format!("containers {}", containers.join(", ")));
+    }
+    let is_pod = object.kind == ObjectKind::Pod;
+    if is_pod && workload_uid.is_none() {
+        said.push("it belongs to no workload".to_owned());
+    }
+    let (of, others) = if is_pod { ("its workload has ", " others are") } else { ("", " are") };
+    if let Some(replicas) = replicas {
+        said.push(format!("{of}{replicas} replicas"));
+    }
+    said.extend(ready.map(|ready| format!("{ready}{others} ready")));
+    said.extend(disruptions_allowed.map(|pods| format!("a PodDisruptionBudget lets {pods} go")));
+    said.extend(autoscaler.as_ref().map(|name| format!("HorizontalPodAutoscaler {name} has it")));
+    said.extend(revision.map(|revision| format!("revision {revision}")));
+    said.extend(earlier.as_ref().map(|earlier| format!("before it revision {}", earlier.revision)));
+    said.extend(unschedulable.filter(|cordoned| *cordoned).map(|_| "no new Pods come to it".to_owned()));
+    if !intervals.is_empty() {
+        said.push(format!("intervals {}", intervals.join(", ")));
+    }
+    said.extend(sampling.as_ref().map(|percent| format!("sampling {percent} %")));
+    said.extend(managed_by.as_ref().map(|keeper| format!("{keeper} keeps it as it is in Git")));
+    said.join(", ")
+}
+
 /// What could stop it, with the numbers of this runbook.
-fn guards(text: &mut String, model: &Model, planned: &Planned, condition: Option<&str>) {
+pub(super) fn guards(text: &mut String, model: &Model, planned: &Planned) {
     let safety = &model.safety;
-    text.push_str("\nIn a cluster it is asked first, and nothing is done when an answer is missing:\n");
     let mut line = |what: String| {
         let _ = writeln!(text, "  - {what}");
     };
-    match condition {
+    match &planned.spec.trigger.condition {
         Some(condition) => line(format!("does it still hold? {}", one_line(condition))),
         None => line("nothing: this trigger has no condition that could be asked again".to_owned()),
     }
@@ -287,6 +371,10 @@ fn guards(text: &mut String, model: &Model, planned: &Planned, condition: Option
         line(format!("does {slos} burn, or have less than {} % of its budget?", chaos.min_budget.unwrap_or(25)));
     }
     line(format!("is the target in {} or the operator's namespace? It never acts there", PROTECTED.join(", ")));
+}
+
+/// What follows, by its mode.
+pub(super) fn mode(text: &mut String, model: &Model) {
     text.push('\n');
     text.push_str(match model.mode {
         Mode::Off => "Mode Off: it is not started.\n",
@@ -333,7 +421,7 @@ fn may_be_fewer(scale: &Scale) -> bool {
     replicas.is_some() || by.is_some_and(|by| by < 0) || percent.is_some_and(|percent| percent < 100)
 }
 
-fn steps(text: &mut String, model: &Model, planned: &Planned, now: Timestamp) {
+pub(super) fn steps(text: &mut String, model: &Model, planned: &Planned, now: Timestamp) {
     let run = Run {
         namespace: &model.namespace,
         name: &planned.name,

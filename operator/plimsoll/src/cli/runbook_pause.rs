@@ -28,7 +28,7 @@ const LOOK: Duration = Duration::from_millis(250);
 /// A lease that was not renewed for so many of its lengths is of somebody who is gone; the clocks differ a little.
 const GONE: i64 = 4;
 /// Where the operator is installed by its chart and its manifests.
-const USUAL: &str = "plimsoll-system";
+pub(super) const USUAL: &str = "plimsoll-system";
 /// Makes each request another version of the ConfigMap, by which the answer to it is known.
 const ASKED: &str = "plimsoll.dev/asked-at";
 
@@ -201,6 +201,11 @@ async fn find(client: &Client) -> anyhow::Result<Vec<String>> {
         );
     }
     Ok(found.into_keys().collect())
+}
+
+/// Where an operator leads, or has led; `None` where no lease of one is found, or may be looked for.
+pub(super) async fn operator_namespace(client: &Client) -> Option<String> {
+    find(client).await.ok()?.into_iter().next()
 }
 
 /// The namespaces with a lease of an operator, and whether somebody renews it.

@@ -5,6 +5,7 @@ pub mod drain;
 pub mod election;
 pub mod gate;
 pub mod http;
+mod log;
 pub mod metrics;
 
 use std::{
@@ -100,20 +101,6 @@ pub struct OperatorArgs {
     pub alerts: crate::alerts_webhook::AlertsArgs,
 }
 
-/// What is logged unless `RUST_LOG` says otherwise, in the form `level,module=level`.
-const LOG: &str = "info,kube=warn,hyper=warn";
-
-fn log_as_json() -> anyhow::Result<()> {
-    use tracing_subscriber::{filter::Targets, layer::SubscriberExt as _, util::SubscriberInitExt as _};
-    let wanted = std::env::var("RUST_LOG").ok().filter(|text| !text.is_empty());
-    let targets: Targets =
-        wanted.as_deref().unwrap_or(LOG).parse().context("RUST_LOG: write it like info,kube=warn")?;
-    let lines = tracing_subscriber::fmt::layer().json().flatten_event(true).with_writer(std::io::stderr);
-    // A second subscriber in one process (tests) is no error that matters.
-    let _ = tracing_subscriber::registry().with(lines).with(targets).try_init();
-    Ok(())
-}
-
 /// What runs.
 struct Begun {
     stop: CancellationToken,
@@ -129,7 +116,7 @@ struct Begun {
 /// # Errors
 /// Names what could not be started.
 pub async fn run(args: OperatorArgs) -> anyhow::Result<()> {
-    log_as_json()?;
+    log::as_json()?;
     // From the first moment: the first process of a container is ended by no signal that it does not listen for, and a
     // start may take as long as the API server lets it.
     let told = signal();

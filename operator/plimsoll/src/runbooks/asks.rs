@@ -112,12 +112,18 @@ impl Asks {
         for (known, expr, answer) in answers {
             match answer {
                 Ok(samples) if samples.len() > MOST_SERIES => {
-                    tracing::warn!(runbook = %known.model.name, series = samples.len(), "the query of a runbook yields too many series, so none starts it; aggregate");
+                    if self.dispatcher.is_news(&format!("{}: too many", known.model.uid)) {
+                        tracing::warn!(runbook = %known.model.name, series = samples.len(), "the query of a runbook yields too many series, so none starts it; aggregate");
+                    }
                     self.dispatcher.metrics.runbook_refused("TooManySeries");
                 }
                 Ok(samples) => self.series(&known, &expr, &samples).await,
                 // What is not known starts nothing, and ends nothing.
-                Err(error) => tracing::warn!(runbook = %known.model.name, %error, "the query of a runbook failed"),
+                Err(error) => {
+                    if self.dispatcher.is_news(&format!("{}: {error}", known.model.uid)) {
+                        tracing::warn!(runbook = %known.model.name, %error, "the query of a runbook failed");
+                    }
+                }
             }
         }
         self.ended(burning.as_ref()).await;
@@ -173,7 +179,9 @@ impl Asks {
         let samples = match self.prometheus.query(&format!("{selector} * {firing}")).await {
             Ok(samples) => samples,
             Err(error) => {
-                tracing::warn!(%error, "Prometheus could not be asked for SLOs that burn");
+                if self.dispatcher.is_news(&format!("SLOs: {error}")) {
+                    tracing::warn!(%error, "Prometheus could not be asked for SLOs that burn");
+                }
                 return None;
             }
         };

@@ -222,9 +222,9 @@ pub struct Listed {
     pub same_workload: Vec<Past>,
 }
 
-/// Lists them; `None` when they cannot be.
-pub async fn listed(client: &Client, sealer: &Sealer, execution: &RunbookExecution) -> Option<Listed> {
-    let counted = |other: &RunbookExecution| ledger::counted(Some(sealer), other);
+/// Lists them; `None` when they cannot be. Without a sealer those that began with their making count once a status says so.
+pub async fn listed(client: &Client, sealer: Option<&Sealer>, execution: &RunbookExecution) -> Option<Listed> {
+    let counted = |other: &RunbookExecution| ledger::counted(sealer, other);
     let list = async |api: Api<RunbookExecution>, params: ListParams| {
         let mut all = api.list(&params).await.ok()?.items;
         all.retain(|other| other.uid() != execution.uid());
@@ -332,7 +332,7 @@ async fn slos_of(client: &Client, namespace: &str) -> Option<Vec<SloNow>> {
 }
 
 /// The SLOs that verifications of a run name, and whether there is such a one.
-async fn verifies(
+pub async fn verifies(
     client: &Client,
     outside: &Outside,
     execution: &RunbookExecution,
@@ -395,7 +395,7 @@ pub async fn standing(client: &Client, author: &Author, namespace: &str, account
     let (there, may, own) = tokio::join!(
         accounts.get_opt(account),
         may_impersonate(client, author, namespace, account),
-        operator_may(client, namespace, account),
+        i_may(client, namespace, account),
     );
     match (there.ok().map(|found| found.is_some()), may, own) {
         (Some(false), ..) => Standing::Missing,
@@ -406,8 +406,8 @@ pub async fn standing(client: &Client, author: &Author, namespace: &str, account
     }
 }
 
-/// Whether the operator itself has the right to act as a ServiceAccount.
-async fn operator_may(client: &Client, namespace: &str, account: &str) -> Option<bool> {
+/// Whether whoever the client is has the right to act as a ServiceAccount.
+pub async fn i_may(client: &Client, namespace: &str, account: &str) -> Option<bool> {
     let spec = SelfSubjectAccessReviewSpec {
         resource_attributes: Some(acts_as(namespace, account)),
         ..SelfSubjectAccessReviewSpec::default()

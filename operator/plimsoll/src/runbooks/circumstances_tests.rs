@@ -235,7 +235,7 @@ async fn who_has_borrowed_the_same_object_is_listed() {
     acts["status"] = json!({"phase": "Running", "startedAt": "2026-01-01T00:00:00Z"});
     api.put("/apis/plimsoll.dev/v1alpha1/namespaces/shop/runbookexecutions/first", acts);
     let busy = async |execution: &RunbookExecution| {
-        listed(&api.client(), &Sealer::new([5; 32]), execution).await.unwrap().same_target
+        listed(&api.client(), Some(&Sealer::new([5; 32])), execution).await.unwrap().same_target
     };
     assert_eq!(busy(&measures("second", "cart", "m")).await, ["first"]);
     assert!(busy(&measures("second", "cart", "n")).await.is_empty());
@@ -265,7 +265,7 @@ async fn who_takes_pods_of_the_same_workload_is_listed() {
         }
         api.put(&format!("/apis/plimsoll.dev/v1alpha1/namespaces/shop/runbookexecutions/{name}"), stored);
     }
-    let found = listed(&api.client(), &Sealer::new([5; 32]), &evicts("second", "w")).await.unwrap();
+    let found = listed(&api.client(), Some(&Sealer::new([5; 32])), &evicts("second", "w")).await.unwrap();
     let shown: Vec<_> = found.same_workload.iter().map(|past| (past.name.as_str(), past.takes)).collect();
     assert_eq!(shown, [("first", Some(guards::Hits { at_once: 1, in_all: 1 }))]);
     assert!(found.same_target.is_empty());

@@ -28,11 +28,9 @@ use plimsoll_runbook::{
     matching::{Occurrence, matches},
     model::{Model, Trigger},
     names,
-    parameters::{Lookup, queries, resolve},
+    parameters::{Lookup, Values, queries, resolve},
     plan::{Planned, Settings, plan},
 };
-use plimsoll_slo::names as series;
-use serde_json::Value;
 use tokio::{
     sync::{Notify, Semaphore, mpsc},
     time::Instant,
@@ -44,8 +42,9 @@ use super::{
     lookup::{self, LookupError},
     proof::{AUTHOR, Author, SEAL, Sealer},
     queried::Queried,
-    read::{entries, get, path, text},
     recent::{Answers, Recent},
+    rights,
+    sources::{asks_who_names, names_of, source_of},
     watched::New,
 };
 use crate::{
@@ -75,6 +74,8 @@ const TOLD: Duration = Duration::from_secs(60);
 const MOST_TOLD: usize = 10_000;
 /// Alerts of the same moment share what their objects are like: it is asked again before anything is done.
 const LOOKED_UP: Duration = Duration::from_secs(1);
+/// How long it is believed which rights a ServiceAccount lacks that was refused the first of them.
+const LACKING: Duration = Duration::from_secs(10);
 /// How long it is believed which runbooks an SLO names.
 const NAMED: Duration = Duration::from_secs(30);
 /// Answers that are remembered.
@@ -153,6 +154,8 @@ pub struct Dispatcher {
     told: Recent,
     looked_up: Answers<LookedUp>,
     queried: Queried,
+    /// What an account lacks that may not look.
+    lacking: Answers<String>,
     named: Answers<Result<Vec<String>, NotStored>>,
 }
 
@@ -184,6 +187,7 @@ impl Dispatcher {
             told: Recent::new(TOLD, MOST_TOLD),
             looked_up: Answers::new(LOOKED_UP, MOST),
             queried: Queried::default(),
+            lacking: Answers::new(LACKING, MOST),
             named: Answers::new(NAMED, MOST),
         }
     }
@@ -307,7 +311,7 @@ impl Dispatcher {
                 return Ok(self.refuse(runbook, "TargetNotFound", &error.to_string()).await);
             }
             Err(error @ LookupError::NotAllowed(..)) => {
-                let message = error.to_string();
+                let message = self.lacks(model, evidence, values, error.to_string()).await;
                 self.tell(runbook, "NotAllowed", &message).await;
                 return Ok(Came::NotAllowed(message));
             }
@@ -351,6 +355,14 @@ impl Dispatcher {
             .boxed()
         };
         self.looked_up.ask(&question, look, |(_, objects)| objects.is_ok()).await
+    }
+
+    /// That a ServiceAccount may not look at something, with all else that it lacks for the runbook.
+    async fn lacks(&self, model: &Model, evidence: Evidence, values: Values, refusal: String) -> String {
+        let question = format!("{}/{}/{refusal}", model.uid, model.generation);
+        let (client, model) = (self.client.clone(), model.clone());
+        let ask = || async move { rights::unseen(&client, &model, evidence, &values, refusal).await }.boxed();
+        self.lacking.ask(&question, ask, |_| true).await
     }
 
     async fn create(&self, known: &Known, planned: &Planned, seen: Instant) -> Result<Came, NotStored> {
@@ -418,12 +430,16 @@ impl Dispatcher {
         Came::Refused(message.to_owned())
     }
 
+    /// Whether something is to be logged: it was not a moment ago.
+    pub(super) fn is_news(&self, what: &str) -> bool {
+        self.told.is_new(what, Instant::now())
+    }
+
     /// Something happened for which a runbook was not started.
     pub(super) async fn tell(&self, runbook: &Runbook, reason: &'static str, message: &str) {
         self.metrics.runbook_refused(reason);
         let key = format!("{}/{reason}/{message}", runbook.uid().unwrap_or_default());
-        if !self.told.was(&key, Instant::now()) {
-            self.told.remember(&key, Instant::now());
+        if self.told.is_new(&key, Instant::now()) {
             tracing::warn!(runbook = %runbook.name_any(), namespace = ?runbook.namespace(), reason, message, "a runbook was not started");
             self.teller.tell(&runbook.object_ref(&()), EventType::Warning, reason, message).await;
         }
@@ -434,21 +450,10 @@ impl Dispatcher {
     /// # Errors
     /// When it cannot be read.
     pub async fn named_by(&self, labels: &BTreeMap<String, String>) -> Result<Vec<String>, NotStored> {
-        let (plural, id) = match (labels.get(series::SLO_ID), labels.get(series::ALERT_RULE)) {
-            (Some(id), _) => ("slos", id),
-            (None, Some(id)) => ("alertrules", id),
-            (None, None) => return Ok(Vec::new()),
-        };
-        let Some((namespace, name)) = id.split_once('/') else { return Ok(Vec::new()) };
-        let is_name = plimsoll_runbook::parameters::is_dns_name;
-        // A label is not trusted to be a part of a path.
-        if !is_name(namespace) || !is_name(name) {
-            return Ok(Vec::new());
-        }
-        let at = path(plimsoll_api::API_VERSION, Some(namespace), plural, name);
+        let Some(at) = source_of(labels) else { return Ok(Vec::new()) };
         let client = self.client.clone();
         let question = at.clone();
-        let ask = || async move { names_of(&client, &at).await }.boxed();
+        let ask = || async move { names_of(&client, &at).await.map_err(NotStored) }.boxed();
         self.named.ask(&question, ask, Result::is_ok).await
     }
 
@@ -537,19 +542,8 @@ pub fn seal(
     sealer.of_object(&format!("execution by {author}"), namespace, name, spec)
 }
 
-/// The runbooks that the object at a path names.
-async fn names_of(client: &Client, at: &str) -> Result<Vec<String>, NotStored> {
-    let object = get(client, at).await.map_err(|error| NotStored(error.to_string()))?.unwrap_or(Value::Null);
-    let of_rules = entries(&object, "/spec/rules").flat_map(|rule| entries(rule, "/runbooks"));
-    Ok(entries(&object, "/spec/runbooks").chain(of_rules).map(|name| text(name, "").to_owned()).collect())
-}
-
 fn starts_by_alert(model: &Model) -> bool {
     matches!(model.trigger, Trigger::Alert(_) | Trigger::Slo { .. })
-}
-
-fn asks_who_names(model: &Model) -> bool {
-    matches!(&model.trigger, Trigger::Slo { names, .. } if names.is_empty())
 }
 
 /// Reads a runbook, and looks at the seal of who wrote it.

@@ -1,6 +1,6 @@
 #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 use kube::runtime::{reflector::store::Writer, watcher};
-use serde_json::{from_value, json};
+use serde_json::{Value, from_value, json};
 use wiremock::{Mock, MockServer, ResponseTemplate, matchers::any};
 
 use super::*;
@@ -223,6 +223,35 @@ async fn an_answer_says_whether_it_helps_to_come_again() {
         };
         assert_eq!(refusals, told, "{answer}");
     }
+}
+
+/// What the API server refuses is the first right that is missing; all of them are told at once.
+#[tokio::test]
+async fn an_account_without_rights_is_told_all_that_it_lacks() {
+    let mut given = given();
+    given.know(runbook(&given.sealer, |_| {}));
+    let forbidden = |user: &str| {
+        json!({"kind": "Status", "status": "Failure", "code": 403, "reason": "Forbidden", "message":
+            format!("deployments.apps \"checkout\" is forbidden: User \"{user}\" cannot get resource \"deployments\" in API group \"apps\" in the namespace \"shop\"")})
+    };
+    let target = "/apis/apps/v1/namespaces/shop/deployments/checkout";
+    given.api.refuse(target, forbidden("system:serviceaccount:shop:s"));
+    let reviews = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews";
+    given.api.put(&format!("{reviews}/self"), json!({"metadata": {"name": "self"}, "status": {"allowed": false}}));
+    let message = given.accept(|_| {}).await.unwrap_err();
+    let lacks = "; ServiceAccount shop/s lacks rights; bind it to a Role in namespace shop with the rules \
+        {apiGroups: [apps], resources: [deployments], verbs: [get, patch]}";
+    assert!(message.contains("cannot get resource") && message.ends_with(lacks), "{message}");
+    assert!(given.api.notes().iter().any(|note| note.ends_with(lacks)), "{:?}", given.api.notes());
+    // A storm of the same asks once.
+    let asked = || given.api.writes().iter().filter(|write| write.ends_with("reviews")).count();
+    let before = asked();
+    assert_eq!(given.accept(|_| {}).await.unwrap_err(), message);
+    assert_eq!(asked(), before);
+    // What somebody else lacks is not the account's.
+    given.api.refuse(target, forbidden("eve"));
+    assert!(given.accept(|_| {}).await.unwrap_err().ends_with("in the namespace \"shop\""));
+    assert_eq!(asked(), before);
 }
 
 #[tokio::test]

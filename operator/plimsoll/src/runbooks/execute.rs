@@ -10,7 +10,10 @@ use kube::{
     core::DeserializeGuard,
     runtime::reflector::{ObjectRef, Store},
 };
-use plimsoll_api::{RunbookExecution, RunbookExecutionStatus, execution::Phase};
+use plimsoll_api::{
+    RunbookExecution, RunbookExecutionStatus,
+    execution::{Outcome, Phase},
+};
 use plimsoll_runbook::{
     Act,
     guards::{self, Guard, Refusal, check},
@@ -30,6 +33,7 @@ use super::{
     dispatch::{Dispatcher, Known},
     lent,
     news::News,
+    rights,
     switch::Switch,
     tasks::{self, conclude, failed, left, resolved_at},
     unsealed::Unsealed,
@@ -342,7 +346,7 @@ impl Executor {
             if is_whole {
                 Some(Default::default())
             } else {
-                listed(&self.client, &self.dispatcher.sealer, execution).await
+                listed(&self.client, Some(&self.dispatcher.sealer), execution).await
             }
         };
         let ((mut around, runbook), holds, listed, void) = tokio::join!(
@@ -389,10 +393,10 @@ impl Executor {
         let (namespace, name) = (execution.namespace().unwrap_or_default(), execution.name_any());
         let uid = execution.uid().unwrap_or_default();
         let now = Timestamp::now();
-        let (created, begun, first, spec) = (now, now, now, &execution.spec);
+        let asked = execution.status.as_ref().and_then(|status| status.asked_at.as_ref()).map_or(now, |time| time.0);
+        let (created, begun, first, spec) = (tasks::created(execution), now, now, &execution.spec);
         let run = Run { namespace: &namespace, name: &name, uid: &uid, created, begun, first, spec };
-        let text = format!("somebody must approve it: plimsoll runbook approve {name} -n {namespace}");
-        let call = requests::message(&run, to, &text);
+        let call = requests::approval(&run, to, known.runbook.spec.description.as_deref(), asked);
         let traceparent = execution.spec.traceparent.as_deref();
         if let Err(error) = self.outside.send(&call.request, "", traceparent).await {
             tracing::warn!(%error, execution = %name, "nobody could be told that an approval is wanted");
@@ -436,7 +440,7 @@ impl Executor {
             Err("nothing is kept".to_owned())
         };
         let actor = Actor {
-            account: Some(account),
+            account: Some(account.clone()),
             outside: &self.outside,
             room,
             traceparent: spec.traceparent.clone(),
@@ -444,7 +448,7 @@ impl Executor {
             patient: task.patient,
             deadline: Instant::now() + left(doing.until, Timestamp::now()),
         };
-        tracing::info!(execution = %format!("{namespace}/{name}"), what = ?doing.what, "acting");
+        tracing::debug!(execution = %format!("{namespace}/{name}"), what = ?doing.what, "acting");
         // What was borrowed is given back whatever is paused.
         let gives_back = matches!(doing.what, What::Undo(_))
             && task.step.and_then(|step| Act::of(&step.action)).is_some_and(Act::is_borrowed);
@@ -470,7 +474,14 @@ impl Executor {
             }
         };
         match finish {
-            Finish::Done(performed) => Ok(Acted::Reported(tasks::report(&task, performed))),
+            Finish::Done(mut performed) => {
+                if performed.outcome == Outcome::Failed {
+                    let of = (namespace.as_str(), spec.service_account_name.as_str());
+                    let refusal = std::mem::take(&mut performed.message);
+                    performed.message = rights::explained(&account, of, || rights::needs(&run), refusal).await;
+                }
+                Ok(Acted::Reported(tasks::report(&task, performed)))
+            }
             Finish::Abandoned => Err(ExecuteError::Abandoned),
         }
     }

@@ -129,6 +129,49 @@ async fn a_step_that_waits_leaves_its_slot_to_others() {
     assert_eq!(api.get(AT).unwrap()["status"]["steps"][0]["outcome"], Value::Null);
 }
 
+thread_local! {
+    /// What this thread has logged.
+    static LOGGED: std::cell::RefCell<Vec<u8>> = const { std::cell::RefCell::new(Vec::new()) };
+}
+
+/// Writes to what a test reads that runs on one thread.
+struct Lines;
+
+impl std::io::Write for Lines {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        LOGGED.with_borrow_mut(|logged| logged.extend_from_slice(bytes));
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+/// A run is some lines of the log: what became of each step, and how it ended.
+#[tokio::test]
+async fn a_run_is_some_lines_of_the_log() {
+    // Of all threads, since what is logged is decided once for all of them.
+    let subscriber = tracing_subscriber::fmt()
+        .json()
+        .flatten_event(true)
+        .with_max_level(tracing::Level::INFO)
+        .with_writer(|| Lines)
+        .finish();
+    tracing::subscriber::set_global_default(subscriber).unwrap();
+    let api = FakeApi::default();
+    borrowed(&api, Some(0));
+    monitor(&api, "5s");
+    executor(&api).run("shop", "x", None).await.unwrap();
+    let text = LOGGED.with_borrow(|logged| String::from_utf8(logged.clone()).unwrap());
+    let told: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let told: Vec<(&str, &str, &str)> = told
+        .iter()
+        .map(|line| ["level", "execution", "reason"].map(|field| line[field].as_str().unwrap_or_default()).into())
+        .collect();
+    assert_eq!(told, [("INFO", "shop/x", "UndoSucceeded"), ("WARN", "shop/x", "Deleted")], "{text}");
+}
+
 #[tokio::test]
 async fn what_cannot_be_given_back_keeps_nothing_for_ever() {
     // What was measured is gone, or somebody else has changed it: it is said, and let go.

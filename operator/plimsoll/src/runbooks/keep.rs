@@ -7,19 +7,22 @@ use jiff::{SignedDuration, Timestamp};
 use kube::{
     Api, Client, ResourceExt,
     api::{DeleteParams, ListParams, Preconditions},
+    core::DeserializeGuard,
 };
-use plimsoll_api::{RunbookExecution, runbook::Artifacts};
+use plimsoll_api::{Runbook, RunbookExecution, runbook::Artifacts};
 use tokio_util::sync::CancellationToken;
 
 use super::circumstances;
 use crate::{
     actions::{Outside, account},
-    artifacts::{Archive, ArtifactsConfig},
+    artifacts::{Archive, ArtifactsConfig, sweep::Whose},
     sinks::kubernetes::chain,
 };
 
 /// How often it is looked.
 const LOOK: Duration = Duration::from_secs(600);
+/// Each so many looks everything is looked through that stores grant with their own keys: buckets may be large.
+const GRANTED: u32 = 6;
 /// How many executions are read at once.
 const PAGE: u32 = 200;
 
@@ -40,9 +43,12 @@ impl Keeper {
     pub async fn run(self, stop: CancellationToken) {
         let work = async {
             let mut ticks = tokio::time::interval(LOOK);
-            loop {
+            for n in 0_u32.. {
                 ticks.tick().await;
                 self.look(Timestamp::now()).await;
+                if n % GRANTED == 0 {
+                    self.granted(Timestamp::now()).await;
+                }
             }
         };
         stop.run_until_cancelled(work).await;
@@ -50,16 +56,20 @@ impl Keeper {
 
     /// Removes what is over at a time.
     pub async fn look(&self, now: Timestamp) {
-        let places = match self.executions(now).await {
+        let mut places = match self.executions(now).await {
             Ok(places) => places,
             Err(error) => {
                 tracing::warn!(error = %chain(&error), "executions could not be looked through");
                 BTreeSet::new()
             }
         };
+        match self.runbooks().await {
+            Ok(more) => places.extend(more),
+            Err(error) => tracing::warn!(error = %chain(&error), "runbooks could not be looked through"),
+        }
         for name in self.artifacts.volumes.keys() {
             match Archive::volume(name, &self.artifacts) {
-                Ok(archive) => sweep(&archive, None, now, name).await,
+                Ok(archive) => sweep(&archive, Whose::All, now, name).await,
                 Err(error) => tracing::warn!(%error, "a volume could not be swept"),
             }
         }
@@ -67,10 +77,35 @@ impl Keeper {
             let Ok(artifacts) = serde_json::from_str::<Artifacts>(&artifacts) else { continue };
             let Ok(client) = account::client(&self.client, &namespace, &account, None) else { continue };
             match Archive::open(&artifacts, &self.artifacts, &client, &namespace).await {
-                Ok(archive) => sweep(&archive, Some(&namespace), now, &account).await,
+                Ok(archive) => sweep(&archive, Whose::Namespace(&namespace), now, &account).await,
                 Err(error) => tracing::warn!(%error, %namespace, "a bucket could not be swept"),
             }
         }
+    }
+
+    /// Looks through all that stores grant with their own keys: what runbooks that are gone have left there goes as well.
+    pub async fn granted(&self, now: Timestamp) {
+        for (name, store) in &self.artifacts.stores {
+            for bucket in &store.buckets {
+                match Archive::granted(store, bucket) {
+                    Ok(archive) => sweep(&archive, Whose::Below(&bucket.namespaces), now, name).await,
+                    Err(error) => tracing::warn!(%error, store = name, "a store could not be swept"),
+                }
+            }
+        }
+    }
+
+    /// The buckets of runbooks that have run: their executions may be gone, and what those have left is not.
+    async fn runbooks(&self) -> Result<BTreeSet<Place>, kube::Error> {
+        let all: Api<DeserializeGuard<Runbook>> = Api::all(self.client.clone());
+        let place = |runbook: DeserializeGuard<Runbook>| {
+            let runbook = runbook.0.ok()?;
+            runbook.status.as_ref()?.last_execution.as_ref()?;
+            let namespace = runbook.namespace()?;
+            place(namespace, &runbook.spec.service_account_name, runbook.spec.artifacts.as_ref())
+        };
+        let all = all.list(&ListParams::default()).await?;
+        Ok(all.items.into_iter().filter_map(place).collect())
     }
 
     /// Removes executions; gives the buckets that there may be something in.
@@ -82,11 +117,8 @@ impl Keeper {
             let page = all.list(&params).await?;
             for execution in &page.items {
                 let namespace = execution.namespace().unwrap_or_default();
-                if let Some(artifacts) = execution.spec.artifacts.as_ref().filter(|artifacts| artifacts.s3.is_some()) {
-                    let account = execution.spec.service_account_name.clone();
-                    let artifacts = serde_json::to_string(artifacts).unwrap_or_default();
-                    places.insert(Place { namespace: namespace.clone(), account, artifacts });
-                }
+                let spec = &execution.spec;
+                places.extend(place(namespace.clone(), &spec.service_account_name, spec.artifacts.as_ref()));
                 if is_over(execution, self.days, now) && !self.holds(execution).await {
                     self.delete(&namespace, execution).await;
                 }
@@ -126,8 +158,16 @@ struct Place {
     artifacts: String,
 }
 
-async fn sweep(archive: &Archive, namespace: Option<&str>, now: Timestamp, name: &str) {
-    match archive.sweep(namespace, now).await {
+/// The bucket of a runbook or an execution, if it has one.
+fn place(namespace: String, account: &str, artifacts: Option<&Artifacts>) -> Option<Place> {
+    let s3 = artifacts?.s3.clone()?;
+    // Quota and time are no part of where it is.
+    let artifacts = Artifacts { s3: Some(s3), ..Artifacts::default() };
+    Some(Place { namespace, account: account.to_owned(), artifacts: serde_json::to_string(&artifacts).ok()? })
+}
+
+async fn sweep(archive: &Archive, whose: Whose<'_>, now: Timestamp, name: &str) {
+    match archive.sweep(whose, now).await {
         Ok(0) => {}
         Ok(steps) => tracing::info!(steps, name, "artifacts whose time is over were removed"),
         Err(error) => tracing::warn!(%error, name, "artifacts could not be swept"),
@@ -152,15 +192,116 @@ mod tests {
     use std::collections::BTreeMap;
 
     use serde_json::{Value, from_value, json};
-    use wiremock::{Mock, MockServer, ResponseTemplate, matchers::any};
+    use wiremock::{
+        Mock, MockServer, ResponseTemplate,
+        matchers::{any, method, path},
+    };
 
     use super::*;
-    use crate::{actions::Endpoint, operator::gate::GateLayer, testing::FakeApi};
+    use crate::{
+        actions::Endpoint,
+        artifacts::config::{Bucket, Store},
+        operator::gate::GateLayer,
+        testing::FakeApi,
+    };
+
+    /// A bucket with the artifacts of one step, at a prefix; gives what was removed of it.
+    async fn bucket(prefix: &str) -> MockServer {
+        crate::prometheus::http_client().unwrap();
+        let server = MockServer::start().await;
+        let step = format!("{prefix}shop/crash/gone/heap");
+        let manifest = json!({"version": 1, "namespace": "shop", "runbook": "crash", "execution": "gone", "step": "heap",
+            "created": "2026-01-01T00:00:00Z", "expires": "2026-01-02T00:00:00Z", "artifacts": []});
+        let content = |name: &str| {
+            format!(
+                "<Contents><Key>{step}/{name}</Key><LastModified>2026-01-01T00:00:00.000Z</LastModified><Size>9</Size></Contents>"
+            )
+        };
+        let list = format!(
+            "<?xml version=\"1.0\"?><ListBucketResult><IsTruncated>false</IsTruncated>{}{}</ListBucketResult>",
+            content("heap.pb.gz"),
+            content("manifest.json")
+        );
+        let read = ResponseTemplate::new(200)
+            .set_body_json(manifest)
+            .insert_header("etag", "\"e\"")
+            .insert_header("last-modified", "Thu, 01 Jan 2026 00:00:00 GMT");
+        Mock::given(path(format!("/dumps/{step}/manifest.json")))
+            .and(method("GET"))
+            .respond_with(read)
+            .mount(&server)
+            .await;
+        Mock::given(method("GET")).respond_with(ResponseTemplate::new(200).set_body_string(list)).mount(&server).await;
+        Mock::given(method("DELETE")).respond_with(ResponseTemplate::new(204)).mount(&server).await;
+        server
+    }
+
+    async fn removed(server: &MockServer) -> Vec<String> {
+        let requests = server.received_requests().await.unwrap();
+        requests.iter().filter(|r| r.method == "DELETE").map(|r| r.url.path().to_owned()).collect()
+    }
+
+    fn keeper(api: &FakeApi, store: Store) -> Keeper {
+        let (gate, http) = (GateLayer::open(), crate::prometheus::http_client().unwrap());
+        let (prometheus, alertmanager, grafana, destinations) = (None, None, None, BTreeMap::new());
+        let outside = Outside { http, gate, prometheus, alertmanager, grafana, destinations };
+        let artifacts = ArtifactsConfig { stores: [("minio".to_owned(), store)].into(), ..ArtifactsConfig::default() };
+        Keeper { client: api.client(), outside, artifacts, days: 7 }
+    }
+
+    /// Somebody has deleted the executions; what they have left has its time all the same.
+    #[tokio::test]
+    async fn what_deleted_executions_have_left_in_a_bucket_goes_in_its_time() {
+        let server = bucket("own/").await;
+        let api = FakeApi::default();
+        api.put(
+            "/api/v1/namespaces/shop/secrets/own",
+            json!({"metadata": {"name": "own"},
+            "data": {"accessKeyId": "eA==", "secretAccessKey": "eA=="}}),
+        );
+        let runbook = |last: Value| {
+            json!({"apiVersion": "plimsoll.dev/v1alpha1", "kind": "Runbook", "metadata": {"name": "crash", "namespace": "shop"},
+                "spec": {"serviceAccountName": "s", "trigger": {"manual": {}}, "steps": [{"name": "a", "wait": "1s"}],
+                    "artifacts": {"s3": {"bucket": "dumps", "prefix": "own", "store": "minio", "secretName": "own"}}},
+                "status": {"lastExecution": last}})
+        };
+        let at = "/apis/plimsoll.dev/v1alpha1/namespaces/shop/runbooks/crash";
+        let keeper = keeper(&api, Store { endpoint: Some(server.uri()), ..Store::default() });
+        api.put(at, runbook(Value::Null));
+        keeper.look("2026-02-01T00:00:00Z".parse().unwrap()).await;
+        assert!(removed(&server).await.is_empty(), "one that never ran has left nothing");
+        api.put(at, runbook(json!("gone")));
+        keeper.look("2026-01-01T12:00:00Z".parse().unwrap()).await;
+        assert!(removed(&server).await.is_empty(), "its time is not over");
+        keeper.look("2026-02-01T00:00:00Z".parse().unwrap()).await;
+        let step = "/dumps/own/shop/crash/gone/heap";
+        assert_eq!(removed(&server).await, [format!("{step}/heap.pb.gz"), format!("{step}/manifest.json")]);
+    }
+
+    /// Nor is anything left in what stores grant when runbook and namespace are gone.
+    #[tokio::test]
+    async fn what_gone_runbooks_have_left_in_a_granted_bucket_goes_in_its_time() {
+        let folder = tempfile::tempdir().unwrap();
+        let key = folder.path().join("key");
+        std::fs::write(&key, "k").unwrap();
+        for (namespaces, count) in [(vec![], 2), (vec!["shop".to_owned()], 2), (vec!["bank".to_owned()], 0)] {
+            let server = bucket("shop/deep/").await;
+            let store = Store {
+                endpoint: Some(server.uri()),
+                access_key_id_file: Some(key.clone()),
+                secret_access_key_file: Some(key.clone()),
+                buckets: vec![Bucket { name: "dumps".to_owned(), prefix: "shop/".to_owned(), namespaces }],
+                ..Store::default()
+            };
+            keeper(&FakeApi::default(), store).granted("2026-02-01T00:00:00Z".parse().unwrap()).await;
+            assert_eq!(removed(&server).await.len(), count);
+        }
+    }
 
     /// An alert that fires for longer than executions are kept is not acted upon a second time.
     #[tokio::test]
     async fn what_still_holds_is_kept() {
-        let path = "/apis/plimsoll.dev/v1alpha1/namespaces/shop/runbookexecutions/x";
+        let at = "/apis/plimsoll.dev/v1alpha1/namespaces/shop/runbookexecutions/x";
         let series = json!([{"metric": {"alertname": "A"}, "value": [0, "1"]}]);
         let is_kept = async |answer: ResponseTemplate, condition: Option<&str>| {
             let server = MockServer::start().await;
@@ -179,10 +320,10 @@ mod tests {
             if let Some(condition) = condition {
                 execution["spec"]["trigger"]["condition"] = json!(condition);
             }
-            api.put(path, execution);
+            api.put(at, execution);
             let keeper = Keeper { client: api.client(), outside, artifacts: ArtifactsConfig::default(), days: 7 };
             keeper.look("2026-02-01T00:00:00Z".parse().unwrap()).await;
-            api.get(path).is_some()
+            api.get(at).is_some()
         };
         let vector = |result: &Value| {
             let answer = json!({"status": "success", "data": {"resultType": "vector", "result": result}});

@@ -24,7 +24,10 @@ pub mod proof;
 pub mod queried;
 pub mod read;
 pub mod recent;
+pub mod rehearsal;
+pub mod rights;
 mod risk;
+pub mod sources;
 pub mod state;
 pub mod switch;
 mod taken;
@@ -242,8 +245,11 @@ async fn executions(
                 let stop = stop.clone();
                 async move { reconcile(&execution, &executor, &stop).await }
             },
-            |execution, error, _| {
-                tracing::warn!(execution = %execution.name_any(), %error, "an execution is looked at again");
+            |execution, error, executor| {
+                let at = format!("{}/{}", execution.namespace().unwrap_or_default(), execution.name_any());
+                if executor.dispatcher.is_news(&format!("{at}: {error}")) {
+                    tracing::warn!(execution = at, %error, "an execution is looked at again");
+                }
                 Action::requeue(RETRY)
             },
             executor,

@@ -60,6 +60,18 @@ struct Item {
     note: String,
 }
 
+impl Item {
+    /// A run is some lines: that it began, what became of each step, and how it ended.
+    fn log(&self, execution: &str) {
+        let Self { warning, reason, note } = self;
+        if *warning {
+            tracing::warn!(execution, reason, "{note}");
+        } else {
+            tracing::info!(execution, reason, "{note}");
+        }
+    }
+}
+
 impl News {
     /// With a client that writes only while this process leads. Must be called in a runtime: events are told by a task.
     pub fn new(client: Client, teller: Teller, metrics: Arc<Metrics>) -> Self {
@@ -85,7 +97,9 @@ impl News {
         // What never began is no run, and there may be very many of that.
         let ended = before.phase != after.phase && after.phase.is_terminal();
         let of_runbook = after.started_at.is_some() && (started || ended);
+        let execution = format!("{}/{}", new.namespace().unwrap_or_default(), new.name_any());
         for item in items {
+            item.log(&execution);
             if self.turns.try_send((new.object_ref(&()), item)).is_err() {
                 self.metrics.runbook_event_left_out();
             }

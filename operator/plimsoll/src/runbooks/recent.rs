@@ -45,6 +45,13 @@ impl Recent {
         self.turn(now, |generations| generations.younger.contains(&key) || generations.older.contains(&key))
     }
 
+    /// Whether it was not; it is from now on. For what is told once, however often it happens.
+    pub fn is_new(&self, what: &str, now: Instant) -> bool {
+        let key = key(what);
+        let was = |generations: &Generations| generations.younger.contains(&key) || generations.older.contains(&key);
+        self.turn(now, |generations| !was(generations) && generations.younger.insert(key))
+    }
+
     /// It is.
     pub fn remember(&self, what: &str, now: Instant) {
         self.turn(now, |generations| generations.younger.insert(key(what)));
@@ -145,6 +152,7 @@ mod tests {
         assert!(recent.was("a", at(1)) && !recent.was("b", at(1)));
         assert!(recent.was("a", at(61)), "in the older generation");
         assert!(!recent.was("a", at(122)));
+        assert!(recent.is_new("c", at(123)) && !recent.is_new("c", at(124)));
         recent.remember("a", at(123));
         assert!(!recent.was("a", at(600)), "however long nobody asked");
         recent.remember("a", at(601));

@@ -14,6 +14,7 @@ use tokio::{
     time::{Instant, timeout_at},
 };
 
+use super::recent::Recent;
 use crate::{operator::metrics::Metrics, sinks::kubernetes::chain};
 
 /// On the leader's lease: which version of the ConfigMap it goes by, see [`obeys`].
@@ -32,6 +33,10 @@ const FRESH: Duration = Duration::from_millis(1500);
 const ANSWER: Duration = Duration::from_millis(900);
 /// An answer that comes later than this is not waited for: what is under way stops also where reads are slow.
 const LATE: Duration = Duration::from_secs(10);
+
+/// That it cannot be read is logged again after this time.
+const TOLD: Duration = Duration::from_secs(60);
+const MOST_TOLD: usize = 100;
 
 /// What the leader says on its lease of the ConfigMap in this version.
 pub fn obeys(paused: bool, version: &str) -> String {
@@ -71,6 +76,8 @@ pub struct Switch {
     stops: Arc<watch::Sender<()>>,
     metrics: Arc<Metrics>,
     obeyed: Obeyed,
+    /// Why it could not be read, lately.
+    told: Arc<Recent>,
 }
 
 impl Switch {
@@ -84,6 +91,7 @@ impl Switch {
             read: Arc::default(),
             stops: Arc::default(),
             metrics,
+            told: Arc::new(Recent::new(TOLD, MOST_TOLD)),
         }
     }
 
@@ -108,7 +116,7 @@ impl Switch {
         let answered = match timeout_at(asked + ANSWER, &mut answer).await {
             Ok(answered) => answered,
             Err(slow) => {
-                tracing::warn!("it takes too long to read whether runbooks are paused, so they are");
+                self.warn("it takes too long");
                 self.unknown(asked);
                 if late <= ANSWER { Err(slow) } else { answer.await }
             }
@@ -116,7 +124,7 @@ impl Switch {
         match answered {
             Ok(Ok(map)) => self.answered(asked, map),
             Ok(Err(error)) => {
-                tracing::warn!(error = %chain(&error), "it cannot be read whether runbooks are paused, so they are");
+                self.warn(&chain(&error));
                 self.unknown(asked);
             }
             // It was said already.
@@ -161,6 +169,13 @@ impl Switch {
             *said = obeyed;
             changed
         });
+    }
+
+    /// Said when it begins, and not each second.
+    fn warn(&self, error: &str) {
+        if self.told.is_new(error, Instant::now()) {
+            tracing::warn!(error, "it cannot be read whether runbooks are paused, so they are");
+        }
     }
 
     /// The same, as it was read a moment ago at most: before every step of every run.

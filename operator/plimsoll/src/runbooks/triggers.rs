@@ -50,9 +50,11 @@ pub async fn resync(dispatcher: Arc<Dispatcher>, outside: Outside, receiver: Opt
             loop {
                 dispatcher.resync.notified().await;
                 dispatcher.metrics.alert("not_asked_for");
-                tracing::warn!(
-                    "alerts did not come through, and runbooks.alertmanager is not configured, so nobody can be asked for them"
-                );
+                if dispatcher.is_news("nobody can be asked") {
+                    tracing::warn!(
+                        "alerts did not come through, and runbooks.alertmanager is not configured, so nobody can be asked for them"
+                    );
+                }
             }
         };
         stop.run_until_cancelled(bell).await;
@@ -63,7 +65,9 @@ pub async fn resync(dispatcher: Arc<Dispatcher>, outside: Outside, receiver: Opt
             let _ = tokio::time::timeout(RESYNC, dispatcher.resync.notified()).await;
             if let Err(error) = ask_alertmanager(&dispatcher, &outside, receiver.as_deref()).await {
                 dispatcher.metrics.alert("not_asked_for");
-                tracing::warn!(%error, "Alertmanager could not be asked for alerts; it is asked again");
+                if dispatcher.is_news(&error) {
+                    tracing::warn!(%error, "Alertmanager could not be asked for alerts; it is asked again");
+                }
             }
         }
     };
@@ -103,7 +107,9 @@ pub(super) async fn start(
     given: &BTreeMap<String, String>,
 ) -> bool {
     let started = dispatcher.start(known, occurrence, given, Some(trace::received(None))).await;
-    if let Err(error) = &started {
+    if let Err(error) = &started
+        && dispatcher.is_news(&format!("{}/{}: {error}", known.model.namespace, known.model.name))
+    {
         tracing::warn!(runbook = %known.model.name, namespace = %known.model.namespace, %error, "a run could not be stored; it is tried again");
     }
     started.is_ok()

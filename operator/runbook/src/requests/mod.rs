@@ -1,9 +1,11 @@
 //! The exact requests of every action, as data: the shell only sends them, and `plimsoll runbook test` prints them.
 
+mod approval;
 mod chaos;
 mod outside;
 mod pod;
 mod reads;
+mod rights;
 mod telemetry;
 mod workload;
 
@@ -15,8 +17,10 @@ use serde_json::{Value, json};
 
 use crate::{Act, names};
 
+pub use approval::approval;
 pub use outside::{found, message, query_request, verified, verify_query};
 pub use reads::reads;
+pub use rights::{Right, rights, rules};
 
 /// Who is asked.
 #[derive(Clone, Debug, PartialEq, Eq)]

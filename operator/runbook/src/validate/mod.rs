@@ -18,6 +18,7 @@ use rust_decimal::Decimal;
 
 use crate::{
     model::{Model, Parameter, Safety, Type},
+    plan::PROTECTED,
     text,
 };
 
@@ -339,6 +340,12 @@ fn build(runbook: &Runbook, problems: &mut Vec<Problem>) -> Option<Model> {
         } else if !crate::parameters::is_dns_label(other) {
             problems
                 .push(Problem::error(path, format!("{other:?} is no name of a namespace")).help("use a-z, 0-9 and -"));
+        } else if PROTECTED.contains(&other.as_str()) {
+            problems.push(
+                Problem::warning(path, format!("{other} is the cluster's own, and no runbook acts there"))
+                    .label("every run on an object of it is refused")
+                    .help("remove it"),
+            );
         }
     }
     let mut context = Context {

@@ -6,7 +6,7 @@ use plimsoll_api::{
     Action, Level, Problem,
     gate::Branch,
     runbook::{ObjectKind, OnFailure, Step},
-    shape::suggest,
+    shape::nearest,
 };
 use plimsoll_slo::{duration, model::Span};
 
@@ -142,20 +142,30 @@ fn branches(steps: &[Step], context: &mut Context<'_>) {
         let Some(query) = &step.action.query else { continue };
         let path = format!("spec.steps[{i}].query.goTo");
         let wanted = [query.found, query.empty].contains(&Some(Branch::GoTo));
+        let later: Vec<&str> = names.iter().skip(i + 1).copied().collect();
+        let name_one = match later.as_slice() {
+            [] => "add a step after this one".to_owned(),
+            [only] => format!("name the later step {only}"),
+            several => format!("name a later step: {}", several.join(", ")),
+        };
         match &query.go_to {
             None if wanted => {
-                context.error(&path, "goTo is missing", "found or empty says GoTo", "name a later step");
+                context.error(&path, "goTo is missing", "found or empty says GoTo", &name_one);
             }
             Some(_) if !wanted => {
                 context.error(&path, "nothing goes there", "neither found nor empty says GoTo", "remove goTo");
             }
             Some(to) if seen.contains(to.as_str()) => {
                 let label = "steps could go round in a ring";
-                context.error(&path, format!("step {to} does not come later"), label, "name a later step");
+                context.error(&path, format!("step {to} does not come later"), label, &name_one);
             }
             Some(to) if !names.contains(&to.as_str()) => {
-                let later: Vec<&str> = names.iter().skip(i + 1).copied().collect();
-                let help = if later.is_empty() { "add a step after this one".to_owned() } else { suggest(to, &later) };
+                let near = nearest(to, later.iter().copied(), 1);
+                let help = match near.first() {
+                    Some(near) if later.len() > 1 => format!("did you mean {near}? Else {name_one}"),
+                    Some(near) => format!("did you mean {near}?"),
+                    None => name_one,
+                };
                 context.error(&path, format!("there is no step {to}"), "", &help);
             }
             _ => {}

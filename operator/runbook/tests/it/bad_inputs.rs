@@ -187,7 +187,41 @@ fn bounds_and_order() {
             "a ring of steps",
             query(json!({"expr": "up"}), json!({"expr": "up", "empty": "GoTo", "goTo": "a"})),
             &[
-                "error: spec.steps[1].query.goTo: step a does not come later (steps could go round in a ring); name a later step",
+                "error: spec.steps[1].query.goTo: step a does not come later (steps could go round in a ring); add a step after this one",
+            ],
+        ),
+        (
+            "back instead of forward",
+            json!({"steps": [{"name": "a", "query": {"expr": "up", "empty": "GoTo", "goTo": "a"}},
+                {"name": "log", "query": {"expr": "up"}}, {"name": "tell", "query": {"expr": "up"}}]}),
+            &[
+                "error: spec.steps[0].query.goTo: step a does not come later (steps could go round in a ring); name a later step: log, tell",
+            ],
+        ),
+        (
+            "a step that there is not",
+            json!({"steps": [{"name": "a", "query": {"expr": "up", "empty": "GoTo", "goTo": "restart"}},
+                {"name": "log", "query": {"expr": "up", "empty": "GoTo", "goTo": "tel"}},
+                {"name": "tell", "query": {"expr": "up", "found": "GoTo"}}]}),
+            &[
+                "error: spec.steps[0].query.goTo: there is no step restart; name a later step: log, tell",
+                "error: spec.steps[1].query.goTo: there is no step tel; did you mean tell?",
+                "error: spec.steps[2].query.goTo: goTo is missing (found or empty says GoTo); add a step after this one",
+            ],
+        ),
+        (
+            "nearly a step",
+            json!({"steps": [{"name": "a", "query": {"expr": "up", "empty": "GoTo", "goTo": "tel"}},
+                {"name": "log", "query": {"expr": "up"}}, {"name": "tell", "query": {"expr": "up"}}]}),
+            &[
+                "error: spec.steps[0].query.goTo: there is no step tel; did you mean tell? Else name a later step: log, tell",
+            ],
+        ),
+        (
+            "namespaces that are the cluster's own",
+            json!({"namespaces": ["kube-system", "bank"]}),
+            &[
+                "warning: spec.namespaces[0]: kube-system is the cluster's own, and no runbook acts there (every run on an object of it is refused); remove it",
             ],
         ),
         (
@@ -338,7 +372,11 @@ fn values_of_labels() {
         ("pod", "../../secrets", "\"../../secrets\" is no name of a Pod"),
         ("pod", "a\nb", "it has the control character U+000A"),
         ("pod", "$(reboot)", "\"$(reboot)\" is no name of a Pod"),
-        ("pod", "", "the label pod is missing, and there is no default"),
+        (
+            "pod",
+            "",
+            "the label pod is missing, and there is no default; by hand it is given as --parameter pod=NAME, the name of a Pod",
+        ),
         ("pod", "other/checkout", "namespace other is neither the runbook's own nor one of spec.namespaces"),
         ("path", "--exclude=x", "\"--exclude=x\" begins with a dash, which a program would read as an option"),
         ("path", "a/../../etc", "\"a/../../etc\" has .., which leads out of a path"),
@@ -355,6 +393,28 @@ fn values_of_labels() {
     }
     let all = labels(&[("pod", "checkout-1"), ("path", "/data"), ("n", "5"), ("namespace", "other")]);
     assert!(parameters::resolve(&model, &all, &Default::default()).is_err(), "a label forges a namespace");
+}
+
+/// Whoever runs a runbook by hand and gives too little is told of each parameter what it takes and how it is given.
+#[test]
+fn what_nobody_gave_is_told_with_how_to_give_it() {
+    let parameters = json!([{"name": "pod", "object": "Pod"}, {"name": "path", "string": "/[a-z]{1,20}"},
+        {"name": "n", "integer": {"min": 1, "max": 9}}, {"name": "how", "enum": ["soft", "hard"]}]);
+    let command = json!({"pod": "pod", "command": ["du", "$(path)", "$(n)", "$(how)"]});
+    let model = model(&json!({"trigger": {"alert": null, "manual": {}}, "parameters": parameters,
+        "steps": [{"name": "a", "exec": command}]}));
+    let wrong = parameters::resolve(&model, &Default::default(), &Default::default()).unwrap_err();
+    let told: Vec<String> = wrong.iter().map(|w| format!("{}: {}", w.parameter, w.message)).collect();
+    let given = |name: &str, how: &str| {
+        format!("{name}: nobody gave it, and there is no default; give it as --parameter {name}={how}")
+    };
+    let wanted = [
+        given("pod", "NAME, the name of a Pod"),
+        given("path", "TEXT, a text that matches /[a-z]{1,20} as a whole"),
+        given("n", "NUMBER, a whole number from 1 to 9"),
+        given("how", "WORD, one of soft, hard"),
+    ];
+    assert_eq!(told, wanted);
 }
 
 #[test]

@@ -448,3 +448,47 @@ fn a_value_of_a_container_is_what_it_was() {
         assert_eq!(body["spec"]["ephemeralContainers"][0]["command"], json!(["look", wanted]));
     }
 }
+
+/// Whoever must approve reads what would be done, on what and with what, and until when; values that are secret by their name
+/// stay here, and so does all that a step sends.
+#[test]
+fn who_must_approve_is_told_what_would_be_done() {
+    let mut patch = with(json!({"name": "again", "restart": {"workload": "app"}}));
+    patch["mode"] = json!("Approve");
+    patch["approval"] = json!({"within": "30m", "notify": "payments"});
+    patch["parameters"].as_array_mut().unwrap().extend([
+        json!({"name": "ticket", "string": "[A-Z]+-[0-9]+", "default": "CHG-1"}),
+        json!({"name": "api-token", "string": "[a-z]+", "default": "hidden"}),
+    ]);
+    patch["steps"].as_array_mut().unwrap().extend([
+        json!({"name": "look", "logs": {"pod": "pod"}}),
+        json!({"name": "call", "exec": {"pod": "pod", "command": ["payout", "$(api-token)", "$(ticket)"]}}),
+        json!({"name": "rest", "wait": "1m"}),
+    ]);
+    let planned = planned_with(&patch, |object| object.facts.managed_by = Some("Flux".to_owned())).unwrap();
+    let (namespace, name, uid, spec) = ("shop", "crashloop-1", "rbx-uid", &planned.spec);
+    let run = Run { namespace, name, uid, created: noon(), begun: noon(), first: noon(), spec };
+    let call = requests::approval(&run, "payments", Some("Restarts what leaks"), noon());
+    let body = call.request.body.unwrap();
+    let wanted = "\
+somebody must approve it: runbook shop/crashloop (Restarts what leaks)
+started by Alert, since 2026-11-26T11:58:00Z
+pod = Pod checkout-1 in namespace shop
+monitor = ServiceMonitor checkout in namespace shop
+app = Deployment owner in namespace shop
+node = Node owner
+api-token = \"(not shown)\"
+ticket = \"CHG-1\"
+1. again (restart): begin a rollout of the same template
+2. look (logs): keep the log
+3. call (exec): run payout
+4. rest (wait)
+! step again: Flux keeps Deployment owner as it is in Git and may undo the change
+until 2026-11-26T12:30:00Z: plimsoll runbook approve crashloop-1 -n shop";
+    assert_eq!(body["message"].as_str().unwrap(), wanted);
+    assert_eq!(body["approveUntil"], "2026-11-26T12:30:00Z");
+    let parameters = json!({"pod": "checkout-1", "app": "owner", "node": "owner", "monitor": "checkout",
+        "ticket": "CHG-1", "api-token": "(not shown)"});
+    assert_eq!(body["parameters"], parameters);
+    assert!(!body.to_string().contains("hidden"), "{body}");
+}

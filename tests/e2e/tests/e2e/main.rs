@@ -34,6 +34,7 @@ mod runbook_crash;
 mod runbook_ground;
 mod runbook_node;
 mod runbook_picks;
+mod runbook_rehearsal;
 mod runbook_runs;
 mod runbook_storm;
 mod runbooks;
@@ -72,6 +73,7 @@ fn main() -> ExitCode {
         playground::tests(),
         readme::tests(),
         runbook_picks::tests(),
+        runbook_rehearsal::tests(),
         runbook_crash::tests(),
         runbook_runs::tests(),
         runbook_storm::tests(),

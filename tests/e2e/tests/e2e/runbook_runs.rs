@@ -115,16 +115,23 @@ async fn nobody_gets_rights_by_a_runbook(testbed: &Testbed) -> Result<()> {
     let message = failed.status.clone().context("status")?.steps.first().and_then(|step| step.effect.message.clone());
     let message = message.context("a message")?;
     ensure!(message.contains("403") && message.contains("system:serviceaccount:shop:reader"), "{message}");
+    let lacks = "; ServiceAccount shop/reader lacks rights; bind it to a Role in namespace shop with the rules \
+        {apiGroups: [apps], resources: [deployments/scale], verbs: [patch]}";
+    ensure!(message.ends_with(lacks), "{message}");
 
     // It may not even look: there is nothing to plan, an event says why, and Alertmanager is to send it again.
     ground.runbook("blind", scaling("Blind", "Auto", "nothing", 3)).await?;
     ensure!(ground.post(TOKEN, &post(&[alert("Blind", "checkout", 2)])).await?.0 == 503);
     let events: Api<Event> = Api::namespaced(ground.client.clone(), "shop");
-    wait_until("the event", SOON, async || {
+    let told = wait_until("the event", SOON, async || {
         let all = events.list(&ListParams::default()).await?.items;
         Ok(all.into_iter().find(|event| event.reason.as_deref() == Some("NotAllowed")))
     })
     .await?;
+    // All that it lacks at once, and not only what it may not do first.
+    for rule in ["resources: [deployments], verbs: [get]", "resources: [deployments/scale], verbs: [patch]"] {
+        ensure!(told.note.as_deref().is_some_and(|note| note.contains(rule)), "{:?}", told.note);
+    }
     ensure!(ground.of("blind").await?.is_empty() && ground.replicas("checkout").await? == 1);
 
     // Eve may write runbooks, but not act as the account.
