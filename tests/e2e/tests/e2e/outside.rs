@@ -163,7 +163,8 @@ async fn an_invalid_slo_goes_on_burning_and_says_what_is_too_much(testbed: &Test
     let mut burning = slo("burning");
     burning["spec"] = json!({
         "objective": "99", "period": {"rolling": "2d"},
-        "sli": {"events": {"bad": "burning_requests_total{code=~\"5..\"}", "total": "burning_requests_total"}},
+        "sli": {"events": {"bad": "burning_requests_total{job=\"sample\",code=~\"5..\"}",
+            "total": "burning_requests_total{job=\"sample\"}"}},
         "alerting": {"tiers": [{"name": "fast", "burnRate": "5", "longWindow": "20s", "shortWindow": "5s", "keepFiringFor": "1s"}]}
     });
     apply(&files.client, "default", &[burning.clone()]).await?;
