@@ -397,15 +397,16 @@ fn annotations(cx: &Context<'_>, tier: &Tier) -> BTreeMap<String, String> {
         }
     };
     let until = lookup(cx, &until, "humanizeDuration", "no known time");
+    // By how much it is overdrawn is no share that a person reads: -180 times the budget would be "-1.8e+04%".
     let gone = format!("{} <= 0", query(cx, names::BUDGET_REMAINING, None));
-    let lasts = choose(cx, &gone, "it is used up", &format!("at this rate it lasts {until}"));
+    let left = choose(cx, &gone, "none, it is used up", &format!("{share}; at this rate it lasts {until}"));
     let groups: String = cx.model.group_by.iter().map(|g| format!(" {g}={{{{ $labels.{g} }}}}")).collect();
     let mut all = BTreeMap::from([
         ("summary".to_owned(), format!("{name}{groups} burns its error budget {rate} times too fast")),
         (
             "description".to_owned(),
             format!(
-                "{{{{ $value | humanizePercentage }}}} was bad over {}, the objective of {} % allows {} %. Budget left ({}): {share}; {lasts}.",
+                "{{{{ $value | humanizePercentage }}}} was bad over {}, the objective of {} % allows {} %. Budget left ({}): {left}.",
                 tier.long,
                 cx.model.objective.percent(),
                 (cx.model.objective.budget() * Decimal::ONE_HUNDRED).normalize(),
