@@ -3,6 +3,7 @@
 pub(crate) mod alerting;
 mod buckets;
 mod exclusions;
+mod named;
 mod parts;
 pub(crate) mod sense;
 mod sides;
@@ -123,6 +124,12 @@ fn build(object: &Slo, problems: &mut Vec<Problem>) -> Option<Model> {
     for (i, runbook) in runbooks.iter().enumerate() {
         dns_name(runbook, &format!("spec.runbooks[{i}]"), problems);
     }
+    if backend.as_deref() == Some("") {
+        problems.push(
+            Problem::error("spec.backend", "backend is empty")
+                .help(format!("name a backend, or remove backend: then it is {DEFAULT_BACKEND}")),
+        );
+    }
 
     let (objective, period, sli, alerting) = (objective?, period?, sli?, alerting?);
     // A composite has no samples of its own to miss: its parts tell.
@@ -231,16 +238,29 @@ fn descriptive(
                     .help(format!("set spec.{name}"))
                     .of_key(),
             );
+        } else if value.is_empty() {
+            problems.push(empty(&path));
         } else if label_name(name, &path, problems) && label_value(value, &path, problems) {
             all.insert(name.clone(), value.clone());
         }
     }
     for (field, value) in [("service", service), ("owner", owner)] {
         if let Some(value) = value {
-            label_value(value, &format!("spec.{field}"), problems);
+            let path = format!("spec.{field}");
+            if value.is_empty() {
+                problems.push(empty(&path));
+            } else {
+                label_value(value, &path, problems);
+            }
         }
     }
     all
+}
+
+/// What is left empty: Prometheus takes a label without a value for none.
+fn empty(path: &str) -> Problem {
+    let field = path.rsplit('.').next().unwrap_or(path);
+    Problem::error(path, format!("{field} is empty")).help(format!("give it a value, or remove {field}"))
 }
 
 fn objective(text: &str, problems: &mut Vec<Problem>) -> Option<Objective> {
@@ -271,7 +291,8 @@ fn objective(text: &str, problems: &mut Vec<Problem>) -> Option<Objective> {
         } else if percent.is_zero() {
             problem.label("0 % promises nothing").help(example)
         } else {
-            let failing = (Decimal::ONE_HUNDRED - percent).round();
+            // Never all of them: that is 0 %.
+            let failing = (Decimal::ONE_HUNDRED - percent).trunc_with_scale(1).normalize();
             problem.label(format!("{number} % would allow {failing} of 100 requests to fail")).help(help)
         });
     }
@@ -328,6 +349,11 @@ fn period(period: Option<&slo::Period>, problems: &mut Vec<Problem>) -> Option<P
 /// The zone of that name, UTC when there is none.
 fn zone_of(name: Option<&str>, path: &str, problems: &mut Vec<Problem>) -> Option<crate::model::Zone> {
     let name = name.unwrap_or("UTC");
+    if name.is_empty() {
+        let problem = Problem::error(path, "timeZone is empty");
+        problems.push(problem.help("use an IANA name, such as Europe/Berlin, or remove timeZone: then it is UTC"));
+        return None;
+    }
     let zone = zone::zone(name);
     if zone.is_none() {
         problems.push(

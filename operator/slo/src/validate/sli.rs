@@ -7,7 +7,7 @@ use promql_parser::{
 };
 use rust_decimal::Decimal;
 
-use super::{buckets, dns_name, parts, sense, sides, units};
+use super::{buckets, dns_name, named, parts, sense, sides, units};
 use crate::{
     duration,
     model::{Counter, Selector, Sli, SloId, Span, Targets},
@@ -72,6 +72,7 @@ pub(super) fn sli(spec: &slo::Sli, id: &SloId, group_by: &[String], problems: &m
     if let Some(slo::Ratio { errors }) = ratio {
         let parsed = vector(errors, "spec.sli.ratio.errors", problems)?;
         keeps(&parsed, group_by, "spec.sli.ratio.errors", problems)?;
+        named::ranges(&parsed, "spec.sli.ratio.errors", problems);
         sense::percentage(&parsed, errors, "spec.sli.ratio.errors", problems);
         sense::looks_back(&parsed, "spec.sli.ratio.errors", problems);
         sides::ratio(&parsed.expr, group_by, "spec.sli.ratio.errors", problems);
@@ -91,6 +92,9 @@ pub(super) fn sli(spec: &slo::Sli, id: &SloId, group_by: &[String], problems: &m
             problems.push(not_a_selector(&parsed, path, "write a metric name with labels, such as up{job=\"x\"}"));
             return None;
         };
+        if !named::must(selector, path, "up{job=\"x\"}", problems) {
+            return None;
+        }
         return Some(Built { sli: Sli::Up(promql::split(selector)), targets: targets(&parsed.selectors()) });
     }
     if let Some(slices) = time_slices {
@@ -210,7 +214,8 @@ fn counter(text: &str, path: &str, group_by: &[String], problems: &mut Vec<Probl
         buckets::one(selector, path, problems);
     }
     if let Some(selector) = parsed.selector() {
-        return Some((Counter::Series(promql::split(selector)), parsed));
+        let counter = Counter::Series(promql::split(selector));
+        return named::must(selector, path, "http_requests_total{job=\"x\"}", problems).then_some((counter, parsed));
     }
     if let Some(range) = fixed_range(&parsed).filter(|_| !parsed.windowed) {
         let windowed = parsed.text.replace(&range, "[$window]");
@@ -229,6 +234,7 @@ fn counter(text: &str, path: &str, group_by: &[String], problems: &mut Vec<Probl
         return None;
     }
     keeps(&parsed, group_by, path, problems)?;
+    named::ranges(&parsed, path, problems);
     Some((Counter::Rate(parsed.template()), parsed))
 }
 
@@ -371,6 +377,7 @@ fn time_slices(spec: &slo::TimeSlices, group_by: &[String], problems: &mut Vec<P
         return None;
     }
     keeps(&parsed, group_by, "spec.sli.timeSlices.good", problems)?;
+    named::ranges(&parsed, "spec.sli.timeSlices.good", problems);
     sense::no_condition(&parsed, "spec.sli.timeSlices.good", problems);
     sense::unheard(&parsed, "spec.sli.timeSlices.good", problems);
     sense::made_up(&parsed, "1", "spec.sli.timeSlices.good", problems);

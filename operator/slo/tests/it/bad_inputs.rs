@@ -33,7 +33,8 @@ fn objective() {
         ("five nines", "five nines is not a decimal number", "write it like \"99.95\""),
         ("99.9 - 99.95", "99.9 - 99.95 is not a decimal number", "write it like \"99.95\""),
         ("99,9,5", "99,9,5 is not a decimal number", "write it like \"99.95\""),
-        ("0.005", "0.005 % would allow 100 of 100 requests to fail", "write it like \"99.95\""),
+        ("0.005", "0.005 % would allow 99.9 of 100 requests to fail", "write it like \"99.95\""),
+        ("0.5", "0.5 % would allow 99.5 of 100 requests to fail", "write \"50\""),
     ] {
         assert_eq!(problems(&json!({"objective": value})), [line(label, help)], "{value:?}");
     }

@@ -4,6 +4,7 @@
 mod alert_rule_properties;
 mod alert_rules;
 mod bad_inputs;
+mod bad_names;
 mod bad_parts;
 mod bad_sense;
 mod bad_times;
