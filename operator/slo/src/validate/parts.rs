@@ -21,8 +21,19 @@ pub(super) fn beside(part: (&str, &VectorSelector), total: &VectorSelector, path
     let own = &selector.matchers.matchers;
     let Some(narrower) = total.matchers.matchers.iter().find(|of_total| leaves_out(of_total, own)) else { return };
     let shown = promql::matcher(narrower);
+    let title = format!("total leaves out events that {field} counts");
+    let is_value = |matcher: &&Matcher| matcher.name == narrower.name && matcher.op == MatchOp::Equal;
+    // Which of the two is a slip nobody can tell; the part is what should be among the whole.
+    if let Some(other) = own.iter().find(is_value).filter(|_| narrower.op == MatchOp::Equal) {
+        problems.push(
+            Problem::warning(format!("{path}.{field}"), title)
+                .label(format!("{field} has {}, total has {shown}", promql::matcher(other)))
+                .help(format!("write the same {} in both, or remove {shown} from total", narrower.name)),
+        );
+        return;
+    }
     problems.push(
-        Problem::warning(format!("{path}.total"), format!("total leaves out events that {field} counts"))
+        Problem::warning(format!("{path}.total"), title)
             .label(format!("only total has {shown}"))
             .help(format!("remove {shown} from total, or add it to {field}: total counts each of the {field} events")),
     );
@@ -54,7 +65,7 @@ fn leaves_out(of_total: &Matcher, own: &[Matcher]) -> bool {
 }
 
 /// Warns when good events are selected by a status of server errors, or bad ones by one of successes.
-pub(super) fn status(field: &str, selector: &VectorSelector, path: &str, problems: &mut Vec<Problem>) {
+pub(super) fn status(field: &str, matchers: &[Matcher], path: &str, problems: &mut Vec<Problem>) {
     let (class, what, other) = if field == "good" { ('5', "failed", "bad") } else { ('2', "succeeded", "good") };
     let of_class = |matcher: &&Matcher| {
         STATUS.contains(&matcher.name.as_str())
@@ -65,10 +76,15 @@ pub(super) fn status(field: &str, selector: &VectorSelector, path: &str, problem
                 one.len() >= 3 && one.starts_with(class)
             })
     };
-    let Some(matcher) = selector.matchers.matchers.iter().find(of_class) else { return };
+    let Some(matcher) = matchers.iter().find(of_class) else { return };
+    let help = if field == "errors" {
+        "write 1 - (…), or select the failed ones before the /".to_owned()
+    } else {
+        format!("write it as {other}, or select the {field} ones")
+    };
     problems.push(
         Problem::warning(format!("{path}.{field}"), format!("{field} counts requests that {what}"))
             .label(promql::matcher(matcher))
-            .help(format!("write it as {other}, or select the {field} ones")),
+            .help(help),
     );
 }

@@ -75,23 +75,38 @@ pub(crate) fn quantiles(expr: &Expr, path: &str, problems: &mut Vec<Problem>) {
     }
 }
 
-/// Warns of a ratio that ends in `* 100`: it is a percentage.
+/// Warns of a ratio with a factor of 100, around it or around what is divided: it is a percentage.
 pub(super) fn percentage(parsed: &Parsed, text: &str, path: &str, problems: &mut Vec<Problem>) {
     let mut expr = &parsed.expr;
     while let Expr::Paren(paren) = expr {
         expr = &paren.expr;
     }
-    let Expr::Binary(product) = expr else { return };
-    let hundred = |side| number(side).is_some_and(|value| value == 100.0);
-    let (left, right) = (hundred(&product.lhs), hundred(&product.rhs));
-    if product.op.id() != token::T_MUL || !(left || right) {
+    let (left, right) = match expr {
+        // 100 * a / b is (100 * a) / b. A number there, or the same factor, makes a ratio of it again.
+        Expr::Binary(division) if division.op.id() == token::T_DIV => {
+            if number(&division.rhs).is_some() || hundred(&division.rhs) != (false, false) {
+                return;
+            }
+            hundred(&division.lhs)
+        }
+        other => hundred(other),
+    };
+    if !(left || right) {
         return;
     }
-    let star = if right { text.rfind('*') } else { text.find('*') };
-    let place = star.and_then(|star| {
+    let mut places = text.match_indices('*').filter_map(|(star, _)| {
         let (before, after) = text.split_at_checked(star)?;
-        Some(if right { star..star + after.find("100")? + 3 } else { before.rfind("100")?..star + 1 })
+        let after = after.get(1..)?;
+        // Of what else has a star, such as a pattern, the number is not next to it.
+        if right {
+            let blank = after.len() - after.trim_start().len();
+            after.trim_start().starts_with("100").then(|| star..star + 1 + blank + 3)
+        } else {
+            let number = before.trim_end().strip_suffix("100")?;
+            Some(number.len()..star + 1)
+        }
     });
+    let place = if right { places.last() } else { places.next() };
     let what = if right { "* 100" } else { "100 *" };
     let problem = Problem::warning(path, "errors is a percentage")
         .label("a ratio is from 0 to 1, and everything above 1 counts as 1")
@@ -100,6 +115,15 @@ pub(super) fn percentage(parsed: &Parsed, text: &str, path: &str, problems: &mut
         Some(place) => problem.span(place),
         None => problem,
     });
+}
+
+/// Whether a product has a factor of 100 on its left, and on its right.
+fn hundred(expr: &Expr) -> (bool, bool) {
+    let is = |side| number(side).is_some_and(|value| value == 100.0);
+    match bare(expr) {
+        Expr::Binary(product) if product.op.id() == token::T_MUL => (is(&product.lhs), is(&product.rhs)),
+        _ => (false, false),
+    }
 }
 
 /// Warns of an error ratio that always looks back further than the shortest windows of the usual tiers: an alert would come and

@@ -10,6 +10,7 @@ use promql_parser::{
     parser::{Expr, LabelModifier, VectorSelector, token},
 };
 
+use super::parts;
 use crate::{promql, re2};
 
 /// A counter as it is mostly written.
@@ -111,7 +112,18 @@ pub(super) fn groups(part: (&str, &Expr), whole: (&str, &Expr), group_by: &[Stri
 /// Warns when good events are selected so that the bad ones are among them.
 pub(super) fn overlap(bad: &Expr, good: &Expr, path: &str, problems: &mut Vec<Problem>) {
     let (Some(bad), Some(good)) = (Plain::of(bad), Plain::of(good)) else { return };
-    if !bad.is_like(&good) || !good.matchers.iter().all(|of_good| bad.matchers.iter().any(|m| implies(m, of_good))) {
+    if !bad.is_like(&good) {
+        return;
+    }
+    if bad.matchers.iter().all(|of_bad| good.matchers.iter().any(|m| implies(m, of_bad))) {
+        problems.push(
+            Problem::warning(format!("{path}.bad"), "bad counts the good events too")
+                .label("it selects all that good selects: did you mean total?")
+                .help("write it as total, or leave the good ones out of bad"),
+        );
+        return;
+    }
+    if !good.matchers.iter().all(|of_good| bad.matchers.iter().any(|m| implies(m, of_good))) {
         return;
     }
     let help = match bad.beyond(&good).as_slice() {
@@ -172,7 +184,18 @@ fn negated(matcher: &Matcher) -> Matcher {
     Matcher { op, ..matcher.clone() }
 }
 
-/// Warns of an error ratio whose two sides are one series, or one group of them.
+/// What a factor stands before or after; an expression without one is itself.
+fn scaled(expr: &Expr) -> &Expr {
+    match bare(expr) {
+        Expr::Binary(product) if product.op.id() == token::T_MUL => match (bare(&product.lhs), bare(&product.rhs)) {
+            (Expr::NumberLiteral(_), other) | (other, Expr::NumberLiteral(_)) => other,
+            _ => expr,
+        },
+        other => other,
+    }
+}
+
+/// Warns of an error ratio whose left side counts successes, or whose two sides are one series, or one group of them.
 pub(super) fn ratio(expr: &Expr, group_by: &[String], path: &str, problems: &mut Vec<Problem>) {
     let Expr::Binary(division) = bare(expr) else { return };
     let one_to_one = division.modifier.as_ref().is_none_or(|modifier| modifier.matching.is_none());
@@ -180,6 +203,9 @@ pub(super) fn ratio(expr: &Expr, group_by: &[String], path: &str, problems: &mut
         return;
     }
     groups(("the left side", &division.lhs), ("the right side", &division.rhs), group_by, problems);
+    if let Some(errors) = Plain::of(scaled(&division.lhs)) {
+        parts::status("errors", errors.matchers, path.trim_end_matches(".errors"), problems);
+    }
     let (Some(left), Some(right)) = (Plain::of(&division.lhs), Plain::of(&division.rhs)) else { return };
     if left.sum.is_none() && left.is_like(&right) && right.beyond(&left).is_empty() {
         problems.push(

@@ -189,7 +189,7 @@ fn compare([bad, good, total]: [Option<&Parsed>; 3], group_by: &[String], path: 
     for (field, part) in [("bad", bad), ("good", good)] {
         let Some(part) = part else { continue };
         if let Some(selector) = part.selector() {
-            parts::status(field, selector, path, problems);
+            parts::status(field, &selector.matchers.matchers, path, problems);
             if field == "bad" {
                 buckets::fast(selector, path, problems);
             }
@@ -235,6 +235,7 @@ fn counter(text: &str, path: &str, group_by: &[String], problems: &mut Vec<Probl
     }
     keeps(&parsed, group_by, path, problems)?;
     named::ranges(&parsed, path, problems);
+    units::average(&parsed.expr, path, problems);
     Some((Counter::Rate(parsed.template()), parsed))
 }
 

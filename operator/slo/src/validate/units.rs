@@ -2,8 +2,9 @@
 //! where both are known.
 
 use plimsoll_api::Problem;
-use promql_parser::parser::{BinaryExpr, Expr, token};
+use promql_parser::parser::{BinaryExpr, Expr, LabelModifier, token};
 
+use super::sides::bare;
 use crate::{promql, render::BASE_RANGE};
 
 /// What an expression counts.
@@ -124,6 +125,43 @@ fn increases(field: &str, other: &str, path: &str) -> Problem {
             BASE_RANGE.as_seconds()
         ))
         .help(format!("write rate instead of increase, in {other} too"))
+}
+
+/// Warns of bad, good or total whose outermost aggregation picks or weighs rates instead of adding them up.
+pub(super) fn average(expr: &Expr, path: &str, problems: &mut Vec<Problem>) {
+    let mut expr = bare(expr);
+    // What stands after `or` is for when nothing is there.
+    while let Expr::Binary(or) = expr
+        && or.op.id() == token::T_LOR
+    {
+        expr = bare(&or.lhs);
+    }
+    let Expr::Aggregate(aggregate) = expr else { return };
+    let (is, may_be_copies) = match aggregate.op.id() {
+        token::T_AVG => ("an average", true),
+        token::T_MIN => ("a minimum", true),
+        token::T_MAX => ("a maximum", true),
+        token::T_QUANTILE => ("a quantile", false),
+        _ => return,
+    };
+    // Of what several collect, one is all.
+    let copies = matches!(&aggregate.modifier, Some(LabelModifier::Exclude(labels))
+        if labels.labels.iter().any(|label| label.contains("replica")));
+    let counts = matches!(unit(&aggregate.expr, MAX_DEPTH), Some(Unit::PerSecond | Unit::PerWindow));
+    if !counts || (may_be_copies && copies) {
+        return;
+    }
+    let field = path.rsplit('.').next().unwrap_or(path);
+    let or = if may_be_copies {
+        format!("; or {} without (replica) (…) where each series is there twice", aggregate.op)
+    } else {
+        String::new()
+    };
+    problems.push(
+        Problem::warning(path, format!("{field} is {is}, which counts no events"))
+            .label("two instances with one event each have two, and not one")
+            .help(format!("write sum{or}")),
+    );
 }
 
 /// Warns of an error ratio with `increase` on one side and `rate` on the other, or that is none.

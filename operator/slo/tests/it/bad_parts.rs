@@ -63,6 +63,13 @@ fn parts_that_are_none() {
             events("bad", "sum(increase(r_failed[$window])) / 300 or vector(0)", "sum(rate(r[$window]))"),
             &[],
         ),
+        (
+            "a job that is not total's",
+            events("bad", "r{job=\"auht\",code=~\"5..\"}", "r{job=\"auth\"}"),
+            &[
+                "warning: spec.sli.events.bad: total leaves out events that bad counts (bad has job=\"auht\", total has job=\"auth\"); write the same job in both, or remove job=\"auth\" from total",
+            ],
+        ),
         ("of another metric", events("bad", "r_failed{code=~\"5..\"}", "r{job=\"shop\"}"), &[]),
         (
             "a part",
@@ -81,6 +88,7 @@ fn good_that_holds_the_bad() {
             "warning: spec.sli.events.good: good counts the bad events too (it selects all that bad selects); {help}"
         )
     };
+    let whole = "warning: spec.sli.events.bad: bad counts the good events too (it selects all that good selects: did you mean total?); write it as total, or leave the good ones out of bad";
     let other = line("write it as total, or leave the bad ones out of good");
     for (bad, good, want) in [
         ("r{code=~\"5..\"}", "r", vec![line("write it as total, or add code!~\"5..\" to good")]),
@@ -94,6 +102,11 @@ fn good_that_holds_the_bad() {
             "sum(rate(r[$window]))",
             vec![line("write it as total, or add code!~\"5..\" to good")],
         ),
+        // The other way round.
+        ("r{job=\"a\"}", "r{job=\"a\",code=\"200\"}", vec![whole.to_owned()]),
+        ("r", "r{code!~\"5..\"}", vec![whole.to_owned()]),
+        ("r{code=~\".+\"}", "r{code=\"200\"}", vec![whole.to_owned()]),
+        ("sum(rate(r[$window]))", "sum(rate(r{code=\"200\"}[$window]))", vec![whole.to_owned()]),
         // Surely or possibly others.
         ("r{code=~\"5..\"}", "r{code!~\"5..\"}", Vec::new()),
         ("r{code=~\"5..\"}", "r{code=~\"[2-5]..\"}", Vec::new()),
@@ -140,4 +153,32 @@ fn groups_by_what_tells_bad_from_good() {
             "warning: spec.groupBy[0]: code is what tells good events from others (good has code=~\"2..\", total has not: a group is all good or not at all); remove code from groupBy"
         ]
     );
+}
+
+#[test]
+fn averages_of_rates() {
+    let events = |bad: &str, total: &str| json!({"sli": {"events": {"bad": bad, "total": total}}});
+    let line = |field: &str, what: &str, or: &str| {
+        format!(
+            "warning: spec.sli.events.{field}: {field} is {what}, which counts no events (two instances with one event each have two, and not one); write sum{or}"
+        )
+    };
+    let or = |operator: &str| format!("; or {operator} without (replica) (…) where each series is there twice");
+    for (bad, total, want) in [
+        (
+            "avg(rate(r{code=~\"5..\"}[$window]))",
+            "max by (job) (rate(r[$window]))",
+            vec![line("bad", "an average", &or("avg")), line("total", "a maximum", &or("max"))],
+        ),
+        (
+            "min(rate(b[$window])) or vector(0)",
+            "(quantile(0.9, sum by (x) (rate(r[$window]))))",
+            vec![line("bad", "a minimum", &or("min")), line("total", "a quantile", "")],
+        ),
+        // What adds them up, or knows copies.
+        ("sum(max by (pod) (rate(b[$window])))", "sum(rate(r[$window]))", vec![]),
+        ("max without (prometheus_replica) (rate(b[$window]))", "sum(rate(r[$window]))", vec![]),
+    ] {
+        assert_eq!(problems(&events(bad, total)), want, "{bad} {total}");
+    }
 }

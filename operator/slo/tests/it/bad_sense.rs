@@ -86,6 +86,37 @@ fn conditions_and_ratios() {
 }
 
 #[test]
+fn ratios_of_hundred_and_of_successes() {
+    let errors = |text: &str| only(json!({"ratio": {"errors": text}}));
+    let percentage = |what: &str| {
+        format!(
+            "warning: spec.sli.ratio.errors: errors is a percentage (a ratio is from 0 to 1, and everything above 1 counts as 1); remove the {what}"
+        )
+    };
+    let (before, after) = (percentage("100 *"), percentage("* 100"));
+    let good = "warning: spec.sli.ratio.errors: errors counts requests that succeeded (code=~\"2..\"); write 1 - (…), or select the failed ones before the /";
+    let rate = |matcher: &str| format!("sum(rate(r{{{matcher}}}[$window]))");
+    let (failed, done, all) = (rate("code=~\"5.*\""), rate("code=~\"2..\""), rate(""));
+    check(&[
+        ("before all", errors(&format!("100 * {failed} / {all}")), &[&before]),
+        ("in brackets", errors(&format!("100 * ({failed} / {all})")), &[&before]),
+        ("in the numerator", errors(&format!("({failed} * 100) / {all}")), &[&after]),
+        ("behind all", errors(&format!("{failed} / {all} * 100")), &[&after]),
+        ("on both sides", errors(&format!("{failed} * 100 / ({all} * 100)")), &[]),
+        ("and divided again", errors(&format!("100 * {failed} / 100")), &[]),
+        ("successes", errors(&format!("{done} / {all}")), &[good]),
+        ("successes in percent", errors(&format!("100 * {done} / {all}")), &[&before, good]),
+        ("the rest of successes", errors(&format!("1 - {done} / {all}")), &[]),
+        ("all but successes", errors(&format!("({all} - {done}) / {all}")), &[]),
+    ]);
+    // The place is the factor's, and no star of a pattern.
+    let text = format!("{failed} * 100 / {}", rate("path=~\"/a.*\""));
+    let found = plimsoll_slo::validate(&crate::slo(&errors(&text))).unwrap().warnings;
+    let place = found.iter().find(|problem| problem.message == "errors is a percentage").unwrap().span.clone().unwrap();
+    assert_eq!(&text[place], "* 100");
+}
+
+#[test]
 fn data_that_are_never_missing() {
     let line = |path: &str, field: &str, value: &str, help: &str| {
         format!(
