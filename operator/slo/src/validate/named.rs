@@ -26,7 +26,7 @@ pub(super) fn must(selector: &VectorSelector, path: &str, example: &str, problem
         let field = path.rsplit('.').next().unwrap_or(path);
         problems.push(
             Problem::error(path, format!("{field} has no metric name"))
-                .label("it selects every metric with these labels, and Prometheus fails a rate over two of them")
+                .label("it selects every metric with these labels, and Prometheus fails a rate or sum over time of two of them")
                 .help(format!("write a metric name with labels, such as {example}")),
         );
     }

@@ -106,7 +106,7 @@ pub(super) fn percentage(parsed: &Parsed, text: &str, path: &str, problems: &mut
             Some(number.len()..star + 1)
         }
     });
-    let place = if right { places.last() } else { places.next() };
+    let place = if right { places.next_back() } else { places.next() };
     let what = if right { "* 100" } else { "100 *" };
     let problem = Problem::warning(path, "errors is a percentage")
         .label("a ratio is from 0 to 1, and everything above 1 counts as 1")
