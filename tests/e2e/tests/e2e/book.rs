@@ -7,8 +7,8 @@ use std::{
 };
 
 use anyhow::{Context, Result, bail, ensure};
-use plimsoll_e2e::{Test, Testbed, test};
-use plimsoll_testbed::{Component, ControlPlane, Folder, Program};
+use plimsoll_e2e::{PROMETHEUS, Test, Testbed, test};
+use plimsoll_testbed::{Component, ControlPlane, Folder, Program, Promtool};
 
 use crate::{
     cluster::{SOON, slo},
@@ -23,6 +23,7 @@ const NEED_PODS: [&str; 5] = [" rollout status ", " port-forward ", "kubectl log
 pub(crate) fn tests() -> Vec<Test> {
     vec![
         test(PROGRAMS, kubectl_and_helm_know_every_command),
+        test(PROMETHEUS, the_test_of_rules_passes_as_written),
         test(SERVERS, the_chart_comes_changes_and_goes_as_written),
         test(SERVERS, the_manifests_come_and_go_as_written),
     ]
@@ -119,6 +120,31 @@ impl Reader {
         ensure!(ran > 0, "docs/{page} has nothing to type under {heading:?}");
         Ok(())
     }
+}
+
+/// What a page has people put into a file.
+fn file(page: &str, name: &str) -> Result<String> {
+    let text = std::fs::read_to_string(root().join("docs").join(page))?;
+    let (_, from) = text.split_once(&format!("\n```yaml {name}\n")).with_context(|| format!("{page} has no {name}"))?;
+    let (block, _) = from.split_once("```").context("a block without an end")?;
+    Ok(block.to_owned())
+}
+
+async fn the_test_of_rules_passes_as_written(testbed: &Testbed) -> Result<()> {
+    let folder = Folder::new("ci")?;
+    let tests = file("recipes/ci.md", "tests/checkout.yaml")?;
+    for (name, text) in [("slo", file("quickstart.md", "slo/checkout.yaml")?), ("tests", tests.clone())] {
+        std::fs::create_dir(folder.join(name))?;
+        std::fs::write(folder.join(name).join("checkout.yaml"), text)?;
+    }
+    let generate = ["generate", "slo/checkout.yaml", "--output", "rules/"];
+    Program::new(testbed.plimsoll()?).args(generate).folder(folder.path()).run("", COMMAND).await?.success()?;
+    let (promtool, right) = (Promtool::new(testbed.bin())?, folder.join("tests").join("checkout.yaml"));
+    promtool.test_rules(&[&right]).await?;
+    let wrong = folder.join("tests").join("wrong.yaml");
+    std::fs::write(&wrong, tests.replace("6+6x60", "0+0x60"))?;
+    ensure!(promtool.test_rules(&[&wrong]).await.is_err(), "it fires without errors");
+    Ok(())
 }
 
 /// With `--help` behind it, a command is read and not done: a flag or a command that is not known is an error.
