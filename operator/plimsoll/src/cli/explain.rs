@@ -1,6 +1,8 @@
 //! `plimsoll explain`: objects of files or of a cluster, one after the other, in words.
 
 use std::{
+    collections::BTreeSet,
+    error::Error as _,
     fmt::Debug,
     path::{Path, PathBuf},
     time::Duration,
@@ -8,7 +10,7 @@ use std::{
 
 use anyhow::{Context as _, bail};
 use clap::Args;
-use kube::{Api, Client, Resource, api::ListParams, core::NamespaceResourceScope};
+use kube::{Api, Client, Resource, api::ListParams, config::KubeconfigError, core::NamespaceResourceScope};
 use plimsoll_api::{Kind, Level, Slo};
 use plimsoll_slo::validate::DEFAULT_NAMESPACE;
 use serde::de::DeserializeOwned;
@@ -73,7 +75,8 @@ pub fn run(args: &Explain) -> Result<Exit, Stop> {
         }
     }
     let prometheus = prometheus(args.prometheus.as_deref()).map_err(|error| super::failed(&error))?;
-    let mut session = Session { explainer: Explainer::new(prometheus), exit: Exit::Fine, first: true };
+    let mut session =
+        Session { explainer: Explainer::new(prometheus), exit: Exit::Fine, first: true, namespaces: BTreeSet::new() };
     let runtime = super::runtime()?;
     if !paths.is_empty() {
         let namespace = args.namespace.as_deref();
@@ -125,6 +128,8 @@ struct Session {
     explainer: Explainer,
     exit: Exit,
     first: bool,
+    /// Of what there is to explain.
+    namespaces: BTreeSet<String>,
 }
 
 impl Session {
@@ -144,6 +149,7 @@ impl Session {
             out::stderr("\n");
         }
         self.exit = self.exit.max(validate::exit(&checked, false));
+        self.meets(checked.models.iter().map(|model| model.id().namespace.clone()));
         for model in &checked.models {
             let explanation = self.explainer.model(model).await;
             self.say(&explanation)?;
@@ -153,8 +159,9 @@ impl Session {
 
     /// Explains objects of the cluster; one that is not there does not stop the others.
     async fn cluster(&mut self, names: &[(Kind, &str)], namespace: Option<&str>) -> Result<(), Stop> {
-        let client = Client::try_default().await.map_err(|error| no_cluster(error.into()))?;
+        let client = Client::try_default().await.map_err(no_cluster)?;
         let namespace = namespace.unwrap_or(client.default_namespace()).to_owned();
+        self.meets([namespace.clone()]);
         for (kind, name) in names {
             match stored(&client, *kind, name, &namespace).await {
                 Ok(object) => {
@@ -168,6 +175,14 @@ impl Session {
             }
         }
         Ok(())
+    }
+
+    /// Objects of several namespaces may have the same name: then they are told with them.
+    fn meets(&mut self, namespaces: impl IntoIterator<Item = String>) {
+        self.namespaces.extend(namespaces);
+        if self.namespaces.len() > 1 {
+            self.explainer.name_namespaces();
+        }
     }
 
     /// Prints at once: asking about the next one may take a while.
@@ -185,11 +200,19 @@ impl Session {
     }
 }
 
-/// The client's own words name every place where it has looked; what helps is one sentence.
-fn no_cluster(error: anyhow::Error) -> Stop {
-    let Stop::Failed(cause, _) = super::failed(&error) else { return Stop::Quiet };
-    let help = "set KUBECONFIG to the file that names the cluster, or name files to explain without one".to_owned();
-    Stop::Failed(format!("no cluster: there is no usable kubeconfig: {cause}"), help)
+/// The client's own words name every place where it has looked, one in the other; what helps is the file.
+fn no_cluster(error: kube::Error) -> Stop {
+    let help = "set KUBECONFIG to the file that names the cluster; files are explained without one: plimsoll explain slo/*.yaml --prometheus URL";
+    let kubeconfig = match &error {
+        kube::Error::InferConfig(inferred) => inferred.source().and_then(|source| source.downcast_ref()),
+        _ => None,
+    };
+    let cause = match kubeconfig {
+        Some(KubeconfigError::ReadConfig(cause, path)) => format!("{}: {cause}", path.display()),
+        Some(other) => chain(other),
+        None => chain(&error),
+    };
+    Stop::Failed(format!("no kubeconfig: {cause}"), help.to_owned())
 }
 
 async fn stored(client: &Client, kind: Kind, name: &str, namespace: &str) -> anyhow::Result<Object> {

@@ -3,7 +3,7 @@
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, ObjectMeta};
 use plimsoll_api::conditions as c;
 
-use super::{histogram::Buckets, parts::Part};
+use super::{blind::Doubt, histogram::Buckets, parts::Part};
 use crate::{limits::Excess, targets::Away};
 
 /// All of it.
@@ -61,8 +61,12 @@ pub struct Facts {
     pub busy: bool,
     /// Whether its alert of missing data fires, or is about to.
     pub no_data: Option<NoData>,
-    /// Share of the budget that is left.
+    /// Share of the budget that is left, of the worst group.
     pub budget: Option<f64>,
+    /// Which group that is: `region="eu"`; empty where there are none.
+    pub budget_of: String,
+    /// About how much of the period is known, where that is not most of it: `4m`.
+    pub known: Option<String>,
     /// What is too much for this Prometheus.
     pub excess: Vec<Excess>,
     /// Its tiers.
@@ -248,6 +252,10 @@ pub struct Selector {
     pub values: Option<(String, Vec<String>)>,
     /// Where none of those values could ever be what is wanted.
     pub slip: Option<Slip>,
+    /// Where it matches nothing and is of bad events: why it may never match anything.
+    pub doubt: Option<Doubt>,
+    /// The label of its series that the first of those that it lacks is a misspelling of.
+    pub meant: Option<String>,
 }
 
 /// A matcher that no value of its label can fit.
@@ -315,6 +323,10 @@ pub struct Tier {
     pub minimum: u64,
     /// Whether its alert fires.
     pub firing: bool,
+    /// The worst of the groups that burn: `region="eu"`; empty where there are none.
+    pub group: String,
+    /// How many other groups burn.
+    pub others: u64,
     /// How often its alert is evaluated.
     pub interval: String,
     /// How long its conditions must hold.

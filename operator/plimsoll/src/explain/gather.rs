@@ -15,9 +15,9 @@ use plimsoll_slo::{
 };
 
 use super::{
-    excluded,
+    blind, excluded,
     facts::{self, Facts, Loaded, NoData, Refusal, Scored, Selector, Surplus, Tier},
-    fit, histogram, near, parts, scores,
+    fit, groups, histogram, near, parts, scores,
 };
 use crate::{
     controller::observe::{self, Wanted},
@@ -328,6 +328,7 @@ async fn ask(prometheus: &Prometheus, model: &Model, facts: &mut Facts) -> Resul
         let asked = examine_selector(prometheus, &model.group_by, selector).await;
         note(asked, &about, &mut facts.refusals)?;
     }
+    blind::examine(prometheus, &mut facts.selectors).await;
     for part in &mut facts.parts {
         let asked = parts::ask(prometheus, &model.id.to_string(), part).await;
         note(asked, &format!("the part {}", part.id), &mut facts.refusals)?;
@@ -394,6 +395,12 @@ async fn examine_selector(
             selector.lacks.push(label.clone());
         }
     }
+    if let Some(wrong) = selector.lacks.first() {
+        // What can only be a hint must not take the rest of the explanation with it.
+        let one = prometheus.query(&format!("topk(1, {})", selector.text)).await.unwrap_or_default();
+        let labels = one.iter().flat_map(|sample| sample.metric.keys()).map(String::as_str);
+        selector.meant = blind::label(wrong, labels, group_by);
+    }
     Ok(())
 }
 
@@ -405,7 +412,10 @@ fn burns(model: &Model, id: &str) -> String {
 
 /// The budget, how fast it burns, and which tiers fire.
 async fn burning(prometheus: &Prometheus, model: &Model, id: &str, facts: &mut Facts) -> Result<(), PrometheusError> {
-    facts.budget = single(prometheus, &format!("min({}{{{id}}})", names::BUDGET_REMAINING)).await?;
+    groups::budget(prometheus, model, id, facts).await?;
+    if facts.budget.is_some() {
+        facts.known = groups::known(prometheus, model, id).await?;
+    }
     let burns: BTreeMap<String, f64> = prometheus
         .query(&burns(model, id))
         .await?
@@ -430,6 +440,7 @@ async fn burning(prometheus: &Prometheus, model: &Model, id: &str, facts: &mut F
             excluded::recount(prometheus, model, windows.long, &mut tier.burn_long).await?;
             excluded::recount(prometheus, model, windows.short, &mut tier.burn_short).await?;
         }
+        groups::worst(prometheus, model, id, windows, tier).await?;
         if tier.minimum > 0 {
             let (events, every) = plimsoll_slo::render::bad_events(model, windows.long);
             tier.bad_events = single(prometheus, &format!("max({events})")).await?.map(plimsoll_slo::render::whole);
@@ -443,6 +454,11 @@ async fn burning(prometheus: &Prometheus, model: &Model, id: &str, facts: &mut F
         let least = within.fold(0.0, f64::max);
         // Rates at the edges of a window make a difference of their own.
         tier.bad_events = tier.bad_events.filter(|events| *events >= 0.5 * least);
+        if !tier.group.is_empty() && tier.bad_events.is_some() {
+            let (events, _) = plimsoll_slo::render::bad_events(model, windows.long);
+            let events = groups::bad_events(model, id, &events, &tier.group);
+            tier.bad_events = single(prometheus, &events).await?.map(plimsoll_slo::render::whole);
+        }
     }
     if facts.tiers.iter().any(Tier::is_unknown) {
         // Without events there is no ratio, and nothing to wait for.

@@ -2,11 +2,13 @@
 //! [`gather`] asks; [`text()`] is a pure function from the facts to words.
 
 pub mod alert_rule;
+mod blind;
 mod buckets;
 mod excluded;
 pub mod facts;
 mod fit;
 pub mod gather;
+mod groups;
 mod histogram;
 mod near;
 mod parts;
@@ -28,6 +30,8 @@ pub struct Explainer {
     prometheus: Option<Prometheus>,
     /// True once Prometheus has not answered: it is not asked again for every other object.
     silent: bool,
+    /// Names objects with their namespaces.
+    wide: bool,
 }
 
 /// One object explained.
@@ -44,7 +48,12 @@ pub struct Explanation {
 impl Explainer {
     /// Asks this Prometheus, or nobody.
     pub fn new(prometheus: Option<Prometheus>) -> Self {
-        Self { prometheus, silent: false }
+        Self { prometheus, silent: false, wide: false }
+    }
+
+    /// From here on names objects with their namespaces: those of several are explained.
+    pub fn name_namespaces(&mut self) {
+        self.wide = true;
     }
 
     /// Whether there is a Prometheus to ask.
@@ -55,7 +64,7 @@ impl Explainer {
     /// Explains what a file holds; what its author should know was said when the file was checked.
     pub async fn model(&mut self, model: &AnyModel) -> Explanation {
         let prometheus = self.prometheus.as_ref().filter(|_| !self.silent);
-        match model {
+        let explanation = match model {
             AnyModel::Slo(model) => {
                 let facts = gather::model(model, prometheus).await;
                 self.slo(facts)
@@ -64,22 +73,24 @@ impl Explainer {
                 let facts = alert_rule::model(model, prometheus).await;
                 self.alert_rule(facts)
             }
-        }
+        };
+        self.named(&model.id().namespace, explanation)
     }
 
     /// Explains what a cluster holds.
     pub async fn stored(&mut self, object: &Object, cluster: &Client) -> Explanation {
         let prometheus = self.prometheus.as_ref().filter(|_| !self.silent);
-        match object {
+        let (metadata, explanation) = match object {
             Object::Slo(slo) => {
                 let facts = gather::gather(slo, prometheus, cluster).await;
-                self.slo(facts)
+                (&slo.metadata, self.slo(facts))
             }
             Object::AlertRule(rule) => {
                 let facts = alert_rule::gather(rule, prometheus, cluster).await;
-                self.alert_rule(facts)
+                (&rule.metadata, self.alert_rule(facts))
             }
-        }
+        };
+        self.named(metadata.namespace.as_deref().unwrap_or_default(), explanation)
     }
 
     fn slo(&mut self, mut facts: Facts) -> Explanation {
@@ -97,6 +108,13 @@ impl Explainer {
         Explanation { text: alert_rule::text(&facts), valid, answered }
     }
 
+    /// The text begins with the name of the object.
+    fn named(&self, namespace: &str, explanation: Explanation) -> Explanation {
+        let Explanation { text, valid, answered } = explanation;
+        let text = if self.wide { format!("{namespace}/{text}") } else { text };
+        Explanation { text, valid, answered }
+    }
+
     /// Notes that Prometheus does not answer at all, and says it of the objects for which it was not asked again.
     fn settle(&mut self, loaded: &mut facts::Loaded, asked: bool) {
         if self.prometheus.is_none() || !asked {
@@ -109,6 +127,10 @@ impl Explainer {
     }
 }
 
+#[cfg(test)]
+mod blind_tests;
+#[cfg(test)]
+mod groups_tests;
 #[cfg(test)]
 #[path = "tests.rs"]
 mod tests;

@@ -17,6 +17,8 @@ use crate::prometheus::{Prometheus, PrometheusError};
 pub(super) const METRICS: usize = 20_000;
 /// So many names are told, and so many values.
 pub(super) const TOLD: (usize, usize) = (3, 8);
+/// The one that is meant is looked for among so many values.
+const VALUES: usize = 200;
 /// What is gone for longer is no help.
 const LATELY: SignedDuration = SignedDuration::from_hours(1);
 /// Endings that people leave out, and that a histogram has.
@@ -49,7 +51,7 @@ pub(super) async fn examine(prometheus: &Prometheus, selector: &mut Selector) ->
             continue;
         }
         if count(prometheus, &format!("count({metric}{{{}}})", promql::matcher(&matcher))).await? == 0 {
-            let values = prometheus.label_values(label, Some(&metric), since, TOLD.1 + 1).await.unwrap_or_default();
+            let values = prometheus.label_values(label, Some(&metric), since, VALUES).await.unwrap_or_default();
             selector.slip = slip(&matcher, &values);
             selector.values = (!values.is_empty()).then(|| (label.clone(), values));
         }

@@ -23,7 +23,7 @@ async fn server(words: &str, answer: ResponseTemplate) -> MockServer {
     server
 }
 
-fn refused(code: u16) -> ResponseTemplate {
+pub(super) fn refused(code: u16) -> ResponseTemplate {
     let error = "query processing would load too many samples into memory in query execution";
     ResponseTemplate::new(code).set_body_json(json!({"status": "error", "errorType": "execution", "error": error}))
 }
@@ -99,7 +99,7 @@ async fn the_burn_is_that_of_the_alerts() {
 }
 
 /// A Prometheus in which what holds these words has this value, or none, and which knows this of its metrics.
-async fn knows(answers: &[(&str, &str)], others: &[(&str, serde_json::Value)]) -> MockServer {
+pub(super) async fn knows(answers: &[(&str, &str)], others: &[(&str, serde_json::Value)]) -> MockServer {
     let server = MockServer::start().await;
     let data =
         |data: &serde_json::Value| ResponseTemplate::new(200).set_body_json(json!({"status": "success", "data": data}));
@@ -125,14 +125,14 @@ async fn knows(answers: &[(&str, &str)], others: &[(&str, serde_json::Value)]) -
     server
 }
 
-fn of(sli: serde_json::Value) -> AnyModel {
+pub(super) fn of(sli: serde_json::Value) -> AnyModel {
     let mut slo =
         plimsoll_api::Slo::new("cart", serde_json::from_value(json!({"objective": "99.9", "sli": sli})).unwrap());
     slo.metadata.namespace = Some("shop".to_owned());
     AnyModel::Slo(Box::new(plimsoll_slo::validate(&slo).unwrap().model))
 }
 
-async fn explained(server: &MockServer, model: &AnyModel) -> String {
+pub(super) async fn explained(server: &MockServer, model: &AnyModel) -> String {
     let prometheus = Prometheus::new(http_client().unwrap(), &server.uri()).unwrap().with_retries(0);
     Explainer::new(Some(prometheus)).model(model).await.text
 }
@@ -298,7 +298,7 @@ async fn a_target_that_is_down_is_named() {
 }
 
 /// An answer of Prometheus.
-fn vector(result: serde_json::Value) -> ResponseTemplate {
+pub(super) fn vector(result: serde_json::Value) -> ResponseTemplate {
     let data = json!({"resultType": "vector", "result": result});
     ResponseTemplate::new(200).set_body_json(json!({"status": "success", "data": data}))
 }
@@ -368,7 +368,7 @@ async fn what_there_is_instead_is_told() {
             good,
             &[("job=\"parcel\"", "")],
             &all,
-            "matches nothing, which counts as no bad events; job is one of parcels, parcels15\n",
+            "matches nothing, which counts as no bad events; job is one of parcels, parcels15; did you mean job=\"parcels\"?\n",
         ),
     ] {
         let mut answers = answers.to_vec();

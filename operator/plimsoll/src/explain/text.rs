@@ -5,6 +5,7 @@ use std::fmt::Write;
 use plimsoll_slo::names;
 
 use super::{
+    blind,
     buckets::no_bucket,
     facts::{Facts, Loaded, Misfit, NoData, Refusal, Scored, Selector, Slip, Surplus},
     histogram::Buckets,
@@ -128,9 +129,13 @@ fn find(facts: &Facts) -> Finding {
         return finding(
             format!("works, but its error budget is {spent}."),
             format!(
-                "{:.1} % of the budget over {} is spent: change little until there is some again; {}",
+                "{:.1} % of the budget {} is spent{}: change little until there is some again; {}",
                 (1.0 - budget) * 100.0,
-                facts.period,
+                match &facts.known {
+                    Some(known) => format!("of the time known so far, about {known} of {},", facts.period),
+                    None => format!("over {}", facts.period),
+                },
+                of_group(&facts.budget_of),
                 quiet(&facts.tiers)
             ),
         );
@@ -145,6 +150,9 @@ fn find(facts: &Facts) -> Finding {
     if let Some(tier) = held_back(&facts.tiers) {
         let headline = format!("works; its {} tier is held back, with too few bad events.", tier.name);
         return finding(headline, quiet(&facts.tiers));
+    }
+    if let Some(doubt) = blind::possible(facts) {
+        return doubt;
     }
     if let Some(excess) = facts.excess.first() {
         return finding(format!("works, but {}", excess.headline), excess.remedy.clone());
@@ -184,6 +192,9 @@ fn indicator(facts: &Facts) -> Option<Finding> {
         };
         return finding(format!("{what}: its selector for {} matches nothing.", selector.role), next);
     }
+    if let Some(blind) = blind::certain(&facts.selectors) {
+        return Some(blind);
+    }
     if let Some(missing) = facts.buckets.as_ref().and_then(no_bucket) {
         return finding("has no data: its histogram has no bucket at the threshold.".to_owned(), missing);
     }
@@ -209,7 +220,11 @@ fn indicator(facts: &Facts) -> Option<Finding> {
     {
         return finding(
             format!("cannot be grouped by {label}: the series of its {} do not have it.", selector.role),
-            format!("remove {label} from groupBy, or use series that have it: {}", selector.text),
+            format!(
+                "remove {label} from groupBy, or use series that have it: {}{}",
+                selector.text,
+                selector.meant.as_ref().map(|name| format!("; did you mean {name}?")).unwrap_or_default()
+            ),
         );
     }
     if let Some(Surplus { role, part, total }) = &facts.surplus {
@@ -234,8 +249,13 @@ pub(super) fn unreachable(cause: &str) -> String {
     format!("see that it runs and can be reached from here, or give its address with --prometheus: {cause}")
 }
 
+/// Whose the worst budget is.
+fn of_group(group: &str) -> String {
+    if group.is_empty() { String::new() } else { format!(" for {group}") }
+}
+
 fn nothing_matched(selector: &Selector) -> Option<(&Selector, String)> {
-    // A service without errors has no series for them: that is no mistake, and the rules know it.
+    // A service without errors has no series for them: that is no mistake, and the rules know it. What is one is a doubt.
     if selector.series != Some(0) || selector.role == "bad" {
         return None;
     }
@@ -327,7 +347,9 @@ fn details(facts: &Facts) -> Vec<String> {
     }
     if let Some(budget) = facts.budget {
         let mark = if budget > 0.0 { " " } else { "✗" };
-        all.push(format!("{mark} budget left: {:.1} %", budget * 100.0));
+        let known = facts.known.as_ref().map(|known| format!(", of the time known so far, about {known}"));
+        let of = of_group(&facts.budget_of);
+        all.push(format!("{mark} budget left{of}: {:.1} %{}", budget * 100.0, known.unwrap_or_default()));
     }
     all.extend(tiers::lines(facts));
     all.extend(facts.scored.iter().map(Scored::line));
@@ -335,7 +357,7 @@ fn details(facts: &Facts) -> Vec<String> {
 }
 
 fn selector_lines(selector: &Selector, misfits: &[Misfit]) -> Vec<String> {
-    let Selector { role, text, series, of_metric: _, lacks, no_such_label, near: _, values: _, slip } = selector;
+    let Selector { role, text, series, lacks, no_such_label, slip, doubt, .. } = selector;
     let misfits: Vec<&Misfit> = misfits.iter().filter(|misfit| misfit.is_of(selector)).collect();
     let mut all = vec![match series {
         None => format!("  {role}: {text}"),
@@ -343,6 +365,9 @@ fn selector_lines(selector: &Selector, misfits: &[Misfit]) -> Vec<String> {
             "✗ {role}: {text} matches nothing: no series of the metric has the label {}",
             no_such_label.as_deref().unwrap_or_default()
         ),
+        Some(0) if slip.is_none() && doubt.is_some() => {
+            doubt.as_ref().map(|doubt| doubt.line(selector)).unwrap_or_default()
+        }
         Some(0) if *role == "bad" && slip.is_none() => {
             format!("✓ {role}: {text} matches nothing, which counts as no bad events{}", instead(selector))
         }

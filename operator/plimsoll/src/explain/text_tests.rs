@@ -20,6 +20,8 @@ fn good() -> Facts {
         counted: "1m".into(),
         minimum: 10,
         firing: false,
+        group: String::new(),
+        others: 0,
         interval: "30s".into(),
         hold: None,
     };

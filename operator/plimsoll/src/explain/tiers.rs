@@ -4,6 +4,7 @@ use std::fmt::Write;
 
 use super::{
     facts::{Facts, Selector, Tier},
+    groups,
     text::Finding,
 };
 
@@ -19,7 +20,10 @@ pub(super) fn firing(facts: &Facts) -> Option<Finding> {
                 headline: format!("is excluded until {until}: {who} still {fire}."),
                 next: format!("what is excluded counts no more, and the alerts end by themselves: {}", going_on(last)),
             },
-            None => Finding { headline: format!("was burning: {who} still {fire}."), next: calm(first) },
+            None => Finding {
+                headline: format!("was burning: {who} still {fire}{}.", groups::of(first)),
+                next: calm(first),
+            },
         });
     };
     let what = match &facts.excluded {
@@ -34,7 +38,7 @@ pub(super) fn firing(facts: &Facts) -> Option<Finding> {
         number(tier.burn_long),
         number(tier.burn_short)
     );
-    Some(Finding { headline: format!("is burning: {who} {fire}."), next })
+    Some(Finding { headline: format!("is burning: {who} {fire}{}.", groups::of(tier)), next })
 }
 
 /// Why a tier ends by itself that fires and does not burn.
@@ -74,9 +78,17 @@ fn going_on(tier: &Tier) -> String {
 pub(super) fn about_to_fire(facts: &Facts) -> Option<Finding> {
     let tier = facts.tiers.iter().find(|tier| tier.is_over() && !tier.is_below_floor())?;
     let headline = if tier.is_uncounted() {
-        format!("burns: over both windows of the {} tier; its bad events are not counted yet.", tier.name)
+        format!(
+            "burns: over both windows of the {} tier{}; its bad events are not counted yet.",
+            tier.name,
+            groups::of(tier)
+        )
     } else {
-        format!("burns: all conditions of the {} tier are met, its alert does not fire yet.", tier.name)
+        format!(
+            "burns: all conditions of the {} tier are met{}, its alert does not fire yet.",
+            tier.name,
+            groups::of(tier)
+        )
     };
     let next = format!("{}; find out what fails{}", awaited(tier), failing(&facts.selectors));
     Some(Finding { headline, next })
@@ -206,11 +218,12 @@ fn line(tier: &Tier, unknown: bool) -> Option<String> {
         (false, true) if unknown => ("·", "is not known yet"),
         (false, true) => ("✓", "is quiet"),
     };
+    let of = groups::of(tier);
     if !recorded {
-        return Some(format!("{mark} tier {name} {state}: no events count over {long} and {short} any more"));
+        return Some(format!("{mark} tier {name} {state}{of}: no events count over {long} and {short} any more"));
     }
     let mut text = format!(
-        "{mark} tier {name} {state}: burn {} over {long} and {} over {short}, threshold {threshold}",
+        "{mark} tier {name} {state}{of}: burn {} over {long} and {} over {short}, threshold {threshold}",
         number(tier.burn_long),
         number(tier.burn_short),
     );
