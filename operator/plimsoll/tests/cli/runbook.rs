@@ -126,3 +126,33 @@ fn a_runbook_is_validated_and_not_generated() {
     assert_eq!(ran.code, 0, "{}", ran.stderr);
     assert!(!ran.stdout.contains("crashloop"), "{}", ran.stdout);
 }
+
+/// An alert that names a runbook starts it, or whoever writes both is told why not.
+#[test]
+fn an_alert_is_held_against_the_runbook_that_it_names() {
+    let directory = tempfile::tempdir().unwrap();
+    write(directory.path(), "rb.yaml", RUNBOOK);
+    let rule = |alert: &str, expr: &str| {
+        format!(
+            "apiVersion: plimsoll.dev/v1alpha1\nkind: AlertRule\nmetadata: {{name: restarts, namespace: shop}}\nspec:\n  rules:\n  - {{alert: {alert}, expr: '{expr}', for: 1m, severity: Page, runbooks: [crashloop]}}\n"
+        )
+    };
+    let by = "sum by (pod, container) (increase(restarts_total[10m])) > 5";
+    for (alert, expr, wanted) in [
+        ("PodRestarting", by, None),
+        // It may have any label.
+        ("PodRestarting", "increase(restarts_total[10m]) > 5", None),
+        ("PodRestarted", by, Some("warning: alert PodRestarted does not start Runbook shop/crashloop")),
+        (
+            "PodRestarting",
+            "(sum by (pod) (increase(restarts_total[10m]))) > 5",
+            Some("warning: alert PodRestarting has no label container, which Runbook shop/crashloop wants"),
+        ),
+    ] {
+        write(directory.path(), "rule.yaml", rule(alert, expr));
+        let ran = run(directory.path(), &["validate", "."]);
+        assert_eq!(ran.code, 0, "{}", ran.stdout);
+        let told = ran.stdout.lines().find(|line| line.starts_with("warning: alert "));
+        assert_eq!(told, wanted, "{}", ran.stdout);
+    }
+}
