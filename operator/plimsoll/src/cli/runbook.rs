@@ -179,8 +179,11 @@ fn moment(model: &Model, now: Timestamp) -> Result<(String, Occurrence), Stop> {
 /// What happened, each with its name for a person.
 type Named = Vec<(String, Occurrence)>;
 
-/// What happened, and alerts that start nothing whatever a runbook says, each with why.
-fn occurrences(args: &Test, now: Timestamp) -> Result<(Named, Vec<(String, &'static str)>), Stop> {
+/// Alerts that start nothing, each by its name for a person and with why.
+type Quiet = Vec<(String, &'static str)>;
+
+/// What happened, and what of it starts nothing whatever a runbook says.
+fn occurrences(args: &Test, now: Timestamp) -> Result<(Named, Quiet), Stop> {
     if args.schedule {
         return Ok((Vec::new(), Vec::new()));
     }
