@@ -62,6 +62,15 @@ pub struct Post {
     pub truncated: u64,
 }
 
+/// What a file of a person holds.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Given {
+    /// Its alerts.
+    pub alerts: Vec<Alert>,
+    /// Those that start nothing, each with why.
+    pub quiet: Vec<(Alert, &'static str)>,
+}
+
 /// Why a post is not taken.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PayloadError {
@@ -171,23 +180,44 @@ pub fn read_api(body: &[u8], now: Timestamp) -> Result<Post, serde_json::Error> 
 ///
 /// # Errors
 /// A sentence without a full stop, when anything of it cannot be used.
-pub fn read_any(body: &[u8]) -> Result<Vec<Alert>, String> {
+pub fn read_any(body: &[u8]) -> Result<Given, String> {
     let value: Value = serde_json::from_slice(body).map_err(|error| format!("this is no JSON: {error}"))?;
     let of_api = |list: Value| {
         let raw: Vec<RawAlert> = serde_path_to_error::deserialize(list)
             .map_err(|error| format!("this is no alert of Alertmanager: alerts{}: {}", error.path(), error.inner()))?;
-        Ok::<_, String>(post(raw, 0, None))
-    };
-    let post = match value {
-        Value::Array(_) => of_api(value)?,
-        value if value.get("alerts").is_some() => {
-            message(body, None).map_err(|error| format!("this is no message of Alertmanager: {error}"))?
+        let mut given = Given::default();
+        for (i, mut raw) in raw.into_iter().enumerate() {
+            let why = quiet(&raw.status);
+            if why.is_some() {
+                raw.status = RawStatus::Word("firing".to_owned());
+            }
+            let alert = alert(raw, None).map_err(|message| format!("alerts[{i}].{message}"))?;
+            match why {
+                Some(why) => given.quiet.push((alert, why)),
+                None => given.alerts.push(alert),
+            }
         }
-        value => of_api(Value::Array(vec![value]))?,
+        Ok::<_, String>(given)
     };
-    match post.malformed.into_iter().next() {
-        Some(malformed) => Err(malformed),
-        None => Ok(post.alerts),
+    match value {
+        Value::Array(_) => of_api(value),
+        value if value.get("alerts").is_some() => {
+            let post = message(body, None).map_err(|error| format!("this is no message of Alertmanager: {error}"))?;
+            match post.malformed.into_iter().next() {
+                Some(malformed) => Err(malformed),
+                None => Ok(Given { alerts: post.alerts, quiet: Vec::new() }),
+            }
+        }
+        value => of_api(Value::Array(vec![value])),
+    }
+}
+
+/// Why an alert starts nothing that Alertmanager's API has in this state.
+fn quiet(status: &RawStatus) -> Option<&'static str> {
+    match status {
+        RawStatus::Object { state } if state == "suppressed" => Some("it is silenced or inhibited"),
+        RawStatus::Object { state } if state == "unprocessed" => Some("Alertmanager has not looked at it yet"),
+        _ => None,
     }
 }
 
@@ -343,13 +373,19 @@ mod tests {
         let whole = json!({"version": "4", "alerts": [posted.clone()]});
         let read = |value: &Value| read_any(value.to_string().as_bytes());
         for file in [&alert, &json!([alert.clone()]), &posted, &whole] {
-            let alerts = read(file).unwrap();
-            assert_eq!(alerts.len(), 1, "{file}");
+            let Given { alerts, quiet } = read(file).unwrap();
+            assert_eq!((alerts.len(), quiet.len()), (1, 0), "{file}");
             assert_eq!(
                 (alerts[0].named.as_slice(), alerts[0].resolved_at),
                 (&["a".to_owned(), "b".to_owned()][..], None)
             );
         }
+        // One that is silenced keeps no other back.
+        let mut silenced = alert.clone();
+        silenced["status"] = json!({"state": "suppressed", "silencedBy": ["s"]});
+        let both = read(&json!([silenced, alert])).unwrap();
+        assert_eq!((both.alerts.len(), both.quiet.len()), (1, 1));
+        assert_eq!(both.quiet[0].1, "it is silenced or inhibited");
         for (value, wanted) in [
             (json!("x"), "this is no alert of Alertmanager: alerts[0]: invalid type: string \"x\""),
             (json!([{}]), "this is no alert of Alertmanager: alerts[0]: missing field `status`"),

@@ -10,6 +10,7 @@ use promql_parser::{
     parser::{Expr, VectorSelector, token, value::ValueType},
 };
 
+pub use crate::tree::grouped_by;
 pub(crate) use crate::tree::{children, children_mut, each, each_selector, tree, uncompile};
 use crate::{
     dialect,

@@ -4,7 +4,7 @@ use std::{borrow::Cow, fmt::Write as _, sync::LazyLock};
 
 use promql_parser::{
     label::{MatchOp, Matcher},
-    parser::{self, Expr, VectorSelector, token},
+    parser::{self, Expr, LabelModifier, VectorSelector, token, value::ValueType},
 };
 
 use crate::re2;
@@ -76,6 +76,29 @@ fn each_matcher(expr: &mut Expr, visit: &mut impl FnMut(&mut Matcher)) {
             .chain(selector.matchers.or_matchers.iter_mut().flatten())
             .for_each(&mut *visit);
     });
+}
+
+/// The labels that a result can have, where an aggregation outside of all else says which: `sum by (pod) (…) > 5` has `pod`
+/// alone. `None`: it may have others.
+pub fn grouped_by(expr: &Expr) -> Option<&[String]> {
+    match expr {
+        Expr::Paren(paren) => grouped_by(&paren.expr),
+        Expr::Aggregate(aggregate) => match &aggregate.modifier {
+            // These pick series, with all their labels, or add one.
+            _ if [token::T_TOPK, token::T_BOTTOMK, token::T_COUNT_VALUES].contains(&aggregate.op.id()) => None,
+            None => Some(&[]),
+            Some(LabelModifier::Include(labels)) => Some(&labels.labels),
+            Some(LabelModifier::Exclude(_)) => None,
+        },
+        // The right side says only which series of the left one stay.
+        Expr::Binary(binary) if [token::T_LAND, token::T_LUNLESS].contains(&binary.op.id()) => grouped_by(&binary.lhs),
+        Expr::Binary(binary) => match (binary.lhs.value_type(), binary.rhs.value_type()) {
+            (_, ValueType::Scalar) => grouped_by(&binary.lhs),
+            (ValueType::Scalar, _) => grouped_by(&binary.rhs),
+            _ => None,
+        },
+        _ => None,
+    }
 }
 
 /// True when a selector without a name has no matcher that the empty text fails, by the patterns themselves: Prometheus

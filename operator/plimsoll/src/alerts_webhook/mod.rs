@@ -44,7 +44,7 @@ pub struct AlertsArgs {
     /// Take alerts from Alertmanager here, by HTTPS; --runbooks is needed for that
     #[arg(long, value_name = "ADDRESS", requires = "runbooks", value_parser = crate::operator::address::parse)]
     pub alerts_listen: Option<SocketAddr>,
-    /// A file with a token that Alertmanager must send; several while one is replaced by another
+    /// A file with a token of at least 16 characters that Alertmanager must send; several while one is replaced by another
     #[arg(long, value_name = "FILE")]
     pub alerts_token_file: Vec<PathBuf>,
     /// Authorities of client certificates, PEM: Alertmanager must have one

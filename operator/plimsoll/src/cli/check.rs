@@ -332,6 +332,8 @@ impl Checker<'_> {
         let found = graph::check(&self.composites, &self.seen, self.how.elsewhere);
         self.checked.diagnostics.extend(found.diagnostics);
         self.checked.diagnostics.extend(graph::runbooks(&self.runbooks, &self.seen));
+        let unfit = graph::unfit(&self.runbooks, &self.checked.models, &self.checked.runbooks);
+        self.checked.diagnostics.extend(unfit);
         let now = jiff::Timestamp::now().as_second();
         self.checked.diagnostics.extend(graph::exclusions(&self.composites, &self.checked.models, now));
         self.checked.models.retain(|m| m.kind() != Kind::Slo || !found.broken.contains(m.id()));
@@ -510,6 +512,7 @@ fn runbooks(file: &File, node: &Node<'_>, model: &AnyModel, value: &Value) -> Ve
 fn mention(file: &File, node: &Node<'_>, model: &AnyModel, path: String, name: &str) -> graph::Part {
     let pos = path::place(node, &file.text, &path, None, false);
     graph::Part {
+        by: model.id().clone(),
         id: SloId { namespace: model.id().namespace.clone(), name: name.to_owned() },
         path,
         place: Place::new(&file.name, &file.text, pos),

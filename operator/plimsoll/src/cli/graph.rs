@@ -6,7 +6,13 @@ use std::{
 };
 
 use plimsoll_api::{AnyKind, Kind, Problem, shape};
-use plimsoll_slo::{AnyModel, SloId, model::Exclusion};
+use plimsoll_runbook::{Model as Runbook, model::Trigger};
+use plimsoll_slo::{
+    AnyModel, SloId,
+    alerts::{Alert, Language, Model as AlertRule, Watch, render},
+    model::Exclusion,
+    promql,
+};
 
 use super::report::{Diagnostic, Place};
 
@@ -22,6 +28,8 @@ pub struct Composite {
 /// One mention of another object.
 #[derive(Debug)]
 pub struct Part {
+    /// Who mentions it.
+    pub by: SloId,
     /// The other.
     pub id: SloId,
     /// The field that names it.
@@ -137,6 +145,61 @@ pub fn runbooks(mentions: &[Part], seen: &HashMap<(AnyKind, SloId), (Arc<str>, u
             Some(part.report(problem))
         })
         .collect()
+}
+
+/// Alerts that name a Runbook which they do not start: it waits for another name, or wants a label that they cannot have.
+pub fn unfit(mentions: &[Part], models: &[AnyModel], runbooks: &[Runbook]) -> Vec<Diagnostic> {
+    let rules = models.iter().filter_map(|model| match model {
+        AnyModel::AlertRule(model) => Some((&model.id, model.as_ref())),
+        AnyModel::Slo(_) => None,
+    });
+    let rules: HashMap<&SloId, &AlertRule> = rules.collect();
+    let runbooks: HashMap<(&str, &str), &Runbook> =
+        runbooks.iter().map(|runbook| ((runbook.namespace.as_str(), runbook.name.as_str()), runbook)).collect();
+    let found = mentions.iter().filter_map(|part| {
+        // `spec.rules[2].runbooks[0]`
+        let at: usize = part.path.strip_prefix("spec.rules[")?.split(']').next()?.parse().ok()?;
+        let rule = *rules.get(&part.by)?;
+        let runbook = *runbooks.get(&(part.id.namespace.as_str(), part.id.name.as_str()))?;
+        let problem = misfit(part, rule, rule.alerts.get(at)?, runbook)?;
+        Some(part.report(problem))
+    });
+    found.collect()
+}
+
+/// Why an alert does not start a Runbook that it names.
+fn misfit(part: &Part, rule: &AlertRule, alert: &Alert, runbook: &Runbook) -> Option<Problem> {
+    let Trigger::Alert(matchers) = &runbook.trigger else { return None };
+    let name = BTreeMap::from([("alertname".to_owned(), alert.name.clone())]);
+    let other = matchers.iter().find(|matcher| matcher.label() == "alertname" && !matcher.matches(&name));
+    if let Some(matcher) = other {
+        let problem = Problem::warning(&part.path, format!("alert {} does not start Runbook {}", alert.name, part.id));
+        return Some(problem.label(format!("its trigger wants {matcher}")).help("let both have one name"));
+    }
+    let Watch::Expression(expr) = &alert.watch else { return None };
+    let parsed = promql::parse(expr, "spec.expr").ok().filter(|_| rule.language == Language::PromQl)?;
+    let labels = promql::grouped_by(&parsed.expr)?;
+    // What every alert has, and what the author and the matchers add.
+    let added = render(rule).groups.into_iter().flat_map(|group| group.rules);
+    let added: Vec<String> = added
+        .filter(|one| one.alert.as_ref() == Some(&alert.name))
+        .flat_map(|one| one.labels.into_keys())
+        .chain(["alertname".to_owned()])
+        .collect();
+    let lacks = |label: &&String| !labels.contains(label) && !added.contains(label);
+    let required = runbook.parameters.iter().filter(|parameter| {
+        parameter.default.is_none() && parameter.from_query.is_none() && parameter.owner_of.is_none()
+    });
+    let (parameter, label) =
+        required.filter_map(|parameter| Some((parameter, parameter.from_label.as_ref()?))).find(|(_, l)| lacks(l))?;
+    let message = format!("alert {} has no label {label}, which Runbook {} wants", alert.name, part.id);
+    let problem = Problem::warning(&part.path, message);
+    let by = labels.join(", ");
+    Some(
+        problem
+            .label(format!("its expression keeps by ({by}) alone, and parameter {} is from that label", parameter.name))
+            .help(format!("add {label} to by (…), or give the parameter a default")),
+    )
 }
 
 /// Takes out everything that leads into no ring.

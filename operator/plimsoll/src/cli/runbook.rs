@@ -84,15 +84,27 @@ pub(super) struct Test {
     /// Ask the cluster of the kubeconfig what its objects are, what would hold it back and which rights are missing
     #[arg(long)]
     cluster: bool,
-    /// With --cluster: the Prometheus that is asked whether the alert still holds. Without it that is not asked
-    #[arg(long, value_name = "URL", env = "PLIMSOLL_PROMETHEUS")]
+    /// With --cluster: the Prometheus that is asked whether the alert still holds. Default: $PLIMSOLL_PROMETHEUS; without it
+    /// that is not asked
+    #[arg(long, value_name = "URL", requires = "cluster")]
     pub(super) prometheus: Option<String>,
     /// With --cluster: the operator's namespace. Default: where an operator leads
     #[arg(long, value_name = "NAMESPACE", requires = "cluster")]
     pub(super) operator_namespace: Option<String>,
 }
 
-fn pair(text: &str) -> Result<(String, String), String> {
+/// Values of parameters by their names, each given once.
+pub(super) fn once(given: &[(String, String)]) -> Result<BTreeMap<String, String>, String> {
+    let mut all = BTreeMap::new();
+    for (name, value) in given {
+        if all.insert(name.clone(), value.clone()).is_some() {
+            return Err(format!("{} is given twice", one_line(name)));
+        }
+    }
+    Ok(all)
+}
+
+pub(super) fn pair(text: &str) -> Result<(String, String), String> {
     let (name, value) = text.split_once('=').ok_or("write NAME=VALUE")?;
     Ok((name.to_owned(), value.to_owned()))
 }
@@ -109,6 +121,7 @@ pub fn run(args: &Runbook) -> Result<Exit, Stop> {
             return out::stdout(|writer| writer.write_all(text.as_bytes())).map(|()| Exit::Fine);
         }
     };
+    let given = once(&args.parameter).map_err(|why| Stop::Failed(why, "give each --parameter once".to_owned()))?;
     let checked = check::check(std::slice::from_ref(&args.file), &args.namespace);
     out::stderr(&validate::text(&checked, super::colour(&std::io::stderr())));
     if checked.unread {
@@ -123,17 +136,20 @@ pub fn run(args: &Runbook) -> Result<Exit, Stop> {
         return Err(Stop::Failed(message, "name a file with kind: Runbook".to_owned()));
     }
     let now = args.at.unwrap_or_else(Timestamp::now);
-    let occurrences = occurrences(args, now)?;
-    let given: BTreeMap<String, String> = args.parameter.iter().cloned().collect();
+    let (occurrences, quiet) = occurrences(args, now)?;
     let mut all = Vec::new();
+    let mut text = String::new();
     for model in &checked.runbooks {
+        for (what, why) in &quiet {
+            let (what, name) = (one_line(what), format!("{}/{}", model.namespace, model.name));
+            let _ = writeln!(text, "{name} is not started by {what}: {why}.");
+        }
         let moment = if args.schedule { vec![moment(model, now)?] } else { Vec::new() };
         all.extend(moment.into_iter().chain(occurrences.clone()).map(|(what, occurrence)| (model, what, occurrence)));
     }
-    let mut text = String::new();
     let mut started = 0;
     if args.cluster {
-        (text, started) = super::block_on(runbook_rehearsal::tell(args, &all, &given, now))?;
+        started = super::block_on(runbook_rehearsal::tell(&mut text, args, &all, &given, now))?;
     } else {
         for (model, what, occurrence) in &all {
             if !text.is_empty() {
@@ -161,13 +177,19 @@ fn moment(model: &Model, now: Timestamp) -> Result<(String, Occurrence), Stop> {
 }
 
 /// What happened, each with its name for a person.
-fn occurrences(args: &Test, now: Timestamp) -> Result<Vec<(String, Occurrence)>, Stop> {
+type Named = Vec<(String, Occurrence)>;
+
+/// Alerts that start nothing, each by its name for a person and with why.
+type Quiet = Vec<(String, &'static str)>;
+
+/// What happened, and what of it starts nothing whatever a runbook says.
+fn occurrences(args: &Test, now: Timestamp) -> Result<(Named, Quiet), Stop> {
     if args.schedule {
-        return Ok(Vec::new());
+        return Ok((Vec::new(), Vec::new()));
     }
     let Some(path) = &args.alert else {
         let asked = Occurrence::Asked { id: String::new(), by: "you".to_owned(), groups: Vec::new(), at: now };
-        return Ok(vec![("a run by hand".to_owned(), asked)]);
+        return Ok((vec![("a run by hand".to_owned(), asked)], Vec::new()));
     };
     let failed = |why: String| {
         let help = "copy a message of Alertmanager's webhook, or an alert of its API, into the file".to_owned();
@@ -180,17 +202,21 @@ fn occurrences(args: &Test, now: Timestamp) -> Result<Vec<(String, Occurrence)>,
         )
     })?;
     let alerts = alertmanager::read_any(text.as_bytes());
-    let alerts = alerts.map_err(failed)?;
-    if alerts.is_empty() {
+    let alertmanager::Given { alerts, quiet } = alerts.map_err(failed)?;
+    if alerts.is_empty() && quiet.is_empty() {
         return Err(failed("it holds no alert".to_owned()));
     }
-    let named = |mut alert: alertmanager::Alert| {
+    let what = |alert: &alertmanager::Alert| {
         let name = alert.labels.get("alertname").map_or("without a name", String::as_str);
-        let what = format!("alert {name} since {}", alert.starts_at);
+        format!("alert {name} since {}", alert.starts_at)
+    };
+    let quiet = quiet.iter().map(|(alert, why)| (what(alert), *why)).collect();
+    let named = |mut alert: alertmanager::Alert| {
+        let what = what(&alert);
         let runbooks = std::mem::take(&mut alert.named);
         (what, Occurrence::Alert(alert.occurred(runbooks)))
     };
-    Ok(alerts.into_iter().map(named).collect())
+    Ok((alerts.into_iter().map(named).collect(), quiet))
 }
 
 /// Tells what one runbook would do about one occurrence; true when it would be started.

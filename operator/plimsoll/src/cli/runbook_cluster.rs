@@ -1,7 +1,6 @@
 //! `plimsoll runbook run|approve|deny|list|show|pause|resume`: runbooks of a cluster, through its API alone.
 
 use std::{
-    collections::BTreeMap,
     fmt::Write as _,
     time::{Duration, Instant},
 };
@@ -9,6 +8,7 @@ use std::{
 use anyhow::{Context as _, bail};
 use clap::{Args, Subcommand};
 use jiff::Timestamp;
+use k8s_openapi::api::core::v1::Namespace;
 use kube::{
     Api, Client, ResourceExt,
     api::{ListParams, Patch, PatchParams},
@@ -20,6 +20,7 @@ use serde_json::json;
 
 use super::{
     report::one_line,
+    runbook::{once, pair},
     runbook_pause::{Pause, Resume},
     runbook_told::told,
 };
@@ -111,7 +112,7 @@ Examples:
   plimsoll runbook list -n shop
   plimsoll runbook list crashloop-capture -A
 
-Exit status: 0 listed, also when there is none, 2 the cluster refuses")]
+Exit status: 0 listed, also when there is none, 2 there is no such namespace or runbook, or the cluster refuses")]
 pub struct List {
     /// Only of this runbook
     #[arg(value_name = "RUNBOOK")]
@@ -140,16 +141,14 @@ pub struct Show {
     namespace: Option<String>,
 }
 
-fn pair(text: &str) -> Result<(String, String), String> {
-    let (name, value) = text.split_once('=').ok_or("write NAME=VALUE")?;
-    Ok((name.to_owned(), value.to_owned()))
-}
-
 /// Does it, and gives what a person reads.
 ///
 /// # Errors
 /// When the cluster does not let it be done, with what to do.
 pub async fn run(command: &ClusterCommand) -> anyhow::Result<String> {
+    if let ClusterCommand::Run(args) = command {
+        once(&args.parameter).map_err(anyhow::Error::msg)?;
+    }
     let client = Client::try_default().await.context("no cluster: there is no usable kubeconfig")?;
     match command {
         ClusterCommand::Run(args) => start(&client, args).await,
@@ -169,7 +168,7 @@ fn namespace<'c>(client: &'c Client, given: Option<&'c String>) -> &'c str {
 async fn start(client: &Client, args: &Run) -> anyhow::Result<String> {
     let namespace = namespace(client, args.namespace.as_ref());
     let runbooks: Api<Runbook> = Api::namespaced(client.clone(), namespace);
-    let parameters: BTreeMap<String, String> = args.parameter.iter().cloned().collect();
+    let parameters = once(&args.parameter).map_err(anyhow::Error::msg)?;
     // The trace that the run will continue is as good an id as any.
     let request = RunRequest { id: trace::received(None), parameters, ..RunRequest::default() };
     let noted = ask(&runbooks, namespace, &args.name, &request, Instant::now() + SOON).await?;
@@ -279,7 +278,11 @@ async fn list(client: &Client, args: &List) -> anyhow::Result<String> {
         Api::namespaced(client.clone(), namespace(client, args.namespace.as_ref()))
     };
     // Whoever may not read runbooks reads executions all the same.
-    let runbooks = runbooks.list(&ListParams::default()).await.map(|list| list.items).unwrap_or_default();
+    let runbooks = runbooks.list(&ListParams::default()).await.map(|list| list.items);
+    if all.is_empty() {
+        there(client, args, runbooks.as_deref().ok()).await?;
+    }
+    let runbooks = runbooks.unwrap_or_default();
     let runbooks: Vec<Runbook> = runbooks.into_iter().filter_map(|runbook| runbook.0.ok()).collect();
     let held = paused(&runbooks).unwrap_or_default();
     if all.is_empty() {
@@ -305,6 +308,24 @@ async fn list(client: &Client, args: &List) -> anyhow::Result<String> {
         head.insert(0, "NAMESPACE".to_owned());
     }
     Ok(format!("{held}{}", table(&rows)))
+}
+
+/// Whether there is what executions were asked of, as far as whoever asks may know: `runbooks` that there are.
+async fn there(client: &Client, args: &List, runbooks: Option<&[DeserializeGuard<Runbook>]>) -> anyhow::Result<()> {
+    let place = if args.all_namespaces {
+        "any namespace".to_owned()
+    } else {
+        let namespace = namespace(client, args.namespace.as_ref());
+        if matches!(Api::<Namespace>::all(client.clone()).get_opt(namespace).await, Ok(None)) {
+            bail!("there is no namespace {namespace}; plimsoll runbook list -A lists all executions");
+        }
+        format!("namespace {namespace}")
+    };
+    let (Some(name), Some(runbooks)) = (&args.runbook, runbooks) else { return Ok(()) };
+    if !runbooks.iter().any(|runbook| runbook.name_any() == *name) {
+        bail!("there is no Runbook {name} in {place}, nor an execution of it; kubectl get runbooks -A lists all");
+    }
+    Ok(())
 }
 
 /// That all runbooks are paused, and why, as the operator says on each of them.
@@ -425,6 +446,33 @@ mod tests {
         assert_eq!(seen, ["c", "d", "e"], "each was there until it had its answer");
         let none = ask(&runbooks, "shop", "nope", &request("f", now), later).await.unwrap_err();
         assert_eq!(none.to_string(), "there is no Runbook nope in namespace shop; kubectl get runbooks -A lists all");
+    }
+
+    /// A slip is not told as if nothing had ever run.
+    #[tokio::test]
+    async fn executions_of_what_is_not_there_are_no_empty_list() {
+        let api = FakeApi::default();
+        api.put("/api/v1/namespaces/shop", json!({"metadata": {"name": "shop"}}));
+        api.put(RUNBOOK, runbook(&request("a", Timestamp::now()), json!([])));
+        let client = api.client();
+        let asks = async |runbook: Option<&str>, namespace: &str| {
+            let args = List {
+                runbook: runbook.map(str::to_owned),
+                namespace: Some(namespace.to_owned()),
+                all_namespaces: false,
+            };
+            list(&client, &args).await.map_err(|error| error.to_string())
+        };
+        assert_eq!(asks(None, "shop").await.unwrap(), "there is no execution\n");
+        assert_eq!(asks(Some("restart"), "shop").await.unwrap(), "there is no execution\n");
+        let wrong = asks(Some("restrat"), "shop").await.unwrap_err();
+        assert!(wrong.starts_with("there is no Runbook restrat in namespace shop"), "{wrong}");
+        let wrong = asks(None, "shpo").await.unwrap_err();
+        assert!(wrong.starts_with("there is no namespace shpo"), "{wrong}");
+        // Who may not read namespaces sees an empty list.
+        let forbidden = json!({"kind": "Status", "code": 403, "reason": "Forbidden", "message": "no"});
+        api.refuse("/api/v1/namespaces/shpo", forbidden);
+        assert_eq!(asks(None, "shpo").await.unwrap(), "there is no execution\n");
     }
 
     #[test]

@@ -29,49 +29,55 @@ use crate::{
     sinks::config::check_url,
 };
 
+/// The variable that says which Prometheus is asked.
+const PROMETHEUS: &str = "PLIMSOLL_PROMETHEUS";
+
 /// A runbook and what happened, by its name for a person.
 pub(super) type Happened<'m> = (&'m Model, String, Occurrence);
 
-/// Tells what runbooks would do, and how many of them would be started.
+/// Tells what runbooks would do; gives how many of them would be started.
 ///
 /// # Errors
 /// When there is no cluster, or it does not say who asks.
 pub(super) async fn tell(
+    text: &mut String,
     args: &Test,
     all: &[Happened<'_>],
     given: &BTreeMap<String, String>,
     now: Timestamp,
-) -> anyhow::Result<(String, usize)> {
+) -> anyhow::Result<usize> {
     let client = Client::try_default().await.context("no cluster: there is no usable kubeconfig")?;
-    if let Some(url) = &args.prometheus {
+    // Whoever has it in the environment need not ask a cluster: so it is not clap that reads it.
+    let prometheus = args.prometheus.clone().or_else(|| std::env::var(PROMETHEUS).ok().filter(|url| !url.is_empty()));
+    if let Some(url) = &prometheus {
         check_url(url).map_err(|why| anyhow::anyhow!("--prometheus: {why}"))?;
     }
     let found = match &args.operator_namespace {
         Some(namespace) => Some(namespace.clone()),
         None => operator_namespace(&client).await,
     };
-    let endpoint = |url: &String| Endpoint { url: url.clone(), tenant: None, bearer_token_file: None };
+    let endpoint = |url| Endpoint { url, tenant: None, bearer_token_file: None };
     let outside = Outside {
         http: http_client()?,
         gate: GateLayer::open(),
-        prometheus: args.prometheus.as_ref().map(endpoint),
+        prometheus: prometheus.map(endpoint),
         alertmanager: None,
         grafana: None,
         destinations: BTreeMap::new(),
     };
     let namespace = found.clone().unwrap_or_else(|| USUAL.to_owned());
     let cluster = Cluster::new(client, outside, namespace).await.context("the cluster cannot be asked who you are")?;
-    let mut text = String::new();
+    cluster.prometheus_answers().await.context("--prometheus: it cannot be asked")?;
     let mut started = 0;
     for (model, what, occurrence) in all {
         if !text.is_empty() {
             text.push('\n');
         }
         let rehearsal = cluster.rehearse(model).await;
-        started += usize::from(one(&mut text, &rehearsal, what, occurrence, given, now).await);
+        started += usize::from(one(text, &rehearsal, what, occurrence, given, now).await);
     }
-    assumptions(&mut text, &cluster, found.is_some());
-    Ok((text, started))
+    assumptions(text, &cluster, found.is_some());
+    Ok(started)
 }
 
 /// One runbook and one occurrence; true when it would be started now.
@@ -117,16 +123,18 @@ async fn one(
         }
     };
     let Some(values) = resolved(text, model, &evidence.labels, &given) else { return false };
-    let Looked { objects, instead } = match rehearsal.look_up(&values).await {
+    let Looked { objects, instead, unread } = match rehearsal.look_up(&values).await {
         Ok(looked) => looked,
         Err(why) => {
             let _ = writeln!(text, "It is not started:\n  ✗ {}", one_line(&why.to_string()));
             return false;
         }
     };
-    parameters_of(text, &values.values, &objects, true);
+    parameters_of(text, &values.values, &objects, unread.is_none());
     if let Some(instead) = &instead {
-        let _ = writeln!(text, "  ({instead})");
+        let assumed =
+            if unread.is_some() { ", and nor may you look at them: what is in capitals is assumed" } else { "" };
+        let _ = writeln!(text, "  ({instead}{assumed})");
     }
     let planned = plan(model, &rehearsal.settings(), evidence, &values.values, objects, None);
     let Some(planned) = done(text, planned) else { return false };
@@ -144,11 +152,18 @@ async fn one(
     }
     text.push_str("\nAsked of the cluster, as the operator does before it starts:\n");
     guards(text, model, &planned);
-    let goes = answers(text, &rehearsal.guards(&planned, now).await);
+    let goes = answers(text, &rehearsal.guards(&planned, unread.as_deref(), now).await);
     mode(text, model);
     steps(text, model, &planned, now);
+    let unknown = rehearsal.unknown_kinds(&planned).await;
+    if !unknown.is_empty() {
+        text.push_str("\nThese requests would fail:\n");
+    }
+    for kind in &unknown {
+        let _ = writeln!(text, "  ✗ the cluster does not know {kind}: install what brings that kind");
+    }
     let may = rights(text, rehearsal, &planned, instead.is_some()).await;
-    goes && may && !matches!(rehearsal.stored, Stored::Same(Some(_)))
+    goes && may && unknown.is_empty() && !matches!(rehearsal.stored, Stored::Same(Some(_)))
 }
 
 fn stored(text: &mut String, stored: &Stored) {
@@ -171,7 +186,8 @@ fn stored(text: &mut String, stored: &Stored) {
 fn answers(text: &mut String, guarded: &Guarded) -> bool {
     let Guarded { gone, refusals, unknown } = guarded;
     if gone.is_none() && refusals.is_empty() {
-        text.push_str("\nNothing would hold it back now.\n");
+        let known = if unknown.is_empty() { "" } else { " that is known here" };
+        let _ = writeln!(text, "\nNothing{known} would hold it back now.");
     } else {
         text.push_str("\nIt would be held back now:\n");
     }

@@ -106,7 +106,10 @@ fn effect(text: &mut String, name: &str, effect: &Effect) {
         }
         _ => String::new(),
     };
-    line(text, format!("  - {name}: {sign}{took}: {}", effect.message.as_deref().unwrap_or_default()));
+    // Of what has just begun nobody has said anything.
+    let said = effect.message.as_deref().filter(|message| !message.is_empty());
+    let said = said.map(|message| format!(": {message}")).unwrap_or_default();
+    line(text, format!("  - {name}: {sign}{took}{said}"));
     for artifact in &effect.artifacts {
         let cut = if artifact.truncated == Some(true) { ", cut off" } else { "" };
         let Artifact { location, bytes, sha256, .. } = artifact;
@@ -173,7 +176,7 @@ crash-1 is AwaitingApproval (Asked): somebody must approve it
                     "labels": {"a": "x\n  - next: not begun\n      \u{1b}[2A\u{202e}", "b\nc": "y"}},
                 "steps": [{"name": "log", "wait": "1s"}], "deadline": "1h", "cooldown": "1h"},
             "status": {"phase": "Failed", "reason": "StepFailed", "message": "a\nb", "steps": [
-                {"name": "log", "outcome": "Failed", "message": "c\r\nd"}]}});
+                {"name": "log", "outcome": "Failed", "message": "c\r\nd"}], "verification": {"intentTime": "2026-01-01T00:00:00Z"}}});
         let text = told(&serde_json::from_value(execution).unwrap(), "shop");
         let wanted = r#"crash-1 is Failed (StepFailed): a b
   runbook crash of generation 2, mode Approve, as ServiceAccount s
@@ -181,6 +184,7 @@ crash-1 is AwaitingApproval (Asked): somebody must approve it
     a="x\n  - next: not begun\n      \u{1b}[2A\u{202e}"
     b c="y"
   - log: Failed: c  d
+  - verification: begun
 "#;
         assert_eq!(text, wanted);
     }

@@ -2,13 +2,13 @@
 //! know, with that person's own rights, and nothing made or changed. What is planned, guarded and sent is decided where the
 //! operator has it decided.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 use k8s_openapi::api::{authentication::v1::SelfSubjectReview, core::v1::ServiceAccount};
 use kube::{Api, Client, Resource as _, ResourceExt, api::PostParams, core::DeserializeGuard};
 use plimsoll_api::{
-    Runbook, RunbookExecution,
+    Runbook, RunbookExecution, Slo,
     conditions::READY,
     execution::{ObjectRef, Phase},
 };
@@ -18,7 +18,7 @@ use plimsoll_runbook::{
     matching::Occurrence,
     parameters::{Values, queries},
     plan::{Planned, Settings},
-    requests::Run,
+    requests::{Run, found, query_request},
 };
 
 use super::{
@@ -29,6 +29,7 @@ use super::{
     lookup::{self, LookupError},
     proof::{AUTHOR, Author},
     queried::Queried,
+    read::{entries, get, text},
     rights::{self, Asks, Lacking},
     sources,
     state::PAUSED,
@@ -81,6 +82,8 @@ pub struct Looked {
     pub objects: Vec<ObjectRef>,
     /// As whom they were looked up, when it is not the runbook's account; why not.
     pub instead: Option<String>,
+    /// Why whoever asks may not look at them either, as the API server says it: what they are like is assumed then.
+    pub unread: Option<String>,
 }
 
 /// What the guards say.
@@ -111,6 +114,21 @@ impl Cluster {
         Ok(Self { client, outside, operator_namespace, me })
     }
 
+    /// Asks the Prometheus that was given, if any, for something that every one answers.
+    ///
+    /// # Errors
+    /// When it does not answer so, with the cause.
+    pub async fn prometheus_answers(&self) -> anyhow::Result<()> {
+        if self.outside.prometheus.is_none() {
+            return Ok(());
+        }
+        let request = query_request("vector(1)");
+        let answer = self.outside.send(&request, &request.path, None).await?;
+        let read = serde_json::from_slice(&answer.body).ok().and_then(|answer| found(&answer).ok());
+        anyhow::ensure!(read.is_some(), "it answers with status {}, and not as Prometheus does", answer.code);
+        Ok(())
+    }
+
     /// A runbook beside what is stored under its name.
     pub async fn rehearse(&self, model: &Model) -> Rehearsal<'_> {
         let mut model = model.clone();
@@ -134,6 +152,34 @@ impl Cluster {
         let noted = same.and_then(|found| serde_json::from_str(found.annotations().get(AUTHOR)?).ok());
         let stored = same.map_or(Stored::Other, |found| Stored::Same(unready(found)));
         Rehearsal { cluster: self, model, stored, author: noted.unwrap_or_else(|| self.me.clone()) }
+    }
+}
+
+/// The same as if whoever asks could read all of it.
+fn all_read(around: &Circumstances, execution: &RunbookExecution) -> Circumstances {
+    let Circumstances {
+        paused,
+        history,
+        same_target,
+        same_workload,
+        slos,
+        verifies,
+        author_may,
+        asker_may,
+        target,
+        ..
+    } = around.clone();
+    Circumstances {
+        paused: paused.or(Some(false)),
+        history: history.or_else(|| Some(Vec::new())),
+        same_target: same_target.or_else(|| Some(Vec::new())),
+        same_workload: same_workload.or_else(|| Some(Vec::new())),
+        slos: slos.or_else(|| Some(Vec::new())),
+        verifies: verifies.into_iter().map(|(slo, there)| (slo, there.or(Some(true)))).collect(),
+        author_may: author_may.or(Some(true)),
+        asker_may: asker_may.or(Some(true)),
+        target: target.or_else(|| Some(target_of(execution).map(|target| target.facts.clone()))),
+        ..around.clone()
     }
 }
 
@@ -176,16 +222,17 @@ impl Rehearsal<'_> {
         Ok(all)
     }
 
-    /// The objects, looked up as the runbook's account, and else as whoever asks.
+    /// The objects, looked up as the runbook's account, and else as whoever asks. What nobody of both may look at is
+    /// assumed: the operator may look at it.
     ///
     /// # Errors
-    /// When one is not there, or nobody of both may look.
+    /// When one is not there, or cannot be read.
     pub async fn look_up(&self, values: &Values) -> Result<Looked, LookupError> {
         let Model { namespace, service_account_name: name, steps, .. } = &self.model;
         let account = account::client(&self.cluster.client, namespace, name, None)
             .map_err(|error| LookupError::Failed("serviceAccountName".to_owned(), error.to_string()))?;
         let why = match lookup::all(&account, &values.lookups, steps).await {
-            Ok(objects) => return Ok(Looked { objects, instead: None }),
+            Ok(objects) => return Ok(Looked { objects, instead: None, unread: None }),
             Err(LookupError::NotAllowed(_, message)) => message,
             Err(error) => return Err(error),
         };
@@ -194,8 +241,15 @@ impl Rehearsal<'_> {
             Some(_) => format!("{me} may not act as ServiceAccount {namespace}/{name}"),
             None => why,
         };
-        let objects = lookup::all(&self.cluster.client, &values.lookups, steps).await?;
-        Ok(Looked { objects, instead: Some(format!("looked up as {me}: {why}")) })
+        match lookup::all(&self.cluster.client, &values.lookups, steps).await {
+            Ok(objects) => Ok(Looked { objects, instead: Some(format!("looked up as {me}: {why}")), unread: None }),
+            Err(error @ LookupError::NotAllowed(..)) => {
+                let assumed = |lookup| assumed::object(&self.model, lookup, &values.values);
+                let objects = values.lookups.iter().map(assumed).collect();
+                Ok(Looked { objects, instead: Some(why), unread: Some(error.to_string()) })
+            }
+            Err(error) => Err(error),
+        }
     }
 
     /// What the operator's configuration would have to say is assumed, but for its namespace.
@@ -211,8 +265,8 @@ impl Rehearsal<'_> {
         Some(found.status.map(|status| status.phase).unwrap_or_default())
     }
 
-    /// What the guards say now.
-    pub async fn guards(&self, planned: &Planned, now: Timestamp) -> Guarded {
+    /// What the guards say now; `unread`: why nobody could look at the objects.
+    pub async fn guards(&self, planned: &Planned, unread: Option<&str>, now: Timestamp) -> Guarded {
         let Cluster { client, outside, operator_namespace, me } = self.cluster;
         let (model, spec) = (&self.model, &planned.spec);
         let namespace = model.namespace.as_str();
@@ -229,7 +283,7 @@ impl Rehearsal<'_> {
                 None => Some(true),
             }
         };
-        let (paused, listed, slos, verifies, author_may, asker_may, holds) = tokio::join!(
+        let (paused, listed, slos, mut verifies, author_may, asker_may, holds) = tokio::join!(
             switch.paused(),
             // Only the operator knows the key of its seals.
             circumstances::listed(client, None, &execution),
@@ -250,6 +304,10 @@ impl Rehearsal<'_> {
             }
             None => (None, None, None),
         };
+        let mut guarded = Guarded::default();
+        if outside.prometheus.is_none() {
+            self.without_prometheus(&mut verifies, &mut guarded).await;
+        }
         let around = Circumstances {
             paused,
             mode: Some(Some(model.mode)),
@@ -262,16 +320,26 @@ impl Rehearsal<'_> {
             other_author: None,
             asker_may,
             // They were looked at a moment ago.
-            target: Some(target_of(&execution).map(|target| target.facts.clone())),
+            target: unread.is_none().then(|| target_of(&execution).map(|target| target.facts.clone())),
         };
-        let mut guarded = Guarded::default();
         match (holds, &spec.trigger.condition) {
             (Some(false), Some(condition)) => guarded.gone = Some(condition.clone()),
-            (None, Some(condition)) => guarded.unknown.push(format!("whether it still holds: {condition}")),
+            (None, Some(condition)) if outside.prometheus.is_none() => {
+                guarded.unknown.push(format!("whether it still holds: {condition}"));
+            }
+            // The operator asks the same.
+            (None, Some(condition)) => {
+                let message = format!("Prometheus does not say whether it still holds: {condition}");
+                guarded.refusals.push(Refusal { guard: Guard::NotKnown, message, until: None });
+            }
             _ => {}
         }
-        for refusal in check(spec, &model.safety, &self.settings(), &around, now) {
+        let asked = |around: &Circumstances| check(spec, &model.safety, &self.settings(), around, now);
+        // What would not be known either if whoever asks could read everything is not known to the operator.
+        let whatever_i_may = asked(&all_read(&around, &execution));
+        for refusal in asked(&around) {
             match refusal.guard {
+                Guard::NotKnown if whatever_i_may.contains(&refusal) => guarded.refusals.push(refusal),
                 Guard::NotKnown => guarded.unknown.push(refusal.message),
                 Guard::Paused if paused.is_none() => guarded.unknown.push(refusal.message),
                 Guard::Paused => {
@@ -281,7 +349,45 @@ impl Rehearsal<'_> {
                 _ => guarded.refusals.push(refusal),
             }
         }
+        guarded.unknown.extend(unread.map(|why| format!("what the objects are like, so it is assumed here: {why}")));
         guarded
+    }
+
+    /// SLOs of verifications that are no objects, where nobody can say whether Prometheus records them.
+    async fn without_prometheus(&self, verifies: &mut [(String, Option<bool>)], guarded: &mut Guarded) {
+        let slos: Api<DeserializeGuard<Slo>> = Api::namespaced(self.cluster.client.clone(), &self.model.namespace);
+        for (slo, there) in verifies.iter_mut().filter(|(_, there)| there.is_none()) {
+            if matches!(slos.get_opt(slo).await, Ok(None)) {
+                let message = format!(
+                    "there is no SLO {slo} in the runbook's namespace; whether Prometheus has a burn rate of it was not asked: give --prometheus"
+                );
+                guarded.refusals.push(Refusal { guard: Guard::NotKnown, message, until: None });
+                *there = Some(true);
+            }
+        }
+    }
+
+    /// Kinds of the requests that the cluster has not, as `networkchaos of chaos-mesh.org/v1alpha1`. What discovery does
+    /// not say is left out.
+    pub async fn unknown_kinds(&self, planned: &Planned) -> Vec<String> {
+        let now = Timestamp::UNIX_EPOCH;
+        let (namespace, name) = (self.model.namespace.as_str(), planned.name.as_str());
+        let run = Run { namespace, name, uid: "", created: now, begun: now, first: now, spec: &planned.spec };
+        let mut of_groups: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+        for (version, plural) in rights::kinds(&run) {
+            of_groups.entry(version).or_default().insert(plural);
+        }
+        let mut unknown = Vec::new();
+        for (version, plurals) in of_groups {
+            let known = match get(&self.cluster.client, &format!("/apis/{version}")).await {
+                Ok(known) => known.unwrap_or_default(),
+                Err(_) => continue,
+            };
+            let is_known = |plural: &str| entries(&known, "/resources").any(|one| text(one, "/name") == plural);
+            let lacking = plurals.into_iter().filter(|plural| !is_known(plural));
+            unknown.extend(lacking.map(|plural| format!("{plural} of {version}")));
+        }
+        unknown
     }
 
     /// Whether all runbooks are paused, as the operator says on the stored one.

@@ -3,7 +3,7 @@ use plimsoll_runbook::{matching::matches, parameters::resolve, plan::plan};
 use serde_json::{Value, from_value, json};
 
 use super::*;
-use crate::{operator::gate::GateLayer, runbooks::switch::CONFIG_MAP, testing::FakeApi};
+use crate::{actions::Endpoint, operator::gate::GateLayer, runbooks::switch::CONFIG_MAP, testing::FakeApi};
 
 const RUNBOOK: &str = "/apis/plimsoll.dev/v1alpha1/namespaces/shop/runbooks/restart";
 const DEPLOYMENT: &str = "/apis/apps/v1/namespaces/shop/deployments/checkout";
@@ -60,7 +60,7 @@ async fn guards_are_asked_of_what_is_there_and_nothing_is_written() {
     let planned = planned(&rehearsal, now).await;
     assert_eq!(planned.spec.trigger.requested_by.as_deref(), Some("ann"));
     let found = |guarded: &Guarded| guarded.refusals.iter().map(|refusal| refusal.guard).collect::<Vec<_>>();
-    let guarded = rehearsal.guards(&planned, now).await;
+    let guarded = rehearsal.guards(&planned, None, now).await;
     assert_eq!((found(&guarded), guarded.unknown), (vec![], Vec::<String>::new()));
     assert_eq!(rehearsal.lacking(&planned, false).await, Ok(Lacking::default()));
     assert_eq!(rehearsal.already(&planned).await, None);
@@ -79,7 +79,7 @@ async fn guards_are_asked_of_what_is_there_and_nothing_is_written() {
     let switch = json!({"metadata": {"name": CONFIG_MAP}, "data": {"paused": "true", "reason": "moving"}});
     api.put(&format!("/api/v1/namespaces/ops/configmaps/{CONFIG_MAP}"), switch);
     let planned = self::planned(&rehearsal, now).await;
-    let guarded = rehearsal.guards(&planned, now).await;
+    let guarded = rehearsal.guards(&planned, None, now).await;
     assert_eq!(found(&guarded), [Guard::Paused, Guard::MinHealthy, Guard::Cooldown]);
     assert_eq!(guarded.refusals[0].message, "all runbooks are paused: moving");
     let writes = api.writes();
@@ -94,7 +94,7 @@ async fn the_file_counts_and_what_its_account_lacks_is_all_told() {
     assert_eq!(rehearsal.stored, Stored::Other);
     assert_eq!(rehearsal.model.uid, "r", "what is stored over it keeps its history");
     let planned = planned(&rehearsal, now).await;
-    let guarded = rehearsal.guards(&planned, now).await;
+    let guarded = rehearsal.guards(&planned, None, now).await;
     let guards: Vec<Guard> = guarded.refusals.iter().map(|refusal| refusal.guard).collect();
     assert_eq!(guards, [Guard::NotAllowed, Guard::NotAllowed], "{guarded:?}");
     let lacking = rehearsal.lacking(&planned, false).await.unwrap();
@@ -109,4 +109,67 @@ async fn the_file_counts_and_what_its_account_lacks_is_all_told() {
     let of_account = "/apis/authorization.k8s.io/v1/subjectaccessreviews/system:serviceaccount:shop:s";
     api.put(of_account, json!({"metadata": {"name": "x"}, "status": {"allowed": true}}));
     assert_eq!(rehearsal.lacking(&planned, false).await, Ok(Lacking::default()));
+}
+
+/// What the operator would not know either holds a run back: nobody is told that nothing would.
+#[tokio::test]
+async fn what_the_operator_cannot_know_holds_it_back() {
+    let now = Timestamp::now();
+    let (api, mut cluster) = cluster(3, true).await;
+    let mut verified = runbook("Auto");
+    verified["spec"]["verify"] = json!({"slo": "gone", "onFailure": "Escalate", "escalateTo": "on-call"});
+    api.put(RUNBOOK, verified.clone());
+    let rehearsal = cluster.rehearse(&model(&verified)).await;
+    let planned = planned(&rehearsal, now).await;
+    let guarded = rehearsal.guards(&planned, None, now).await;
+    let said: Vec<_> = guarded.refusals.iter().map(|refusal| (refusal.guard, refusal.message.as_str())).collect();
+    let wanted = "there is no SLO gone in the runbook's namespace; whether Prometheus has a burn rate of it was not asked: give --prometheus";
+    assert_eq!((said, guarded.unknown), (vec![(Guard::NotKnown, wanted)], Vec::new()));
+
+    // Who may not list executions does not know, and the operator does.
+    let forbidden = json!({"kind": "Status", "code": 403, "reason": "Forbidden", "message": "no"});
+    api.refuse("/apis/plimsoll.dev/v1alpha1/namespaces/shop/runbookexecutions", forbidden);
+    let guarded = rehearsal.guards(&planned, None, now).await;
+    assert_eq!(guarded.refusals.len(), 1, "{guarded:?}");
+    assert!(guarded.unknown.iter().any(|what| what.contains("executions cannot be read")), "{guarded:?}");
+
+    // A Prometheus that is not there is said to be so, with the cause.
+    let prometheus = Endpoint { url: "http://127.0.0.1:1".to_owned(), tenant: None, bearer_token_file: None };
+    cluster.prometheus_answers().await.unwrap();
+    cluster.outside.prometheus = Some(prometheus);
+    let why = cluster.prometheus_answers().await.unwrap_err().to_string();
+    assert!(why.starts_with("prometheus: ") && why.contains("refused"), "{why}");
+}
+
+#[tokio::test]
+async fn kinds_that_the_cluster_has_not_are_told() {
+    let now = Timestamp::now();
+    let (api, cluster) = cluster(3, true).await;
+    let rehearsal = cluster.rehearse(&model(&runbook("Auto"))).await;
+    let planned = planned(&rehearsal, now).await;
+    assert_eq!(rehearsal.unknown_kinds(&planned).await, ["deployments of apps/v1"]);
+    api.put("/apis/apps/v1", json!({"kind": "APIResourceList", "resources": [{"name": "deployments"}]}));
+    assert_eq!(rehearsal.unknown_kinds(&planned).await, Vec::<String>::new());
+    // Who may not ask does not know.
+    api.refuse("/apis/apps/v1", json!({"kind": "Status", "code": 403, "reason": "Forbidden", "message": "no"}));
+    assert_eq!(rehearsal.unknown_kinds(&planned).await, Vec::<String>::new());
+}
+
+/// That whoever asks lacks a right keeps the operator from nothing.
+#[tokio::test]
+async fn what_the_asker_may_not_look_at_is_assumed() {
+    let now = Timestamp::now();
+    let (api, cluster) = cluster(0, true).await;
+    let rehearsal = cluster.rehearse(&model(&runbook("Auto"))).await;
+    let message = "deployments.apps is forbidden: User \"ann\" cannot get resource \"deployments\"";
+    api.refuse(DEPLOYMENT, json!({"kind": "Status", "code": 403, "reason": "Forbidden", "message": message}));
+    let evidence = matches(&rehearsal.model, &rehearsal.by_hand(now), now).unwrap();
+    let given = BTreeMap::from([("workload".to_owned(), "checkout".to_owned())]);
+    let values = resolve(&rehearsal.model, &evidence.labels, &given).unwrap();
+    let Looked { objects, unread, .. } = rehearsal.look_up(&values).await.unwrap();
+    assert_eq!(objects[0].uid, "UID-OF-WORKLOAD");
+    let planned = plan(&rehearsal.model, &rehearsal.settings(), evidence, &values.values, objects, None).unwrap();
+    let guarded = rehearsal.guards(&planned, unread.as_deref(), now).await;
+    assert_eq!(guarded.refusals, []);
+    assert!(guarded.unknown.iter().any(|what| what.contains(message)), "{guarded:?}");
 }

@@ -14,7 +14,7 @@ use plimsoll_runbook::{
     Model,
     parameters::Values,
     plan::{Planned, plan},
-    requests::{self, Call, Right, Run, rules},
+    requests::{self, Call, Right, Run, Server, rules},
 };
 
 use super::assumed;
@@ -166,6 +166,25 @@ pub fn needs(run: &Run<'_>) -> BTreeSet<Right> {
     let of = |step| [calls(requests::of(run, step)), calls(requests::undo(run, step))];
     let all: Vec<Call> = run.spec.steps.iter().flat_map(of).flatten().collect();
     requests::rights(&all)
+}
+
+/// Kinds of API groups that the requests of all steps are of, each with its version: `chaos-mesh.org/v1alpha1` and
+/// `networkchaos`.
+pub fn kinds(run: &Run<'_>) -> BTreeSet<(String, String)> {
+    let of = |step| [requests::of(run, step).unwrap_or_default(), requests::undo(run, step).unwrap_or_default()];
+    let calls = run.spec.steps.iter().flat_map(of).flatten();
+    calls.filter(|call| call.request.to == Server::Kubernetes).filter_map(|call| kind(&call.request.path)).collect()
+}
+
+fn kind(path: &str) -> Option<(String, String)> {
+    let parts: Vec<&str> = path.split('?').next()?.trim_start_matches('/').split('/').collect();
+    let (group, version, plural) = match parts.as_slice() {
+        ["apis", group, version, "namespaces", _, plural, ..] | ["apis", group, version, plural, ..] => {
+            (group, version, plural)
+        }
+        _ => return None,
+    };
+    Some((format!("{group}/{version}"), (*plural).to_owned()))
 }
 
 /// What a run needs that is planned: also the right to look its objects up.

@@ -89,6 +89,46 @@ fn runs_by_hand_with_parameters() {
     assert!(wrong.stdout.contains("  ✗ node: the runbook has no such parameter\n"), "{}", wrong.stdout);
 }
 
+/// The second would silently be the one that counts.
+#[test]
+fn a_parameter_is_given_once() {
+    let directory = tempfile::tempdir().unwrap();
+    write(directory.path(), "rb.yaml", RUNBOOK);
+    for arguments in [["runbook", "test", "rb.yaml"], ["runbook", "run", "crashloop"]] {
+        let arguments = [&arguments[..], &["-p", "pod=a", "-p", "pod=b"]].concat();
+        let ran = run(directory.path(), &arguments);
+        assert_eq!((ran.code, ran.stderr.lines().next()), (2, Some("error: pod is given twice")), "{}", ran.stderr);
+    }
+}
+
+#[test]
+fn a_prometheus_is_asked_with_a_cluster_alone() {
+    let directory = tempfile::tempdir().unwrap();
+    write(directory.path(), "rb.yaml", RUNBOOK);
+    let ran = run(directory.path(), &["runbook", "test", "rb.yaml", "--prometheus", "http://localhost:9090"]);
+    assert_eq!(ran.code, 2);
+    assert!(ran.stderr.contains("--cluster"), "{}", ran.stderr);
+}
+
+/// Of a list of Alertmanager's API one is silenced: that is told, and the others are.
+#[test]
+fn a_silenced_alert_keeps_no_other_back() {
+    let directory = tempfile::tempdir().unwrap();
+    write(directory.path(), "rb.yaml", RUNBOOK);
+    let of = |state: &str| ALERT.replace("\"status\": \"firing\"", &format!(r#""status": {{"state": "{state}"}}"#));
+    let test = |alerts: String| {
+        write(directory.path(), "alert.json", alerts);
+        run(directory.path(), &["runbook", "test", "rb.yaml", "--alert", "alert.json"])
+    };
+    let silenced = "shop/crashloop is not started by alert PodRestarting since 2026-11-26T12:00:00Z: it is silenced or inhibited.\n";
+    let ran = test(format!("[{}, {}]", of("suppressed"), of("active")));
+    assert_eq!((ran.code, ran.stderr.as_str()), (0, ""));
+    let both = format!("{silenced}\nshop/crashloop matches alert PodRestarting");
+    assert!(ran.stdout.starts_with(&both), "{}", ran.stdout);
+    let ran = test(of("suppressed"));
+    assert_eq!((ran.code, ran.stderr.as_str(), ran.stdout.as_str()), (1, "", silenced));
+}
+
 #[test]
 fn says_what_cannot_be_read() {
     let directory = tempfile::tempdir().unwrap();
@@ -125,4 +165,34 @@ fn a_runbook_is_validated_and_not_generated() {
     let ran = run(directory.path(), &["generate", "."]);
     assert_eq!(ran.code, 0, "{}", ran.stderr);
     assert!(!ran.stdout.contains("crashloop"), "{}", ran.stdout);
+}
+
+/// An alert that names a runbook starts it, or whoever writes both is told why not.
+#[test]
+fn an_alert_is_held_against_the_runbook_that_it_names() {
+    let directory = tempfile::tempdir().unwrap();
+    write(directory.path(), "rb.yaml", RUNBOOK);
+    let rule = |alert: &str, expr: &str| {
+        format!(
+            "apiVersion: plimsoll.dev/v1alpha1\nkind: AlertRule\nmetadata: {{name: restarts, namespace: shop}}\nspec:\n  rules:\n  - {{alert: {alert}, expr: '{expr}', for: 1m, severity: Page, runbooks: [crashloop]}}\n"
+        )
+    };
+    let by = "sum by (pod, container) (increase(restarts_total[10m])) > 5";
+    for (alert, expr, wanted) in [
+        ("PodRestarting", by, None),
+        // It may have any label.
+        ("PodRestarting", "increase(restarts_total[10m]) > 5", None),
+        ("PodRestarted", by, Some("warning: alert PodRestarted does not start Runbook shop/crashloop")),
+        (
+            "PodRestarting",
+            "(sum by (pod) (increase(restarts_total[10m]))) > 5",
+            Some("warning: alert PodRestarting has no label container, which Runbook shop/crashloop wants"),
+        ),
+    ] {
+        write(directory.path(), "rule.yaml", rule(alert, expr));
+        let ran = run(directory.path(), &["validate", "."]);
+        assert_eq!(ran.code, 0, "{}", ran.stdout);
+        let told = ran.stdout.lines().find(|line| line.starts_with("warning: alert "));
+        assert_eq!(told, wanted, "{}", ran.stdout);
+    }
 }

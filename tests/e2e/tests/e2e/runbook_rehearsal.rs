@@ -80,7 +80,7 @@ async fn a_rehearsal_says_what_would_be_done_and_does_nothing(testbed: &Testbed)
         "The cluster has the same.\n",
         "  workload = Deployment checkout in namespace shop\n",
         &format!("      UID {}, 1 replicas, 0 are ready\n", uid.trim()),
-        "Nothing would hold it back now.\n",
+        "Nothing that is known here would hold it back now.\n",
         "→ PATCH /apis/apps/v1/namespaces/shop/deployments/checkout/scale",
         "ServiceAccount shop/scaler has every right that these requests need.\n",
         "The cluster was asked and nothing in it was changed.",
@@ -110,6 +110,12 @@ ServiceAccount shop/nothing lacks rights that these requests need:
       - {apiGroups: [autoscaling], resources: [horizontalpodautoscalers], verbs: [list]}
 ";
     ensure!(said.contains(rules) && code == Some(1), "{code:?}\n{said}");
+
+    // What the operator would not know either.
+    let mut verified = spec.clone();
+    verified["verify"] = json!({"slo": "gone", "after": "1m", "onFailure": "Rollback"});
+    let (code, said) = rehearse(&ground, testbed, &sam, ("acts", &verified, &one)).await?;
+    ensure!(said.contains("✗ NotKnown: there is no SLO gone in the runbook's namespace") && code == Some(1), "{said}");
 
     // What is not there, and what is protected.
     let (code, said) = rehearse(&ground, testbed, &sam, ("acts", &spec, &post(&[alert("Acts", "gone", 1)]))).await?;
