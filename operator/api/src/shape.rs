@@ -44,6 +44,9 @@ pub fn check(value: &Value, schema: &Value, path: &str, problems: &mut Vec<Probl
         // Quotes would not make a choice of it.
         (_, Value::Bool(_) | Value::Number(_)) if schema.get("enum").is_some() => {
             choices(&value.to_string(), schema, path, problems);
+            if let (Some(word), Some(problem)) = (unquoted(value, schema), problems.last_mut()) {
+                problem.help = format!("write \"{word}\" in quotes (YAML reads {word} as {value})");
+            }
         }
         _ => problems.push(wrong_type(value, schema, wanted, path)),
     }
@@ -163,6 +166,13 @@ fn choices(text: &str, schema: &Value, path: &str, problems: &mut Vec<Problem>) 
     }
 }
 
+/// The choice that YAML takes for a boolean.
+fn unquoted<'s>(value: &Value, schema: &'s Value) -> Option<&'s str> {
+    let words = if value.as_bool()? { ["on", "yes", "y"] } else { ["off", "no", "n"] };
+    let mut choices = schema.get("enum")?.as_array()?.iter().filter_map(Value::as_str);
+    choices.find(|choice| words.contains(&choice.to_lowercase().as_str()))
+}
+
 /// Fields that hold a duration in whatever kind they stand.
 const DURATIONS: [&str; 7] = ["after", "cooldown", "deadline", "lasting", "openFor", "timeout", "within"];
 
@@ -276,11 +286,12 @@ mod tests {
             "deep": {"type": "object", "properties": {"limit": {"type": "integer"}}},
             "kind": {"type": "string", "enum": ["Page", "Ticket"]},
             "other": {"type": "string", "enum": ["Low", "High"]},
+            "mode": {"type": "string", "enum": ["Off", "Auto"]},
             "words": {"type": "array", "x-kubernetes-list-type": "set", "items": {"type": "string"}},
             "env": {"type": "object", "maxProperties": 1, "additionalProperties": {"type": "string"}},
             "tiers": {"type": "array", "maxItems": 2, "x-kubernetes-list-map-keys": ["name"], "items": {"type": "object", "properties": {"name": {"type": "string"}}}}
         }});
-        let value = json!({"cooldown": 30, "unit": null, "bda": "x", "limit": 2, "bad": 5.5, "n": 0, "kind": "page", "other": 0, "words": ["a", "a"], "env": {"A": "1", "B": "2"}, "tiers": [{"name": "a"}, {"name": "a"}, {"name": null}]});
+        let value = json!({"cooldown": 30, "unit": null, "bda": "x", "limit": 2, "bad": 5.5, "n": 0, "kind": "page", "mode": false, "other": 0, "words": ["a", "a"], "env": {"A": "1", "B": "2"}, "tiers": [{"name": "a"}, {"name": "a"}, {"name": null}]});
         let mut problems = Vec::new();
         check(&value, &schema, "", &mut problems);
         let mut lines: Vec<String> = problems.iter().map(ToString::to_string).collect();
@@ -294,6 +305,7 @@ mod tests {
                 "env: env is too long (2 entries); use at most 1 entry",
                 "kind: page is not a choice of kind; did you mean Page?",
                 "limit: unknown field limit; indent it: it belongs under deep",
+                "mode: false is not a choice of mode; write \"Off\" in quotes (YAML reads Off as false)",
                 "n: n is too small (0); use 1 or more",
                 "other: 0 is not a choice of other; use one of Low, High",
                 "tiers: tiers is too long (3 entries); use at most 2 entries",

@@ -20,6 +20,7 @@
 
 mod begun;
 mod endings;
+mod lowered;
 mod running;
 
 use jiff::{SignedDuration, Timestamp};
@@ -32,6 +33,7 @@ use plimsoll_api::{
 };
 
 pub use begun::{begins, recalled, unsaid};
+pub use lowered::lowered;
 
 use crate::{
     guards::{self, Refusal},
@@ -50,6 +52,8 @@ pub struct World {
     pub resolved_at: Option<Timestamp>,
     /// Whether the execution is being deleted: then it only gives back what it has borrowed.
     pub deleted: bool,
+    /// Why nothing more is begun of a run that is under way, as [`lowered`] says; `None` as well when that is not known.
+    pub lowered: Option<&'static str>,
     /// When the execution was made.
     pub created: Timestamp,
 }

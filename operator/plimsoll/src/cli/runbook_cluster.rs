@@ -14,7 +14,10 @@ use kube::{
     api::{ListParams, Patch, PatchParams},
     core::DeserializeGuard,
 };
-use plimsoll_api::{Runbook, RunbookExecution, approval::Decision, conditions::READY};
+use plimsoll_api::{
+    Runbook, RunbookExecution, RunbookExecutionStatus, approval::Decision, conditions::READY, execution::Phase,
+    runbook::Mode,
+};
 use plimsoll_runbook::{names::whole, plan::BY_HAND};
 use serde_json::json;
 
@@ -37,6 +40,8 @@ use crate::{
 /// The operator sees a request within two seconds.
 const SOON: Duration = Duration::from_secs(20);
 const LOOK: Duration = Duration::from_millis(500);
+/// So long it is waited for what a new run does first.
+const MOMENT: Duration = Duration::from_secs(2);
 
 /// What is done with runbooks of a cluster.
 #[derive(Subcommand, Debug)]
@@ -182,7 +187,11 @@ async fn start(client: &Client, args: &Run) -> anyhow::Result<String> {
             let name =
                 came.map_err(|why| anyhow::anyhow!("it was not started, and will not be: {}", one_line(&why)))?;
             let held = paused(std::slice::from_ref(&runbook)).unwrap_or_default();
-            return Ok(format!("{name}\n{held}see how it goes with: plimsoll runbook show {name} -n {namespace}\n"));
+            let executions: Api<RunbookExecution> = Api::namespaced(client.clone(), namespace);
+            let waits = held_back(&executions, &name, runbook.spec.mode.unwrap_or_default()).await;
+            return Ok(format!(
+                "{name}\n{held}{waits}see how it goes with: plimsoll runbook show {name} -n {namespace}\n"
+            ));
         }
         if Instant::now() >= deadline {
             bail!(
@@ -192,6 +201,36 @@ async fn start(client: &Client, args: &Run) -> anyhow::Result<String> {
             );
         }
         tokio::time::sleep(LOOK).await;
+    }
+}
+
+/// What a run does not do at once, or at all, as soon as that is known: a moment is waited for it. Who may not read executions
+/// is told what follows from the mode.
+async fn held_back(executions: &Api<RunbookExecution>, name: &str, mode: Mode) -> String {
+    let until = Instant::now() + MOMENT;
+    loop {
+        let found = executions.get_opt(name).await.ok().flatten();
+        let status = found.as_ref().and_then(|execution| execution.status.clone()).unwrap_or_default();
+        let is_known = status.phase != Phase::Pending || found.as_ref().is_none_or(|found| found.spec.begun.is_some());
+        if is_known || Instant::now() >= until {
+            let mode = found.as_ref().map_or(mode, |execution| execution.spec.mode);
+            let namespace = executions.namespace().unwrap_or_default();
+            return not_done(&status, mode, &format!("{name} -n {namespace}"));
+        }
+        tokio::time::sleep(LOOK).await;
+    }
+}
+
+fn not_done(status: &RunbookExecutionStatus, mode: Mode, at: &str) -> String {
+    let reason = status.reason.as_deref().unwrap_or_default();
+    let message = one_line(status.message.as_deref().unwrap_or_default());
+    match (status.phase, mode) {
+        (phase @ (Phase::Blocked | Phase::Skipped), _) => format!("{} ({reason}): {message}\n", phase.name()),
+        (_, Mode::DryRun) => "mode DryRun: nothing is done, only what would be is said\n".to_owned(),
+        (Phase::Pending | Phase::AwaitingApproval, Mode::Approve) => {
+            format!("it waits for an approval: plimsoll runbook approve {at}\n")
+        }
+        _ => String::new(),
     }
 }
 
@@ -489,6 +528,26 @@ mod tests {
         let said = paused(&[runbook("AsDeclared"), runbook("Paused")]);
         assert_eq!(said.as_deref(), Some("all runbooks are paused: moving; go on with: plimsoll runbook resume\n"));
         assert_eq!(paused(&[runbook("AsDeclared")]), None);
+    }
+
+    #[test]
+    fn a_run_that_does_nothing_yet_says_so() {
+        let status = |phase, reason: &str, message: &str| RunbookExecutionStatus {
+            phase,
+            reason: Some(reason.to_owned()),
+            message: Some(message.to_owned()),
+            ..RunbookExecutionStatus::default()
+        };
+        let said = |status: &RunbookExecutionStatus, mode| not_done(status, mode, "a-1 -n shop");
+        let none = RunbookExecutionStatus::default();
+        assert_eq!(said(&none, Mode::DryRun), "mode DryRun: nothing is done, only what would be is said\n");
+        let asks = "it waits for an approval: plimsoll runbook approve a-1 -n shop\n";
+        assert_eq!(said(&none, Mode::Approve), asks);
+        assert_eq!(said(&status(Phase::AwaitingApproval, "Asked", "somebody must"), Mode::Approve), asks);
+        let held = status(Phase::Blocked, "NotKnown", "it cannot be\nasked");
+        assert_eq!(said(&held, Mode::Approve), "Blocked (NotKnown): it cannot be asked\n");
+        assert_eq!(said(&none, Mode::Auto), "");
+        assert_eq!(said(&status(Phase::Running, "Started", "x"), Mode::Approve), "");
     }
 
     #[test]

@@ -226,7 +226,8 @@ impl Executor {
             let paused = self.switch.just_now().await;
             let (resolved_at, deleted) = (resolved_at(&execution), execution.metadata.deletion_timestamp.is_some());
             let created = tasks::created(&execution);
-            let world = World { now: Timestamp::now(), paused, resolved_at, deleted, created };
+            let lowered = self.lowered(&execution).await;
+            let world = World { now: Timestamp::now(), paused, resolved_at, deleted, lowered, created };
             let stored = execution.status.clone().unwrap_or_default();
             let (status, command) = step(&execution.spec, &stored, &event, &world);
             event = match command {

@@ -384,3 +384,48 @@ async fn a_verification_asks_until_its_time_is_over() {
         assert_eq!(status["steps"][0]["compensation"], Value::Null, "nothing is undone");
     }
 }
+
+/// A runbook that is turned off ends its run that waits; what a late watch says and the API server does not, ends nothing.
+#[tokio::test]
+async fn a_runbook_that_is_turned_off_ends_its_run() {
+    for (now, ends) in [(json!("Off"), true), (json!("DryRun"), true), (json!("Auto"), false)] {
+        let api = FakeApi::default();
+        borrowed(&api, None);
+        monitor(&api, "5s");
+        let mut execution = api.get(AT).unwrap();
+        let intent = execution["status"]["startedAt"].clone();
+        let steps = execution["spec"]["steps"].as_array_mut().unwrap();
+        steps.extend([json!({"name": "b", "wait": "1h"}), json!({"name": "c", "wait": "1h"})]);
+        let entries = execution["status"]["steps"].as_array_mut().unwrap();
+        entries.push(json!({"name": "b", "intentTime": intent}));
+        let typed: RunbookExecution = from_value(execution.clone()).unwrap();
+        let sealed = seal(&Sealer::new([5; 32]), "ann", "shop", "x", &typed.spec).unwrap();
+        execution["metadata"]["annotations"][SEAL] = json!(sealed);
+        put(&api, execution);
+        let runbook = |mode: Value| {
+            json!({"apiVersion": plimsoll_api::API_VERSION, "kind": "Runbook",
+                "metadata": {"name": "r", "namespace": "shop", "uid": "r"},
+                "spec": {"mode": mode, "serviceAccountName": "s", "trigger": {"manual": {}},
+                    "steps": [{"name": "a", "wait": "1h"}]}})
+        };
+        api.put("/apis/plimsoll.dev/v1alpha1/namespaces/shop/runbooks/r", runbook(now));
+        let mut given = Given::of(api.clone(), Sealer::new([5; 32]));
+        given.know(from_value(runbook(json!("Off"))).unwrap());
+        let (all, mut writer) = kube::runtime::reflector::store();
+        let kept: DeserializeGuard<RunbookExecution> = from_value(api.get(AT).unwrap()).unwrap();
+        writer.apply_watcher_event(&kube::runtime::watcher::Event::Apply(kept));
+        let executor = Arc::new(Executor { all, ..executor_of(&api, given) });
+        let mut told = std::pin::pin!(crate::runbooks::lowered::turned_off(Arc::clone(&executor)));
+        assert_eq!(
+            futures::StreamExt::next(&mut told).await.unwrap().name,
+            "x",
+            "it is looked at without another change"
+        );
+        let next = executor.run("shop", "x", None).await.unwrap();
+        assert_eq!(next == Next::Never, ends, "{next:?}");
+        let status = api.get(AT).unwrap()["status"].clone();
+        let (phase, undone) = (&status["phase"], &status["steps"][0]["compensation"]["outcome"]);
+        assert_eq!((phase == "Failed", undone == "Succeeded"), (ends, ends), "{status}");
+        assert!(!ends || status["reason"] == "ModeLowered", "{status}");
+    }
+}

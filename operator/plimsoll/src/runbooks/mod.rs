@@ -18,6 +18,7 @@ pub mod keep;
 pub mod ledger;
 pub mod lent;
 pub mod lookup;
+mod lowered;
 pub mod making;
 pub mod news;
 pub mod proof;
@@ -234,10 +235,12 @@ async fn executions(
             Some(ObjectRef::new(&approval.spec.execution).within(&approval.namespace()?))
         });
     let switched = switched(executor.switch.changes());
+    let turned_off = lowered::turned_off(Arc::clone(&executor));
     let (listed, stopped, until) = (reader.clone(), stop.clone(), stop.clone());
     let work = Controller::for_stream(changes, reader)
         // How many at the same time is for `Executor::slots` to say.
         .reconcile_on(decided)
+        .reconcile_on(turned_off)
         .reconcile_all_on(switched)
         .graceful_shutdown_on(async move { stopped.cancelled().await })
         .run(

@@ -16,7 +16,7 @@ use plimsoll_api::{
 use plimsoll_runbook::{
     Model,
     guards::{self, Circumstances, Refusal},
-    machine::{Checked, Command, Doing, Event, Report, World, step},
+    machine::{self, Checked, Command, Doing, Event, Report, World, step},
     plan::Settings,
     validate,
 };
@@ -82,7 +82,8 @@ impl Runs {
             let resolved_at = tasks::resolved_at(&execution);
             let created = tasks::created(&execution);
             let paused = self.is_paused(&execution);
-            let world = World { now: Timestamp::now(), paused, resolved_at, deleted: false, created };
+            let lowered = self.lowered(&execution);
+            let world = World { now: Timestamp::now(), paused, resolved_at, deleted: false, lowered, created };
             let stored = execution.status.clone().unwrap_or_default();
             let (status, command) = step(&execution.spec, &stored, &event, &world);
             event = match command {
@@ -122,6 +123,14 @@ impl Runs {
             _ if !self.acts() => Some(true),
             _ => self.data.is_paused(),
         }
+    }
+
+    /// Why nothing more is begun of what is under way. A file that is gone may be one that is being written; and what was begun
+    /// when it was allowed waits, as for a pause.
+    fn lowered(&self, execution: &RunbookExecution) -> Option<&'static str> {
+        let models = self.models.read().unwrap_or_else(PoisonError::into_inner).clone();
+        let model = models.iter().find(|model| self.acts() && model.uid == execution.spec.runbook.uid)?;
+        machine::lowered(execution.spec.mode, Some(model.mode))
     }
 
     async fn holds(&self, execution: &RunbookExecution) -> Option<bool> {

@@ -10,7 +10,7 @@ use super::{Checked, Command, Event, Machine, What, World, owes};
 /// The first status of a run that begins at a moment, and its first step. `None` when it cannot begin with its making:
 /// somebody must approve it, it only waits at first, or it borrows something, which wants a finalizer before.
 pub fn begins(spec: &RunbookExecutionSpec, at: Timestamp) -> Option<(RunbookExecutionStatus, What)> {
-    let world = World { now: at, paused: Some(false), resolved_at: None, deleted: false, created: at };
+    let world = World { now: at, paused: Some(false), resolved_at: None, deleted: false, lowered: None, created: at };
     let mut machine = Machine { spec, status: RunbookExecutionStatus::default(), world };
     let free = Checked { holds: Some(true), refusals: Vec::new(), void: None };
     match machine.next(&Event::Checked(free)) {

@@ -1,8 +1,9 @@
 //! How a run ends: what must be put back is put back first.
 
 use plimsoll_api::{
-    execution::{Effect, Outcome, StepStatus},
-    runbook::Step,
+    execution::{Effect, Ending, Outcome, StepStatus},
+    gate::OnUnverified,
+    runbook::{OnFailure, Step},
 };
 
 use super::{
@@ -12,6 +13,59 @@ use super::{
 use crate::Act;
 
 impl Machine<'_> {
+    pub(super) fn failed(&mut self, step: &Step, outcome: Outcome) {
+        let how = if outcome == Outcome::TimedOut { "took too long" } else { "failed" };
+        let message = format!("step {} {how}", step.name);
+        match step.on_failure.unwrap_or_default() {
+            OnFailure::Continue => {}
+            OnFailure::Stop => self.end(Phase::Failed, "StepFailed", &message),
+            OnFailure::Compensate => self.end(self.back(), "StepFailed", &message),
+        }
+    }
+
+    pub(super) fn verified(&mut self, what: &What, outcome: Outcome, answer: Option<bool>) {
+        let answer = answer.filter(|_| outcome == Outcome::Succeeded);
+        if outcome == Outcome::Skipped || answer == Some(true) {
+            return;
+        }
+        let Some(verify) = self.verify_of(what).cloned() else { return };
+        let (slo, seen) = (&verify.slo, self.effect(what).message.clone().unwrap_or_default());
+        match (answer, verify.on_failure.unwrap_or_default()) {
+            (Some(_), on_failure) => {
+                let undoes = on_failure == OnUnverified::Rollback;
+                let phase = if undoes { self.back() } else { Phase::Failed };
+                self.end(phase, "NotRecovered", &format!("SLO {slo} has not recovered: {seen}"));
+            }
+            // What was done may be what helps: without an answer a person decides.
+            (None, on_failure) => {
+                let stays = if on_failure == OnUnverified::Rollback { "; nothing is undone for that" } else { "" };
+                let message = format!("it is not known whether SLO {slo} has recovered: {seen}{stays}");
+                self.end(Phase::Failed, "RecoveryNotKnown", &message);
+            }
+        }
+        // Whatever is undone, somebody is told first.
+        if let Some(ending) = &mut self.status.ending
+            && ending.escalate_to.is_none()
+        {
+            ending.escalate_to.clone_from(&verify.escalate_to);
+        }
+    }
+
+    /// No further step is begun.
+    pub(super) fn end(&mut self, phase: Phase, reason: &str, message: &str) {
+        if self.status.ending.is_none() {
+            self.status.ending =
+                Some(Ending { phase, reason: reason.to_owned(), message: message.to_owned(), escalate_to: None });
+        }
+    }
+
+    /// How a run ends that goes back: where no step had anything to undo, nothing was rolled back. Of what was turned off,
+    /// nothing is undone that is not borrowed.
+    fn back(&self) -> Phase {
+        let goes = self.world.lowered.is_none() && self.to_undo(Phase::RolledBack).is_some();
+        if goes { Phase::RolledBack } else { Phase::Failed }
+    }
+
     /// Tells a person, undoes what must be undone, and ends.
     pub(super) fn wind_down(&mut self) -> Command {
         let Some(ending) = self.status.ending.clone() else { return Command::Finished };

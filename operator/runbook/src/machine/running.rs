@@ -2,9 +2,9 @@
 
 use plimsoll_api::{
     RunbookExecutionSpec, RunbookExecutionStatus,
-    execution::{Effect, Ending, Outcome, StepStatus},
-    gate::{Branch, OnUnverified, Verify},
-    runbook::{OnFailure, Step},
+    execution::{Effect, Outcome, StepStatus},
+    gate::{Branch, Verify},
+    runbook::Step,
 };
 
 use super::{
@@ -138,7 +138,7 @@ impl Machine<'_> {
     }
 
     /// The verification that a thing to do is.
-    fn verify_of(&self, what: &What) -> Option<&Verify> {
+    pub(super) fn verify_of(&self, what: &What) -> Option<&Verify> {
         match what {
             What::Verify => self.spec.verify.as_ref(),
             What::Step(name) => self.spec_step(name)?.action.verify.as_ref(),
@@ -169,7 +169,9 @@ impl Machine<'_> {
         let now = self.world.now;
         // Nothing acts, so there is nothing that must be waited for when it is to be stopped.
         let judges = self.verify_of(&what).is_some() && self.has_acted();
-        let over = self.status.resolved_at.is_some() && !judges || self.world.deleted;
+        let resolved = self.status.resolved_at.is_some() && !judges;
+        let stopped = self.stopped(&what);
+        let over = resolved || stopped.is_some();
         if !over {
             if self.is_paused()
                 && let Some(command) = self.held()
@@ -194,11 +196,16 @@ impl Machine<'_> {
             self.effect(&what).attempts = Some(1);
             return Command::Store(Some(what));
         }
-        let why = if self.world.deleted { "the execution was deleted" } else { self.over() };
+        let why = stopped.filter(|_| self.world.deleted || !resolved).unwrap_or(self.over());
         let message = if now < until { format!("not to its end: {why}") } else { "waited".to_owned() };
         let outcome =
             if now < until || self.verify_of(&what).is_some() { Outcome::Skipped } else { Outcome::Succeeded };
         self.close(&what, outcome, &message);
+        if outcome == Outcome::Skipped
+            && let Some(why) = stopped.filter(|_| !resolved)
+        {
+            self.lower(why);
+        }
         self.go_on()
     }
 
@@ -289,8 +296,9 @@ impl Machine<'_> {
         let too_late = || (Outcome::TimedOut, "its time was over when its end was not seen".to_owned());
         let (outcome, message) = if attempts >= MAX_ATTEMPTS {
             (Outcome::Failed, format!("it was begun {attempts} times and its end was never seen"))
-        } else if self.world.deleted && !undoes {
-            (Outcome::Failed, "the execution was deleted before its end was seen".to_owned())
+        } else if let Some(why) = self.stopped(what) {
+            self.lower(why);
+            (Outcome::Failed, format!("{why}, before its end was seen"))
         } else if self.faults(what) && self.world.paused == Some(true) {
             // A fault does not go on while nobody may do anything about it.
             self.end(Phase::Failed, "Paused", "all runbooks were paused while a fault was under way");
@@ -464,54 +472,8 @@ impl Machine<'_> {
         }
     }
 
-    fn failed(&mut self, step: &Step, outcome: Outcome) {
-        let how = if outcome == Outcome::TimedOut { "took too long" } else { "failed" };
-        let message = format!("step {} {how}", step.name);
-        match step.on_failure.unwrap_or_default() {
-            OnFailure::Continue => {}
-            OnFailure::Stop => self.end(Phase::Failed, "StepFailed", &message),
-            OnFailure::Compensate => self.end(Phase::RolledBack, "StepFailed", &message),
-        }
-    }
-
-    fn verified(&mut self, what: &What, outcome: Outcome, answer: Option<bool>) {
-        let answer = answer.filter(|_| outcome == Outcome::Succeeded);
-        if outcome == Outcome::Skipped || answer == Some(true) {
-            return;
-        }
-        let Some(verify) = self.verify_of(what).cloned() else { return };
-        let (slo, seen) = (&verify.slo, self.effect(what).message.clone().unwrap_or_default());
-        match (answer, verify.on_failure.unwrap_or_default()) {
-            (Some(_), on_failure) => {
-                let undoes = on_failure == OnUnverified::Rollback;
-                let phase = if undoes { Phase::RolledBack } else { Phase::Failed };
-                self.end(phase, "NotRecovered", &format!("SLO {slo} has not recovered: {seen}"));
-            }
-            // What was done may be what helps: without an answer a person decides.
-            (None, on_failure) => {
-                let stays = if on_failure == OnUnverified::Rollback { "; nothing is undone for that" } else { "" };
-                let message = format!("it is not known whether SLO {slo} has recovered: {seen}{stays}");
-                self.end(Phase::Failed, "RecoveryNotKnown", &message);
-            }
-        }
-        // Whatever is undone, somebody is told first.
-        if let Some(ending) = &mut self.status.ending
-            && ending.escalate_to.is_none()
-        {
-            ending.escalate_to.clone_from(&verify.escalate_to);
-        }
-    }
-
-    /// No further step is begun.
-    pub(super) fn end(&mut self, phase: Phase, reason: &str, message: &str) {
-        if self.status.ending.is_none() {
-            self.status.ending =
-                Some(Ending { phase, reason: reason.to_owned(), message: message.to_owned(), escalate_to: None });
-        }
-    }
-
     /// Steps that have not begun are skipped, up to one.
-    fn skip_steps(&mut self, until: Option<&str>, message: &str) {
+    pub(super) fn skip_steps(&mut self, until: Option<&str>, message: &str) {
         let open: Vec<String> = self.open_steps().take_while(|name| Some(name.as_str()) != until).collect();
         for name in open {
             let what = What::Step(name);
@@ -549,6 +511,10 @@ impl Machine<'_> {
                 if !unverified || !self.has_acted() {
                     return self.resolved();
                 }
+            }
+            if let Some(why) = self.world.lowered {
+                self.lower(why);
+                return self.wind_down();
             }
             let started = self.status.started_at.as_ref().map_or(self.world.now, |time| time.0);
             if self.world.now >= later(started, seconds(Some(&self.spec.deadline), validate::DEFAULT_DEADLINE)) {
@@ -597,6 +563,7 @@ impl Machine<'_> {
     fn lease(&self) -> Option<Timestamp> {
         let lasting = self.status.steps.iter().filter(|step| step.compensation.is_none());
         let until = lasting.filter_map(|step| step.lease_until.as_ref()).map(|time| time.0).min()?;
-        (until > self.world.now && self.status.resolved_at.is_none()).then_some(until)
+        let lasts = self.status.resolved_at.is_none() && self.world.lowered.is_none();
+        (until > self.world.now && lasts).then_some(until)
     }
 }

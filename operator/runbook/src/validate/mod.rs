@@ -365,6 +365,9 @@ fn build(runbook: &Runbook, problems: &mut Vec<Problem>) -> Option<Model> {
     let steps = steps::steps(steps, deadline, &mut context);
     let verify = verify.as_ref().and_then(|verify| self::verify(verify, "spec.verify", &mut context));
     let safety = self::safety(safety.as_ref(), &mut context);
+    if let Some(steps) = &steps {
+        steps::nothing_to_undo(steps, verify.as_ref(), &mut context);
+    }
     if let (Some(steps), Some(safety)) = (&steps, &safety) {
         steps::shares(steps, safety.max_targets_percent, &mut context);
     }

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use plimsoll_api::{
     Action, Level, Problem,
-    gate::Branch,
+    gate::{Branch, OnUnverified, Verify},
     runbook::{ObjectKind, OnFailure, Step},
     shape::nearest,
 };
@@ -130,6 +130,35 @@ pub(super) fn shares(steps: &[Step], most: i64, context: &mut Context<'_>) {
                     .help("raise spec.safety.maxTargetsPercent, or hit fewer: else the run is held back where that is more than one Pod"),
             );
         }
+    }
+}
+
+/// What goes back where no step up to there has anything to undo.
+pub(super) fn nothing_to_undo(steps: &[Step], verify: Option<&Verify>, context: &mut Context<'_>) {
+    let rolls_back = |verify: &Verify| verify.on_failure == Some(OnUnverified::Rollback);
+    let mut paths = Vec::new();
+    let mut undoable = false;
+    for (i, step) in steps.iter().enumerate() {
+        undoable |= step.compensate.is_some() || Act::of(&step.action).is_some_and(Act::undoes_itself);
+        if undoable {
+            break;
+        }
+        if step.on_failure == Some(OnFailure::Compensate) {
+            paths.push((format!("spec.steps[{i}].onFailure"), "Compensate"));
+        }
+        if step.action.verify.as_ref().is_some_and(rolls_back) {
+            paths.push((format!("spec.steps[{i}].verify.onFailure"), "Rollback"));
+        }
+    }
+    if !undoable && verify.is_some_and(rolls_back) {
+        paths.push(("spec.verify.onFailure".to_owned(), "Rollback"));
+    }
+    for (path, word) in paths {
+        context.problems.push(
+            Problem::warning(path, format!("{word} undoes nothing here"))
+                .label("no step up to there undoes itself or has a compensate")
+                .help("add compensate to a step, or remove onFailure"),
+        );
     }
 }
 

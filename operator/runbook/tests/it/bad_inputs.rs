@@ -316,6 +316,13 @@ fn faults_and_what_is_beside_the_target() {
             &[&format!("warning: spec.steps[0].scale.workload: app is not the target {beside}")],
         ),
         (
+            "nothing to undo",
+            of("app", json!({"name": "a", "restart": {"workload": "app"}, "onFailure": "Compensate"})),
+            &[
+                "warning: spec.steps[0].onFailure: Compensate undoes nothing here (no step up to there undoes itself or has a compensate); add compensate to a step, or remove onFailure",
+            ],
+        ),
+        (
             "a share above the bound",
             of("app", kill(json!({"pods": {"percent": 50}}))),
             &[

@@ -43,7 +43,7 @@ pub(crate) struct Turn {
     pub(crate) seconds: i64,
 }
 
-fn turn() -> impl Strategy<Value = Turn> {
+pub(crate) fn turn() -> impl Strategy<Value = Turn> {
     let rarely = |n: u32| proptest::bool::weighted(1.0 / f64::from(n));
     (
         (proptest::option::weighted(0.2, 0u8..4), 0u8..10, proptest::option::weighted(0.9, any::<bool>())),
@@ -68,7 +68,7 @@ fn turn() -> impl Strategy<Value = Turn> {
 }
 
 /// Runbooks of many shapes.
-fn spec() -> impl Strategy<Value = RunbookExecutionSpec> {
+pub(crate) fn spec() -> impl Strategy<Value = RunbookExecutionSpec> {
     let action = prop_oneof![
         Just(json!({"logs": {"pod": "pod"}})),
         Just(json!({"exec": {"pod": "pod", "command": ["touch", "x"]}})),
@@ -131,6 +131,7 @@ pub(crate) struct Shell {
     pub(crate) now: Timestamp,
     resolved_at: Option<Timestamp>,
     pub(crate) deleted: bool,
+    pub(crate) lowered: Option<&'static str>,
     /// How often what undoes a step has no answer in its time.
     pub(crate) slow_undos: usize,
     /// How often each thing was really done.
@@ -151,6 +152,7 @@ impl Shell {
             now: noon(),
             resolved_at: None,
             deleted: false,
+            lowered: None,
             slow_undos: 0,
             done: BTreeMap::new(),
             log: Vec::new(),
@@ -222,8 +224,8 @@ impl Shell {
             if turn.resolved {
                 self.resolved_at.get_or_insert(self.now);
             }
-            let (resolved_at, deleted) = (self.resolved_at, self.deleted);
-            let world = World { now: self.now, paused: turn.paused, resolved_at, deleted, created: noon() };
+            let (resolved_at, deleted, lowered) = (self.resolved_at, self.deleted, self.lowered);
+            let world = World { now: self.now, paused: turn.paused, resolved_at, deleted, lowered, created: noon() };
             let (next, command) = step(&self.spec, &status, &event, &world);
             let again = step(&self.spec, &status, &event, &world);
             assert_eq!((&next, &command), (&again.0, &again.1), "a step is a function");

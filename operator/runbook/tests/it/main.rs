@@ -5,6 +5,7 @@ mod answers;
 mod bad_inputs;
 mod crashes;
 mod guards;
+mod lowered;
 mod meanwhile;
 mod planning;
 mod scenarios;

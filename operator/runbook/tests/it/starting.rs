@@ -31,7 +31,7 @@ fn after(
     event: &Event,
 ) -> (RunbookExecutionStatus, Command) {
     let now = noon() + SignedDuration::from_secs(seconds);
-    let world = World { now, paused: Some(false), resolved_at: None, deleted: false, created: noon() };
+    let world = World { now, paused: Some(false), resolved_at: None, deleted: false, lowered: None, created: noon() };
     step(spec, status, event, &world)
 }
 
