@@ -181,7 +181,7 @@ async fn alerts_say_how_long_the_budget_lasts(testbed: &Testbed) -> Result<()> {
         Ok(serde_json::from_str(query.context("an alert that says it")?.0)?)
     };
     let (of_rolling, of_calendar) = (asked(&rolling, "it lasts")?, asked(&calendar, "it lasts")?);
-    let used_up = asked(&calendar, "{{ end }};")?;
+    let used_up = asked(&calendar, "):")?;
     let mut simulation = Simulation::new(testbed, "1m", &[rolling, calendar]).await?;
     simulation.traffic(&traffic);
     let known = 72.0 * 3600.0;
