@@ -27,7 +27,7 @@ pub(crate) fn run() -> Result<Vec<Target>> {
     let out = folder.path().join("out");
     measure(floor, &out, plimsoll, &["generate".as_ref(), &many])?;
     let rules = fs::read_to_string(&out)?;
-    ensure!(rules.matches("alert: SLONoData").count() == SLOS, "not all SLOs were generated");
+    ensure!(rules.matches("record: slo_info").count() == SLOS, "not all SLOs were generated");
     let written = rules.len().to_string();
 
     println!("\n{SLOS} SLOs to {written} bytes of rules; median of {TRIES}");
