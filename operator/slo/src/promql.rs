@@ -346,6 +346,11 @@ pub fn matcher(m: &Matcher) -> String {
     format!("{}{}{}", label_name(&m.name), m.op, quote(&m.value))
 }
 
+/// That a label has a value, as PromQL: `region="eu"`.
+pub fn equals(label: &str, value: &str) -> String {
+    format!("{}={}", label_name(label), quote(value))
+}
+
 /// The matchers by which a selector wants labels to have certain values, each once.
 pub fn wanted(selector: &str) -> Vec<Matcher> {
     let wants =

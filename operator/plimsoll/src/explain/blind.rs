@@ -3,7 +3,6 @@
 
 use std::collections::BTreeSet;
 
-use jiff::{SignedDuration, Timestamp};
 use plimsoll_api::shape;
 use plimsoll_slo::promql::{self, Matcher};
 
@@ -16,9 +15,6 @@ use crate::{
     prometheus::Prometheus,
     targets::{self, Away},
 };
-
-/// What is gone for longer is no help.
-const LATELY: SignedDuration = SignedDuration::from_hours(1);
 
 /// Why a selector for bad events that matches nothing may never match anything.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -102,8 +98,7 @@ async fn doubt(prometheus: &Prometheus, selector: &Selector, sound: &[Matcher]) 
     let (label, values) = selector.values.as_ref()?;
     let matcher = wanted.iter().find(|one| one.name == *label && is_equality(one))?;
     let meant = near_value(&matcher.value, values)?;
-    let meant = format!("{}={}", promql::label_name(label), promql::quote(meant));
-    Some(Doubt::Value { matcher: promql::matcher(matcher), meant })
+    Some(Doubt::Value { matcher: promql::matcher(matcher), meant: promql::equals(label, meant) })
 }
 
 /// A job that no target has. What is pushed has jobs that are no target's, and then series.
@@ -111,7 +106,7 @@ async fn nobody(prometheus: &Prometheus, job: &Matcher) -> Option<Doubt> {
     let of = promql::matcher(job);
     let away = targets::away(prometheus, &of).await.ok().flatten()?;
     let Away::Nobody { jobs, .. } = &away else { return None };
-    let since = Timestamp::now().saturating_sub(LATELY).unwrap_or(Timestamp::UNIX_EPOCH);
+    let since = near::lately();
     let pushed = prometheus.label_values("job", Some(&format!("{{{of}}}")), since, 1).await.ok()?;
     if !pushed.is_empty() {
         return None;
@@ -124,8 +119,7 @@ async fn nobody(prometheus: &Prometheus, job: &Matcher) -> Option<Doubt> {
 
 /// Whether it wants one value, and not those that fit a pattern.
 fn is_equality(matcher: &Matcher) -> bool {
-    let equality = format!("{}={}", promql::label_name(&matcher.name), promql::quote(&matcher.value));
-    promql::matcher(matcher) == equality
+    promql::matcher(matcher) == promql::equals(&matcher.name, &matcher.value)
 }
 
 fn digits(text: &str) -> String {

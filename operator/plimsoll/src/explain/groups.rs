@@ -15,7 +15,7 @@ fn by(model: &Model) -> String {
 
 /// What names a group, for people and as matchers: `region="eu", route="/pay"`.
 fn named(model: &Model, sample: &Sample) -> String {
-    let label = |name: &String| format!("{}={}", promql::label_name(name), promql::quote(sample.label(name)));
+    let label = |name: &String| promql::equals(name, sample.label(name));
     model.group_by.iter().map(label).collect::<Vec<_>>().join(", ")
 }
 

@@ -24,6 +24,11 @@ const LATELY: SignedDuration = SignedDuration::from_hours(1);
 /// Endings that people leave out, and that a histogram has.
 const ENDINGS: [&str; 4] = ["_total", "_bucket", "_count", "_sum"];
 
+/// Since when there is something that is told instead.
+pub(super) fn lately() -> Timestamp {
+    Timestamp::now().saturating_sub(LATELY).unwrap_or(Timestamp::UNIX_EPOCH)
+}
+
 /// Asks about a selector that matches nothing.
 pub(super) async fn examine(prometheus: &Prometheus, selector: &mut Selector) -> Result<(), PrometheusError> {
     let metric = selector.text.split(['{', ' ']).next().unwrap_or_default().to_owned();
@@ -32,7 +37,7 @@ pub(super) async fn examine(prometheus: &Prometheus, selector: &mut Selector) ->
     }
     let of_metric = count(prometheus, &format!("count({metric})")).await?;
     selector.of_metric = Some(of_metric);
-    let since = Timestamp::now().saturating_sub(LATELY).unwrap_or(Timestamp::UNIX_EPOCH);
+    let since = lately();
     if of_metric == 0 {
         // What can only be a hint must not take the rest of the explanation with it.
         let names = prometheus.label_values("__name__", None, since, METRICS).await.unwrap_or_default();
@@ -88,7 +93,7 @@ fn slip(matcher: &Matcher, values: &[String]) -> Option<Slip> {
 /// The histograms that one may have meant who named what is none: of those with its matchers the nearest, or all where
 /// there are few.
 pub(super) async fn of_histogram(prometheus: &Prometheus, wrong: &model::Selector) -> Option<String> {
-    let since = Timestamp::now().saturating_sub(LATELY).unwrap_or(Timestamp::UNIX_EPOCH);
+    let since = lately();
     let fellows = (!wrong.matchers.is_empty()).then(|| format!("{{{}}}", wrong.matchers));
     let names = prometheus.label_values("__name__", fellows.as_deref(), since, METRICS).await.unwrap_or_default();
     let classic: Vec<String> = names.iter().filter_map(|name| Some(name.strip_suffix("_bucket")?.to_owned())).collect();

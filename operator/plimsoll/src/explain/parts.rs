@@ -1,18 +1,14 @@
 //! What a composite is made of: whether Prometheus knows each part. One that it does not know counts as good, or not at
 //! all, so that a misspelt name makes an SLO look better than it is.
 
-use jiff::{SignedDuration, Timestamp};
 use plimsoll_api::shape;
 use plimsoll_slo::{Model, model::Sli, names, promql};
 
 use super::{
     gather::count,
-    near::{METRICS, TOLD, meant},
+    near::{METRICS, TOLD, lately, meant},
 };
 use crate::prometheus::{Prometheus, PrometheusError};
-
-/// SLOs that record nothing for longer are no help.
-const LATELY: SignedDuration = SignedDuration::from_hours(1);
 
 /// One of the SLOs that a composite is made of.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -77,7 +73,7 @@ pub(super) async fn ask(prometheus: &Prometheus, whole: &str, part: &mut Part) -
         return Ok(());
     }
     part.heard = Heard::Nothing;
-    let since = Timestamp::now().saturating_sub(LATELY).unwrap_or(Timestamp::UNIX_EPOCH);
+    let since = lately();
     // What can only be a hint must not take the rest of the explanation with it.
     let ids = prometheus.label_values(names::SLO_ID, Some(names::TOTAL), since, METRICS).await.unwrap_or_default();
     part.near = near(&part.id, whole, &ids);

@@ -1,5 +1,6 @@
 //! Asks Prometheus again and again what runbooks wait for: series of their own questions, and SLOs that burn where no
-//! Alertmanager tells; and tells the runs that have begun by them when they are over. A server that hangs keeps schedules and people waiting for nothing: nobody else waits for this.
+//! Alertmanager tells; and tells the runs that have begun by them when they are over. A server that hangs keeps schedules and
+//! people waiting for nothing: nobody else waits for this.
 
 use std::{
     collections::{BTreeMap, HashMap, HashSet},

@@ -288,6 +288,13 @@ pub async fn slos(client: &Client, outside: &Outside, spec: &RunbookExecutionSpe
     Some(all)
 }
 
+/// What Prometheus answers to a query; `None` where it does not.
+async fn answer(outside: &Outside, query: &str, traceparent: Option<&str>) -> Option<Value> {
+    let request = query_request(query);
+    let answer = outside.send(&request, &request.path, traceparent).await.ok()?;
+    serde_json::from_slice(&answer.body).ok()
+}
+
 /// The SLOs whose alerts fire, as Prometheus says.
 enum Firing {
     These(HashSet<String>),
@@ -303,10 +310,8 @@ async fn firing(outside: &Outside, namespaces: &[&str], traceparent: Option<&str
     // A namespace's name has nothing that a regular expression reads otherwise.
     let ids = quote(&format!("({})/.+", namespaces.join("|")));
     let burn = quote(series::ALERT_BURN);
-    let request = query_request(&format!("ALERTS{{alertname={burn},alertstate=\"firing\",{}=~{ids}}}", series::SLO_ID));
-    let answer = outside.send(&request, &request.path, traceparent).await.ok();
-    let answer: Option<Value> = answer.and_then(|answer| serde_json::from_slice(&answer.body).ok());
-    match answer {
+    let query = format!("ALERTS{{alertname={burn},alertstate=\"firing\",{}=~{ids}}}", series::SLO_ID);
+    match answer(outside, &query, traceparent).await {
         Some(answer) if requests::found(&answer).is_ok() => {
             let ids =
                 entries(&answer, "/data/result").map(|series| text(series, &format!("/metric/{}", series::SLO_ID)));
@@ -361,9 +366,7 @@ pub async fn is_there(
     if stored == Some(true) {
         return stored;
     }
-    let request = query_request(&requests::verify_query(namespace, verify));
-    let answer = outside.send(&request, &request.path, traceparent).await.ok();
-    let answer = answer.and_then(|answer| serde_json::from_slice(&answer.body).ok());
+    let answer = answer(outside, &requests::verify_query(namespace, verify), traceparent).await;
     let recorded = answer.and_then(|answer| requests::found(&answer).ok());
     if recorded == Some(true) { recorded } else { stored.and(recorded) }
 }
@@ -465,9 +468,7 @@ async fn target(client: &Client, execution: &RunbookExecution, namespace: &str) 
 pub async fn holds(outside: &Outside, execution: &RunbookExecution) -> Option<bool> {
     let spec = &execution.spec;
     let Some(condition) = &spec.trigger.condition else { return Some(true) };
-    let request = query_request(condition);
-    let answer = outside.send(&request, &request.path, spec.traceparent.as_deref()).await.ok()?;
-    let answer = serde_json::from_slice(&answer.body).ok()?;
+    let answer = answer(outside, condition, spec.traceparent.as_deref()).await?;
     matching::holds(&spec.trigger, &answer).ok()
 }
 

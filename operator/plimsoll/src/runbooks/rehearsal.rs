@@ -18,7 +18,7 @@ use plimsoll_runbook::{
     matching::Occurrence,
     parameters::{Values, queries},
     plan::{Planned, Settings},
-    requests::{Run, found, query_request},
+    requests::{found, query_request},
 };
 
 use super::{
@@ -157,30 +157,19 @@ impl Cluster {
 
 /// The same as if whoever asks could read all of it.
 fn all_read(around: &Circumstances, execution: &RunbookExecution) -> Circumstances {
-    let Circumstances {
-        paused,
-        history,
-        same_target,
-        same_workload,
-        slos,
-        verifies,
-        author_may,
-        asker_may,
-        target,
-        ..
-    } = around.clone();
-    Circumstances {
-        paused: paused.or(Some(false)),
-        history: history.or_else(|| Some(Vec::new())),
-        same_target: same_target.or_else(|| Some(Vec::new())),
-        same_workload: same_workload.or_else(|| Some(Vec::new())),
-        slos: slos.or_else(|| Some(Vec::new())),
-        verifies: verifies.into_iter().map(|(slo, there)| (slo, there.or(Some(true)))).collect(),
-        author_may: author_may.or(Some(true)),
-        asker_may: asker_may.or(Some(true)),
-        target: target.or_else(|| Some(target_of(execution).map(|target| target.facts.clone()))),
-        ..around.clone()
+    let mut all = around.clone();
+    all.paused.get_or_insert(false);
+    all.history.get_or_insert_default();
+    all.same_target.get_or_insert_default();
+    all.same_workload.get_or_insert_default();
+    all.slos.get_or_insert_default();
+    for (_, there) in &mut all.verifies {
+        there.get_or_insert(true);
     }
+    all.author_may.get_or_insert(true);
+    all.asker_may.get_or_insert(true);
+    all.target.get_or_insert_with(|| target_of(execution).map(|target| target.facts.clone()));
+    all
 }
 
 /// Why the operator would not start a runbook now; that all are paused is a guard's to say.
@@ -370,11 +359,8 @@ impl Rehearsal<'_> {
     /// Kinds of the requests that the cluster has not, as `networkchaos of chaos-mesh.org/v1alpha1`. What discovery does
     /// not say is left out.
     pub async fn unknown_kinds(&self, planned: &Planned) -> Vec<String> {
-        let now = Timestamp::UNIX_EPOCH;
-        let (namespace, name) = (self.model.namespace.as_str(), planned.name.as_str());
-        let run = Run { namespace, name, uid: "", created: now, begun: now, first: now, spec: &planned.spec };
         let mut of_groups: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
-        for (version, plural) in rights::kinds(&run) {
+        for (version, plural) in rights::kinds(&rights::run(planned, &self.model.namespace)) {
             of_groups.entry(version).or_default().insert(plural);
         }
         let mut unknown = Vec::new();
@@ -421,13 +407,8 @@ impl Rehearsal<'_> {
     pub async fn lacking(&self, planned: &Planned, instead: bool) -> Result<Lacking, String> {
         let client = &self.cluster.client;
         let Model { namespace, service_account_name: name, .. } = &self.model;
-        let needs = if instead {
-            rights::all(planned, namespace)
-        } else {
-            let now = Timestamp::UNIX_EPOCH;
-            let (uid, created, begun, first) = ("", now, now, now);
-            rights::needs(&Run { namespace, name: &planned.name, uid, created, begun, first, spec: &planned.spec })
-        };
+        let needs =
+            if instead { rights::all(planned, namespace) } else { rights::needs(&rights::run(planned, namespace)) };
         let account = account::client(client, namespace, name, None).map_err(|error| error.to_string())?;
         let why = match Asks::Account(account).lacking(&needs).await {
             Ok(lacking) => return Ok(lacking),

@@ -159,21 +159,24 @@ impl fmt::Display for Told<'_> {
     }
 }
 
-/// What all steps of a run need, those that undo a step too.
-pub fn needs(run: &Run<'_>) -> BTreeSet<Right> {
+/// What all steps of a run send, those that undo a step too.
+fn calls(run: &Run<'_>) -> Vec<Call> {
     // What cannot be written is told when it is to be sent.
     let calls = |calls: Result<Vec<Call>, String>| calls.unwrap_or_default();
     let of = |step| [calls(requests::of(run, step)), calls(requests::undo(run, step))];
-    let all: Vec<Call> = run.spec.steps.iter().flat_map(of).flatten().collect();
-    requests::rights(&all)
+    run.spec.steps.iter().flat_map(of).flatten().collect()
+}
+
+/// What all steps of a run need, those that undo a step too.
+pub fn needs(run: &Run<'_>) -> BTreeSet<Right> {
+    requests::rights(&calls(run))
 }
 
 /// Kinds of API groups that the requests of all steps are of, each with its version: `chaos-mesh.org/v1alpha1` and
 /// `networkchaos`.
 pub fn kinds(run: &Run<'_>) -> BTreeSet<(String, String)> {
-    let of = |step| [requests::of(run, step).unwrap_or_default(), requests::undo(run, step).unwrap_or_default()];
-    let calls = run.spec.steps.iter().flat_map(of).flatten();
-    calls.filter(|call| call.request.to == Server::Kubernetes).filter_map(|call| kind(&call.request.path)).collect()
+    let calls = calls(run).into_iter().filter(|call| call.request.to == Server::Kubernetes);
+    calls.filter_map(|call| kind(&call.request.path)).collect()
 }
 
 fn kind(path: &str) -> Option<(String, String)> {
@@ -187,13 +190,16 @@ fn kind(path: &str) -> Option<(String, String)> {
     Some((format!("{group}/{version}"), (*plural).to_owned()))
 }
 
+/// A run that is planned and not made: its requests are at no time, and of no UID.
+pub fn run<'p>(planned: &'p Planned, namespace: &'p str) -> Run<'p> {
+    let at = Timestamp::UNIX_EPOCH;
+    Run { namespace, name: &planned.name, uid: "", created: at, begun: at, first: at, spec: &planned.spec }
+}
+
 /// What a run needs that is planned: also the right to look its objects up.
 pub fn all(planned: &Planned, namespace: &str) -> BTreeSet<Right> {
-    let Planned { name, spec, .. } = planned;
-    let now = Timestamp::UNIX_EPOCH;
-    let run = Run { namespace, name, uid: "", created: now, begun: now, first: now, spec };
-    let mut all = requests::rights(&requests::reads(&spec.objects, &spec.steps));
-    all.extend(needs(&run));
+    let mut all = requests::rights(&requests::reads(&planned.spec.objects, &planned.spec.steps));
+    all.extend(needs(&run(planned, namespace)));
     all
 }
 

@@ -25,7 +25,7 @@ use super::{
 };
 use crate::{
     operator::{gate::GateLayer, metrics::Metrics},
-    sinks::kubernetes::chain,
+    sinks::kubernetes::{MANAGED_BY, chain},
 };
 
 /// Of the scorer's own objects.
@@ -107,7 +107,7 @@ impl Page {
         let object = json!({
             "apiVersion": "v1",
             "kind": "ConfigMap",
-            "metadata": {"name": name, "labels": {"app.kubernetes.io/managed-by": "plimsoll"}},
+            "metadata": {"name": name, "labels": {MANAGED_BY.0: MANAGED_BY.1}},
             "binaryData": binary,
         });
         let write = async {

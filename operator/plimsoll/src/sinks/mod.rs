@@ -119,7 +119,7 @@ pub fn ruler_namespace(prefix: &str, kind: Kind, id: &SloId) -> String {
 /// Argo CD and Helm mark what they own by these: a copy would make them prune the rules.
 fn is_copied(label: &str) -> bool {
     label != "app.kubernetes.io/instance"
-        && label != "app.kubernetes.io/managed-by"
+        && label != kubernetes::MANAGED_BY.0
         && !label.starts_with("argocd.argoproj.io/")
 }
 

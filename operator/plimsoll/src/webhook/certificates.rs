@@ -10,6 +10,8 @@ use rcgen::{
     BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose,
 };
 
+use crate::sinks::kubernetes::{MANAGED_BY, chain};
+
 /// How long a certificate is valid.
 const LIFETIME: SignedDuration = SignedDuration::from_hours(90 * 24);
 /// How long before its end the next one is made.
@@ -17,8 +19,8 @@ const RENEW_BEFORE: SignedDuration = SignedDuration::from_hours(30 * 24);
 const RENEW_AT: &str = "plimsoll.dev/renew-at";
 const NAMES: &str = "plimsoll.dev/names";
 /// The label by which the Secret is known.
-const OURS: &str = "app.kubernetes.io/managed-by";
-const OWNER: &str = "plimsoll";
+const OURS: &str = MANAGED_BY.0;
+const OWNER: &str = MANAGED_BY.1;
 
 /// A certificate with its key and what to trust.
 #[derive(Clone, PartialEq, Eq)]
@@ -42,7 +44,7 @@ pub enum CertificateError {
     #[error("a certificate could not be made: {0}")]
     Make(#[from] rcgen::Error),
     /// The Secret could not be read or written.
-    #[error("secret {name}: {}", crate::sinks::kubernetes::chain(.source))]
+    #[error("secret {name}: {}", chain(.source))]
     Secret {
         /// Its name.
         name: String,

@@ -178,15 +178,12 @@ pub(crate) fn no_data(cx: &Context<'_>) -> Option<Rule> {
     });
     let parts = cx.model.parts();
     let all: Vec<String> = whole.into_iter().chain(lost).chain(parts.iter().map(|part| not_loaded(cx, part))).collect();
-    let mut expr = match all.as_slice() {
+    let expr = match all.as_slice() {
         [] => return None,
         [one] => one.clone(),
         many if cx.keep.is_some() => format!("({})", many.join(" or ")),
         many => many.join(" or "),
     };
-    if let Some(keep) = &cx.keep {
-        expr.push_str(&format!(" and on () vector({keep}) > 0"));
-    }
     // Of what is still watched, nobody is woken who did not ask for it.
     let severity = if asked { no_data_severity(cx) } else { Severity::Ticket };
     let name = &cx.model.id;
@@ -205,25 +202,31 @@ pub(crate) fn no_data(cx: &Context<'_>) -> Option<Rule> {
             of_part(gone, "No part has had data for 15 minutes."),
         )
     };
-    let mut annotations = BTreeMap::from([
-        ("summary".to_owned(), format!("{name} {what}: nobody knows whether the objective holds")),
-        (
-            "description".to_owned(),
-            format!(
-                "{why} Next: plimsoll explain slo/{} -n {}, or plimsoll explain with the file of the SLO.",
-                name.name, name.namespace
-            ),
-        ),
-    ]);
+    let summary = format!("{name} {what}: nobody knows whether the objective holds");
+    Some(of_missing(cx, expr, severity, summary, &why))
+}
+
+/// An alert of data that are missing, outside of time that is excluded.
+fn of_missing(cx: &Context<'_>, mut expr: String, severity: Severity, summary: String, why: &str) -> Rule {
+    if let Some(keep) = &cx.keep {
+        expr.push_str(&format!(" and on () vector({keep}) > 0"));
+    }
+    let name = &cx.model.id;
+    let next = format!(
+        "Next: plimsoll explain slo/{} -n {}, or plimsoll explain with the file of the SLO.",
+        name.name, name.namespace
+    );
+    let mut annotations =
+        BTreeMap::from([("summary".to_owned(), summary), ("description".to_owned(), format!("{why} {next}"))]);
     own_annotations(cx, &mut annotations);
-    Some(Rule {
+    Rule {
         alert: Some(names::ALERT_NO_DATA.to_owned()),
         expr,
         hold: Some(NO_DATA_FOR.to_string()),
         labels: no_data_labels(cx, severity),
         annotations,
         ..Rule::default()
-    })
+    }
 }
 
 /// A value while no rules of a part are evaluated: it is misspelt or deleted, and counts as good. A part whose rules are
@@ -257,30 +260,12 @@ fn lost(cx: &Context<'_>) -> Option<String> {
 
 /// The ticket of lost data, where the alert of missing ones is a page.
 pub(crate) fn blind(cx: &Context<'_>) -> Option<Rule> {
-    let mut expr = lost(cx).filter(|_| no_data_severity(cx) != Severity::Ticket)?;
-    if let Some(keep) = &cx.keep {
-        expr.push_str(&format!(" and on () vector({keep}) > 0"));
-    }
-    let name = &cx.model.id;
-    let mut annotations = BTreeMap::from([
-        ("summary".to_owned(), format!("{name} has lost its data: its budget speaks of the time before")),
-        (
-            "description".to_owned(),
-            format!(
-                "The indicator's series have been missing for {BLIND_AFTER}, though targets are up: a metric, a label or a bucket may have another name by now, or nobody has asked anything since a restart. Next: plimsoll explain slo/{} -n {}, or plimsoll explain with the file of the SLO.",
-                name.name, name.namespace
-            ),
-        ),
-    ]);
-    own_annotations(cx, &mut annotations);
-    Some(Rule {
-        alert: Some(names::ALERT_NO_DATA.to_owned()),
-        expr,
-        hold: Some(NO_DATA_FOR.to_string()),
-        labels: no_data_labels(cx, Severity::Ticket),
-        annotations,
-        ..Rule::default()
-    })
+    let expr = lost(cx).filter(|_| no_data_severity(cx) != Severity::Ticket)?;
+    let summary = format!("{} has lost its data: its budget speaks of the time before", cx.model.id);
+    let why = format!(
+        "The indicator's series have been missing for {BLIND_AFTER}, though targets are up: a metric, a label or a bucket may have another name by now, or nobody has asked anything since a restart."
+    );
+    Some(of_missing(cx, expr, Severity::Ticket, summary, &why))
 }
 
 /// After so long without data a service whose targets are up is not merely idle.
