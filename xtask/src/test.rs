@@ -57,19 +57,45 @@ fn test(arguments: &Arguments, program: PathBuf) -> Result<Tally> {
     command.args(&arguments.filter).env(PROGRAM_VARIABLE, program).stdout(Stdio::piped());
     let mut child = command.spawn().context("running cargo test")?;
     let lines = BufReader::new(child.stdout.take().context("standard output is a pipe")?).lines();
-    let mut tally = Tally::default();
+    let (mut tally, mut failures) = (Tally::default(), Failures::default());
     for line in lines {
         let line = line?;
         println!("{line}");
         tally.add(&line)?;
+        failures.add(&line);
     }
     let status = child.wait()?;
+    // Again at the end, since whoever sees a long log sees its end first.
+    println!("{failures}");
     if !status.success() && tally.failed == 0 {
         // A test program that died has told nothing, and one that did not compile neither.
         eprintln!("cargo test: {status}, though no test has failed");
         tally.failed += 1;
     }
     Ok(tally)
+}
+
+/// What the test programs said of their failures, each as one block of lines.
+#[derive(Debug, Default)]
+struct Failures {
+    lines: Vec<String>,
+    inside: bool,
+}
+
+impl Failures {
+    /// Keeps what stands between `failures:` and the closing line of a test program.
+    fn add(&mut self, line: &str) {
+        self.inside = (self.inside || line == "failures:") && !line.starts_with("test result: ");
+        if self.inside {
+            self.lines.push(line.to_owned());
+        }
+    }
+}
+
+impl fmt::Display for Failures {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.lines.join("\n"))
+    }
 }
 
 impl Tally {
@@ -111,5 +137,23 @@ mod tests {
         assert_eq!(tally, Tally { passed: 4, failed: 2, skipped: 1 });
         assert_eq!(tally.to_string(), "4 passed, 2 failed, 1 skipped");
         Ok(())
+    }
+
+    #[test]
+    fn failures_are_told_again_and_nothing_else_is() {
+        let mut failures = Failures::default();
+        let lines = [
+            "test result: ok. 3 passed; 0 failed; 1 ignored",
+            "test a ... FAILED",
+            "failures:",
+            "---- a ----",
+            "it is 4",
+            "failures:",
+            "    a",
+            "test result: FAILED. 1 passed; 1 failed; 0 ignored",
+            "test b ... ok",
+        ];
+        lines.iter().for_each(|line| failures.add(line));
+        assert_eq!(failures.to_string(), "failures:\n---- a ----\nit is 4\nfailures:\n    a");
     }
 }

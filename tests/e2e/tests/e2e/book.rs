@@ -17,6 +17,9 @@ use crate::{
 
 const PROGRAMS: &[Component] = &[Component::Kubernetes, Component::Helm];
 const COMMAND: Duration = Duration::from_secs(90);
+/// The API server now and then needs minutes to end a definition: its condition `Terminating` says meanwhile that the
+/// storage is initializing.
+const END_OF_DEFINITIONS: Duration = Duration::from_secs(480);
 /// What waits for pods, speaks with them, or has no end.
 const NEED_PODS: [&str; 5] = [" rollout status ", " port-forward ", "kubectl logs ", "curl ", "plimsoll operator "];
 
@@ -101,7 +104,9 @@ impl Reader {
             .env("PATH", &self.path)
             .env("HOME", self.folder.path())
             .env("KUBECONFIG", &self.kubeconfig);
-        program.run("", COMMAND).await?.success().with_context(|| command.to_owned())
+        let patience = if command.contains("crds | kubectl delete ") { END_OF_DEFINITIONS } else { COMMAND };
+        let said = program.run("", patience).await.and_then(|said| said.success());
+        said.with_context(|| format!("{command}, as written in the book"))
     }
 
     /// Runs what a page has under a heading, but for what needs pods.
