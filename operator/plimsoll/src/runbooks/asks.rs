@@ -10,7 +10,7 @@ use std::{
 
 use futures::{StreamExt, stream};
 use jiff::Timestamp;
-use kube::{Api, Client, ResourceExt, api::ListParams, core::DeserializeGuard, runtime::reflector::Store};
+use kube::{Api, Client, ResourceExt, api::ListParams, runtime::reflector::Store};
 use plimsoll_api::{RunbookExecution, execution::TriggerKind};
 use plimsoll_runbook::{
     matching::{Alert, Occurrence, Score, labels_of_alert, labels_of_series, lasting, question},
@@ -25,6 +25,7 @@ use super::{
     circumstances::holds,
     dispatch::{Dispatcher, Known},
     ended,
+    kept::Kept,
     triggers::start,
 };
 use crate::{
@@ -46,7 +47,7 @@ pub struct Asks {
     prometheus: Prometheus,
     has_alerts: bool,
     /// All executions, as far as the watch has told.
-    all: Store<DeserializeGuard<RunbookExecution>>,
+    all: Store<Kept>,
     /// Since when series hold, by runbook and fingerprint.
     since: HashMap<(String, String), Timestamp>,
     /// Runbooks whose series were looked at since this process leads.
@@ -68,7 +69,7 @@ impl Asks {
         client: Client,
         prometheus: Prometheus,
         has_alerts: bool,
-        all: Store<DeserializeGuard<RunbookExecution>>,
+        all: Store<Kept>,
     ) -> Self {
         // What is asked every few seconds is not repeated in between.
         let prometheus = prometheus.with_retries(0);
@@ -144,9 +145,14 @@ impl Asks {
                 _ => false,
             }
         };
+        let may_be = |kept: &Arc<Kept>| match kept.kind {
+            Some(TriggerKind::Query | TriggerKind::Anomaly) => !kept.is_over(),
+            Some(TriggerKind::Slo) => !kept.is_over() && burning.is_some(),
+            _ => false,
+        };
         let all = self.all.state();
-        let known = all.iter().filter_map(|guarded| guarded.0.as_ref().ok());
-        let gone = known.filter(|execution| ended::is_to_be_told(execution) && is_gone(execution));
+        let known: Vec<_> = all.iter().filter(|kept| may_be(kept)).filter_map(|kept| kept.whole().ok()).collect();
+        let gone = known.iter().filter(|execution| ended::is_to_be_told(execution) && is_gone(execution));
         let gone: Vec<_> = gone.map(|execution| self.end(execution)).collect();
         stream::iter(gone).buffer_unordered(AT_ONCE).for_each(|()| std::future::ready(())).await;
     }

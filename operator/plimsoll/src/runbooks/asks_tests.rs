@@ -9,6 +9,8 @@ use axum::{
 use jiff::SignedDuration;
 use serde_json::{Value, json};
 
+use kube::core::DeserializeGuard;
+
 use super::*;
 use crate::runbooks::{dispatch::tests::Given, proof::Sealer};
 
@@ -78,8 +80,7 @@ async fn told(asks: &mut Asks) {
     let (all, mut writer) = kube::runtime::reflector::store();
     let stored: Api<RunbookExecution> = Api::all(asks.client.clone());
     for execution in stored.list(&ListParams::default()).await.unwrap() {
-        let mut kept = DeserializeGuard(Ok(execution));
-        crate::runbooks::watched::slim(&mut kept);
+        let kept = Kept::of(DeserializeGuard(Ok(execution)));
         writer.apply_watcher_event(&kube::runtime::watcher::Event::Apply(kept));
     }
     asks.all = all;

@@ -15,7 +15,7 @@ use futures::{
 use jiff::Timestamp;
 use kube::{
     Api, Client, Resource, ResourceExt,
-    api::{ListParams, PostParams},
+    api::PostParams,
     core::DeserializeGuard,
     runtime::{events::EventType, reflector::Store},
 };
@@ -27,7 +27,6 @@ use plimsoll_runbook::{
     alertmanager::Alert,
     matching::{Occurrence, matches},
     model::{Model, Trigger},
-    names,
     parameters::{Lookup, Values, queries, resolve},
     plan::{Planned, Settings, plan},
 };
@@ -37,9 +36,9 @@ use tokio::{
 };
 
 use super::{
-    ended,
     execute::Executor,
     lookup::{self, LookupError},
+    over::Resolver,
     proof::{AUTHOR, Author, SEAL, Sealer},
     queried::Queried,
     recent::{Answers, Recent},
@@ -151,6 +150,7 @@ pub struct Dispatcher {
     stored: Recent,
     /// Alerts whose executions know that they are over.
     over: Recent,
+    resolver: Resolver,
     told: Recent,
     looked_up: Answers<LookedUp>,
     queried: Queried,
@@ -171,6 +171,7 @@ impl Dispatcher {
         outside: Outside,
     ) -> Self {
         Self {
+            resolver: Resolver::new(client.clone()),
             client,
             runbooks,
             sealer,
@@ -480,8 +481,11 @@ impl Dispatcher {
                 return Ok(Stored::Nothing);
             }
             // A list of executions is dear where there are many, and a post that is repeated says it again and again.
-            if !self.over.was(&key, Instant::now()) && self.resolve(alert, at).await? > 0 {
-                self.over.remember(&key, Instant::now());
+            if !self.over.was(&key, Instant::now()) {
+                let told = self.resolver.resolve(alert, at).await;
+                if told.map_err(|error| NotStored(format!("RunbookExecutions: {error}")))? > 0 {
+                    self.over.remember(&key, Instant::now());
+                }
             }
             return Ok(Stored::Resolved);
         }
@@ -501,25 +505,6 @@ impl Dispatcher {
             }
         }
         failed.map_or(Ok(stored), Err)
-    }
-
-    /// Tells the executions of an alert that it is over; gives how many there are.
-    async fn resolve(&self, alert: &Alert, at: Timestamp) -> Result<usize, NotStored> {
-        let mut found = 0;
-        let all: Api<RunbookExecution> = Api::all(self.client.clone());
-        let params = ListParams::default().labels(&format!("{}={}", names::FINGERPRINT, alert.fingerprint));
-        let failed = |error: kube::Error| NotStored(format!("RunbookExecutions: {}", chain(&error)));
-        for execution in all.list(&params).await.map_err(failed)? {
-            let started = execution.spec.trigger.starts_at.0.as_second();
-            if started != alert.starts_at.as_second() {
-                continue;
-            }
-            found += 1;
-            if ended::is_to_be_told(&execution) {
-                ended::tell(&self.client, &execution, at).await.map_err(failed)?;
-            }
-        }
-        Ok(found)
     }
 }
 

@@ -1,5 +1,6 @@
 #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 use kube::runtime::{reflector::store::Writer, watcher};
+use plimsoll_runbook::names;
 use serde_json::{Value, from_value, json};
 use wiremock::{Mock, MockServer, ResponseTemplate, matchers::any};
 

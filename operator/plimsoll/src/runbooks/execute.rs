@@ -7,7 +7,6 @@ use jiff::Timestamp;
 use kube::{
     Api, Client, ResourceExt,
     api::PostParams,
-    core::DeserializeGuard,
     runtime::reflector::{ObjectRef, Store},
 };
 use plimsoll_api::{
@@ -31,6 +30,7 @@ use super::{
     circumstances::{self, Asker, Listed, holds, listed},
     decide,
     dispatch::{Dispatcher, Known},
+    kept::Kept,
     lent,
     news::News,
     rights,
@@ -102,7 +102,7 @@ pub struct Executor {
     /// A client that writes only while this process leads.
     pub client: Client,
     /// All executions, as far as the watch has told.
-    pub all: Store<DeserializeGuard<RunbookExecution>>,
+    pub all: Store<Kept>,
     /// What is kept of them.
     pub watched: Watched,
     /// Runbooks, seals and settings.

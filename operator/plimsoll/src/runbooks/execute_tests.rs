@@ -2,6 +2,8 @@
 use jiff::SignedDuration;
 use serde_json::{Value, from_value, json};
 
+use kube::core::DeserializeGuard;
+
 use super::*;
 use crate::{
     events::Teller,
@@ -335,9 +337,8 @@ async fn who_waits_after_an_approval_is_not_missed() {
     execution["status"]["approval"] = json!({"approval": "ok", "decision": "Approve", "decider": "eve", "at": ago(5)});
     assert!(by(&execution), "ten minutes from the approval");
     // What the leader keeps of an execution is enough to know it.
-    let mut kept = DeserializeGuard(Ok(from_value::<RunbookExecution>(execution).unwrap()));
-    crate::runbooks::watched::slim(&mut kept);
-    let slimmed = serde_json::to_value(kept.0.unwrap()).unwrap();
+    let kept = Kept::of(DeserializeGuard(Ok(from_value::<RunbookExecution>(execution).unwrap())));
+    let slimmed = serde_json::to_value(kept.whole().unwrap()).unwrap();
     assert!(by(&slimmed));
 }
 
@@ -412,7 +413,7 @@ async fn a_runbook_that_is_turned_off_ends_its_run() {
         let mut given = Given::of(api.clone(), Sealer::new([5; 32]));
         given.know(from_value(runbook(json!("Off"))).unwrap());
         let (all, mut writer) = kube::runtime::reflector::store();
-        let kept: DeserializeGuard<RunbookExecution> = from_value(api.get(AT).unwrap()).unwrap();
+        let kept: Kept = from_value(api.get(AT).unwrap()).unwrap();
         writer.apply_watcher_event(&kube::runtime::watcher::Event::Apply(kept));
         let executor = Arc::new(Executor { all, ..executor_of(&api, given) });
         let mut told = std::pin::pin!(crate::runbooks::lowered::turned_off(Arc::clone(&executor)));

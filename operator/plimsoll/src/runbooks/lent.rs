@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 use kube::{
-    Api, Resource as _, ResourceExt,
+    Api, Resource, ResourceExt,
     api::{Patch, PatchParams},
     runtime::reflector::ObjectRef,
 };
@@ -60,7 +60,7 @@ impl Executor {
 }
 
 /// Whether an execution is kept from going.
-pub fn is_held(execution: &RunbookExecution) -> bool {
+pub fn is_held(execution: &impl Resource) -> bool {
     execution.finalizers().iter().any(|finalizer| finalizer == FINALIZER)
 }
 

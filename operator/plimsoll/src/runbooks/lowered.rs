@@ -7,7 +7,7 @@ use kube::{Api, Resource as _, ResourceExt as _, runtime::reflector::ObjectRef};
 use plimsoll_api::{RunbookExecution, execution::Phase};
 use plimsoll_runbook::machine::lowered;
 
-use super::{Execution, Guarded, execute::Executor};
+use super::{Guarded, execute::Executor, kept::Kept};
 
 /// How often runs that only wait are compared with what the watch has told of their runbooks.
 const LOOK: Duration = Duration::from_secs(5);
@@ -36,16 +36,17 @@ impl Executor {
     }
 
     /// Those under way that end for that.
-    fn all_lowered(&self) -> Vec<ObjectRef<Execution>> {
-        let all = self.all.state().into_iter();
-        all.filter(|execution| execution.0.as_ref().is_ok_and(|execution| self.told_lowered(execution).is_some()))
-            .map(|execution| ObjectRef::from_obj(&*execution))
+    fn all_lowered(&self) -> Vec<ObjectRef<Kept>> {
+        let under_way = |kept: &Arc<Kept>| matches!(kept.phase, Some(Phase::Running | Phase::Verifying));
+        let all = self.all.state().into_iter().filter(under_way);
+        all.filter(|kept| kept.whole().is_ok_and(|execution| self.told_lowered(&execution).is_some()))
+            .map(|kept| ObjectRef::from_obj(&*kept))
             .collect()
     }
 }
 
 /// Speaks of runs that wait, for an hour perhaps, and end because their runbook was turned off.
-pub(super) fn turned_off(executor: Arc<Executor>) -> impl Stream<Item = ObjectRef<Execution>> + Send + 'static {
+pub(super) fn turned_off(executor: Arc<Executor>) -> impl Stream<Item = ObjectRef<Kept>> + Send + 'static {
     let ticks = tokio::time::interval(LOOK);
     let looked = futures::stream::unfold((ticks, executor), |(mut ticks, executor)| async move {
         ticks.tick().await;

@@ -15,12 +15,14 @@ pub mod ended;
 pub mod execute;
 pub mod facts;
 pub mod keep;
+pub mod kept;
 pub mod ledger;
 pub mod lent;
 pub mod lookup;
 mod lowered;
 pub mod making;
 pub mod news;
+pub mod over;
 pub mod proof;
 pub mod queried;
 pub mod read;
@@ -40,12 +42,12 @@ pub mod watched;
 
 use std::{sync::Arc, time::Duration};
 
-use futures::{StreamExt, stream};
+use futures::{StreamExt, TryStreamExt, stream};
 use kube::{
     Api, Client, ResourceExt,
     core::DeserializeGuard,
     runtime::{
-        Controller, Predicate as _, WatchStreamExt as _,
+        Controller, WatchStreamExt as _,
         controller::Action,
         predicates,
         reflector::{self, ObjectRef},
@@ -63,12 +65,13 @@ use self::{
     dispatch::{Dispatcher, Guarded},
     execute::{ExecuteError, Executor, Next, REFUSED_AT_ONCE, SLOTS, SLOTS_OF_ONE, Stays, Turn},
     keep::Keeper,
+    kept::Kept,
     news::News,
     proof::Sealer,
     state::States,
     switch::{Obeyed, Switch},
     triggers::Triggers,
-    watched::{New, Watched, slim},
+    watched::{New, Watched},
 };
 use crate::{
     actions::Outside,
@@ -162,7 +165,7 @@ pub async fn lead(setup: Setup, stop: CancellationToken) {
     let Setup { client, dispatcher, outside, config, namespace, prometheus, has_alerts, metrics, obeyed } = setup;
     let switch = Switch::new(client.clone(), &namespace, Arc::clone(&metrics)).obeying(obeyed);
     let news = News::new(client.clone(), Teller::new(client.clone(), "Run"), metrics);
-    let (all, writer) = reflector::store::<Execution>();
+    let (all, writer) = reflector::store::<Kept>();
     let executor = Executor {
         client: client.clone(),
         all,
@@ -203,7 +206,7 @@ pub async fn lead(setup: Setup, stop: CancellationToken) {
 /// runbooks are not paused any more.
 async fn executions(
     executor: Arc<Executor>,
-    writer: reflector::store::Writer<Execution>,
+    writer: reflector::store::Writer<Kept>,
     mut made: mpsc::Receiver<New>,
     stop: CancellationToken,
 ) {
@@ -219,12 +222,12 @@ async fn executions(
         let is_new = before.get(&at).is_none() && watched.made(&new);
         std::future::ready(is_new.then_some(Ok(watcher::Event::Apply(DeserializeGuard(Ok(new.execution))))))
     });
-    // Its own statuses are no news to it.
+    let kept = reader.clone();
     let changes = stream::select(told, made)
-        .modify(slim)
+        .map_ok(move |event| Kept::told(event, &kept))
         .reflect(writer)
         .applied_objects()
-        .predicate_filter(predicates::generation.combine(predicates::annotations), Default::default());
+        .filter(|kept| std::future::ready(kept.as_ref().map_or(true, |kept| kept.is_news)));
     let approvals: Api<DeserializeGuard<RunbookApproval>> = Api::all(executor.client.clone());
     let decided = watcher(approvals, watcher::Config::default())
         .default_backoff()
@@ -244,9 +247,9 @@ async fn executions(
         .reconcile_all_on(switched)
         .graceful_shutdown_on(async move { stopped.cancelled().await })
         .run(
-            move |execution, executor: Arc<Executor>| {
+            move |kept, executor: Arc<Executor>| {
                 let stop = stop.clone();
-                async move { reconcile(&execution, &executor, &stop).await }
+                async move { reconcile(&kept, &executor, &stop).await }
             },
             |execution, error, executor| {
                 let at = format!("{}/{}", execution.namespace().unwrap_or_default(), execution.name_any());
@@ -261,22 +264,15 @@ async fn executions(
     drained(&listed, &until, work).await;
 }
 
-async fn reconcile(
-    execution: &Execution,
-    executor: &Executor,
-    stop: &CancellationToken,
-) -> Result<Action, ExecuteError> {
-    let (namespace, name) = (execution.namespace().unwrap_or_default(), execution.name_any());
-    let told = match &execution.0 {
+async fn reconcile(kept: &Kept, executor: &Executor, stop: &CancellationToken) -> Result<Action, ExecuteError> {
+    let (namespace, name) = (kept.namespace().unwrap_or_default(), kept.name_any());
+    // One that has ended and is still held was not let go by whoever led before.
+    if kept.is_over() && !lent::is_held(kept) {
+        return Ok(Action::await_change());
+    }
+    let told = match kept.whole() {
         Err(error) => {
-            tracing::warn!(%namespace, %name, error = %error.error, "an execution cannot be read");
-            return Ok(Action::await_change());
-        }
-        // One that has ended and is still held was not let go by whoever led before.
-        Ok(execution)
-            if execution.status.as_ref().is_some_and(|status| status.phase.is_terminal())
-                && !lent::is_held(execution) =>
-        {
+            tracing::warn!(%namespace, %name, %error, "an execution cannot be read");
             return Ok(Action::await_change());
         }
         Ok(told) => told,
@@ -286,7 +282,7 @@ async fn reconcile(
     let Some(slot) = stop.run_until_cancelled(executor.slots.take(&namespace, 1)).await else {
         return Ok(Action::await_change());
     };
-    let turn = match executor.stays(told) {
+    let turn = match executor.stays(&told) {
         Stays::No => Turn { slot, told: None },
         Stays::Tell(permit) => Turn { slot, told: Some(permit) },
         Stays::Told(until) => return Ok(Action::requeue(until)),

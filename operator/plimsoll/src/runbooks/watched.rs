@@ -2,7 +2,7 @@
 //! a few that nobody has looked at yet, so that a run begins without being read again.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::HashMap,
     sync::{Arc, Mutex, PoisonError},
 };
 
@@ -11,10 +11,10 @@ use kube::{
     core::DeserializeGuard,
     runtime::watcher::{Event, Result},
 };
-use plimsoll_api::{RunbookExecution, RunbookExecutionStatus, execution::Facts};
+use plimsoll_api::RunbookExecution;
 use tokio::time::Instant;
 
-use super::{begin::recall, dispatch::RESOLVED_AT, ledger::Ledger, making::Making, proof::Sealer};
+use super::{begin::recall, ledger::Ledger, making::Making, proof::Sealer};
 
 /// So many are kept whole. More than this at once is a storm, in which most are held back anyway.
 const WHOLE: usize = 256;
@@ -106,41 +106,6 @@ pub fn slim_for_page(execution: &mut RunbookExecution) {
     execution.spec.artifacts = None;
     for object in &mut execution.spec.objects {
         (object.facts.template, object.facts.earlier) = (None, None);
-    }
-}
-
-/// Leaves of an execution what [`Ledger`] and guards that count read of it.
-pub fn slim(guarded: &mut DeserializeGuard<RunbookExecution>) {
-    let Ok(execution) = &mut guarded.0 else { return };
-    let metadata = &mut execution.metadata;
-    metadata.managed_fields = None;
-    metadata.labels = None;
-    let resolved = metadata.annotations.take().and_then(|mut all| all.remove_entry(RESOLVED_AT));
-    metadata.annotations = resolved.map(|resolved| [resolved].into());
-    let spec = &mut execution.spec;
-    spec.steps = Vec::new();
-    spec.parameters = BTreeMap::new();
-    spec.artifacts = None;
-    spec.traceparent = None;
-    (spec.trigger.labels, spec.trigger.condition, spec.trigger.value) = Default::default();
-    let target = spec.target.clone();
-    spec.objects.retain(|object| Some(&object.parameter) == target.as_ref());
-    // What was read from JSON has room for more.
-    spec.objects.shrink_to_fit();
-    for object in &mut spec.objects {
-        let Facts { workload_uid, replicas, .. } = std::mem::take(&mut object.facts);
-        object.facts = Facts { workload_uid, replicas, ..Facts::default() };
-    }
-    if let Some(status) = &mut execution.status {
-        let RunbookExecutionStatus { phase, reason, approval, started_at, finished_at, .. } = std::mem::take(status);
-        *status = RunbookExecutionStatus {
-            phase,
-            reason,
-            approval,
-            started_at,
-            finished_at,
-            ..RunbookExecutionStatus::default()
-        };
     }
 }
 
