@@ -35,6 +35,10 @@ pub struct RunbooksConfig {
     /// Default: 30.
     #[serde(default = "thirty")]
     pub keep_days: u16,
+    /// How many executions there may be in the cluster: while there are more, alerts are answered 503 and nothing is
+    /// started. Default: 100000.
+    #[serde(default = "hundred_thousand")]
+    pub most_executions: u64,
 }
 
 impl Default for RunbooksConfig {
@@ -47,6 +51,7 @@ impl Default for RunbooksConfig {
             images: Vec::new(),
             artifacts: ArtifactsConfig::default(),
             keep_days: thirty(),
+            most_executions: hundred_thousand(),
         }
     }
 }
@@ -54,14 +59,23 @@ impl Default for RunbooksConfig {
 /// Days for which a guard may count an execution.
 const COUNTED: u16 = 7;
 
+/// Fewer may come within the minute of an outage.
+const LEAST: u64 = 1000;
+
 const fn thirty() -> u16 {
     30
+}
+
+/// Of 2.5 KB each in the leader's memory.
+const fn hundred_thousand() -> u64 {
+    100_000
 }
 
 impl RunbooksConfig {
     /// Notes what is wrong with it; `at` is where it stands.
     pub fn check(&self, at: &str, problems: &mut Vec<Problem>) {
-        let Self { alertmanager, receiver, grafana, destinations, images, artifacts, keep_days } = self;
+        let Self { alertmanager, receiver, grafana, destinations, images, artifacts, keep_days, most_executions } =
+            self;
         if receiver.is_some() && alertmanager.is_none() {
             problems.push(
                 Problem::error(format!("{at}.receiver"), "there is no Alertmanager whose receiver it could be")
@@ -85,6 +99,13 @@ impl RunbooksConfig {
             problems.push(
                 Problem::error(format!("{at}.keepDays"), format!("keepDays is {keep_days}, less than a week"))
                     .help("write 7 or more: budgets, cooldowns and circuit breakers count executions for up to 7 days"),
+            );
+        }
+        if *most_executions < LEAST {
+            let message = format!("mostExecutions is {most_executions}, less than the alerts of one outage may start");
+            problems.push(
+                Problem::error(format!("{at}.mostExecutions"), message)
+                    .help(format!("write {LEAST} or more; what one runbook may do is its safety.budget")),
             );
         }
         artifacts.check(&format!("{at}.artifacts"), problems);

@@ -43,6 +43,7 @@ use super::{
     queried::Queried,
     recent::{Answers, Recent},
     rights,
+    room::Room,
     sources::{asks_who_names, names_of, source_of},
     watched::New,
 };
@@ -151,6 +152,7 @@ pub struct Dispatcher {
     /// Alerts whose executions know that they are over.
     over: Recent,
     resolver: Resolver,
+    room: Room,
     told: Recent,
     looked_up: Answers<LookedUp>,
     queried: Queried,
@@ -172,6 +174,7 @@ impl Dispatcher {
     ) -> Self {
         Self {
             resolver: Resolver::new(client.clone()),
+            room: Room::new(client.clone(), u64::MAX),
             client,
             runbooks,
             sealer,
@@ -191,6 +194,11 @@ impl Dispatcher {
             lacking: Answers::new(LACKING, MOST),
             named: Answers::new(NAMED, MOST),
         }
+    }
+
+    /// The same, for so many executions.
+    pub fn at_most(self, most: u64) -> Self {
+        Self { room: Room::new(self.client.clone(), most), ..self }
     }
 
     /// This process leads: executions that it makes may begin with their making, and go here from now on, without waiting
@@ -303,6 +311,10 @@ impl Dispatcher {
                 return Ok(self.refuse(runbook, "ParameterWrong", &all.join("; ")).await);
             }
         };
+        if let Some(full) = self.room.is_full().await {
+            self.tell(runbook, "TooManyExecutions", &full).await;
+            return Err(NotStored(full));
+        }
         // However many alerts come, the API server is asked about so many at once.
         let _turn = self.turns.acquire().await.map_err(|error| NotStored(error.to_string()))?;
         let (seen, objects) = self.look_up(model, &values.lookups, traceparent.as_deref()).await;

@@ -341,6 +341,22 @@ async fn what_is_repeated_asks_the_api_server_nothing() {
     assert!(given.api.get(&path).unwrap()["metadata"]["annotations"][RESOLVED_AT].is_string());
 }
 
+/// Whoever may post alerts could fill the cluster with executions.
+#[tokio::test]
+async fn where_there_are_too_many_executions_alerts_are_not_taken() {
+    let mut given = given();
+    given.know(runbook(&given.sealer, |_| {}));
+    given.api.put(&format!("{EXECUTIONS}/other"), json!({"metadata": {"name": "other", "namespace": "shop"}}));
+    given.dispatcher = given.dispatcher.at_most(1);
+    let refused = given.accept(|_| {}).await.unwrap_err();
+    assert!(refused.contains("there are 1 RunbookExecutions, and at most 1 may be"), "{refused}");
+    assert_eq!(given.executions(), 0);
+    let told = given.api.writes().iter().filter(|write| write.contains("/events")).count();
+    assert_eq!(told, 1, "{:?}", given.api.writes());
+    given.dispatcher = given.dispatcher.at_most(2);
+    assert_eq!(given.accept(|_| {}).await, Ok(Stored::Now));
+}
+
 /// A replica that does not lead writes nothing over it: the run comes again, and somebody is told.
 #[tokio::test]
 async fn what_somebody_has_made_under_the_name_of_a_run_is_no_run() {

@@ -9,10 +9,10 @@ use kube::{
     api::{DeleteParams, ListParams, Preconditions},
     core::DeserializeGuard,
 };
-use plimsoll_api::{Runbook, RunbookExecution, runbook::Artifacts};
+use plimsoll_api::{Runbook, RunbookExecution, execution::Phase, runbook::Artifacts};
 use tokio_util::sync::CancellationToken;
 
-use super::circumstances;
+use super::{circumstances, room};
 use crate::{
     actions::{Outside, account},
     artifacts::{Archive, ArtifactsConfig, sweep::Whose},
@@ -36,6 +36,8 @@ pub struct Keeper {
     pub artifacts: ArtifactsConfig,
     /// How many days executions are kept.
     pub days: u16,
+    /// How many there may be.
+    pub most: u64,
 }
 
 impl Keeper {
@@ -111,6 +113,7 @@ impl Keeper {
     /// Removes executions; gives the buckets that there may be something in.
     async fn executions(&self, now: Timestamp) -> Result<BTreeSet<Place>, kube::Error> {
         let mut places = BTreeSet::new();
+        let is_tight = room::count(&self.client).await?.saturating_mul(4) >= self.most.saturating_mul(3);
         let all: Api<RunbookExecution> = Api::all(self.client.clone());
         let mut params = ListParams::default().limit(PAGE);
         loop {
@@ -119,7 +122,10 @@ impl Keeper {
                 let namespace = execution.namespace().unwrap_or_default();
                 let spec = &execution.spec;
                 places.extend(place(namespace.clone(), &spec.service_account_name, spec.artifacts.as_ref()));
-                if is_over(execution, self.days, now) && !self.holds(execution).await {
+                let was_skipped = execution.status.as_ref().is_some_and(|status| status.phase == Phase::Skipped);
+                // Of what was skipped nothing was done: it makes room for what may be.
+                let days = if is_tight && was_skipped { 1 } else { self.days };
+                if is_over(execution, days, now) && !self.holds(execution).await {
                     self.delete(&namespace, execution).await;
                 }
             }
@@ -246,7 +252,7 @@ mod tests {
         let (prometheus, alertmanager, grafana, destinations) = (None, None, None, BTreeMap::new());
         let outside = Outside { http, gate, prometheus, alertmanager, grafana, destinations };
         let artifacts = ArtifactsConfig { stores: [("minio".to_owned(), store)].into(), ..ArtifactsConfig::default() };
-        Keeper { client: api.client(), outside, artifacts, days: 7 }
+        Keeper { client: api.client(), outside, artifacts, days: 7, most: 1000 }
     }
 
     /// Somebody has deleted the executions; what they have left has its time all the same.
@@ -321,7 +327,8 @@ mod tests {
                 execution["spec"]["trigger"]["condition"] = json!(condition);
             }
             api.put(at, execution);
-            let keeper = Keeper { client: api.client(), outside, artifacts: ArtifactsConfig::default(), days: 7 };
+            let keeper =
+                Keeper { client: api.client(), outside, artifacts: ArtifactsConfig::default(), days: 7, most: 1000 };
             keeper.look("2026-02-01T00:00:00Z".parse().unwrap()).await;
             api.get(at).is_some()
         };
@@ -334,6 +341,28 @@ mod tests {
         assert!(is_kept(ResponseTemplate::new(503), fires).await, "nobody knows");
         assert!(!is_kept(vector(&json!([])), fires).await, "it is over");
         assert!(!is_kept(vector(&series), None).await, "a schedule has nothing that could hold");
+    }
+
+    /// Where there is little room, what was only looked at and left makes room for what may be done.
+    #[tokio::test]
+    async fn what_was_skipped_goes_after_a_day_where_there_is_little_room() {
+        let at = |name: &str| format!("/apis/plimsoll.dev/v1alpha1/namespaces/shop/runbookexecutions/{name}");
+        for (most, left) in [(5, vec!["acted", "acted-too", "skipped"]), (4, vec!["acted", "acted-too"])] {
+            let api = FakeApi::default();
+            for (name, phase) in [("acted", "Failed"), ("acted-too", "Succeeded"), ("skipped", "Skipped")] {
+                let execution = json!({"apiVersion": "plimsoll.dev/v1alpha1", "kind": "RunbookExecution",
+                    "metadata": {"name": name, "namespace": "shop"},
+                    "spec": {"runbook": {"name": "r", "uid": "u", "generation": 1}, "mode": "Auto", "serviceAccountName": "s",
+                        "trigger": {"kind": "Alert", "fingerprint": "f", "startsAt": "2026-01-01T00:00:00Z"},
+                        "steps": [{"name": "a", "wait": "1s"}], "deadline": "1h", "cooldown": "1h"},
+                    "status": {"phase": phase, "finishedAt": "2026-01-01T00:00:00Z"}});
+                api.put(&at(name), execution);
+            }
+            let keeper = Keeper { most, ..keeper(&api, Store::default()) };
+            keeper.look("2026-01-02T00:00:00Z".parse().unwrap()).await;
+            let names = ["acted", "acted-too", "skipped"];
+            assert_eq!(names.into_iter().filter(|name| api.get(&at(name)).is_some()).collect::<Vec<_>>(), left);
+        }
     }
 
     #[test]

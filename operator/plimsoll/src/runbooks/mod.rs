@@ -30,6 +30,7 @@ pub mod recent;
 pub mod rehearsal;
 pub mod rights;
 mod risk;
+pub mod room;
 pub mod sources;
 pub mod state;
 pub mod switch;
@@ -118,7 +119,8 @@ impl Front {
         let teller = Teller::new(client.clone(), "Run");
         let settings = config.settings(namespace);
         let dispatcher =
-            Dispatcher::new(client.clone(), writer.as_reader(), sealer, settings, teller, metrics, outside);
+            Dispatcher::new(client.clone(), writer.as_reader(), sealer, settings, teller, metrics, outside)
+                .at_most(config.most_executions);
         Self { dispatcher: Arc::new(dispatcher), writer, client, receiver: config.receiver.clone() }
     }
 
@@ -186,7 +188,8 @@ pub async fn lead(setup: Setup, stop: CancellationToken) {
     let triggers = Triggers::new(Arc::clone(&dispatcher), client.clone());
     let all = executor.all.clone();
     let asks = prometheus.map(|prometheus| Asks::new(dispatcher, client.clone(), prometheus, has_alerts, all));
-    let keeper = Keeper { client, outside, artifacts: config.artifacts, days: config.keep_days };
+    let keeper =
+        Keeper { client, outside, artifacts: config.artifacts, days: config.keep_days, most: config.most_executions };
     let watching = stop.clone();
     tokio::join!(
         watching.run_until_cancelled(switch.watch()),

@@ -354,6 +354,10 @@ prometheus: {url: 'http://prometheus:9090'}
                 "1: runbooks.keepDays: keepDays is 0, less than a week; write 7 or more: budgets, cooldowns and circuit breakers count executions for up to 7 days",
             ),
             (
+                "runbooks: {mostExecutions: 9}",
+                "1: runbooks.mostExecutions: mostExecutions is 9, less than the alerts of one outage may start; write 1000 or more; what one runbook may do is its safety.budget",
+            ),
+            (
                 "runbooks: {keepDays: 100000}",
                 "1: runbooks.keepDays: keepDays is of a wrong kind (integer `100000`); write a whole number",
             ),
