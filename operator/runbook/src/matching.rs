@@ -14,6 +14,7 @@ use rust_decimal::Decimal;
 use serde_json::Value;
 
 use crate::{
+    matcher::Matcher,
     model::{Model, Trigger},
     names,
     parameters::{NAMESPACE_LABEL, is_granted},
@@ -214,12 +215,18 @@ fn lasts(since: Timestamp, lasting: Option<Span>, now: Timestamp) -> Result<(), 
 }
 
 fn of_alert(kind: TriggerKind, model: &Model, alert: &Alert) -> Evidence {
+    // A page ends long before the tickets of the same outage, which have the same name and SLO. Of a ticket either will do.
+    let severity = match model.trigger {
+        Trigger::Slo { burning: Severity::Page, .. } => Some(series::SEVERITY),
+        _ => None,
+    };
     // Only labels that the rule itself sets: what Prometheus adds when it sends an alert is not on its series.
     let used: BTreeMap<String, String> = model
         .parameters
         .iter()
         .filter_map(|p| p.from_label.as_deref())
         .chain(["alertname", series::SLO_ID])
+        .chain(severity)
         .filter_map(|label| Some((label.to_owned(), alert.labels.get(label)?.clone())))
         .chain([("alertstate".to_owned(), "firing".to_owned())])
         .collect();
@@ -231,16 +238,21 @@ fn of_alert(kind: TriggerKind, model: &Model, alert: &Alert) -> Evidence {
     evidence
 }
 
-/// What else an alert was chosen by, so that another one of the same name, in another namespace, is not taken for it. Its
-/// series may lack such a label: Prometheus may have added it when it sent the alert.
+/// What else an alert was chosen by, so that another one of the same name, in another namespace or of another severity, is not
+/// taken for it: its own value of each label that a matcher asks for, however it asks. Its series may lack such a label:
+/// Prometheus may have added it when it sent the alert.
 fn chosen(model: &Model, alert: &Alert, used: &BTreeMap<String, String>) -> Vec<String> {
-    let mut chosen = BTreeMap::new();
-    if let Trigger::Alert(matchers) = &model.trigger {
-        chosen.extend(matchers.iter().filter(|m| m.is_equality()).map(|m| (m.label(), m.value())));
-    }
-    chosen.extend(alert.labels.get(NAMESPACE_LABEL).map(|namespace| (NAMESPACE_LABEL, namespace.as_str())));
-    let unused = chosen.into_iter().filter(|(label, _)| !used.contains_key(*label));
-    unused.map(|(label, value)| format!("{label}=~{}", quote(&format!("{}|", literal(value))))).collect()
+    let matchers = if let Trigger::Alert(matchers) = &model.trigger { matchers.as_slice() } else { &[] };
+    let labels =
+        matchers.iter().map(Matcher::label).chain([NAMESPACE_LABEL]).filter(|label| !used.contains_key(*label));
+    let own: BTreeMap<&str, &String> =
+        labels.filter_map(|label| Some((label, alert.labels.get(label).filter(|value| !value.is_empty())?))).collect();
+    // What it must not have, and has not. What it must lack is not asked for: where the template of a label yields nothing,
+    // the series has the template in its place.
+    let lacks = |matcher: &&Matcher| !own.contains_key(matcher.label()) && !used.contains_key(matcher.label());
+    let excluded = matchers.iter().filter(|matcher| !matcher.flags().1).filter(lacks);
+    let own = own.iter().map(|(label, value)| format!("{label}=~{}", quote(&format!("{}|", literal(value)))));
+    own.chain(excluded.map(Matcher::to_string)).collect()
 }
 
 /// A regular expression that matches this text and no other.

@@ -129,11 +129,11 @@ enum Given {
 }
 
 impl Actor<'_> {
-    /// Does all calls, or stops at the first that fails.
+    /// Does all calls, or stops at the first that fails. What has ended badly is no success, and what it has left is kept.
     pub async fn perform(&self, calls: &[Call]) -> Finish {
         let mut artifacts = Vec::new();
         let mut shelf = None;
-        let mut picked = Vec::new();
+        let (mut picked, mut badly) = (Vec::new(), Vec::new());
         let (mut is_done, mut has_run, mut looked) = (false, false, None);
         let mut performed = Performed {
             outcome: Outcome::Succeeded,
@@ -153,7 +153,7 @@ impl Actor<'_> {
                 continue;
             }
             for path in paths(call, &picked) {
-                let given = match self.call(call, path, &mut picked, &mut shelf, &mut artifacts).await {
+                let given = match self.call(call, path, &mut picked, &mut shelf, &mut artifacts, &mut badly).await {
                     Err(Failed::Refused(message)) => self.look_again(before, message).await,
                     given => given,
                 };
@@ -179,6 +179,10 @@ impl Actor<'_> {
                     },
                 }
             }
+        }
+        if !badly.is_empty() {
+            badly.push(performed.message);
+            (performed.outcome, performed.message) = (Outcome::Failed, badly.join("; "));
         }
         if performed.outcome != Outcome::Succeeded
             && has_run
@@ -239,6 +243,7 @@ impl Actor<'_> {
         picked: &mut Vec<String>,
         shelf: &mut Option<Shelf<'s>>,
         artifacts: &mut Vec<ArtifactRef>,
+        badly: &mut Vec<String>,
     ) -> Result<Given, Failed> {
         let failed = |message: &str| Failed::Step(Outcome::Failed, format!("{}: {message}", call.what));
         if let Some(keep) = &call.keep {
@@ -275,6 +280,7 @@ impl Actor<'_> {
                 Expect::Until(until) => match until.progress(&answer) {
                     Progress::Done => {}
                     Progress::Never(why) => return Err(failed(&why)),
+                    Progress::Badly(how) => badly.push(format!("{}: {how}", call.what)),
                     Progress::Waiting(why) => {
                         if waited.next().await {
                             continue;

@@ -130,9 +130,9 @@ async fn what_is_not_as_it_must_be_ends_the_step() {
     other.expect = Expect::Uid("u".to_owned());
     let mut ours = call("GET", "/x");
     ours.expect = Expect::Ours("run".to_owned());
-    let mut job = call("GET", "/x");
-    job.expect = Expect::Until(Until::JobComplete);
-    let failed = json!({"status": {"conditions": [{"type": "Failed", "status": "True"}]}});
+    let mut engine = call("GET", "/x");
+    engine.expect = Expect::Until(Until::EngineCompleted);
+    let stopped = json!({"status": {"engineStatus": "stopped"}});
     for (answer, call, wanted) in [
         ((403, forbidden), call("PATCH", "/x"), "do it: 403 deployments.apps \"a\" is forbidden: User cannot patch"),
         ((404, json!("a proxy's secret")), call("GET", "/x"), "do it: 404"),
@@ -142,7 +142,7 @@ async fn what_is_not_as_it_must_be_ends_the_step() {
             ours,
             "do it: an object of this name is there that this execution has not made",
         ),
-        ((200, failed), job, "do it: the Job has failed"),
+        ((200, stopped), engine, "do it: the engine was stopped"),
     ] {
         let server = Scripted::new([answer]);
         let told = outcome(&server, &[call, self::call("DELETE", "/never")]).await;
@@ -172,7 +172,7 @@ async fn what_may_pass_is_waited_for_until_it_is_too_late() {
     let (late, message) = outcome(&server, &[evict]).await;
     assert_eq!((late, message.as_str()), (Outcome::TimedOut, "do it: 429 the budget lets no pod go"));
     let mut job = call("GET", "/x");
-    job.expect = Expect::Until(Until::JobComplete);
+    job.expect = Expect::Until(Until::JobEnded);
     let (late, message) = outcome(&Scripted::new([(200, json!({}))]), &[job]).await;
     assert_eq!((late, message.as_str()), (Outcome::TimedOut, "do it: it took too long; the Job runs"));
 }
@@ -273,6 +273,71 @@ async fn what_comes_back_is_kept_and_nothing_else_says_it() {
     };
     assert_eq!((done.outcome, done.artifacts[0].bytes), (Outcome::Succeeded, 0));
     assert_eq!(done.message, "do it: done, and what was kept is empty");
+}
+
+/// What a program that failed has said is kept, and then the step fails: what comes after it does not begin for nothing.
+#[tokio::test]
+async fn what_ended_badly_is_kept_and_is_no_success() {
+    let folder = tempfile::tempdir().unwrap();
+    let volumes = BTreeMap::from([("evidence".to_owned(), Volume { directory: folder.path().to_owned() })]);
+    let archive = Archive::volume("evidence", &ArtifactsConfig { volumes, stores: BTreeMap::new() }).unwrap();
+    let room = || {
+        let [namespace, runbook, execution, step] = ["shop", "crash", "x", "look"].map(str::to_owned);
+        let place = Place { namespace, runbook, execution, step };
+        let (created, expires) = (Timestamp::UNIX_EPOCH, Timestamp::UNIX_EPOCH);
+        Ok(Room { archive: archive.clone(), place, quota: 1 << 20, created, expires })
+    };
+    let until = |path: &str, until: Until| Call { expect: Expect::Until(until), ..call("GET", path) };
+    let mut log = call("GET", "/pods/{picked}/log");
+    log.keep = Some(Keep { name: "output.txt".to_owned(), limit: None, whole: false, end: false, none: None });
+    let ended =
+        |code: i64, reason: &str| json!({"terminated": {"exitCode": code, "reason": reason, "message": "hunter2"}});
+    let debugged = |state: Value| json!({"status": {"ephemeralContainerStatuses": [{"name": "own", "state": state}]}});
+    let job = |condition: &str| json!({"status": {"conditions": [{"type": condition, "status": "True"}]}});
+    let pods = |state: Value| {
+        json!({"items": [{"metadata": {"name": "p"},
+        "status": {"containerStatuses": [{"name": "job", "state": state}]}}]})
+    };
+    let look = [
+        until("/pods/a", Until::ContainerEnded("own".to_owned())),
+        Call { request: Request { path: "/pods/a/log".to_owned(), ..log.request.clone() }, ..log.clone() },
+    ];
+    let mut find = until("/pods", Until::PodOfJob);
+    let take = "/metadata/name";
+    find.pick = Some(Pick { list: "/items", entry: None, take, optional: false, only: None, each: false });
+    let run = [until("/jobs/a", Until::JobEnded), find, log];
+    for (calls, answers, wanted) in [
+        (&look[..], vec![debugged(ended(0, "Completed"))], "do it: done"),
+        (&look, vec![debugged(ended(1, "Error"))], "do it: the program ended with code 1; do it: done"),
+        (
+            &look,
+            vec![debugged(ended(137, "OOMKilled"))],
+            "do it: the program ended with code 137 (OOMKilled); do it: done",
+        ),
+        (&run, vec![job("Complete"), pods(ended(0, "Completed"))], "do it: done"),
+        (
+            &run,
+            vec![job("Failed"), pods(ended(3, "Error"))],
+            "do it: the Job has failed; do it: the program ended with code 3; do it: done",
+        ),
+        (
+            &run,
+            vec![job("Failed"), json!({"items": []})],
+            "do it: the Job has failed; do it: the answer has not what is needed",
+        ),
+    ] {
+        let is_there = wanted.ends_with("do it: done");
+        let log = is_there.then(|| json!("password=hunter2"));
+        let server = Scripted::new(answers.into_iter().chain(log).map(|answer| (200, answer)));
+        let Finish::Done(done) = perform(&server, calls, true, room()).await else { unreachable!() };
+        let outcome = if wanted == "do it: done" { Outcome::Succeeded } else { Outcome::Failed };
+        assert_eq!((done.outcome, done.message.as_str()), (outcome, wanted));
+        assert_eq!(done.artifacts.len(), usize::from(is_there), "{wanted}");
+        assert!(!format!("{done:?}").contains("hunter2"), "{done:?}");
+        let file = folder.path().join("shop/crash/x/look/output.txt");
+        assert_eq!(std::fs::read(&file).is_ok_and(|kept| kept == b"password=hunter2"), is_there, "{wanted}");
+        std::fs::remove_dir_all(folder.path().join("shop")).unwrap_or_default();
+    }
 }
 
 /// However many keep something at the same time, memory is enough, and nobody's share is another namespace's.

@@ -201,8 +201,10 @@ pub enum Until {
     ContainerEnded(String),
     /// The ephemeral container of this name runs.
     ContainerRuns(String),
-    /// A Job is complete; a failed one never will be.
-    JobComplete,
+    /// A Job is complete, or has failed.
+    JobEnded,
+    /// How the program of a Job's Pod ended, by a list of its Pods: the first one is it. Nothing is waited for.
+    PodOfJob,
     /// An experiment of Chaos Mesh has hit all it selected.
     Injected,
     /// An experiment of Chaos Mesh is over, and all is as before.
@@ -222,6 +224,8 @@ pub enum Progress {
     Waiting(String),
     /// It never will; why, a few words.
     Never(String),
+    /// It is over, and badly; how, a few words. What it has left is kept first, by the calls after, then the step fails.
+    Badly(String),
 }
 
 /// An artifact.
@@ -516,8 +520,10 @@ impl Until {
             Self::RolledOut { since } => workload::rolled_out(object, *since),
             Self::ContainerEnded(name) => pod::container(object, name, true),
             Self::ContainerRuns(name) => pod::container(object, name, false),
-            Self::JobComplete if condition("Failed") => Progress::Never("the Job has failed".to_owned()),
-            Self::JobComplete => when(condition("Complete"), "the Job runs"),
+            Self::JobEnded if condition("Failed") => Progress::Badly("the Job has failed".to_owned()),
+            Self::JobEnded => when(condition("Complete"), "the Job runs"),
+            Self::PodOfJob => pod::ended(object.pointer("/items/0/status/containerStatuses"), workload::CONTAINER)
+                .unwrap_or(Progress::Done),
             Self::Injected => when(condition("AllInjected") || phase == "Stop", "not all are hit yet"),
             Self::Recovered => when(condition("AllRecovered") && phase != "Run", "it is not over yet"),
             Self::Accomplished => when(condition("Accomplished"), "the workflow runs"),

@@ -205,22 +205,25 @@ pub(super) fn heap_dump(run: &Run<'_>, step: &Step, dump: &HeapDump, name: &str)
     ])
 }
 
-/// Whether an ephemeral container runs or has ended.
+/// Whether an ephemeral container runs or has ended. It is not begun again, so what one that has ended says stays.
 pub(super) fn container(pod: &Value, name: &str, ended: bool) -> Progress {
-    let statuses = pod.pointer("/status/ephemeralContainerStatuses").and_then(Value::as_array);
-    let status = statuses.into_iter().flatten().find(|s| s.get("name").and_then(Value::as_str) == Some(name));
+    let statuses = pod.pointer("/status/ephemeralContainerStatuses");
+    // Its output is there to be kept also when the Pod ends with it.
+    if ended && let Some(end) = self::ended(statuses, name) {
+        return end;
+    }
     let phase = pod.pointer("/status/phase").and_then(Value::as_str).unwrap_or_default();
     if matches!(phase, "Succeeded" | "Failed") {
         return Progress::Never(format!("the Pod is {phase}"));
     }
-    let Some(state) = status.and_then(|status| status.get("state")) else {
+    let Some(state) = state(statuses, name) else {
         return Progress::Waiting("the kubelet has not begun it".to_owned());
     };
     let reason = |kind: &str| state.pointer(&format!("/{kind}/reason")).and_then(Value::as_str).unwrap_or_default();
-    match (state.get("terminated"), state.get("running"), ended) {
-        (Some(_), _, true) | (_, Some(_), false) => Progress::Done,
-        (Some(_), _, false) => Progress::Never(format!("it has ended: {}", reason("terminated"))),
-        (_, Some(_), true) => Progress::Waiting("it runs".to_owned()),
+    match (state.get("terminated"), state.get("running")) {
+        (Some(_), _) => Progress::Never(format!("it has ended: {}", reason("terminated"))),
+        (_, Some(_)) if ended => Progress::Waiting("it runs".to_owned()),
+        (_, Some(_)) => Progress::Done,
         _ => match reason("waiting") {
             why @ ("ErrImageNeverPull" | "InvalidImageName" | "CreateContainerConfigError") => {
                 Progress::Never(format!("it cannot start: {why}"))
@@ -228,4 +231,25 @@ pub(super) fn container(pod: &Value, name: &str, ended: bool) -> Progress {
             why => Progress::Waiting(format!("it has not started: {why}")),
         },
     }
+}
+
+/// The state of a container among the statuses of a Pod's.
+fn state<'s>(statuses: Option<&'s Value>, name: &str) -> Option<&'s Value> {
+    let statuses = statuses.and_then(Value::as_array).into_iter().flatten();
+    statuses.into_iter().find(|s| s.get("name").and_then(Value::as_str) == Some(name))?.get("state")
+}
+
+/// How the program of a container ended; `None` while it has not. Its code and the kubelet's word for it are told, never its
+/// message, which is the program's own.
+pub(super) fn ended(statuses: Option<&Value>, name: &str) -> Option<Progress> {
+    let terminated = state(statuses, name)?.get("terminated")?;
+    let Some(code) = terminated.get("exitCode").and_then(Value::as_i64) else {
+        return Some(Progress::Badly("nobody knows how the program ended".to_owned()));
+    };
+    if code == 0 {
+        return Some(Progress::Done);
+    }
+    let why = terminated.get("reason").and_then(Value::as_str).filter(|reason| !matches!(*reason, "" | "Error"));
+    let why = why.map(|reason| format!(" ({reason})")).unwrap_or_default();
+    Some(Progress::Badly(format!("the program ended with code {code}{why}")))
 }

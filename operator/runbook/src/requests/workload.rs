@@ -16,6 +16,8 @@ use crate::{machine::later, model::seconds, names, validate};
 
 /// Bytes that are kept of what a Job says.
 const OUTPUT: u64 = 10 << 20;
+/// The container of a Job.
+pub(super) const CONTAINER: &str = "job";
 /// The annotation by which `kubectl rollout restart` makes a new template.
 const RESTARTED_AT: &str = "kubectl.kubernetes.io/restartedAt";
 const RESTARTED: &str = "/spec/template/metadata/annotations/kubectl.kubernetes.io~1restartedAt";
@@ -168,7 +170,7 @@ pub(super) fn job(run: &Run<'_>, step: &Step, job: &Job, name: &str) -> Vec<Call
                     "serviceAccountName": run.spec.service_account_name,
                     "securityContext": {"runAsNonRoot": true, "seccompProfile": {"type": "RuntimeDefault"}},
                     "containers": [{
-                        "name": "job",
+                        "name": CONTAINER,
                         "image": job.image,
                         "command": command,
                         "env": env,
@@ -187,7 +189,7 @@ pub(super) fn job(run: &Run<'_>, step: &Step, job: &Job, name: &str) -> Vec<Call
     let this = format!("{jobs}/{name}");
     let pods = path("v1", Some(run.namespace), "pods", "");
     let list = Request::get(format!("{pods}?labelSelector=batch.kubernetes.io%2Fjob-name%3D{name}"));
-    let mut pick = Call::new("find its Pod", list);
+    let mut pick = Call::new("find its Pod", list).expect(Expect::Until(Until::PodOfJob));
     pick.pick = Some(super::Pick {
         list: "/items",
         entry: None,
@@ -208,9 +210,9 @@ pub(super) fn job(run: &Run<'_>, step: &Step, job: &Job, name: &str) -> Vec<Call
     vec![
         first,
         Call::new("see that it is of this run", Request::get(this.clone())).expect(Expect::Ours(run.name.to_owned())),
-        Call::new("wait for its end", Request::get(this)).expect(Expect::Until(Until::JobComplete)),
+        Call::new("wait for its end", Request::get(this)).expect(Expect::Until(Until::JobEnded)),
         pick,
-        Call::new("keep its output", Request::get(pod::output(&format!("{pods}/{{picked}}"), "job", OUTPUT)))
+        Call::new("keep its output", Request::get(pod::output(&format!("{pods}/{{picked}}"), CONTAINER, OUTPUT)))
             .keep("output.txt", Some(OUTPUT)),
     ]
 }

@@ -39,6 +39,22 @@ const PAST_BOUNDS: [&str; 14] = [
     "CHAOSENGINE",
 ];
 
+/// What the names of Litmus' experiments on machines begin with, and those that have other names. They choose the machine by
+/// themselves, where no variable names it, and all Pods there go with it, of whichever workload.
+const ON_MACHINES: [&str; 11] = [
+    "node-",
+    "kubelet-service-kill",
+    "docker-service-kill",
+    "aws-",
+    "ec2-",
+    "ebs-",
+    "rds-",
+    "azure-",
+    "gcp-",
+    "vm-",
+    "redfish-",
+];
+
 /// Checks an action; its defaults filled in. `None` when it cannot be used at all.
 pub(super) fn action(
     act: Act<'_>,
@@ -352,7 +368,13 @@ fn chaos(chaos: &Chaos, timeout: Option<Span>, at: &dyn Fn(&str) -> String, cont
             );
         }
     }
-    if let Some(ChaosEngine { service_account: _, experiment: _, env }) = chaos_engine {
+    if let Some(ChaosEngine { service_account: _, experiment, env }) = chaos_engine {
+        if ON_MACHINES.iter().any(|name| experiment.starts_with(name)) {
+            let label =
+                "all Pods there go with it, and minHealthy and maxTargetsPercent count those of the object alone";
+            let help = "use one that acts on Pods, such as pod-delete, or a step with cordon and one with evictPod";
+            context.error(at("chaosEngine.experiment"), format!("{experiment} acts on machines"), label, help);
+        }
         for (name, value) in env {
             let path = at(&format!("chaosEngine.env.{name}"));
             match name.as_str() {

@@ -32,6 +32,60 @@ fn a_fault_that_is_over_is_told_from_one_that_has_not_begun() {
     }
 }
 
+/// A program that fails has ended, and what it said is kept before the step fails: nothing that the calls after it need is
+/// kept from them.
+#[test]
+fn a_program_that_failed_has_ended_badly() {
+    use requests::{Progress, Until};
+    let badly = |how: &str| Progress::Badly(how.to_owned());
+    let pod = |phase: &str, state: Value| {
+        let statuses = json!([{"name": "other", "state": {"running": {}}}, {"name": "own", "state": state}]);
+        json!({"status": {"phase": phase, "ephemeralContainerStatuses": statuses}})
+    };
+    let ended = |code: i64, reason: &str| json!({"terminated": {"exitCode": code, "reason": reason, "message": "password=hunter2"}});
+    let until = Until::ContainerEnded("own".to_owned());
+    for (object, want) in [
+        (pod("Running", ended(0, "Completed")), Progress::Done),
+        (pod("Running", ended(1, "Error")), badly("the program ended with code 1")),
+        (pod("Running", ended(127, "Error")), badly("the program ended with code 127")),
+        (pod("Running", ended(137, "OOMKilled")), badly("the program ended with code 137 (OOMKilled)")),
+        (pod("Running", json!({"terminated": {}})), badly("nobody knows how the program ended")),
+        (pod("Running", json!({"running": {}})), Progress::Waiting("it runs".to_owned())),
+        // The Pod may end with it, and what it said is there all the same.
+        (pod("Failed", ended(0, "Completed")), Progress::Done),
+        (pod("Failed", json!({"running": {}})), Progress::Never("the Pod is Failed".to_owned())),
+        (json!({}), Progress::Waiting("the kubelet has not begun it".to_owned())),
+    ] {
+        assert_eq!(until.progress(&object), want, "{object}");
+    }
+    // What is to run, and has ended, is of no use, however it ended.
+    let runs = Until::ContainerRuns("own".to_owned());
+    assert_eq!(
+        runs.progress(&pod("Running", ended(0, "Completed"))),
+        Progress::Never("it has ended: Completed".to_owned())
+    );
+    assert_eq!(runs.progress(&pod("Running", json!({"running": {}}))), Progress::Done);
+
+    let (_, calls) = sent(&with(json!({"name": "a", "job": {"image": crate::IMAGE, "command": ["true"]}})), false);
+    let seen = |what: &str, answer: &Value| {
+        let call = calls.iter().find(|call| call.what == what).unwrap_or_else(|| panic!("{what}: {calls:?}"));
+        let requests::Expect::Until(until) = &call.expect else { panic!("{call:?}") };
+        until.progress(answer)
+    };
+    let job = |condition: &str| json!({"status": {"conditions": [{"type": condition, "status": "True"}]}});
+    assert_eq!(seen("wait for its end", &job("Complete")), Progress::Done);
+    assert_eq!(seen("wait for its end", &job("Failed")), badly("the Job has failed"));
+    assert_eq!(seen("wait for its end", &json!({})), Progress::Waiting("the Job runs".to_owned()));
+    let pods = |state: Value| json!({"items": [{"status": {"containerStatuses": [{"name": "job", "state": state}]}}]});
+    assert_eq!(seen("find its Pod", &pods(ended(0, "Completed"))), Progress::Done);
+    assert_eq!(seen("find its Pod", &pods(ended(3, "Error"))), badly("the program ended with code 3"));
+    // A Pod that was evicted has no code, and none may be left: what the Job said stands.
+    assert_eq!(seen("find its Pod", &json!({"items": [{"status": {"phase": "Failed"}}]})), Progress::Done);
+    assert_eq!(seen("find its Pod", &json!({"items": []})), Progress::Done);
+    let kept = calls.iter().position(|call| call.keep.is_some());
+    assert_eq!(kept, Some(calls.len() - 1), "it is kept after it was judged");
+}
+
 /// Names of a Workflow's templates are unique, whatever the experiments are called.
 #[test]
 fn an_experiment_of_any_name_is_not_the_entry() {

@@ -293,6 +293,16 @@ fn faults_and_what_is_beside_the_target() {
         chaos.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
         json!({"name": "a", "chaos": chaos})
     };
+    let on = |experiment: &str| {
+        let mut step = litmus(json!({}), json!({}));
+        step["chaos"]["chaosEngine"]["experiment"] = json!(experiment);
+        step
+    };
+    let machine = |experiment: &str| {
+        format!(
+            "error: spec.steps[0].chaos.chaosEngine.experiment: {experiment} acts on machines (all Pods there go with it, and minHealthy and maxTargetsPercent count those of the object alone); use one that acts on Pods, such as pod-delete, or a step with cordon and one with evictPod"
+        )
+    };
     let mut undone = json!({"name": "a", "restart": {"workload": "app"}});
     undone["compensate"] = json!({"chaos": kill(json!({}))["chaos"]});
     let beside = "(cooldown, minHealthy and other runs are looked at for pod alone); set spec.target: app, or make a runbook of each";
@@ -339,6 +349,10 @@ fn faults_and_what_is_beside_the_target() {
             of("app", litmus(json!({"pods": {"count": 1}}), json!({"CHAOS_INTERVAL": "10"}))),
             &[],
         ),
+        ("Litmus on a machine", of("app", on("node-drain")), &[&machine("node-drain")]),
+        ("Litmus on a kubelet", of("app", on("kubelet-service-kill")), &[&machine("kubelet-service-kill")]),
+        ("Litmus on a cloud's machine", of("app", on("ec2-terminate-by-id")), &[&machine("ec2-terminate-by-id")]),
+        ("Litmus on a disk of Pods", of("app", on("disk-fill")), &[]),
         (
             "a number for Litmus",
             of("app", litmus(json!({"pods": {"count": 2}}), json!({}))),

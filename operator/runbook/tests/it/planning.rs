@@ -317,7 +317,18 @@ fn what_matches_and_why_not() {
     let condition = matches(&here, &alert(&of_here), noon()).unwrap().condition.unwrap();
     assert_eq!(
         condition,
-        r#"ALERTS{alertname="PodRestarting",alertstate="firing",pod="a",namespace=~"shop|",team=~"a\\.b|"}"#
+        r#"ALERTS{alertname="PodRestarting",alertstate="firing",pod="a",namespace=~"shop|",team=~"a\\.b|",tier!="test"}"#
+    );
+    promql_parser::parser::parse(&condition).unwrap();
+    // However a matcher asks for a label, the alert's own value is what it was chosen by: a ticket is no page.
+    let chosen =
+        ["alertname=\"PodRestarting\"", "severity=~\"page|critical\"", "tier!~\"test|\"", "team!=\"b\"", "pod!=\"b\""];
+    let severe = model(&json!({"trigger": {"alert": chosen}}));
+    let of_page = [("alertname", "PodRestarting"), ("pod", "a"), ("severity", "page"), ("tier", "web")];
+    let condition = matches(&severe, &alert(&of_page), noon()).unwrap().condition.unwrap();
+    assert_eq!(
+        condition,
+        r#"ALERTS{alertname="PodRestarting",alertstate="firing",pod="a",severity=~"page|",tier=~"web|",team!="b"}"#
     );
     promql_parser::parser::parse(&condition).unwrap();
     assert_eq!(
@@ -385,6 +396,21 @@ fn slos_and_scores_start_what_they_name() {
     );
     let named = model(&json!({"trigger": {"alert": null, "slo": {"burning": "Ticket", "names": ["cart"]}}}));
     assert_eq!(matches(&named, &burn("page", &[]), noon()).unwrap_err(), "SLO checkout is none of cart");
+    // A page that is over does not hold because tickets of the same SLO go on; of a ticket, either holds.
+    let condition = |model: &plimsoll_runbook::Model, severity: &str| {
+        matches(model, &burn(severity, &["crashloop"]), noon()).unwrap().condition.unwrap()
+    };
+    assert_eq!(
+        condition(&page, "page"),
+        r#"ALERTS{alertname="SLOErrorBudgetBurn",alertstate="firing",severity="page",slo_id="shop/checkout"}"#
+    );
+    let ticket = model(&json!({"trigger": {"alert": null, "slo": {"burning": "Ticket"}}}));
+    for severity in ["page", "ticket"] {
+        assert_eq!(
+            condition(&ticket, severity),
+            r#"ALERTS{alertname="SLOErrorBudgetBurn",alertstate="firing",slo_id="shop/checkout"}"#
+        );
+    }
 
     let odd = model(&json!({"trigger": {"alert": null, "anomaly": {"above": "0.9", "slo": "checkout"}, "for": "1m"}}));
     let score = |score: &str, since: &str| {
