@@ -91,6 +91,8 @@ fn each_is_valid_and_has_its_page() {
         assert_eq!(folder.join("alert.json").exists(), by_alert(&spec), "{name}: an alert that starts nothing");
         // An SLO's own alert comes from the SLO.
         assert_eq!(alerts, !spec["trigger"]["alert"].is_null(), "{name}: an alert that nothing fires");
+        // Run by an end-to-end test, on the engine of Prometheus.
+        assert_eq!(folder.join("alert_tests.yaml").exists(), alerts, "{name}: tests of its alert");
         if alerts {
             let rules: Value = serde_saphyr::from_str(&read(&folder, "alert_rules.yaml")).unwrap();
             let message: Value = serde_json::from_str(&read(&folder, "alert.json")).unwrap();

@@ -1,14 +1,20 @@
-//! The runbooks' kinds on a real API server: what it takes, what it refuses, and that an execution never changes.
+//! The runbooks' kinds on a real API server: what it takes, what it refuses, and that an execution never changes. The
+//! alerts of those that ship, on the engine of Prometheus: when they fire and when not.
+
+use std::{collections::BTreeSet, path::Path, time::Duration};
 
 use anyhow::{Context, Result, ensure};
 use kube::CustomResourceExt;
 use plimsoll_api::{Runbook, RunbookApproval, RunbookExecution};
-use plimsoll_e2e::{CONTROL_PLANE, Test, Testbed, test};
-use plimsoll_testbed::{ControlPlane, ControlPlaneOptions};
+use plimsoll_e2e::{CONTROL_PLANE, PROMETHEUS, Test, Testbed, test};
+use plimsoll_testbed::{ControlPlane, ControlPlaneOptions, Folder, Program, Promtool};
 use serde_json::{Value, json};
 
 pub(crate) fn tests() -> Vec<Test> {
-    vec![test(CONTROL_PLANE, the_api_server_checks_runbooks)]
+    vec![
+        test(CONTROL_PLANE, the_api_server_checks_runbooks),
+        test(PROMETHEUS, the_alerts_of_ready_runbooks_fire_when_they_should),
+    ]
 }
 
 fn runbook(patch: &Value) -> Value {
@@ -84,4 +90,68 @@ async fn the_api_server_checks_runbooks(testbed: &Testbed) -> Result<()> {
     let shown = plane.kubectl(["get", "rbx", "a", "-o", "jsonpath={.spec.objects[0].facts.template}"]).await?;
     ensure!(serde_json::from_str::<Value>(&shown)? == template("app:1"), "it holds {shown}");
     Ok(())
+}
+
+/// Each folder's `alert_tests.yaml`, as its users run it: series of usual exporters with what is for the runbook in them,
+/// and healthy ones. What fires has the labels that `alert.json` has, and so those that the runbook takes its parameters of.
+async fn the_alerts_of_ready_runbooks_fire_when_they_should(testbed: &Testbed) -> Result<()> {
+    let promtool = Promtool::new(testbed.bin())?;
+    let mut tried = 0;
+    for entry in std::fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/../../runbooks"))? {
+        let shipped = entry?.path();
+        let rules = shipped.join("alert_rules.yaml");
+        if !rules.exists() {
+            continue;
+        }
+        let name = shipped.display();
+        let folder = Folder::new("alerts")?;
+        let tests = folder.join("alert_tests.yaml");
+        std::fs::copy(shipped.join("alert_tests.yaml"), &tests).with_context(|| format!("{name}: alert_tests.yaml"))?;
+        let generate = Program::new(testbed.plimsoll()?).arg("generate").args([&rules]);
+        let generated = generate.run("", Duration::from_secs(60)).await?.success()?;
+        std::fs::write(folder.join("rules.yaml"), generated)?;
+        promtool.check_rules(&[&folder.join("rules.yaml")]).await?;
+        promtool.test_rules(&[&tests]).await.with_context(|| format!("{name}"))?;
+
+        let (fired, quiet) = asked(&tests)?;
+        ensure!(!fired.is_empty() && quiet > 2, "{name}: {} cases fire, {quiet} do not", fired.len());
+        let wanted = labels(&shipped)?;
+        ensure!(fired.iter().all(|names| *names == wanted), "{name}: {fired:?} for {wanted:?}");
+        std::fs::write(folder.join("rules.yaml"), json!({"groups": []}).to_string())?;
+        ensure!(promtool.test_rules(&[&tests]).await.is_err(), "{name}: its alert fires without its rule");
+        tried += 1;
+    }
+    ensure!(tried >= 8, "{tried} runbooks");
+    Ok(())
+}
+
+/// The names of the labels of each alert that a file of tests expects to fire, and how often it expects none.
+fn asked(tests: &Path) -> Result<(Vec<BTreeSet<String>>, usize)> {
+    let tests: Value = serde_saphyr::from_str(&std::fs::read_to_string(tests)?)?;
+    let all = tests["tests"].as_array().into_iter().flatten();
+    let (mut fired, mut quiet) = (Vec::new(), 0);
+    for asked in all.flat_map(|test| test["promql_expr_test"].as_array().into_iter().flatten()) {
+        let samples = asked["exp_samples"].as_array().map(Vec::as_slice).unwrap_or_default();
+        quiet += usize::from(samples.is_empty());
+        for sample in samples {
+            let labels = sample["labels"].as_str().context("labels")?.trim_matches(['{', '}']);
+            let names = labels.split(',').filter_map(|label| Some(label.split_once('=')?.0.trim().to_owned()));
+            fired.push(names.collect());
+        }
+    }
+    Ok((fired, quiet))
+}
+
+/// The names of the labels by which a runbook's example names what the alert is about.
+fn labels(shipped: &Path) -> Result<BTreeSet<String>> {
+    let message: Value = serde_json::from_str(&std::fs::read_to_string(shipped.join("alert.json"))?)?;
+    let all = message["alerts"][0]["labels"].as_object().context("no labels")?;
+    let of_the_rule = ["alertname", "alertrule", "severity"];
+    let names: BTreeSet<String> = all.keys().filter(|name| !of_the_rule.contains(&name.as_str())).cloned().collect();
+    let runbook: Value = serde_saphyr::from_str(&std::fs::read_to_string(shipped.join("runbook.yaml"))?)?;
+    for parameter in runbook["spec"]["parameters"].as_array().into_iter().flatten() {
+        let label = parameter["fromLabel"].as_str();
+        ensure!(label.is_none_or(|label| names.contains(label)), "{}: no label {label:?}", shipped.display());
+    }
+    Ok(names)
 }
