@@ -70,13 +70,7 @@ impl Machine<'_> {
             match event {
                 // A store that was for something else begins nothing.
                 Event::Stored(Some(begins)) if *begins == what && !self.stood_still(&what) => return self.act(what),
-                Event::Done(report) => {
-                    self.ended(&what, report);
-                    // Something may have been given back while another thing was held.
-                    if let Some(other) = self.current() {
-                        return self.take_up(other);
-                    }
-                }
+                Event::Done(report) => self.ended(&what, report),
                 // It may have been done: by this operator before a crash, or by another one.
                 _ => return self.take_up(what),
             }
@@ -292,7 +286,8 @@ impl Machine<'_> {
         let undoes = matches!(what, What::Undo(_));
         let now = Time(self.world.now);
         let late = self.is_late(what);
-        let was_held = self.resumes();
+        // What is given back meanwhile is not what a pause holds.
+        let was_held = !self.gives_back(what) && self.resumes();
         let too_late = || (Outcome::TimedOut, "its time was over when its end was not seen".to_owned());
         let (outcome, message) = if attempts >= MAX_ATTEMPTS {
             (Outcome::Failed, format!("it was begun {attempts} times and its end was never seen"))
@@ -493,6 +488,10 @@ impl Machine<'_> {
 
     /// What comes next when nothing is under way.
     pub(super) fn go_on(&mut self) -> Command {
+        // Something may have been given back while another thing was held.
+        if let Some(other) = self.current() {
+            return self.take_up(other);
+        }
         if self.status.ending.is_some() {
             return self.wind_down();
         }

@@ -85,6 +85,24 @@ fn a_pause_takes_no_time_from_what_is_under_way() {
     assert_eq!(shell.load().steps[0].effect.outcome, Some(Outcome::TimedOut));
 }
 
+/// What is given back during a pause, and tried until it cannot be, is not all that there is.
+#[test]
+fn what_a_pause_holds_is_gone_on_with_after_what_was_given_back() {
+    let steps = json!({"parameters": [{"name": "pod", "object": "Pod", "fromLabel": "pod"},
+            {"name": "monitor", "object": "ServiceMonitor", "default": "checkout"}],
+        "steps": [{"name": "closer", "telemetryProfile": {"object": "monitor", "profile": "debug", "for": "10m"}},
+            {"name": "a", "exec": {"pod": "pod", "container": "app", "command": ["touch", "x"], "idempotent": true}}]});
+    for pauses in 1..16 {
+        let mut shell = begun(&steps);
+        shell.live(&mut [vec![quiet(); 4], vec![crash(2)]].concat().into_iter());
+        assert_eq!(shell.load().steps[1].effect.outcome, None, "it has begun");
+        shell.live(&mut std::iter::repeat_with(|| Turn { seconds: 700, ..paused() }).take(pauses));
+        assert_eq!(shell.live(&mut std::iter::repeat_with(quiet).take(40)), Some(Command::Finished));
+        let status = shell.load();
+        assert_eq!(status.steps[1].effect.outcome, Some(Outcome::Succeeded), "{pauses}: {status:?}");
+    }
+}
+
 /// What only waits is held as well: what comes after it is meant for so much later than what was before.
 #[test]
 fn a_pause_takes_no_time_from_what_only_waits() {
