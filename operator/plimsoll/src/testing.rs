@@ -68,6 +68,17 @@ impl FakeApi {
         state.tell(path, event, &object);
     }
 
+    /// Puts an execution of namespace `shop` as whoever may make some can: the API server does not look into steps, and the
+    /// one of this is none.
+    pub(crate) fn put_no_execution(&self, name: &str) {
+        let spec = json!({"runbook": {"name": "restart", "uid": "r", "generation": 1}, "mode": "Auto", "serviceAccountName": "s",
+            "trigger": {"kind": "Alert", "fingerprint": "f1", "startsAt": "2026-01-01T00:00:00Z"}, "steps": [{}],
+            "deadline": "1h", "cooldown": "1h"});
+        let object = json!({"apiVersion": plimsoll_api::API_VERSION, "kind": "RunbookExecution",
+            "metadata": {"name": name, "namespace": "shop"}, "spec": spec});
+        self.put(&format!("/apis/plimsoll.dev/v1alpha1/namespaces/shop/runbookexecutions/{name}"), object);
+    }
+
     /// Removes an object as somebody else would, and tells those that watch.
     pub(crate) fn remove(&self, path: &str) {
         let mut state = self.state.lock().unwrap();

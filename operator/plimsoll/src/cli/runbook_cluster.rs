@@ -302,12 +302,14 @@ async fn decide(client: &Client, args: &Decide, decision: Decision) -> anyhow::R
 }
 
 async fn list(client: &Client, args: &List) -> anyhow::Result<String> {
-    let api: Api<RunbookExecution> = if args.all_namespaces {
+    let api: Api<DeserializeGuard<RunbookExecution>> = if args.all_namespaces {
         Api::all(client.clone())
     } else {
         Api::namespaced(client.clone(), namespace(client, args.namespace.as_ref()))
     };
-    let mut all = api.list(&ListParams::default()).await.context("executions")?.items;
+    let listed = api.list(&ListParams::default()).await.context("executions")?.items;
+    let unread = unread(&listed);
+    let mut all: Vec<RunbookExecution> = listed.into_iter().filter_map(|guarded| guarded.0.ok()).collect();
     all.iter_mut().for_each(recall);
     all.retain(|execution| args.runbook.as_ref().is_none_or(|runbook| execution.spec.runbook.name == *runbook));
     all.sort_by_key(|execution| std::cmp::Reverse(execution.creation_timestamp().map(|time| time.0)));
@@ -325,7 +327,8 @@ async fn list(client: &Client, args: &List) -> anyhow::Result<String> {
     let runbooks: Vec<Runbook> = runbooks.into_iter().filter_map(|runbook| runbook.0.ok()).collect();
     let held = paused(&runbooks).unwrap_or_default();
     if all.is_empty() {
-        return Ok(format!("{held}there is no execution\n"));
+        let other = if unread.is_empty() { "" } else { "other " };
+        return Ok(format!("{unread}{held}there is no {other}execution\n"));
     }
     let mut rows = vec![["EXECUTION", "RUNBOOK", "MODE", "PHASE", "REASON", "AGE"].map(str::to_owned).to_vec()];
     for execution in &all {
@@ -346,7 +349,24 @@ async fn list(client: &Client, args: &List) -> anyhow::Result<String> {
     if let Some(head) = rows.first_mut().filter(|_| args.all_namespaces) {
         head.insert(0, "NAMESPACE".to_owned());
     }
-    Ok(format!("{held}{}", table(&rows)))
+    Ok(format!("{unread}{held}{}", table(&rows)))
+}
+
+/// Executions that cannot be read hide no others, and are told in a line.
+fn unread(listed: &[DeserializeGuard<RunbookExecution>]) -> String {
+    let mut wrong = listed.iter().filter_map(|guarded| guarded.0.as_ref().err());
+    let Some(first) = wrong.next() else { return String::new() };
+    let (name, namespace) = (first.metadata.name.as_deref(), first.metadata.namespace.as_deref());
+    let (name, namespace) = (name.unwrap_or_default(), namespace.unwrap_or_default());
+    let more = match wrong.count() {
+        0 => String::new(),
+        more => format!(", nor can {more} more"),
+    };
+    format!(
+        "execution {namespace}/{name} cannot be read ({}){more}: somebody else than the operator has made it, or a newer version; \
+         look at it with: kubectl get runbookexecution {name} -n {namespace} -o yaml\n",
+        one_line(&first.error.chars().take(200).collect::<String>())
+    )
 }
 
 /// Whether there is what executions were asked of, as far as whoever asks may know: `runbooks` that there are.
@@ -408,153 +428,5 @@ async fn show(client: &Client, args: &Show) -> anyhow::Result<String> {
 }
 
 #[cfg(test)]
-mod tests {
-    #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
-    use super::*;
-    use crate::testing::FakeApi;
-
-    const RUNBOOK: &str = "/apis/plimsoll.dev/v1alpha1/namespaces/shop/runbooks/restart";
-
-    fn request(id: &str, at: Timestamp) -> RunRequest {
-        RunRequest { id: id.to_owned(), at: at.to_string(), ..RunRequest::default() }
-    }
-
-    /// A runbook with a request, and with answers to others.
-    fn runbook(request: &RunRequest, answers: serde_json::Value) -> serde_json::Value {
-        let noted = serde_json::to_string(request).unwrap();
-        json!({"apiVersion": plimsoll_api::API_VERSION, "kind": "Runbook", "metadata": {"name": "restart", "namespace": "shop",
-            "annotations": {RUN: noted}}, "spec": {"serviceAccountName": "s", "trigger": {"manual": {}},
-            "steps": [{"name": "a", "wait": "1s"}]}, "status": {"requests": answers}})
-    }
-
-    /// Whoever corrects a typo is not told the mistake of before.
-    #[test]
-    fn an_answer_is_that_to_the_request_itself() {
-        let now = Timestamp::now();
-        let answers = json!([{"id": "b", "at": now.to_string(), "message": "yyy is none of a, b"},
-            {"id": "a", "at": now.to_string(), "message": "zzz is none of a, b"},
-            {"id": "0", "at": now.to_string(), "execution": "restart-1"}]);
-        let of = |id: &str| serde_json::from_value::<Runbook>(runbook(&request(id, now), answers.clone())).unwrap();
-        let told = |id: &str| answer(&of(id), id);
-        assert_eq!(told("a"), Some(Err("zzz is none of a, b".to_owned())));
-        assert_eq!(told("b"), Some(Err("yyy is none of a, b".to_owned())));
-        assert_eq!(told("0"), Some(Ok("restart-1".to_owned())));
-        assert_eq!(told("c"), None);
-        assert!(is_waited_for(&of("c")) && !is_waited_for(&of("a")));
-        let old: Runbook = serde_json::from_value(runbook(&request("c", now - BY_HAND), answers)).unwrap();
-        assert!(!is_waited_for(&old), "nothing comes of it any more");
-    }
-
-    /// Two at once are two requests: the second waits until the first is answered.
-    #[tokio::test]
-    async fn a_request_pushes_no_other_aside() {
-        let (api, now) = (FakeApi::default(), Timestamp::now());
-        api.strict();
-        api.put(RUNBOOK, runbook(&request("a", now), json!([])));
-        let runbooks: Api<Runbook> = Api::namespaced(api.client(), "shop");
-        let later = Instant::now() + Duration::from_secs(60);
-        let asks = async |id: &str, until: Instant| {
-            ask(&runbooks, "shop", "restart", &request(id, now), until).await.map(|noted| noted.id)
-        };
-        assert!(tokio::time::timeout(LOOK * 2, asks("b", later)).await.is_err(), "the first has no answer");
-        assert!(api.writes().is_empty(), "{:?}", api.writes());
-        api.put(RUNBOOK, runbook(&request("a", now), json!([{"id": "a", "at": now.to_string()}])));
-        assert_eq!(asks("b", later).await.unwrap(), "b");
-        // Where nobody answers, a request is not kept from being made for ever.
-        assert_eq!(asks("c", Instant::now()).await.unwrap(), "c");
-        let noted = || -> RunRequest {
-            let noted = api.get(RUNBOOK).unwrap()["metadata"]["annotations"][RUN].clone();
-            serde_json::from_str(noted.as_str().unwrap()).unwrap()
-        };
-        let mut seen = vec!["c".to_owned()];
-        let answers = async {
-            while seen.len() < 3 {
-                let last = noted();
-                let answers = json!([{"id": last.id, "at": now.to_string()}]);
-                api.put(RUNBOOK, runbook(&last, answers));
-                while noted().id == last.id {
-                    assert!(Instant::now() < later, "{seen:?}");
-                    tokio::task::yield_now().await;
-                }
-                seen.push(noted().id);
-            }
-        };
-        let (d, e, ()) = tokio::join!(asks("d", later), asks("e", later), answers);
-        assert_eq!((d.unwrap(), e.unwrap()), ("d".to_owned(), "e".to_owned()));
-        seen.sort();
-        assert_eq!(seen, ["c", "d", "e"], "each was there until it had its answer");
-        let none = ask(&runbooks, "shop", "nope", &request("f", now), later).await.unwrap_err();
-        assert_eq!(none.to_string(), "there is no Runbook nope in namespace shop; kubectl get runbooks -A lists all");
-    }
-
-    /// A slip is not told as if nothing had ever run.
-    #[tokio::test]
-    async fn executions_of_what_is_not_there_are_no_empty_list() {
-        let api = FakeApi::default();
-        api.put("/api/v1/namespaces/shop", json!({"metadata": {"name": "shop"}}));
-        api.put(RUNBOOK, runbook(&request("a", Timestamp::now()), json!([])));
-        let client = api.client();
-        let asks = async |runbook: Option<&str>, namespace: &str| {
-            let args = List {
-                runbook: runbook.map(str::to_owned),
-                namespace: Some(namespace.to_owned()),
-                all_namespaces: false,
-            };
-            list(&client, &args).await.map_err(|error| error.to_string())
-        };
-        assert_eq!(asks(None, "shop").await.unwrap(), "there is no execution\n");
-        assert_eq!(asks(Some("restart"), "shop").await.unwrap(), "there is no execution\n");
-        let wrong = asks(Some("restrat"), "shop").await.unwrap_err();
-        assert!(wrong.starts_with("there is no Runbook restrat in namespace shop"), "{wrong}");
-        let wrong = asks(None, "shpo").await.unwrap_err();
-        assert!(wrong.starts_with("there is no namespace shpo"), "{wrong}");
-        // Who may not read namespaces sees an empty list.
-        let forbidden = json!({"kind": "Status", "code": 403, "reason": "Forbidden", "message": "no"});
-        api.refuse("/api/v1/namespaces/shpo", forbidden);
-        assert_eq!(asks(None, "shpo").await.unwrap(), "there is no execution\n");
-    }
-
-    #[test]
-    fn that_all_is_paused_is_said_with_the_reason() {
-        let runbook = |reason: &str| -> Runbook {
-            let ready = json!({"type": "Ready", "status": "True", "reason": reason, "message": "all runbooks are paused: moving",
-                "lastTransitionTime": "2026-01-01T00:00:00Z"});
-            let spec =
-                json!({"serviceAccountName": "s", "trigger": {"manual": {}}, "steps": [{"name": "a", "wait": "1s"}]});
-            let object = json!({"apiVersion": "plimsoll.dev/v1alpha1", "kind": "Runbook", "metadata": {"name": "a"},
-                "spec": spec, "status": {"conditions": [ready]}});
-            serde_json::from_value(object).unwrap()
-        };
-        let said = paused(&[runbook("AsDeclared"), runbook("Paused")]);
-        assert_eq!(said.as_deref(), Some("all runbooks are paused: moving; go on with: plimsoll runbook resume\n"));
-        assert_eq!(paused(&[runbook("AsDeclared")]), None);
-    }
-
-    #[test]
-    fn a_run_that_does_nothing_yet_says_so() {
-        let status = |phase, reason: &str, message: &str| RunbookExecutionStatus {
-            phase,
-            reason: Some(reason.to_owned()),
-            message: Some(message.to_owned()),
-            ..RunbookExecutionStatus::default()
-        };
-        let said = |status: &RunbookExecutionStatus, mode| not_done(status, mode, "a-1 -n shop");
-        let none = RunbookExecutionStatus::default();
-        assert_eq!(said(&none, Mode::DryRun), "mode DryRun: nothing is done, only what would be is said\n");
-        let asks = "it waits for an approval: plimsoll runbook approve a-1 -n shop\n";
-        assert_eq!(said(&none, Mode::Approve), asks);
-        assert_eq!(said(&status(Phase::AwaitingApproval, "Asked", "somebody must"), Mode::Approve), asks);
-        let held = status(Phase::Blocked, "NotKnown", "it cannot be\nasked");
-        assert_eq!(said(&held, Mode::Approve), "Blocked (NotKnown): it cannot be asked\n");
-        assert_eq!(said(&none, Mode::Auto), "");
-        assert_eq!(said(&status(Phase::Running, "Started", "x"), Mode::Approve), "");
-    }
-
-    #[test]
-    fn columns_stand_below_each_other() {
-        let rows = [["A", "B"], ["long", "x"]].map(|row| row.map(str::to_owned).to_vec());
-        assert_eq!(table(&rows), "A     B\nlong  x\n");
-        let forged = vec![vec!["a\nb\u{1b}[2J".to_owned()]];
-        assert_eq!(table(&forged), "a b\u{fffd}[2J\n");
-    }
-}
+#[path = "runbook_cluster_tests.rs"]
+mod tests;

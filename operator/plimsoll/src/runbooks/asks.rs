@@ -22,10 +22,12 @@ use plimsoll_slo::names as series;
 use tokio_util::sync::CancellationToken;
 
 use super::{
+    Execution,
     circumstances::holds,
     dispatch::{Dispatcher, Known},
     ended,
     kept::Kept,
+    read::readable,
     triggers::start,
 };
 use crate::{
@@ -253,10 +255,10 @@ impl Asks {
     /// What this process has not seen itself: asked once, when it begins to lead, so that a series that held all the
     /// time starts nothing twice, and one that went and came back is a new occurrence.
     async fn past(&self, known: &Known, expr: &str, now: Timestamp) -> Result<Past, String> {
-        let api: Api<RunbookExecution> = Api::namespaced(self.client.clone(), &known.model.namespace);
+        let api: Api<Execution> = Api::namespaced(self.client.clone(), &known.model.namespace);
         let params = ListParams::default().labels(&format!("{}={}", names::RUNBOOK_UID, known.model.uid));
         let mut past = Past::default();
-        for execution in api.list(&params).await.map_err(|error| chain(&error))? {
+        for execution in readable(&api, &params).await.map_err(|error| chain(&error))? {
             let trigger = execution.spec.trigger;
             let newest = past.newest.entry(trigger.fingerprint).or_insert(trigger.starts_at.0);
             *newest = (*newest).max(trigger.starts_at.0);

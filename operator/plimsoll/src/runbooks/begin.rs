@@ -13,7 +13,7 @@ use plimsoll_api::RunbookExecution;
 use plimsoll_runbook::machine::{Checked, begins, recalled};
 use tokio::time::{Instant, timeout};
 
-use super::{execute::Executor, making::Claim};
+use super::{Execution, execute::Executor, making::Claim};
 
 /// A check that takes longer is left to whoever goes on with the execution.
 const BRIEF: Duration = Duration::from_millis(500);
@@ -59,7 +59,8 @@ impl Executor {
 
     async fn make(self: Arc<Self>, mut execution: RunbookExecution, claim: Claim) -> Made {
         execution.spec.begun = Some(Time(Timestamp::now()));
-        let api = self.executions_of(&execution);
+        let namespace = execution.namespace().unwrap_or_default();
+        let api: Api<RunbookExecution> = Api::namespaced(self.client.clone(), &namespace);
         let made = match self.dispatcher.seal(&mut execution) {
             Ok(()) => api.create(&PostParams::default(), &execution).await,
             Err(error) => Err(kube::Error::SerdeError(error)),
@@ -68,11 +69,13 @@ impl Executor {
             Ok(made) => return Ok(self.made(made, claim)),
             Err(error) => error,
         };
-        match api.get_opt(&execution.name_any()).await {
-            Ok(found) => self.found(found, &execution, claim, error),
+        // What cannot be read is somebody else's, and has not begun.
+        let named: Api<Execution> = Api::namespaced(self.client.clone(), &namespace);
+        match named.get_opt(&execution.name_any()).await {
+            Ok(found) => self.found(found.and_then(|found| found.0.ok()), &execution, claim, error),
             // It counts as one that has begun until that is known, whether or not the alert comes again.
             Err(_) => {
-                tokio::spawn(async move { self.learn(&api, &execution, claim).await });
+                tokio::spawn(async move { self.learn(&named, &execution, claim).await });
                 Err(error)
             }
         }
@@ -97,19 +100,15 @@ impl Executor {
     }
 
     /// Asks until the API server says whether it was made.
-    async fn learn(&self, api: &Api<RunbookExecution>, execution: &RunbookExecution, claim: Claim) {
+    async fn learn(&self, api: &Api<Execution>, execution: &RunbookExecution, claim: Claim) {
         let name = execution.name_any();
         let patient = ExponentialBuilder::default().with_min_delay(BRIEF).with_max_delay(PATIENCE).without_max_times();
         if let Ok(found) = (|| api.get_opt(&name)).retry(patient).await {
             let unknown = kube::Error::Service("no answer".into());
-            if let Ok(made) = self.found(found, execution, claim, unknown) {
+            if let Ok(made) = self.found(found.and_then(|found| found.0.ok()), execution, claim, unknown) {
                 tracing::info!(name, namespace = made.namespace(), "the execution was made, without an answer");
             }
         }
-    }
-
-    fn executions_of(&self, execution: &RunbookExecution) -> Api<RunbookExecution> {
-        Api::namespaced(self.client.clone(), &execution.namespace().unwrap_or_default())
     }
 
     fn made(&self, made: RunbookExecution, claim: Claim) -> RunbookExecution {

@@ -214,6 +214,40 @@ async fn what_somebody_has_made_under_the_name_of_a_run_makes_room_for_it() {
     assert_eq!(forged(false, ran).await, (Ok(Stored::Before), false));
 }
 
+/// The API server does not look into steps: what cannot even be read is no run, and counts for none.
+#[tokio::test]
+async fn what_is_no_execution_makes_room_for_the_run_of_its_name() {
+    let (api, executor, _prometheus) = cluster(&tell(), true).await;
+    assert_eq!(alerted(&executor).await, Ok(Stored::Now));
+    let made = execution(&api).await;
+    let at = format!("{EXECUTIONS}/{}", made.name_any());
+    let (api, executor, _prometheus) = cluster(&tell(), true).await;
+    api.put_no_execution(&made.name_any());
+    // Who has made it keeps it from going: it is asked for again, and nothing waits for what was not made.
+    let held = json!({"kind": "Status", "status": "Failure", "code": 409, "reason": "Conflict", "message": "in use"});
+    let delete = format!("DELETE {at}");
+    api.refuse(&delete, held);
+    assert!(alerted(&executor).await.is_err());
+    let mut other = made.clone();
+    other.metadata.name = Some("other".to_owned());
+    assert_eq!(executor.watched.ledger.page().history(&other, Vec::new()).len(), 0);
+    api.allow(&delete);
+    assert_eq!(alerted(&executor).await, Ok(Stored::Now));
+    let found = execution(&api).await;
+    assert!(found.name_any() == made.name_any() && executor.unsealed(&found).is_none(), "{found:?}");
+    let why =
+        "bears no seal of the operator's: it cannot be read (missing field `name`); it was removed, and the run made";
+    assert!(api.notes().iter().any(|note| note.ends_with(why)), "{:?}", api.notes());
+    // One that has run, of another version, is none to be repeated.
+    let (api, executor, _prometheus) = cluster(&tell(), true).await;
+    api.put_no_execution(&made.name_any());
+    let mut ran = api.get(&at).unwrap();
+    ran["status"] = json!({"phase": "Running", "startedAt": "2026-01-01T00:00:00Z"});
+    api.put(&at, ran.clone());
+    assert_eq!(alerted(&executor).await, Ok(Stored::Before));
+    assert_eq!(api.get(&at).unwrap()["spec"], ran["spec"]);
+}
+
 #[tokio::test]
 async fn what_is_held_back_is_made_as_any_other() {
     let (api, executor, prometheus) = cluster(&tell(), false).await;

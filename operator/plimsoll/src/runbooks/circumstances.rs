@@ -39,12 +39,13 @@ use serde_json::Value;
 use tokio::time::Instant;
 
 use super::{
+    Execution,
     dispatch::{Dispatcher, Known, WRITTEN_BY},
     facts::{self, Wanted},
     ledger::{self, Ledger, target_of},
     lookup,
     proof::{Author, Sealer},
-    read::{entries, text},
+    read::{entries, readable, text},
     recent::Answers,
 };
 use crate::actions::{Outside, account};
@@ -225,8 +226,8 @@ pub struct Listed {
 /// Lists them; `None` when they cannot be. Without a sealer those that began with their making count once a status says so.
 pub async fn listed(client: &Client, sealer: Option<&Sealer>, execution: &RunbookExecution) -> Option<Listed> {
     let counted = |other: &RunbookExecution| ledger::counted(sealer, other);
-    let list = async |api: Api<RunbookExecution>, params: ListParams| {
-        let mut all = api.list(&params).await.ok()?.items;
+    let list = async |api: Api<Execution>, params: ListParams| {
+        let mut all = readable(&api, &params).await.ok()?;
         all.retain(|other| other.uid() != execution.uid());
         Some(all)
     };
@@ -322,10 +323,11 @@ async fn firing(outside: &Outside, namespaces: &[&str], traceparent: Option<&str
 }
 
 async fn slos_of(client: &Client, namespace: &str) -> Option<Vec<SloNow>> {
-    let api: Api<Slo> = Api::namespaced(client.clone(), namespace);
+    let api: Api<DeserializeGuard<Slo>> = Api::namespaced(client.clone(), namespace);
     let all = api.list(&ListParams::default()).await.ok()?;
-    let now = |slo: &Slo| {
-        let status = slo.status.clone().unwrap_or_default();
+    // Of one that cannot be read nothing is known.
+    let now = |slo: &DeserializeGuard<Slo>| {
+        let status = slo.0.as_ref().ok().and_then(|slo| slo.status.clone()).unwrap_or_default();
         let burning = match conditions::status(&status.conditions, BURNING) {
             Some("True") => Some(true),
             Some("False") => Some(false),

@@ -194,6 +194,9 @@ async fn only_runs_that_change_nothing_share_what_was_just_asked() {
 async fn a_fault_elsewhere_reads_the_slos_there() {
     let api = crate::testing::FakeApi::default();
     let outside = Given::of(api.clone(), Sealer::new([5; 32])).dispatcher.outside;
+    let broken = json!({"apiVersion": plimsoll_api::API_VERSION, "kind": "SLO",
+        "metadata": {"name": "z", "namespace": "bank"}, "spec": {}, "status": {"budget": "61.3%"}});
+    api.put("/apis/plimsoll.dev/v1alpha1/namespaces/bank/slos/z", broken);
     for (namespace, name) in [("shop", "checkout"), ("bank", "transfers"), ("zoo", "tickets")] {
         let slo = json!({"apiVersion": plimsoll_api::API_VERSION, "kind": "SLO",
             "metadata": {"name": name, "namespace": namespace},
@@ -207,15 +210,18 @@ async fn a_fault_elsewhere_reads_the_slos_there() {
             "name": "app", "uid": "t", "facts": {}}]))
         .unwrap();
         let found = slos(&api.client(), &outside, &execution.spec, "shop").await.unwrap();
+        assert!(found.iter().all(|slo| slo.name != "z" || (slo.burning, slo.budget) == (None, None)), "{found:?}");
         found.into_iter().map(|slo| (slo.namespace, slo.name)).collect::<Vec<_>>()
     };
     let fault = json!({"name": "a", "chaos": {"object": "app", "duration": "30s", "podChaos": {"action": "PodKill"}}});
-    let (own, theirs) = ((None, "checkout".to_owned()), (Some("bank".to_owned()), "transfers".to_owned()));
-    assert_eq!(asked("bank", fault.clone()).await, [own.clone(), theirs]);
+    let own = (None, "checkout".to_owned());
+    let [transfers, broken] = ["transfers", "z"].map(|name| (Some("bank".to_owned()), name.to_owned()));
+    assert_eq!(asked("bank", fault.clone()).await, [own.clone(), transfers, broken]);
     assert_eq!(asked("shop", fault).await, [own]);
 }
 
-/// Without the watch, executions are listed: those of the same target, and those that have borrowed the same object.
+/// Without the watch, executions are listed: those of the same target, and those that have borrowed the same object. What
+/// somebody has made that is none hides no other.
 #[tokio::test]
 async fn who_has_borrowed_the_same_object_is_listed() {
     let api = crate::testing::FakeApi::default();
@@ -231,6 +237,7 @@ async fn who_has_borrowed_the_same_object_is_listed() {
         .unwrap();
         execution
     };
+    api.put_no_execution("broken");
     let mut acts = serde_json::to_value(measures("first", "checkout", "m")).unwrap();
     acts["status"] = json!({"phase": "Running", "startedAt": "2026-01-01T00:00:00Z"});
     api.put("/apis/plimsoll.dev/v1alpha1/namespaces/shop/runbookexecutions/first", acts);

@@ -5,6 +5,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::{
     Api, Client, Resource as _, ResourceExt,
     api::{ListParams, Patch, PatchParams},
+    core::DeserializeGuard,
 };
 use plimsoll_api::{
     RunbookApproval, RunbookExecution, approval::Decision, conditions, execution::Decided, runbook::Mode,
@@ -15,6 +16,7 @@ use serde_json::json;
 use super::{
     dispatch::WRITTEN_BY,
     proof::{SEAL, Sealer},
+    read::readable,
 };
 use crate::sinks::kubernetes::chain;
 
@@ -31,9 +33,12 @@ pub async fn decision(
     execution: &RunbookExecution,
     now: Timestamp,
 ) -> Result<Option<Decided>, kube::Error> {
-    let api: Api<RunbookApproval> = Api::namespaced(client.clone(), &execution.namespace().unwrap_or_default());
+    let namespace = execution.namespace().unwrap_or_default();
     let name = execution.name_any();
-    let mut all = api.list(&ListParams::default()).await?.items;
+    // One that cannot be read decides nothing, and keeps nobody else from deciding.
+    let guarded: Api<DeserializeGuard<RunbookApproval>> = Api::namespaced(client.clone(), &namespace);
+    let mut all = readable(&guarded, &ListParams::default()).await?;
+    let api: Api<RunbookApproval> = Api::namespaced(client.clone(), &namespace);
     all.retain(|approval| approval.spec.execution == name);
     all.sort_by_key(|approval| (approval.creation_timestamp().map(|time| time.0), approval.name_any()));
     for approval in &all {
@@ -300,6 +305,11 @@ mod tests {
             "metadata": {"name": "no", "namespace": "shop"},
             "spec": {"execution": "x", "specHash": "h".repeat(64), "decision": "Deny", "decider": "eve",
                 "expires": "2026-01-01T01:00:00Z"}});
+        // The API server asks of a time only that it looks like one.
+        let mut broken = approval.clone();
+        broken["metadata"]["name"] = json!("broken");
+        broken["spec"]["expires"] = json!("2026-01-01T01:00:00+99:00");
+        api.put("/apis/plimsoll.dev/v1alpha1/namespaces/shop/runbookapprovals/broken", broken);
         api.put(at, approval);
         let execution = json!({"apiVersion": "plimsoll.dev/v1alpha1", "kind": "RunbookExecution",
             "metadata": {"name": "x", "namespace": "shop", "uid": "u-x"},

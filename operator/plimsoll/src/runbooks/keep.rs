@@ -12,7 +12,7 @@ use kube::{
 use plimsoll_api::{Runbook, RunbookExecution, execution::Phase, runbook::Artifacts};
 use tokio_util::sync::CancellationToken;
 
-use super::{circumstances, room};
+use super::{Execution, circumstances, room};
 use crate::{
     actions::{Outside, account},
     artifacts::{Archive, ArtifactsConfig, sweep::Whose},
@@ -114,11 +114,12 @@ impl Keeper {
     async fn executions(&self, now: Timestamp) -> Result<BTreeSet<Place>, kube::Error> {
         let mut places = BTreeSet::new();
         let is_tight = room::count(&self.client).await?.saturating_mul(4) >= self.most.saturating_mul(3);
-        let all: Api<RunbookExecution> = Api::all(self.client.clone());
+        let all: Api<Execution> = Api::all(self.client.clone());
         let mut params = ListParams::default().limit(PAGE);
         loop {
             let page = all.list(&params).await?;
-            for execution in &page.items {
+            // What cannot be read bears no seal, and is not the operator's to remove.
+            for execution in page.items.iter().filter_map(|guarded| guarded.0.as_ref().ok()) {
                 let namespace = execution.namespace().unwrap_or_default();
                 let spec = &execution.spec;
                 places.extend(place(namespace.clone(), &spec.service_account_name, spec.artifacts.as_ref()));
@@ -327,9 +328,11 @@ mod tests {
                 execution["spec"]["trigger"]["condition"] = json!(condition);
             }
             api.put(at, execution);
+            api.put_no_execution("broken");
             let keeper =
                 Keeper { client: api.client(), outside, artifacts: ArtifactsConfig::default(), days: 7, most: 1000 };
             keeper.look("2026-02-01T00:00:00Z".parse().unwrap()).await;
+            assert_eq!(api.count("/broken"), 1, "who has made it removes it");
             api.get(at).is_some()
         };
         let vector = |result: &Value| {

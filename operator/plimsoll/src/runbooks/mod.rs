@@ -94,7 +94,7 @@ const TRIED_PER_SECOND: u64 = 2000;
 const GRACE: Duration = Duration::from_secs(8);
 
 /// An execution that may be unreadable.
-type Execution = DeserializeGuard<RunbookExecution>;
+pub(crate) type Execution = DeserializeGuard<RunbookExecution>;
 
 /// What every replica has, whoever leads.
 pub struct Front {

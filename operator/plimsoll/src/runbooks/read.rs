@@ -1,6 +1,9 @@
-//! Reads single objects of any kind, as data.
+//! Reads single objects of any kind, as data, and lists of which not every object can be read.
 
-use kube::Client;
+use std::fmt::Debug;
+
+use kube::{Api, Client, api::ListParams, core::DeserializeGuard};
+use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use crate::sinks::kubernetes::chain;
@@ -41,6 +44,19 @@ pub async fn list(client: &Client, path: &str) -> Result<Vec<Value>, ReadError> 
         Some(Value::Array(items)) => items,
         _ => Vec::new(),
     })
+}
+
+/// Those of a list that can be read. The API server does not look into steps and the like, so whoever may make such an object
+/// can make one that is none: it hides no other.
+///
+/// # Errors
+/// When the list cannot be had.
+pub async fn readable<K>(api: &Api<DeserializeGuard<K>>, params: &ListParams) -> Result<Vec<K>, kube::Error>
+where
+    K: kube::Resource + Clone + Debug + DeserializeOwned,
+{
+    let all = api.list(params).await?.items;
+    Ok(all.into_iter().filter_map(|guarded| guarded.0.ok()).collect())
 }
 
 /// The path of an object, or of all of a kind for an empty name: `/apis/apps/v1/namespaces/shop/deployments/checkout`.

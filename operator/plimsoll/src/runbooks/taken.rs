@@ -3,7 +3,7 @@
 
 use kube::{
     Api, ResourceExt,
-    api::{DeleteParams, PostParams, Preconditions},
+    api::{ApiResource, DeleteParams, DynamicObject, PostParams, Preconditions},
 };
 use plimsoll_api::{Runbook, RunbookExecution};
 use tokio::time::Instant;
@@ -30,17 +30,25 @@ impl Dispatcher {
         let (namespace, name) = (execution.namespace().unwrap_or_default(), execution.name_any());
         let at = format!("RunbookExecution {namespace}/{name}");
         let failed = |error: kube::Error| NotStored(format!("{at}: {}", chain(&error)));
-        let api: Api<RunbookExecution> = Api::namespaced(self.client.clone(), &namespace);
-        let found = api.get_opt(&name).await.map_err(failed)?;
+        // As data: the API server does not look into steps, so somebody may have made one that is no execution at all.
+        let resource = ApiResource::erase::<RunbookExecution>(&());
+        let data: Api<DynamicObject> = Api::namespaced_with(self.client.clone(), &namespace, &resource);
+        let found = data.get_opt(&name).await.map_err(failed)?;
         let found = found.ok_or_else(|| NotStored(format!("{at} has just gone")))?;
-        if is_sealed(&self.sealer, &found) {
-            return Ok(Came::Before(name));
-        }
-        let why = format!(
-            "{at} bears no seal of the operator's: somebody else has made or changed it, or the key of seals is a new one"
-        );
-        // It ran under an earlier key.
-        if found.status.as_ref().is_some_and(|status| status.started_at.is_some()) {
+        let read = serde_json::to_value(&found).and_then(serde_json::from_value::<RunbookExecution>);
+        let why = match read {
+            Ok(found) if is_sealed(&self.sealer, &found) => return Ok(Came::Before(name)),
+            Ok(_) => format!(
+                "{at} bears no seal of the operator's: somebody else has made or changed it, or the key of seals is a new one"
+            ),
+            Err(error) => {
+                // It quotes what somebody has written.
+                let error: String = error.to_string().chars().take(200).collect();
+                format!("{at} bears no seal of the operator's: it cannot be read ({error})")
+            }
+        };
+        // It ran under an earlier key, or was another version's.
+        if found.data.pointer("/status/startedAt").is_some_and(|started| !started.is_null()) {
             self.tell(runbook, TAKEN, &format!("{why}; it has run, so nothing else is started")).await;
             return Ok(Came::Before(name));
         }
@@ -48,7 +56,7 @@ impl Dispatcher {
             self.tell(runbook, TAKEN, &format!("{why}; the replica that leads removes it")).await;
             return Err(NotStored(why));
         };
-        let own: Api<RunbookExecution> = Api::namespaced(executor.client.clone(), &namespace);
+        let own: Api<DynamicObject> = Api::namespaced_with(executor.client.clone(), &namespace, &resource);
         // Just as it was read, or not at all.
         let read = Preconditions { uid: found.uid(), resource_version: found.resource_version() };
         match own.delete(&name, &DeleteParams { preconditions: Some(read), ..DeleteParams::background() }).await {
@@ -57,6 +65,7 @@ impl Dispatcher {
             Err(error) => return Err(failed(error)),
         }
         self.seal(&mut execution).map_err(|error| NotStored(error.to_string()))?;
+        let api: Api<RunbookExecution> = Api::namespaced(self.client.clone(), &namespace);
         match api.create(&PostParams::default(), &execution).await {
             Ok(execution) => {
                 self.tell(runbook, TAKEN, &format!("{why}; it was removed, and the run made")).await;

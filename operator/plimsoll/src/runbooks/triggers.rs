@@ -25,8 +25,10 @@ use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
 use super::{
+    Execution,
     dispatch::{Came, Dispatcher, Known},
     proof::{RUN, RunRequest, Sealer},
+    read::readable,
     unsealed::is_sealed,
 };
 use crate::{actions::Outside, alerts_webhook::server::Desk as _, events::cut, sinks::kubernetes::chain, trace};
@@ -288,16 +290,16 @@ impl Triggers {
     /// The execution of an occurrence, if it has one.
     async fn was_started(&self, known: &Known, occurrence: &Occurrence) -> Result<Option<String>, kube::Error> {
         let Ok(evidence) = matches(&known.model, occurrence, Timestamp::now()) else { return Ok(None) };
-        let api: Api<RunbookExecution> = Api::namespaced(self.client.clone(), &known.model.namespace);
+        let api: Api<Execution> = Api::namespaced(self.client.clone(), &known.model.namespace);
         let of = format!("{}={},{}={}", names::RUNBOOK_UID, known.model.uid, names::FINGERPRINT, evidence.fingerprint);
         let at = evidence.starts_at.0.as_second();
-        let found = api.list(&ListParams::default().labels(&of)).await?;
+        let found = readable(&api, &ListParams::default().labels(&of)).await?;
         let is_it = |execution: &&RunbookExecution| {
             let trigger = &execution.spec.trigger;
             let is_same = trigger.fingerprint == evidence.fingerprint && trigger.starts_at.0.as_second() == at;
             is_same && is_sealed(&self.dispatcher.sealer, execution)
         };
-        Ok(found.items.iter().find(is_it).map(ResourceExt::name_any))
+        Ok(found.iter().find(is_it).map(ResourceExt::name_any))
     }
 }
 

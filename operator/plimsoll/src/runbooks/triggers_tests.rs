@@ -173,12 +173,13 @@ async fn what_was_refused_is_not_started_by_whoever_leads_next() {
     // Of whom nobody has told what came of it, who leads next looks after; that is what the answer is for.
     let (api, at) = (FakeApi::default(), Timestamp::now().to_string());
     deployment(&api, "checkout");
+    api.put_no_execution("broken");
     let same = |request: &mut RunRequest| request.at.clone_from(&at);
     let mut name = String::new();
     for _ in 0..2 {
         let (mut triggers, _) = looked(&api, same);
         triggers.look().await;
-        assert_eq!((executions(&api), answers(&api).len()), (1, 1));
+        assert_eq!((executions(&api), answers(&api).len()), (2, 1));
         name = answers(&api)[0].execution.clone().unwrap();
         let mut stored = api.get(RUNBOOK).unwrap();
         stored["status"] = json!({});

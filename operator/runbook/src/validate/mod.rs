@@ -2,6 +2,7 @@
 
 mod actions;
 mod parameters;
+mod scripts;
 mod steps;
 mod trigger;
 
@@ -191,9 +192,8 @@ impl Context<'_> {
         }
     }
 
-    /// A command: parameters are whole entries, and nothing of them reaches a shell.
+    /// A command: parameters are whole entries, and nothing of them is a shell's or an interpreter's to run.
     fn command(&mut self, command: &[String], path: &str) {
-        const SHELLS: [&str; 7] = ["sh", "bash", "ash", "dash", "zsh", "ksh", "busybox"];
         for (i, entry) in command.iter().enumerate() {
             let path = format!("{path}[{i}]");
             for (name, range) in text::references(entry) {
@@ -210,15 +210,20 @@ impl Context<'_> {
                 }
             }
         }
-        let program = command.first().map(|p| p.rsplit('/').next().unwrap_or(p)).unwrap_or_default();
-        let asks_shell = SHELLS.contains(&program)
-            && command.iter().skip(1).any(|entry| entry.starts_with('-') && entry.contains('c'));
-        if asks_shell && command.iter().any(|entry| !text::references(entry).is_empty()) {
+        let is_parameter = |entry: &String| !text::references(entry).is_empty();
+        if let Some((i, shell)) = scripts::shell(command, is_parameter) {
             self.error(
-                format!("{path}[0]"),
+                format!("{path}[{i}]"),
                 "a parameter never reaches a shell",
-                &format!("{program} would read it as a script"),
+                &format!("{shell} would read it as a script"),
                 "name the program itself, each argument as an entry of its own",
+            );
+        } else if let Some((i, program)) = scripts::script(command, is_parameter) {
+            self.error(
+                format!("{path}[{i}]"),
+                "a parameter cannot be a script",
+                &format!("{program} would run it"),
+                "write the script itself, and the parameter as an entry after it",
             );
         }
     }

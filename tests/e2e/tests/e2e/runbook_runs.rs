@@ -10,7 +10,7 @@ use anyhow::{Context, Result, ensure};
 use k8s_openapi::{api::events::v1::Event, jiff::Timestamp};
 use kube::{
     Api, ResourceExt,
-    api::{DeleteParams, ListParams, Patch, PatchParams, PostParams},
+    api::{ApiResource, DeleteParams, DynamicObject, ListParams, Patch, PatchParams, PostParams},
 };
 use plimsoll_api::{Runbook, RunbookExecution, RunbookExecutionStatus, execution::Phase};
 use plimsoll_e2e::{CONTROL_PLANE, Test, Testbed, test};
@@ -184,6 +184,23 @@ async fn nobody_gets_rights_by_a_runbook(testbed: &Testbed) -> Result<()> {
     let mut operator = ground.operator(testbed).await?;
     ground.only("good", |status| status.reason.as_deref() == Some("StatusForged")).await?;
     ensure!(ground.replicas("checkout").await? == 1);
+    // Of hers that is none, and yet stored, a run takes the name, and people see all others.
+    let resource = ApiResource::erase::<RunbookExecution>(&());
+    let hers: Api<DynamicObject> = Api::namespaced_with(executions.clone().into_client(), "shop", &resource);
+    let broken = |name: &str| -> Result<DynamicObject> {
+        let mut object = serde_json::to_value(RunbookExecution::new(name, shown.spec.clone()))?;
+        (object["metadata"]["labels"], object["spec"]["steps"]) = (json!(shown.labels()), json!([{}]));
+        Ok(serde_json::from_value(object)?)
+    };
+    executions.delete(&shown.name_any(), &DeleteParams::default()).await?;
+    hers.create(&PostParams::default(), &broken(&shown.name_any())?).await?;
+    let (code, message) = ground.post(TOKEN, &post(&[alert("Good", "checkout", 3)])).await?;
+    ensure!(code == 200, "{code} {message}");
+    ground.only("good", ended(Phase::Succeeded)).await?;
+    hers.create(&PostParams::default(), &broken("broken")?).await?;
+    let listed = ground.plimsoll(testbed, ground.plane.kubeconfig(), &["list", "-n", "shop"]).await?;
+    let wrong = "execution shop/broken cannot be read (Missing field name)";
+    ensure!(listed.starts_with(wrong) && listed.contains(&shown.name_any()), "{listed}");
     operator.stop().await
 }
 
