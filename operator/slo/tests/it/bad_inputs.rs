@@ -308,7 +308,7 @@ fn indicators() {
             "a ratio that looks back an hour, whatever the window",
             only(json!({"ratio": {"errors": "sum(rate(a[1h])) / sum(rate(b[1h]))"}})),
             &[
-                "warning: spec.sli.ratio.errors: errors always looks back over 1h (so alerts come late, and stay after the recovery); write [$window]: it is read over the window of each tier",
+                "warning: spec.sli.ratio.errors: errors always looks back over 1h (so alerts come late, and stay after the recovery); write [$window]: it is 5m, or the shortest window below that, and a tier's windows are means of it",
             ],
         ),
         ("a ratio of five minutes", only(json!({"ratio": {"errors": "sum(rate(a[5m])) / sum(rate(b[5m]))"}})), &[]),
