@@ -27,20 +27,38 @@ const UNITS: [(&str, &[&str]); 7] = [
 const CALENDAR: [(&str, &str); 4] =
     [("Week", "weekly"), ("Month", "monthly"), ("Quarter", "quarterly"), ("Year", "yearly")];
 
+/// How many digits an objective may have before its point, and after it: the API server takes no more.
+pub(crate) const DIGITS: (usize, usize) = (3, 10);
+
 /// A number of percent as an objective is written: digits with a point between them, and not too many.
 pub(crate) fn percent(text: &str) -> Option<Decimal> {
-    let plain = text.starts_with(|c: char| c.is_ascii_digit())
-        && text.ends_with(|c: char| c.is_ascii_digit())
-        && text.len() <= 16
-        && text.chars().all(|c| c.is_ascii_digit() || c == '.');
-    plain.then(|| text.parse::<Decimal>().ok()).flatten()
+    let (whole, decimals) = digits(text)?;
+    let few = whole.len() <= DIGITS.0 && decimals.len() <= DIGITS.1;
+    few.then(|| text.parse::<Decimal>().ok()).flatten()
+}
+
+/// The digits before the point of a decimal number, and those after it, if any.
+pub(crate) fn digits(text: &str) -> Option<(&str, &str)> {
+    let all = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
+    match text.split_once('.') {
+        Some((whole, decimals)) => (all(whole) && all(decimals)).then_some((whole, decimals)),
+        None => all(text).then_some((text, "")),
+    }
+}
+
+/// A number without the zeros that make it too long.
+fn shortened(number: String) -> String {
+    let Some((whole, decimals)) = digits(&number) else { return number };
+    let whole = if whole.len() > DIGITS.0 { whole.trim_start_matches('0') } else { whole };
+    let decimals = if decimals.len() > DIGITS.1 { decimals.trim_end_matches('0') } else { decimals };
+    if decimals.is_empty() { whole.to_owned() } else { format!("{whole}.{decimals}") }
 }
 
 /// An objective: `99.9` of `99,9 %`, of `99.9 percent` and of `0.999`. Nothing where it would be a guess.
 pub fn objective(text: &str) -> Option<String> {
     let text = text.trim().to_lowercase();
     let number = PERCENT.iter().find_map(|word| text.strip_suffix(word)).unwrap_or(&text);
-    let number = number.trim_end().replace(',', ".");
+    let number = shortened(number.trim_end().replace(',', "."));
     let percent = percent(&number)?;
     if Objective::from_percent(percent).is_some() {
         return Some(number);
@@ -84,6 +102,11 @@ mod tests {
             (" 99,9 % ", Some("99.9")),
             ("0.9995", Some("99.95")),
             ("0.005", None),
+            ("0099.9", Some("99.9")),
+            ("99.90000000000", Some("99.9")),
+            ("0099.00000000000", Some("99")),
+            ("099.1234567890", Some("099.1234567890")),
+            ("99.12345678901", None),
             ("five nines", None),
             ("99.9 - 99.95", None),
             ("99,9,5", None),

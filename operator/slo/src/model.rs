@@ -191,6 +191,14 @@ pub struct Zone {
     pub changes: Vec<(i64, i64)>,
 }
 
+impl Zone {
+    /// The offset from UTC at a moment in Unix seconds.
+    pub fn offset(&self, t: i64) -> i64 {
+        let changed: i64 = self.changes.iter().take_while(|(at, _)| t >= *at).map(|(_, by)| by).sum();
+        self.first + changed
+    }
+}
+
 /// What is measured, as expressions over the base window.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Sli {

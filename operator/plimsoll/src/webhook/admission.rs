@@ -2,11 +2,12 @@
 
 use std::collections::BTreeMap;
 
+use jiff::Timestamp;
 use kube::api::ObjectMeta;
 use plimsoll_api::{
     AlertRule, AlertRuleSpec, AnyKind, Kind, Level, Problem, Runbook, RunbookSpec, Slo, SloSpec, problem,
 };
-use plimsoll_slo::alerts;
+use plimsoll_slo::{alerts, validate::distant_exclusions};
 use serde::{
     Deserialize,
     de::{DeserializeOwned, IgnoredAny},
@@ -86,11 +87,11 @@ pub enum Verdict {
     Denied,
 }
 
-/// Answers a review of an object of any kind.
+/// Answers a review of an object of any kind, at a moment.
 ///
 /// # Errors
 /// When this is no review at all.
-pub fn answer(body: &[u8]) -> Result<(Value, Verdict), String> {
+pub fn answer(body: &[u8], now: Timestamp) -> Result<(Value, Verdict), String> {
     let review: Review<Glance> =
         serde_json::from_slice(body).map_err(|error| format!("this is no AdmissionReview: {error}"))?;
     let Glance { uid, kind, object, old_object } = review.request.ok_or("this AdmissionReview has no request")?;
@@ -106,7 +107,10 @@ pub fn answer(body: &[u8]) -> Result<(Value, Verdict), String> {
         }
         Some(object) if is_new(&object, old_object.as_ref()) => match Kind::parse(&kind.kind).unwrap_or_default() {
             Kind::Slo => judge(body, |metadata, spec: SloSpec| {
-                plimsoll_slo::validate(&Slo { metadata, spec, status: None }).map(|valid| valid.warnings)
+                plimsoll_slo::validate(&Slo { metadata, spec, status: None }).map(|valid| {
+                    let distant = distant_exclusions(&valid.model, now);
+                    valid.warnings.into_iter().chain(distant).collect()
+                })
             }),
             Kind::AlertRule => judge(body, |metadata, spec: AlertRuleSpec| {
                 alerts::validate(&AlertRule { metadata, spec, status: None }).map(|valid| valid.warnings)
@@ -173,9 +177,11 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
 
+    const NOW: Timestamp = Timestamp::constant(1_795_000_000, 0);
+
     fn review(object: Value, old: Value) -> (Value, Verdict) {
         let body = json!({"request": {"uid": "u1", "operation": "CREATE", "object": object, "oldObject": old}});
-        answer(body.to_string().as_bytes()).unwrap()
+        answer(body.to_string().as_bytes(), NOW).unwrap()
     }
 
     fn bad() -> Value {
@@ -197,7 +203,7 @@ mod tests {
         let spec = |expr: &str| json!({"rules": [{"alert": "A", "expr": expr}], "matchers": {"cluster": "=~.*"}});
         let object = json!({"kind": "AlertRule", "metadata": {"name": "a", "namespace": "b"}, "spec": spec("up == 0")});
         let body = json!({"request": {"uid": "u", "kind": {"kind": "AlertRule"}, "object": object}});
-        let (review, verdict) = answer(body.to_string().as_bytes()).unwrap();
+        let (review, verdict) = answer(body.to_string().as_bytes(), NOW).unwrap();
         assert_eq!(verdict, Verdict::Denied);
         let message = review.pointer("/response/status/message").and_then(Value::as_str).unwrap();
         assert!(message.starts_with("spec.matchers.cluster: matcher cluster tells nothing apart"), "{message}");
@@ -205,9 +211,27 @@ mod tests {
             json!({"serviceAccountName": "a", "trigger": {"alert": ["pod"]}, "steps": [{"name": "a", "wait": "1s"}]});
         let object = json!({"kind": "Runbook", "metadata": {"name": "a", "namespace": "b"}, "spec": spec});
         let body = json!({"request": {"uid": "u", "kind": {"kind": "Runbook"}, "object": object}});
-        let (review, _) = answer(body.to_string().as_bytes()).unwrap();
+        let (review, _) = answer(body.to_string().as_bytes(), NOW).unwrap();
         let message = review.pointer("/response/status/message").and_then(Value::as_str).unwrap();
         assert!(message.starts_with("spec.trigger.alert[0]: this is not a matcher"), "{message}");
+    }
+
+    /// The same as on the command line, where the file of this object is checked.
+    #[test]
+    fn an_exclusion_of_another_year_is_told() {
+        let spec = |from: &str| {
+            json!({"objective": "99", "sli": {"up": {"series": "up{job=\"a\"}"}},
+            "exclusions": [{"name": "move", "from": from, "to": "2062-12-02T00:00:00Z"}]})
+        };
+        let warnings = |from: &str| {
+            let object = json!({"kind": "SLO", "metadata": {"name": "a", "namespace": "b"}, "spec": spec(from)});
+            let (review, verdict) = review(object, Value::Null);
+            assert_eq!(verdict, Verdict::Allowed);
+            review.pointer("/response/warnings").cloned()
+        };
+        let said = "spec.exclusions[0].from: the exclusion begins more than a year from now; check the year, or remove the exclusion";
+        assert_eq!(warnings("2062-12-01T00:00:00Z"), Some(json!([said])));
+        assert_eq!(warnings("2026-12-01T00:00:00Z"), None);
     }
 
     #[test]
@@ -238,13 +262,13 @@ mod tests {
 
     #[test]
     fn nonsense_is_an_error_and_depth_is_bounded() {
-        assert!(answer(b"{").is_err());
-        assert!(answer(b"{}").unwrap_err().contains("no request"));
+        assert!(answer(b"{", NOW).is_err());
+        assert!(answer(b"{}", NOW).unwrap_err().contains("no request"));
         let deep = format!(
             "{{\"request\": {{\"uid\": \"u\", \"object\": {{\"spec\": {}{}}}}}}}",
             "[".repeat(100_000),
             "]".repeat(100_000)
         );
-        assert!(answer(deep.as_bytes()).unwrap_err().contains("recursion limit"));
+        assert!(answer(deep.as_bytes(), NOW).unwrap_err().contains("recursion limit"));
     }
 }

@@ -13,6 +13,7 @@ use axum::{
     response::{IntoResponse, Response},
     routing::post,
 };
+use jiff::Timestamp;
 use rustls::{
     RootCertStore, ServerConfig,
     pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject},
@@ -110,7 +111,7 @@ async fn author(authority: &Authority, metrics: &Metrics, intake: &Intake, heade
 async fn validate(State((metrics, intake)): State<(Arc<Metrics>, Intake)>, headers: HeaderMap, body: Body) -> Response {
     let answered = within(&headers, async {
         let taken = intake.read(&headers, body).await?;
-        intake.work(taken, answer).await?.map_err(Unanswered::Malformed)
+        intake.work(taken, |bytes| answer(bytes, Timestamp::now())).await?.map_err(Unanswered::Malformed)
     });
     respond(&metrics, answered.await)
 }

@@ -75,6 +75,42 @@ fn the_examples_of_the_schemas_are_valid() {
     assert_eq!((ran.code, ran.stdout.as_str()), (0, "checked 3 objects in 3 files: 0 errors, 0 warnings\n"));
 }
 
+/// What the command line calls valid is not refused by the API server, nor the other way round.
+#[test]
+fn an_objective_is_written_as_the_definition_says() {
+    let definition = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../../crds/slo.yaml")).unwrap();
+    let rule = definition.split("self.matches('^[0-9]").nth(1).unwrap();
+    let pattern = format!("^[0-9]{}", rule.split("')").next().unwrap());
+    let definition = jsonschema::validator_for(&serde_json::json!({"pattern": pattern, "maxLength": 16})).unwrap();
+    let directory = tempfile::tempdir().unwrap();
+    let mut taken = 0;
+    for objective in [
+        "99",
+        "99.9",
+        "099.9",
+        "99.9%",
+        "99.1234567890",
+        "99.1234567890%",
+        "0099.9",
+        "99.12345678901",
+        "99.900000000000",
+        "99.",
+        ".9",
+        "99.9 %",
+        "+99",
+        "9_9",
+        "٩٩",
+        "",
+    ] {
+        write(directory.path(), "slo.yaml", SLO.replace("99.95", objective));
+        let ran = run(directory.path(), &["validate", "slo.yaml"]);
+        let fits = definition.is_valid(&serde_json::json!(objective));
+        assert_eq!(ran.code == 0, fits, "{objective}: {}", ran.stdout);
+        taken += usize::from(fits);
+    }
+    assert_eq!(taken, 6);
+}
+
 const SLO: &str = "\
 apiVersion: plimsoll.dev/v1alpha1
 kind: SLO

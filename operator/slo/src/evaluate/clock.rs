@@ -46,8 +46,7 @@ fn between(t: i64, from: i64, to: i64) -> bool {
 }
 
 fn local(zone: &Zone, t: i64) -> i64 {
-    let by: i64 = zone.changes.iter().take_while(|(at, _)| t >= at * 1000).map(|(_, by)| by).sum();
-    t + (zone.first + by) * 1000
+    t + zone.offset(t.div_euclid(1000)) * 1000
 }
 
 /// When the calendar unit of `t` began.

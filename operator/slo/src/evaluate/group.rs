@@ -132,12 +132,55 @@ impl Group {
 
 /// A group as the rules of one SLO read it: subqueries over its series, each looked at once.
 #[derive(Default)]
-pub(super) struct View(Vec<(Column, i64, bool, Grid)>);
+pub(super) struct View(Vec<(Column, i64, Excluded, Grid)>);
+
+/// What a subquery finds at a moment that does not count.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Excluded {
+    AsItIs,
+    Zero,
+    Nothing,
+}
 
 /// Whether a moment counts; `None` where every one does.
 pub(super) type Keep<'a> = Option<&'a dyn Fn(i64) -> f64>;
 
 impl View {
+    fn grid(&mut self, series: &Series, column: Column, step: i64, excluded: Excluded) -> Option<&mut Grid> {
+        let same = |(c, s, e, _): &(Column, i64, Excluded, Grid)| (*c, *s, *e) == (column, step, excluded);
+        let place = self.0.iter().position(same).unwrap_or_else(|| {
+            self.0.push((column, step, excluded, Grid::new(step, series.start())));
+            self.0.len() - 1
+        });
+        self.0.get_mut(place).map(|(.., grid)| grid)
+    }
+
+    /// Mean of the total of what was recorded in a range before `t`, of which nothing is recorded yet: of every sample; or
+    /// with a step, of those that count.
+    pub(super) fn usual(
+        &mut self,
+        group: &Group,
+        fine: bool,
+        (range, step): (i64, Option<i64>),
+        counts: &dyn Fn(i64) -> bool,
+        t: i64,
+    ) -> Option<f64> {
+        let (column, total) = if fine {
+            (Column::Fine(Events::Total), &group.fine.total)
+        } else {
+            (Column::Base(Events::Total), &group.base.total)
+        };
+        let Some(step) = step else { return total.over(t - range, t).map(|(count, sum)| sum / count) };
+        let value = |t: i64| total.series.at(t).filter(|_| counts(t));
+        let grid = self.grid(&total.series, column, step, Excluded::Nothing)?;
+        // A point at `t` itself finds the sample before, and later the one that is recorded now.
+        grid.extend(t - 1, value);
+        let (count, sum) = grid.over(t - range, t - 1).unwrap_or_default();
+        let now = if t.rem_euclid(step) == 0 { value(t) } else { None };
+        let (count, sum) = now.map_or((count, sum), |now| (count + 1.0, sum + now));
+        (count > 0.0).then(|| sum / count)
+    }
+
     /// Sum of a series' values every `step` milliseconds after `after` and until `until`; of those that count, with
     /// `keep`.
     pub(super) fn sum(
@@ -148,14 +191,9 @@ impl View {
         keep: Keep<'_>,
         (after, until): (i64, i64),
     ) -> Option<f64> {
-        let masked = keep.is_some();
-        let same = |(c, s, m, _): &(Column, i64, bool, Grid)| (*c, *s, *m) == (column, step, masked);
+        let excluded = if keep.is_some() { Excluded::Zero } else { Excluded::AsItIs };
         let series = group.column(column);
-        let place = self.0.iter().position(same).unwrap_or_else(|| {
-            self.0.push((column, step, masked, Grid::new(step, series.start())));
-            self.0.len() - 1
-        });
-        let (.., grid) = self.0.get_mut(place)?;
+        let grid = self.grid(series, column, step, excluded)?;
         grid.extend(until, |t| Some(series.at(t)? * keep.map_or(1.0, |keep| keep(t))));
         grid.over(after, until).map(|(_, sum)| sum)
     }

@@ -109,6 +109,8 @@ pub(super) struct Plan {
     /// How far back lost data are looked for, where they are told of.
     pub(super) remembers: Option<i64>,
     pub(super) missing_is_bad: bool,
+    /// How far back it is looked for how busy missing time is; and how often, where that is not every sample.
+    pub(super) usual: (i64, Option<i64>),
     /// How many evaluations in the base range tell that missing data are the indicator's own.
     pub(super) awake_for: usize,
     pub(super) info: Labels,
@@ -135,6 +137,7 @@ impl Plan {
         let tiers = model.tiers.iter().filter_map(|tier| burn(&cx, &windows, tier)).collect();
         let info = period::info(&cx, &period::window(&cx));
         let count = |n: u64| n as f64;
+        let (range, step) = base::remembers(&cx);
         let slices = matches!(model.sli, Sli::TimeSlices { .. }).then(|| {
             let expected = |range: Span| count(base::slices_in(&cx, range));
             (expected(crate::render::BASE_RANGE), cx.fine.map_or(0.0, expected))
@@ -161,6 +164,7 @@ impl Plan {
             blind: alerts::blind(&cx),
             remembers: alerts::remembers(&cx).map(millis),
             missing_is_bad: model.no_data == NoData::Bad,
+            usual: (millis(range), step.map(millis)),
             awake_for: usize::try_from(base::awake_for(&cx)).unwrap_or(usize::MAX),
             info: info.labels,
             windows,

@@ -275,16 +275,18 @@ impl Slo {
 
     /// Records both, after what is missing was filled in and what is excluded taken out.
     fn record(&mut self, fine: bool, raw: &[(Option<f64>, Option<f64>)], keep: f64, t: i64) {
-        const DAY: i64 = 86_400_000;
         let any = raw.iter().any(|(total, _)| total.is_some());
         let awake = self.objective.samples(t - millis(render::BASE_RANGE), t).count() >= self.plan.awake_for;
-        for (group, (total, bad)) in self.groups.iter_mut().zip(raw) {
-            let pair = if fine { &mut group.fine } else { &mut group.base };
-            let usual = || pair.total.over(t - DAY, t).map(|(count, sum)| sum / count);
+        let exclusions = &self.model.exclusions;
+        let counts = |t: i64| clock::keep(exclusions, t) * clock::keep(exclusions, t - LOOKBACK) > 0.0;
+        for ((group, view), (total, bad)) in self.groups.iter_mut().zip(&mut self.views).zip(raw) {
             let filled = match total {
-                None if self.plan.missing_is_bad && !any && awake => usual(),
+                None if self.plan.missing_is_bad && !any && awake => {
+                    view.usual(group, fine, self.plan.usual, &counts, t)
+                }
                 _ => *total,
             };
+            let pair = if fine { &mut group.fine } else { &mut group.base };
             let recorded = filled.map(|v| v * keep);
             pair.total.push(recorded);
             let bad = recorded.map(|recorded| match (bad, total) {

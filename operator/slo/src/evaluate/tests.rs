@@ -97,6 +97,43 @@ fn what_is_excluded_pages_at_no_time() {
     assert!(engine.alerts("shop/excluded").any(|alert| !alert.episodes.is_empty()), "it would have paged");
 }
 
+/// What does not count is recorded as 0, and missing time is not as busy as that: an outage that begins in excluded time and
+/// outlasts it counts from its end on, with what was usual before.
+#[test]
+fn an_outage_that_outlasts_what_is_excluded_counts() {
+    let weekly = |every: &str, length: &str| serde_json::json!({"name": "x", "every": every, "for": length});
+    let once = |from: &str, to: &str| serde_json::json!({"name": "y", "from": format!("1970-01-{from}:00Z"), "to": format!("1970-01-{to}:00Z")});
+    // 1970-01-01 is a Thursday.
+    for (what, exclusions, dead, ends) in [
+        ("a weekend", vec![weekly("Sat 00:00", "2d")], 3 * DAY + 22 * HOUR, 4 * DAY),
+        ("a night", vec![weekly("20:00", "12h")], 2 * DAY + 6 * HOUR, 2 * DAY + 8 * HOUR),
+        ("a week", vec![once("03T00:00", "11T12:00")], 10 * DAY, 10 * DAY + 12 * HOUR),
+        ("a day and the weekend", vec![weekly("Sat 00:00", "2d"), once("02T00:00", "03T00:00")], 3 * DAY, 4 * DAY),
+    ] {
+        let until = ends + 2 * DAY + 3 * HOUR;
+        let sample = |t: i64| if t < dead { Sample { total: 100.0, bad: 0.0 } } else { Sample::NONE };
+        let spec = serde_json::json!({"objective": "99.9", "exclusions": exclusions, "alerting": {"noData": "Bad"}});
+        let engine = run(model("dead", spec), until, sample);
+        let of = |name: &str, t: i64| value(&engine, name, None, t).unwrap_or(f64::NAN);
+        // The five minutes after it do not count either.
+        assert_eq!(of(names::TOTAL, ends + 4 * MINUTE), 0.0, "{what}");
+        let counts = |t: &i64| clock::keep(&engine.models().next().expect("a model").exclusions, *t) > 0.0;
+        let times: Vec<i64> = (ends..=until).step_by(7 * MINUTE as usize).filter(counts).collect();
+        assert!(times.len() > 200, "{what}");
+        for t in times {
+            let (total, bad) = (of(names::TOTAL, t), of(names::BAD, t));
+            assert!(
+                (total - 100.0).abs() < 1e-9 && bad == total,
+                "{what}: {bad} of {total} after {} min",
+                (t - ends) / MINUTE
+            );
+        }
+        let fast = engine.alerts("shop/dead").find(|alert| alert.tier.as_deref() == Some("fast")).expect("a tier");
+        let fired = fast.episodes.iter().map(|episode| (episode.fired - ends) / MINUTE).find(|after| *after > 0);
+        assert_eq!(fired, Some(5), "{what}");
+    }
+}
+
 /// The finer rates of a tier with a short window have no value where targets are scraped seldom.
 #[test]
 fn a_tier_of_short_windows_takes_no_other_one_with_it() {
@@ -428,7 +465,10 @@ proptest! {
             if x.sin() > 0.9 { Sample::NONE } else { Sample { total: 10.0 + x.cos(), bad: (x * 0.01).sin() } }
         };
         let until: i64 = steps.iter().sum();
-        let slo = || model("way", serde_json::json!({"objective": "99.9", "alerting": {"noData": "Bad"}}));
+        let nightly = serde_json::json!([{"name": "x", "every": "02:00", "for": "3h"}]);
+        let exclusions = if seed % 2 == 0 { nightly } else { serde_json::json!([]) };
+        let spec = serde_json::json!({"objective": "99.9", "exclusions": exclusions, "alerting": {"noData": "Bad"}});
+        let slo = || model("way", spec.clone());
         let rows: Vec<Sample> = (0..=until / MINUTE).map(sample).collect();
         let mut once = Engine::new(vec![slo()], 0, &Schedule::default());
         once.feed("shop/way", &Labels::new(), 0, &rows, &[]);

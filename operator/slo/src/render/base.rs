@@ -3,7 +3,7 @@
 use plimsoll_api::slo::NoData;
 use rust_decimal::Decimal;
 
-use super::{BASE_RANGE, Context, Dialect, conditions, id_matcher, period, windows};
+use super::{BASE_RANGE, Context, Dialect, FOUR_DAYS, clock, conditions, id_matcher, period, windows};
 use crate::{
     model::{Counter, Selector, Sli, Span},
     names,
@@ -47,12 +47,9 @@ fn pair(cx: &Context<'_>, range: Span, total_name: &str, bad_name: &str) -> Vec<
     // One NaN or infinity, once recorded, would blank every window that contains it.
     let raw = finite(&total_of(cx, range));
     let total = match cx.model.no_data {
-        // When all of it is missing, the time is as busy as the last day was, and all of it is bad. A group
-        // that goes while others stay has merely gone.
-        NoData::Bad => {
-            let usual = cx.sum(&format!("avg_over_time({}[1d])", cx.series(total_name)));
-            format!("{raw} or ({usual} and on () {} unless on () {raw})", awake(cx))
-        }
+        // When all of it is missing, the time is as busy as usual, and all of it is bad. A group that goes while
+        // others stay has merely gone.
+        NoData::Bad => format!("{raw} or ({} and on () {} unless on () {raw})", usual(cx, total_name), awake(cx)),
         NoData::Alert | NoData::Ignore => raw.clone(),
     };
     let recorded = match cx.dialect {
@@ -74,6 +71,33 @@ fn pair(cx: &Context<'_>, range: Span, total_name: &str, bad_name: &str) -> Vec<
         None => expr,
     };
     vec![cx.record(total_name, masked(total)), cx.record(bad_name, masked(bad))]
+}
+
+/// The events per second of the last day. Time that does not count is recorded as 0, which is not how busy it was: where
+/// there is such, it is left out, and the day is so much longer that there is always some that counts.
+fn usual(cx: &Context<'_>, total_name: &str) -> String {
+    let series = cx.series(total_name);
+    match (&cx.keep, remembers(cx)) {
+        (Some(keep), (range, Some(step))) => {
+            // What is found at a moment is up to five minutes old, and that time must count as well.
+            let before = clock::keep(&cx.model.exclusions, &format!("({} - 300)", clock::NOW));
+            cx.sum(&format!("avg_over_time(({series} and on () vector({keep} * {before}) > 0)[{range}:{step}])"))
+        }
+        (_, (range, _)) => cx.sum(&format!("avg_over_time({series}[{range}])")),
+    }
+}
+
+/// How far back it is looked for how busy missing time is; and how often, where that is not every sample.
+pub(crate) fn remembers(cx: &Context<'_>) -> (Span, Option<Span>) {
+    const DAY: u64 = 86_400;
+    if cx.keep.is_none() {
+        return (Span::seconds(DAY), None);
+    }
+    // Prometheus has every sample in memory that it looks at, at each evaluation: there is an end to it.
+    let longest = clock::longest_excluded(&cx.model.exclusions).min(Span::seconds(90 * DAY));
+    let range = Span::seconds(DAY + longest.as_seconds());
+    // An hour is no multiple of the longer one, so what comes every hour is not met each time or never.
+    (range, Some(if range <= FOUR_DAYS { BASE_RANGE } else { Span::seconds(1500) }))
 }
 
 /// How many of the evaluations in the base range there must have been for a lack of data to be the indicator's own: all

@@ -219,7 +219,7 @@ impl<'a> Context<'a> {
             (Sli::TimeSlices { slice, .. }, None) => Span::seconds(slice.as_seconds().clamp(10, 60)),
             _ => usual,
         };
-        let keep = (!model.exclusions.is_empty()).then(|| clock::keep(&model.exclusions));
+        let keep = (!model.exclusions.is_empty()).then(|| clock::keep(&model.exclusions, clock::NOW));
         Self { model, dialect, id: id_matcher(&model.id.to_string()), fine, interval, keep }
     }
 

@@ -265,6 +265,7 @@ fn empty(path: &str) -> Problem {
 
 fn objective(text: &str, problems: &mut Vec<Problem>) -> Option<Objective> {
     const PATH: &str = "spec.objective";
+    const LESS: &str = r#"write less than 100, such as "99.95""#;
     let example = r#"write it like "99.95""#;
     let number = text.strip_suffix('%').unwrap_or(text);
     let meant = meant::objective(text);
@@ -273,10 +274,18 @@ fn objective(text: &str, problems: &mut Vec<Problem>) -> Option<Objective> {
         // A slip of the pen is named, where all else is right.
         let slip = |c: char| if c == ',' { Some("comma") } else { c.is_whitespace().then_some("space") };
         let slip = text.chars().find_map(slip).filter(|_| meant.is_some() && !text.contains(char::is_alphabetic));
-        let label = match slip {
-            _ if text.is_empty() => "it is empty".to_owned(),
-            Some(slip) => format!("{text} has a {slip}"),
-            None => format!("{text} is not a decimal number"),
+        let (before, after) = meant::DIGITS;
+        let (label, help) = match (slip, meant::digits(number)) {
+            _ if text.is_empty() => ("it is empty".to_owned(), help),
+            (Some(slip), _) => (format!("{text} has a {slip}"), help),
+            (None, Some((whole, _))) if whole.trim_start_matches('0').len() > before => {
+                ("more than 100 %".to_owned(), LESS.to_owned())
+            }
+            (None, Some(_)) => {
+                let few = format!("use at most {before} digits before the point and {after} after it");
+                (format!("{text} has too many digits"), if meant.is_some() { help } else { few })
+            }
+            (None, None) => (format!("{text} is not a decimal number"), help),
         };
         problems.push(Problem::error(PATH, "objective is a percentage").label(label).help(help));
         return None;
@@ -287,7 +296,7 @@ fn objective(text: &str, problems: &mut Vec<Problem>) -> Option<Objective> {
         problems.push(if percent >= Decimal::ONE_HUNDRED {
             let label =
                 if percent == Decimal::ONE_HUNDRED { "100 % leaves no error budget" } else { "more than 100 %" };
-            problem.label(label).help(r#"write less than 100, such as "99.95""#)
+            problem.label(label).help(LESS)
         } else if percent.is_zero() {
             problem.label("0 % promises nothing").help(example)
         } else {

@@ -141,7 +141,7 @@ pub(super) fn looks_back(parsed: &Parsed, path: &str, problems: &mut Vec<Problem
     problems.push(
         Problem::warning(path, format!("errors always looks back over {}", Span::seconds(longest)))
             .label("so alerts come late, and stay after the recovery")
-            .help("write [$window]: it is read over the window of each tier"),
+            .help("write [$window]: it is 5m, or the shortest window below that, and a tier's windows are means of it"),
     );
 }
 

@@ -33,12 +33,22 @@ fn objective() {
         ("five nines", "five nines is not a decimal number", "write it like \"99.95\""),
         ("99.9 - 99.95", "99.9 - 99.95 is not a decimal number", "write it like \"99.95\""),
         ("99,9,5", "99,9,5 is not a decimal number", "write it like \"99.95\""),
+        ("0099.9", "0099.9 has too many digits", "write \"99.9\""),
+        (
+            "99.12345678901",
+            "99.12345678901 has too many digits",
+            "use at most 3 digits before the point and 10 after it",
+        ),
+        ("9995", "more than 100 %", "write less than 100, such as \"99.95\""),
+        ("1000000000000000000000000000000", "more than 100 %", "write less than 100, such as \"99.95\""),
         ("0.005", "0.005 % would allow 99.9 of 100 requests to fail", "write it like \"99.95\""),
         ("0.5", "0.5 % would allow 99.5 of 100 requests to fail", "write \"50\""),
     ] {
         assert_eq!(problems(&json!({"objective": value})), [line(label, help)], "{value:?}");
     }
-    assert!(problems(&json!({"objective": "99.95%"})).is_empty());
+    for value in ["99.95%", "099.1234567890"] {
+        assert!(problems(&json!({"objective": value})).is_empty(), "{value}");
+    }
 }
 
 #[test]
@@ -308,7 +318,7 @@ fn indicators() {
             "a ratio that looks back an hour, whatever the window",
             only(json!({"ratio": {"errors": "sum(rate(a[1h])) / sum(rate(b[1h]))"}})),
             &[
-                "warning: spec.sli.ratio.errors: errors always looks back over 1h (so alerts come late, and stay after the recovery); write [$window]: it is read over the window of each tier",
+                "warning: spec.sli.ratio.errors: errors always looks back over 1h (so alerts come late, and stay after the recovery); write [$window]: it is 5m, or the shortest window below that, and a tier's windows are means of it",
             ],
         ),
         ("a ratio of five minutes", only(json!({"ratio": {"errors": "sum(rate(a[5m])) / sum(rate(b[5m]))"}})), &[]),

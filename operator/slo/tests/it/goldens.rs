@@ -110,3 +110,25 @@ fn every_rule_of_a_grouped_slo_takes_as_many_groups() {
         }
     }
 }
+
+/// What the help for a fixed range says of `$window`.
+#[test]
+fn window_is_five_minutes_or_the_shortest_window_below() {
+    for (long, short, ranges) in
+        [("1h", "5m", &["5m"][..]), ("6h", "30m", &["5m"]), ("10m", "50s", &["50s", "5m"]), ("3d", "6h", &["5m"])]
+    {
+        let tier = json!({"name": "a", "burnRate": "3", "longWindow": long, "shortWindow": short});
+        let errors = json!({"ratio": {"errors": "sum(rate(a[$window])) / sum(rate(b[$window]))"}, "events": null});
+        let valid = validate(&slo(&json!({"sli": errors, "alerting": {"tiers": [tier]}}))).unwrap();
+        let mut found: Vec<String> = render_for(&valid.model, Dialect::Prometheus)
+            .groups
+            .iter()
+            .flat_map(|group| &group.rules)
+            .flat_map(|rule| rule.expr.split("rate(a[").skip(1).filter_map(|rest| rest.split(']').next()))
+            .map(str::to_owned)
+            .collect();
+        found.sort_unstable();
+        found.dedup();
+        assert_eq!(found, ranges, "{long} {short}");
+    }
+}

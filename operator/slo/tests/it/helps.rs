@@ -22,6 +22,7 @@ fn what_help_says_is_accepted() {
             &|text| json!({"objective": text}),
             &[
                 "0.9995",
+                "0099.9",
                 "0.5",
                 "99,9",
                 "99,9 %",
@@ -55,5 +56,5 @@ fn what_help_says_is_accepted() {
             }
         }
     }
-    assert_eq!(followed, 31);
+    assert_eq!(followed, 32);
 }

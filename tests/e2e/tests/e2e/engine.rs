@@ -125,6 +125,7 @@ fn slos(wide: bool) -> Vec<Value> {
     let calendar = |unit: &str| json!({"period": {"calendar": unit, "timeZone": "Europe/Berlin"}});
     let weekly = json!({"name": "patches", "every": "Sat,Sun 17:30", "for": "75m", "timeZone": if wide { "Europe/Berlin" } else { "UTC" }});
     let once = json!({"name": "move", "from": "2026-03-28T20:00:00Z", "to": "2026-03-28T21:10:00Z"});
+    let freeze = json!({"name": "freeze", "from": "2026-03-01T00:00:00Z", "to": "2026-03-10T00:00:00Z"});
     let composite = |of: Value| json!({"composite": of});
     vec![
         named("events", "99.9", &events, json!({"alerting": {"minimumBadEvents": 300}})),
@@ -180,6 +181,19 @@ fn slos(wide: bool) -> Vec<Value> {
             json!({"exclusions": [most(weekly.clone(), once.clone())], "period": most(calendar("Week")["period"].clone(), days(5))}),
         ),
         named("missing-is-bad", "99.9", &lost, json!({"alerting": {"noData": "Bad"}, "period": {"rolling": "1d"}})),
+        // Gone since before the end of what is excluded; looked back at every five minutes, and more seldom.
+        named(
+            "missing-outlasts",
+            "99.9",
+            &lost,
+            json!({"alerting": {"noData": "Bad"}, "period": {"rolling": "1d"}, "exclusions": [once]}),
+        ),
+        named(
+            "missing-outlasts-longer",
+            "99.9",
+            &lost,
+            json!({"alerting": {"noData": "Bad"}, "period": {"rolling": "1d"}, "exclusions": [once, freeze]}),
+        ),
         named("missing-alerts", "99.9", &lost, json!({"alerting": {"noData": "Alert"}, "period": {"rolling": "7d"}})),
         named(
             "missing-is-nothing",

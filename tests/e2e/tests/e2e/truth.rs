@@ -18,6 +18,7 @@ pub(crate) fn tests() -> Vec<Test> {
         test(PROMETHEUS, one_nan_spoils_nothing),
         test(PROMETHEUS, exclusions_work_for_the_past),
         test(PROMETHEUS, missing_data),
+        test(PROMETHEUS, an_outage_that_outlasts_an_exclusion),
     ]
 }
 
@@ -361,5 +362,33 @@ async fn missing_data(testbed: &Testbed) -> Result<()> {
     simulation
         .expect("5h", "abs(slo:error_ratio:window{slo_id=\"shop/counted-as-bad\",window=\"5h\"} - 0.6) < bool 0.02");
     simulation.expect("150m", "slo:error_ratio:window{slo_id=\"shop/counted-as-bad\",window=\"5m\"} == bool 1");
+    simulation.run().await
+}
+
+/// Traffic on Thursday, then more than a day that does not count, in which it ends, and what is told of the time after that.
+async fn an_outage_that_outlasts_an_exclusion(testbed: &Testbed) -> Result<()> {
+    const DEAD: usize = 44 * 60;
+    const END: usize = 53 * 60;
+    let traffic = Traffic::new("dead", END, |_| Tick { good: 600, bad: 0 }).unseen(DEAD..END + 1, 0.0);
+    let tier = json!({"name": "fast", "burnRate": "14.4", "longWindow": "1h"});
+    let spec = json!({"objective": "99.9", "period": {"rolling": "3d"}, "alerting": {"noData": "Bad", "tiers": [tier]},
+        "exclusions": [{"name": "move", "every": "Fri 00:00", "for": "26h"}]});
+    let mut simulation = Simulation::new(testbed, "1m", &[traffic.slo(spec)]).await?;
+    simulation.traffic(&traffic);
+    let page = "ALERTS{alertname=\"SLOErrorBudgetBurn\",alertstate=\"firing\"}";
+    // The five minutes after it do not count either.
+    simulation.expect_nothing("50h4m", "slo:total_events:rate5m{slo_id=\"shop/dead\"} != 0");
+    simulation.expect_nothing("50h4m", page);
+    for time in ["50h5m", "51h", "53h"] {
+        for events in ["slo:total_events:rate5m", "slo:bad_events:rate5m"] {
+            simulation.expect(time, &format!("abs({events}{{slo_id=\"shop/dead\"}} - 10) < bool 1e-6"));
+        }
+    }
+    simulation.expect("50h6m", &format!("count({page})"));
+    simulation.expect_ratio("52h", "dead", "1h", 1.0);
+    // A day without errors and nearly three hours of nothing else, both read every five minutes.
+    let truth = 175.0 / (24.0 * 60.0 + 175.0);
+    let ratio = "slo:error_ratio:window{slo_id=\"shop/dead\",window=\"3d\"}";
+    simulation.expect("53h", &format!("abs({ratio} / {truth} - 1) < bool 0.05"));
     simulation.run().await
 }
