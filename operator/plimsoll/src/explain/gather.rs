@@ -139,7 +139,8 @@ async fn examine(prometheus: &Prometheus, model: &Model, found: Result<Loaded, P
             facts.loaded = loaded;
         }
         ask(prometheus, model, facts).await?;
-        if model.anomaly.is_some() {
+        // In excluded time there are none to be found.
+        if model.anomaly.is_some() && facts.excluded.is_none() {
             let (id, told) = (model.id.to_string(), facts.scored.take());
             facts.scored = scores::ask(prometheus, &id, told, &mut facts.refusals).await?;
         }

@@ -1,11 +1,11 @@
 //! What is said of stored objects that is of the operator's finding, not of this process.
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, clippy::panic)]
 use kube::Client;
 use plimsoll_api::{Slo, conditions as c};
 use serde_json::{Value, json};
 
-use super::*;
-use crate::testing::FakeApi;
+use super::{tests::knows, *};
+use crate::{prometheus::http_client, testing::FakeApi};
 
 /// An SLO of generation 3, valid by itself, of which the operator has said this.
 fn slo(sli: &Value, status: &str, reason: &str, message: &str, generation: i64) -> Object {
@@ -56,5 +56,22 @@ async fn what_keeps_the_operator_from_writing_is_what_is_to_be_resolved() {
         assert!(told.text.starts_with("b is not ready: its rules could not be written.\n"), "{}", told.text);
         let next = "  → resolve this, the operator then goes on by itself: it cannot be written\n";
         assert!(told.text.ends_with(next), "{}", told.text);
+    }
+}
+
+/// A score is shown for two minutes, and time that does not count is not scored.
+#[tokio::test]
+async fn scores_are_not_missed_in_excluded_time() {
+    let events = json!({"events": {"bad": "errors_total", "total": "requests_total"}});
+    for (until, missed) in [("2026-01-02T00:00:00Z", true), ("2199-01-01T00:00:00Z", false)] {
+        let Object::Slo(mut slo) = slo(&events, "True", c::REASON_OK, "", 3) else { panic!("an SLO") };
+        slo.spec.anomaly = Some(serde_json::from_value(json!({})).unwrap());
+        let exclusion = json!({"name": "move", "from": "2026-01-01T00:00:00Z", "to": until});
+        slo.spec.exclusions = serde_json::from_value(json!([exclusion])).unwrap();
+        let server = knows(&[("plimsoll_anomaly_state", "")], &[]).await;
+        let prometheus = Prometheus::new(http_client().unwrap(), &server.uri()).unwrap().with_retries(0);
+        let cluster: Client = FakeApi::default().client();
+        let told = Explainer::new(Some(prometheus)).stored(&Object::Slo(slo), &cluster).await.text;
+        assert_eq!(told.contains("no score of it yet"), missed, "{told}");
     }
 }
