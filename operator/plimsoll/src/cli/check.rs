@@ -4,7 +4,7 @@
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
     path::PathBuf,
-    sync::Arc,
+    sync::{Arc, OnceLock},
 };
 
 use plimsoll_api::{API_VERSION, Kind, Level, Problem, runbook::Mode, shape};
@@ -17,10 +17,10 @@ use super::{
     graph, help,
     judge::{Usable, judge},
     kinds::{self, AnyKind},
-    mend,
+    many, mend,
     named::{NAME_MAX, NAMESPACE_MAX, dns},
     parallel,
-    report::{Diagnostic, Place},
+    report::{Diagnostic, Lines, Place},
 };
 use crate::source::{self, Documents, Fault, Input, Node, Pos, Trouble, expand, files::shown, json, path, tree::Data};
 
@@ -127,7 +127,7 @@ fn read(paths: &[PathBuf], how: How<'_>, emptied: bool) -> Checked {
                 bytes += text.len();
                 // What comes through a pipe may be any objects, but there are some.
                 let meant = input.is_named() && (*input != Input::Stdin || text.trim().is_empty());
-                files.push(File { name: input.name().into(), text, number: i + 1, named: input.is_named(), meant });
+                files.push(File::new(input.name().into(), text, i + 1, (input.is_named(), meant)));
             }
             Err(trouble) => checker.trouble(trouble, i + 1),
         }
@@ -189,19 +189,36 @@ struct File {
     named: bool,
     /// Whether an object of ours must be in it.
     meant: bool,
+    lines: OnceLock<Lines>,
+    /// What a reader of JSON refuses in it.
+    not_json: OnceLock<Vec<Fault>>,
 }
 
 impl File {
+    fn new(name: Arc<str>, text: String, number: usize, (named, meant): (bool, bool)) -> Self {
+        Self { name, text, number, named, meant, lines: OnceLock::new(), not_json: OnceLock::new() }
+    }
+
+    fn place(&self, pos: Pos) -> Place {
+        Place::new(&self.name, &self.text, self.lines.get_or_init(|| Lines::new(&self.text)), pos)
+    }
+
+    /// Where it is meant as JSON, what is none.
+    fn not_json(&self) -> &[Fault] {
+        let meant = || json::is_meant(&self.name, &self.text);
+        self.not_json.get_or_init(|| if meant() { json::faults(&self.text) } else { Vec::new() })
+    }
+
     fn problem(&self, root: &Node<'_>, mut problem: Problem) -> Diagnostic {
-        spell(root, &mut problem);
+        help::spell(root, &mut problem);
         let key = problem.of_key || mend::is_unknown_field(&problem);
         let pos = path::place(root, &self.text, &problem.path, problem.span.as_ref(), key);
-        Diagnostic::problem(problem, Place::new(&self.name, &self.text, pos), (self.number, pos.start))
+        Diagnostic::problem(problem, self.place(pos), (self.number, pos.start))
     }
 
     fn fault(&self, fault: Fault) -> Diagnostic {
         let pos = fault.pos;
-        Diagnostic::fault(fault, Place::new(&self.name, &self.text, pos), (self.number, pos.start))
+        Diagnostic::fault(fault, self.place(pos), (self.number, pos.start))
     }
 }
 
@@ -244,7 +261,8 @@ impl Checker<'_> {
         let how = self.how;
         if files.len() > 1 && files.iter().map(|file| file.text.len()).sum::<usize>() <= 2 * BATCH_BYTES {
             let read = parallel::map(files, |file| {
-                Documents::new(&file.text).flat_map(|read| findings(file, &read, how)).collect::<Vec<_>>()
+                let documents = Documents::new(&file.text).enumerate();
+                documents.flat_map(|(number, read)| findings(file, number, &read, how)).collect::<Vec<_>>()
             });
             for (file, findings) in files.iter().zip(read) {
                 findings.into_iter().for_each(|finding| self.merge(file, finding));
@@ -254,8 +272,8 @@ impl Checker<'_> {
         // Some documents at a time: the trees of a large file take many times its size.
         let mut batch = Vec::new();
         for file in files {
-            for document in Documents::new(&file.text) {
-                batch.push((file, document));
+            for (number, document) in Documents::new(&file.text).enumerate() {
+                batch.push((file, number, document));
                 if batch.len() >= TREES {
                     self.batch(&batch);
                     batch.clear();
@@ -265,10 +283,10 @@ impl Checker<'_> {
         self.batch(&batch);
     }
 
-    fn batch(&mut self, batch: &[(&File, source::Document<'_>)]) {
+    fn batch(&mut self, batch: &[(&File, usize, source::Document<'_>)]) {
         let how = self.how;
-        let found = parallel::map(batch, |(file, read)| findings(file, read, how));
-        for ((file, _), findings) in batch.iter().zip(found) {
+        let found = parallel::map(batch, |(file, number, read)| findings(file, *number, read, how));
+        for ((file, ..), findings) in batch.iter().zip(found) {
             findings.into_iter().for_each(|finding| self.merge(file, finding));
         }
     }
@@ -305,8 +323,8 @@ impl Checker<'_> {
                     let problem = Problem::error("metadata.name", format!("{kind} {id} is there twice"))
                         .label(format!("first in {name}:{line}"))
                         .help("rename or remove one of them");
-                    let place = Place::new(&file.name, &file.text, pos);
-                    self.checked.diagnostics.push(Diagnostic::problem(problem, place, (file.number, pos.start)));
+                    let diagnostic = Diagnostic::problem(problem, file.place(pos), (file.number, pos.start));
+                    self.checked.diagnostics.push(diagnostic);
                     usable = None;
                     kept = None;
                 }
@@ -346,21 +364,19 @@ impl Checker<'_> {
 
 /// What one document yields: an object, or the objects of a List. Of a text with faults it is told what else is wrong,
 /// and nothing is used.
-fn findings(file: &File, read: &source::Document<'_>, how: How<'_>) -> Vec<Finding> {
+fn findings(file: &File, number: usize, read: &source::Document<'_>, how: How<'_>) -> Vec<Finding> {
     let mut findings = Vec::new();
     if let Some(node) = read.node.as_ref().filter(|node| !node.is_null()) {
         document(file, node, how, &mut findings);
     }
-    let not_json = if read.faults.is_empty() && json::is_meant(&file.name, &file.text) {
-        json::faults(&file.text)
-    } else {
-        Vec::new()
-    };
+    let not_json = if read.faults.is_empty() { file.not_json() } else { &[] };
     if !read.faults.is_empty() || !not_json.is_empty() {
         for finding in &mut findings {
             (finding.usable, finding.composite) = (None, None);
         }
-        let diagnostics = read.faults.iter().cloned().chain(not_json).map(|fault| file.fault(fault)).collect();
+        // What the whole file is not is told with its first document.
+        let of_file = not_json.iter().filter(|_| number == 0);
+        let diagnostics = read.faults.iter().chain(of_file).map(|fault| file.fault(fault.clone())).collect();
         findings.push(Finding { diagnostics, ..Finding::default() });
     }
     findings
@@ -421,6 +437,7 @@ fn object(file: &File, node: &Node<'_>, kind: AnyKind, how: How<'_>) -> Finding 
             problems.push(Problem::error("spec", "spec is missing").help(help));
         }
     }
+    let mut more = many::cut(&mut problems);
     let mut mended = Vec::new();
     if !problems.is_empty() {
         let required: Vec<&str> = mend::required(kinds::spec_schema(kind)).collect();
@@ -440,6 +457,8 @@ fn object(file: &File, node: &Node<'_>, kind: AnyKind, how: How<'_>) -> Finding 
         finding.composite = composite(file, node, model);
         finding.runbooks = runbooks(file, node, model, &value);
     }
+    more += many::cut(&mut problems);
+    many::tell(more, &mut problems);
     finding.diagnostics = problems.into_iter().map(|p| file.problem(node, p)).collect();
     if let Some((_, id, _)) = finding.id.as_ref().filter(|_| how.keep && kind.is_served()) {
         let wrong: Vec<String> =
@@ -515,7 +534,7 @@ fn mention(file: &File, node: &Node<'_>, model: &AnyModel, path: String, name: &
         by: model.id().clone(),
         id: SloId { namespace: model.id().namespace.clone(), name: name.to_owned() },
         path,
-        place: Place::new(&file.name, &file.text, pos),
+        place: file.place(pos),
         order: (file.number, pos.start),
     }
 }
@@ -558,22 +577,6 @@ fn envelope(kind: AnyKind, value: &Value, problems: &mut Vec<Problem>) {
     }
     if let Some(namespace) = text("namespace") {
         dns(namespace, "namespace", NAMESPACE_MAX, false, problems);
-    }
-}
-
-/// A plain scalar that YAML reads as something else than a string: the help repeats what is written,
-/// not what was understood (`write "NO"`, not `write "false"`).
-fn spell(root: &Node<'_>, problem: &mut Problem) {
-    let found = path::find(root, &problem.path);
-    let Data::Scalar { text, string: false, .. } = &found.node.data else { return };
-    let understood = found.node.to_json();
-    let shown = understood.to_string();
-    if !found.exact || understood.is_null() || understood.is_string() || shown == text.as_ref() {
-        return;
-    }
-    if problem.help == format!("write \"{shown}\" in quotes") {
-        problem.help = format!("write \"{text}\" in quotes");
-        problem.label = format!("YAML reads {text} as {shown}");
     }
 }
 

@@ -59,10 +59,10 @@ fn objects() -> Vec<(&'static str, Value)> {
 
 /// What a file with this object yields: whether it is usable, and the errors.
 fn found(object: &Value) -> (bool, Vec<String>) {
-    let file = File { name: "a.yaml".into(), text: object.to_string(), number: 1, named: true, meant: true };
+    let file = File::new("a.yaml".into(), object.to_string(), 1, (true, true));
     let read = Documents::new(&file.text).next().unwrap();
     let findings =
-        findings(&file, &read, How { namespace: NAMESPACE, keep: false, destinations: None, elsewhere: false });
+        findings(&file, 0, &read, How { namespace: NAMESPACE, keep: false, destinations: None, elsewhere: false });
     let errors = findings.iter().flat_map(|finding| &finding.diagnostics).filter(|d| d.level == Level::Error);
     (
         findings.iter().any(|finding| finding.usable.is_some()),
@@ -168,5 +168,38 @@ fn a_destination_that_the_configuration_lacks_is_told_where_it_stands() {
             "{said:?}"
         );
         assert!(checked.found.iter().all(|found| found.object.is_ok()));
+    }
+}
+
+/// What is wrong with this text, in order.
+fn told(name: &str, text: String) -> Vec<String> {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join(name);
+    std::fs::write(&path, text).unwrap();
+    check(&[path], NAMESPACE).diagnostics.iter().map(|one| format!("{}: {}", one.path, one.message)).collect()
+}
+
+/// To find the place of each one costs the length of the object, so that their number must have a bound.
+#[test]
+fn very_many_problems_of_an_object_are_counted() {
+    const MANY: usize = 3000;
+    let object = |fields: &str, labels: &str| {
+        format!(
+            "apiVersion: plimsoll.dev/v1alpha1\nkind: SLO\nmetadata: {{name: a}}\nspec:\n  objective: '99.9'\n  sli: {{events: {{bad: a_total, total: b_total}}}}\n{fields}  labels:\n{labels}"
+        )
+    };
+    let unknown: String = (0..MANY).map(|n| format!("  aFieldOfANameThatNoOtherFieldIsLike{n:06}: x\n")).collect();
+    let numbers: String = (0..MANY).map(|n| format!("    aLabel{n:06}: 5\n")).collect();
+    for (text, first) in [
+        (object(&unknown, "    a: b\n"), "unknown field aFieldOfANameThatNoOtherFieldIsLike000000"),
+        (object("", &numbers), "aLabel000000 is a string"),
+    ] {
+        let told = told("a.yaml", text);
+        assert_eq!(told.len(), 101);
+        assert!(told.iter().any(|line| line.ends_with(first)), "{told:#?}");
+        let more = told.last().unwrap().strip_suffix(" more problems of this object are not told").unwrap();
+        // There is a warning or so beside them.
+        let more: usize = more.rsplit(' ').next().unwrap().parse().unwrap();
+        assert!((MANY - 100..MANY).contains(&more), "{more}");
     }
 }

@@ -5,6 +5,7 @@ use plimsoll_slo::meant;
 use serde_json::Value;
 
 use super::mend;
+use crate::source::{Node, path, tree::Data};
 
 /// What a field that must be there looks like, by its path without the numbers of entries.
 const EXAMPLES: [(&str, &str); 20] = [
@@ -184,4 +185,20 @@ fn plain(path: &str) -> String {
     let mut plain = parts.next().unwrap_or_default().to_owned();
     parts.for_each(|part| plain.push_str(part.split_once(']').map_or(part, |(_, rest)| rest)));
     plain
+}
+
+/// A plain scalar that YAML reads as something else than a string: the help repeats what is written,
+/// not what was understood (`write "NO"`, not `write "false"`).
+pub(super) fn spell(root: &Node<'_>, problem: &mut Problem) {
+    let found = path::find(root, &problem.path);
+    let Data::Scalar { text, string: false, .. } = &found.node.data else { return };
+    let understood = found.node.to_json();
+    let shown = understood.to_string();
+    if !found.exact || understood.is_null() || understood.is_string() || shown == text.as_ref() {
+        return;
+    }
+    if problem.help == format!("write \"{shown}\" in quotes") {
+        problem.help = format!("write \"{text}\" in quotes");
+        problem.label = format!("YAML reads {text} as {shown}");
+    }
 }

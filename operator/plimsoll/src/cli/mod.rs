@@ -15,6 +15,7 @@ mod help;
 pub mod interrupt;
 mod judge;
 pub mod kinds;
+mod many;
 pub mod mend;
 pub mod named;
 pub mod out;

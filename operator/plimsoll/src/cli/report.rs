@@ -33,16 +33,54 @@ pub struct Place {
     end: usize,
 }
 
+/// Where in its line each part of a text begins, so that no place in a line of megabytes is counted from its beginning.
+#[derive(Debug, Default)]
+pub struct Lines(Vec<(usize, usize)>);
+
+impl Lines {
+    /// Bytes of a part.
+    const PART: usize = 1024;
+
+    /// Of this text.
+    pub fn new(text: &str) -> Self {
+        let (mut parts, mut from) = (vec![(0, 0)], 0);
+        for at in (Self::PART..=text.len()).step_by(Self::PART) {
+            let at = floor(text, at);
+            let (begin, before) = parts.last().copied().unwrap_or_default();
+            parts.push(Self::on(text, (begin, before), from, at));
+            from = at;
+        }
+        Self(parts)
+    }
+
+    /// Where the line of byte `at` begins, and how many of its characters stand before it.
+    fn of(&self, text: &str, at: usize) -> (usize, usize) {
+        let part = at / Self::PART;
+        let known = self.0.get(part).copied().unwrap_or_default();
+        Self::on(text, known, floor(text, part * Self::PART), at)
+    }
+
+    /// The same, where it is known of byte `from`.
+    fn on(text: &str, (begin, before): (usize, usize), from: usize, at: usize) -> (usize, usize) {
+        let between = text.get(from..at).unwrap_or_default();
+        match between.rfind('\n').max(between.rfind('\r')) {
+            Some(end) => (from + end + 1, between.get(end + 1..).unwrap_or_default().chars().count()),
+            None => (begin, before + between.chars().count()),
+        }
+    }
+}
+
 impl Place {
-    /// The place of `pos` in the text of `file`.
-    pub fn new(file: &Arc<str>, text: &str, pos: Pos) -> Self {
+    /// The place of `pos` in the text of `file`, whose lines are these.
+    pub fn new(file: &Arc<str>, text: &str, lines: &Lines, pos: Pos) -> Self {
         let start = floor(text, pos.start as usize);
-        let before = text.get(..start).unwrap_or_default();
-        let begin = before.rfind(['\n', '\r']).map_or(0, |i| i + 1);
-        let rest = text.get(start..).unwrap_or_default();
+        let (begin, before) = lines.of(text, start);
+        // More is not kept of a line, nor meant.
+        let far = floor(text, (pos.end as usize).max(start.saturating_add(KEPT)));
+        let rest = text.get(start..far).unwrap_or_default();
         let line_end = start + rest.find(['\n', '\r']).unwrap_or(rest.len());
         let end = floor(text, (pos.end as usize).clamp(start, line_end));
-        let column = text.get(begin..start).map_or(0, |t| t.chars().count()) + 1;
+        let column = before + 1;
         let kept_from = floor(text, start.saturating_sub(KEPT)).max(begin);
         let kept_to = floor(text, line_end.min(start + KEPT));
         let kept_end = end.min(kept_to);
@@ -295,4 +333,47 @@ fn tail(text: &str, width: usize) -> String {
 /// `1 error`, `2 errors`.
 pub fn count(n: usize, noun: &str) -> String {
     format!("{n} {noun}{}", if n == 1 { "" } else { "s" })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_place_in_a_long_line_is_what_counting_says() {
+        let long = "é".repeat(1500);
+        for text in [
+            "",
+            "a",
+            "\nä: b\r\nc",
+            &format!("a: {long}\nb: c{long}\r\n{long}"),
+            &format!("{}\n{long}\n", "x".repeat(1023)),
+            &format!("{}\n{long}", "x".repeat(1024)),
+        ] {
+            let lines = Lines::new(text);
+            for start in (0..=text.len()).filter(|at| text.is_char_boundary(*at)) {
+                let begin = text.get(..start).and_then(|before| before.rfind(['\n', '\r'])).map_or(0, |at| at + 1);
+                let counted = text.get(begin..start).map_or(0, |before| before.chars().count());
+                assert_eq!(lines.of(text, start), (begin, counted), "byte {start}");
+            }
+        }
+    }
+
+    /// To count from the beginning of the line each time, or to look for its end, takes minutes.
+    #[test]
+    fn a_place_costs_the_same_wherever_it_is_in_its_line() {
+        let text = "é,".repeat(5 << 20);
+        let (file, lines) = (Arc::from("a.json"), Lines::new(&text));
+        for at in (0..text.len()).step_by(500) {
+            let at = floor(&text, at);
+            let pos = Pos { start: clamp(at), end: clamp(at + 1), line: 1 };
+            let Place { column, start, end, .. } = Place::new(&file, &text, &lines, pos);
+            assert_eq!(column, at / 3 * 2 + usize::from(!at.is_multiple_of(3)) + 1);
+            assert!(start <= KEPT + 1 && end - start <= 1);
+        }
+    }
+
+    fn clamp(at: usize) -> u32 {
+        u32::try_from(at).unwrap_or(u32::MAX)
+    }
 }

@@ -190,7 +190,14 @@ fn is_gone(code: u16, message: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::is_gone;
+    use super::{PREFIX, is_gone};
+    use crate::sinks::config::NAME_MAX;
+
+    /// The API server takes 63 characters after the domain.
+    #[test]
+    fn the_longest_name_of_a_backend_fits_into_a_finalizer() {
+        assert_eq!(PREFIX.strip_prefix("plimsoll.dev/").map(|name| name.len() + NAME_MAX), Some(63));
+    }
 
     #[test]
     fn gone_is_what_has_no_name_or_another_uid() {

@@ -99,6 +99,7 @@ pub async fn gather(rule: &AlertRule, prometheus: Option<&Prometheus>, cluster: 
             c::REASON_NOT_OURS,
             c::REASON_BACKEND_FAILED,
             c::REASON_BACKEND_UNKNOWN,
+            c::REASON_FINALIZER_FAILED,
             c::REASON_LANGUAGE,
             c::REASON_RECEIVER_MISSING,
             c::REASON_SECRET_KEY_MISSING,

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::{Api, Client, api::DynamicObject};
 use plimsoll_api::{
     Level, Slo, conditions as c,
@@ -52,6 +53,10 @@ pub async fn gather(slo: &Slo, prometheus: Option<&Prometheus>, cluster: &Client
         }
     };
     facts.warnings = valid.warnings.iter().map(ToString::to_string).collect();
+    facts.problems.extend(refused(slo));
+    if !facts.problems.is_empty() {
+        return facts;
+    }
     let model = valid.model;
     let vmalert = facts.place.as_deref().is_some_and(|place| place.starts_with("VMRule "));
     let rules = plimsoll_slo::render_for(&model, if vmalert { Dialect::VictoriaMetrics } else { Dialect::Prometheus });
@@ -134,7 +139,8 @@ async fn examine(prometheus: &Prometheus, model: &Model, found: Result<Loaded, P
             facts.loaded = loaded;
         }
         ask(prometheus, model, facts).await?;
-        if model.anomaly.is_some() {
+        // In excluded time there are none to be found.
+        if model.anomaly.is_some() && facts.excluded.is_none() {
             let (id, told) = (model.id.to_string(), facts.scored.take());
             facts.scored = scores::ask(prometheus, &id, told, &mut facts.refusals).await?;
         }
@@ -166,11 +172,29 @@ pub(super) fn note<T>(
 
 /// Why the operator does not hold it for ready, where it says something of its own.
 fn trouble(slo: &Slo) -> Option<String> {
-    let own = [c::REASON_NOT_OURS, c::REASON_BACKEND_FAILED, c::REASON_BACKEND_UNKNOWN, c::REASON_REFERENCE_MISSING];
-    let ready = slo.status.iter().flat_map(|status| &status.conditions).find(|condition| condition.type_ == c::READY);
-    ready
-        .filter(|ready| ready.status == "False" && own.contains(&ready.reason.as_str()))
-        .map(|ready| ready.message.clone())
+    let own = [
+        c::REASON_NOT_OURS,
+        c::REASON_BACKEND_FAILED,
+        c::REASON_BACKEND_UNKNOWN,
+        c::REASON_FINALIZER_FAILED,
+        c::REASON_LANGUAGE,
+        c::REASON_REFERENCE_MISSING,
+    ];
+    unready(slo).filter(|ready| own.contains(&ready.reason.as_str())).map(|ready| ready.message.clone())
+}
+
+/// Why the operator refuses it as it is now, though it is valid by itself: it knows all objects, and so sees that one is made
+/// of itself.
+fn refused(slo: &Slo) -> Option<String> {
+    let of_now =
+        |ready: &&Condition| ready.reason == c::REASON_INVALID && ready.observed_generation == slo.metadata.generation;
+    unready(slo).filter(of_now).map(|ready| ready.message.clone())
+}
+
+/// The condition `Ready`, where it is False.
+fn unready(slo: &Slo) -> Option<&Condition> {
+    let is_it = |condition: &&Condition| condition.type_ == c::READY && condition.status == "False";
+    slo.status.iter().flat_map(|status| &status.conditions).find(is_it)
 }
 
 /// Why no `Prometheus` object selects the rules, and what helps; nothing where that cannot be found out.

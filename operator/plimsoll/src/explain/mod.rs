@@ -132,5 +132,7 @@ mod blind_tests;
 #[cfg(test)]
 mod groups_tests;
 #[cfg(test)]
+mod stored_tests;
+#[cfg(test)]
 #[path = "tests.rs"]
 mod tests;

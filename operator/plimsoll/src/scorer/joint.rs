@@ -61,7 +61,10 @@ impl Together {
         found: &[(Labels, Samples)],
         until: u64,
     ) {
-        self.choose(series, until as f64);
+        // Where all are gone at once nobody has left the others.
+        if !found.is_empty() || self.joint.is_none() {
+            self.choose(series, until as f64);
+        }
         if self.joint.is_none() {
             return;
         }

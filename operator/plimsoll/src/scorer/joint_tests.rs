@@ -93,6 +93,18 @@ fn series_that_go_and_come_alert_nobody() {
 }
 
 #[test]
+fn what_is_away_as_a_whole_is_not_learnt_anew() {
+    let watch = watch(Direction::Both);
+    let mut table = Table::default();
+    let (gone, back) = (BEGIN + DAY, BEGIN + DAY + 7 * 3600);
+    read(&mut table, &watch, 0..5, BEGIN, gone, u64::MAX);
+    read(&mut table, &watch, 0..0, gone, back, u64::MAX);
+    assert_eq!(joint(&table, back), None, "nothing is said of it meanwhile");
+    read(&mut table, &watch, 0..5, back, back + 1200, u64::MAX);
+    assert_eq!(joint(&table, back + 1200).map(|(_, state, _)| state), Some(0.0));
+}
+
+#[test]
 fn it_is_of_the_side_that_is_asked_for_and_of_what_has_a_common_course() {
     let fault = BEGIN + DAY + DAY / 2;
     // Where the fault begins, at 20:00, the load is lower than six hours before; the two cross at 21:00.

@@ -145,6 +145,7 @@ async fn what_is_stored_stays_until_the_objects_are_listed() {
     let part = |watches: &[&Watch], unlisted: &[Kind]| Wanted {
         watches: watches.iter().map(|watch| (*watch).clone()).collect(),
         unlisted: unlisted.iter().copied().collect(),
+        ..Wanted::default()
     };
     scorer.round(part(&[], &Kind::ALL), || NOW + 30).await;
     assert_eq!(known(&metrics).len(), 2);

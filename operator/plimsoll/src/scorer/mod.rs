@@ -205,7 +205,7 @@ impl<'a> Scorer<'a> {
     async fn round(&mut self, wanted: impl Into<Wanted>, clock: impl Fn() -> u64 + Sync) {
         self.rounds += 1;
         let now = clock();
-        let Wanted { watches, unlisted } = wanted.into();
+        let Wanted { watches, resting, unlisted } = wanted.into();
         let mut old = std::mem::take(&mut self.progress);
         self.progress = watches
             .into_iter()
@@ -222,11 +222,11 @@ impl<'a> Scorer<'a> {
             let may_come =
                 shard.table.watches().filter(|watch| watch.kind().is_some_and(|kind| unlisted.contains(&kind)));
             let watches: BTreeSet<Watch> = self.progress.keys().chain(may_come).cloned().collect();
-            if shard.table.is_dusty(now as f64, &watches) {
-                shard.take(&Event::Swept { now: now as f64, watches });
+            if shard.table.is_dusty(now as f64, &watches, &resting) {
+                shard.take(&Event::Swept { now: now as f64, watches, resting: resting.clone() });
             }
         });
-        if !self.pace.rests(now) && self.ask(&clock).await {
+        if !self.pace.rests(now) && self.ask(&resting, &clock).await {
             let took = clock().saturating_sub(now);
             // One that was told must get well again, not only better.
             let most = if self.behind.is_some() { FRESH / 2.0 } else { FRESH };
@@ -241,7 +241,7 @@ impl<'a> Scorer<'a> {
     }
 
     /// Asks for all that is due; false where that was given up.
-    async fn ask(&mut self, clock: &(impl Fn() -> u64 + Sync)) -> bool {
+    async fn ask(&mut self, resting: &BTreeSet<Watch>, clock: &(impl Fn() -> u64 + Sync)) -> bool {
         let begun = clock();
         // A watch that fails always must not keep the others from their turn.
         let due = self.progress.iter().filter(|(_, progress)| progress.is_due(begun));
@@ -273,9 +273,16 @@ impl<'a> Scorer<'a> {
             match result {
                 Ok(Reached::Present) => {
                     progress.refusals = 0;
-                    let seen = board.with(shard, |shard| shard.table.seen(&watch, now as f64));
+                    let rests = resting.contains(&watch);
+                    let seen = board.with(shard, |shard| match rests {
+                        true => shard.table.seen_at_rest(&watch),
+                        false => shard.table.seen(&watch, now as f64),
+                    });
                     let Progress { indistinct, .. } = progress;
-                    board.facts().saw(shard, &watch, Seen { indistinct, behind: self.behind, ..seen }, now);
+                    // That nothing is found in time that does not count is no finding.
+                    if !rests || seen.series > 0 {
+                        board.facts().saw(shard, &watch, Seen { indistinct, behind: self.behind, ..seen }, now);
+                    }
                 }
                 Ok(Reached::Past) => {}
                 Err(error) => {
@@ -343,8 +350,8 @@ async fn read(
         let until = board.with(shard, |shard| {
             if shard.table.is_ahead(watch, now as f64) {
                 // Samples of a time that has not come would be taken for the present until then: it begins anew.
-                let watches = shard.table.watches().filter(|other| *other != watch).cloned().collect();
-                shard.take(&Event::Swept { now: now as f64, watches });
+                let watches: BTreeSet<Watch> = shard.table.watches().filter(|other| *other != watch).cloned().collect();
+                shard.take(&Event::Swept { now: now as f64, resting: watches.clone(), watches });
             }
             // A clock that was wrong has said that more was read than there is.
             shard.table.until(watch).min(now)
@@ -394,6 +401,8 @@ async fn read(
 mod joint_tests;
 #[cfg(test)]
 mod loop_tests;
+#[cfg(test)]
+mod rest_tests;
 #[cfg(test)]
 mod slow_tests;
 #[cfg(test)]

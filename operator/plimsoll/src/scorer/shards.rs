@@ -187,7 +187,7 @@ impl Work {
         let work = async {
             for round in 1u64.. {
                 ticks.tick().await;
-                let wanted = watched.borrow().of_shard(shard, shards);
+                let wanted = watched.borrow().of_shard(shard, shards, now());
                 scorer.round(wanted, now).await;
                 let Some(page) = &mut page else { continue };
                 let others = (0..shards).filter(|other| *other != shard);

@@ -43,8 +43,9 @@ const INTEREST: f64 = 1800.0;
 pub(crate) enum Event {
     /// A watch was read up to `until`, in seconds since 1970, and had these samples, each series' in order of time.
     Read { watch: Watch, until: u64, found: Vec<(Labels, Samples)> },
-    /// At `now` these watches were left; what is not seen for a day, or not watched, is forgotten.
-    Swept { now: f64, watches: BTreeSet<Watch> },
+    /// At `now` these watches were left; what is not seen for a day, or not watched, is forgotten. Of those that rest the series
+    /// may be away for as long as they like.
+    Swept { now: f64, watches: BTreeSet<Watch>, resting: BTreeSet<Watch> },
     /// Other shards told these networks, of which the mean is taken.
     Shared { networks: Vec<Vec<u8>> },
 }
@@ -179,7 +180,7 @@ impl Table {
     pub(crate) fn apply(&mut self, event: &Event) {
         match event {
             Event::Read { watch, until, found } => self.read(watch, *until, found),
-            Event::Swept { now, watches } => self.sweep(*now, watches),
+            Event::Swept { now, watches, resting } => self.sweep(*now, watches, resting),
             Event::Shared { networks } => {
                 self.forecaster.adopt(networks);
             }
@@ -253,19 +254,21 @@ impl Table {
         }
     }
 
-    fn sweep(&mut self, now: f64, left: &BTreeSet<Watch>) {
+    fn sweep(&mut self, now: f64, left: &BTreeSet<Watch>, resting: &BTreeSet<Watch>) {
         let Self { watches, forecaster, free } = self;
         watches.retain(|watch, watched| {
-            let keep = left.contains(watch);
-            drop_series(&mut watched.series, forecaster, free, |series| !keep || now - series.last > FORGOTTEN);
+            let (keep, rests) = (left.contains(watch), resting.contains(watch));
+            let gone = |series: &Series| !keep || !rests && now - series.last > FORGOTTEN;
+            drop_series(&mut watched.series, forecaster, free, gone);
             keep
         });
     }
 
     /// Whether a sweep would find anything.
-    pub(crate) fn is_dusty(&self, now: f64, left: &BTreeSet<Watch>) -> bool {
+    pub(crate) fn is_dusty(&self, now: f64, left: &BTreeSet<Watch>, resting: &BTreeSet<Watch>) -> bool {
         let gone = |series: &Series| now - series.last > FORGOTTEN;
-        self.watches.iter().any(|(watch, watched)| !left.contains(watch) || watched.series.values().any(gone))
+        let dusty = |watch: &Watch, all: &Watched| !resting.contains(watch) && all.series.values().any(gone);
+        self.watches.iter().any(|(watch, watched)| !left.contains(watch) || dusty(watch, watched))
     }
 
     /// Whether what is known of a watch is of a time that has not come: somebody's clock was wrong. Also where nothing is left
@@ -294,8 +297,17 @@ impl Table {
 
     /// How one watch stands.
     pub(crate) fn seen(&self, watch: &Watch, now: f64) -> Seen {
+        self.seen_since(watch, now - VANISHED)
+    }
+
+    /// The same of one that rests: what was there before is only not asked for.
+    pub(crate) fn seen_at_rest(&self, watch: &Watch) -> Seen {
+        self.seen_since(watch, f64::NEG_INFINITY)
+    }
+
+    fn seen_since(&self, watch: &Watch, since: f64) -> Seen {
         let Some(watched) = self.watches.get(watch) else { return Seen::default() };
-        let lately = || watched.series.values().filter(|series| now - series.last <= VANISHED);
+        let lately = || watched.series.values().filter(|series| series.last >= since);
         Seen {
             series: lately().count(),
             learning: lately().filter(|series| !series.is_known()).count(),

@@ -66,9 +66,13 @@ pub(super) fn take(
 
 fn sweep(table: &mut Table, now: f64, watches: &[&Watch]) {
     let watches: BTreeSet<Watch> = watches.iter().map(|watch| (*watch).clone()).collect();
-    let event = Event::Swept { now, watches };
-    let Event::Swept { watches, .. } = &event else { return };
-    let (dusty, before) = (table.is_dusty(now, watches), table.bytes());
+    sweep_but(table, now, watches, BTreeSet::new());
+}
+
+fn sweep_but(table: &mut Table, now: f64, watches: BTreeSet<Watch>, resting: BTreeSet<Watch>) {
+    let event = Event::Swept { now, watches, resting };
+    let Event::Swept { watches, resting, .. } = &event else { return };
+    let (dusty, before) = (table.is_dusty(now, watches, resting), table.bytes());
     table.apply(&event);
     assert_eq!(dusty, table.bytes() != before, "a sweep is needed when it changes something");
 }
@@ -84,7 +88,7 @@ fn watched_is_what_the_objects_ask_for() {
             [Heard::Init].into_iter().chain(listed).chain([Heard::InitDone]).map(move |event| (kind, event))
         });
         kinds.for_each(|(kind, event)| watches.hear(kind, event));
-        let wanted = watches.of_shard(0, 1);
+        let wanted = watches.of_shard(0, 1, NOW);
         assert!(wanted.unlisted.is_empty() && watches.is_complete());
         wanted.watches
     };
@@ -127,18 +131,22 @@ fn watched_is_what_the_objects_ask_for() {
     let mut watches = Watches::default();
     watches.hear(Kind::Slo, Heard::Apply(slo(1, "99.9")));
     watches.hear(Kind::AlertRule, Heard::Apply(alert_rule()));
-    assert_eq!(watches.of_shard(0, 1).watches.len(), 3);
+    assert_eq!(watches.of_shard(0, 1, NOW).watches.len(), 3);
     watches.hear(Kind::AlertRule, Heard::Init);
-    assert_eq!(watches.of_shard(0, 1).unlisted, BTreeSet::from(Kind::ALL), "nothing was listed to its end");
-    assert_eq!(watches.of_shard(0, 1).watches.len(), 3, "a list that has only begun says of nothing that it is gone");
+    assert_eq!(watches.of_shard(0, 1, NOW).unlisted, BTreeSet::from(Kind::ALL), "nothing was listed to its end");
+    assert_eq!(
+        watches.of_shard(0, 1, NOW).watches.len(),
+        3,
+        "a list that has only begun says of nothing that it is gone"
+    );
     watches.hear(Kind::AlertRule, Heard::InitDone);
-    assert_eq!(watches.of_shard(0, 1).watches.len(), 2, "nor of another kind");
+    assert_eq!(watches.of_shard(0, 1, NOW).watches.len(), 2, "nor of another kind");
     let unlisted = || -> BTreeSet<Kind> { Kind::ALL.into_iter().filter(|kind| *kind != Kind::AlertRule).collect() };
-    assert_eq!(watches.of_shard(0, 1).unlisted, unlisted());
+    assert_eq!(watches.of_shard(0, 1, NOW).unlisted, unlisted());
     watches.hear(Kind::AlertRule, Heard::Init);
-    assert_eq!(watches.of_shard(0, 1).unlisted, unlisted(), "it was known once, and is kept up");
+    assert_eq!(watches.of_shard(0, 1, NOW).unlisted, unlisted(), "it was known once, and is kept up");
     watches.hear(Kind::Slo, Heard::Delete(slo(1, "99.9")));
-    assert_eq!(watches.of_shard(0, 1).watches, []);
+    assert_eq!(watches.of_shard(0, 1, NOW).watches, []);
 }
 
 #[test]

@@ -15,13 +15,15 @@ use plimsoll_api::{
 use plimsoll_slo::{
     AnyModel, AnyValid,
     alerts::{ANOMALY_ACCEPTED, Watch as Condition, sensitivity},
-    model::Span,
+    evaluate,
+    model::{Exclusion, Span},
     names,
     promql::quote,
+    render,
 };
 use serde::{Deserialize, Serialize};
 
-use super::facts::Owner;
+use super::{EVERY, facts::Owner};
 use crate::controller::stored::{Object, Stored};
 
 /// Which of an SLO's two rates a score is of, or that it is of all series together.
@@ -31,6 +33,9 @@ const BAD: &str = "bad";
 const JOINT: &str = "joint";
 /// Seconds over which the rates of an SLO's events are taken.
 const RATE: f64 = 300.0;
+/// Seconds after excluded time until which its series need not be there: those in which what was recorded in it could still be
+/// found, and as long again as one that is missing takes to count as vanished.
+const AFTER_REST: i64 = 1200;
 /// Labels by which the generated rules tell scores apart; no watched series may bring its own.
 const OURS: [&str; 4] = [names::SLO_ID, names::ALERT_RULE, names::ALERT, SIGNAL];
 
@@ -131,16 +136,43 @@ fn legacy(name: &str) -> String {
     if text.starts_with(|c: char| c.is_ascii_digit()) { format!("_{text}") } else { text }
 }
 
+/// What is to be watched of one object, and when not.
+#[derive(Clone, Debug, Default)]
+struct Asked {
+    watches: Vec<Watch>,
+    /// In which its series are not there.
+    exclusions: Vec<Exclusion>,
+}
+
+impl Asked {
+    fn of(model: &AnyModel) -> Self {
+        let exclusions = match model {
+            AnyModel::Slo(model) => model.exclusions.clone(),
+            AnyModel::AlertRule(_) => Vec::new(),
+        };
+        Self { watches: of(model), exclusions }
+    }
+
+    /// Whether its series may rightly be missing at this second.
+    fn rests(&self, now: u64) -> bool {
+        let now = i64::try_from(now).unwrap_or(i64::MAX / 1000);
+        // What is excluded is so for five minutes at least.
+        (now - AFTER_REST..=now).rev().step_by(60).any(|time| evaluate::is_excluded(&self.exclusions, time * 1000))
+    }
+}
+
 /// The watches of one object.
 fn of(model: &AnyModel) -> Vec<Watch> {
     match model {
         AnyModel::Slo(model) => {
             let Some(chosen) = model.anomaly else { return Vec::new() };
             let id = model.id.to_string();
+            let counting = render::counting_time(model, Span::seconds(EVERY));
+            let only = counting.map(|counting| format!(" and on () ({counting})")).unwrap_or_default();
             // Fewer bad events are no anomaly, nor is a handful of them; fewer events are.
             [(names::TOTAL, TOTAL, Direction::Both, 0), (names::BAD, BAD, Direction::Up, model.minimum_bad_events)]
                 .map(|(series, signal, direction, least)| {
-                    let query = format!("{series}{{{}={}}}", names::SLO_ID, quote(&id));
+                    let query = format!("{series}{{{}={}}}{only}", names::SLO_ID, quote(&id));
                     let watch = Watch::new(&[(names::SLO_ID, &id), (SIGNAL, signal)], query, direction);
                     Watch { least, ..watch.told(chosen, sensitivity(chosen).hold) }
                 })
@@ -167,6 +199,8 @@ fn of(model: &AnyModel) -> Vec<Watch> {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Wanted {
     pub(crate) watches: Vec<Watch>,
+    /// Those of them whose series may rightly be missing now.
+    pub(crate) resting: BTreeSet<Watch>,
     /// Kinds of which not all objects are known yet: a watch that is missing may still come.
     pub(crate) unlisted: BTreeSet<Kind>,
 }
@@ -174,14 +208,14 @@ pub(crate) struct Wanted {
 impl From<Vec<Watch>> for Wanted {
     /// These, and no others.
     fn from(watches: Vec<Watch>) -> Self {
-        Self { watches, unlisted: BTreeSet::new() }
+        Self { watches, ..Self::default() }
     }
 }
 
 /// The watches of all objects, by what the API server tells of them; only edits are validated.
 #[derive(Debug, Default)]
 pub(crate) struct Watches {
-    known: BTreeMap<Owner, (Version, Vec<Watch>)>,
+    known: BTreeMap<Owner, (Version, Asked)>,
     /// Kinds that were listed to the end, once.
     complete: BTreeSet<Kind>,
     /// Of each kind that is being listed anew: what was listed so far.
@@ -238,20 +272,30 @@ impl Watches {
         }
         let version = (meta.uid.clone(), meta.generation);
         let old = self.known.remove(&owner).filter(|((uid, _), _)| *uid == version.0);
-        let watches = match old {
-            Some((old, watches)) if old == version && version.1.is_some() => watches,
-            old => read(stored).unwrap_or_else(|| old.map(|(_, watches)| watches).unwrap_or_default()),
+        let asked = match old {
+            Some((old, asked)) if old == version && version.1.is_some() => asked,
+            old => read(stored).unwrap_or_else(|| old.map(|(_, asked)| asked).unwrap_or_default()),
         };
-        self.known.insert(owner.clone(), (version, watches));
+        self.known.insert(owner.clone(), (version, asked));
         owner
     }
 
-    /// The watches of one shard of so many.
-    pub(crate) fn of_shard(&self, shard: u32, shards: u32) -> Wanted {
-        let ours = self.known.iter().filter(|(owner, (_, all))| !all.is_empty() && shard_of(owner, shards) == shard);
-        let watches = ours.flat_map(|(_, (_, watches))| watches).cloned().collect();
+    /// The watches of one shard of so many, at this second.
+    pub(crate) fn of_shard(&self, shard: u32, shards: u32, now: u64) -> Wanted {
+        let ours = self
+            .known
+            .iter()
+            .filter(|(owner, (_, asked))| !asked.watches.is_empty() && shard_of(owner, shards) == shard)
+            .map(|(_, (_, asked))| asked);
         let unlisted = Kind::ALL.into_iter().filter(|kind| !self.complete.contains(kind)).collect();
-        Wanted { watches, unlisted }
+        let mut wanted = Wanted { unlisted, ..Wanted::default() };
+        for asked in ours {
+            wanted.watches.extend(asked.watches.iter().cloned());
+            if asked.rests(now) {
+                wanted.resting.extend(asked.watches.iter().cloned());
+            }
+        }
+        wanted
     }
 }
 
@@ -269,17 +313,17 @@ pub(crate) fn shard_of((kind, namespace, name): &Owner, shards: u32) -> u32 {
 }
 
 /// `None` when the object is invalid.
-fn read(stored: &Stored) -> Option<Vec<Watch>> {
+fn read(stored: &Stored) -> Option<Asked> {
     if stored.unreadable.is_some() {
         return None;
     }
     let valid = match &stored.object {
-        Object::Slo(slo) if slo.spec.anomaly.is_none() => return Some(Vec::new()),
+        Object::Slo(slo) if slo.spec.anomaly.is_none() => return Some(Asked::default()),
         Object::AlertRule(rule) if rule.spec.rules.iter().all(|rule| rule.anomaly.is_none()) => {
-            return Some(Vec::new());
+            return Some(Asked::default());
         }
         Object::Slo(slo) => plimsoll_slo::validate(slo).map(AnyValid::from),
         Object::AlertRule(rule) => plimsoll_slo::alerts::validate(rule).map(AnyValid::from),
     };
-    valid.ok().map(|valid| of(&valid.model))
+    valid.ok().map(|valid| Asked::of(&valid.model))
 }

@@ -179,6 +179,9 @@ impl Config {
     fn check(&self, problems: &mut Vec<Problem>) {
         let Self { backends, prometheus, runbooks } = self;
         for (name, backend) in backends {
+            if backend.is_outside() {
+                check_name(name, problems);
+            }
             backend.check(&format!("backends.{name}"), problems);
         }
         if let Some(PrometheusConfig { url, tenant: _, bearer_token_file: _ }) = prometheus {
@@ -224,7 +227,34 @@ impl Config {
     }
 }
 
+/// Longest name of a backend outside the cluster: that of a finalizer has 63 characters, of which `backend-` is the beginning.
+pub(crate) const NAME_MAX: usize = 63 - 8;
+
+/// Notes a name of a backend outside the cluster that no finalizer can bear: the API server would refuse it for every object,
+/// and nothing would ever be written there.
+fn check_name(name: &str, problems: &mut Vec<Problem>) {
+    let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+    let message = if name.len() > NAME_MAX {
+        format!("{name} is too long for the name of a backend outside the cluster")
+    } else if name.chars().all(fits) && name.ends_with(|c: char| c.is_ascii_alphanumeric()) {
+        return;
+    } else {
+        format!("\"{name}\" cannot be the name of a backend outside the cluster")
+    };
+    problems.push(Problem::error(format!("backends.{name}"), message).help(format!(
+        "rename it: it stands in the finalizer plimsoll.dev/backend-NAME, so at most {NAME_MAX} letters, digits, -, _ and ., the last one a letter or digit"
+    )));
+}
+
 impl Backend {
+    /// Whether its rules are where only a finalizer sees to it that they go with their object.
+    fn is_outside(&self) -> bool {
+        match self {
+            Backend::PrometheusRule(_) | Backend::VmRule(_) => false,
+            Backend::RuleFiles(_) | Backend::RulerApi(_) => true,
+        }
+    }
+
     fn check(&self, at: &str, problems: &mut Vec<Problem>) {
         match self {
             Backend::PrometheusRule(_) | Backend::VmRule(_) => {}
@@ -350,6 +380,10 @@ prometheus: {url: 'http://prometheus:9090'}
             ("prometheus:\n\turl: a", "2: a tab indents this line; YAML wants spaces: replace the tab"),
             ("{}\n---\n{}", "3: a configuration is one document; remove what follows ---"),
             (
+                "backends:\n  mimir/eu: {rulerApi: {url: 'http://mimir'}}",
+                "2: backends.mimir/eu: \"mimir/eu\" cannot be the name of a backend outside the cluster; rename it: it stands in the finalizer plimsoll.dev/backend-NAME, so at most 55 letters, digits, -, _ and ., the last one a letter or digit",
+            ),
+            (
                 "runbooks: {keepDays: 0}",
                 "1: runbooks.keepDays: keepDays is 0, less than a week; write 7 or more: budgets, cooldowns and circuit breakers count executions for up to 7 days",
             ),
@@ -376,6 +410,34 @@ prometheus: {url: 'http://prometheus:9090'}
         ] {
             let found: Vec<String> = Config::parse(text).unwrap_err().iter().map(ToString::to_string).collect();
             assert_eq!(found, [wanted], "{text}");
+        }
+    }
+
+    /// What the API server takes of `plimsoll.dev/backend-NAME`, which only what is outside the cluster needs.
+    #[test]
+    fn a_backend_outside_has_a_name_for_a_finalizer() {
+        let (longest, longer) = ("x".repeat(NAME_MAX), "x".repeat(NAME_MAX + 1));
+        for (name, fits) in [
+            ("mimir", true),
+            ("Mimir_2.eu", true),
+            ("-mimir", true),
+            (longest.as_str(), true),
+            (longer.as_str(), false),
+            ("mimir/eu", false),
+            ("mimir eu", false),
+            ("mimir-", false),
+            ("mimír", false),
+            ("", false),
+        ] {
+            for (kind, outside) in [
+                ("prometheusRule: {}", false),
+                ("vmRule: {}", false),
+                ("ruleFiles: {directory: /rules}", true),
+                ("rulerApi: {url: 'http://mimir'}", true),
+            ] {
+                let read = Config::parse(&format!("backends: {{\"{name}\": {{{kind}}}}}"));
+                assert_eq!(read.is_ok(), fits || !outside, "{name} {kind}: {read:?}");
+            }
         }
     }
 

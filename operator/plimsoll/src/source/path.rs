@@ -72,8 +72,10 @@ pub fn place(root: &Node<'_>, text: &str, path: &str, span: Option<&std::ops::Ra
 /// The beginning of a list or map that has no key: of its first line, what belongs to it.
 fn opening(node: &Node<'_>, text: &str) -> Pos {
     let start = node.pos.start as usize;
-    let line = text.get(start..).unwrap_or_default().lines().next().unwrap_or_default().trim_end();
-    let whole = node.pos.end.saturating_sub(node.pos.start) as usize;
-    let len = if whole == 0 { line.len() } else { whole.min(line.len()) };
+    // Where its end is known, no more is looked at: a line may hold any number of lists.
+    let whole = Some(node.pos.end as usize).filter(|end| *end > start);
+    let rest = text.get(start..whole.unwrap_or(text.len())).unwrap_or_default();
+    let line = rest.lines().next().unwrap_or_default();
+    let len = line.trim_end().len();
     Pos { end: node.pos.start + u32::try_from(len).unwrap_or(0), ..node.pos }
 }

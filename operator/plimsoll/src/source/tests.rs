@@ -5,7 +5,7 @@ use std::{fmt::Write as _, ops::Range};
 use proptest::prelude::*;
 
 use super::{
-    Documents, Node,
+    Documents, Fault, Node,
     path::{find, place},
     tree::Data,
 };
@@ -261,4 +261,34 @@ fn huge_maps_take_no_time() {
     let read = Documents::new(&text).next().unwrap();
     assert_eq!(read.faults[0].label, "first on line 8");
     assert!(read.node.is_some(), "the rest is read all the same");
+}
+
+/// To look through all of a text for a merge conflict at each of its faults takes minutes.
+#[test]
+fn a_text_of_nothing_but_faults_is_read_once() {
+    const MANY: usize = 60_000;
+    let faults: Vec<Vec<Fault>> = Documents::new(&"---\n]\n".repeat(MANY)).map(|read| read.faults).collect();
+    assert_eq!(faults.len(), MANY);
+    assert!(
+        faults.iter().all(|faults| faults.len() == 1 && faults.iter().all(|fault| fault.message != "a merge conflict"))
+    );
+    // One at the end is what all of them are.
+    let text = format!("{}<<<<<<< ours\n", "---\n]\n".repeat(3));
+    let faults: Vec<Fault> = Documents::new(&text).flat_map(|read| read.faults).collect();
+    assert!(
+        !faults.is_empty() && faults.iter().all(|fault| fault.message == "a merge conflict" && fault.pos.line == 7)
+    );
+}
+
+/// Each one costs the length of its line, which is all of the text, so that their number must have a bound.
+#[test]
+fn very_many_faults_of_a_document_are_counted() {
+    const MANY: usize = 5000;
+    let text = format!("{{{}}}", "[a]: 1, ".repeat(MANY));
+    let read = Documents::new(&text).next().unwrap();
+    assert!(read.node.is_none());
+    assert_eq!(read.faults.len(), 101);
+    let last = read.faults.last().unwrap();
+    assert_eq!(last.message, format!("{} more mistakes in this document", MANY - 100));
+    assert_eq!(read.faults.iter().filter(|fault| fault.pos == last.pos).count(), 2);
 }

@@ -18,6 +18,8 @@ pub const MAX_VALUES: usize = 500_000;
 pub const MAX_ALIAS_VALUES: usize = 20_000;
 /// Bytes of text that the aliases of one document may add.
 const MAX_ALIAS_BYTES: usize = 1 << 20;
+/// Faults of one document that are told. More are counted: to look for the words of each costs the length of its line.
+const MAX_FAULTS: usize = 100;
 
 /// Where something stands: bytes of the file, and the line, counted from one.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -180,6 +182,10 @@ pub struct Documents<'a> {
     parser: Parser<'a, StrInput<'a>>,
     anchors: HashMap<usize, Node<'a>>,
     faults: Vec<Fault>,
+    /// Faults beyond those.
+    more: usize,
+    /// The first merge conflict of the text, once it was looked for.
+    conflict: Option<Option<Fault>>,
     values: usize,
     alias_size: (usize, usize),
     /// What was read is not what was meant: a template, for example.
@@ -197,11 +203,43 @@ impl<'a> Documents<'a> {
             parser: Parser::new_from_str_with_options(text, options),
             anchors: HashMap::new(),
             faults: Vec::new(),
+            more: 0,
+            conflict: None,
             values: 0,
             alias_size: (0, 0),
             garbled: false,
             done: false,
         }
+    }
+
+    /// Notes a fault, or that there is one more.
+    fn fault(&mut self, fault: impl FnOnce() -> Fault) {
+        if self.faults.len() < MAX_FAULTS {
+            self.faults.push(fault());
+        } else {
+            self.more += 1;
+        }
+    }
+
+    /// The parser's error in the words of the person who wrote the file.
+    fn explain(&mut self, error: &ScanError) -> Fault {
+        let text = self.text;
+        // It is one of the whole text, in which any other line may be an error.
+        let conflict = self.conflict.get_or_insert_with(|| layout::conflict(text));
+        conflict.clone().unwrap_or_else(|| {
+            let fault = at_place(text, error);
+            layout::template(text, fault.pos).unwrap_or(fault)
+        })
+    }
+
+    /// What was noted.
+    fn noted(&mut self) -> Vec<Fault> {
+        let (mut faults, more) = (std::mem::take(&mut self.faults), std::mem::take(&mut self.more));
+        if let Some(last) = faults.last().filter(|_| more > 0) {
+            let message = format!("{more} more mistakes in this document");
+            faults.push(Fault::new(last.pos, message, "", "mend those above first"));
+        }
+        faults
     }
 
     /// `None` stands for a fault that was noted, after which the document cannot be read on.
@@ -212,7 +250,8 @@ impl<'a> Documents<'a> {
                 Some((event, pos))
             }
             Some(Err(error)) => {
-                self.faults.push(explain(self.text, &error));
+                let fault = self.explain(&error);
+                self.fault(|| fault);
                 None
             }
             None => {
@@ -234,12 +273,10 @@ impl<'a> Documents<'a> {
     fn node(&mut self, event: Event<'a>, pos: Pos) -> Option<Node<'a>> {
         self.values += 1;
         if self.values > MAX_VALUES {
-            self.faults.push(Fault::new(
-                pos,
-                format!("this document has more than {MAX_VALUES} values"),
-                "",
-                "split it into several files",
-            ));
+            self.fault(|| {
+                let message = format!("this document has more than {MAX_VALUES} values");
+                Fault::new(pos, message, "", "split it into several files")
+            });
             return None;
         }
         let (node, anchor) = match event {
@@ -296,9 +333,10 @@ impl<'a> Documents<'a> {
             let key = match self.node(event, pos)? {
                 Node { data: Data::Scalar { text, .. }, .. } => Some(text),
                 _ => {
+                    let text = self.text;
                     let fault =
-                        || Fault::new(pos, "a key is a word, not a list or a map", "", layout::braces(self.text, pos));
-                    self.faults.push(layout::template(self.text, pos).unwrap_or_else(fault));
+                        || Fault::new(pos, "a key is a word, not a list or a map", "", layout::braces(text, pos));
+                    self.fault(|| layout::template(text, pos).unwrap_or_else(fault));
                     self.garbled = true;
                     None
                 }
@@ -311,12 +349,10 @@ impl<'a> Documents<'a> {
             }
             let Some(key) = key else { continue };
             if let Some(line) = entries.line_of(&key) {
-                self.faults.push(Fault::new(
-                    pos,
-                    format!("{key} is there twice"),
-                    format!("first on line {line}"),
-                    "remove one of them",
-                ));
+                self.fault(|| {
+                    let (message, label) = (format!("{key} is there twice"), format!("first on line {line}"));
+                    Fault::new(pos, message, label, "remove one of them")
+                });
                 continue;
             }
             entries.push(Entry { key, pos, value });
@@ -338,29 +374,24 @@ impl<'a> Documents<'a> {
                 }
             }
             Data::List(items) => items.into_iter().for_each(|item| self.merge(entries, item)),
-            Data::Scalar { .. } => self.faults.push(Fault::new(
-                node.pos,
-                "<< takes the keys of another map",
-                "this is no map",
-                "write <<: *anchor",
-            )),
+            Data::Scalar { .. } => self.fault(|| {
+                Fault::new(node.pos, "<< takes the keys of another map", "this is no map", "write <<: *anchor")
+            }),
         }
     }
 
     fn alias(&mut self, id: usize, pos: Pos) -> Option<Node<'a>> {
         let Some(target) = self.anchors.get(&id) else {
-            self.faults.push(Fault::new(pos, "this alias stands inside of what it repeats", "", "write the value out"));
+            self.fault(|| Fault::new(pos, "this alias stands inside of what it repeats", "", "write the value out"));
             return None;
         };
         // Measured before it is copied: the copy is what an alias bomb is after.
         self.alias_size = add(self.alias_size, target.size());
         if self.alias_size.0 > MAX_ALIAS_VALUES || self.alias_size.1 > MAX_ALIAS_BYTES {
-            self.faults.push(Fault::new(
-                pos,
-                "aliases make this document too large",
-                format!("more than {MAX_ALIAS_VALUES} values or 1 MiB of text with this one"),
-                "write the values out",
-            ));
+            self.fault(|| {
+                let label = format!("more than {MAX_ALIAS_VALUES} values or 1 MiB of text with this one");
+                Fault::new(pos, "aliases make this document too large", label, "write the values out")
+            });
             return None;
         }
         self.values += target.size().0;
@@ -431,9 +462,7 @@ impl<'a> Iterator for Documents<'a> {
         self.garbled = false;
         Some(match self.document() {
             // Read to its end: the parser stands before the next document already.
-            node @ Some(_) => {
-                Document { node: node.filter(|_| !self.garbled), faults: std::mem::take(&mut self.faults) }
-            }
+            node @ Some(_) => Document { node: node.filter(|_| !self.garbled), faults: self.noted() },
             None => Document { node: None, faults: self.recover() },
         })
     }
@@ -445,27 +474,19 @@ impl Documents<'_> {
         match self.parser.proceed_next_document() {
             Ok(more) => self.done |= !more,
             Err(error) => {
-                let fault = explain(self.text, &error);
+                let fault = self.explain(&error);
                 // One conflict of a merge may be several faults.
                 if self.faults.last() != Some(&fault) {
-                    self.faults.push(fault);
+                    self.fault(|| fault);
                 }
                 self.done = true;
             }
         }
-        std::mem::take(&mut self.faults)
+        self.noted()
     }
 }
 
-/// The parser's error in the words of the person who wrote the file.
-fn explain(text: &str, error: &ScanError) -> Fault {
-    layout::conflict(text).unwrap_or_else(|| {
-        let fault = at_place(text, error);
-        layout::template(text, fault.pos).unwrap_or(fault)
-    })
-}
-
-/// The same of its place alone.
+/// The parser's error, by its place alone.
 fn at_place(text: &str, error: &ScanError) -> Fault {
     let marker = error.marker();
     let start = clamp(marker.byte_offset().unwrap_or(0));

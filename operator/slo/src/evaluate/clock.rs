@@ -10,7 +10,12 @@ use crate::{
 
 /// 0 in excluded time and 1 else.
 pub(super) fn keep(exclusions: &[Exclusion], t: i64) -> f64 {
-    if exclusions.iter().any(|exclusion| excluded(exclusion, t)) { 0.0 } else { 1.0 }
+    if is_excluded(exclusions, t) { 0.0 } else { 1.0 }
+}
+
+/// Whether `t`, in milliseconds since 1970, does not count.
+pub fn is_excluded(exclusions: &[Exclusion], t: i64) -> bool {
+    exclusions.iter().any(|exclusion| excluded(exclusion, t))
 }
 
 /// The end of the excluded time that `t` is in, both in milliseconds since 1970; nothing where `t` counts. What is excluded

@@ -36,7 +36,7 @@ use std::{
 };
 
 pub use alerting::{ALERTNAME, ALERTS, ALERTSTATE, Alert, Episode, State};
-pub use clock::excluded_until;
+pub use clock::{excluded_until, is_excluded};
 pub use series::{LOOKBACK, Series};
 
 use crate::{

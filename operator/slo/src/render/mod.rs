@@ -133,6 +133,13 @@ pub fn raw(model: &Model) -> Option<Raw> {
     })
 }
 
+/// An expression that has a value where the base series say something of the service, looked up every `step`: in excluded time they
+/// are 0, and such a sample is found for some minutes more. Nothing where no time is excluded, and they always do.
+pub fn counting_time(model: &Model, step: Span) -> Option<String> {
+    let keep = Context::new(model, Dialect::Prometheus).keep?;
+    Some(format!("min_over_time(vector({keep})[{BASE_RANGE}:{step}]) > 0"))
+}
+
 /// For each label of `groupBy`, its place and name, an expression of the bad events that no group of the total by this label
 /// has: they are counted by nobody. Those that lack the label are the series without it. Nothing where bad events are made
 /// of the total.
