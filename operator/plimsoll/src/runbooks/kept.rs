@@ -1,5 +1,5 @@
 //! An execution as the leader keeps it. There may be very many, of which a guard holds most back: of each is kept what says
-//! which one it is, and as text what guards that count ask for, a quarter of what it takes as an object.
+//! which one it is, and as text what guards that count ask for: half of what it takes as an object.
 
 use std::borrow::Cow;
 
