@@ -14,6 +14,7 @@ pub(crate) fn tests() -> Vec<Test> {
     vec![
         test(CONTROL_PLANE, the_api_server_checks_runbooks),
         test(PROMETHEUS, the_alerts_of_ready_runbooks_fire_when_they_should),
+        test(PROMETHEUS, a_rollout_is_taken_back_while_it_is_young),
     ]
 }
 
@@ -154,4 +155,44 @@ fn labels(shipped: &Path) -> Result<BTreeSet<String>> {
         ensure!(label.is_none_or(|label| names.contains(label)), "{}: no label {label:?}", shipped.display());
     }
     Ok(names)
+}
+
+/// The query by which `rollback-on-burn` goes on, with two replicas of kube-state-metrics.
+async fn a_rollout_is_taken_back_while_it_is_young(testbed: &Testbed) -> Result<()> {
+    let shipped = concat!(env!("CARGO_MANIFEST_DIR"), "/../../runbooks/rollback-on-burn/runbook.yaml");
+    let runbook: Value = serde_saphyr::from_str(&std::fs::read_to_string(shipped)?)?;
+    let expr = runbook["spec"]["steps"][0]["query"]["expr"].as_str().context("the first step asks")?;
+    let expr = expr.replace("$(workload)", "checkout");
+    let set = |name: &str, of: &str, created: &str, pods: &str| {
+        let at = |metric: &str, labels: &str, values: &str| {
+            ["a", "b"].map(|replica| {
+                let series = format!(
+                    "{metric}{{namespace=\"shop\",replicaset=\"{name}\"{labels},job=\"kube-state-metrics\",instance=\"{replica}\"}}"
+                );
+                json!({"series": series, "values": values})
+            })
+        };
+        let owner = format!(",owner_kind=\"Deployment\",owner_name=\"{of}\"");
+        [
+            at("kube_replicaset_created", "", created),
+            at("kube_replicaset_owner", &owner, "1x300"),
+            at("kube_replicaset_spec_replicas", "", pods),
+        ]
+        .concat()
+    };
+    // One that was rolled out at 60 s, one from before it, one that was taken back later, and another Deployment's.
+    let series = [
+        set("new", "checkout", "_ 60x300", "_ 3x300"),
+        set("old", "checkout", "0x300", "3 0x300"),
+        set("taken-back", "checkout", "_x20 1200x280", "_x20 0x280"),
+        set("other", "cart", "_x30 1800x270", "_x30 1x270"),
+    ]
+    .concat();
+    let young = json!([{"labels": "{}", "value": 3540}]);
+    let folder = Folder::new("young")?;
+    let tests = folder.join("tests.yaml");
+    let all = json!({"evaluation_interval": "1m", "tests": [{"interval": "1m", "input_series": series, "promql_expr_test": [
+        {"expr": expr, "eval_time": "1h", "exp_samples": young}, {"expr": expr, "eval_time": "62m"}]}]});
+    std::fs::write(&tests, all.to_string())?;
+    Promtool::new(testbed.bin())?.test_rules(&[&tests]).await.map(drop)
 }
