@@ -94,19 +94,8 @@ pub async fn gather(rule: &AlertRule, prometheus: Option<&Prometheus>, cluster: 
     facts.warnings = valid.warnings.iter().map(ToString::to_string).collect();
     if let Some(status) = &rule.status {
         facts.place.clone_from(&status.place);
-        let ready = status.conditions.iter().find(|condition| condition.type_ == c::READY);
-        let own = [
-            c::REASON_NOT_OURS,
-            c::REASON_BACKEND_FAILED,
-            c::REASON_BACKEND_UNKNOWN,
-            c::REASON_FINALIZER_FAILED,
-            c::REASON_LANGUAGE,
-            c::REASON_RECEIVER_MISSING,
-            c::REASON_SECRET_KEY_MISSING,
-        ];
-        facts.trouble = ready
-            .filter(|ready| ready.status == "False" && own.contains(&ready.reason.as_str()))
-            .map(|ready| ready.message.clone());
+        let more = [c::REASON_RECEIVER_MISSING, c::REASON_SECRET_KEY_MISSING];
+        facts.trouble = gather::trouble(&status.conditions, &more);
     }
     if let Loaded::Missing { why, remedy, .. } = &mut facts.loaded {
         (*why, *remedy) = gather::unselected(cluster, &target).await;

@@ -61,7 +61,8 @@ pub async fn gather(slo: &Slo, prometheus: Option<&Prometheus>, cluster: &Client
     let vmalert = facts.place.as_deref().is_some_and(|place| place.starts_with("VMRule "));
     let rules = plimsoll_slo::render_for(&model, if vmalert { Dialect::VictoriaMetrics } else { Dialect::Prometheus });
     describe(&model, &rules, &mut facts);
-    facts.trouble = trouble(slo);
+    let conditions = slo.status.as_ref().map(|status| status.conditions.as_slice()).unwrap_or_default();
+    facts.trouble = trouble(conditions, &[c::REASON_REFERENCE_MISSING]);
     facts.scored = slo.status.as_ref().and_then(|status| Scored::of(&status.conditions));
     let Some(prometheus) = prometheus else {
         facts.loaded = from_status(slo);
@@ -170,17 +171,18 @@ pub(super) fn note<T>(
     }
 }
 
-/// Why the operator does not hold it for ready, where it says something of its own.
-fn trouble(slo: &Slo) -> Option<String> {
+/// Why the operator does not hold an object for ready, where it says something of its own: for a reason that any kind may
+/// have, or one of `more`.
+pub(super) fn trouble(conditions: &[Condition], more: &[&str]) -> Option<String> {
     let own = [
         c::REASON_NOT_OURS,
         c::REASON_BACKEND_FAILED,
         c::REASON_BACKEND_UNKNOWN,
         c::REASON_FINALIZER_FAILED,
         c::REASON_LANGUAGE,
-        c::REASON_REFERENCE_MISSING,
     ];
-    unready(slo).filter(|ready| own.contains(&ready.reason.as_str())).map(|ready| ready.message.clone())
+    let is_own = |ready: &&Condition| own.iter().chain(more).any(|reason| ready.reason == *reason);
+    unready(conditions).filter(is_own).map(|ready| ready.message.clone())
 }
 
 /// Why the operator refuses it as it is now, though it is valid by itself: it knows all objects, and so sees that one is made
@@ -188,13 +190,12 @@ fn trouble(slo: &Slo) -> Option<String> {
 fn refused(slo: &Slo) -> Option<String> {
     let of_now =
         |ready: &&Condition| ready.reason == c::REASON_INVALID && ready.observed_generation == slo.metadata.generation;
-    unready(slo).filter(of_now).map(|ready| ready.message.clone())
+    unready(&slo.status.as_ref()?.conditions).filter(of_now).map(|ready| ready.message.clone())
 }
 
 /// The condition `Ready`, where it is False.
-fn unready(slo: &Slo) -> Option<&Condition> {
-    let is_it = |condition: &&Condition| condition.type_ == c::READY && condition.status == "False";
-    slo.status.iter().flat_map(|status| &status.conditions).find(is_it)
+fn unready(conditions: &[Condition]) -> Option<&Condition> {
+    conditions.iter().find(|condition| condition.type_ == c::READY && condition.status == "False")
 }
 
 /// Why no `Prometheus` object selects the rules, and what helps; nothing where that cannot be found out.

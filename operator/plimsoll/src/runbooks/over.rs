@@ -11,12 +11,12 @@ use futures::{
     future::{BoxFuture, Shared},
 };
 use jiff::Timestamp;
-use kube::{Api, Client, api::ListParams, core::DeserializeGuard};
+use kube::{Api, Client, api::ListParams};
 use plimsoll_api::RunbookExecution;
 use plimsoll_runbook::{alertmanager::Alert, names};
 use tokio::time::Instant;
 
-use super::ended;
+use super::{Execution, ended, read::readable};
 use crate::sinks::kubernetes::chain;
 
 /// So many alerts share a list: what is looked for is part of an address.
@@ -84,21 +84,19 @@ impl Resolver {
     }
 
     fn list(&self, wanted: Arc<Mutex<Option<BTreeSet<String>>>>) -> Found {
-        let (all, turn) = (Api::<DeserializeGuard<RunbookExecution>>::all(self.client.clone()), Arc::clone(&self.turn));
+        let (all, turn) = (Api::<Execution>::all(self.client.clone()), Arc::clone(&self.turn));
         let listed = async move {
             let turn = turn.lock_owned().await;
             let wanted = Vec::from_iter(lock(&wanted).take().unwrap_or_default()).join(",");
             let began = Instant::now();
-            let found = all.list(&ListParams::default().labels(&format!("{} in ({wanted})", names::FINGERPRINT))).await;
+            let params = ListParams::default().labels(&format!("{} in ({wanted})", names::FINGERPRINT));
+            let found = readable(&all, &params).await;
             let took = began.elapsed();
             tokio::spawn(async move {
                 tokio::time::sleep(took).await;
                 drop(turn);
             });
-            // What cannot be read was not made by the operator.
-            let readable = |found: DeserializeGuard<RunbookExecution>| found.0.ok();
-            let found = found.map_err(|error| chain(&error))?;
-            Ok(found.items.into_iter().filter_map(readable).collect())
+            found.map(Arc::from).map_err(|error| chain(&error))
         };
         // Of its own: whoever waits may go away, and would take the turn along.
         tokio::spawn(listed).map(|listed| listed.unwrap_or_else(|error| Err(error.to_string()))).boxed().shared()
