@@ -290,8 +290,9 @@ impl Ground {
         wait_until(&format!("the execution of {runbook}"), SOON, async || {
             let all = self.of(runbook).await?;
             ensure!(all.len() == 1, "{} executions", all.len());
-            let found = all.into_iter().next().filter(|one| one.status.as_ref().is_some_and(&wanted));
-            Ok(Some(found.with_context(|| "it is otherwise".to_owned())?))
+            let found = all.into_iter().next().context("an execution")?;
+            ensure!(found.status.as_ref().is_some_and(&wanted), "it is otherwise: {:#?}", found.status);
+            Ok(Some(found))
         })
         .await
         .map_err(|error| error.context(runbook.to_owned()))
