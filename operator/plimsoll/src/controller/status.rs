@@ -5,11 +5,12 @@ use std::{
     sync::{Mutex, PoisonError},
 };
 
+use http::{HeaderValue, header};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::{
-    Api, Client, Resource, ResourceExt,
+    Client, Resource, ResourceExt,
     api::{Patch, PatchParams},
-    core::PartialObjectMeta,
+    core::{PartialObjectMeta, Request},
     runtime::events::EventType,
 };
 use plimsoll_api::{Kind, conditions as c};
@@ -21,8 +22,14 @@ use super::{
 };
 use crate::{
     events::Teller,
-    sinks::{Written, kubernetes::FIELD_MANAGER},
+    sinks::{
+        Written,
+        kubernetes::{FIELD_MANAGER, UNCHECKED},
+    },
 };
+
+/// Asks for an object's metadata only.
+const METADATA: HeaderValue = HeaderValue::from_static("application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1");
 
 /// Why a status could not be stored.
 #[derive(Debug, thiserror::Error)]
@@ -75,12 +82,9 @@ impl StatusWriter {
         }
         let (kind, meta) = (object.kind_of(), object.meta());
         let name = object.name_any();
-        // Only the answer's metadata is asked for. The uid keeps this from another object of the same name.
-        let namespace = meta.namespace.as_deref().unwrap_or_default();
-        let api: Api<PartialObjectMeta<Stored>> = Api::namespaced_with(self.client.clone(), namespace, &kind);
+        // The uid keeps this from another object of the same name.
         let body = json!({"metadata": {"uid": meta.uid}, "status": patch(kind, old, new)});
-        let params = PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() };
-        match api.patch_subresource("status", &name, &params, &Patch::Merge(&body)).await {
+        match self.patch(kind, meta.namespace.as_deref().unwrap_or_default(), &name, &body).await {
             Ok(_) => {}
             Err(kube::Error::Api(error)) if error.code == 404 => return Ok(Written::Unchanged),
             Err(error) => return Err(StatusError(error)),
@@ -89,6 +93,17 @@ impl StatusWriter {
         self.pending.lock().unwrap_or_else(PoisonError::into_inner).insert(key(object), pending);
         self.announce(object, old, new).await;
         Ok(Written::Changed)
+    }
+
+    /// Has the API server answer with no more than it must.
+    async fn patch(&self, kind: Kind, namespace: &str, name: &str, body: &Value) -> Result<(), kube::Error> {
+        let mut params = PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() };
+        params.field_validation = Some(UNCHECKED);
+        let request = Request::new(Stored::url_path(&kind, Some(namespace)));
+        let request = request.patch_subresource("status", name, &params, &Patch::Merge(body));
+        let mut request = request.map_err(kube::Error::BuildRequest)?;
+        request.headers_mut().insert(header::ACCEPT, METADATA);
+        self.client.request::<PartialObjectMeta<Stored>>(request).await.map(drop)
     }
 
     /// Forgets an object.

@@ -3,29 +3,28 @@
 //! All objects of the kind are watched, but only a compact entry of each is kept: enough to know
 //! without asking whether it is ours and whether it says what it should.
 
+mod entry;
 mod former;
 
 use std::{
-    borrow::Cow,
     collections::{BTreeMap, BTreeSet, HashMap},
     fmt,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use futures::{StreamExt, TryStreamExt, future::BoxFuture};
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ManagedFieldsEntry, ObjectMeta, OwnerReference};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
 use kube::{
-    Api, Client, Resource,
-    api::{ApiResource, DeleteParams, Patch, PatchParams, Preconditions},
-    core::DynamicResourceScope,
+    Api, Client,
+    api::{ApiResource, DeleteParams, Patch, PatchParams, Preconditions, ValidationDirective},
     runtime::{WatchStreamExt, watcher},
 };
 use plimsoll_api::Kind;
 use plimsoll_slo::{Dialect, RuleSet};
-use serde::Deserialize;
 use serde_json::Value;
 use tokio::sync::{mpsc, watch};
 
+use self::entry::{Entry, Key, Reduced, entry, key};
 use super::{RuleSink, SinkError, Target, Written, fingerprint::Fingerprint, fingerprint::of_object, vm_rule};
 pub(crate) use crate::refusals::chain;
 
@@ -36,133 +35,13 @@ pub const MANAGED_BY: (&str, &str) = ("app.kubernetes.io/managed-by", "plimsoll"
 /// A resource version that no object can have, since nothing was stored yet when etcd counted one. An apply with
 /// it creates, and conflicts with whatever is there already.
 const NO_OBJECT: &str = "1";
+/// To warn of fields that a kind lacks, the API server reads the whole object a second time, and nobody here reads warnings.
+pub const UNCHECKED: ValidationDirective = ValidationDirective::Ignore;
 /// Few enough that a page of large rule objects stays small in memory.
 const PAGE: u32 = 50;
 
 /// Kind, namespace and name of an object whose rules changed.
 pub type Touched = (Kind, String, String);
-
-/// A rule object, reduced while it is read: its spec is hashed and never kept.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(from = "Raw")]
-pub struct Reduced {
-    metadata: ObjectMeta,
-    print: Fingerprint,
-}
-
-#[derive(Deserialize)]
-struct Raw {
-    #[serde(default)]
-    metadata: ObjectMeta,
-    #[serde(default)]
-    spec: Fingerprint,
-}
-
-impl From<Raw> for Reduced {
-    fn from(raw: Raw) -> Self {
-        let Raw { metadata, spec } = raw;
-        let ours = owned_labels(metadata.managed_fields.as_deref().unwrap_or_default());
-        let labels: BTreeMap<String, String> =
-            metadata.labels.unwrap_or_default().into_iter().filter(|(key, _)| ours.contains(key.as_str())).collect();
-        Self {
-            print: of_object(&labels, spec),
-            metadata: ObjectMeta {
-                name: metadata.name,
-                namespace: metadata.namespace,
-                uid: metadata.uid,
-                resource_version: metadata.resource_version,
-                deletion_timestamp: metadata.deletion_timestamp,
-                owner_references: metadata
-                    .owner_references
-                    .map(|owners| owners.into_iter().filter(|o| o.controller == Some(true)).collect()),
-                ..ObjectMeta::default()
-            },
-        }
-    }
-}
-
-/// Labels that we applied: others add their own, and those are none of our business.
-fn owned_labels(managers: &[ManagedFieldsEntry]) -> BTreeSet<&str> {
-    managers
-        .iter()
-        .filter(|m| m.manager.as_deref() == Some(FIELD_MANAGER) && m.operation.as_deref() == Some("Apply"))
-        .filter_map(|m| m.fields_v1.as_ref()?.0.get("f:metadata")?.get("f:labels")?.as_object())
-        .flat_map(|labels| labels.keys().filter_map(|key| key.strip_prefix("f:")))
-        .collect()
-}
-
-impl Resource for Reduced {
-    type DynamicType = ApiResource;
-    type Scope = DynamicResourceScope;
-
-    fn kind(dt: &ApiResource) -> Cow<'_, str> {
-        dt.kind.as_str().into()
-    }
-
-    fn group(dt: &ApiResource) -> Cow<'_, str> {
-        dt.group.as_str().into()
-    }
-
-    fn version(dt: &ApiResource) -> Cow<'_, str> {
-        dt.version.as_str().into()
-    }
-
-    fn plural(dt: &ApiResource) -> Cow<'_, str> {
-        dt.plural.as_str().into()
-    }
-
-    fn meta(&self) -> &ObjectMeta {
-        &self.metadata
-    }
-
-    fn meta_mut(&mut self) -> &mut ObjectMeta {
-        &mut self.metadata
-    }
-}
-
-/// What is kept of a rule object.
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct Entry {
-    uid: Box<str>,
-    version: u64,
-    owner: Option<Owner>,
-    deleting: bool,
-    print: Fingerprint,
-}
-
-/// The object that controls a rule object.
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct Owner {
-    kind: Kind,
-    name: Box<str>,
-    uid: Box<str>,
-}
-
-type Key = (Box<str>, Box<str>);
-
-fn key(namespace: &str, name: &str) -> Key {
-    (namespace.into(), name.into())
-}
-
-fn entry(object: &Reduced) -> (Key, Entry) {
-    let meta = &object.metadata;
-    let text = |value: &Option<String>| value.as_deref().unwrap_or_default().into();
-    let owner = meta
-        .owner_references
-        .iter()
-        .flatten()
-        .filter(|o| o.api_version.split('/').next() == Some(plimsoll_api::GROUP))
-        .find_map(|o| Some((Kind::parse(&o.kind)?, o)))
-        .map(|(kind, o)| Owner { kind, name: o.name.as_str().into(), uid: o.uid.as_str().into() });
-    let entry = Entry {
-        uid: text(&meta.uid),
-        version: meta.resource_version.as_deref().and_then(|v| v.parse().ok()).unwrap_or(0),
-        owner,
-        deleting: meta.deletion_timestamp.is_some(),
-        print: object.print,
-    };
-    ((text(&meta.namespace), text(&meta.name)), entry)
-}
 
 /// A desired and the observed fingerprint that its apply led to.
 ///
@@ -177,6 +56,34 @@ struct State {
     incoming: HashMap<Key, Entry>,
     /// The newest version that the watch has told of.
     seen: u64,
+}
+
+impl State {
+    /// Notes an apply of ours, of which only the metadata were answered: `entry` has the wanted fingerprint.
+    fn wrote(&mut self, key: Key, entry: Entry) {
+        if entry.version > self.seen {
+            self.settled.remove(&key);
+            self.objects.insert(key, entry);
+            return;
+        }
+        // The watch has told already what came of it, or what came after it.
+        match self.objects.get(&key) {
+            Some(known) if known.version == entry.version && known.print != entry.print => {
+                self.settled.insert(key, (entry.print, known.print));
+            }
+            _ => _ = self.settled.remove(&key),
+        }
+    }
+
+    /// Whether the watch tells of what is known: of our own write, seen before or still to come in a newer version.
+    fn knows(&mut self, key: &Key, told: &Entry) -> bool {
+        let Some(known) = self.objects.get_mut(key).filter(|known| known.uid == told.uid) else { return false };
+        if known.version == told.version && known.print != told.print {
+            self.settled.insert(key.clone(), (known.print, told.print));
+            known.print = told.print;
+        }
+        known.version >= told.version
+    }
 }
 
 /// Whether the watch has delivered its first list, and if not, why.
@@ -321,15 +228,12 @@ impl Objects {
             }
             watcher::Event::Apply(object) => {
                 let (key, entry) = entry(&object);
-                match state.objects.get(&key) {
-                    // Our own write, seen before or still to come in a newer version.
-                    Some(known) if known.uid == entry.uid && known.version >= entry.version => Vec::new(),
-                    _ => {
-                        let touched = concerned(&key, &entry);
-                        state.objects.insert(key, entry);
-                        touched
-                    }
+                if state.knows(&key, &entry) {
+                    return Vec::new();
                 }
+                let touched = concerned(&key, &entry);
+                state.objects.insert(key, entry);
+                touched
             }
             watcher::Event::Delete(object) => {
                 let (key, entry) = entry(&object);
@@ -420,18 +324,9 @@ impl Objects {
                 }
             }
             match self.patch(target, &labels, rules, known.as_ref()).await {
-                Ok(object) => {
-                    let (_, entry) = entry(&object);
-                    let mut state = self.state();
-                    if entry.print == wanted {
-                        state.settled.remove(&key);
-                    } else {
-                        state.settled.insert(key.clone(), (wanted, entry.print));
-                    }
-                    // The watch may have told already what came after this write; then it knows better.
-                    if entry.version > state.seen {
-                        state.objects.insert(key, entry);
-                    }
+                Ok(metadata) => {
+                    let (_, entry) = entry(&Reduced::of(metadata, wanted));
+                    self.state().wrote(key, entry);
                     return Ok(Written::Changed);
                 }
                 // There is one of which the watch has not told yet: somebody else's, or of a write of ours whose
@@ -444,14 +339,14 @@ impl Objects {
         }
     }
 
-    /// One apply: into the known object, which is ours, or else into none.
+    /// One apply: into the known object, which is ours, or else into none. What it led to, the watch tells.
     async fn patch(
         &self,
         target: &Target,
         labels: &BTreeMap<String, String>,
         rules: &RuleSet,
         known: Option<&Entry>,
-    ) -> Result<Reduced, kube::Error> {
+    ) -> Result<ObjectMeta, kube::Error> {
         let name = target.object_name();
         let mut metadata = serde_json::json!({
             "name": name,
@@ -460,6 +355,7 @@ impl Objects {
             "ownerReferences": [owner_reference(target)],
         });
         let mut params = PatchParams::apply(FIELD_MANAGER);
+        params.field_validation = Some(UNCHECKED);
         let (field, value) = match known {
             // Fields that others took are taken back. The uid makes sure that it is still the same object.
             Some(known) => {
@@ -477,7 +373,7 @@ impl Objects {
             "metadata": metadata,
             "spec": rules,
         });
-        self.api(target).patch(&name, &params, &Patch::Apply(&body)).await
+        Ok(self.api(target).patch_metadata(&name, &params, &Patch::Apply(&body)).await?.metadata)
     }
 
     /// The object that stood in the way, if it is ours.

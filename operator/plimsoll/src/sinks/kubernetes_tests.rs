@@ -1,7 +1,7 @@
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 use serde_json::json;
 
-use super::*;
+use super::{entry::Owner, *};
 use crate::sinks::{conformance, prometheus_rule};
 
 fn reduced(labels: serde_json::Value, owned: &[&str]) -> Reduced {
@@ -62,6 +62,47 @@ fn a_change_concerns_its_owner_and_who_would_like_its_name() {
     assert_eq!(concerned(&key("shop", "other"), &entry(None)), []);
     let rule = (Kind::AlertRule, "shop".to_owned(), "a".to_owned());
     assert_eq!(concerned(&key("shop", "plimsoll.alertrule-a"), &entry(None)), [rule]);
+}
+
+/// An apply is answered without the object, so that only the watch tells what it led to: with a group of somebody else in
+/// it, the object is as it should be although it does not look like it.
+#[tokio::test]
+async fn what_others_have_in_an_object_is_settled_whichever_tells_first() {
+    let print = |expr: &str| Fingerprint::of(&conformance::rules(&conformance::target("a"), expr)).unwrap();
+    let (wanted, merged, edited) = (print("1"), print("1 + 1"), print("2"));
+    let object = |version: u64, print: Fingerprint| {
+        let text = |text: &str| Some(text.to_owned());
+        let metadata =
+            ObjectMeta { name: text("plimsoll-a"), namespace: text("shop"), uid: text("u"), ..ObjectMeta::default() };
+        Reduced::of(ObjectMeta { resource_version: Some(version.to_string()), ..metadata }, print)
+    };
+    let key = key("shop", "plimsoll-a");
+    let objects = || Objects::new(crate::testing::FakeApi::default().client(), prometheus_rule::resource());
+    let answered = |objects: &Objects, version| objects.state().wrote(key.clone(), entry(&object(version, wanted)).1);
+    let told = |objects: &Objects, version, print| objects.ingest(watcher::Event::Apply(object(version, print)));
+    let known = |objects: &Objects| {
+        let state = objects.state();
+        (state.objects[&key].print, state.settled.get(&key).copied())
+    };
+
+    let first_answered = objects();
+    answered(&first_answered, 5);
+    assert_eq!(told(&first_answered, 5, merged), []);
+    assert_eq!(known(&first_answered), (merged, Some((wanted, merged))));
+    assert_ne!(told(&first_answered, 6, edited), [], "an edit concerns its owner");
+    assert_eq!(known(&first_answered).0, edited);
+    answered(&first_answered, 7);
+    assert_eq!(told(&first_answered, 6, edited), [], "what is older is no news");
+    assert_eq!(told(&first_answered, 7, wanted), []);
+    assert_eq!(known(&first_answered), (wanted, None));
+
+    let first_told = objects();
+    told(&first_told, 5, merged);
+    answered(&first_told, 5);
+    assert_eq!(known(&first_told), (merged, Some((wanted, merged))));
+    told(&first_told, 8, edited);
+    answered(&first_told, 7);
+    assert_eq!(known(&first_told), (edited, None), "the edit came after the write, and is not settled by it");
 }
 
 /// A backend that knows of nothing that comes from now on.
