@@ -6,7 +6,8 @@
 //! - `anomaly SERIES TICKS` prints how many samples a second the scorer takes in.
 //! - `ablation ROUNDS` prints what each part of the scorer finds on series of which the truth is known.
 //! - `lead ROUNDS` prints when the anomaly alerts and the burn-rate alerts of a synthetic service come.
-//! - `write KUBECONFIG FILE…` sends the writes that each file lists, as fast as eight at a time go.
+//! - `write KUBECONFIG FILE…` sends the writes that each file lists, as fast as eight at a time go; `write-sparing` does so
+//!   with requests that give the API server less to do.
 
 // Its output is for the program that called it.
 #![allow(clippy::print_stdout)]
@@ -35,9 +36,10 @@ fn main() -> Result<()> {
         ["anomaly", series, ticks] => anomaly::run(series.parse()?, ticks.parse()?),
         ["ablation", rounds] => ablation::run(rounds.parse()?),
         ["lead", rounds] => lead::run(rounds.parse()?),
-        ["write", kubeconfig, files @ ..] => write::run(kubeconfig, files),
+        ["write", kubeconfig, files @ ..] => write::run(kubeconfig, files, false),
+        ["write-sparing", kubeconfig, files @ ..] => write::run(kubeconfig, files, true),
         _ => bail!(
-            "measure OUT PROGRAM ARGUMENT… | copy DIRECTORY BYTES | parse DIRECTORY | anomaly SERIES TICKS | ablation ROUNDS | lead ROUNDS | write KUBECONFIG FILE…"
+            "measure OUT PROGRAM ARGUMENT… | copy DIRECTORY BYTES | parse DIRECTORY | anomaly SERIES TICKS | ablation ROUNDS | lead ROUNDS | write KUBECONFIG FILE… | write-sparing KUBECONFIG FILE…"
         ),
     }
 }

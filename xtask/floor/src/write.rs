@@ -5,7 +5,8 @@ use std::time::Instant;
 
 use anyhow::{Context, Result, anyhow};
 use futures::{StreamExt, TryStreamExt, stream};
-use kube::api::{Patch, PatchParams};
+use http::{HeaderValue, header};
+use kube::api::{Patch, PatchParams, ValidationDirective};
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::core::Request;
 use kube::{Client, Config};
@@ -13,6 +14,8 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 const CONCURRENCY: usize = 8;
+/// Asks for an object's metadata only.
+const METADATA: HeaderValue = HeaderValue::from_static("application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1");
 
 /// One object to apply, or one status to patch.
 #[derive(Deserialize)]
@@ -26,7 +29,7 @@ struct Write {
 }
 
 #[tokio::main]
-pub(crate) async fn run(kubeconfig: &str, files: &[&str]) -> Result<()> {
+pub(crate) async fn run(kubeconfig: &str, files: &[&str], sparing: bool) -> Result<()> {
     rustls::crypto::ring::default_provider().install_default().map_err(|_| anyhow!("TLS was chosen before"))?;
     let phases = files.iter().map(|file| read(file)).collect::<Result<Vec<_>>>()?;
     let config = Kubeconfig::read_from(kubeconfig)?;
@@ -35,7 +38,7 @@ pub(crate) async fn run(kubeconfig: &str, files: &[&str]) -> Result<()> {
     for writes in &phases {
         let started = Instant::now();
         stream::iter(writes)
-            .map(|write| send(&client, write))
+            .map(|write| send(&client, write, sparing))
             .buffer_unordered(CONCURRENCY)
             .try_for_each(|()| async { Ok(()) })
             .await?;
@@ -49,12 +52,19 @@ fn read(file: &str) -> Result<Vec<Write>> {
     serde_json::from_slice(&fs::read(file)?).with_context(|| file.to_owned())
 }
 
-async fn send(client: &Client, write: &Write) -> Result<()> {
+/// One write; a `sparing` one asks the API server for no warnings and for no more than the metadata of what came of it.
+async fn send(client: &Client, write: &Write, sparing: bool) -> Result<()> {
     let request = Request::new(&write.path);
-    let request = if write.status {
-        request.patch_subresource("status", &write.name, &PatchParams::default(), &Patch::Merge(&write.body))
+    let field_validation = sparing.then_some(ValidationDirective::Ignore);
+    let mut request = if write.status {
+        let params = PatchParams { field_validation, ..PatchParams::default() };
+        request.patch_subresource("status", &write.name, &params, &Patch::Merge(&write.body))
     } else {
-        request.patch(&write.name, &PatchParams::apply("bench"), &Patch::Apply(&write.body))
-    };
-    client.request_text(request?).await.map(drop).with_context(|| write.name.clone())
+        let params = PatchParams { field_validation, ..PatchParams::apply("bench") };
+        request.patch(&write.name, &params, &Patch::Apply(&write.body))
+    }?;
+    if sparing {
+        request.headers_mut().insert(header::ACCEPT, METADATA);
+    }
+    client.request_text(request).await.map(drop).with_context(|| write.name.clone())
 }

@@ -18,6 +18,7 @@ impl Programs {
 
 /// Builds some of the workspace's programs with optimization.
 pub(crate) fn build(packages: &[&str]) -> Result<Programs> {
+    println!("building {} with optimization: minutes, the first time", packages.join(" and "));
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut command = Command::new(cargo);
     command.current_dir(env!("CARGO_MANIFEST_DIR")).args(["build", "--release", "--quiet"]);
