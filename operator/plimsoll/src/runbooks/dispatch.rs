@@ -15,9 +15,12 @@ use futures::{
 use jiff::Timestamp;
 use kube::{
     Api, Client, Resource, ResourceExt,
-    api::PostParams,
+    api::{ObjectMeta, PostParams},
     core::DeserializeGuard,
-    runtime::{events::EventType, reflector::Store},
+    runtime::{
+        events::EventType,
+        reflector::{self, Store},
+    },
 };
 use plimsoll_api::{
     Runbook, RunbookExecution,
@@ -224,6 +227,18 @@ impl Dispatcher {
         // While it is being deleted anybody who keeps it from going could be the one who has written what is there.
         let stays = all.iter().filter(|guarded| guarded.meta().deletion_timestamp.is_none());
         stays.filter_map(|guarded| self.know(guarded).ok()).collect()
+    }
+
+    /// Whether what starts runbooks knows a stored one as it is there, or a later content of it.
+    pub fn has(&self, guarded: &Guarded) -> bool {
+        let wanted = guarded.meta();
+        let at = reflector::ObjectRef::new(&guarded.name_any()).within(wanted.namespace.as_deref().unwrap_or_default());
+        let Some(known) = self.runbooks.get(&at) else { return false };
+        let (known, by) = (known.meta(), |meta: &ObjectMeta| meta.annotations.as_ref()?.get(AUTHOR).cloned());
+        // Who wrote it may be noted anew without any other content.
+        known.uid == wanted.uid
+            && (known.generation > wanted.generation
+                || known.generation == wanted.generation && by(known) == by(wanted))
     }
 
     /// A stored runbook, read, checked, and its author's seal looked at; remembered while it does not change.

@@ -38,6 +38,8 @@ const SOON: Duration = Duration::from_secs(10);
 /// What is missing and may come is looked for so often.
 const MISSING: Duration = Duration::from_secs(60);
 const RETRY: Duration = Duration::from_secs(5);
+/// What starts runbooks has a watch of its own, which mostly tells in the same moment.
+const UNTOLD: Duration = Duration::from_millis(100);
 
 /// Writes it.
 pub struct States {
@@ -86,6 +88,10 @@ impl States {
         } else {
             self.ready(&namespace, &known).await
         };
+        // Whoever has waited for Ready may have it start at once: an alert that comes before it is known is for nobody.
+        if ready == Some(true) && !self.dispatcher.has(guarded) {
+            return Ok(Action::requeue(UNTOLD));
+        }
         let old = guarded.0.as_ref().ok().and_then(|runbook| runbook.status.clone()).unwrap_or_default();
         let mut all = old.conditions.clone();
         conditions::set(&mut all, READY, ready, reason, message, meta.generation, Timestamp::now());

@@ -11,8 +11,13 @@ const AT: &str = "/apis/plimsoll.dev/v1alpha1/namespaces/shop/runbooks/restart";
 const ACCOUNT: &str = "/api/v1/namespaces/shop/serviceaccounts/robot";
 const REVIEWS: &str = "/apis/authorization.k8s.io/v1";
 
-/// A stored runbook, changed, with all rights.
+/// A stored runbook, changed, with all rights, which what starts runbooks knows.
 fn given(change: impl FnOnce(&mut Value)) -> (FakeApi, States, Guarded) {
+    given_to(true, change)
+}
+
+/// The same; it may be that only its status's watch has told of it yet.
+fn given_to(known: bool, change: impl FnOnce(&mut Value)) -> (FakeApi, States, Guarded) {
     let api = FakeApi::default();
     let mut given = Given::of(api.clone(), Sealer::new([5; 32]));
     given.dispatcher.settings.destinations = vec!["pager".to_owned()];
@@ -22,6 +27,7 @@ fn given(change: impl FnOnce(&mut Value)) -> (FakeApi, States, Guarded) {
         change(object);
     });
     api.put(AT, serde_json::to_value(runbook.0.as_ref().unwrap()).unwrap());
+    given.know_all(known.then(|| DeserializeGuard(runbook.0.clone())));
     api.put(ACCOUNT, json!({"metadata": {"name": "robot", "namespace": "shop"}}));
     may(&api, "subjectaccessreviews/ann", true);
     may(&api, "selfsubjectaccessreviews/self", true);
@@ -75,6 +81,31 @@ async fn each_cause_has_a_sentence_of_its_own() {
     may(&api, "selfsubjectaccessreviews/self", true);
     let (status, reason, ..) = ready().await;
     assert_eq!((status.as_str(), reason.as_str()), ("Unknown", "NotKnown"));
+}
+
+/// Whoever waits for Ready sends an alert then, and it must not be for nobody.
+#[tokio::test]
+async fn ready_is_what_alerts_start() {
+    let (api, states, runbook) = given_to(false, |_| {});
+    states.switch.paused().await;
+    assert_eq!(states.look(&runbook).await.unwrap(), Action::requeue(UNTOLD));
+    assert_eq!(api.get(AT).unwrap()["status"], Value::Null);
+    // What is in the way is told all the same.
+    api.remove(ACCOUNT);
+    assert_eq!(seen(&api, &states, &runbook).await.1, "NotAllowed");
+
+    let (_, states, runbook) = given(|_| {});
+    let has = |change: fn(&mut Runbook)| {
+        let mut other = runbook.0.clone().unwrap();
+        change(&mut other);
+        states.dispatcher.has(&DeserializeGuard(Ok(other)))
+    };
+    assert!(has(|_| {}));
+    assert!(has(|other| other.metadata.generation = Some(0)), "what it knows is newer");
+    assert!(!has(|other| other.metadata.generation = Some(2)));
+    assert!(!has(|other| other.metadata.uid = Some("made-anew".to_owned())));
+    assert!(!has(|other| other.annotations_mut().clear()), "nobody has noted who wrote it");
+    assert!(!has(|other| other.metadata.name = Some("another".to_owned())));
 }
 
 #[test]
