@@ -95,9 +95,11 @@ const checks = {
     assert.match(await page.locator('tbody tr').first().innerText(), /Page\s+checkout-availability/);
     await page.getByLabel('Find').fill('search-lat');
     await page.getByRole('button', { name: 'Show' }).click();
-    assert.match(page.url(), /\?q=search-lat/);
+    // A click waits for the next document's beginning, and what is counted is all of it.
+    await page.waitForURL('**/?q=search-lat*');
     assert.equal(await page.locator('tbody tr').count(), 1);
     await page.getByRole('link', { name: 'search-latency' }).click();
+    await page.waitForURL('**/slo/shop/search-latency*');
     assert.match(await page.locator('.answer').innerText(), /budget/);
     assert.ok(await page.locator('svg.plot').count() >= 6);
     assert.match(await page.locator('#tables').innerText(), /fires when more than/);
@@ -109,6 +111,7 @@ const checks = {
     assert.match(await page.locator('h1').innerText(), /^1 of 4 alerts fires; PodRestarting pages; 1 pending; 1 is broken\.$/);
     assert.match(await page.locator('tbody tr').first().innerText(), /Page\s+PodRestarting page\s+pods shop\s+payments/);
     await page.getByRole('link', { name: 'pods' }).first().click();
+    await page.waitForURL(`**${RULE}*`);
     assert.match(await page.locator('#rows').innerText(), /increase\(kube_pod_container_status_restarts_total/);
     // When they fired, and the score and the band of the one that is an anomaly.
     assert.equal(await page.locator('svg.plot').count(), 3);
