@@ -120,12 +120,15 @@ async fn from_the_chart_to_rules_that_are_loaded(testbed: &Testbed) -> Result<()
     let mut broken = object;
     broken["metadata"]["name"] = json!("broken");
     broken["spec"]["sli"]["events"]["bad"] = json!("sum(rate(a[$window])");
-    let refusal = wait_until("the webhook to refuse", SOON, async || {
+    let wanted = "spec.sli.events.bad: bad is not valid PromQL (this ( is never closed)";
+    wait_until("the webhook to refuse", SOON, async || {
         let refused = plane.kubectl_with_input(["apply", "--dry-run=server", "-f", "-"], &broken.to_string()).await;
-        Ok(refused.err().map(|error| format!("{error:#}")))
+        let refusal = format!("{:#}", refused.err().context("it is taken")?);
+        // That it is not reached yet is another refusal.
+        ensure!(refusal.contains(wanted), "{refusal}");
+        Ok(Some(()))
     })
     .await?;
-    ensure!(refusal.contains("spec.sli.events.bad: bad is not valid PromQL (this ( is never closed)"), "{refusal}");
 
     // Two run, and one leads.
     let pods: Api<Pod> = ours.api();
