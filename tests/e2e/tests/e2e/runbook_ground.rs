@@ -11,7 +11,7 @@ use anyhow::{Context, Result, ensure};
 use axum::{Json, Router};
 use k8s_openapi::api::{apps::v1::Deployment, core::v1::Secret};
 use kube::{
-    Api, Client, CustomResourceExt,
+    Api, Client, CustomResourceExt, ResourceExt,
     api::{ListParams, Patch, PatchParams},
 };
 use plimsoll_api::{Runbook, RunbookApproval, RunbookExecution, RunbookExecutionStatus, execution::Phase};
@@ -181,7 +181,32 @@ impl Ground {
         arguments.extend(["--config", &config, "--webhook-listen", webhook, "--webhook-url", &url]);
         arguments.extend(["--alerts-listen", alerts, "--alerts-name", "127.0.0.1", "--alerts-token-file", &token]);
         arguments.extend(more);
-        Operator::start_with(testbed.plimsoll()?, kubeconfig, &arguments).await
+        let operator = Operator::start_with(testbed.plimsoll()?, kubeconfig, &arguments).await?;
+        // It is ready as soon as it listens; until its watch has told of the runbooks it answers every alert by 503.
+        let nobodys = post(&[alert("Nobodys", "nothing", 0)]);
+        wait_until("the operator to take alerts", SOON, async || {
+            let (code, message) = self.post_to(alerts, TOKEN, &nobodys).await?;
+            ensure!(code == 200, "{code} {message}");
+            Ok(Some(()))
+        })
+        .await?;
+        Ok(operator)
+    }
+
+    /// Waits until one of several operators knows the runbook that an alert of this name starts: a runbook is Ready as soon as
+    /// the one that leads knows it, and to another it may be nobody's alert still. One that is over starts nothing.
+    pub(crate) async fn known_to(&self, (operator, address): (&Operator, &str), name: &str) -> Result<()> {
+        let series = "plimsoll_alerts_total{outcome=\"resolved\"}";
+        let before = operator.metric(series).await?;
+        let mut over = alert(name, "nothing", 0);
+        over["status"] = json!("resolved");
+        over["endsAt"] = json!("2026-01-01T00:01:00Z");
+        wait_until(&format!("a replica to know the runbook of {name}"), SOON, async || {
+            let (code, message) = self.post_to(address, TOKEN, &post(&[over.clone()])).await?;
+            ensure!(code == 200, "{code} {message}");
+            Ok((operator.metric(series).await? > before).then_some(()))
+        })
+        .await
     }
 
     /// A ServiceAccount with rights in the namespace, which the operator may be.
@@ -223,14 +248,20 @@ impl Ground {
         let api: Api<Runbook> = Api::namespaced(self.client.clone(), "shop");
         let object = json!({"apiVersion": plimsoll_api::API_VERSION, "kind": "Runbook", "metadata": {"name": name}, "spec": spec});
         wait_until(&format!("runbook {name} to be stored"), SOON, async || {
-            Ok(Some(api.patch(name, &PatchParams::apply("test").force(), &Patch::Apply(&object)).await?))
+            let stored = api.patch(name, &PatchParams::apply("test").force(), &Patch::Apply(&object)).await?;
+            // The API server asks the webhook as soon as its own watch has told of the registration.
+            ensure!(stored.annotations().contains_key("plimsoll.dev/author"), "nobody has noted who wrote it");
+            Ok(Some(stored))
         })
         .await?;
         wait_until(&format!("runbook {name} to be ready"), SOON, async || {
             let runbook = api.get(name).await?;
             let conditions = runbook.status.clone().unwrap_or_default().conditions;
             match conditions.iter().find(|condition| condition.type_ == "Ready") {
-                Some(ready) if ready.status == "True" => Ok(Some(runbook)),
+                // What was there before may have been Ready.
+                Some(ready) if ready.status == "True" && ready.observed_generation == runbook.metadata.generation => {
+                    Ok(Some(runbook))
+                }
                 other => anyhow::bail!("{name} is {other:?}"),
             }
         })

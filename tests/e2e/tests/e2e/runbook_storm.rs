@@ -90,6 +90,9 @@ async fn a_leader_that_is_killed_in_a_storm_loses_nothing_and_repeats_nothing(te
     (pays["safety"], scales["safety"]) = (safety.clone(), safety);
     ground.runbook("pays", pays).await?;
     ground.runbook("scales", scales).await?;
+    for name in ["Pays", "Scales"] {
+        ground.known_to((&second, &to_second), name).await?;
+    }
 
     let of = |what: &str, alertname: &str, count: u64, from: u64| -> Vec<Value> {
         (0..count).map(|i| alert(alertname, &format!("{what}-{i}"), from + i)).collect()
@@ -148,7 +151,8 @@ async fn a_leader_that_is_killed_in_a_storm_loses_nothing_and_repeats_nothing(te
         })
         .await?;
     }
-    ensure!(second.metric("plimsoll_leader").await? == 1);
+    wait_until("the second to lead", SOON, async || Ok((second.metric("plimsoll_leader").await? == 1).then_some(())))
+        .await?;
     for name in names("scales", SCALES) {
         ensure!(ground.replicas(&name).await? == 3, "{name}");
     }
