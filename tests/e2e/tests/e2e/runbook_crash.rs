@@ -13,6 +13,7 @@ use plimsoll_api::execution::Phase;
 use plimsoll_e2e::{CONTROL_PLANE, Test, Testbed, test};
 use plimsoll_testbed::{Server, wait_until};
 use serde_json::json;
+use tokio::sync::watch;
 
 use crate::{
     cluster::SOON,
@@ -28,12 +29,25 @@ pub(crate) fn tests() -> Vec<Test> {
 #[derive(Clone)]
 struct Cut {
     client: Client,
-    left: Arc<AtomicUsize>,
-    reached: Arc<tokio::sync::Notify>,
+    left: Arc<watch::Sender<usize>>,
+    /// Writes that have come, whether or not it is known that they have happened.
+    come: Arc<AtomicUsize>,
     begun: Arc<AtomicUsize>,
 }
 
 impl Cut {
+    /// Cuts it after so many writes from now on.
+    fn after(&self, writes: usize) {
+        self.come.store(0, Ordering::SeqCst);
+        self.left.send_replace(writes);
+    }
+
+    /// Ends when it is cut.
+    async fn reached(&self) {
+        // The sender is here.
+        let _ = self.left.subscribe().wait_for(|left| *left == 0).await;
+    }
+
     async fn pass(self, request: axum::extract::Request) -> Result<axum::response::Response, String> {
         let runs = request.uri().path().ends_with("/exec");
         let path = request.uri().path();
@@ -48,8 +62,11 @@ impl Cut {
         if runs {
             self.begun.fetch_add(1, Ordering::SeqCst);
         }
-        if (write || runs) && self.left.load(Ordering::SeqCst) == 0 {
-            std::future::pending::<()>().await;
+        if write || runs {
+            self.come.fetch_add(1, Ordering::SeqCst);
+            if *self.left.borrow() == 0 {
+                std::future::pending::<()>().await;
+            }
         }
         let passed = async {
             let request = axum::http::Request::from_parts(parts, body.to_vec().into());
@@ -57,9 +74,12 @@ impl Cut {
         };
         // A program that was begun, and whose end nobody sees.
         let response = if runs { None } else { Some(passed.await?) };
-        if (write || runs) && self.left.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |n| n.checked_sub(1)) == Ok(1)
-        {
-            self.reached.notify_one();
+        let counted = |left: &mut usize| {
+            let is_last = *left == 1;
+            *left = left.saturating_sub(1);
+            is_last
+        };
+        if (write || runs) && self.left.send_if_modified(counted) {
             std::future::pending::<()>().await;
         }
         match response {
@@ -91,21 +111,20 @@ async fn killed_at_every_write_nothing_is_done_twice(testbed: &Testbed) -> Resul
     ground.runbook("asks", spec).await?;
     writer.stop().await?;
 
-    let cut =
-        Cut { client: ground.client.clone(), left: Arc::default(), reached: Arc::default(), begun: Arc::default() };
+    let cut = Cut { client: ground.client.clone(), left: Arc::default(), come: Arc::default(), begun: Arc::default() };
     let passing = cut.clone();
     let proxy = Server::start(Router::new().fallback(move |request| passing.clone().pass(request))).await?;
     let kubeconfig = ground.kubeconfig_of(&proxy.url())?;
 
     let mut phases = Vec::new();
     for writes in 1_usize.. {
-        cut.left.store(usize::MAX, Ordering::SeqCst);
+        cut.after(usize::MAX);
         cut.begun.store(0, Ordering::SeqCst);
         ground.plane.kubectl(["scale", "deployment/checkout", "-n", "shop", "--replicas=1"]).await?;
         let mut operator = ground.operator_by(testbed, &kubeconfig).await?;
         let mut one = alert("Repeats", "checkout", 100 + u64::try_from(writes)?);
         one["startsAt"] = json!(Timestamp::now().to_string());
-        cut.left.store(writes, Ordering::SeqCst);
+        cut.after(writes);
         let over = async || {
             let before = phases.len();
             wait_until("the run to end", SOON, async || {
@@ -122,20 +141,21 @@ async fn killed_at_every_write_nothing_is_done_twice(testbed: &Testbed) -> Resul
         let message = post(&[one]);
         let posted = tokio::select! {
             posted = ground.post(TOKEN, &message) => Some(posted?.0),
-            () = cut.reached.notified() => None,
+            () = cut.reached() => None,
         };
         let killed = match posted {
             None => true,
             Some(code) => {
                 ensure!(code == 200, "{code}");
                 tokio::select! {
-                    () = cut.reached.notified() => true,
-                    ended = over() => { ended?; false }
+                    () = cut.reached() => true,
+                    // The end can be seen before the answer to the write that brought it has come through here.
+                    ended = over() => { ended?; cut.come.load(Ordering::SeqCst) >= writes }
                 }
             }
         };
         operator.kill()?;
-        cut.left.store(usize::MAX, Ordering::SeqCst);
+        cut.after(usize::MAX);
         let mut again = ground.operator_by(testbed, &kubeconfig).await?;
         wait_until("the alert to be taken", SOON, async || {
             Ok((ground.post(TOKEN, &message).await?.0 == 200).then_some(()))
