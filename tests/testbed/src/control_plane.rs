@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use serde_json::json;
 
@@ -253,7 +253,18 @@ impl ControlPlane {
         // Unlike `apply`, `wait` would look into folders of the folder.
         let wait = ["wait", "--for=condition=Established", "--timeout=60s", "--recursive=false", "-f", folder];
         self.kubectl(wait).await?;
-        Ok(())
+        self.knows_kinds().await
+    }
+
+    /// Waits until kubectl finds the kinds of all CRDs: the API server tells of one a moment after it is established.
+    pub async fn knows_kinds(&self) -> Result<()> {
+        let crds = self.kubectl(["get", "crd", "-o", "jsonpath={.items[*].metadata.name}"]).await?;
+        wait_until("the API server to tell of its kinds", START, async || {
+            let kinds = self.kubectl(["api-resources", "-o", "name"]).await?;
+            let missing = crds.split(' ').find(|crd| !kinds.lines().any(|kind| kind == *crd));
+            missing.map_or(Ok(Some(())), |crd| bail!("{crd} is not known"))
+        })
+        .await
     }
 
     /// Starts the API server (again) and waits until it is ready.

@@ -151,7 +151,22 @@ impl Prometheus {
             .args(long_lived)
             .args(&options.arguments);
         let process = started(&program, &folder, &url).await?;
-        Ok(Self { process, program, url, options, folder })
+        let this = Self { process, program, url, options, folder };
+        this.knows_alertmanager().await?;
+        Ok(this)
+    }
+
+    /// Waits until it would send alerts: it is ready before it has found where to. What fires until then is sent to nobody,
+    /// and again only after a minute.
+    async fn knows_alertmanager(&self) -> Result<()> {
+        if self.options.alertmanager.is_none() {
+            return Ok(());
+        }
+        wait_until("Prometheus to know the Alertmanager", START, async || {
+            let known = self.api("alertmanagers", &[]).await?;
+            Ok(known["activeAlertmanagers"].as_array().filter(|known| !known.is_empty()).map(drop))
+        })
+        .await
     }
 
     /// Its address.
@@ -195,14 +210,15 @@ impl Prometheus {
     pub async fn reconfigure(&mut self, change: impl FnOnce(&mut PrometheusOptions)) -> Result<()> {
         change(&mut self.options);
         write_config(&self.folder, &self.options)?;
-        self.reload().await
+        self.reload().await?;
+        self.knows_alertmanager().await
     }
 
     /// Stops it and starts it again on the same data and port.
     pub async fn restart(&mut self) -> Result<()> {
         self.process.stop(START).await?;
         self.process = started(&self.program, &self.folder, &self.url).await?;
-        Ok(())
+        self.knows_alertmanager().await
     }
 
     /// Evaluates an expression now.

@@ -264,5 +264,6 @@ async fn the_manifests_come_and_go_as_written(testbed: &Testbed) -> Result<()> {
 /// Waits until the kinds are served, as whoever types is slower than the API server.
 async fn established(plane: &ControlPlane) -> Result<()> {
     let timeout = format!("--timeout={}s", SOON.as_secs());
-    plane.kubectl(["wait", "--for=condition=Established", "crd", "--all", &timeout]).await.map(drop)
+    plane.kubectl(["wait", "--for=condition=Established", "crd", "--all", &timeout]).await?;
+    plane.knows_kinds().await
 }
