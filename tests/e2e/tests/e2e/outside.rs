@@ -66,6 +66,11 @@ impl Files {
     /// Ends the operator and starts another.
     async fn restart(&mut self, testbed: &Testbed) -> Result<()> {
         self.operator.stop().await?;
+        self.begin(testbed).await
+    }
+
+    /// Starts another after the operator has ended.
+    async fn begin(&mut self, testbed: &Testbed) -> Result<()> {
         self.operator = operator(testbed, &self.plane, &self.folder, &self.config).await?;
         Ok(())
     }
@@ -113,8 +118,8 @@ async fn an_edit_is_loaded_when_prometheus_has_it(testbed: &Testbed) -> Result<(
         Ok((reason.as_deref() == Some(c::REASON_PROGRESSING)).then_some(slo))
     })
     .await?;
-    let wait = async |plane: &ControlPlane| {
-        plane.kubectl(["wait", "slo/edited", "--for=condition=Ready", "--timeout=1s"]).await
+    let wait = async |plane: &ControlPlane, timeout: &str| {
+        plane.kubectl(["wait", "slo/edited", "--for=condition=Ready", timeout]).await
     };
     ensure!(progressing.status.as_ref().and_then(|s| s.observed_generation) == Some(2));
     ensure!(generation(&progressing, c::READY) == Some(1), "{:?}", progressing.status);
@@ -125,17 +130,19 @@ async fn an_edit_is_loaded_when_prometheus_has_it(testbed: &Testbed) -> Result<(
     // What it asks for is not there: that is not mended by waiting for the rules.
     ensure!(text.starts_with("edited has no data: its selector for total matches nothing.\n"), "{text}");
     ensure!(last(&text).starts_with("→ check the metric's name"), "{text}");
-    let held = wait(&files.plane).await;
+    let held = wait(&files.plane, "--timeout=1s").await;
     ensure!(held.is_err(), "kubectl wait did not wait for the edit: {held:?}");
 
-    // Long after, also a new operator knows that this takes too long, and one after it has nothing to add.
+    // Long after, also a new operator knows that this takes too long, and one after it has nothing to add. The one before
+    // has ended by then: it would say anew what it has said, with its own times, as soon as it finds something else.
+    files.operator.stop().await?;
     let mut status = serde_json::to_value(&progressing.status)?;
     for condition in status["conditions"].as_array_mut().into_iter().flatten() {
         condition["lastTransitionTime"] = json!("2026-01-01T00:00:00Z");
     }
     let long_ago = Patch::Merge(json!({"status": status}));
     files.slos.patch_status("edited", &PatchParams::default(), &long_ago).await?;
-    files.restart(testbed).await?;
+    files.begin(testbed).await?;
     let late = files.wait("edited", c::READY, "False").await?;
     let (_, reason, message) = condition(&late, c::READY).context("Ready")?;
     ensure!(reason == c::REASON_NOT_LOADED, "{reason}: {message}");
@@ -152,7 +159,7 @@ async fn an_edit_is_loaded_when_prometheus_has_it(testbed: &Testbed) -> Result<(
     let queries: Vec<String> =
         files.prometheus.rules().await?.into_iter().flat_map(|g| g.rules).map(|r| r.query).collect();
     ensure!(queries.iter().any(|query| query == "vector(0.995)"), "{queries:?}");
-    wait(&files.plane).await?;
+    wait(&files.plane, "--timeout=60s").await?;
     files.operator.stop().await
 }
 
@@ -168,9 +175,17 @@ async fn an_invalid_slo_goes_on_burning_and_says_what_is_too_much(testbed: &Test
         "alerting": {"tiers": [{"name": "fast", "burnRate": "5", "longWindow": "20s", "shortWindow": "5s", "keepFiringFor": "1s"}]}
     });
     apply(&files.client, "default", &[burning.clone()]).await?;
-    let firing = files.wait("burning", c::BURNING, "True").await?;
-    let (ready, _, message) = condition(&firing, c::READY).context("Ready")?;
-    ensure!(ready == "True" && message.starts_with("spec.period: the period of 2d is longer than the 1d"), "{message}");
+    files.wait("burning", c::BURNING, "True").await?;
+    // Whether its rules are loaded, and for how long samples are kept, is asked for apart, and may be known later.
+    wait_until("what burns to be Ready, with what is too much", SOON, async || {
+        let slo = files.slos.get("burning").await?;
+        let (burns, ..) = condition(&slo, c::BURNING).context("Burning")?;
+        let (ready, _, message) = condition(&slo, c::READY).context("Ready")?;
+        let is_told = message.starts_with("spec.period: the period of 2d is longer than the 1d");
+        ensure!(burns == "True" && ready == "True" && is_told, "{:?}", slo.status);
+        Ok(Some(()))
+    })
+    .await?;
 
     burning["spec"]["sli"]["events"]["bad"] = json!("sum(");
     apply(&files.client, "default", &[burning]).await?;
