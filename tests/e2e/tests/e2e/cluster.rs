@@ -1,15 +1,16 @@
 //! What the operator's tests share: a control plane with the kinds, SLOs, and looks at what became of them.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, path::Path, time::Duration};
 
 use anyhow::{Context, Result};
+use k8s_openapi::api::authorization::v1::SelfSubjectAccessReview;
 use kube::{
     Api, Client, CustomResourceExt, ResourceExt,
-    api::{ApiResource, DynamicObject, ListParams, Patch, PatchParams},
+    api::{ApiResource, DynamicObject, ListParams, Patch, PatchParams, PostParams},
 };
 use plimsoll_api::{AlertRule, Slo, conditions};
 use plimsoll_e2e::Testbed;
-use plimsoll_testbed::{ControlPlane, ControlPlaneOptions, PrometheusOperator, wait_until};
+use plimsoll_testbed::{ControlPlane, ControlPlaneOptions, PrometheusOperator, client_from, wait_until};
 use serde_json::{Value, json};
 
 pub(crate) const SOON: Duration = Duration::from_secs(60);
@@ -35,6 +36,26 @@ pub(crate) async fn install(plane: &ControlPlane) -> Result<Client> {
     wait_until("the kind SLO", SOON, async || Ok(Some(slos.list(&ListParams::default().limit(1)).await?))).await?;
     Ok(client)
 }
+
+/// Waits until a user may do this: of roles and bindings the API server learns by watches of its own, of each kind apart.
+/// Each right is a verb, a kind of a group, and a namespace, or none for all.
+pub(crate) async fn may(kubeconfig: &Path, rights: &[(&str, &str, &str, &str)]) -> Result<()> {
+    let reviews: Api<SelfSubjectAccessReview> = Api::all(client_from(kubeconfig).await?);
+    for (verb, group, resource, namespace) in rights {
+        let attributes = json!({"verb": verb, "group": group, "resource": resource, "namespace": namespace});
+        let review = serde_json::from_value(json!({"spec": {"resourceAttributes": attributes}}))?;
+        wait_until(&format!("the right to {verb} {resource}"), SOON, async || {
+            let answer = reviews.create(&PostParams::default(), &review).await?;
+            Ok(answer.status.is_some_and(|status| status.allowed).then_some(()))
+        })
+        .await?;
+    }
+    Ok(())
+}
+
+/// What the roles of `manifests/rbac.yaml` give, by the one that is bound everywhere and the one of a namespace.
+pub(crate) const OF_THE_MANIFEST: [(&str, &str, &str, &str); 2] =
+    [("list", "plimsoll.dev", "slos", ""), ("create", "coordination.k8s.io", "leases", "plimsoll-system")];
 
 /// The shortest SLO.
 pub(crate) fn slo(name: &str) -> Value {
