@@ -22,6 +22,9 @@ pub(crate) fn tests() -> Vec<Test> {
 /// How often a process is looked at, which stands for one minute of the presets: an hour is half a minute.
 const SCRAPE: Duration = Duration::from_millis(500);
 
+/// How often each process has been scraped. The test takes less than ten minutes.
+const SCRAPES: &str = "count_over_time(up[10m])";
+
 /// Scrapes before the fault: the presets look an hour back.
 const BEFORE: usize = 64;
 /// Scrapes of the fault: the longest `for` is 15 minutes.
@@ -62,14 +65,18 @@ async fn the_presets_for_go_fire_on_processes_that_misbehave(testbed: &Testbed) 
     };
     let prometheus = Prometheus::start(testbed.bin(), options).await?;
     scraped(&prometheus, BEFORE + 4).await?;
+    // Before the first of them: a machine that is busy takes its time to tell the faults.
+    let begun = now(&prometheus).await?;
     for fault in &FAULTS {
         for (path, n) in fault.tell {
             place.fault(fault.pod, path, *n).await?;
         }
     }
-    let begun = now(&prometheus).await?;
-    scraped(&prometheus, BEFORE + 4 + DURING).await?;
-    let series = prometheus.query(&format!("{{__name__=~\"{SERIES}\"}}[5m]")).await?;
+    // And after the last of them so many scrapes more.
+    let until = prometheus.value(&format!("max({SCRAPES})")).await?.context("no scrapes")?;
+    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a few hundred scrapes")]
+    scraped(&prometheus, until as usize + DURING).await?;
+    let series = prometheus.query(&format!("{{__name__=~\"{SERIES}\"}}[10m]")).await?;
     stack.control_plane.kubectl(["delete", "namespace", place.namespace, "--wait=false"]).await?;
 
     let mut simulation = Simulation::new(testbed, "1m", &preset("go-runtime")?).await?;
@@ -95,8 +102,8 @@ async fn the_presets_for_go_fire_on_processes_that_misbehave(testbed: &Testbed) 
 
 /// Waits until every process has been scraped so often.
 async fn scraped(prometheus: &Prometheus, times: usize) -> Result<()> {
-    let count = format!("min(count_over_time(up[5m])) >= {times}");
-    prometheus.wait_for(&count, SOON).await.map(drop)
+    let count = format!("min({SCRAPES}) >= {times}");
+    prometheus.wait_for(&count, SOON * 3).await.map(drop)
 }
 
 async fn now(prometheus: &Prometheus) -> Result<f64> {
