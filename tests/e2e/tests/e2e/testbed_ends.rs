@@ -94,7 +94,7 @@ async fn ends(way: &str, signal: Option<Signal>, node: bool) -> Result<()> {
             None => drop(child.stdin.take()),
         }
         wait_until("the child to end", Duration::from_secs(60), async || Ok(child.try_wait()?)).await?;
-        wait_until("the servers to end", Duration::from_secs(20), async || {
+        wait_until("the servers to end", Duration::from_secs(60), async || {
             let (left, cgroups, mounts) = (running_children(id)?, cgroups_of_nodes(id)?, mounts_of(id)?);
             ensure!(left.is_empty(), "still running: {left:?}");
             ensure!(cgroups.is_empty() && mounts.is_empty(), "left: {cgroups:?} {mounts:?}");
