@@ -9,6 +9,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use serde::Deserialize;
 use serde_json::{Value, json};
+use tokio::sync::{Mutex, MutexGuard};
 
 use crate::binaries::Bin;
 use crate::folder::Folder;
@@ -61,6 +62,8 @@ pub struct Prometheus {
     program: Program,
     url: String,
     options: PrometheusOptions,
+    /// Held by whoever changes rule files, until they are loaded: one that goes while it is loaded is an error.
+    files: Mutex<()>,
     folder: Folder,
 }
 
@@ -151,7 +154,7 @@ impl Prometheus {
             .args(long_lived)
             .args(&options.arguments);
         let process = started(&program, &folder, &url).await?;
-        let this = Self { process, program, url, options, folder };
+        let this = Self { process, program, url, options, files: Mutex::default(), folder };
         this.knows_alertmanager().await?;
         Ok(this)
     }
@@ -189,14 +192,21 @@ impl Prometheus {
 
     /// Writes a rule file and loads it. A rule file that Prometheus rejects is an error with its message.
     pub async fn load_rules(&self, file: &str, yaml: &str) -> Result<()> {
+        let _files = self.rule_files().await;
         fs::write(self.rule_folder().join(file), yaml)?;
         self.reload().await
     }
 
     /// Removes a rule file and what came of it.
     pub async fn unload_rules(&self, file: &str) -> Result<()> {
+        let _files = self.rule_files().await;
         fs::remove_file(self.rule_folder().join(file))?;
         self.reload().await
+    }
+
+    /// Keeps others from changing rule files.
+    pub(crate) async fn rule_files(&self) -> MutexGuard<'_, ()> {
+        self.files.lock().await
     }
 
     /// Loads the configuration and the rule files again.

@@ -122,6 +122,7 @@ async fn copy(
     if *written == wanted {
         return Ok(());
     }
+    let _files = prometheus.rule_files().await;
     // Only what came from here is removed: a test may have files of its own beside it.
     for gone in written.keys().filter(|path| !wanted.contains_key(*path)) {
         fs::remove_file(gone)?;
