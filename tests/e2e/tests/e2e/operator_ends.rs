@@ -120,7 +120,7 @@ async fn it_ends_soon_whatever_it_waits_for(testbed: &Testbed) -> Result<()> {
 
     // While nothing is listed: of what the leader works on, and of what every replica knows.
     door.shut(Shut::Lists);
-    let (mut operator, _) = ground.replica_by(testbed, "lists", &kubeconfig).await?;
+    let (mut operator, _) = ground.beginning_replica(testbed, "lists", &kubeconfig).await?;
     for kind in ["/slos", "/alertrules", "/runbooks", "/runbookexecutions"] {
         door.holds(kind).await?;
     }

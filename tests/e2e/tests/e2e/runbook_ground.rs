@@ -129,7 +129,9 @@ impl Ground {
     }
 
     pub(crate) async fn operator_by(&self, testbed: &Testbed, kubeconfig: &Path) -> Result<Operator> {
-        self.start(testbed, kubeconfig, &self.alerts, &self.webhook, &["--no-leader-election"]).await
+        let operator = self.start(testbed, kubeconfig, &self.alerts, &self.webhook, &["--no-leader-election"]).await?;
+        self.takes_alerts(&self.alerts).await?;
+        Ok(operator)
     }
 
     /// One of several operators, of which one leads, and where it takes alerts.
@@ -139,6 +141,18 @@ impl Ground {
     }
 
     pub(crate) async fn replica_by(
+        &self,
+        testbed: &Testbed,
+        identity: &str,
+        kubeconfig: &Path,
+    ) -> Result<(Operator, String)> {
+        let (operator, alerts) = self.beginning_replica(testbed, identity, kubeconfig).await?;
+        self.takes_alerts(&alerts).await?;
+        Ok((operator, alerts))
+    }
+
+    /// One that need not know any runbook yet.
+    pub(crate) async fn beginning_replica(
         &self,
         testbed: &Testbed,
         identity: &str,
@@ -181,16 +195,19 @@ impl Ground {
         arguments.extend(["--config", &config, "--webhook-listen", webhook, "--webhook-url", &url]);
         arguments.extend(["--alerts-listen", alerts, "--alerts-name", "127.0.0.1", "--alerts-token-file", &token]);
         arguments.extend(more);
-        let operator = Operator::start_with(testbed.plimsoll()?, kubeconfig, &arguments).await?;
-        // It is ready as soon as it listens; until its watch has told of the runbooks it answers every alert by 503.
+        Operator::start_with(testbed.plimsoll()?, kubeconfig, &arguments).await
+    }
+
+    /// Waits until an operator answers alerts: it is ready as soon as it listens, and until its watch has told of the runbooks
+    /// it answers every one by 503.
+    async fn takes_alerts(&self, address: &str) -> Result<()> {
         let nobodys = post(&[alert("Nobodys", "nothing", 0)]);
         wait_until("the operator to take alerts", SOON, async || {
-            let (code, message) = self.post_to(alerts, TOKEN, &nobodys).await?;
+            let (code, message) = self.post_to(address, TOKEN, &nobodys).await?;
             ensure!(code == 200, "{code} {message}");
             Ok(Some(()))
         })
-        .await?;
-        Ok(operator)
+        .await
     }
 
     /// Waits until one of several operators knows the runbook that an alert of this name starts: a runbook is Ready as soon as
