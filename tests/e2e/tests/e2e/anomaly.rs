@@ -118,7 +118,8 @@ async fn a_series_that_jumps_becomes_an_alert_which_outlives_the_operator(testbe
     ensure!(asked <= 8.0, "the past was read again: {asked} questions");
     ensure!(operator.log()?.contains("the scorer goes on from its stored state"));
     ensure!(prometheus.query(FIRING).await?.len() == 1);
-    ensure!(prometheus.value(SINCE).await? == since, "the alert is the one of before");
+    let same = prometheus.value(SINCE).await?;
+    ensure!(same == since, "the alert is another one: since {same:?}, not {since:?}");
     operator.stop().await
 }
 
