@@ -39,6 +39,13 @@ impl Folder {
     }
 }
 
+/// Writes a file in one step, so that no program that reads it just then sees half of it, or nothing.
+pub(crate) fn write_whole(path: &Path, text: &str) -> Result<()> {
+    let unfinished = path.with_extension("unfinished");
+    fs::write(&unfinished, text)?;
+    fs::rename(unfinished, path).with_context(|| format!("writing {}", path.display()))
+}
+
 /// A killed process cannot remove its folders, so the next one does.
 fn sweep() {
     for entry in fs::read_dir(std::env::temp_dir()).into_iter().flatten().flatten() {

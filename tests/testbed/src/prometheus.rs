@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use tokio::sync::{Mutex, MutexGuard};
 
 use crate::binaries::Bin;
-use crate::folder::Folder;
+use crate::folder::{Folder, write_whole};
 use crate::http;
 use crate::network::{Network, port_for};
 use crate::process::{Process, Program};
@@ -193,7 +193,7 @@ impl Prometheus {
     /// Writes a rule file and loads it. A rule file that Prometheus rejects is an error with its message.
     pub async fn load_rules(&self, file: &str, yaml: &str) -> Result<()> {
         let _files = self.rule_files().await;
-        fs::write(self.rule_folder().join(file), yaml)?;
+        write_whole(&self.rule_folder().join(file), yaml)?;
         self.reload().await
     }
 
@@ -314,8 +314,8 @@ fn write_config(folder: &Folder, options: &PrometheusOptions) -> Result<()> {
         "scrape_configs": jobs.collect::<Vec<_>>(),
         "alerting": {"alertmanagers": managers.collect::<Vec<_>>()},
     });
-    fs::write(folder.join("prometheus.yml"), serde_json::to_string_pretty(&config)?)?;
-    Ok(())
+    // Others have it reload as well: an operator that starts does. An empty file would be a configuration without rules.
+    write_whole(&folder.join("prometheus.yml"), &serde_json::to_string_pretty(&config)?)
 }
 
 fn milliseconds(duration: Duration) -> String {

@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -21,7 +21,7 @@ use tokio::task::JoinHandle;
 
 use crate::binaries::Bin;
 use crate::control_plane::ControlPlane;
-use crate::folder::Folder;
+use crate::folder::{Folder, write_whole};
 use crate::http;
 use crate::ports::free_port;
 use crate::process::{Process, Program};
@@ -132,12 +132,4 @@ async fn copy(
     }
     *written = wanted;
     prometheus.reload().await
-}
-
-/// In one step, so that no reload sees half a file.
-fn write_whole(path: &Path, text: &str) -> Result<()> {
-    let unfinished = path.with_extension("unfinished");
-    fs::write(&unfinished, text)?;
-    fs::rename(unfinished, path)?;
-    Ok(())
 }
