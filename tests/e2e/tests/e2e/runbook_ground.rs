@@ -14,6 +14,7 @@ use kube::{
     Api, Client, CustomResourceExt, ResourceExt,
     api::{ListParams, Patch, PatchParams},
 };
+use plimsoll::runbooks::proof::AUTHOR;
 use plimsoll_api::{Runbook, RunbookApproval, RunbookExecution, RunbookExecutionStatus, execution::Phase};
 use plimsoll_e2e::{NodeStack, Testbed, operator::Operator};
 use plimsoll_testbed::{
@@ -267,7 +268,7 @@ impl Ground {
         wait_until(&format!("runbook {name} to be stored"), SOON, async || {
             let stored = api.patch(name, &PatchParams::apply("test").force(), &Patch::Apply(&object)).await?;
             // The API server asks the webhook as soon as its own watch has told of the registration.
-            ensure!(stored.annotations().contains_key("plimsoll.dev/author"), "nobody has noted who wrote it");
+            ensure!(stored.annotations().contains_key(AUTHOR), "nobody has noted who wrote it");
             Ok(Some(stored))
         })
         .await?;
