@@ -256,8 +256,14 @@ impl ControlPlane {
         self.knows_kinds().await
     }
 
+    /// Waits until the API server serves all CRDs, and kubectl finds their kinds.
+    pub async fn established(&self) -> Result<()> {
+        self.kubectl(["wait", "--for=condition=Established", "--timeout=60s", "crd", "--all"]).await?;
+        self.knows_kinds().await
+    }
+
     /// Waits until kubectl finds the kinds of all CRDs: the API server tells of one a moment after it is established.
-    pub async fn knows_kinds(&self) -> Result<()> {
+    async fn knows_kinds(&self) -> Result<()> {
         let crds = self.kubectl(["get", "crd", "-o", "jsonpath={.items[*].metadata.name}"]).await?;
         wait_until("the API server to tell of its kinds", START, async || {
             let kinds = self.kubectl(["api-resources", "-o", "name"]).await?;

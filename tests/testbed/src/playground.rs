@@ -120,7 +120,7 @@ async fn install(plane: &ControlPlane) -> Result<()> {
     for name in crds {
         plane.apply(&read(&format!("crds/{name}.yaml"))?).await?;
     }
-    plane.kubectl(["wait", "--for=condition=Established", "--timeout=60s", "crd", "--all"]).await?;
+    plane.established().await?;
     for namespace in ["shop", NAMESPACE] {
         plane.kubectl(["create", "namespace", namespace]).await?;
     }

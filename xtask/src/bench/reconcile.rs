@@ -118,7 +118,7 @@ impl Server {
         PrometheusOperator::install_crds(bin, &plane).await?;
         let crds = Program::new(programs.path("plimsoll")?).arg("crds").run("", Duration::from_secs(10)).await?;
         plane.apply(&crds.success()?).await?;
-        plane.kubectl(["wait", "--for=condition=Established", "--timeout=60s", "crd", "--all"]).await?;
+        plane.established().await?;
         plane.kubectl(["create", "namespace", NAMESPACE]).await?;
         let client = plane.client().await?;
         let server = Self { plane, client, folder: Folder::new("bench")? };

@@ -85,7 +85,7 @@ impl StatusWriter {
         // The uid keeps this from another object of the same name.
         let body = json!({"metadata": {"uid": meta.uid}, "status": patch(kind, old, new)});
         match self.patch(kind, meta.namespace.as_deref().unwrap_or_default(), &name, &body).await {
-            Ok(_) => {}
+            Ok(()) => {}
             Err(kube::Error::Api(error)) if error.code == 404 => return Ok(Written::Unchanged),
             Err(error) => return Err(StatusError(error)),
         }

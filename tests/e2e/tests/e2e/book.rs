@@ -11,7 +11,7 @@ use plimsoll_e2e::{PROMETHEUS, Test, Testbed, test};
 use plimsoll_testbed::{Component, ControlPlane, Folder, Program, Promtool};
 
 use crate::{
-    cluster::{SOON, slo},
+    cluster::slo,
     install::{self, NAMESPACE, SERVERS},
 };
 
@@ -196,7 +196,8 @@ async fn the_chart_comes_changes_and_goes_as_written(testbed: &Testbed) -> Resul
     ensure!(image == concat!("registry.example/plimsoll:", env!("CARGO_PKG_VERSION")), "{image}");
     let config = plane.kubectl(["-n", NAMESPACE, "get", "configmap", "plimsoll-config", "-o", "yaml"]).await?;
     ensure!(config.contains("url: http://prometheus-operated.monitoring:9090"), "{config}");
-    established(&plane).await?;
+    // Whoever types is slower than the API server.
+    plane.established().await?;
     reader.follow("install.md", "Is it there?").await?;
 
     // What was set stays, and what is set comes to it.
@@ -248,7 +249,8 @@ async fn the_manifests_come_and_go_as_written(testbed: &Testbed) -> Result<()> {
     let env = "jsonpath={.spec.template.spec.containers[0].env}";
     let env = plane.kubectl(["-n", NAMESPACE, "get", "deployment", "plimsoll", "-o", env]).await?;
     ensure!(env.contains("PLIMSOLL_PROMETHEUS"), "{env}");
-    established(&plane).await?;
+    // Whoever types is slower than the API server.
+    plane.established().await?;
     reader.follow("install.md", "Is it there?").await?;
     reader.follow("operations/upgrade.md", "Upgrade").await?;
     plane.kubectl(["-n", NAMESPACE, "create", "secret", "generic", "plimsoll-seal", "--from-literal=key=a"]).await?;
@@ -259,11 +261,4 @@ async fn the_manifests_come_and_go_as_written(testbed: &Testbed) -> Result<()> {
     let left = plane.kubectl(["get", "slo,clusterrole,validatingwebhookconfiguration", "-A", "-o", "name"]).await?;
     ensure!(!left.contains("plimsoll"), "{left}");
     Ok(())
-}
-
-/// Waits until the kinds are served, as whoever types is slower than the API server.
-async fn established(plane: &ControlPlane) -> Result<()> {
-    let timeout = format!("--timeout={}s", SOON.as_secs());
-    plane.kubectl(["wait", "--for=condition=Established", "crd", "--all", &timeout]).await?;
-    plane.knows_kinds().await
 }

@@ -74,7 +74,7 @@ async fn definitions(plane: &ControlPlane) -> Result<()> {
     ] {
         plane.apply(&definition(group, version, kind, plural).to_string()).await?;
     }
-    plane.kubectl(["wait", "--for=condition=Established", "--timeout=60s", "crd", "--all"]).await.map(drop)
+    plane.established().await
 }
 
 fn rule(group: &str, resources: &[&str], verbs: &[&str]) -> Value {

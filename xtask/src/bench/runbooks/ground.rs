@@ -78,7 +78,7 @@ impl Ground {
         copy["spec"]["names"]["shortNames"] = json!([]);
         copy["spec"]["names"]["categories"] = json!([]);
         plane.apply(&copy.to_string()).await?;
-        plane.kubectl(["wait", "--for=condition=Established", "--timeout=60s", "crd", "--all"]).await?;
+        plane.established().await?;
         for namespace in ["shop", "plimsoll-system"] {
             plane.kubectl(["create", "namespace", namespace]).await?;
         }
