@@ -127,6 +127,29 @@ async fn the_second_reconcile_writes_nothing_nor_does_a_restart() {
     let mut restarted = Bench::new(bench.api).await;
     assert_eq!(restarted.reconcile().await, [""; 0]);
     assert_eq!(restarted.ready().0, "AsDeclared");
+    assert_eq!(restarted.api.verbose(), [""; 0], "the API server does no more than it must");
+}
+
+/// The object does not look as it was applied, and only the watch tells: there is nothing to repair.
+#[tokio::test]
+async fn a_group_of_somebody_else_in_an_object_is_left_and_is_no_drift() {
+    let api = api_with(slo());
+    api.admits(json!({"name": "theirs", "rules": []}));
+    let mut bench = Bench::new(api).await;
+    assert_eq!(bench.reconcile().await, [format!("PATCH {RULE}"), format!("PATCH {SLO}/status")]);
+    for _ in 0..3 {
+        // The watch gets its turn.
+        tokio::task::yield_now().await;
+        assert_eq!(bench.reconcile().await, [""; 0]);
+    }
+    bench.watch.abort();
+
+    // Another process has to ask, once, and changes nothing by it.
+    let rule = bench.api.get(RULE).unwrap();
+    let mut restarted = Bench::new(bench.api).await;
+    assert_eq!(restarted.reconcile().await, [format!("PATCH {RULE}")]);
+    assert_eq!(restarted.reconcile().await, [""; 0]);
+    assert_eq!(restarted.api.get(RULE).unwrap(), rule);
 }
 
 /// How long rules have been on their way outlives the process.

@@ -342,8 +342,10 @@ impl Objects {
             match self.patch(target, &labels, rules, known.as_ref()).await {
                 Ok(metadata) => {
                     let (_, entry) = entry(&Reduced::of(metadata, wanted));
+                    // What changes nothing keeps its version, and Prometheus has nothing to load anew.
+                    let is_same = known.is_some_and(|known| known.version == entry.version);
                     self.state().wrote(key, entry, lists);
-                    return Ok(Written::Changed);
+                    return Ok(if is_same { Written::Unchanged } else { Written::Changed });
                 }
                 // There is one of which the watch has not told yet: somebody else's, or of a write of ours whose
                 // answer was lost.

@@ -203,6 +203,21 @@ async fn a_write_whose_answer_was_lost_is_found_again() {
     assert_eq!(deaf(&api).await.write(&target, &edited).await.unwrap(), Written::Changed);
 }
 
+/// Else each change of somebody else's group would begin the time anew for which Prometheus may lack the rules.
+#[tokio::test]
+async fn an_apply_that_changes_nothing_is_no_change() {
+    let api = crate::testing::FakeApi::default();
+    api.admits(json!({"name": "theirs", "rules": []}));
+    let target = conformance::target("a");
+    let rules = conformance::rules(&target, "vector(1)");
+    assert_eq!(deaf(&api).await.write(&target, &rules).await.unwrap(), Written::Changed);
+    let restarted = deaf(&api).await;
+    for _ in 0..2 {
+        assert_eq!(restarted.write(&target, &rules).await.unwrap(), Written::Unchanged);
+        assert_eq!(api.writes().len(), 2, "it is asked once what an apply would make of it");
+    }
+}
+
 #[tokio::test]
 async fn a_kind_that_the_cluster_lacks_is_named() {
     let api = crate::testing::FakeApi::default();
