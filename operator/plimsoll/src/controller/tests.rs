@@ -285,6 +285,24 @@ async fn a_stale_watch_does_not_lead_to_a_second_write() {
     assert_eq!(bench.api.writes().len(), before);
 }
 
+/// Nor does one that has told of another change, or of the first of two statuses.
+#[tokio::test]
+async fn a_watch_that_is_behind_does_not_tell_twice() {
+    let mut bench = Bench::new(api_with(slo())).await;
+    let old = bench.deliver();
+    // Somebody edits a label at the time of the first status.
+    let mut edited = bench.api.get(SLO).unwrap();
+    edited["metadata"]["labels"]["a"] = json!("b");
+    bench.api.put(SLO, edited);
+    let between: Stored = serde_json::from_value(bench.api.get(SLO).unwrap()).unwrap();
+    reconcile(old, Arc::clone(&bench.ctx)).await.unwrap();
+    let known = bench.ctx.status.stored(&between).unwrap();
+    assert_eq!(known.conditions.len(), bench.api.get(SLO).unwrap()["status"]["conditions"].as_array().unwrap().len());
+    let newest = bench.deliver();
+    assert_eq!(bench.ctx.status.stored(&newest), newest.status);
+    assert_eq!(bench.ctx.status.stored(&between), None, "forgotten, once it was told");
+}
+
 #[tokio::test]
 async fn drift_of_the_time_without_an_operator_is_repaired() {
     let mut bench = Bench::new(api_with(slo())).await;
