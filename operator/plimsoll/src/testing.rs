@@ -26,6 +26,8 @@ struct State {
     objects: BTreeMap<String, Value>,
     watches: Vec<(String, UnboundedSender<Line>)>,
     requests: Vec<String>,
+    verbose: Vec<String>,
+    admits: Option<Value>,
     notes: Vec<String>,
     fails: bool,
     refused: BTreeMap<String, Value>,
@@ -106,6 +108,16 @@ impl FakeApi {
         self.state.lock().unwrap().requests.len()
     }
 
+    /// Patches that had more read or answered than what is needed of them: fields that are not known, the whole object.
+    pub(crate) fn verbose(&self) -> Vec<String> {
+        self.state.lock().unwrap().verbose.clone()
+    }
+
+    /// From now on each applied object gets this group as well, as from somebody else who has one in it.
+    pub(crate) fn admits(&self, group: Value) {
+        self.state.lock().unwrap().admits = Some(group);
+    }
+
     /// What events have said so far.
     pub(crate) fn notes(&self) -> Vec<String> {
         self.state.lock().unwrap().notes.clone()
@@ -164,6 +176,11 @@ impl FakeApi {
             };
         }
         let body: Value = serde_json::from_slice(&body).unwrap();
+        let accepts = parts.headers.get("accept").map_or("", |v| v.to_str().unwrap());
+        let partial = accepts.contains("as=PartialObjectMetadata");
+        if parts.method == Method::PATCH && !(partial && query.contains("fieldValidation=Ignore")) {
+            state.verbose.push(asked);
+        }
         if parts.method == Method::POST && !path.ends_with("/events") {
             let answer = state.create(&path, body);
             let is_lost = state.lost.take_if(|lost| *lost == path).is_some();
@@ -180,7 +197,7 @@ impl FakeApi {
         if state.strict && !apply && state.objects.get(&path).is_some_and(is_stale) {
             return status(StatusCode::CONFLICT, "the object has been modified");
         }
-        state.write(&path, query, body, (apply, parts.method == Method::PUT))
+        state.write(&path, query, body, (apply, parts.method == Method::PUT, partial))
     }
 }
 
@@ -247,7 +264,13 @@ impl State {
         answer(&object)
     }
 
-    fn write(&mut self, path: &str, query: &str, body: Value, (apply, replace): (bool, bool)) -> Response<Answer> {
+    fn write(
+        &mut self,
+        path: &str,
+        query: &str,
+        body: Value,
+        (apply, replace, partial): (bool, bool, bool),
+    ) -> Response<Answer> {
         let (path, subresource) = match path.strip_suffix("/status") {
             Some(path) => (path.to_owned(), true),
             None => (path.to_owned(), false),
@@ -277,8 +300,8 @@ impl State {
         if apply && !forced && old.as_ref().is_some_and(|o| !ours(o) && o["spec"] != body["spec"]) {
             return status(StatusCode::CONFLICT, "Apply failed with 1 conflict: conflict with \"somebody\": .spec");
         }
-        self.step();
-        let mut new = old.clone().unwrap_or_else(|| json!({"metadata": {"uid": format!("uid-{}", self.version)}}));
+        let mut new =
+            old.clone().unwrap_or_else(|| json!({"metadata": {"uid": format!("uid-{}", self.version.max(1) + 1)}}));
         if apply {
             let labels: serde_json::Map<String, Value> = body["metadata"]["labels"]
                 .as_object()
@@ -292,6 +315,9 @@ impl State {
             for (key, value) in body["metadata"].as_object().unwrap() {
                 new["metadata"][key] = value.clone();
             }
+            if let Some(groups) = new.pointer_mut("/spec/groups").and_then(Value::as_array_mut) {
+                groups.extend(self.admits.clone());
+            }
             new["metadata"]["managedFields"] = json!([{"manager": "plimsoll-slo", "operation": "Apply",
                 "fieldsType": "FieldsV1", "fieldsV1": {"f:metadata": {"f:labels": labels}}}]);
         } else if subresource && replace {
@@ -301,11 +327,24 @@ impl State {
         } else {
             merge(&mut new, &body);
         }
-        new["metadata"]["resourceVersion"] = json!(self.version.to_string());
-        let event = if old.is_some() { "MODIFIED" } else { "ADDED" };
-        self.objects.insert(path.clone(), new.clone());
-        self.tell(&path, event, &new);
-        answer(&new)
+        // What changes nothing is not stored.
+        if let Some(old) = &old {
+            new["metadata"]["resourceVersion"] = version(old);
+        }
+        if old.as_ref() != Some(&new) {
+            self.step();
+            new["metadata"]["resourceVersion"] = json!(self.version.to_string());
+            let event = if old.is_some() { "MODIFIED" } else { "ADDED" };
+            self.objects.insert(path.clone(), new.clone());
+            self.tell(&path, event, &new);
+        }
+        if partial {
+            answer(
+                &json!({"apiVersion": "meta.k8s.io/v1", "kind": "PartialObjectMetadata", "metadata": new["metadata"]}),
+            )
+        } else {
+            answer(&new)
+        }
     }
 
     fn tell(&mut self, path: &str, event: &str, object: &Value) {

@@ -6,7 +6,7 @@ use std::{
 };
 
 use http::{HeaderValue, header};
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, ObjectMeta};
 use kube::{
     Client, Resource, ResourceExt,
     api::{Patch, PatchParams},
@@ -40,7 +40,9 @@ pub struct StatusError(#[source] kube::Error);
 #[derive(Clone, Debug)]
 struct Pending {
     /// The version of the object that the write was based on.
-    based_on: Option<String>,
+    based_on: u64,
+    /// The version that it led to: the watch may tell of others before.
+    led_to: u64,
     status: Shown,
 }
 
@@ -61,8 +63,14 @@ impl StatusWriter {
     pub fn stored(&self, object: &Stored) -> Option<Shown> {
         let mut pending = self.pending.lock().unwrap_or_else(PoisonError::into_inner);
         let key = key(object);
+        let version = version(object.meta());
         match pending.get(&key) {
-            Some(known) if known.based_on == object.meta().resource_version => Some(known.status.clone()),
+            // What changes nothing, since the API server drops a field, leads to the same version.
+            Some(Pending { based_on, led_to, status })
+                if version == *based_on || (*based_on..*led_to).contains(&version) =>
+            {
+                Some(status.clone())
+            }
             Some(_) => {
                 pending.remove(&key);
                 object.status.clone()
@@ -84,26 +92,26 @@ impl StatusWriter {
         let name = object.name_any();
         // The uid keeps this from another object of the same name.
         let body = json!({"metadata": {"uid": meta.uid}, "status": patch(kind, old, new)});
-        match self.patch(kind, meta.namespace.as_deref().unwrap_or_default(), &name, &body).await {
-            Ok(()) => {}
+        let led_to = match self.patch(kind, meta.namespace.as_deref().unwrap_or_default(), &name, &body).await {
+            Ok(metadata) => version(&metadata),
             Err(kube::Error::Api(error)) if error.code == 404 => return Ok(Written::Unchanged),
             Err(error) => return Err(StatusError(error)),
-        }
-        let pending = Pending { based_on: meta.resource_version.clone(), status: new.clone() };
+        };
+        let pending = Pending { based_on: version(meta), led_to, status: new.clone() };
         self.pending.lock().unwrap_or_else(PoisonError::into_inner).insert(key(object), pending);
         self.announce(object, old, new).await;
         Ok(Written::Changed)
     }
 
     /// Has the API server answer with no more than it must.
-    async fn patch(&self, kind: Kind, namespace: &str, name: &str, body: &Value) -> Result<(), kube::Error> {
+    async fn patch(&self, kind: Kind, namespace: &str, name: &str, body: &Value) -> Result<ObjectMeta, kube::Error> {
         let mut params = PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() };
         params.field_validation = Some(UNCHECKED);
         let request = Request::new(Stored::url_path(&kind, Some(namespace)));
         let request = request.patch_subresource("status", name, &params, &Patch::Merge(body));
         let mut request = request.map_err(kube::Error::BuildRequest)?;
         request.headers_mut().insert(header::ACCEPT, METADATA);
-        self.client.request::<PartialObjectMeta<Stored>>(request).await.map(drop)
+        Ok(self.client.request::<PartialObjectMeta<Stored>>(request).await?.metadata)
     }
 
     /// Forgets an object.
@@ -124,6 +132,11 @@ impl StatusWriter {
     pub async fn event(&self, object: &Stored, reason: &str, type_: EventType, note: String) {
         self.teller.tell(&object.object_ref(&object.kind_of()), type_, reason, &note).await;
     }
+}
+
+/// Zero for what has none.
+fn version(meta: &ObjectMeta) -> u64 {
+    meta.resource_version.as_deref().and_then(|version| version.parse().ok()).unwrap_or(0)
 }
 
 fn key(object: &Stored) -> (String, String) {

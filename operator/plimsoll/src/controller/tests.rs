@@ -127,6 +127,29 @@ async fn the_second_reconcile_writes_nothing_nor_does_a_restart() {
     let mut restarted = Bench::new(bench.api).await;
     assert_eq!(restarted.reconcile().await, [""; 0]);
     assert_eq!(restarted.ready().0, "AsDeclared");
+    assert_eq!(restarted.api.verbose(), [""; 0], "the API server does no more than it must");
+}
+
+/// The object does not look as it was applied, and only the watch tells: there is nothing to repair.
+#[tokio::test]
+async fn a_group_of_somebody_else_in_an_object_is_left_and_is_no_drift() {
+    let api = api_with(slo());
+    api.admits(json!({"name": "theirs", "rules": []}));
+    let mut bench = Bench::new(api).await;
+    assert_eq!(bench.reconcile().await, [format!("PATCH {RULE}"), format!("PATCH {SLO}/status")]);
+    for _ in 0..3 {
+        // The watch gets its turn.
+        tokio::task::yield_now().await;
+        assert_eq!(bench.reconcile().await, [""; 0]);
+    }
+    bench.watch.abort();
+
+    // Another process has to ask, once, and changes nothing by it.
+    let rule = bench.api.get(RULE).unwrap();
+    let mut restarted = Bench::new(bench.api).await;
+    assert_eq!(restarted.reconcile().await, [format!("PATCH {RULE}")]);
+    assert_eq!(restarted.reconcile().await, [""; 0]);
+    assert_eq!(restarted.api.get(RULE).unwrap(), rule);
 }
 
 /// How long rules have been on their way outlives the process.
@@ -260,6 +283,24 @@ async fn a_stale_watch_does_not_lead_to_a_second_write() {
     let before = bench.api.writes().len();
     reconcile(old, Arc::clone(&bench.ctx)).await.unwrap();
     assert_eq!(bench.api.writes().len(), before);
+}
+
+/// Nor does one that has told of another change, or of the first of two statuses.
+#[tokio::test]
+async fn a_watch_that_is_behind_does_not_tell_twice() {
+    let mut bench = Bench::new(api_with(slo())).await;
+    let old = bench.deliver();
+    // Somebody edits a label at the time of the first status.
+    let mut edited = bench.api.get(SLO).unwrap();
+    edited["metadata"]["labels"]["a"] = json!("b");
+    bench.api.put(SLO, edited);
+    let between: Stored = serde_json::from_value(bench.api.get(SLO).unwrap()).unwrap();
+    reconcile(old, Arc::clone(&bench.ctx)).await.unwrap();
+    let known = bench.ctx.status.stored(&between).unwrap();
+    assert_eq!(known.conditions.len(), bench.api.get(SLO).unwrap()["status"]["conditions"].as_array().unwrap().len());
+    let newest = bench.deliver();
+    assert_eq!(bench.ctx.status.stored(&newest), newest.status);
+    assert_eq!(bench.ctx.status.stored(&between), None, "forgotten, once it was told");
 }
 
 #[tokio::test]

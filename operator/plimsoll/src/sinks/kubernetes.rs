@@ -54,14 +54,22 @@ struct State {
     objects: HashMap<Key, Entry>,
     settled: HashMap<Key, Settled>,
     incoming: HashMap<Key, Entry>,
-    /// The newest version that the watch has told of.
+    /// The newest version that the last list, or the watch after it, has told of.
     seen: u64,
+    /// How often all objects were listed.
+    lists: u64,
 }
 
 impl State {
+    /// Whether an answer says more than the watch. `lists` is how many there had been when it was asked for: what a list
+    /// since then lacks may be deleted again, and nobody tells of that any more.
+    fn is_news(&self, entry: &Entry, lists: u64) -> bool {
+        entry.version > self.seen && lists == self.lists
+    }
+
     /// Notes an apply of ours, of which only the metadata were answered: `entry` has the wanted fingerprint.
-    fn wrote(&mut self, key: Key, entry: Entry) {
-        if entry.version > self.seen {
+    fn wrote(&mut self, key: Key, entry: Entry, lists: u64) {
+        if self.is_news(&entry, lists) {
             self.settled.remove(&key);
             self.objects.insert(key, entry);
             return;
@@ -75,14 +83,25 @@ impl State {
         }
     }
 
-    /// Whether the watch tells of what is known: of our own write, seen before or still to come in a newer version.
+    /// Whether the watch tells of what is known: of our own write, seen before or still to come in a newer version. An
+    /// object that was in its place before, and that the watch has yet to tell of, is no news either.
     fn knows(&mut self, key: &Key, told: &Entry) -> bool {
-        let Some(known) = self.objects.get_mut(key).filter(|known| known.uid == told.uid) else { return false };
+        let Some(known) = self.objects.get_mut(key) else { return false };
         if known.version == told.version && known.print != told.print {
             self.settled.insert(key.clone(), (known.print, told.print));
             known.print = told.print;
         }
         known.version >= told.version
+    }
+
+    /// Takes a new list for all there is, and gives what was known before. An etcd that was restored counts from lower again.
+    fn listed(&mut self) -> HashMap<Key, Entry> {
+        let old = std::mem::replace(&mut self.objects, std::mem::take(&mut self.incoming));
+        self.objects.shrink_to_fit();
+        self.settled.retain(|key, _| self.objects.contains_key(key));
+        self.seen = self.objects.values().map(|entry| entry.version).max().unwrap_or(0);
+        self.lists += 1;
+        old
     }
 }
 
@@ -192,9 +211,7 @@ impl Objects {
 
     fn ingest(&self, event: watcher::Event<Reduced>) -> Vec<Touched> {
         let mut state = self.state();
-        if let watcher::Event::InitApply(object) | watcher::Event::Apply(object) | watcher::Event::Delete(object) =
-            &event
-        {
+        if let watcher::Event::Apply(object) | watcher::Event::Delete(object) = &event {
             state.seen = state.seen.max(entry(object).1.version);
         }
         match event {
@@ -208,9 +225,7 @@ impl Objects {
                 Vec::new()
             }
             watcher::Event::InitDone => {
-                let new = std::mem::take(&mut state.incoming);
-                let old = std::mem::replace(&mut state.objects, new);
-                state.objects.shrink_to_fit();
+                let old = state.listed();
                 let first = *self.readiness.borrow() != Readiness::Ready;
                 let mut touched = Vec::new();
                 for (key, entry) in &state.objects {
@@ -323,11 +338,14 @@ impl Objects {
                     return Ok(Written::Unchanged);
                 }
             }
+            let lists = self.state().lists;
             match self.patch(target, &labels, rules, known.as_ref()).await {
                 Ok(metadata) => {
                     let (_, entry) = entry(&Reduced::of(metadata, wanted));
-                    self.state().wrote(key, entry);
-                    return Ok(Written::Changed);
+                    // What changes nothing keeps its version, and Prometheus has nothing to load anew.
+                    let is_same = known.is_some_and(|known| known.version == entry.version);
+                    self.state().wrote(key, entry, lists);
+                    return Ok(if is_same { Written::Unchanged } else { Written::Changed });
                 }
                 // There is one of which the watch has not told yet: somebody else's, or of a write of ours whose
                 // answer was lost.
@@ -378,11 +396,12 @@ impl Objects {
 
     /// The object that stood in the way, if it is ours.
     async fn unseen(&self, target: &Target, key: &Key) -> Result<Entry, SinkError> {
+        let lists = self.state().lists;
         let found = self.api(target).get_opt(&target.object_name()).await;
         if let Some(object) = found.map_err(|error| self.failed(target, error))? {
             let (_, entry) = entry(&object);
             let mut state = self.state();
-            if entry.version > state.seen {
+            if state.is_news(&entry, lists) {
                 state.objects.insert(key.clone(), entry);
             }
         }

@@ -64,28 +64,47 @@ fn a_change_concerns_its_owner_and_who_would_like_its_name() {
     assert_eq!(concerned(&key("shop", "plimsoll.alertrule-a"), &entry(None)), [rule]);
 }
 
+fn print(expr: &str) -> Fingerprint {
+    Fingerprint::of(&conformance::rules(&conformance::target("a"), expr)).unwrap()
+}
+
+/// The object `shop/plimsoll-a`, as it is told.
+fn object(uid: &str, version: u64, print: Fingerprint) -> Reduced {
+    let text = |text: &str| Some(text.to_owned());
+    let metadata =
+        ObjectMeta { name: text("plimsoll-a"), namespace: text("shop"), uid: text(uid), ..ObjectMeta::default() };
+    Reduced::of(ObjectMeta { resource_version: Some(version.to_string()), ..metadata }, print)
+}
+
+/// All that is known of rule objects.
+fn nothing_yet() -> Arc<Objects> {
+    Objects::new(crate::testing::FakeApi::default().client(), prometheus_rule::resource())
+}
+
+/// A list has these.
+fn list(objects: &Objects, listed: impl IntoIterator<Item = Reduced>) {
+    objects.ingest(watcher::Event::Init);
+    for object in listed {
+        objects.ingest(watcher::Event::InitApply(object));
+    }
+    objects.ingest(watcher::Event::InitDone);
+}
+
 /// An apply is answered without the object, so that only the watch tells what it led to: with a group of somebody else in
 /// it, the object is as it should be although it does not look like it.
 #[tokio::test]
 async fn what_others_have_in_an_object_is_settled_whichever_tells_first() {
-    let print = |expr: &str| Fingerprint::of(&conformance::rules(&conformance::target("a"), expr)).unwrap();
     let (wanted, merged, edited) = (print("1"), print("1 + 1"), print("2"));
-    let object = |version: u64, print: Fingerprint| {
-        let text = |text: &str| Some(text.to_owned());
-        let metadata =
-            ObjectMeta { name: text("plimsoll-a"), namespace: text("shop"), uid: text("u"), ..ObjectMeta::default() };
-        Reduced::of(ObjectMeta { resource_version: Some(version.to_string()), ..metadata }, print)
-    };
     let key = key("shop", "plimsoll-a");
-    let objects = || Objects::new(crate::testing::FakeApi::default().client(), prometheus_rule::resource());
-    let answered = |objects: &Objects, version| objects.state().wrote(key.clone(), entry(&object(version, wanted)).1);
-    let told = |objects: &Objects, version, print| objects.ingest(watcher::Event::Apply(object(version, print)));
+    let answered =
+        |objects: &Objects, version| objects.state().wrote(key.clone(), entry(&object("u", version, wanted)).1, 0);
+    let told = |objects: &Objects, version, print| objects.ingest(watcher::Event::Apply(object("u", version, print)));
     let known = |objects: &Objects| {
         let state = objects.state();
         (state.objects[&key].print, state.settled.get(&key).copied())
     };
 
-    let first_answered = objects();
+    let first_answered = nothing_yet();
     answered(&first_answered, 5);
     assert_eq!(told(&first_answered, 5, merged), []);
     assert_eq!(known(&first_answered), (merged, Some((wanted, merged))));
@@ -96,13 +115,57 @@ async fn what_others_have_in_an_object_is_settled_whichever_tells_first() {
     assert_eq!(told(&first_answered, 7, wanted), []);
     assert_eq!(known(&first_answered), (wanted, None));
 
-    let first_told = objects();
+    let first_told = nothing_yet();
     told(&first_told, 5, merged);
     answered(&first_told, 5);
     assert_eq!(known(&first_told), (merged, Some((wanted, merged))));
     told(&first_told, 8, edited);
     answered(&first_told, 7);
     assert_eq!(known(&first_told), (edited, None), "the edit came after the write, and is not settled by it");
+}
+
+/// Nobody tells of a deletion that a list has left out: an answer to what was asked before would put the object back for good,
+/// and rules that are gone would be taken for written.
+#[tokio::test]
+async fn an_answer_that_a_list_has_overtaken_puts_nothing_back() {
+    let (objects, key) = (nothing_yet(), key("shop", "plimsoll-a"));
+    list(&objects, []);
+    let asked = objects.state().lists;
+    list(&objects, []);
+    let (_, written) = entry(&object("u", 5, print("1")));
+    objects.state().wrote(key.clone(), written.clone(), asked);
+    assert_eq!(objects.state().objects.get(&key), None);
+    let asked = objects.state().lists;
+    objects.state().wrote(key.clone(), written.clone(), asked);
+    assert_eq!(objects.state().objects.get(&key), Some(&written));
+}
+
+#[tokio::test]
+async fn a_list_is_all_that_is_known() {
+    let (objects, key) = (nothing_yet(), key("shop", "plimsoll-a"));
+    list(&objects, [object("u", 900, print("1 + 1"))]);
+    objects.state().wrote(key.clone(), entry(&object("u", 900, print("1"))).1, 1);
+    assert!(objects.state().settled.contains_key(&key));
+    list(&objects, []);
+    assert!(objects.state().settled.is_empty(), "of an object that is gone nothing is kept");
+
+    // An etcd that was restored counts on from where it was then.
+    list(&objects, [object("u", 700, print("1"))]);
+    let (_, written) = entry(&object("u", 701, print("2")));
+    let asked = objects.state().lists;
+    objects.state().wrote(key.clone(), written.clone(), asked);
+    assert_eq!(objects.state().objects.get(&key), Some(&written));
+}
+
+/// What stood in the place of an object and was gone when that was made is told of late, and would be taken for a stranger's.
+#[tokio::test]
+async fn what_was_there_before_does_not_hide_what_is_there() {
+    let (objects, key) = (nothing_yet(), key("shop", "plimsoll-a"));
+    let (_, written) = entry(&object("ours", 9, print("1")));
+    objects.state().wrote(key.clone(), written.clone(), 0);
+    assert_eq!(objects.ingest(watcher::Event::Apply(object("theirs", 5, print("2")))), []);
+    assert_eq!(objects.ingest(watcher::Event::Delete(object("theirs", 6, print("2")))), []);
+    assert_eq!(objects.state().objects.get(&key), Some(&written));
 }
 
 /// A backend that knows of nothing that comes from now on.
@@ -138,6 +201,21 @@ async fn a_write_whose_answer_was_lost_is_found_again() {
     assert_eq!(second.write(&target, &rules).await.unwrap(), Written::Unchanged);
     let edited = conformance::rules(&target, "vector(2)");
     assert_eq!(deaf(&api).await.write(&target, &edited).await.unwrap(), Written::Changed);
+}
+
+/// Else each change of somebody else's group would begin the time anew for which Prometheus may lack the rules.
+#[tokio::test]
+async fn an_apply_that_changes_nothing_is_no_change() {
+    let api = crate::testing::FakeApi::default();
+    api.admits(json!({"name": "theirs", "rules": []}));
+    let target = conformance::target("a");
+    let rules = conformance::rules(&target, "vector(1)");
+    assert_eq!(deaf(&api).await.write(&target, &rules).await.unwrap(), Written::Changed);
+    let restarted = deaf(&api).await;
+    for _ in 0..2 {
+        assert_eq!(restarted.write(&target, &rules).await.unwrap(), Written::Unchanged);
+        assert_eq!(api.writes().len(), 2, "it is asked once what an apply would make of it");
+    }
 }
 
 #[tokio::test]
