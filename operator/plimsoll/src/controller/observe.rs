@@ -150,6 +150,8 @@ struct Row {
     lacks: Option<(Instant, String)>,
     /// When it was loaded first, to be patient about its data.
     loaded_at: Option<Instant>,
+    /// Since when none of its groups is known to have been evaluated.
+    fresh_since: Option<Instant>,
     unreachable_since: Option<Instant>,
     columns_at: Option<Instant>,
     /// Prometheus did not answer when it was asked for its numbers.
@@ -181,6 +183,7 @@ impl Row {
             outdated_since: None,
             lacks: None,
             loaded_at: None,
+            fresh_since: None,
             unreachable_since: None,
             columns_at: None,
             lost: false,
@@ -389,12 +392,8 @@ impl Observations {
             }
             if matches!(new, Loaded::Yes | Loaded::Failing(_) | Loaded::Idle { .. }) {
                 row.attempts = 0;
-                let loaded_at = *row.loaded_at.get_or_insert(now);
+                row.loaded_at.get_or_insert(now);
                 row.due = Some(now + if matches!(new, Loaded::Idle { .. }) { MISSING_MAX } else { LOADED });
-                // The first evaluation comes within the interval of the slowest group.
-                if matches!(new, Loaded::Idle { since: None, .. }) && now.duration_since(loaded_at) < SETTLE {
-                    new = Loaded::Yes;
-                }
             } else {
                 row.due = Some(now + backoff(row.attempts));
                 row.attempts = row.attempts.saturating_add(1);
@@ -402,6 +401,14 @@ impl Observations {
                 if missing && (row.attempts == EARLY || row.attempts.is_multiple_of(8)) {
                     puzzles.extend(row.wanted.labels.clone().map(|labels| (id.clone(), labels)));
                 }
+            }
+            // Not only rules that were just written: Prometheus forgets that it has evaluated a group when it is started,
+            // and when the file of the group becomes another one, as happens where prometheus-operator needs more than
+            // one ConfigMap. The first evaluation comes within the interval of the slowest group.
+            let never = matches!(new, Loaded::Idle { since: None, .. });
+            row.fresh_since = never.then(|| row.fresh_since.unwrap_or(now));
+            if row.fresh_since.is_some_and(|since| now.duration_since(since) < SETTLE) {
+                new = Loaded::Yes;
             }
             if let Loaded::Outdated { overdue } = &mut new {
                 *overdue = now.duration_since(*row.outdated_since.get_or_insert(now)) >= WAY;

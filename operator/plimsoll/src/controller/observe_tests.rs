@@ -369,6 +369,20 @@ fn rules_that_are_not_evaluated_are_told() {
     bench.later(20.0);
     assert_eq!(bench.answer(&found(2, "ok")), 1, "it is asked again soon");
     assert_eq!(bench.expect(2, false), Loaded::Yes);
+
+    // Their file is another one, long after: Prometheus has made the groups anew.
+    bench.later(4000.0);
+    assert_eq!(bench.answer(&idle([Some(Idle::Never); 2])), 0, "nothing flaps");
+    assert_eq!(bench.expect(2, false), Loaded::Yes);
+    bench.later(350.0);
+    assert_eq!(bench.answer(&idle([None, Some(Idle::Never)])), 0);
+    bench.later(350.0);
+    assert_eq!(bench.answer(&idle([Some(Idle::Never); 2])), 0, "and anew, after it was evaluated");
+    bench.later(400.0);
+    assert_eq!(bench.answer(&idle([Some(Idle::Never); 2])), 1, "a reload is no excuse for good");
+    assert_eq!(bench.expect(2, false), says("g", None));
+    bench.later(20.0);
+    assert_eq!(bench.answer(&idle([Some(Idle::Never); 2])), 0, "what was told stays told");
 }
 
 #[test]
