@@ -25,11 +25,13 @@ use crate::anomaly::Sensitivity;
     derive = "PartialEq",
     crates(kube_core = "::kube_core"),
     printcolumn = r#"{"name":"Ready","type":"string","jsonPath":".status.conditions[?(@.type==\"Ready\")].status"}"#,
+    printcolumn = r#"{"name":"Data","type":"string","jsonPath":".status.conditions[?(@.type==\"DataPresent\")].status"}"#,
     printcolumn = r#"{"name":"Objective","type":"string","jsonPath":".spec.objective"}"#,
     printcolumn = r#"{"name":"Budget","type":"string","jsonPath":".status.budget"}"#,
     printcolumn = r#"{"name":"Burn","type":"string","jsonPath":".status.burn"}"#,
     printcolumn = r#"{"name":"Alert","type":"string","jsonPath":".status.alert"}"#,
     printcolumn = r#"{"name":"Reason","type":"string","priority":1,"jsonPath":".status.conditions[?(@.type==\"Ready\")].message"}"#,
+    printcolumn = r#"{"name":"Samples","type":"string","priority":1,"jsonPath":".status.conditions[?(@.type==\"DataPresent\")].message"}"#,
     printcolumn = r#"{"name":"Age","type":"date","jsonPath":".metadata.creationTimestamp"}"#
 )]
 #[x_kube(crates(kube_core = "::kube_core"))]
@@ -50,7 +52,8 @@ pub struct SloSpec {
     /// The objective in percent, as a string so that it stays an exact decimal: "99.95".
     #[x_kube(
         validation = Rule::new(r"self.matches('^[0-9]{1,3}([.][0-9]{1,10})?%?$')").message(r#"objective is a percentage; write it like "99.95""#),
-        validation = Rule::new(r"!self.matches('^[0-9]{1,3}([.][0-9]{1,10})?%?$') || (double(self.replace('%', '')) > 1.0 && double(self.replace('%', '')) < 100.0)").message(r#"objective is a percentage over 1 and below 100; write it like "99.95""#)
+        validation = Rule::new(r"!self.matches('^[0-9]{1,3}([.][0-9]{1,10})?%?$') || double(self.replace('%', '')) > 1.0").message(r#"objective is a percentage; 1 % and less would allow 99 of 100 requests to fail: the ratio 0.9995 is written "99.95""#),
+        validation = Rule::new(r"!self.matches('^[0-9]{1,3}([.][0-9]{1,10})?%?$') || double(self.replace('%', '')) < 100.0").message(r#"objective is a percentage; 100 % leaves no error budget: write less than 100, such as "99.95""#)
     )]
     #[schemars(length(max = 16))]
     pub objective: String,
