@@ -289,8 +289,10 @@ impl Excerpt {
             // A long line: some text before, then as much as fits.
             let before = if before.width() > WIDTH / 3 { format!("…{}", tail(&before, WIDTH / 3)) } else { before };
             let room = WIDTH.saturating_sub(before.width());
+            let cut = meant.width() > room;
             let meant = head(&meant, room);
-            let after = head(&after, room.saturating_sub(meant.width()));
+            // What follows is left out by the same dots.
+            let after = if cut { String::new() } else { head(&after, room.saturating_sub(meant.width())) };
             (before, meant, after)
         };
         Self {
@@ -370,6 +372,20 @@ mod tests {
             let Place { column, start, end, .. } = Place::new(&file, &text, &lines, pos);
             assert_eq!(column, at / 3 * 2 + usize::from(!at.is_multiple_of(3)) + 1);
             assert!(start <= KEPT + 1 && end - start <= 1);
+        }
+    }
+
+    #[test]
+    fn what_is_left_out_of_a_line_has_one_mark() {
+        let file = Arc::from("a.yaml");
+        for (before, meant, after, dots) in
+            [(0, 300, 20, 1), (0, 300, 0, 1), (0, 20, 300, 1), (0, 110, 20, 1), (60, 90, 9, 2)]
+        {
+            let text = ["b".repeat(before), "m".repeat(meant), "a".repeat(after)].concat();
+            let pos = Pos { start: clamp(before), end: clamp(before + meant), line: 1 };
+            let line = Excerpt::new(&Place::new(&file, &text, &Lines::new(&text), pos)).line;
+            assert_eq!(line.matches('…').count(), dots, "{line}");
+            assert!(!line.contains("……") && line.width() <= WIDTH + 1, "{line}");
         }
     }
 
