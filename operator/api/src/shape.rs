@@ -213,7 +213,15 @@ fn wrong_type(value: &Value, schema: &Value, wanted: &str, path: &str) -> Proble
                 .map(String::as_str)
                 .collect();
             let of = if fields.len() <= TOLD_FIELDS { format!(" of {}", fields.join(", ")) } else { String::new() };
-            problem.help(format!("write a map here{of}: {}: {{field: value}}", last(path)))
+            let required = schema.get("required").and_then(Value::as_array).into_iter().flatten();
+            let mut shown: Vec<&str> = required.filter_map(Value::as_str).collect();
+            if shown.is_empty() {
+                shown.extend(fields.first());
+            }
+            let shown: Vec<String> = shown.iter().map(|field| format!("{field}: …")).collect();
+            // An entry of a list has no key.
+            let key = if path.ends_with(']') { String::new() } else { format!("{}: ", last(path)) };
+            problem.help(format!("write a map here{of}: {key}{{{}}}", shown.join(", ")))
         }
         _ => problem.help(format!("write {wants} here")),
     }

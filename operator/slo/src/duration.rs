@@ -53,7 +53,11 @@ pub(crate) fn read(text: &str, path: &str) -> Result<Span, Problem> {
         if unit.is_empty() {
             return Err(bad(
                 format!("{number} has no unit"),
-                format!("add one: {number}ms, {number}s, {number}m, {number}h or {number}d"),
+                match field {
+                    "rolling" => format!("write {number}d if days are meant"),
+                    "threshold" => format!("add one: {number}ms or {number}s"),
+                    _ => format!("add one: {number}s, {number}m, {number}h or {number}d"),
+                },
             ));
         }
         let (unit, spaced) = (unit.trim(), unit);
@@ -139,7 +143,7 @@ mod tests {
             ("0.5ms", "x: x is not a duration (0.5ms has a fraction); write whole numbers: 1h30m, 90s or 300ms"),
             ("1.5", "x: x is not a duration (1.5 has a fraction); write whole numbers: 1h30m, 90s or 300ms"),
             ("1.2.3h", "x: x is not a duration (1.2.3h has a fraction); write whole numbers: 1h30m, 90s or 300ms"),
-            ("5", "x: x is not a duration (5 has no unit); add one: 5ms, 5s, 5m, 5h or 5d"),
+            ("5", "x: x is not a duration (5 has no unit); add one: 5s, 5m, 5h or 5d"),
             ("5min", "x: x is not a duration (unit min is unknown); write 5m"),
             ("5 minute", "x: x is not a duration (unit minute is unknown); write 5m"),
             ("1mo", "x: x is not a duration (unit mo is unknown); use ms, s, m, h, d, w or y"),

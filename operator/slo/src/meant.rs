@@ -46,6 +46,32 @@ pub(crate) fn digits(text: &str) -> Option<(&str, &str)> {
     }
 }
 
+/// A quote of a typesetter, as programs for letters make one of each that is typed.
+pub fn is_curly(c: char) -> bool {
+    matches!(c, '“' | '”' | '„' | '‘' | '’' | '‚')
+}
+
+/// The text with straight quotes instead.
+pub fn straight(text: &str) -> String {
+    let straight = |c| match c {
+        '‘' | '’' | '‚' => '\'',
+        c if is_curly(c) => '"',
+        c => c,
+    };
+    text.chars().map(straight).collect()
+}
+
+/// A text as YAML has it in single quotes, with straight ones inside.
+pub fn quoted(text: &str) -> String {
+    format!("'{}'", straight(text).replace('\'', "''"))
+}
+
+/// An expression as it can be written into a file, also between the braces of YAML.
+pub fn written(expr: &str) -> String {
+    let safe = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | ':' | ' ' | '-' | '(' | ')' | '/');
+    if expr.chars().all(safe) && !expr.contains(": ") { expr.to_owned() } else { quoted(expr) }
+}
+
 /// A number without the zeros that make it too long.
 fn shortened(number: String) -> String {
     let Some((whole, decimals)) = digits(&number) else { return number };

@@ -242,7 +242,7 @@ pub fn expand(preset: &slo::Preset, path: &str) -> Result<Sli, Vec<Problem>> {
                     format!("{path}.with.{name}"),
                     format!("preset {} needs the parameter {name}", known.name),
                 )
-                .help(format!("add {name}: {what}")),
+                .help(format!("add {name}: … ({what})")),
             ),
         }
     }

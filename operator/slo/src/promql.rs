@@ -16,7 +16,7 @@ use crate::{
     dialect,
     model::{Selector, Template},
     re2::{self, Complaint},
-    slips::{bare_value, between_matchers, escapes, glued_window, slip},
+    slips::{bare_value, between_matchers, curly, escapes, glued_window, slip},
 };
 
 /// Longest expression that is parsed, in bytes. The parser's time grows faster than its input, and
@@ -98,7 +98,7 @@ pub fn parse(text: &str, path: &str) -> Result<Parsed, Problem> {
     let field = path.rsplit('.').next().unwrap_or(path);
     if text.trim().is_empty() {
         return Err(Problem::error(path, format!("{field} is empty"))
-            .help("write a PromQL selector, such as http_requests_total{job=\"checkout\"}"));
+            .help("write a PromQL selector, such as 'http_requests_total{job=\"checkout\"}'"));
     }
     if text.len() > MAX_LEN {
         return Err(Problem::error(path, format!("{field} is too long"))
@@ -111,6 +111,10 @@ pub fn parse(text: &str, path: &str) -> Result<Parsed, Problem> {
     let text = blank.as_ref();
     if text.trim().is_empty() {
         return Err(Problem::error(path, format!("{field} is a comment")).help("write an expression below it"));
+    }
+    if let Some((place, help)) = curly(text) {
+        let problem = Problem::error(path, format!("{field} is not valid PromQL")).label("a curly quote is no quote");
+        return Err(problem.help(help).span(place));
     }
     brackets(text, path)?;
     if let Some(problem) = dialect::bytes(text, path) {

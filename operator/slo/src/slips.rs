@@ -7,9 +7,12 @@ use std::ops::Range;
 
 pub(crate) use braces::{between_matchers, escapes};
 
-use crate::promql::quote;
+use crate::{meant, promql::quote};
 
 const WINDOW: &str = "$window";
+
+/// Bytes of an expression that a help repeats.
+const SHOWN: usize = 120;
 
 /// Whether a text that did not parse has this slip: the text in small letters, without what is in quotes or braces.
 type Slip = fn(&str) -> bool;
@@ -70,6 +73,17 @@ pub(crate) fn glued_window(text: &str) -> Option<(Range<usize>, &'static str)> {
         let end = text.len() - rest.trim_start_matches(word).len();
         glued(&at).then_some((at..end, "write $window, with no letter or digit after it"))
     })
+}
+
+/// The first curly quote that should be a straight one: its place, and what helps.
+pub(crate) fn curly(text: &str) -> Option<(Range<usize>, String)> {
+    let (at, c, _) = unquoted(text).find(|(_, c, _)| meant::is_curly(*c))?;
+    let first = text.lines().next().filter(|line| line.len() == text.len() && line.len() <= SHOWN);
+    let help = match first {
+        Some(all) => format!("type straight quotes: {}", meant::straight(all.trim())),
+        None => format!("type straight quotes, {} instead of {c}", meant::straight(&c.to_string())),
+    };
+    Some((at..at + c.len_utf8(), help))
 }
 
 /// What is outside of quotes, without braces: each character, its place, and in how many braces it stands.
@@ -242,6 +256,9 @@ mod tests {
             ("a{b=\"c\" d=\"e\"}", "put a comma before d"),
             ("a{b=~\"5\\d\\d\"}", "double the backslash: \"5\\\\d\\\\d\""),
             ("a{b=~'\\w\\n'} > 1", "double the backslash: '\\\\w\\n'"),
+            ("a{b=“c”}", "type straight quotes: a{b=\"c\"}"),
+            ("a{b=‘c’} > 1", "type straight quotes: a{b='c'} > 1"),
+            ("a{b=\"c\"}\n  + b{c=”d”}", "type straight quotes, \" instead of ”"),
             ("a b", "try it in Prometheus' expression browser"),
         ] {
             let problem = parse(text, "x").expect_err(text).to_string();
@@ -249,6 +266,7 @@ mod tests {
         }
         for text in [
             "a % 5 > 1",
+            "a{b=\"“c”\"}",
             "a == on (x) group_left () b",
             "a == on (x) group_left b{c=\"d && e\"}",
             "max_over_time(rate(a[$window])[5m:]) >= bool 1",

@@ -210,7 +210,7 @@ impl File {
     }
 
     fn problem(&self, root: &Node<'_>, mut problem: Problem) -> Diagnostic {
-        help::spell(root, &mut problem);
+        help::spell(root, &self.text, &mut problem);
         let key = problem.of_key || mend::is_unknown_field(&problem);
         let pos = path::place(root, &self.text, &problem.path, problem.span.as_ref(), key);
         Diagnostic::problem(problem, self.place(pos), (self.number, pos.start))

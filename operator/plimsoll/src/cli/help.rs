@@ -1,11 +1,11 @@
 //! What helps with a wrong shape, where the field says more than its type: an example of it, and what others call it.
 
-use plimsoll_api::Problem;
+use plimsoll_api::{Level, Problem};
 use plimsoll_slo::meant;
 use serde_json::Value;
 
 use super::mend;
-use crate::source::{Node, path, tree::Data};
+use crate::source::{Node, layout, path, tree::Data};
 
 /// What a field that must be there looks like, by its path without the numbers of entries.
 const EXAMPLES: [(&str, &str); 20] = [
@@ -27,7 +27,7 @@ const EXAMPLES: [(&str, &str); 20] = [
     ("spec.rules.alert", "alert: TargetDown"),
     (
         "spec.serviceAccountName",
-        "serviceAccountName: NAME, the ServiceAccount whose rights its steps have in a cluster; plimsoll up does not use it",
+        "serviceAccountName: … (the ServiceAccount whose rights its steps have in a cluster; plimsoll up does not use it)",
     ),
     ("spec.trigger", "trigger: {alert: ['alertname=\"TargetDown\"']}"),
     ("spec.steps", "steps: [{name: last-words, logs: {pod: pod, previous: true}}]"),
@@ -187,14 +187,47 @@ fn plain(path: &str) -> String {
     plain
 }
 
+/// Rewrites the help of a problem, where how the value is written in `text` says what is meant.
+pub(super) fn spell(root: &Node<'_>, text: &str, problem: &mut Problem) {
+    let found = path::find(root, &problem.path);
+    if !found.exact {
+        return;
+    }
+    let of_value = problem.level == Level::Error && !problem.of_key && !mend::is_unknown_field(problem);
+    if let Some(help) = as_written(found.node, text, problem).filter(|_| of_value) {
+        problem.help = help;
+    }
+    understood(found.node, problem);
+}
+
+/// What helps with a value that a chart would fill in, that has curly quotes, or that is a selector which YAML reads as a map.
+fn as_written(node: &Node<'_>, text: &str, problem: &Problem) -> Option<String> {
+    match &node.data {
+        Data::Scalar { text, .. } if text.contains("{{") && layout::is_of_chart(text) => {
+            Some(layout::RENDER.to_owned())
+        }
+        Data::Scalar { text, .. } => {
+            let inner = text.strip_prefix(meant::is_curly)?.strip_suffix(meant::is_curly)?;
+            let inner = meant::straight(inner);
+            let quoted = if inner.contains('"') { meant::quoted(&inner) } else { format!("\"{inner}\"") };
+            Some(format!("type straight quotes: {quoted}"))
+        }
+        Data::Map(_) if mend::is_no_string(problem) => {
+            let source = text.get(node.pos.start as usize..node.pos.end as usize)?;
+            let selector = source.starts_with('{') && source.contains('=') && !source.contains(['\n', '\'']);
+            selector.then(|| format!("quote the whole selector: {}", meant::quoted(source)))
+        }
+        _ => None,
+    }
+}
+
 /// A plain scalar that YAML reads as something else than a string: the help repeats what is written,
 /// not what was understood (`write "NO"`, not `write "false"`).
-pub(super) fn spell(root: &Node<'_>, problem: &mut Problem) {
-    let found = path::find(root, &problem.path);
-    let Data::Scalar { text, string: false, .. } = &found.node.data else { return };
-    let understood = found.node.to_json();
+fn understood(node: &Node<'_>, problem: &mut Problem) {
+    let Data::Scalar { text, string: false, .. } = &node.data else { return };
+    let understood = node.to_json();
     let shown = understood.to_string();
-    if !found.exact || understood.is_null() || understood.is_string() || shown == text.as_ref() {
+    if understood.is_null() || understood.is_string() || shown == text.as_ref() {
         return;
     }
     if problem.help == format!("write \"{shown}\" in quotes") {

@@ -1,7 +1,10 @@
 //! What a person got wrong in the layout of a YAML file: the scanner names the token that did not fit, but the
 //! mistake is most often the indentation of its line, or the line above it.
 
-use super::tree::{Fault, Pos};
+use super::{
+    tree::{Fault, Pos},
+    unquoted,
+};
 
 /// A line that is neither empty nor a comment.
 #[derive(Clone, Copy, Debug)]
@@ -49,7 +52,10 @@ pub fn fault(text: &str, at: usize, number: u32, words: &str) -> Option<Fault> {
             let keyless = std::iter::once(line).chain(above()).take(2).find(|line| !has_colon(line.content()))?;
             below_block(text, keyless).or_else(|| no_colon(keyless))
         }
-        "did not find expected ',' or '}'" | "did not find expected ',' or ']'" => {
+        words if words.contains("expected ',' or '") => {
+            if let Some(fault) = unquoted::value(text, at, number) {
+                return Some(fault);
+            }
             let bracket = if words.contains('}') { '}' } else { ']' };
             let help = if first {
                 "close the bracket that is open above, or put a comma at the end of the line above"
@@ -86,11 +92,26 @@ pub fn conflict(text: &str) -> Option<Fault> {
 /// What helps with the template of a chart.
 pub const RENDER: &str = "render the template first: helm template chart/ | plimsoll validate -";
 
-/// What to do with braces that stand for a key.
-pub fn braces(text: &str, at: Pos) -> &'static str {
-    let before = text.get(..at.start as usize).unwrap_or_default();
-    let line = text.get(at.start as usize..).and_then(|rest| rest.lines().next()).unwrap_or_default();
-    if before.ends_with('{') && is_of_chart(line) { RENDER } else { "quote the value if it begins with { or [" }
+/// What helps with braces that stand for a key.
+pub const BRACES: &str = "quote the value if it begins with { or [";
+
+/// The first line of a chart's template in a text that cannot be read.
+pub fn chart(text: &str) -> Option<Fault> {
+    let mut start = 0;
+    for (number, line) in (1..).zip(text.split_inclusive('\n')) {
+        let begin = start;
+        start += line.len();
+        let line = line.trim_end();
+        if let Some(pos) = (Line { number, start: begin, text: line }).action() {
+            return Some(unrendered(pos));
+        }
+    }
+    None
+}
+
+fn unrendered(pos: Pos) -> Fault {
+    let message = "a template that was not rendered".to_owned();
+    Fault { pos, message, label: String::new(), help: RENDER.to_owned() }
 }
 
 /// A line of a chart's template that is no YAML, `{{- if .Values.slo }}`, at this fault; or, where a document cannot go on
@@ -103,17 +124,13 @@ pub fn template(text: &str, at: Pos) -> Option<Fault> {
         content.starts_with("{{-") || content.starts_with("{{/*") || content.starts_with("{{") && is_of_chart(content)
     };
     let outer = above(text, line).next().filter(|above| line.indent() == 0 && above.indent() == 0);
-    let line = [Some(line), outer].into_iter().flatten().find(is_control)?;
-    Some(Fault {
-        pos: line.pos(line.start + line.indent(), line.content().len()),
-        message: "a template that was not rendered".to_owned(),
-        label: String::new(),
-        help: RENDER.to_owned(),
-    })
+    let control = [Some(line), outer].into_iter().flatten().find(is_control);
+    let whole = control.map(|line| line.pos(line.start + line.indent(), line.content().len()));
+    whole.or_else(|| line.action()).map(unrendered)
 }
 
 /// Prometheus' own templates begin with a variable or a function.
-fn is_of_chart(line: &str) -> bool {
+pub fn is_of_chart(line: &str) -> bool {
     [".Values", ".Release", ".Chart", "include "].iter().any(|word| line.contains(word))
 }
 
@@ -263,6 +280,14 @@ impl Line<'_> {
             all.push(at);
         }
         all.into_iter().rev()
+    }
+
+    /// Where it has something that a chart would fill in.
+    fn action(&self) -> Option<Pos> {
+        let at = self.text.find("{{").filter(|_| !self.content().starts_with('#'))?;
+        let action = self.text.get(at..)?;
+        let length = action.find("}}").map_or(action.len(), |end| end + 2);
+        is_of_chart(action).then(|| self.pos(self.start + at, length))
     }
 
     fn pos(&self, start: usize, len: usize) -> Pos {

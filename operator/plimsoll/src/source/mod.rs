@@ -8,6 +8,7 @@ pub mod layout;
 pub mod path;
 pub mod scalar;
 pub mod tree;
+pub mod unquoted;
 
 #[cfg(test)]
 mod tests;

@@ -10,7 +10,7 @@ use serde_saphyr::granit_parser::{
     ErrorKind, Event, Options, Parser, ScalarStyle, ScanError, Span, StrInput, StructureStyle, options,
 };
 
-use super::{layout, scalar};
+use super::{layout, scalar, unquoted};
 
 /// Values that one document may have. A Kubernetes object is far smaller: etcd takes 1.5 MiB.
 pub const MAX_VALUES: usize = 500_000;
@@ -40,7 +40,7 @@ impl Pos {
 }
 
 /// Files over 16 MiB are refused, so positions fit by far.
-fn clamp(n: usize) -> u32 {
+pub(super) fn clamp(n: usize) -> u32 {
     u32::try_from(n).unwrap_or(u32::MAX)
 }
 
@@ -186,10 +186,14 @@ pub struct Documents<'a> {
     more: usize,
     /// The first merge conflict of the text, once it was looked for.
     conflict: Option<Option<Fault>>,
+    /// Its first line that a chart's template alone has, once it was looked for.
+    chart: Option<Option<Fault>>,
     values: usize,
     alias_size: (usize, usize),
     /// What was read is not what was meant: a template, for example.
     garbled: bool,
+    /// It was told that this is a template.
+    template: bool,
     done: bool,
 }
 
@@ -205,9 +209,11 @@ impl<'a> Documents<'a> {
             faults: Vec::new(),
             more: 0,
             conflict: None,
+            chart: None,
             values: 0,
             alias_size: (0, 0),
             garbled: false,
+            template: false,
             done: false,
         }
     }
@@ -225,16 +231,27 @@ impl<'a> Documents<'a> {
     fn explain(&mut self, error: &ScanError) -> Fault {
         let text = self.text;
         // It is one of the whole text, in which any other line may be an error.
-        let conflict = self.conflict.get_or_insert_with(|| layout::conflict(text));
-        conflict.clone().unwrap_or_else(|| {
+        let conflict = self.conflict.get_or_insert_with(|| layout::conflict(text)).clone();
+        conflict.unwrap_or_else(|| {
             let fault = at_place(text, error);
-            layout::template(text, fault.pos).unwrap_or(fault)
+            layout::template(text, fault.pos).or_else(|| self.chart()).unwrap_or(fault)
         })
+    }
+
+    /// Where the text is a chart's template, a fault that says so.
+    fn chart(&mut self) -> Option<Fault> {
+        let text = self.text;
+        self.chart.get_or_insert_with(|| layout::chart(text)).clone()
     }
 
     /// What was noted.
     fn noted(&mut self) -> Vec<Fault> {
         let (mut faults, more) = (std::mem::take(&mut self.faults), std::mem::take(&mut self.more));
+        // Whoever renders it has mended all of it, in whichever lines YAML stumbled.
+        if let Some(template) = faults.iter().position(|fault| fault.help == layout::RENDER) {
+            let template = faults.swap_remove(template);
+            return if std::mem::replace(&mut self.template, true) { Vec::new() } else { vec![template] };
+        }
         if let Some(last) = faults.last().filter(|_| more > 0) {
             let message = format!("{more} more mistakes in this document");
             faults.push(Fault::new(last.pos, message, "", "mend those above first"));
@@ -333,10 +350,9 @@ impl<'a> Documents<'a> {
             let key = match self.node(event, pos)? {
                 Node { data: Data::Scalar { text, .. }, .. } => Some(text),
                 _ => {
-                    let text = self.text;
-                    let fault =
-                        || Fault::new(pos, "a key is a word, not a list or a map", "", layout::braces(text, pos));
-                    self.fault(|| layout::template(text, pos).unwrap_or_else(fault));
+                    let (text, chart) = (self.text, self.chart());
+                    let fault = || Fault::new(pos, "a key is a word, not a list or a map", "", layout::BRACES);
+                    self.fault(|| layout::template(text, pos).or(chart).unwrap_or_else(fault));
                     self.garbled = true;
                     None
                 }
@@ -505,11 +521,13 @@ fn at_place(text: &str, error: &ScanError) -> Fault {
         ErrorKind::UnclosedQuotedScalar | ErrorKind::DocumentIndicatorInQuotedScalar => {
             ("a quote is never closed", "opened here".to_owned(), "close it at the end of the value")
         }
-        ErrorKind::InvalidTrailingSingleQuotedScalar | ErrorKind::InvalidTrailingDoubleQuotedScalar => (
-            "text follows a closed quote",
-            String::new(),
-            "close the quote that is open before it, or escape this one inside the value",
-        ),
+        ErrorKind::InvalidTrailingSingleQuotedScalar | ErrorKind::InvalidTrailingDoubleQuotedScalar => {
+            let help = match unquoted::requoted(text, start as usize) {
+                Some(meant) => format!("put it in single quotes, with double ones inside: {meant}"),
+                None => "close the quote that is open before it, or escape this one inside the value".to_owned(),
+            };
+            return Fault::new(pos, "text follows a closed quote", "", help);
+        }
         ErrorKind::UnclosedFlowCollection { open } => {
             ("a bracket is never closed", format!("{open} opened here"), "close it, or quote the value")
         }

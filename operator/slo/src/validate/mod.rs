@@ -2,6 +2,7 @@
 
 pub(crate) mod alerting;
 mod buckets;
+mod called;
 mod exclusions;
 mod named;
 mod parts;
@@ -175,7 +176,7 @@ fn build(object: &Slo, problems: &mut Vec<Problem>) -> Option<Model> {
 fn jobless(sli: &slo::Sli, problems: &mut Vec<Problem>) {
     let slo::Sli { events, ratio, latency, preset, up: _, time_slices: _, composite: _ } = sli;
     let (path, help) = match preset {
-        Some(_) => ("spec.sli.preset.with", "add job: the scrape job; or set alerting.noData"),
+        Some(_) => ("spec.sli.preset.with", "add job: … (the scrape job); or set alerting.noData"),
         None => (
             match (events, ratio, latency) {
                 (Some(events), ..) if events.total.is_some() => "spec.sli.events.total",

@@ -7,7 +7,7 @@ use promql_parser::{
 };
 use rust_decimal::{Decimal, prelude::FromPrimitive};
 
-use super::{parts::STATUS, sides::bare};
+use super::{called, parts::STATUS, sides::bare};
 use crate::{
     model::Span,
     promql::{self, Parsed},
@@ -151,17 +151,20 @@ pub(super) fn no_condition(parsed: &Parsed, path: &str, problems: &mut Vec<Probl
     while let Expr::Paren(paren) = expr {
         expr = &paren.expr;
     }
-    let Expr::Binary(outer) = expr else { return };
-    if ![token::T_DIV, token::T_ADD, token::T_SUB].contains(&outer.op.id()) {
+    if !called::is_amount(expr) {
         return;
     }
     let mut compares = false;
     promql::each(expr, &mut |expr| compares |= matches!(expr, Expr::Binary(b) if b.op.is_comparison_operator()));
     if !compares {
+        let help = match expr {
+            Expr::Binary(_) => "compare it: (…) >= bool 0.99",
+            _ => "compare it: … <= bool 50, with the largest value of a good slice",
+        };
         problems.push(
             Problem::warning(path, "good is a number and no condition")
                 .label("a slice is good where it is 1, and bad where it is less")
-                .help("compare it: (…) >= bool 0.99"),
+                .help(help),
         );
     }
 }

@@ -7,9 +7,9 @@ use promql_parser::{
 };
 use rust_decimal::Decimal;
 
-use super::{buckets, dns_name, named, parts, sense, sides, units};
+use super::{buckets, called, dns_name, named, parts, sense, sides, units};
 use crate::{
-    duration,
+    duration, meant,
     model::{Counter, Selector, Sli, SloId, Span, Targets},
     presets,
     promql::{self, Parsed},
@@ -73,6 +73,7 @@ pub(super) fn sli(spec: &slo::Sli, id: &SloId, group_by: &[String], problems: &m
         let parsed = vector(errors, "spec.sli.ratio.errors", problems)?;
         keeps(&parsed, group_by, "spec.sli.ratio.errors", problems)?;
         named::ranges(&parsed, "spec.sli.ratio.errors", problems);
+        called::inverted(&parsed, "spec.sli.ratio.errors", problems);
         sense::percentage(&parsed, errors, "spec.sli.ratio.errors", problems);
         sense::looks_back(&parsed, "spec.sli.ratio.errors", problems);
         sides::ratio(&parsed.expr, group_by, "spec.sli.ratio.errors", problems);
@@ -89,10 +90,18 @@ pub(super) fn sli(spec: &slo::Sli, id: &SloId, group_by: &[String], problems: &m
         let path = "spec.sli.up.series";
         let parsed = parsed(series, path, problems)?;
         let Some(selector) = parsed.selector() else {
-            problems.push(not_a_selector(&parsed, path, "write a metric name with labels, such as up{job=\"x\"}"));
+            // The one series that an expression is about is most often meant.
+            let help = match parsed.selectors().as_slice() {
+                [one] if one.name.is_some() => {
+                    let alone = meant::written(&promql::split(one).to_string());
+                    format!("write the series alone: {alone}; a condition belongs into sli.timeSlices.good")
+                }
+                _ => "write a metric name with labels, such as 'up{job=\"x\"}'".to_owned(),
+            };
+            problems.push(not_a_selector(&parsed, path, &help));
             return None;
         };
-        if !named::must(selector, path, "up{job=\"x\"}", problems) {
+        if !named::must(selector, path, "'up{job=\"x\"}'", problems) {
             return None;
         }
         return Some(Built { sli: Sli::Up(promql::split(selector)), targets: targets(&parsed.selectors()) });
@@ -215,7 +224,7 @@ fn counter(text: &str, path: &str, group_by: &[String], problems: &mut Vec<Probl
     }
     if let Some(selector) = parsed.selector() {
         let counter = Counter::Series(promql::split(selector));
-        return named::must(selector, path, "http_requests_total{job=\"x\"}", problems).then_some((counter, parsed));
+        return named::must(selector, path, "'http_requests_total{job=\"x\"}'", problems).then_some((counter, parsed));
     }
     if let Some(range) = fixed_range(&parsed).filter(|_| !parsed.windowed) {
         let windowed = parsed.text.replace(&range, "[$window]");
@@ -228,7 +237,7 @@ fn counter(text: &str, path: &str, group_by: &[String], problems: &mut Vec<Probl
     }
     if !parsed.windowed || parsed.expr.value_type() != ValueType::Vector {
         let help = format!(
-            "write a bare counter such as http_requests_total{{job=\"x\"}}, or rates of one with [$window] in {field}"
+            "write a bare counter such as 'http_requests_total{{job=\"x\"}}', or rates of one with [$window] in {field}"
         );
         problems.push(not_a_selector(&parsed, path, &help));
         return None;
@@ -297,7 +306,7 @@ fn latency(spec: &slo::Latency, problems: &mut Vec<Problem>) -> Option<Built> {
     let span = duration::parse(threshold, "spec.sli.latency.threshold").map_err(|p| problems.push(p)).ok();
     let parsed = parsed(histogram, path, problems)?;
     let Some(selector) = parsed.selector() else {
-        let help = "write the histogram's name and labels, such as http_request_duration_seconds{job=\"x\"}";
+        let help = "write the histogram's name and labels, such as 'http_request_duration_seconds{job=\"x\"}'";
         problems.push(not_a_selector(&parsed, path, help));
         return None;
     };
@@ -307,6 +316,10 @@ fn latency(spec: &slo::Latency, problems: &mut Vec<Problem>) -> Option<Built> {
         selector.matchers.matchers.retain(|matcher| matcher.name != "le");
         promql::split(&selector).matchers
     };
+    let write = |metric: &str| {
+        let selector = Selector { metric: metric.to_owned(), matchers: without_le() };
+        format!("write {}", meant::written(&selector.to_string()))
+    };
     if split.metric.is_empty() {
         let quoted = selector.matchers.matchers.iter().find(|m| m.name == "__name__" && m.op == MatchOp::Equal);
         problems.push(match quoted {
@@ -314,7 +327,7 @@ fn latency(spec: &slo::Latency, problems: &mut Vec<Problem>) -> Option<Built> {
             Some(Matcher { value: name, .. }) => Problem::error(path, "histogram has a name in quotes")
                 .label("the names of its series are derived from plain ones alone")
                 .help(format!(
-                    "use sli.events with good: {{\"{name}_bucket\",le=\"0.3\"}} and total: {{\"{name}_count\"}}"
+                    "use sli.events with good: '{{\"{name}_bucket\",le=\"0.3\"}}' and total: '{{\"{name}_count\"}}'"
                 )),
             None => Problem::error(path, "histogram has no metric name")
                 .help("name one: its series _bucket and _count are derived from it"),
@@ -326,7 +339,7 @@ fn latency(spec: &slo::Latency, problems: &mut Vec<Problem>) -> Option<Built> {
             problems.push(
                 Problem::error(path, format!("histogram ends in {suffix}"))
                     .label("its series are found by the name without it")
-                    .help(format!("write {}", Selector { metric: base.to_owned(), matchers: without_le() })),
+                    .help(write(base)),
             );
             return None;
         }
@@ -335,13 +348,14 @@ fn latency(spec: &slo::Latency, problems: &mut Vec<Problem>) -> Option<Built> {
         problems.push(
             Problem::error(path, "histogram has a matcher for le")
                 .label("the threshold chooses the bucket")
-                .help(format!("write {}", Selector { metric: split.metric.clone(), matchers: without_le() })),
+                .help(write(&split.metric)),
         );
         return None;
     }
     let place = if unit.is_some() { "spec.sli.latency.unit" } else { path };
     let unit = unit.unwrap_or(slo::LatencyUnit::Seconds);
     sense::unit(&split.metric, unit, place, problems);
+    called::patience(&split.metric, threshold, "spec.sli.latency.threshold", problems);
     let millis = Decimal::from(span?.millis);
     let threshold = match unit {
         slo::LatencyUnit::Seconds => millis / Decimal::ONE_THOUSAND,
@@ -519,7 +533,7 @@ fn dashed(parsed: &Parsed) -> Option<(String, String)> {
     let among = matchers.filter(|inner| !inner.is_empty()).map(|inner| format!(",{inner}")).unwrap_or_default();
     let behind = matchers.map(|inner| format!("{{{inner}}}")).unwrap_or_default();
     let plain = name.replace('-', "_");
-    is_name.then(|| (format!("{plain}{behind}"), format!("{{\"{name}\"{among}}}")))
+    is_name.then(|| (meant::written(&format!("{plain}{behind}")), meant::written(&format!("{{\"{name}\"{among}}}"))))
 }
 
 /// `up{…}` with the target labels of the first selector that names its job.

@@ -53,7 +53,7 @@ fn times() {
         (
             "no unit",
             rule(json!({"for": "5"})),
-            &["error: spec.rules[0].for: for is not a duration (5 has no unit); add one: 5ms, 5s, 5m, 5h or 5d"],
+            &["error: spec.rules[0].for: for is not a duration (5 has no unit); add one: 5s, 5m, 5h or 5d"],
         ),
         (
             "unit",

@@ -92,21 +92,21 @@ fn indicators() {
             "total is a number",
             events(ok, "1"),
             &[
-                "error: spec.sli.events.total: total is not a bare selector (it is a number); write a bare counter such as http_requests_total{job=\"x\"}, or rates of one with [$window] in total",
+                "error: spec.sli.events.total: total is not a bare selector (it is a number); write a bare counter such as 'http_requests_total{job=\"x\"}', or rates of one with [$window] in total",
             ],
         ),
         (
             "total has a range",
             events(ok, "a[5m]"),
             &[
-                "error: spec.sli.events.total: total is not a bare selector (it is a selector with a range); write a bare counter such as http_requests_total{job=\"x\"}, or rates of one with [$window] in total",
+                "error: spec.sli.events.total: total is not a bare selector (it is a selector with a range); write a bare counter such as 'http_requests_total{job=\"x\"}', or rates of one with [$window] in total",
             ],
         ),
         (
             "total has an offset",
             events(ok, "a offset 5m"),
             &[
-                "error: spec.sli.events.total: total is not a bare selector (it is a selector with offset or @); write a bare counter such as http_requests_total{job=\"x\"}, or rates of one with [$window] in total",
+                "error: spec.sli.events.total: total is not a bare selector (it is a selector with offset or @); write a bare counter such as 'http_requests_total{job=\"x\"}', or rates of one with [$window] in total",
             ],
         ),
         (
@@ -125,16 +125,16 @@ fn indicators() {
             "dashes in a name",
             events("ferry-requests-total{status=~\"5..\"}", "ferry-requests-total"),
             &[
-                "error: spec.sli.events.bad: bad is not a bare selector (a dash is a minus); write ferry_requests_total{status=~\"5..\"}, or {\"ferry-requests-total\",status=~\"5..\"} if its name has dashes",
-                "error: spec.sli.events.total: total is not a bare selector (a dash is a minus); write ferry_requests_total, or {\"ferry-requests-total\"} if its name has dashes",
+                "error: spec.sli.events.bad: bad is not a bare selector (a dash is a minus); write 'ferry_requests_total{status=~\"5..\"}', or '{\"ferry-requests-total\",status=~\"5..\"}' if its name has dashes",
+                "error: spec.sli.events.total: total is not a bare selector (a dash is a minus); write ferry_requests_total, or '{\"ferry-requests-total\"}' if its name has dashes",
             ],
         ),
         (
             "a difference",
             events("a - b", "a{b=\"c\"}-d"),
             &[
-                "error: spec.sli.events.bad: bad is not a bare selector (it is an expression); write a bare counter such as http_requests_total{job=\"x\"}, or rates of one with [$window] in bad",
-                "error: spec.sli.events.total: total is not a bare selector (it is an expression); write a bare counter such as http_requests_total{job=\"x\"}, or rates of one with [$window] in total",
+                "error: spec.sli.events.bad: bad is not a bare selector (it is an expression); write a bare counter such as 'http_requests_total{job=\"x\"}', or rates of one with [$window] in bad",
+                "error: spec.sli.events.total: total is not a bare selector (it is an expression); write a bare counter such as 'http_requests_total{job=\"x\"}', or rates of one with [$window] in total",
             ],
         ),
         (
@@ -247,7 +247,7 @@ fn indicators() {
             "empty",
             events("", ok),
             &[
-                "error: spec.sli.events.bad: bad is empty; write a PromQL selector, such as http_requests_total{job=\"checkout\"}",
+                "error: spec.sli.events.bad: bad is empty; write a PromQL selector, such as 'http_requests_total{job=\"checkout\"}'",
             ],
         ),
         (
@@ -276,14 +276,14 @@ fn indicators() {
             "histogram suffix",
             only(json!({"latency": {"histogram": "h_bucket{a=\"b\"}", "threshold": "1s"}})),
             &[
-                "error: spec.sli.latency.histogram: histogram ends in _bucket (its series are found by the name without it); write h{a=\"b\"}",
+                "error: spec.sli.latency.histogram: histogram ends in _bucket (its series are found by the name without it); write 'h{a=\"b\"}'",
             ],
         ),
         (
             "histogram suffix and le",
             only(json!({"latency": {"histogram": "h_bucket{a=\"b\",le=\"0.5\"}", "threshold": "1s"}})),
             &[
-                "error: spec.sli.latency.histogram: histogram ends in _bucket (its series are found by the name without it); write h{a=\"b\"}",
+                "error: spec.sli.latency.histogram: histogram ends in _bucket (its series are found by the name without it); write 'h{a=\"b\"}'",
             ],
         ),
         (
@@ -297,7 +297,7 @@ fn indicators() {
             "threshold",
             only(json!({"latency": {"histogram": "h", "threshold": "300"}})),
             &[
-                "error: spec.sli.latency.threshold: threshold is not a duration (300 has no unit); add one: 300ms, 300s, 300m, 300h or 300d",
+                "error: spec.sli.latency.threshold: threshold is not a duration (300 has no unit); add one: 300ms or 300s",
             ],
         ),
         (
@@ -385,7 +385,7 @@ fn indicators() {
             only(json!({"preset": {"name": "up", "with": {"jop": "x"}}})),
             &[
                 "error: spec.sli.preset.with.jop: preset up has no parameter jop; did you mean job?",
-                "error: spec.sli.preset.with.job: preset up needs the parameter job; add job: the scrape job",
+                "error: spec.sli.preset.with.job: preset up needs the parameter job; add job: … (the scrape job)",
             ],
         ),
         (

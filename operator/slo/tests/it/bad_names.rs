@@ -16,7 +16,7 @@ fn selectors_without_a_metric_name() {
     let up = |series: &str| only(json!({"up": {"series": series}}));
     let line = |path: &str, field: &str, example: &str| {
         format!(
-            "error: spec.sli.{path}: {field} has no metric name (it selects every metric with these labels, and Prometheus fails a rate or sum over time of two of them); write a metric name with labels, such as {example}{{job=\"x\"}}"
+            "error: spec.sli.{path}: {field} has no metric name (it selects every metric with these labels, and Prometheus fails a rate or sum over time of two of them); write a metric name with labels, such as '{example}{{job=\"x\"}}'"
         )
     };
     let (bad, total) =

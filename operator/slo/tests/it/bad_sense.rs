@@ -73,7 +73,7 @@ fn conditions_and_ratios() {
             "a histogram by a name in quotes",
             only(json!({"latency": {"histogram": "{\"http.server\",job=\"a\"}", "threshold": "1s"}})),
             &[
-                "error: spec.sli.latency.histogram: histogram has a name in quotes (the names of its series are derived from plain ones alone); use sli.events with good: {\"http.server_bucket\",le=\"0.3\"} and total: {\"http.server_count\"}",
+                "error: spec.sli.latency.histogram: histogram has a name in quotes (the names of its series are derived from plain ones alone); use sli.events with good: '{\"http.server_bucket\",le=\"0.3\"}' and total: '{\"http.server_count\"}'",
             ],
         ),
         ("times, and what is there", good("((a < bool 5) * (b > bool 3)) and c"), &[]),
@@ -165,4 +165,112 @@ fn buckets() {
         ),
         ("all of them", json!({"sli": {"events": {"bad": "h_failed", "total": "h_bucket{le=\"+Inf\"}"}}}), &[]),
     ]);
+}
+
+#[test]
+fn slices_of_amounts() {
+    let good = |text: &str| only(json!({"timeSlices": {"good": text, "slice": "1m"}}));
+    let amount = "warning: spec.sli.timeSlices.good: good is a number and no condition (a slice is good where it is 1, and bad where it is less); compare it: … <= bool 50, with the largest value of a good slice";
+    for text in [
+        "avg(queue_length)",
+        "(sum by (queue) (queue_length))",
+        "quantile(0.9, latency_seconds)",
+        "count(queue_length)",
+        "rate(errors_total[$window])",
+        "max(sum by (pod) (increase(errors_total[$window])))",
+        "histogram_quantile(0.99, sum by (le) (rate(h_bucket[$window])))",
+        "avg(avg_over_time(queue_length[$window]))",
+    ] {
+        check(&[(text, good(text), &[amount])]);
+    }
+    // A gauge that is 0 or 1, or what only its author knows.
+    for text in [
+        "probe_success",
+        "up{job=\"a\"}",
+        "min(up)",
+        "avg(up)",
+        "sum(probe_success)",
+        "max(queue_length)",
+        "queue_length",
+        "min by (pod) (kube_pod_status_ready)",
+        "avg(min_over_time(probe_success[$window]))",
+        "avg(shop:checkout:within_bounds)",
+        "sum(queue_length) <= bool 50",
+        "avg(queue_length <= bool 50)",
+        "clamp_max(a, 1)",
+        "absent(a) * 0",
+    ] {
+        check(&[(text, good(text), &[])]);
+    }
+}
+
+#[test]
+fn ratios_of_what_went_well() {
+    let errors = |text: &str| only(json!({"ratio": {"errors": text}}));
+    for (text, name, help) in [
+        ("job:success_ratio", "job:success_ratio", "write 1 - job:success_ratio"),
+        (
+            "job:success:ratio_rate$window{job=\"a\"}",
+            "job:success:ratio_rate$window",
+            "write '1 - job:success:ratio_rate$window{job=\"a\"}'",
+        ),
+        ("avg(checkout_availability)", "checkout_availability", "write 1 - (…) around it"),
+        (
+            "sum(rate(http_success_total[$window])) / sum(rate(http_requests_total[$window]))",
+            "http_success_total",
+            "write 1 - (…) around it",
+        ),
+    ] {
+        let told = format!(
+            "warning: spec.sli.ratio.errors: errors is called {name}, as the share of good events is (what goes well would use up the error budget); {help}; or leave it if the name is wrong"
+        );
+        check(&[(text, errors(text), &[&told])]);
+    }
+    for text in [
+        "1 - job:success_ratio",
+        "job:unsuccessful_ratio",
+        "job:availability_errors:ratio",
+        "job:error_ratio",
+        "sum(rate(failed_total[$window])) / sum(rate(success_total[$window]))",
+        "sum(rate(success_total{result=\"failure\"}[$window])) / sum(rate(success_total[$window]))",
+        "avg(probe_success == bool 0)",
+        "(sum(rate(all_total[$window])) - sum(rate(success_total[$window]))) / sum(rate(all_total[$window]))",
+    ] {
+        check(&[(text, errors(text), &[])]);
+    }
+}
+
+#[test]
+fn answers_that_nobody_waits_for() {
+    let latency =
+        |histogram: &str, threshold: &str| only(json!({"latency": {"histogram": histogram, "threshold": threshold}}));
+    check(&[
+        (
+            "seconds for milliseconds",
+            latency("http_request_duration_seconds", "300s"),
+            &[
+                "warning: spec.sli.latency.threshold: threshold is 5m, longer than anybody waits for an answer (whatever is faster counts as good); write 300ms if milliseconds are meant",
+            ],
+        ),
+        ("a minute", latency("http_request_duration_seconds", "60s"), &[]),
+        ("minutes, named as such", latency("http_upload_seconds", "5m"), &[]),
+        ("a batch", latency("backup_duration_seconds", "300s"), &[]),
+    ]);
+}
+
+#[test]
+fn the_series_alone() {
+    let series = |text: &str| only(json!({"up": {"series": text}}));
+    let alone =
+        |is: &str, help: &str| format!("error: spec.sli.up.series: series is not a bare selector (it is {is}); {help}");
+    let one = "write the series alone: 'up{job=\"a\"}'; a condition belongs into sli.timeSlices.good";
+    let any = "write a metric name with labels, such as 'up{job=\"x\"}'";
+    check(&[
+        ("an aggregation", series("min(up{job=\"a\"})"), &[&alone("an aggregation", one)]),
+        ("a comparison", series("up{job=\"a\"} == 1"), &[&alone("an expression", one)]),
+        ("several", series("up{job=\"a\"} * probe_success"), &[&alone("an expression", any)]),
+    ]);
+    let rolling = json!({"period": {"rolling": "30"}});
+    let days = "error: spec.period.rolling: rolling is not a duration (30 has no unit); write 30d if days are meant";
+    check(&[("a period without a unit", rolling, &[days])]);
 }

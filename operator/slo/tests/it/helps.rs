@@ -10,7 +10,9 @@ fn what_help_says_is_accepted() {
     let written = |help: &str| -> Vec<String> {
         let Some(text) = help.strip_prefix("write ") else { return Vec::new() };
         let all = text.strip_suffix(" if its name has dashes").unwrap_or(text).split(", or ");
-        all.map(|one| one.trim_matches('"').to_owned()).collect()
+        // As a reader of YAML takes it.
+        let single = |one: &str| Some(one.strip_prefix('\'')?.strip_suffix('\'')?.replace("''", "'"));
+        all.map(|one| single(one).unwrap_or_else(|| one.trim_matches('"').to_owned())).collect()
     };
     let events = |bad: &str| json!({"sli": {"events": {"bad": bad}}});
     let histogram = |text: &str| json!({"sli": {"events": null, "latency": {"histogram": text, "threshold": "1s"}}});

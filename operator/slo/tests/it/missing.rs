@@ -29,7 +29,7 @@ fn indicators_without_a_job() {
         (sli("ratio", json!({"errors": "errors:ratio"})), "spec.sli.ratio.errors", selectors),
         (sli("latency", json!({"histogram": "h_seconds", "threshold": "1s"})), "spec.sli.latency.histogram", selectors),
         (sli("timeSlices", json!({"good": "a > bool 1"})), "spec.sli.timeSlices.good", selectors),
-        (nginx(json!({})), "spec.sli.preset.with", "add job: the scrape job; or set alerting.noData"),
+        (nginx(json!({})), "spec.sli.preset.with", "add job: … (the scrape job); or set alerting.noData"),
     ] {
         assert_eq!(crate::all_problems(&patch), [with(path, help)]);
         for policy in ["Alert", "Bad", "Ignore"] {
