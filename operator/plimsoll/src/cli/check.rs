@@ -254,6 +254,13 @@ impl Checker<'_> {
                 format!("name files with apiVersion: {API_VERSION}, or a directory, in which others are left alone");
             self.checked.diagnostics.push(Diagnostic::trouble(Trouble { message, help, empty: false }, file.number));
         }
+        // Other files of a directory are other programs', but nobody means to have one that holds nothing.
+        for file in files.iter().filter(|file| !file.meant && is_blank(&file.text)) {
+            let message = format!("{} holds no object", file.name);
+            let help = "write one into it, or remove it".to_owned();
+            let told = Diagnostic::trouble(Trouble { message, help, empty: false }, file.number);
+            self.checked.diagnostics.push(Diagnostic { level: Level::Warning, ..told });
+        }
     }
 
     fn read(&mut self, files: &[File]) {
@@ -360,6 +367,12 @@ impl Checker<'_> {
         self.checked.diagnostics.dedup_by(|b, a| a.order == b.order && a.level == b.level && a.line() == b.line());
         self.checked
     }
+}
+
+/// Whether a text is nothing but comments and marks between documents.
+fn is_blank(text: &str) -> bool {
+    let nothing = |line: &str| line.is_empty() || line.starts_with('#') || matches!(line, "---" | "...");
+    text.trim_start_matches('\u{feff}').lines().all(|line| nothing(line.trim()))
 }
 
 /// What one document yields: an object, or the objects of a List. Of a text with faults it is told what else is wrong,

@@ -1,6 +1,6 @@
 //! `plimsoll validate`: everything that is wrong, where, and what to do.
 
-use std::fmt::Write as _;
+use std::{collections::HashMap, fmt::Write as _};
 
 use clap::{Args, ValueEnum};
 use plimsoll_api::Level;
@@ -10,7 +10,7 @@ use super::{
     Exit, Paths,
     check::{self, Checked},
     out::{self, Stop},
-    report::count,
+    report::{Diagnostic, count, one_line},
 };
 
 /// Form of the report.
@@ -35,6 +35,7 @@ Examples:
   helm template chart/ | plimsoll validate -
 
 Objects of other API groups are left alone, but a file that is named holds one of ours.
+Of a warning that many objects have, the first few are told; the other forms of the report tell all.
 
 Exit status: 0 fine, 1 problems found, 2 wrong usage or something cannot be read")]
 pub struct Validate {
@@ -81,9 +82,37 @@ pub fn exit(checked: &Checked, strict: bool) -> Exit {
     }
 }
 
-/// All problems for people, an empty line between them.
+/// Warnings of one kind that are all told to a person.
+const FEW: usize = 5;
+/// How many are told where there are more.
+const FIRST: usize = 3;
+
+/// The problems for people, an empty line between them: of a warning that many objects have, the first ones and how many more
+/// there are, so that it hides nothing else. Of errors each is told, since each has to be mended.
 pub fn text(checked: &Checked, colour: bool) -> String {
-    checked.diagnostics.iter().map(|d| d.text(colour)).collect::<Vec<_>>().join("\n")
+    let kind = |one: &'_ Diagnostic| (one.message.clone(), one.help.clone());
+    let mut all: HashMap<(String, String), (usize, usize)> = HashMap::new();
+    let warnings = checked.diagnostics.iter().filter(|one| one.level == Level::Warning);
+    warnings.for_each(|one| all.entry(kind(one)).or_default().0 += 1);
+    let mut told = Vec::new();
+    for one in &checked.diagnostics {
+        let Some((of_kind, before)) = all.get_mut(&kind(one)).filter(|(n, _)| one.level == Level::Warning && *n > FEW)
+        else {
+            told.push(one.text(colour));
+            continue;
+        };
+        *before += 1;
+        if *before <= FIRST {
+            told.push(one.text(colour));
+        }
+        if *before == FIRST {
+            let (more, message) = (*of_kind - FIRST, one_line(&one.message));
+            told.push(format!(
+                "… and {more} more of this kind: {message} (plimsoll validate --output json tells all)\n"
+            ));
+        }
+    }
+    told.join("\n")
 }
 
 /// `checked 14 objects in 9 files: 1 error, 0 warnings`

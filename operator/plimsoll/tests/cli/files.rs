@@ -145,6 +145,17 @@ fn a_named_file_holds_something_of_ours() {
             assert!(ran.stderr.starts_with(&error), "{command} {name}: {}", ran.stderr);
         }
     }
+    // In a directory, where others' files stand too, one that holds nothing at all is still nobody's.
+    let nothing = |name: &str| format!("warning: {name} holds no object\n  └ help: write one into it, or remove it\n");
+    let told = format!("{}\n{}", nothing("comment.yaml"), nothing("empty.yaml"));
+    let ran = run(d, &["validate"]);
+    let summary = "checked 1 object in 4 files: 0 errors, 2 warnings (2 of other kinds skipped)\n";
+    assert_eq!((ran.code, ran.stdout), (0, format!("{told}{summary}")));
+    let ran = run(d, &["generate"]);
+    assert_eq!((ran.code, ran.stderr), (0, told));
+    for name in ["comment.yaml", "empty.yaml"] {
+        fs::remove_file(d.join(name)).unwrap();
+    }
     for paths in [&["both.yaml"][..], &["."]] {
         let ran = run(d, &[&["validate", "--strict"], paths].concat());
         assert_eq!(ran.code, 0, "{paths:?}: {}", ran.stdout);
@@ -152,6 +163,33 @@ fn a_named_file_holds_something_of_ours() {
     for (piped, code) in [(pod, 0), ("", 1), (" \n", 1)] {
         let ran = run_with_input(d, &["validate", "-"], piped.as_bytes());
         assert_eq!(ran.code, code, "{piped:?}: {}", ran.stdout);
+    }
+}
+
+/// People see what else there is; programs get all of it.
+#[test]
+fn a_warning_of_many_is_told_a_few_times() {
+    let directory = tempfile::tempdir().unwrap();
+    let d = directory.path();
+    let slo = |n: usize| {
+        GOOD.replace("good", &format!("s{n}"))
+            .replace("{up: {series: up}}", "{events: {bad: bad_total, total: all_total}}")
+    };
+    let told = "total names no job";
+    for (many, few, more) in
+        [(5, 5, ""), (6, 4, "… and 3 more of this kind: total names no job"), (2000, 4, "… and 1997 more of this kind")]
+    {
+        write(d, "slo.yaml", (0..many).map(slo).collect::<Vec<_>>().join("---\n"));
+        for (command, code) in [("validate", 0), ("generate", 0)] {
+            let ran = run(d, &[command]);
+            let text = if command == "validate" { &ran.stdout } else { &ran.stderr };
+            assert_eq!((ran.code, text.matches(told).count()), (code, few), "{command} {many}: {text}");
+            assert!(text.contains(more), "{command} {many}: {text}");
+        }
+        assert!(run(d, &["validate"]).stdout.ends_with(&format!("0 errors, {many} warnings\n")));
+        for form in ["json", "github"] {
+            assert_eq!(run(d, &["validate", "--output", form]).stdout.matches(told).count(), many, "{form}");
+        }
     }
 }
 
