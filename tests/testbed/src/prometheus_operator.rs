@@ -4,7 +4,7 @@
 //! with the rule files, and this module takes the place of the pod: it copies them into the rule folder of the
 //! testbed's Prometheus and has it reload.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -13,9 +13,9 @@ use std::time::Duration;
 use anyhow::Result;
 use futures::StreamExt;
 use k8s_openapi::api::core::v1::ConfigMap;
-use kube::Api;
 use kube::api::ListParams;
 use kube::runtime::watcher;
+use kube::{Api, ResourceExt};
 use serde_json::json;
 use tokio::task::JoinHandle;
 
@@ -29,6 +29,9 @@ use crate::prometheus::Prometheus;
 use crate::recipe::{Component, PROMETHEUS_OPERATOR_CRDS};
 
 const START: Duration = Duration::from_secs(60);
+
+/// A map that is away for longer was not only replaced.
+const REPLACED: Duration = Duration::from_secs(2);
 
 /// The namespace of the `Prometheus` object and of its rule files.
 pub const MONITORING_NAMESPACE: &str = "monitoring";
@@ -93,14 +96,20 @@ impl Drop for PrometheusOperator {
     }
 }
 
-/// Does what the configuration reloader in a Prometheus pod does. Ends never; a failure is told and tried again at the next change.
+/// Does what the kubelet and the configuration reloader of a Prometheus pod do. Ends never; a failure is told and tried
+/// again at the next change.
 async fn mirror(rule_files: Api<ConfigMap>, prometheus: Arc<Prometheus>) {
     let mut changes = watcher(rule_files.clone(), watcher::Config::default().labels(RULE_FILES)).boxed();
-    let mut written = BTreeMap::new();
-    while let Some(change) = changes.next().await {
-        // The watcher comes back by itself from an API server that is restarted.
-        let outcome = match change {
-            Ok(_) => copy(&rule_files, &prometheus, &mut written).await,
+    let mut known = Known::default();
+    loop {
+        // prometheus-operator deletes all of the maps and makes them anew; of one that is away for a moment, the volume
+        // in a pod keeps the files.
+        let outcome = match tokio::time::timeout(REPLACED, changes.next()).await {
+            Ok(Some(Ok(_))) => copy(&rule_files, &prometheus, &mut known, false).await,
+            // The watcher comes back by itself from an API server that is restarted.
+            Ok(Some(Err(_))) => continue,
+            Ok(None) => return,
+            Err(_) if known.awaited => copy(&rule_files, &prometheus, &mut known, true).await,
             Err(_) => continue,
         };
         if let Err(error) = outcome {
@@ -109,16 +118,31 @@ async fn mirror(rule_files: Api<ConfigMap>, prometheus: Arc<Prometheus>) {
     }
 }
 
-async fn copy(
-    rule_files: &Api<ConfigMap>,
-    prometheus: &Prometheus,
-    written: &mut BTreeMap<PathBuf, String>,
-) -> Result<()> {
+/// What the pod would have.
+#[derive(Default)]
+struct Known {
+    /// Names of the maps.
+    maps: BTreeSet<String>,
+    /// Their files.
+    files: BTreeMap<PathBuf, String>,
+    /// A map is away, perhaps for good.
+    awaited: bool,
+}
+
+/// Copies what has changed; without `for_good`, not while a map is away.
+async fn copy(rule_files: &Api<ConfigMap>, prometheus: &Prometheus, known: &mut Known, for_good: bool) -> Result<()> {
     let folder = prometheus.rule_folder();
-    let mut wanted = BTreeMap::new();
+    let (mut maps, mut wanted) = (BTreeSet::new(), BTreeMap::new());
     for map in rule_files.list(&ListParams::default().labels(RULE_FILES)).await? {
+        maps.insert(map.name_any());
         wanted.extend(map.data.into_iter().flatten().map(|(file, text)| (folder.join(file), text)));
     }
+    known.awaited = !for_good && !known.maps.is_subset(&maps);
+    if known.awaited {
+        return Ok(());
+    }
+    known.maps = maps;
+    let written = &mut known.files;
     if *written == wanted {
         return Ok(());
     }
