@@ -305,7 +305,7 @@ fn details(facts: &Facts) -> Vec<String> {
         }
         Loaded::Failing { url, cause } => all.push(format!("✗ Prometheus {url} has them, but one fails: {cause}")),
         Loaded::Idle { url, group, since } => {
-            all.push(format!("✗ {}", Loaded::idle_line(url, group, since.as_deref())));
+            all.push(Loaded::idle_line(url, group, since.as_deref()));
         }
         Loaded::Missing { url, group, why, remedy: _ } => {
             if group.is_empty() {
