@@ -246,7 +246,7 @@ pub(super) fn unreachable(cause: &str) -> String {
     if cause.is_empty() {
         return "see above; it was not asked again".to_owned();
     }
-    format!("see that it runs and can be reached from here, or give its address with --prometheus: {cause}")
+    format!("see that it runs and can be reached from here, or give another address with --prometheus URL: {cause}")
 }
 
 /// Whose the worst budget is.
