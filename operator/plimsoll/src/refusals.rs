@@ -1,6 +1,8 @@
 //! Errors in words, those of the API server above all: who may not do what, and what to ask for. Logs, conditions and the
 //! command line say the same.
 
+mod unreached;
+
 use std::{error::Error, fmt, iter};
 
 use kube::core::Status;
@@ -11,9 +13,13 @@ pub(crate) fn chain(error: &(dyn Error + 'static)) -> String {
 }
 
 /// An error and its causes, from the outermost. What the API server has answered is told in words, and not as its client's
-/// dump of it, which those above it repeat.
+/// dump of it, which those above it repeat; why a server cannot be reached likewise.
 pub(crate) fn told<'e>(causes: impl Iterator<Item = &'e (dyn Error + 'static)>) -> String {
-    let causes: Vec<_> = causes.collect();
+    let mut causes: Vec<_> = causes.collect();
+    let away = unreached::find(&causes);
+    if let Some((place, _)) = &away {
+        causes.truncate(*place);
+    }
     let answer = causes.iter().enumerate().find_map(|(place, cause)| Some((place, status(*cause)?)));
     let (last, dump) = match answer {
         Some((place, _)) => (place, causes.get(place).map(ToString::to_string)),
@@ -33,6 +39,9 @@ pub(crate) fn told<'e>(causes: impl Iterator<Item = &'e (dyn Error + 'static)>) 
     }
     if let Some((_, status)) = answer {
         add(&answered(status));
+    }
+    if let Some((_, words)) = away {
+        add(&words);
     }
     text
 }

@@ -150,6 +150,7 @@ impl Session {
         }
         self.exit = self.exit.max(validate::exit(&checked, false));
         self.meets(checked.models.iter().map(|model| model.id().namespace.clone()));
+        self.explainer.knows(&checked.models);
         for model in &checked.models {
             let explanation = self.explainer.model(model).await;
             self.say(&explanation)?;

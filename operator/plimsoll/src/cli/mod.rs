@@ -38,12 +38,14 @@ pub mod yaml;
 use std::{
     ffi::OsStr,
     io::IsTerminal,
+    os::fd::AsFd as _,
     path::{Path, PathBuf},
     process::ExitCode,
 };
 
-use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
+use clap::{ArgMatches, Args, CommandFactory, FromArgMatches, Parser, Subcommand, parser::ValueSource};
 use clap_complete::Shell;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use out::Stop;
 use plimsoll_slo::validate::DEFAULT_NAMESPACE;
@@ -103,11 +105,19 @@ impl Paths {
 
 /// Prints a script that completes commands and options in a shell.
 #[derive(Args, Debug)]
-#[command(after_help = "\
+#[command(
+    arg_required_else_help = true,
+    after_help = "\
 Examples:
-  plimsoll completions bash > /etc/bash_completion.d/plimsoll
+  plimsoll completions bash > ~/.local/share/bash-completion/completions/plimsoll
   plimsoll completions zsh > ~/.zfunc/_plimsoll
-  plimsoll completions fish > ~/.config/fish/completions/plimsoll.fish")]
+  plimsoll completions fish > ~/.config/fish/completions/plimsoll.fish
+
+A folder that is not there is made with mkdir -p first; then every new shell completes. bash needs its package
+bash-completion for it, and ~/.zshrc of zsh needs, in this order:
+  fpath=(~/.zfunc $fpath)
+  autoload -Uz compinit && compinit"
+)]
 struct Completions {
     /// The shell
     #[arg(value_enum)]
@@ -143,10 +153,17 @@ pub fn command() -> clap::Command {
 /// Runs the command line of this process.
 pub fn main() -> ExitCode {
     let mut command = command_line(std::env::args_os().next().as_deref());
-    let cli = match Cli::from_arg_matches(&command.get_matches_mut()) {
+    let matches = command.get_matches_mut();
+    let cli = match Cli::from_arg_matches(&matches) {
         Ok(cli) => cli,
         Err(error) => error.format(&mut command).exit(),
     };
+    if let Some((name, _)) = matches.subcommand().filter(|(_, below)| reads_here(below) && is_piped()) {
+        let program = command.get_bin_name().unwrap_or("plimsoll");
+        out::stderr(&format!(
+            "warning: standard input is not read, but the files of this directory: no PATH is given\n  └ help: to read standard input, give - as PATH: {program} {name} -\n"
+        ));
+    }
     match run(cli.command) {
         Ok(exit) => exit.into(),
         Err(Stop::Quiet) => ExitCode::SUCCESS,
@@ -155,6 +172,28 @@ pub fn main() -> ExitCode {
             Exit::Unusable.into()
         }
     }
+}
+
+/// Whether a subcommand reads the files of this directory for want of a path: see [`Paths`].
+fn reads_here(below: &ArgMatches) -> bool {
+    // Of the demo no files are read.
+    let demo = below.try_contains_id("demo").is_ok_and(|is_given| is_given);
+    !demo && below.ids().any(|id| id == "paths") && below.value_source("paths") == Some(ValueSource::DefaultValue)
+}
+
+/// Whether something comes through standard input: from a pipe or a file. A pipe that was closed with nothing in it, as
+/// those that start programs give them, brings nothing.
+fn is_piped() -> bool {
+    use std::os::unix::fs::FileTypeExt as _;
+    // What somebody has piped may take a while to come, or never end: so it is asked what it is, and nothing is read.
+    let Ok(input) = std::fs::metadata("/dev/stdin") else { return false };
+    let ended = || {
+        let stdin = std::io::stdin();
+        let mut asked = [PollFd::new(stdin.as_fd(), PollFlags::POLLIN)];
+        let told = poll(&mut asked, PollTimeout::ZERO).is_ok_and(|told| told > 0);
+        told && asked.iter().any(|one| one.revents() == Some(PollFlags::POLLHUP))
+    };
+    if input.file_type().is_fifo() { !ended() } else { input.is_file() && input.len() > 0 }
 }
 
 /// The command line by the name of the program that was called: kubectl runs `kubectl-plimsoll` for `kubectl plimsoll`.

@@ -210,7 +210,11 @@ pub fn text(facts: &Facts) -> String {
         }
         Loaded::Outdated { url } => line("✗", &format!("Prometheus {url} has other rules of it")),
         Loaded::Failing { url, cause } => line("✗", &format!("Prometheus {url} cannot evaluate a rule: {cause}")),
-        Loaded::Idle { url, group, since } => line("✗", &Loaded::idle_line(url, group, since.as_deref())),
+        Loaded::Idle { url, group, since } => {
+            let told = Loaded::idle_line(url, group, since.as_deref());
+            let (mark, text) = told.split_once(' ').unwrap_or(("", &told));
+            line(mark, text);
+        }
         Loaded::NotAsked | Loaded::Unreachable(_) => {}
     }
     for alert in &facts.alerts {
@@ -311,6 +315,10 @@ fn find(facts: &Facts) -> (String, String) {
     if let Some((headline, next)) = unscored(facts) {
         return (headline, next);
     }
+    if let Loaded::Idle { since: None, .. } = &facts.loaded {
+        let (_, next) = Loaded::idle(None);
+        return ("cannot fire yet: Prometheus has not evaluated its rules so far.".to_owned(), next.to_owned());
+    }
     if let Some(refusal) = facts.refusals.first() {
         return ("could not be examined wholly: Prometheus refuses to answer.".to_owned(), refusal.next());
     }
@@ -379,6 +387,15 @@ mod tests {
   → quiet: its expression has no result now
 "
         );
+        let idle = |since: Option<&str>| Loaded::Idle {
+            url: "http://prometheus:9090".to_owned(),
+            group: "plimsoll.shop.pods.alerts".to_owned(),
+            since: since.map(str::to_owned),
+        };
+        let mut new = facts();
+        new.loaded = idle(None);
+        let innocent = "  · Prometheus http://prometheus:9090 has them, and has not evaluated the group plimsoll.shop.pods.alerts yet; one that was loaded just now is first evaluated within its interval\n";
+        assert!(text(&new).contains(innocent), "{}", text(&new));
         let last = |change: &dyn Fn(&mut Facts)| {
             let mut facts = facts();
             change(&mut facts);
@@ -458,6 +475,19 @@ mod tests {
             (
                 &|f| f.alerts[0] = Alert { anomaly: true, scores: Some(3), ..f.alerts[0].clone() },
                 "pods works; nothing is wrong. → quiet: the scorer finds nothing unusual",
+            ),
+            // Loaded just now, or nobody's; what cannot fire at all is told first.
+            (
+                &|f| f.loaded = idle(None),
+                "pods cannot fire yet: Prometheus has not evaluated its rules so far. → if they were loaded within the last minutes, wait for a minute, then ask again; else look in Prometheus' log for why it evaluates no rules",
+            ),
+            (
+                &|f| (f.loaded, f.alerts[0].selectors[0].1) = (idle(None), Some(0)),
+                "pods cannot fire: a selector of PodRestarting matches nothing. → check the names in restarts_total{cluster=\"eu\"}, and spec.matchers, against what Prometheus has",
+            ),
+            (
+                &|f| f.loaded = idle(Some("2027-01-15T08:00:00Z")),
+                "pods is not ready: Prometheus has its rules and does not evaluate them. → look in Prometheus' log for why it evaluates no rules: they are all of no use while it does not",
             ),
             (
                 &|f| f.logql = true,

@@ -217,16 +217,21 @@ impl Loaded {
             ),
             None => (
                 "has no data yet: Prometheus has not evaluated its rules so far.",
-                "wait for a minute, then ask again; if it stays so, look in Prometheus' log for why it evaluates no rules",
+                "if they were loaded within the last minutes, wait for a minute, then ask again; else look in Prometheus' log for why it evaluates no rules",
             ),
         }
     }
 
-    /// On one line, of rules that are loaded and not evaluated.
+    /// On one line with its mark, of rules that are loaded and not evaluated.
     pub fn idle_line(url: &str, group: &str, since: Option<&str>) -> String {
         match since {
-            Some(since) => format!("Prometheus {url} has them, but has not evaluated the group {group} since {since}"),
-            None => format!("Prometheus {url} has them, but has never evaluated the group {group}"),
+            Some(since) => {
+                format!("✗ Prometheus {url} has them, but has not evaluated the group {group} since {since}")
+            }
+            // It does not say for how long it has had them.
+            None => format!(
+                "· Prometheus {url} has them, and has not evaluated the group {group} yet; one that was loaded just now is first evaluated within its interval"
+            ),
         }
     }
 }

@@ -74,14 +74,15 @@ pub async fn gather(slo: &Slo, prometheus: Option<&Prometheus>, cluster: &Client
         found => found,
     };
     examine(prometheus, &model, found, &mut facts).await;
+    parts::stored(cluster, &model.id.to_string(), &mut facts.parts).await;
     if let Loaded::Missing { why, remedy, .. } = &mut facts.loaded {
         (*why, *remedy) = unselected(cluster, &target).await;
     }
     facts
 }
 
-/// Asks Prometheus about a valid SLO of a file.
-pub async fn model(model: &Model, prometheus: Option<&Prometheus>) -> Facts {
+/// Asks Prometheus about a valid SLO of a file; `known`: all that are in the same files.
+pub async fn model(model: &Model, prometheus: Option<&Prometheus>, known: &[String]) -> Facts {
     let mut facts = Facts { name: model.id.name.clone(), namespace: model.id.namespace.clone(), ..Facts::default() };
     let rules = plimsoll_slo::render(model);
     describe(model, &rules, &mut facts);
@@ -97,6 +98,7 @@ pub async fn model(model: &Model, prometheus: Option<&Prometheus>) -> Facts {
         found => found,
     };
     examine(prometheus, model, found, &mut facts).await;
+    parts::settle(&mut facts.parts, &model.id.to_string(), known);
     facts
 }
 

@@ -32,6 +32,8 @@ pub struct Explainer {
     silent: bool,
     /// Names objects with their namespaces.
     wide: bool,
+    /// The SLOs of the files that are explained, each as `shop/cart`.
+    known: Vec<String>,
 }
 
 /// One object explained.
@@ -48,12 +50,18 @@ pub struct Explanation {
 impl Explainer {
     /// Asks this Prometheus, or nobody.
     pub fn new(prometheus: Option<Prometheus>) -> Self {
-        Self { prometheus, silent: false, wide: false }
+        Self { prometheus, silent: false, wide: false, known: Vec::new() }
     }
 
     /// From here on names objects with their namespaces: those of several are explained.
     pub fn name_namespaces(&mut self) {
         self.wide = true;
+    }
+
+    /// Tells which SLOs there are in the files, whether or not Prometheus has heard of them.
+    pub fn knows(&mut self, models: &[AnyModel]) {
+        let slos = models.iter().filter(|model| matches!(model, AnyModel::Slo(_)));
+        self.known.extend(slos.map(|model| model.id().to_string()));
     }
 
     /// Whether there is a Prometheus to ask.
@@ -66,7 +74,7 @@ impl Explainer {
         let prometheus = self.prometheus.as_ref().filter(|_| !self.silent);
         let explanation = match model {
             AnyModel::Slo(model) => {
-                let facts = gather::model(model, prometheus).await;
+                let facts = gather::model(model, prometheus, &self.known).await;
                 self.slo(facts)
             }
             AnyModel::AlertRule(model) => {
@@ -129,6 +137,8 @@ impl Explainer {
 
 #[cfg(test)]
 mod blind_tests;
+#[cfg(test)]
+mod composite_tests;
 #[cfg(test)]
 mod groups_tests;
 #[cfg(test)]

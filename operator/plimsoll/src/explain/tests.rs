@@ -28,7 +28,7 @@ pub(super) fn refused(code: u16) -> ResponseTemplate {
     ResponseTemplate::new(code).set_body_json(json!({"status": "error", "errorType": "execution", "error": error}))
 }
 
-fn slo(name: &str, total: &str) -> AnyModel {
+pub(super) fn slo(name: &str, total: &str) -> AnyModel {
     let spec = json!({"objective": "99.9", "sli": {"events": {"bad": "errors_total", "total": total}}});
     let mut slo = plimsoll_api::Slo::new(name, serde_json::from_value(spec).unwrap());
     slo.metadata.namespace = Some("shop".to_owned());
@@ -439,36 +439,6 @@ async fn what_is_no_histogram_is_told() {
         assert!(text.trim_end().ends_with(next), "{text}");
         let selector = "histogram: cart_queue_count{job=\"cart\"} or cart_queue{job=\"cart\"} matches 1 series";
         assert_eq!(text.contains(&format!("✓ {selector}")), next.is_empty(), "{text}");
-    }
-}
-
-#[tokio::test]
-async fn parts_of_a_composite_are_looked_for() {
-    let weighted = of(json!({"composite": {"weighted": [{"slo": "pay"}, {"slo": "pya", "weight": 3}]}}));
-    let worst = of(json!({"composite": {"worstOf": ["pya"]}}));
-    let ids = [("/api/v1/label/slo_id/values", json!(["shop/pay", "shop/cart", "other/pya"]))];
-    let unknown = [("slo_id=\"shop/pya\"", "")];
-    for (model, answers, headline, line) in [
-        (
-            &weighted,
-            &unknown[..],
-            "cart counts too little as bad: no SLO shop/pya records anything, so 3 in 4 of its weight counts as good.\n",
-            "  ✓ part pay has data\n  ✗ part pya: no SLO shop/pya records anything; until one does, its weight of 3 in 4 counts as good; did you mean pay?\n",
-        ),
-        (&worst, &unknown, "cart has no data: no SLO shop/pya records anything.\n", "did you mean pay?\n"),
-        // Its rules are evaluated, and there is nothing to count.
-        (
-            &worst,
-            &[("events:rate5m{slo_id=\"shop/pya\"}", "")],
-            "cart has no data: none of its parts has any now.\n",
-            "  · part pya has no data now",
-        ),
-        (&weighted, &[], "cart could not be examined wholly", "  ✓ part pay has data\n  ✓ part pya has data\n"),
-    ] {
-        let server = knows(answers, &ids).await;
-        let text = explained(&server, model).await;
-        assert!(text.starts_with(headline), "{text}");
-        assert!(text.contains(line), "{line} in\n{text}");
     }
 }
 

@@ -246,7 +246,7 @@ pub(super) fn unreachable(cause: &str) -> String {
     if cause.is_empty() {
         return "see above; it was not asked again".to_owned();
     }
-    format!("see that it runs and can be reached from here, or give its address with --prometheus: {cause}")
+    format!("see that it runs and can be reached from here, or give another address with --prometheus URL: {cause}")
 }
 
 /// Whose the worst budget is.
@@ -305,7 +305,7 @@ fn details(facts: &Facts) -> Vec<String> {
         }
         Loaded::Failing { url, cause } => all.push(format!("✗ Prometheus {url} has them, but one fails: {cause}")),
         Loaded::Idle { url, group, since } => {
-            all.push(format!("✗ {}", Loaded::idle_line(url, group, since.as_deref())));
+            all.push(Loaded::idle_line(url, group, since.as_deref()));
         }
         Loaded::Missing { url, group, why, remedy: _ } => {
             if group.is_empty() {

@@ -394,3 +394,47 @@ fn every_command_explains_itself() {
         assert!(run(directory.path(), &["presets", text]).stdout.starts_with("grpc-availability\n  "), "{text}");
     }
 }
+
+/// Whoever pipes something and names nothing is told that the files here were read, and how to read what was piped.
+#[test]
+fn what_is_piped_and_not_asked_for_is_told() {
+    const UNREAD: &str = "warning: standard input is not read, but the files of this directory: no PATH is given\n  └ help: to read standard input, give - as PATH: plimsoll ";
+    let directory = tempfile::tempdir().unwrap();
+    let d = directory.path();
+    let other = GOOD.replace("name: good", "name: piped");
+    for command in ["generate", "validate"] {
+        let (help, piped) = (format!("{UNREAD}{command} -\n"), || run_with_input(d, &[command], other.as_bytes()));
+        let _ = fs::remove_file(d.join("a.yaml"));
+        let nothing = piped();
+        assert!(nothing.stderr.starts_with(&help) && nothing.code == 2, "{}", nothing.stderr);
+        write(d, "a.yaml", GOOD);
+        let here = piped();
+        assert_eq!((here.code, here.stderr.as_str()), (0, help.as_str()));
+        assert!(!here.stdout.contains("piped"), "{}", here.stdout);
+        for named in [".", "-", "a.yaml"] {
+            assert_eq!(run_with_input(d, &[command, named], other.as_bytes()).stderr, "", "{command} {named}");
+        }
+        // As programs start programs: with nothing, or with a pipe that is closed at once.
+        assert_eq!(run(d, &[command]).stderr, "");
+        assert_eq!(run_with_input(d, &[command], b"").stderr, "", "{command}");
+        let file = fs::File::open(write(d, "piped.txt", &other)).unwrap();
+        let from_file: Ran = super::command(d, &[command]).stdin(file).output().unwrap().into();
+        assert_eq!(from_file.stderr, help);
+    }
+}
+
+#[test]
+fn completions_say_of_which_shells_there_are_and_how_they_are_installed() {
+    let directory = tempfile::tempdir().unwrap();
+    let none = run(directory.path(), &["completions"]);
+    assert_eq!((none.code, none.stdout.as_str()), (2, ""));
+    for wanted in [
+        "[possible values: bash, elvish, fish, powershell, zsh]",
+        "  plimsoll completions bash > ~/.local/share/bash-completion/completions/plimsoll\n",
+        "  plimsoll completions zsh > ~/.zfunc/_plimsoll\n",
+        "  plimsoll completions fish > ~/.config/fish/completions/plimsoll.fish\n",
+    ] {
+        assert!(none.stderr.contains(wanted), "{wanted} in\n{}", none.stderr);
+    }
+    assert_eq!(run(directory.path(), &["completions", "--help"]).stdout, none.stderr);
+}

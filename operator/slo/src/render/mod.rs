@@ -91,8 +91,7 @@ pub fn render_for(model: &Model, dialect: Dialect) -> RuleSet {
         .into_iter()
         .filter(|(_, rules)| !rules.is_empty())
         .map(|(part, rules)| Group {
-            // A namespace has no dots, so the parts of the name cannot be confused.
-            name: format!("plimsoll.{}.{}.{}", model.id.namespace, model.id.name, part.name()),
+            name: group_name(&model.id.namespace, &model.id.name, part),
             interval: cx.interval_of(part).to_string(),
             limit: (!model.group_by.is_empty()).then(|| MAX_GROUPS * series_of_each(&cx, &rules)),
             rules,
@@ -101,6 +100,16 @@ pub fn render_for(model: &Model, dialect: Dialect) -> RuleSet {
     let mut rules = RuleSet { groups };
     revision::mark(&mut rules);
     rules
+}
+
+/// A namespace has no dots, so the parts of the name cannot be confused.
+fn group_name(namespace: &str, name: &str, part: Part) -> String {
+    format!("plimsoll.{namespace}.{name}.{}", part.name())
+}
+
+/// The group of an SLO that every SLO has, and that is evaluated first and most often.
+pub fn base_group(namespace: &str, name: &str) -> String {
+    group_name(namespace, name, Part::Base)
 }
 
 /// The most series that one of these rules has of each group: Prometheus bounds what a rule yields, not groups.
