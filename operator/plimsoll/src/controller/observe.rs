@@ -471,7 +471,12 @@ impl Observations {
             let since = *row.unreachable_since.get_or_insert(now);
             row.observation.away.get_or_insert(time);
             let new = Loaded::Unreachable(cause.to_owned());
-            let patient = row.observation.loaded == Loaded::Yes && now.duration_since(since) < PATIENCE;
+            let outage = now.duration_since(since) >= PATIENCE;
+            if outage {
+                // It may have been started anew meanwhile: then the time of a first evaluation begins when it answers.
+                row.fresh_since = None;
+            }
+            let patient = row.observation.loaded == Loaded::Yes && !outage;
             let already = matches!(row.observation.loaded, Loaded::Unreachable(_));
             // The first cause is kept: its wording may change with every attempt.
             if !patient && !already {

@@ -383,6 +383,25 @@ fn rules_that_are_not_evaluated_are_told() {
     assert_eq!(bench.expect(2, false), says("g", None));
     bench.later(20.0);
     assert_eq!(bench.answer(&idle([Some(Idle::Never); 2])), 0, "what was told stays told");
+    bench.later(20.0);
+    assert_eq!(bench.answer(&found(2, "ok")), 1);
+
+    let question = Question { ids: vec![id()], ..Question::default() };
+    // It was loaded anew, then away for as long as it needs to start, and has the groups anew once more.
+    bench.later(120.0);
+    assert_eq!(bench.answer(&idle([Some(Idle::Never); 2])), 0);
+    for _ in 0..4 {
+        bench.later(100.0);
+        bench.table.unreachable(&question, "no answer", bench.now, Timestamp::UNIX_EPOCH);
+    }
+    bench.later(20.0);
+    assert_eq!(bench.answer(&idle([Some(Idle::Never); 2])), 1);
+    assert_eq!(bench.expect(2, false), Loaded::Yes, "its first evaluation is awaited");
+    bench.later(350.0);
+    bench.table.unreachable(&question, "too slow, once", bench.now, Timestamp::UNIX_EPOCH);
+    bench.later(15.0);
+    assert_eq!(bench.answer(&idle([Some(Idle::Never); 2])), 1, "one answer that fails is no start");
+    assert_eq!(bench.expect(2, false), says("g", None));
 }
 
 #[test]
