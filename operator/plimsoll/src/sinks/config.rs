@@ -287,14 +287,19 @@ pub(crate) fn address(field: &str, url: &str, problems: &mut Vec<Problem>) {
 
 /// An address must be complete, or every later message would be about something else.
 pub(crate) fn check_url(url: &str) -> Result<(), String> {
+    // One that cannot be read may hold credentials all the same: `user:password@prometheus:9090`.
+    let shown = match url.rsplit_once('@') {
+        Some((_, host)) => format!("…@{host}"),
+        None => url.to_owned(),
+    };
     match reqwest::Url::parse(url) {
         // It would be shown in statuses, events and logs.
         Ok(parsed) if !parsed.username().is_empty() || parsed.password().is_some() => {
             Err("the address holds credentials; use basicAuth or bearerTokenFile".to_owned())
         }
         Ok(parsed) if matches!(parsed.scheme(), "http" | "https") && parsed.has_host() => Ok(()),
-        Ok(_) => Err(format!("{url} is not an http or https address; write it like http://host:9090")),
-        Err(error) => Err(format!("{url} is not an address ({error}); write it like http://host:9090")),
+        Ok(_) => Err(format!("{shown} is not an http or https address; write it like http://host:9090")),
+        Err(error) => Err(format!("{shown} is not an address ({error}); write it like http://host:9090")),
     }
 }
 
@@ -323,6 +328,20 @@ impl Ruler {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+
+    #[test]
+    fn no_password_is_told() {
+        for url in [
+            "http://u:s3cret@prometheus:9090",
+            "u:s3cret@prometheus:9090",
+            "u:s3@cret@prometheus",
+            "http://u:s3cret@[::1",
+        ] {
+            let told = check_url(url).unwrap_err();
+            assert!(!told.contains("s3") && !told.contains("cret"), "{told}");
+        }
+        assert!(check_url("prometheus").unwrap_err().starts_with("prometheus is not an address ("));
+    }
 
     #[test]
     fn reads_every_backend() {
