@@ -203,9 +203,7 @@ pub(super) fn spell(root: &Node<'_>, text: &str, problem: &mut Problem) {
 /// What helps with a value that a chart would fill in, that has curly quotes, or that is a selector which YAML reads as a map.
 fn as_written(node: &Node<'_>, text: &str, problem: &Problem) -> Option<String> {
     match &node.data {
-        Data::Scalar { text, .. } if text.contains("{{") && layout::is_of_chart(text) => {
-            Some(layout::RENDER.to_owned())
-        }
+        Data::Scalar { text, .. } if layout::of_chart(text).is_some() => Some(layout::RENDER.to_owned()),
         Data::Scalar { text, .. } => {
             let inner = text.strip_prefix(meant::is_curly)?.strip_suffix(meant::is_curly)?;
             let inner = meant::straight(inner);

@@ -1,6 +1,8 @@
 //! What a person got wrong in the layout of a YAML file: the scanner names the token that did not fit, but the
 //! mistake is most often the indentation of its line, or the line above it.
 
+use std::ops::Range;
+
 use super::{
     tree::{Fault, Pos},
     unquoted,
@@ -121,7 +123,9 @@ pub fn template(text: &str, at: Pos) -> Option<Fault> {
     let line = Line { number: at.line, start, text: text.get(start..)?.lines().next()? };
     let is_control = |line: &Line<'_>| {
         let content = line.content();
-        content.starts_with("{{-") || content.starts_with("{{/*") || content.starts_with("{{") && is_of_chart(content)
+        content.starts_with("{{-")
+            || content.starts_with("{{/*")
+            || content.starts_with("{{") && of_chart(content).is_some()
     };
     let outer = above(text, line).next().filter(|above| line.indent() == 0 && above.indent() == 0);
     let control = [Some(line), outer].into_iter().flatten().find(is_control);
@@ -129,9 +133,19 @@ pub fn template(text: &str, at: Pos) -> Option<Fault> {
     whole.or_else(|| line.action()).map(unrendered)
 }
 
-/// Prometheus' own templates begin with a variable or a function.
-pub fn is_of_chart(line: &str) -> bool {
-    [".Values", ".Release", ".Chart", "include "].iter().any(|word| line.contains(word))
+/// Where a text has braces that a chart would fill in. Prometheus' own templates begin with a variable or a function, and what
+/// stands beside them is prose, which may include any word.
+pub fn of_chart(text: &str) -> Option<Range<usize>> {
+    let mut from = 0;
+    loop {
+        let start = from + text.get(from..)?.find("{{")?;
+        let rest = text.get(start..)?;
+        let action = rest.find("}}").and_then(|end| rest.get(..end + 2)).unwrap_or(rest);
+        from = start + action.len();
+        if [".Values", ".Release", ".Chart", "include "].iter().any(|word| action.contains(word)) {
+            return Some(start..from);
+        }
+    }
 }
 
 /// The lines above, nearest first, as far as the document goes.
@@ -284,10 +298,8 @@ impl Line<'_> {
 
     /// Where it has something that a chart would fill in.
     fn action(&self) -> Option<Pos> {
-        let at = self.text.find("{{").filter(|_| !self.content().starts_with('#'))?;
-        let action = self.text.get(at..)?;
-        let length = action.find("}}").map_or(action.len(), |end| end + 2);
-        is_of_chart(action).then(|| self.pos(self.start + at, length))
+        let action = of_chart(self.text).filter(|_| !self.content().starts_with('#'))?;
+        Some(self.pos(self.start + action.start, action.len()))
     }
 
     fn pos(&self, start: usize, len: usize) -> Pos {

@@ -292,3 +292,19 @@ fn very_many_faults_of_a_document_are_counted() {
     assert_eq!(last.message, format!("{} more mistakes in this document", MANY - 100));
     assert_eq!(read.faults.iter().filter(|fault| fault.pos == last.pos).count(), 2);
 }
+
+/// Prose beside Prometheus' own templates may include any word: what is wrong elsewhere must be told.
+#[test]
+fn only_what_a_chart_fills_in_makes_a_text_its_template() {
+    for (braces, template) in [
+        ("{{ $labels.pod }} is down; alerts include pods of a .Release that never began", false),
+        ("{{ $labels.pod }} has {{ .Values.limit }}", true),
+        ("{{ include \"x.name\" . }} {{", true),
+        ("{{", false),
+    ] {
+        let text = format!("rules:\n  - summary: '{braces}'\n    oops\n    a: b\n");
+        let faults: Vec<Fault> = Documents::new(&text).flat_map(|read| read.faults).collect();
+        let told = faults.iter().any(|fault| fault.message == "a template that was not rendered");
+        assert_eq!((told, faults.is_empty()), (template, false), "{braces}: {faults:?}");
+    }
+}
