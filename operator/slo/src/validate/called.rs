@@ -114,17 +114,14 @@ fn good(expr: &Expr) -> Option<String> {
 
 /// Warns of seconds where milliseconds must be meant: of a request that may take minutes nobody waits for the answer. Of what is
 /// no request, a batch or a backup, nobody knows.
-pub(super) fn patience(metric: &str, threshold: &str, path: &str, problems: &mut Vec<Problem>) {
+pub(super) fn patience(metric: &str, threshold: &str, span: Span, path: &str, problems: &mut Vec<Problem>) {
     let asked = words(metric).any(|word| ["http", "grpc", "rpc"].contains(&word.as_str()));
     let Some(seconds) = threshold.strip_suffix('s').and_then(|number| number.parse::<u64>().ok()) else { return };
     if asked && seconds > PATIENCE {
         problems.push(
-            Problem::warning(
-                path,
-                format!("threshold is {}, longer than anybody waits for an answer", Span::seconds(seconds)),
-            )
-            .label("whatever is faster counts as good")
-            .help(format!("write {seconds}ms if milliseconds are meant")),
+            Problem::warning(path, format!("threshold is {span}, longer than anybody waits for an answer"))
+                .label("whatever is faster counts as good")
+                .help(format!("write {seconds}ms if milliseconds are meant")),
         );
     }
 }

@@ -355,8 +355,9 @@ fn latency(spec: &slo::Latency, problems: &mut Vec<Problem>) -> Option<Built> {
     let place = if unit.is_some() { "spec.sli.latency.unit" } else { path };
     let unit = unit.unwrap_or(slo::LatencyUnit::Seconds);
     sense::unit(&split.metric, unit, place, problems);
-    called::patience(&split.metric, threshold, "spec.sli.latency.threshold", problems);
-    let millis = Decimal::from(span?.millis);
+    let span = span?;
+    called::patience(&split.metric, threshold, span, "spec.sli.latency.threshold", problems);
+    let millis = Decimal::from(span.millis);
     let threshold = match unit {
         slo::LatencyUnit::Seconds => millis / Decimal::ONE_THOUSAND,
         slo::LatencyUnit::Milliseconds => millis,

@@ -253,6 +253,11 @@ fn answers_that_nobody_waits_for() {
             ],
         ),
         ("a minute", latency("http_request_duration_seconds", "60s"), &[]),
+        (
+            "more seconds than there are",
+            latency("http_request_duration_seconds", "18446744073709551615s"),
+            &["error: spec.sli.latency.threshold: threshold is too long (18446744073709551615s); use at most 1y"],
+        ),
         ("minutes, named as such", latency("http_upload_seconds", "5m"), &[]),
         ("a batch", latency("backup_duration_seconds", "300s"), &[]),
     ]);
