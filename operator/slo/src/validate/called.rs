@@ -2,8 +2,8 @@
 
 use plimsoll_api::Problem;
 use promql_parser::{
-    label::Matcher,
-    parser::{Expr, VectorSelector, token},
+    label::{MatchOp, Matcher},
+    parser::{BinaryExpr, Expr, VectorSelector, token},
 };
 
 use super::sides::bare;
@@ -17,10 +17,64 @@ use crate::{
 const GOOD: [&str; 7] = ["success", "successes", "successful", "succeeded", "availability", "uptime", "goodput"];
 
 /// Beginnings of words, in names and in labels' values, for what did not.
-const BAD: [&str; 7] = ["err", "fail", "bad", "un", "non", "not", "5"];
+const BAD: [&str; 28] = [
+    "err", "fail", "bad", "un", "non", "not", "5", "0", "false", "down", "loss", "lost", "miss", "timeout", "drop",
+    "reject", "degrad", "violat", "slow", "burn", "budget", "broken", "abort", "den", "invalid", "exceed", "revers",
+    "wrong",
+];
+
+/// Words in the names of gauges that say how much there is of something: units, and what is counted or measured.
+const MEASURES: [&str; 44] = [
+    "seconds",
+    "milliseconds",
+    "microseconds",
+    "nanoseconds",
+    "ms",
+    "minutes",
+    "hours",
+    "days",
+    "bytes",
+    "kilobytes",
+    "megabytes",
+    "bits",
+    "celsius",
+    "volts",
+    "watts",
+    "amperes",
+    "hertz",
+    "percent",
+    "percentage",
+    "ratio",
+    "usage",
+    "utilization",
+    "utilisation",
+    "length",
+    "depth",
+    "size",
+    "lag",
+    "latency",
+    "duration",
+    "age",
+    "delay",
+    "backlog",
+    "count",
+    "total",
+    "number",
+    "requests",
+    "connections",
+    "messages",
+    "errors",
+    "failures",
+    "items",
+    "goroutines",
+    "throughput",
+    "temperature",
+];
 
 /// Words in the names of gauges that are 0 or 1, and of what may well be.
-const FLAGS: [&str; 26] = [
+const FLAGS: [&str; 28] = [
+    "is",
+    "has",
     "up",
     "success",
     "successful",
@@ -107,7 +161,12 @@ fn good(expr: &Expr) -> Option<String> {
     let [selector] = selectors.as_slice() else { return None };
     let name = selector.name.clone()?;
     let is_bad = |word: &str| BAD.iter().any(|bad| word.starts_with(bad));
-    let of_bad = |matcher: &Matcher| words(&matcher.value).any(|word| is_bad(&word));
+    let is_fine = |word: &str| FLAGS.contains(&word) || word == "true" || word.starts_with('2');
+    // `code!="OK"` selects what did not go well.
+    let of_bad = |matcher: &Matcher| {
+        let but = matches!(matcher.op, MatchOp::NotEqual | MatchOp::NotRe(_));
+        words(&matcher.value).any(|word| if but { is_fine(&word) } else { is_bad(&word) })
+    };
     let good = words(&name).any(|word| GOOD.contains(&word.as_str())) && !words(&name).any(|word| is_bad(&word));
     (plain && good && !selector.matchers.matchers.iter().any(of_bad)).then_some(name)
 }
@@ -129,13 +188,15 @@ pub(super) fn patience(metric: &str, threshold: &str, span: Span, path: &str, pr
 /// Whether the value is surely an amount and no condition, in an expression that compares nothing.
 pub(super) fn is_amount(expr: &Expr) -> bool {
     match bare(expr) {
+        // Of a gauge that is 0 or 1 this is the other one: `1 - max(maintenance)`.
+        Expr::Binary(BinaryExpr { op, lhs, rhs, modifier: _ }) if op.id() == token::T_SUB && is_one(lhs) => {
+            is_amount(rhs) || measures(rhs)
+        }
         Expr::Binary(outer) => [token::T_DIV, token::T_ADD, token::T_SUB].contains(&outer.op.id()),
         Expr::Call(call) => AMOUNTS.contains(&call.func.name),
         Expr::Aggregate(aggregate) => match aggregate.op.id() {
             token::T_COUNT | token::T_STDDEV | token::T_STDVAR => true,
-            token::T_SUM | token::T_AVG | token::T_QUANTILE => {
-                is_amount(&aggregate.expr) || !may_be_flag(&aggregate.expr)
-            }
+            token::T_SUM | token::T_AVG | token::T_QUANTILE => is_amount(&aggregate.expr) || measures(&aggregate.expr),
             token::T_MIN | token::T_MAX => is_amount(&aggregate.expr),
             _ => false,
         },
@@ -143,18 +204,24 @@ pub(super) fn is_amount(expr: &Expr) -> bool {
     }
 }
 
-/// Whether what is aggregated may be a gauge that is 0 or 1, by its name; nothing is known of what a rule records.
-fn may_be_flag(expr: &Expr) -> bool {
-    let flag = |name: Option<&String>| {
-        name.is_none_or(|name| name.contains(':') || words(name).any(|word| FLAGS.contains(&word.as_str())))
+fn is_one(expr: &Expr) -> bool {
+    matches!(bare(expr), Expr::NumberLiteral(number) if number.val == 1.0)
+}
+
+/// Whether the name of what is aggregated is that of a measure. Of any other one only its author knows whether it is 0 or 1:
+/// nobody can list all words for what is as it should be.
+fn measures(expr: &Expr) -> bool {
+    let measure = |name: Option<&String>| {
+        let among = |list: &[&str]| name.is_some_and(|name| words(name).any(|word| list.contains(&word.as_str())));
+        among(&MEASURES) && !among(&FLAGS)
     };
     match bare(expr) {
-        Expr::VectorSelector(selector) => flag(selector.name.as_ref()),
-        Expr::MatrixSelector(matrix) => flag(matrix.vs.name.as_ref()),
+        Expr::VectorSelector(selector) => measure(selector.name.as_ref()),
+        Expr::MatrixSelector(matrix) => measure(matrix.vs.name.as_ref()),
         Expr::Call(call) if call.func.name.ends_with("_over_time") => {
-            call.args.args.last().is_none_or(|inner| may_be_flag(inner))
+            call.args.args.last().is_some_and(|inner| measures(inner))
         }
-        Expr::Aggregate(aggregate) => may_be_flag(&aggregate.expr),
-        _ => true,
+        Expr::Aggregate(aggregate) => measures(&aggregate.expr),
+        _ => false,
     }
 }

@@ -180,8 +180,16 @@ fn slices_of_amounts() {
         "max(sum by (pod) (increase(errors_total[$window])))",
         "histogram_quantile(0.99, sum by (le) (rate(h_bucket[$window])))",
         "avg(avg_over_time(queue_length[$window]))",
+        "avg(node_filesystem_avail_bytes)",
+        "sum(kafka_consumergroup_lag)",
+        "quantile(0.9, rabbitmq_queue_messages)",
+        "avg(go_goroutines)",
     ] {
         check(&[(text, good(text), &[amount])]);
+    }
+    let ratio = amount.replace("… <= bool 50, with the largest value of a good slice", "(…) >= bool 0.99");
+    for text in ["1 - job:error_ratio:rate5m", "1 - avg(errors_total / requests_total)", "1 - avg(cache_hit_ratio)"] {
+        check(&[(text, good(text), &[&ratio])]);
     }
     // A gauge that is 0 or 1, or what only its author knows.
     for text in [
@@ -199,6 +207,16 @@ fn slices_of_amounts() {
         "avg(queue_length <= bool 50)",
         "clamp_max(a, 1)",
         "absent(a) * 0",
+        "avg(gotk_reconcile_condition{type=\"Ready\",status=\"True\"})",
+        "avg(argocd_app_info{health_status=\"Healthy\"})",
+        "min(vault_core_unsealed)",
+        "avg(vault_core_unsealed)",
+        "sum(patroni_primary)",
+        "avg(bgp_session_established)",
+        "avg(avg_over_time(synthetics_check_passed[$window]))",
+        "avg(node_network_carrier)",
+        "avg(has_connections)",
+        "1 - max(checkout_maintenance)",
     ] {
         check(&[(text, good(text), &[])]);
     }
@@ -215,6 +233,7 @@ fn ratios_of_what_went_well() {
             "write '1 - job:success:ratio_rate$window{job=\"a\"}'",
         ),
         ("avg(checkout_availability)", "checkout_availability", "write 1 - (…) around it"),
+        ("avg(checkout_availability{path!=\"/healthz\"})", "checkout_availability", "write 1 - (…) around it"),
         (
             "sum(rate(http_success_total[$window])) / sum(rate(http_requests_total[$window]))",
             "http_success_total",
@@ -234,6 +253,12 @@ fn ratios_of_what_went_well() {
         "sum(rate(failed_total[$window])) / sum(rate(success_total[$window]))",
         "sum(rate(success_total{result=\"failure\"}[$window])) / sum(rate(success_total[$window]))",
         "avg(probe_success == bool 0)",
+        "sum(rate(login_success_total{success=\"false\"}[$window])) / sum(rate(logins_total[$window]))",
+        "sum(rate(availability_checks_total{result=\"down\"}[$window])) / sum(rate(checks_total[$window]))",
+        "sum(rate(grpc_success_total{code!=\"OK\"}[$window])) / sum(rate(grpc_calls_total[$window]))",
+        "service:availability_loss:ratio",
+        "slo:availability_burn:ratio",
+        "job:availability_violations:ratio",
         "(sum(rate(all_total[$window])) - sum(rate(success_total[$window]))) / sum(rate(all_total[$window]))",
     ] {
         check(&[(text, errors(text), &[])]);
