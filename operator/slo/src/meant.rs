@@ -51,12 +51,27 @@ pub fn is_curly(c: char) -> bool {
     matches!(c, '“' | '”' | '„' | '‘' | '’' | '‚')
 }
 
-/// The text with straight quotes instead.
+/// The text with straight quotes instead. Those between straight ones belong to a value.
 pub fn straight(text: &str) -> String {
-    let straight = |c| match c {
-        '‘' | '’' | '‚' => '\'',
-        c if is_curly(c) => '"',
-        c => c,
+    // Which quote is open, and whether it was a curly one.
+    let (mut open, mut escaped) = (None, false);
+    let straight = |c: char| {
+        let quote = match c {
+            '‘' | '’' | '‚' => '\'',
+            c if is_curly(c) => '"',
+            c => c,
+        };
+        let shown = match open {
+            Some((_, false)) if is_curly(c) => c,
+            _ => quote,
+        };
+        open = match open {
+            None => matches!(quote, '"' | '\'' | '`').then_some((quote, is_curly(c))),
+            Some((quote, _)) if quote == shown && !escaped => None,
+            open => open,
+        };
+        escaped = c == '\\' && !escaped;
+        shown
     };
     text.chars().map(straight).collect()
 }
@@ -120,6 +135,19 @@ pub fn period(text: &str) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
+    #[test]
+    fn quotes_of_a_value_stay() {
+        for (text, straight) in [
+            ("a{b=“c”}", "a{b=\"c\"}"),
+            ("a{b=„c”,d=‘e’} > 1", "a{b=\"c\",d='e'} > 1"),
+            ("a{b=\"Joe’s “bar”\"}", "a{b=\"Joe’s “bar”\"}"),
+            ("a{b=\"\\\"’\"} + b{c=”d”}", "a{b=\"\\\"’\"} + b{c=\"d\"}"),
+            ("’", "'"),
+        ] {
+            assert_eq!(super::straight(text), straight, "{text}");
+        }
+    }
+
     #[test]
     fn a_value_is_named_or_none() {
         for (text, meant) in [

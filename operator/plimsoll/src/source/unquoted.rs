@@ -53,7 +53,9 @@ pub fn requoted(text: &str, at: usize) -> Option<String> {
         })?;
         let value = inner.get(..end)?;
         let selects = value.contains('{') && value.contains('=') && from + 1 + end > at - start;
-        selects.then(|| meant::quoted(&value.replace(quote, "\"")))
+        // Those that were written as they must be need that no more.
+        let plain = if quote == '"' { value.replace("\\\"", "\"") } else { value.replace(quote, "\"") };
+        selects.then(|| meant::quoted(&plain))
     })
 }
 
@@ -130,6 +132,11 @@ mod tests {
                 Some("selector: 'errors{job=\"x\",code=~\"5..\"}'"),
             ),
             ("series: up{job=“x”}}", "{job", Some("selector: 'up{job=\"x\"}'")),
+            (
+                "series: up{job=\"x\",site=\"Joe’s “bar”\"}}",
+                "{job",
+                Some("selector: 'up{job=\"x\",site=\"Joe’s “bar”\"}'"),
+            ),
             ("series: up{job='a}b'}}", "{job", Some("selector: 'up{job=''a}b''}'")),
             ("{series: up{job=\"x\"} == 1}", "{job", Some("expression: 'up{job=\"x\"} == 1'")),
             ("{errors: sum by (a, b) (rate(x[5m])) / 3}", "[5m", Some("expression: 'sum by (a, b) (rate(x[5m])) / 3'")),
@@ -151,6 +158,7 @@ mod tests {
             ("series: \"up{job=\"x\"}\"", "x\"", Some("'up{job=\"x\"}'")),
             ("{up: {series: 'up{job='x'}'}}", "x'", Some("'up{job=\"x\"}'")),
             ("  - \"rate(a{b=\"c\"}[5m]) > 1\"", "c\"", Some("'rate(a{b=\"c\"}[5m]) > 1'")),
+            ("series: \"up{job=\\\"x\\\",a=\"y\"}\"", "y\"", Some("'up{job=\"x\",a=\"y\"}'")),
             ("summary: \"it is \"a\" b\"", "a\"", None),
         ] {
             assert_eq!(requoted(line, line.find(mark).unwrap()).as_deref(), want, "{line}");
