@@ -139,6 +139,23 @@ async fn a_reload_that_failed_is_repeated_though_the_file_is_right() {
     assert_eq!(files.reloads.load(Ordering::SeqCst), 1);
 }
 
+/// Where the folder cannot be made durable, say, the file is there all the same.
+#[tokio::test]
+async fn a_file_of_a_write_that_failed_is_loaded_though_it_is_found_unchanged() {
+    let files = Files::new().await;
+    let a = target("a");
+    files.sink.write(&a, &rules(&a, "vector(1)")).await.unwrap();
+    let path = files.path(&a);
+    let (old, away) = (std::fs::read_to_string(&path).unwrap(), files.folder.path().with_extension("away"));
+    std::fs::rename(files.folder.path(), &away).unwrap();
+    let error = files.sink.write(&a, &rules(&a, "vector(2)")).await.unwrap_err();
+    assert!(matches!(error, SinkError::Unavailable { .. }), "{error}");
+    std::fs::rename(away, files.folder.path()).unwrap();
+    std::fs::write(path, old.replace("vector(1)", "vector(2)")).unwrap();
+    assert_eq!(files.sink.write(&a, &rules(&a, "vector(2)")).await.unwrap(), Written::Unchanged);
+    assert_eq!(files.reloads.load(Ordering::SeqCst), 2);
+}
+
 /// Of a rule file that Prometheus refuses, it is not said that the address is wrong.
 #[tokio::test]
 async fn what_to_do_after_a_reload_that_failed_is_what_helps() {

@@ -98,11 +98,13 @@ impl RuleFiles {
         let id = owner(target);
         let gate = self.gate.clone();
         let begun = self.writing.read().await;
-        let written = blocking(what.clone(), move || write(&path, &id, &text, &what, &gate)).await?;
-        if written == Written::Changed {
+        let written = blocking(what.clone(), move || write(&path, &id, &text, &what, &gate)).await;
+        // One that failed may have come as far as to put the file there, which is found unchanged then.
+        if matches!(written, Ok(Written::Changed) | Err(SinkError::Unavailable { .. })) {
             self.changed();
         }
         drop(begun);
+        let written = written?;
         self.reload(target, "written").await?;
         Ok(written)
     }
