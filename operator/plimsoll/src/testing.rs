@@ -28,6 +28,7 @@ struct State {
     requests: Vec<String>,
     verbose: Vec<String>,
     admits: Option<Value>,
+    applied: BTreeMap<String, Value>,
     notes: Vec<String>,
     fails: bool,
     refused: BTreeMap<String, Value>,
@@ -315,8 +316,10 @@ impl State {
             for (key, value) in body["metadata"].as_object().unwrap() {
                 new["metadata"][key] = value.clone();
             }
+            let before = self.applied.insert(path.clone(), body.clone()).unwrap_or_default();
             if let Some(groups) = new.pointer_mut("/spec/groups").and_then(Value::as_array_mut) {
-                groups.extend(self.admits.clone());
+                groups.extend(self.admits.clone().filter(|admitted| !groups.contains(admitted)));
+                keep_theirs(groups, old.as_ref().unwrap_or(&Value::Null), &before);
             }
             new["metadata"]["managedFields"] = json!([{"manager": "plimsoll-slo", "operation": "Apply",
                 "fieldsType": "FieldsV1", "fieldsV1": {"f:metadata": {"f:labels": labels}}}]);
@@ -352,6 +355,30 @@ impl State {
         line.push(b'\n');
         for (_, watch) in self.watches.iter().filter(|(resource, _)| path.contains(&format!("/{resource}/"))) {
             let _ = watch.unbounded_send(Ok(hyper::body::Frame::data(line.clone().into())));
+        }
+    }
+}
+
+/// Groups, and fields of groups, that were not applied before are somebody else's, and an apply leaves them.
+fn keep_theirs(groups: &mut Vec<Value>, stored: &Value, applied: &Value) {
+    let of = |object: &Value| -> Vec<Value> {
+        object.pointer("/spec/groups").and_then(Value::as_array).cloned().unwrap_or_default()
+    };
+    let before = of(applied);
+    for theirs in of(stored) {
+        let named = |group: &&Value| group["name"] == theirs["name"];
+        let before = before.iter().find(named);
+        match groups.iter_mut().find(|group| named(&&**group)) {
+            Some(group) => {
+                let fields = theirs.as_object().unwrap().iter();
+                for (field, value) in fields.filter(|(field, _)| before.is_some_and(|b| b[*field].is_null())) {
+                    if group[field].is_null() {
+                        group[field] = value.clone();
+                    }
+                }
+            }
+            None if before.is_none() => groups.push(theirs),
+            None => {}
         }
     }
 }

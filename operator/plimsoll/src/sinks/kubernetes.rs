@@ -5,6 +5,7 @@
 
 mod entry;
 mod former;
+mod strays;
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
@@ -24,7 +25,10 @@ use plimsoll_slo::{Dialect, RuleSet};
 use serde_json::Value;
 use tokio::sync::{mpsc, watch};
 
-use self::entry::{Entry, Key, Reduced, entry, key};
+use self::{
+    entry::{Entry, Key, Reduced, entry, key},
+    former::either,
+};
 use super::{RuleSink, SinkError, Target, Written, fingerprint::Fingerprint, fingerprint::of_object, vm_rule};
 pub(crate) use crate::refusals::chain;
 
@@ -47,7 +51,13 @@ pub type Touched = (Kind, String, String);
 ///
 /// They differ when somebody else has fields of their own in the object, for example another rule
 /// group: then the object is as we want it although it does not look the same.
-type Settled = (Fingerprint, Fingerprint);
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Settled {
+    wanted: Fingerprint,
+    observed: Fingerprint,
+    /// What they have was looked at, and none of it is in our groups.
+    looked: bool,
+}
 
 #[derive(Debug, Default)]
 struct State {
@@ -77,7 +87,7 @@ impl State {
         // The watch has told already what came of it, or what came after it.
         match self.objects.get(&key) {
             Some(known) if known.version == entry.version && known.print != entry.print => {
-                self.settled.insert(key, (entry.print, known.print));
+                self.settled.insert(key, Settled { wanted: entry.print, observed: known.print, looked: false });
             }
             _ => _ = self.settled.remove(&key),
         }
@@ -88,8 +98,11 @@ impl State {
     fn knows(&mut self, key: &Key, told: &Entry) -> bool {
         let Some(known) = self.objects.get_mut(key) else { return false };
         if known.version == told.version && known.print != told.print {
-            self.settled.insert(key.clone(), (known.print, told.print));
+            let settled = Settled { wanted: known.print, observed: told.print, looked: false };
+            self.settled.insert(key.clone(), settled);
             known.print = told.print;
+            // It is to be looked at what others have in it.
+            return false;
         }
         known.version >= told.version
     }
@@ -333,9 +346,12 @@ impl Objects {
         let key = key(&target.namespace, &target.object_name());
         loop {
             if let Some(known) = &known {
-                let settled = self.state().settled.get(&key).copied();
-                if known.print == wanted || settled == Some((wanted, known.print)) {
+                if known.print == wanted {
                     return Ok(Written::Unchanged);
+                }
+                let settled = self.state().settled.get(&key).copied();
+                if settled.is_some_and(|settled| settled.wanted == wanted && settled.observed == known.print) {
+                    return self.clear(target, rules).await;
                 }
             }
             let lists = self.state().lists;
@@ -345,7 +361,8 @@ impl Objects {
                     // What changes nothing keeps its version, and Prometheus has nothing to load anew.
                     let is_same = known.is_some_and(|known| known.version == entry.version);
                     self.state().wrote(key, entry, lists);
-                    return Ok(if is_same { Written::Unchanged } else { Written::Changed });
+                    let written = if is_same { Written::Unchanged } else { Written::Changed };
+                    return Ok(either(written, self.clear(target, rules).await?));
                 }
                 // There is one of which the watch has not told yet: somebody else's, or of a write of ours whose
                 // answer was lost.

@@ -99,6 +99,7 @@ async fn what_others_have_in_an_object_is_settled_whichever_tells_first() {
     let answered =
         |objects: &Objects, version| objects.state().wrote(key.clone(), entry(&object("u", version, wanted)).1, 0);
     let told = |objects: &Objects, version, print| objects.ingest(watcher::Event::Apply(object("u", version, print)));
+    let settled = Settled { wanted, observed: merged, looked: false };
     let known = |objects: &Objects| {
         let state = objects.state();
         (state.objects[&key].print, state.settled.get(&key).copied())
@@ -106,8 +107,9 @@ async fn what_others_have_in_an_object_is_settled_whichever_tells_first() {
 
     let first_answered = nothing_yet();
     answered(&first_answered, 5);
-    assert_eq!(told(&first_answered, 5, merged), []);
-    assert_eq!(known(&first_answered), (merged, Some((wanted, merged))));
+    assert_ne!(told(&first_answered, 5, merged), [], "what others have in it is to be looked at");
+    assert_eq!(known(&first_answered), (merged, Some(settled)));
+    assert_eq!(told(&first_answered, 5, merged), [], "once");
     assert_ne!(told(&first_answered, 6, edited), [], "an edit concerns its owner");
     assert_eq!(known(&first_answered).0, edited);
     answered(&first_answered, 7);
@@ -118,7 +120,7 @@ async fn what_others_have_in_an_object_is_settled_whichever_tells_first() {
     let first_told = nothing_yet();
     told(&first_told, 5, merged);
     answered(&first_told, 5);
-    assert_eq!(known(&first_told), (merged, Some((wanted, merged))));
+    assert_eq!(known(&first_told), (merged, Some(settled)));
     told(&first_told, 8, edited);
     answered(&first_told, 7);
     assert_eq!(known(&first_told), (edited, None), "the edit came after the write, and is not settled by it");
@@ -216,6 +218,40 @@ async fn an_apply_that_changes_nothing_is_no_change() {
         assert_eq!(restarted.write(&target, &rules).await.unwrap(), Written::Unchanged);
         assert_eq!(api.writes().len(), 2, "it is asked once what an apply would make of it");
     }
+}
+
+/// Nobody applies them, so that an apply leaves them: rules that are evaluated an hour late would never alert anybody.
+#[tokio::test]
+async fn what_others_put_into_our_groups_is_taken_away_and_groups_of_theirs_stay() {
+    let api = crate::testing::FakeApi::default();
+    let (target, path) =
+        (conformance::target("a"), "/apis/monitoring.coreos.com/v1/namespaces/default/prometheusrules/plimsoll-a");
+    let rules = conformance::rules(&target, "vector(1)");
+    let objects = Objects::new(api.client(), prometheus_rule::resource());
+    let (touched, mut told) = mpsc::unbounded_channel();
+    tokio::spawn(Arc::clone(&objects).watch(touched));
+    objects.readiness().wait_for(|now| *now == Readiness::Ready).await.unwrap();
+    let sink = KubeSink::new(objects, BTreeMap::new());
+    assert_eq!(sink.write(&target, &rules).await.unwrap(), Written::Changed);
+
+    let mut edited = api.get(path).unwrap();
+    let groups = edited["spec"]["groups"].as_array_mut().unwrap();
+    groups[0]["query_offset"] = json!("1h");
+    groups.push(json!({"name": "theirs", "rules": [], "query_offset": "1h"}));
+    api.put(path, edited);
+    // As the controller does: whatever is told is looked at, until nothing is.
+    let mut changed = 0;
+    while let Ok(Some(_)) = tokio::time::timeout(std::time::Duration::from_millis(300), told.recv()).await {
+        changed += usize::from(sink.write(&target, &rules).await.unwrap() == Written::Changed);
+    }
+    let groups = api.get(path).unwrap()["spec"]["groups"].clone();
+    assert_eq!(groups[0], serde_json::to_value(&rules.groups[0]).unwrap());
+    assert_eq!(groups.as_array().unwrap().last().unwrap()["name"], "theirs");
+    assert_eq!(changed, 1);
+    let asked = api.requests();
+    assert_eq!(sink.write(&target, &rules).await.unwrap(), Written::Unchanged);
+    assert_eq!(api.requests(), asked, "what others have is looked at once");
+    assert_eq!(api.verbose(), [""; 0]);
 }
 
 #[tokio::test]

@@ -94,6 +94,17 @@ async fn a_rollout_is_repaired_and_a_restart_writes_nothing(testbed: &Testbed) -
     };
     edited("plimsoll-service-00").await?;
     repaired("plimsoll-service-00").await?;
+    // An apply leaves what others have put beside its fields, and by these no rule would be evaluated in time.
+    let stray = json!([{"op": "add", "path": "/spec/groups/0/query_offset", "value": "1h"},
+        {"op": "add", "path": "/spec/groups/0/labels", "value": {"severity": "none"}}]);
+    let stray: Patch<()> = Patch::Json(serde_json::from_value(stray)?);
+    rules.patch("plimsoll-service-05", &PatchParams::default(), &stray).await?;
+    wait_until("what was put into a group to go", SOON, async || {
+        let group = rules.get("plimsoll-service-05").await?.data["spec"]["groups"][0].clone();
+        ensure!(group["rules"].as_array().is_some_and(|rules| !rules.is_empty()), "{group}");
+        Ok((group["query_offset"].is_null() && group["labels"].is_null()).then_some(()))
+    })
+    .await?;
     operator.stop().await?;
     edited("plimsoll-service-01").await?;
     rules.delete("plimsoll-service-02", &DeleteParams::default()).await?;

@@ -34,6 +34,6 @@ impl Objects {
     }
 }
 
-fn either(one: Written, other: Written) -> Written {
+pub(super) fn either(one: Written, other: Written) -> Written {
     if one == Written::Changed { one } else { other }
 }
