@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use futures::StreamExt;
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::api::ListParams;
@@ -27,6 +27,7 @@ use crate::ports::free_port;
 use crate::process::{Process, Program};
 use crate::prometheus::Prometheus;
 use crate::recipe::{Component, PROMETHEUS_OPERATOR_CRDS};
+use crate::wait::wait_until;
 
 const START: Duration = Duration::from_secs(60);
 
@@ -78,7 +79,14 @@ impl PrometheusOperator {
         let mut process = program.start(&folder.join("prometheus-operator.log"))?;
         let health = format!("http://127.0.0.1:{port}/healthz");
         process.ready(START, async || http::get(&health).await.map(drop)).await?;
-        let rule_files = Api::namespaced(control_plane.client().await?, MONITORING_NAMESPACE);
+        let rule_files: Api<ConfigMap> = Api::namespaced(control_plane.client().await?, MONITORING_NAMESPACE);
+        // Its first look at the Prometheus makes one, of no rules: without it no rule would ever come.
+        let selected = ListParams::default().labels(RULE_FILES);
+        wait_until("the first ConfigMap of prometheus-operator", START, async || {
+            Ok((!rule_files.list(&selected).await?.items.is_empty()).then_some(()))
+        })
+        .await
+        .with_context(|| process.log_tail(20))?;
         let mirror = tokio::spawn(mirror(rule_files, prometheus));
         Ok(Self { process, mirror, _folder: folder })
     }

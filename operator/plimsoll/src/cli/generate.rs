@@ -127,7 +127,7 @@ pub fn run(args: &Generate) -> Result<Exit, Stop> {
                 directory.written()
             ));
         }
-        None => out::stdout(|writer| {
+        None => out::verdict(|writer| {
             if args.format == Format::Alertmanager {
                 return writer.write_all(alertmanager(&checked.models).as_bytes());
             }

@@ -32,6 +32,15 @@ pub fn stdout(write: impl FnOnce(&mut (dyn Write + Send)) -> io::Result<()>) -> 
     })
 }
 
+/// Writes to standard output what a command has found: its status says the same to a script whose reader wanted the first
+/// lines only.
+///
+/// # Errors
+/// [`Stop`], never quiet.
+pub fn verdict(write: impl FnOnce(&mut (dyn Write + Send)) -> io::Result<()>) -> Result<(), Stop> {
+    stdout(write).or_else(|stop| if matches!(stop, Stop::Quiet) { Ok(()) } else { Err(stop) })
+}
+
 /// Writes to standard error; nothing can be done when that fails.
 pub fn stderr(text: &str) {
     let _ = io::stderr().lock().write_all(text.as_bytes());

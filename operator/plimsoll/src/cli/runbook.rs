@@ -158,7 +158,7 @@ pub fn run(args: &Runbook) -> Result<Exit, Stop> {
             started += usize::from(tell(&mut text, model, what, occurrence, &given, now));
         }
     }
-    out::stdout(|writer| writer.write_all(text.as_bytes()))?;
+    out::verdict(|writer| writer.write_all(text.as_bytes()))?;
     Ok(if started > 0 { Exit::Fine } else { Exit::Problems })
 }
 

@@ -67,7 +67,7 @@ pub fn run(args: &Validate) -> Result<Exit, Stop> {
             out
         }
     };
-    out::stdout(|writer| writer.write_all(report.as_bytes()))?;
+    out::verdict(|writer| writer.write_all(report.as_bytes()))?;
     Ok(exit(&checked, args.strict))
 }
 

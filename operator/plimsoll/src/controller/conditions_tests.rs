@@ -143,7 +143,7 @@ async fn invalid_does_not_hide_that_it_burns() {
 #[tokio::test]
 async fn failures_that_pass_are_progress_and_others_are_not() {
     let not_ours = SinkError::NotOurs { what: "PrometheusRule a/b".into(), owner: "is not owned by this SLO".into() };
-    let message = "PrometheusRule a/b exists and is not owned by this SLO; it is left alone";
+    let message = "PrometheusRule a/b exists and is not owned by this SLO; it is left alone: delete it if nobody needs it, or rename this object";
     let found = lines(&status(&applied(Err(not_ours)).await, None, None, at(5)));
     assert_eq!(found, [format!("Ready=False NotOurs {message}"), format!("Stalled=True NotOurs {message}")]);
     let away = SinkError::Unavailable { what: "ruler http://x".into(), cause: "503".into() };

@@ -37,6 +37,8 @@ pub struct Facts {
     pub deletion: Option<String>,
     /// Why the operator does not hold it for ready; from the status, when it says something of its own.
     pub trouble: Option<String>,
+    /// The severity of an alert of its rules that fires; from the status.
+    pub fires: Option<String>,
     /// Whether Prometheus has them.
     pub loaded: Loaded,
     /// What Prometheus refused to answer.

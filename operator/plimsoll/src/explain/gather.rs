@@ -37,6 +37,7 @@ pub async fn gather(slo: &Slo, prometheus: Option<&Prometheus>, cluster: &Client
         namespace: target.namespace.clone(),
         stored: true,
         place: slo.status.as_ref().and_then(|status| status.rules.clone()),
+        fires: slo.status.as_ref().and_then(|status| status.alert.clone()).filter(|alert| alert != "-"),
         deletion: facts::deletion(&slo.metadata, slo.status.as_ref().map_or(&[], |status| &status.conditions)),
         ..Facts::default()
     };

@@ -46,13 +46,15 @@ fn find(facts: &Facts) -> Finding {
     }
     if let Some(first) = facts.problems.first() {
         let help = first.rsplit_once("; ").map_or(first.as_str(), |(_, help)| help);
-        return finding("is not ready: it is invalid.".to_owned(), format!("{help}, then apply it again"));
+        let still = fires(facts, ", and by its last good rules");
+        return finding(format!("is not ready: it is invalid{still}."), format!("{help}, then apply it again"));
     }
     if let Some(trouble) = &facts.trouble {
         return finding(
             format!(
-                "is not ready: its rules {}.",
-                if trouble.contains(UNREAD) { "are not read yet" } else { "could not be written" }
+                "is not ready: its rules {}{}.",
+                if trouble.contains(UNREAD) { "are not read yet" } else { "could not be written" },
+                fires(facts, ", and by those before")
             ),
             format!("resolve this, the operator then goes on by itself: {trouble}"),
         );
@@ -163,6 +165,11 @@ fn find(facts: &Facts) -> Finding {
     let headline =
         if facts.tiers.is_empty() { "works, but no burn-rate alert can fire." } else { "works; nothing is wrong." };
     finding(headline.to_owned(), quiet(&facts.tiers))
+}
+
+/// What fires all the same where its rules of now are not at work: an edit that went wrong ends no outage.
+fn fires(facts: &Facts, rules: &str) -> String {
+    facts.fires.as_ref().map(|alert| format!("{rules} it burns ({alert})")).unwrap_or_default()
 }
 
 /// What is wrong with the indicator itself, whether or not the rules are loaded.

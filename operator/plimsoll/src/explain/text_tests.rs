@@ -108,6 +108,11 @@ fn each_cause_has_its_next_step() {
         with(&|f| f.problems = vec!["spec.objective: objective is a percentage; write \"99.95\"".into()]);
     assert_eq!(headline, "cart-availability is not ready: it is invalid.");
     assert_eq!(next, "  → write \"99.95\", then apply it again");
+    let (headline, _) = with(&|f| {
+        f.problems = vec!["spec.objective: objective is a percentage; write \"99.95\"".into()];
+        f.fires = Some("Page".into());
+    });
+    assert_eq!(headline, "cart-availability is not ready: it is invalid, and by its last good rules it burns (Page).");
     let mut invalid = good();
     invalid.problems = vec!["spec.objective: objective is a percentage".into()];
     let shown = text(&invalid);

@@ -148,7 +148,7 @@ pub enum Written {
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum SinkError {
     /// An object of that name belongs to somebody else, and stays as it is.
-    #[error("{what} exists and {owner}; it is left alone")]
+    #[error("{what} exists and {owner}; it is left alone: delete it if nobody needs it, or rename this object")]
     NotOurs {
         /// The object: `PrometheusRule shop/plimsoll-checkout`.
         what: String,

@@ -346,6 +346,15 @@ fn a_reader_that_leaves_is_no_error() {
     drop(child.stdout.take());
     let ran: Ran = child.wait_with_output().unwrap().into();
     assert_eq!((ran.stderr.as_str(), ran.code), ("1 object in LogQL left out: --format loki prints them\n", 0));
+
+    // What was found to be wrong is so all the same.
+    let directory = tempfile::tempdir().unwrap();
+    write(directory.path(), "a.yaml", format!("{GOOD}---\n{}", GOOD.replace("\"99\"", "\"0.99\"")));
+    for asked in ["validate", "generate"] {
+        let mut child = command(directory.path(), &[asked]).stdout(Stdio::piped()).spawn().unwrap();
+        drop(child.stdout.take());
+        assert_eq!(child.wait().unwrap().code(), Some(1), "{asked}");
+    }
 }
 
 #[test]

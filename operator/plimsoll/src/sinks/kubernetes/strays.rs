@@ -30,7 +30,8 @@ impl Objects {
         };
         let wanted = serde_json::to_value(&rules.groups)
             .map_err(|error| SinkError::Refused { what: self.what(target), cause: error.to_string() })?;
-        if let Some(groups) = without_strays(&object.data["spec"]["groups"], &wanted) {
+        let stored = object.data.pointer("/spec/groups").unwrap_or(&Value::Null);
+        if let Some(groups) = without_strays(stored, &wanted) {
             let mut params = PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() };
             params.field_validation = Some(UNCHECKED);
             // An edit in between is not written over: it is a conflict, and looked at again.
@@ -55,13 +56,14 @@ impl Objects {
 /// The stored groups with ours as they are wanted, where one of them says something else.
 fn without_strays(stored: &Value, wanted: &Value) -> Option<Vec<Value>> {
     let (stored, wanted) = (stored.as_array()?, wanted.as_array()?);
-    let ours = |group: &Value| wanted.iter().find(|wanted| wanted["name"] == group["name"]);
+    let ours = |group: &Value| wanted.iter().find(|wanted| wanted.get("name") == group.get("name"));
     let has_strays = stored.iter().any(|group| ours(group).is_some_and(|wanted| wanted != group));
     has_strays.then(|| stored.iter().map(|group| ours(group).unwrap_or(group).clone()).collect())
 }
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::indexing_slicing)]
     use super::*;
 
     #[test]
