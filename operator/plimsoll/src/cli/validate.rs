@@ -90,8 +90,7 @@ const FIRST: usize = 3;
 /// The problems for people, an empty line between them: of a warning that many objects have, the first ones and how many more
 /// there are, so that it hides nothing else. Of errors each is told, since each has to be mended.
 pub fn text(checked: &Checked, colour: bool) -> String {
-    let kind = |one: &'_ Diagnostic| (one.message.clone(), one.help.clone());
-    let mut all: HashMap<(String, String), (usize, usize)> = HashMap::new();
+    let mut all: HashMap<(&str, &str), (usize, usize)> = HashMap::new();
     let warnings = checked.diagnostics.iter().filter(|one| one.level == Level::Warning);
     warnings.for_each(|one| all.entry(kind(one)).or_default().0 += 1);
     let mut told = Vec::new();
@@ -113,6 +112,11 @@ pub fn text(checked: &Checked, colour: bool) -> String {
         }
     }
     told.join("\n")
+}
+
+/// What two warnings have in common that say the same of different objects.
+fn kind(one: &Diagnostic) -> (&str, &str) {
+    (&one.message, &one.help)
 }
 
 /// `checked 14 objects in 9 files: 1 error, 0 warnings`

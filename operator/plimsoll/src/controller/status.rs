@@ -9,7 +9,7 @@ use http::{HeaderValue, header};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, ObjectMeta};
 use kube::{
     Client, Resource, ResourceExt,
-    api::{Patch, PatchParams},
+    api::Patch,
     core::{PartialObjectMeta, Request},
     runtime::events::EventType,
 };
@@ -24,7 +24,7 @@ use crate::{
     events::Teller,
     sinks::{
         Written,
-        kubernetes::{FIELD_MANAGER, UNCHECKED},
+        kubernetes::{merges, version},
     },
 };
 
@@ -105,10 +105,8 @@ impl StatusWriter {
 
     /// Has the API server answer with no more than it must.
     async fn patch(&self, kind: Kind, namespace: &str, name: &str, body: &Value) -> Result<ObjectMeta, kube::Error> {
-        let mut params = PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() };
-        params.field_validation = Some(UNCHECKED);
         let request = Request::new(Stored::url_path(&kind, Some(namespace)));
-        let request = request.patch_subresource("status", name, &params, &Patch::Merge(body));
+        let request = request.patch_subresource("status", name, &merges(), &Patch::Merge(body));
         let mut request = request.map_err(kube::Error::BuildRequest)?;
         request.headers_mut().insert(header::ACCEPT, METADATA);
         Ok(self.client.request::<PartialObjectMeta<Stored>>(request).await?.metadata)
@@ -132,11 +130,6 @@ impl StatusWriter {
     pub async fn event(&self, object: &Stored, reason: &str, type_: EventType, note: String) {
         self.teller.tell(&object.object_ref(&object.kind_of()), type_, reason, &note).await;
     }
-}
-
-/// Zero for what has none.
-fn version(meta: &ObjectMeta) -> u64 {
-    meta.resource_version.as_deref().and_then(|version| version.parse().ok()).unwrap_or(0)
 }
 
 fn key(object: &Stored) -> (String, String) {

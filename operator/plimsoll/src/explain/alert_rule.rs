@@ -211,9 +211,8 @@ pub fn text(facts: &Facts) -> String {
         Loaded::Outdated { url } => line("✗", &format!("Prometheus {url} has other rules of it")),
         Loaded::Failing { url, cause } => line("✗", &format!("Prometheus {url} cannot evaluate a rule: {cause}")),
         Loaded::Idle { url, group, since } => {
-            let told = Loaded::idle_line(url, group, since.as_deref());
-            let (mark, text) = told.split_once(' ').unwrap_or(("", &told));
-            line(mark, text);
+            let (mark, text) = Loaded::idle_line(url, group, since.as_deref());
+            line(mark, &text);
         }
         Loaded::NotAsked | Loaded::Unreachable(_) => {}
     }

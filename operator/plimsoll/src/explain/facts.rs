@@ -224,15 +224,18 @@ impl Loaded {
         }
     }
 
-    /// On one line with its mark, of rules that are loaded and not evaluated.
-    pub fn idle_line(url: &str, group: &str, since: Option<&str>) -> String {
+    /// A mark and a line, of rules that are loaded and not evaluated.
+    pub fn idle_line(url: &str, group: &str, since: Option<&str>) -> (&'static str, String) {
         match since {
             Some(since) => {
-                format!("✗ Prometheus {url} has them, but has not evaluated the group {group} since {since}")
+                ("✗", format!("Prometheus {url} has them, but has not evaluated the group {group} since {since}"))
             }
             // It does not say for how long it has had them.
-            None => format!(
-                "· Prometheus {url} has them, and has not evaluated the group {group} yet; one that was loaded just now is first evaluated within its interval"
+            None => (
+                "·",
+                format!(
+                    "Prometheus {url} has them, and has not evaluated the group {group} yet; one that was loaded just now is first evaluated within its interval"
+                ),
             ),
         }
     }

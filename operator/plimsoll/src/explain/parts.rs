@@ -1,7 +1,6 @@
 //! What a composite is made of: whether Prometheus knows each part. One that it does not know counts as good, or not at
 //! all, so that a misspelt name makes an SLO look better than it is.
 
-use jiff::Timestamp;
 use kube::{Api, Client, api::ListParams};
 use plimsoll_api::{Slo, shape};
 use plimsoll_slo::{Model, model::Sli, names, promql, render};
@@ -10,7 +9,7 @@ use super::{
     gather::count,
     near::{METRICS, TOLD, lately, meant},
 };
-use crate::prometheus::{Prometheus, PrometheusError};
+use crate::prometheus::{Idle, Prometheus, PrometheusError};
 
 /// One of the SLOs that a composite is made of.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -94,11 +93,9 @@ pub(super) async fn ask(prometheus: &Prometheus, whole: &str, part: &mut Part) -
 async fn loaded(prometheus: &Prometheus, id: &str) -> Result<Heard, PrometheusError> {
     let Some((namespace, name)) = id.split_once('/') else { return Ok(Heard::Nothing) };
     let groups = prometheus.groups(&[&render::base_group(namespace, name)]).await?;
-    // A server that tells no time says nothing of how often it has done so.
-    let never = |last: &str| last.parse().is_ok_and(|at: Timestamp| at <= Timestamp::UNIX_EPOCH);
     Ok(match groups.as_slice() {
         [] => Heard::Nothing,
-        some if some.iter().all(|group| never(&group.last_evaluation)) => Heard::Waiting,
+        some if some.iter().all(|group| group.idle == Some(Idle::Never)) => Heard::Waiting,
         _ => Heard::Silence,
     })
 }
@@ -222,7 +219,7 @@ pub(super) fn missing(parts: &[Part], loaded: bool) -> Option<(String, String)> 
             format!("wait for a minute, then ask again; if it stays so, see what plimsoll explain says of {name}");
         return Some((headline, next));
     }
-    let silent = of(Heard::Silence).into_iter().next().filter(|_| of(Heard::Silence).len() == parts.len())?;
+    let silent = parts.first().filter(|_| parts.iter().all(|part| part.heard == Heard::Silence))?;
     let headline = "has no data: none of its parts has any now.".to_owned();
     Some((headline, format!("see what plimsoll explain says of {}", silent.name())))
 }

@@ -312,7 +312,8 @@ fn details(facts: &Facts) -> Vec<String> {
         }
         Loaded::Failing { url, cause } => all.push(format!("✗ Prometheus {url} has them, but one fails: {cause}")),
         Loaded::Idle { url, group, since } => {
-            all.push(Loaded::idle_line(url, group, since.as_deref()));
+            let (mark, text) = Loaded::idle_line(url, group, since.as_deref());
+            all.push(format!("{mark} {text}"));
         }
         Loaded::Missing { url, group, why, remedy: _ } => {
             if group.is_empty() {

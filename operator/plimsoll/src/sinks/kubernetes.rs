@@ -25,6 +25,7 @@ use plimsoll_slo::{Dialect, RuleSet};
 use serde_json::Value;
 use tokio::sync::{mpsc, watch};
 
+pub(crate) use self::entry::version;
 use self::{
     entry::{Entry, Key, Reduced, entry, key},
     former::either,
@@ -41,6 +42,13 @@ pub const MANAGED_BY: (&str, &str) = ("app.kubernetes.io/managed-by", "plimsoll"
 const NO_OBJECT: &str = "1";
 /// To warn of fields that a kind lacks, the API server reads the whole object a second time, and nobody here reads warnings.
 pub const UNCHECKED: ValidationDirective = ValidationDirective::Ignore;
+/// How a part of an object is patched of which it is known that it is ours.
+pub(crate) fn merges() -> PatchParams {
+    let mut params = PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() };
+    params.field_validation = Some(UNCHECKED);
+    params
+}
+
 /// Few enough that a page of large rule objects stays small in memory.
 const PAGE: u32 = 50;
 

@@ -99,7 +99,8 @@ async fn the_tour_works_as_written(testbed: &Testbed) -> Result<()> {
             let shell = &mut shell;
             wait_until("the columns that the README shows", SOON, async || {
                 let out = shell.program(line).run("", COMMAND).await?.success()?;
-                let ready = out.lines().any(|row| row.starts_with("checkout-availability   True    "));
+                let mut rows = out.lines().map(|row| row.split_whitespace().collect::<Vec<_>>());
+                let ready = rows.any(|row| matches!(*row, ["checkout-availability", "True", _, "99.95", ..]));
                 Ok(ready.then_some(out))
             })
             .await?

@@ -123,6 +123,11 @@ pub(super) fn key(namespace: &str, name: &str) -> Key {
     (namespace.into(), name.into())
 }
 
+/// The version of an object as the number that it is; zero for what has none.
+pub(crate) fn version(meta: &ObjectMeta) -> u64 {
+    meta.resource_version.as_deref().and_then(|version| version.parse().ok()).unwrap_or(0)
+}
+
 /// What is kept of an object, and under which key.
 pub(super) fn entry(object: &Reduced) -> (Key, Entry) {
     let meta = &object.metadata;
@@ -136,7 +141,7 @@ pub(super) fn entry(object: &Reduced) -> (Key, Entry) {
         .map(|(kind, o)| Owner { kind, name: o.name.as_str().into(), uid: o.uid.as_str().into() });
     let entry = Entry {
         uid: text(&meta.uid),
-        version: meta.resource_version.as_deref().and_then(|v| v.parse().ok()).unwrap_or(0),
+        version: version(meta),
         owner,
         deleting: meta.deletion_timestamp.is_some(),
         print: object.print,

@@ -3,12 +3,12 @@
 
 use kube::{
     Api,
-    api::{DynamicObject, Patch, PatchParams},
+    api::{DynamicObject, Patch},
 };
 use plimsoll_slo::RuleSet;
 use serde_json::{Value, json};
 
-use super::{FIELD_MANAGER, Objects, SinkError, Target, UNCHECKED, Written, key};
+use super::{Objects, SinkError, Target, Written, key, merges};
 
 impl Objects {
     /// Looks, where nobody has yet, at what others have in an object that says what is wanted, and takes away what is in
@@ -32,12 +32,10 @@ impl Objects {
             .map_err(|error| SinkError::Refused { what: self.what(target), cause: error.to_string() })?;
         let stored = object.data.pointer("/spec/groups").unwrap_or(&Value::Null);
         if let Some(groups) = without_strays(stored, &wanted) {
-            let mut params = PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() };
-            params.field_validation = Some(UNCHECKED);
             // An edit in between is not written over: it is a conflict, and looked at again.
             let metadata = json!({"uid": uid, "resourceVersion": object.metadata.resource_version});
             let body = json!({"metadata": metadata, "spec": {"groups": groups}});
-            let answer = self.api(target).patch_metadata(&name, &params, &Patch::Merge(&body)).await;
+            let answer = self.api(target).patch_metadata(&name, &merges(), &Patch::Merge(&body)).await;
             let answer = answer.map_err(|error| self.failed(target, error))?;
             // Else the API server makes of it what it was.
             if answer.metadata.resource_version != object.metadata.resource_version {
